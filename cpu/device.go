@@ -1,0 +1,121 @@
+// Package cpu runs fusestep on the host's processors, with the same bits as every other device.
+//
+// Buffers are host memory aligned to 64 bytes; large ones ask the system for huge pages. A stream is an ordered queue
+// that a goroutine works off, so that the asynchronous contract is a GPU's; work that is over before another
+// goroutine would have started runs at once, on the caller's. A step walks the chunks of all tensors through one
+// cursor that all threads take from, so that neither one large tensor nor ten thousand small ones leave a thread idle.
+package cpu
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"github.com/fusestep/fusestep/device"
+)
+
+type checked = device.Device
+
+// Device is the host's processors. It is a kernels.Backend.
+type Device struct {
+	*checked
+	driver *driver
+}
+
+// New returns the device with as many threads as Go uses, runtime.GOMAXPROCS(0).
+func New() *Device { return NewThreads(runtime.GOMAXPROCS(0)) }
+
+// NewThreads returns the device with n threads, at least 1. The bits it computes do not depend on n.
+func NewThreads(n int) *Device {
+	drv := &driver{pool: newPool(max(n, 1)), memories: map[*memory]bool{}, queues: map[*queue]bool{}}
+	dev, err := device.New("cpu", drv)
+	if err != nil {
+		panic(err) // a CPU driver's queues cannot fail
+	}
+	return &Device{dev, drv}
+}
+
+// Device is the memory, the streams and the events.
+func (d *Device) Device() *device.Device { return d.checked }
+
+// Threads is the number of threads that a step uses.
+func (d *Device) Threads() int { return d.driver.pool.threads }
+
+// Wrap makes a buffer of x's own memory, of the type that T holds: BFloat16 for uint16. The slice must stay in use by the
+// caller or be reachable, and what is said of Upload holds for it while work that uses the buffer is under way.
+func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
+	t := device.BFloat16
+	switch any(T(0)).(type) {
+	case float32:
+		t = device.Float32
+	case float64:
+		t = device.Float64
+	}
+	n := len(x) * t.Size()
+	m := &memory{drv: d.driver, b: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), n)}
+	return d.checked.Wrap(t, len(x), m)
+}
+
+// driver implements device.Driver.
+type driver struct {
+	pool *pool
+
+	mu       sync.Mutex
+	memories map[*memory]bool // what Close gives back
+	queues   map[*queue]bool
+}
+
+func (d *driver) Alloc(n int64) (device.Memory, error) {
+	if free, total, err := memInfo(); err == nil && n > free {
+		return nil, fmt.Errorf("%d bytes of %d free, %d in all: %w", n, free, total, device.ErrOutOfMemory)
+	}
+	m := &memory{drv: d}
+	if err := m.alloc(int(n)); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.memories[m] = true
+	return m, nil
+}
+
+func (d *driver) MemInfo() (free, total int64, err error) { return memInfo() }
+
+func (d *driver) NewQueue() (device.Queue, error) {
+	q := newQueue(d)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queues[q] = true
+	return q, nil
+}
+
+func (d *driver) NewMarker() (device.Marker, error) { return &marker{}, nil }
+
+// drain waits for everything that has been enqueued.
+func (d *driver) drain() {
+	d.mu.Lock()
+	queues := make([]*queue, 0, len(d.queues))
+	for q := range d.queues {
+		queues = append(queues, q)
+	}
+	d.mu.Unlock()
+	for _, q := range queues {
+		q.wait()
+	}
+}
+
+func (d *driver) Close() error {
+	d.drain()
+	d.pool.close()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var first error
+	for m := range d.memories {
+		if err := m.release(); first == nil {
+			first = err
+		}
+	}
+	clear(d.memories)
+	return first
+}

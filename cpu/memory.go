@@ -1,0 +1,71 @@
+package cpu
+
+import (
+	"unsafe"
+
+	"github.com/fusestep/fusestep/device"
+)
+
+const (
+	cacheLine = 64
+	// mapAbove is the size from which memory comes from the system, page-aligned and outside the garbage collector's
+	// heap, instead of from Go's allocator.
+	mapAbove = 1 << 20
+	hugePage = 2 << 20
+)
+
+// memory implements device.Memory.
+type memory struct {
+	drv    *driver
+	b      []byte // aligned
+	mapped []byte // what the system gave, or nil
+}
+
+// alloc takes n bytes from Go for small buffers and from the system for large ones.
+func (m *memory) alloc(n int) (err error) {
+	if n >= mapAbove {
+		if m.mapped, m.b, err = mapMemory(n); m.mapped != nil || err != nil {
+			return err
+		}
+	}
+	m.b = aligned(make([]byte, n+cacheLine), n, cacheLine)
+	return nil
+}
+
+// aligned is n bytes of b from the first address that is a multiple of align.
+func aligned(b []byte, n, align int) []byte {
+	off := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (align - 1)
+	return b[off : off+n : off+n]
+}
+
+func (m *memory) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.b)))) }
+
+func (m *memory) Free() error {
+	m.drv.drain()
+	m.drv.mu.Lock()
+	delete(m.drv.memories, m)
+	m.drv.mu.Unlock()
+	return m.release()
+}
+
+func (m *memory) release() error {
+	mapped := m.mapped
+	m.b, m.mapped = nil, nil
+	return unmapMemory(mapped)
+}
+
+// bytes is the memory of a span.
+func bytes(s device.Span) []byte {
+	if s.N == 0 {
+		return nil
+	}
+	return s.Mem.(*memory).b[s.Off : s.Off+s.N]
+}
+
+// view is a buffer's elements.
+func view[T device.Element](b *device.Buffer) []T {
+	if b == nil || b.Len() == 0 {
+		return nil
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(bytes(b.Span())))), b.Len())
+}

@@ -1,0 +1,180 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+const (
+	// chunkLen is the elements that a thread takes at a time: large enough that taking one costs nothing beside working
+	// through it, small enough that the last chunks of a step keep all threads busy.
+	chunkLen = 16 << 10
+	// inlineLen is the elements up to which a step runs on the caller's thread: less work than waking another one.
+	inlineLen = 100_000
+)
+
+// Compile implements kernels.Backend.
+func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
+	switch w.Program.DType {
+	case device.Float32:
+		return newUpdate[float32](d.driver, w)
+	case device.Float64:
+		return newUpdate[float64](d.driver, w)
+	}
+	return nil, fmt.Errorf("cpu: %s: %w", w.Program, device.ErrUnsupported)
+}
+
+// update implements kernels.Update for elements of type F.
+type update[F rule.Float] struct {
+	drv           *driver
+	work          kernels.Work // holds the buffers
+	loads, stores []int
+	tensors       []tensor[F]
+	chunks        []chunk
+	elements      int
+	state         [][]float64 // of each group
+
+	mu   sync.Mutex
+	free []*step[F] // steps that are not under way, to be used again
+}
+
+// tensor is the memory of a kernels.Tensor.
+type tensor[F rule.Float] struct {
+	group int
+	slots [][]F
+}
+
+// chunk is elements lo to hi of a tensor.
+type chunk struct{ tensor, lo, hi int }
+
+func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
+	u := &update[F]{drv: drv, work: w}
+	var err error
+	if u.loads, u.stores, err = w.Program.Slots(); err != nil {
+		return nil, err
+	}
+	for _, b := range w.State {
+		u.state = append(u.state, view[float64](b))
+	}
+	param := w.Program.Rule.Slot(rule.Param)
+	for i, t := range w.Tensors {
+		v := tensor[F]{group: t.Group}
+		for _, b := range t.Slots {
+			v.slots = append(v.slots, viewOf[F](b))
+		}
+		u.tensors = append(u.tensors, v)
+		n := t.Slots[param].Len()
+		for lo := 0; lo < n; lo += chunkLen {
+			u.chunks = append(u.chunks, chunk{i, lo, min(lo+chunkLen, n)})
+		}
+		u.elements += n
+	}
+	return u, nil
+}
+
+// viewOf is view for a rule's number types.
+func viewOf[F rule.Float](b *device.Buffer) []F {
+	var out any
+	switch any(F(0)).(type) {
+	case float32:
+		out = view[float32](b)
+	default:
+		out = view[float64](b)
+	}
+	return out.([]F)
+}
+
+// step is a task: one step of an update, with what it was given from outside.
+type step[F rule.Float] struct {
+	u         *update[F]
+	hyper     []float64
+	scale     []float64
+	norm      []float64 // nil, or the norm
+	maxNorm   float64
+	scalars   []float64      // of one group, before rounding
+	rounded   []F            // of all groups
+	gradScale []F            // of all groups
+	passes    []rule.Pass[F] // of each thread
+	body      func(thread, i int)
+}
+
+func (u *update[F]) take() *step[F] {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n := len(u.free); n > 0 {
+		s := u.free[n-1]
+		u.free = u.free[:n-1]
+		return s
+	}
+	r := u.work.Program.Rule
+	s := &step[F]{u: u, scalars: make([]float64, len(r.Scalars)), rounded: make([]F, len(u.state)*len(r.Scalars)),
+		gradScale: make([]F, len(u.state)), passes: make([]rule.Pass[F], u.drv.pool.threads)}
+	for i := range s.passes {
+		s.passes[i] = rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: u.loads, Stores: u.stores,
+			Grad: r.Slot(rule.Grad), Options: u.work.Program.Options}
+	}
+	s.body = s.chunk
+	return s
+}
+
+func (u *update[F]) Enqueue(s *device.Stream, in kernels.Step) error {
+	t := u.take()
+	t.hyper, t.scale = append(t.hyper[:0], in.Hyper...), append(t.scale[:0], in.Scale...)
+	t.norm, t.maxNorm = nil, math.Inf(1)
+	if in.Norm != nil {
+		t.norm, t.maxNorm = view[float64](in.Norm.Total()), in.MaxNorm
+	}
+	s.Queue().(*queue).enqueue(t, u.elements <= inlineLen)
+	return nil
+}
+
+func (u *update[F]) Close() error { return nil }
+
+func (s *step[F]) run() {
+	u := s.u
+	r := u.work.Program.Rule
+	nh, ns := len(r.Hyper), len(r.Scalars)
+	for g, state := range u.state {
+		r.RunPrologue(s.hyper[g*nh:(g+1)*nh], state, s.scalars, u.work.Program.Options)
+		for i, x := range s.scalars {
+			s.rounded[g*ns+i] = F(x)
+		}
+		in := kernels.GradScaleIn{Scale: s.scale[g], MaxNorm: s.maxNorm}
+		if s.norm != nil {
+			in.Norm = s.norm[0]
+		}
+		var out kernels.GradScaleOut
+		kernels.GradScale(&in, &out)
+		s.gradScale[g] = F(out.GradScale)
+	}
+	if u.elements <= inlineLen {
+		for i := range u.chunks {
+			s.chunk(0, i)
+		}
+	} else {
+		u.drv.pool.do(len(u.chunks), s.body)
+	}
+	u.mu.Lock()
+	u.free = append(u.free, s)
+	u.mu.Unlock()
+}
+
+// chunk updates one chunk on a thread of the pool.
+func (s *step[F]) chunk(thread, i int) {
+	c := s.u.chunks[i]
+	t := &s.u.tensors[c.tensor]
+	p := &s.passes[thread]
+	for k, x := range t.slots {
+		if x != nil {
+			p.Slots[k] = x[c.lo:c.hi]
+		}
+	}
+	ns := len(s.u.work.Program.Rule.Scalars)
+	p.Scalars, p.GradScale = s.rounded[t.group*ns:(t.group+1)*ns], s.gradScale[t.group]
+	rule.Apply(s.u.work.Program.Rule, p)
+}

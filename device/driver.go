@@ -1,0 +1,51 @@
+package device
+
+import "time"
+
+// Driver is what a backend supplies. Its methods get arguments that have been checked: lengths fit, nothing is closed, and
+// everything belongs to this driver. A Driver is used by many goroutines at once.
+type Driver interface {
+	// Alloc returns n > 0 bytes, aligned to 64 at least, with any contents. It fails with ErrOutOfMemory.
+	Alloc(n int64) (Memory, error)
+	NewQueue() (Queue, error)
+	NewMarker() (Marker, error)
+	// MemInfo tells the bytes that Alloc could still give, and the bytes that the device has in all.
+	MemInfo() (free, total int64, err error)
+	// Close waits for all queues and gives everything back.
+	Close() error
+}
+
+// Memory is a run of bytes of a device.
+type Memory interface {
+	// Addr is the address of the first byte, in the device's own space.
+	Addr() uint64
+	// Free waits for the work enqueued so far on any queue, then gives the bytes back. It is called once.
+	Free() error
+}
+
+// Span is part of a Memory.
+type Span struct {
+	Mem    Memory
+	Off, N int64 // bytes
+}
+
+// Queue runs work in the order in which it was enqueued, beside the caller. A call that enqueues may return before the work
+// is done. An error of the work is returned by Synchronize, and by every later call.
+type Queue interface {
+	Upload(dst Span, src []byte) error   // src is left alone until the queue is synchronised
+	Download(dst []byte, src Span) error // dst is complete when the queue has been synchronised
+	Copy(dst, src Span) error            // spans of equal length that do not overlap
+	Zero(dst Span) error
+	Record(m Marker) error
+	Wait(m Marker) error // later work of this queue runs after the work recorded in m, of any queue
+	Synchronize() error
+	Close() error // after Synchronize
+}
+
+// Marker is a point in a queue's work. It may be recorded again; then it is the last such point.
+type Marker interface {
+	Synchronize() error
+	Done() (bool, error)
+	Since(start Marker) (time.Duration, error) // both are done
+	Close() error
+}

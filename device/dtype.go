@@ -1,0 +1,64 @@
+package device
+
+import "fmt"
+
+// DType is the type of a buffer's elements.
+type DType uint8
+
+// The element types. Float16 and BFloat16 are storage types: arithmetic on them is done in float32.
+const (
+	Float32 DType = iota + 1
+	Float64
+	BFloat16
+	Float16
+)
+
+var dtypes = [...]struct {
+	name, short string
+	size        int
+}{
+	{"invalid", "invalid", 0},
+	Float32:  {"float32", "f32", 4},
+	Float64:  {"float64", "f64", 8},
+	BFloat16: {"bfloat16", "bf16", 2},
+	Float16:  {"float16", "f16", 2},
+}
+
+// Size is the number of bytes of an element, 0 for a value that is no element type.
+func (t DType) Size() int {
+	if int(t) < len(dtypes) {
+		return dtypes[t].size
+	}
+	return 0
+}
+
+func (t DType) String() string {
+	if t.Size() == 0 {
+		return fmt.Sprintf("DType(%d)", uint8(t))
+	}
+	return dtypes[t].name
+}
+
+// ParseDType reads a name as String writes it, or its short form: f32, f64, bf16, f16.
+func ParseDType(s string) (DType, error) {
+	for i, d := range dtypes {
+		if d.size > 0 && (s == d.name || s == d.short) {
+			return DType(i), nil
+		}
+	}
+	return 0, fmt.Errorf("dtype %q is not one of f32, f64, bf16, f16", s)
+}
+
+// Element is a Go type that holds a buffer's elements: float32, float64, or the bits of a BFloat16 or Float16.
+type Element interface{ float32 | float64 | uint16 }
+
+// holds says whether T is the Go type of the buffer's elements.
+func holds[T Element](t DType) bool {
+	switch any(T(0)).(type) {
+	case float32:
+		return t == Float32
+	case float64:
+		return t == Float64
+	}
+	return t == BFloat16 || t == Float16
+}

@@ -1,0 +1,42 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What a caller may want to tell apart with errors.Is.
+var (
+	ErrUnavailable = errors.New("unavailable")                  // the device, its driver or support for it is missing
+	ErrOutOfMemory = errors.New("out of memory")                // the device has not enough memory left
+	ErrClosed      = errors.New("closed")                       // the device, buffer, stream or event was closed
+	ErrForeign     = errors.New("belongs to another device")    // a buffer, stream or event of one device was given to another
+	ErrOverlap     = errors.New("overlaps")                     // two buffers that must be apart share memory
+	ErrUnsupported = errors.New("not supported by this device") // such as an element type that a backend lacks
+	ErrNotRecorded = errors.New("event has not been recorded")  // an event that no stream has been told to record
+	ErrRange       = errors.New("out of range")                 // a negative length, or a slice beyond its buffer
+)
+
+// LengthError is data whose length is not what it must be.
+type LengthError struct {
+	What string // what is too long or too short, such as "grad"
+	Got  int
+	Ref  string // what its length is held against, such as "value"
+	Want int
+}
+
+func (e *LengthError) Error() string {
+	return fmt.Sprintf("%s has %d elements, %s has %d", e.What, e.Got, e.Ref, e.Want)
+}
+
+// DTypeError is data whose element type is not what it must be.
+type DTypeError struct {
+	What string
+	Got  DType
+	Ref  string
+	Want DType
+}
+
+func (e *DTypeError) Error() string {
+	return fmt.Sprintf("%s is %s, %s is %s", e.What, e.Got, e.Ref, e.Want)
+}

@@ -1,0 +1,76 @@
+package kernels
+
+import (
+	_ "embed"
+
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+//go:embed adam.go
+var adamSource string
+
+// AdamRule is Adam, and with decoupled decay AdamW.
+var AdamRule = define(Adam[float32], Adam[float64], AdamPrologue, adamSource)
+
+// AdamElem is one element of a parameter under Adam.
+type AdamElem[F rule.Float] struct {
+	P    F `slot:"param"`
+	G    F `slot:"grad"`
+	M    F `slot:"exp_avg"`
+	V    F `slot:"exp_avg_sq"`
+	VMax F `slot:"max_exp_avg_sq"`
+}
+
+// AdamScalars are what Adam's prologue computes.
+type AdamScalars[F rule.Float] struct {
+	WeightDecay, L1, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, InvSqrtBias2, Eps F
+}
+
+// AdamOptions says which terms Adam has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
+type AdamOptions struct{ L1, L2, AMSGrad bool }
+
+// Adam: Kingma & Ba 2015, algorithm 1, in PyTorch's order; AdamW: Loshchilov & Hutter 2019, algorithm 2; AMSGrad: Reddi et
+// al. 2018, with the maximum over the uncorrected second moments, as PyTorch has it. Bias corrections are scalars:
+// StepSize = lr/(1-β1^t), and the root's is a product with InvSqrtBias2 = 1/√(1-β2^t), so that each element divides once.
+func Adam[F rule.Float](e *AdamElem[F], s *AdamScalars[F], o AdamOptions) {
+	g := e.G
+	if o.L2 {
+		g += F(s.WeightDecay * e.P)
+	}
+	if o.L1 {
+		g += F(s.L1 * rule.Sign(e.P))
+	}
+	p := F(e.P * s.Decay)
+	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
+	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
+	d := v
+	if o.AMSGrad {
+		d = rule.Max(e.VMax, v)
+		e.VMax = d
+	}
+	e.P = p - F(s.StepSize*(m/(F(rule.Sqrt(d)*s.InvSqrtBias2)+s.Eps)))
+	e.M, e.V = m, v
+}
+
+// AdamHyper are Adam's hyperparameters. WeightDecay is coupled, an L2 term of the gradient; DecoupledDecay is AdamW's.
+type AdamHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, DecoupledDecay, L1 float64 }
+
+// AdamState is what Adam keeps for a group: the powers as running products, which every device computes alike.
+type AdamState struct {
+	Step       float64 `state:"step"`
+	Beta1Power float64 `state:"beta1_power" init:"1"`
+	Beta2Power float64 `state:"beta2_power" init:"1"`
+}
+
+// AdamPrologue computes the scalars of a step.
+func AdamPrologue(h *AdamHyper, t *AdamState, s *AdamScalars[float64], o AdamOptions) {
+	t.Step += 1
+	t.Beta1Power *= h.Beta1
+	t.Beta2Power *= h.Beta2
+	s.WeightDecay, s.L1, s.Eps = h.WeightDecay, h.L1, h.Eps
+	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
+	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
+	s.StepSize = h.LR / (1 - float64(t.Beta1Power))
+	s.InvSqrtBias2 = 1 / rule.Sqrt(1-float64(t.Beta2Power))
+}

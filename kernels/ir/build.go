@@ -1,0 +1,188 @@
+package ir
+
+import "math"
+
+// A Builder makes a Func. Equal nodes are made once. Conditions that are known are folded; numbers never are.
+type Builder struct {
+	f    Func
+	seen map[Node]Value
+}
+
+// NewBuilder starts a function of the width over the fields.
+func NewBuilder(name string, width int, vars []Field) *Builder {
+	return &Builder{f: Func{Name: name, Width: width, Vars: vars}, seen: map[Node]Value{}}
+}
+
+// Len is the number of nodes so far.
+func (b *Builder) Len() int { return len(b.f.Nodes) }
+
+// IsBool says whether v is a truth value.
+func (b *Builder) IsBool(v Value) bool { return b.f.IsBool(v) }
+
+func (b *Builder) node(n Node) Value {
+	if v, ok := b.seen[n]; ok {
+		return v
+	}
+	v := Value(len(b.f.Nodes))
+	b.f.Nodes = append(b.f.Nodes, n)
+	b.f.Names = append(b.f.Names, "")
+	b.seen[n] = v
+	return v
+}
+
+// Var is the value of field i on entry.
+func (b *Builder) Var(i int) Value { return b.node(Node{Op: Var, Index: i}) }
+
+// Const is a constant. At width 32, x must be a float32's value.
+func (b *Builder) Const(x float64) Value { return b.node(Node{Op: Const, Bits: math.Float64bits(x)}) }
+
+// Bool is a known truth value.
+func (b *Builder) Bool(x bool) Value {
+	if x {
+		return b.node(Node{Op: Bool, Index: 1})
+	}
+	return b.node(Node{Op: Bool})
+}
+
+// Known is the truth value of v if it is known.
+func (b *Builder) Known(v Value) (value, known bool) {
+	n := b.f.Nodes[v]
+	return n.Index == 1, n.Op == Bool
+}
+
+// Unary makes op(a).
+func (b *Builder) Unary(op Op, a Value) Value {
+	if x, ok := b.Known(a); ok && op == Not {
+		return b.Bool(!x)
+	}
+	return b.node(Node{Op: op, A: a})
+}
+
+// Binary makes a op c.
+func (b *Builder) Binary(op Op, a, c Value) Value {
+	if op == And || op == Or {
+		// true && c is c; false && c is false; and the same for || with the two swapped.
+		if x, ok := b.Known(a); ok {
+			if x == (op == And) {
+				return c
+			}
+			return a
+		}
+		if x, ok := b.Known(c); ok {
+			if x == (op == And) {
+				return a
+			}
+			return c
+		}
+	}
+	return b.node(Node{Op: op, A: a, B: c})
+}
+
+// Select makes cond ? yes : no.
+func (b *Builder) Select(cond, yes, no Value) Value {
+	if yes == no {
+		return yes
+	}
+	if x, ok := b.Known(cond); ok {
+		if x {
+			return yes
+		}
+		return no
+	}
+	return b.node(Node{Op: Select, A: yes, B: no, C: cond})
+}
+
+// Label gives a node the name of a variable of the rule, for whoever reads what is emitted. The first name stays.
+func (b *Builder) Label(v Value, name string) {
+	if b.f.Names[v] == "" {
+		b.f.Names[v] = name
+	}
+}
+
+// Func finishes: final holds a value for each field. A field that keeps the value it had is not stored, and nodes that no
+// store needs are dropped.
+func (b *Builder) Func(final []Value) *Func {
+	f := b.f
+	var stores []Store
+	for i, v := range final {
+		if n := f.Nodes[v]; n.Op == Var && n.Index == i {
+			continue
+		}
+		stores = append(stores, Store{Var: i, Value: v})
+	}
+	return compact(f, stores)
+}
+
+// compact drops the nodes that no store needs.
+func compact(f Func, stores []Store) *Func {
+	live := make([]bool, len(f.Nodes))
+	for _, s := range stores {
+		live[s.Value] = true
+	}
+	for i := len(f.Nodes) - 1; i >= 0; i-- {
+		if live[i] {
+			for _, a := range f.Nodes[i].Args() {
+				live[a] = true
+			}
+		}
+	}
+	out := Func{Name: f.Name, Width: f.Width, Vars: f.Vars}
+	to := make([]Value, len(f.Nodes))
+	for i, n := range f.Nodes {
+		if !live[i] {
+			continue
+		}
+		switch n.Op.Arity() {
+		case 3:
+			n.C = to[n.C]
+			fallthrough
+		case 2:
+			n.B = to[n.B]
+			fallthrough
+		case 1:
+			n.A = to[n.A]
+		}
+		to[i] = Value(len(out.Nodes))
+		out.Nodes = append(out.Nodes, n)
+		out.Names = append(out.Names, f.Names[i])
+	}
+	for _, s := range stores {
+		out.Stores = append(out.Stores, Store{Var: s.Var, Value: to[s.Value]})
+	}
+	return &out
+}
+
+// ScaleVar returns f with every use of field v on entry replaced by its product with a further field, which is appended to
+// Vars. A field that is not loaded stays as it is, and so does one that keeps its value.
+func (f *Func) ScaleVar(v int, by Field) *Func {
+	vars := append(append([]Field(nil), f.Vars...), by)
+	b := NewBuilder(f.Name, f.Width, vars)
+	to := make([]Value, len(f.Nodes))
+	for i, n := range f.Nodes {
+		switch n.Op {
+		case Var:
+			to[i] = b.Var(n.Index)
+			if n.Index == v {
+				to[i] = b.Binary(Mul, to[i], b.Var(len(vars)-1))
+			}
+		case Const, Bool:
+			to[i] = b.node(n)
+		case Select:
+			to[i] = b.Select(to[n.C], to[n.A], to[n.B])
+		default:
+			if n.Op.Arity() == 1 {
+				to[i] = b.Unary(n.Op, to[n.A])
+			} else {
+				to[i] = b.Binary(n.Op, to[n.A], to[n.B])
+			}
+		}
+		if f.Names[i] != "" {
+			b.Label(to[i], f.Names[i])
+		}
+	}
+	var stores []Store
+	for _, s := range f.Stores {
+		stores = append(stores, Store{Var: s.Var, Value: to[s.Value]})
+	}
+	return compact(b.f, stores)
+}

@@ -1,0 +1,138 @@
+// Package ir is the checked SSA form of a rule: one graph of scalar floating-point operations, in which every operation
+// rounds once, in the order the rule wrote them. Everything that runs a rule, other than the Go compiler, starts from
+// here: the evaluator in this package, the PTX emitter, the assembly generator.
+//
+// No floating-point identity is ever applied to a graph (x*1, x+0 and x-x all stay), because none holds for every bit
+// pattern. What shrinks a graph is only: equal nodes are one node, and what no store needs is dropped.
+package ir
+
+import "fmt"
+
+// Op is what a node computes. The comment gives its operands.
+type Op uint8
+
+const (
+	Var   Op = iota // Index: a field of one of the function's banks
+	Const           // Bits: a constant, as the bits of a float64 that the function's width holds exactly
+	Bool            // Index: 0 or 1
+
+	Add    // A + B
+	Sub    // A - B
+	Mul    // A * B
+	Div    // A / B
+	Sqrt   // √A, correctly rounded
+	Neg    // A with its sign flipped
+	Abs    // A with its sign cleared
+	Lt     // A < B; false if either is NaN, as are the next two
+	Le     // A <= B
+	Eq     // A == B
+	Ne     // A != B; true if either is NaN
+	And    // A && B
+	Or     // A || B
+	Not    // !A
+	Select // C ? A : B, on numbers or on bools
+)
+
+var opNames = [...]string{"var", "const", "bool", "add", "sub", "mul", "div", "sqrt", "neg", "abs", "lt", "le", "eq",
+	"ne", "and", "or", "not", "select"}
+
+func (o Op) String() string {
+	if int(o) < len(opNames) {
+		return opNames[o]
+	}
+	return fmt.Sprintf("Op(%d)", uint8(o))
+}
+
+// Arity is the number of operands: those of A, B and C (for Select also the condition) that are used.
+func (o Op) Arity() int {
+	switch o {
+	case Var, Const, Bool:
+		return 0
+	case Sqrt, Neg, Abs, Not:
+		return 1
+	case Select:
+		return 3
+	default:
+		return 2
+	}
+}
+
+// Value names a node of a Func: its index in Func.Nodes. Operands come before what uses them.
+type Value int32
+
+// Node is one operation.
+type Node struct {
+	Op      Op
+	A, B, C Value  // operands, for as many as Op.Arity says
+	Index   int    // Var: index in Func.Vars; Bool: 0 or 1
+	Bits    uint64 // Const
+}
+
+// Args are the node's operands.
+func (n *Node) Args() []Value { return []Value{n.A, n.B, n.C}[:n.Op.Arity()] }
+
+// IsBool says whether the node's result is a truth value. A Select is what its arms are.
+func (f *Func) IsBool(v Value) bool {
+	for f.Nodes[v].Op == Select {
+		v = f.Nodes[v].A
+	}
+	switch f.Nodes[v].Op {
+	case Bool, Lt, Le, Eq, Ne, And, Or, Not:
+		return true
+	}
+	return false
+}
+
+// A Field is one number that a function reads or writes: field Index of its parameter Bank.
+type Field struct {
+	Bank, Index int
+	Name        string // as the rule's source spells it, such as "e.M"
+}
+
+// A Store is the value that a field has when the function returns.
+type Store struct {
+	Var   int // index in Func.Vars
+	Value Value
+}
+
+// A Func is a rule for one set of options at one width.
+type Func struct {
+	Name   string
+	Width  int     // bits of every number: 32 or 64
+	Vars   []Field // every field of every bank, bank by bank
+	Nodes  []Node
+	Names  []string // per node, the rule's variable it was first assigned to, or ""
+	Stores []Store  // in order of Var; a field that keeps its value has none
+}
+
+// Loads are the fields whose value on entry the stores depend on, in order of Var.
+func (f *Func) Loads() []int {
+	used := make([]bool, len(f.Vars))
+	for _, n := range f.Nodes {
+		if n.Op == Var {
+			used[n.Index] = true
+		}
+	}
+	var out []int
+	for i, u := range used {
+		if u {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// Varying says for each node whether it depends on a field of the bank. What does not is the same for all elements.
+func (f *Func) Varying(bank int) []bool {
+	out := make([]bool, len(f.Nodes))
+	for i := range f.Nodes {
+		n := &f.Nodes[i]
+		if n.Op == Var {
+			out[i] = f.Vars[n.Index].Bank == bank
+		}
+		for _, a := range n.Args() {
+			out[i] = out[i] || out[a]
+		}
+	}
+	return out
+}

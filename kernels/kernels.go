@@ -1,0 +1,125 @@
+// Package kernels holds the optimizers' rules, one file each, and what an executor needs to run them: a Program is a rule
+// for one set of options and one element type, Work is a program with the tensors that it updates, and a Backend
+// is a device that can run work. No rule knows a device, and no device knows a rule.
+//
+// The arithmetic of a rule, and how it is checked, is in packages rule, syntax and ir below.
+package kernels
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// define makes a built-in rule when it is first asked for. That one of them is no rule is a mistake in this package.
+func define[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64, *S64, O),
+	prologue func(*H, *T, *S64, O), source string) func() rule.Definition[H, O] {
+	return sync.OnceValue(func() rule.Definition[H, O] {
+		d, err := rule.New(f32, f64, prologue, source)
+		if err != nil {
+			panic(err)
+		}
+		return d
+	})
+}
+
+// Program is a rule for one set of options and one element type. It is comparable: equal programs are the same code.
+type Program struct {
+	Rule    *rule.Rule
+	Options uint64
+	DType   device.DType
+}
+
+func (p Program) String() string {
+	return fmt.Sprintf("%s[%s] %s", p.Rule.Name, strings.Join(p.Rule.OptionNames(p.Options), " "), p.DType)
+}
+
+// Graph is what the program does to an element: the rule, on a gradient multiplied by the gradient scale, which is the one
+// field of bank rule.ScaleBank. It fails with device.ErrUnsupported for an element type that has no arithmetic yet.
+func (p Program) Graph() (*ir.Func, error) {
+	if p.DType != device.Float32 && p.DType != device.Float64 {
+		return nil, fmt.Errorf("kernels: %s: %w", p, device.ErrUnsupported)
+	}
+	f, err := p.Rule.Element(8*p.DType.Size(), p.Options)
+	if err != nil {
+		return nil, fmt.Errorf("kernels: %s: %w", p, err)
+	}
+	return f.ScaleVar(p.Rule.Slot(rule.Grad), ir.Field{Bank: rule.ScaleBank, Name: "gradScale"}), nil
+}
+
+// Slots tells the slots that the program reads and those that it writes. What is in neither needs no buffer.
+func (p Program) Slots() (loads, stores []int, err error) {
+	f, err := p.Graph()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range f.Loads() {
+		if f.Vars[v].Bank == rule.ElemBank {
+			loads = append(loads, v)
+		}
+	}
+	for _, s := range f.Stores {
+		stores = append(stores, s.Var)
+	}
+	return loads, stores, nil
+}
+
+// BytesPerElement is what a step moves for each element: the slots read and the slots written.
+func (p Program) BytesPerElement() (int, error) {
+	loads, stores, err := p.Slots()
+	return (len(loads) + len(stores)) * p.DType.Size(), err
+}
+
+// Tensor is a parameter with its gradient and state, by slot of the rule. Slots that the program does not use are nil.
+type Tensor struct {
+	Group int
+	Slots []*device.Buffer
+}
+
+// Work is a program with what it runs on.
+type Work struct {
+	Program Program
+	Tensors []Tensor
+	State   []*device.Buffer // per group, Float64: the prologue's state, one a Rule.State
+}
+
+// Step is what a step of the work is given from outside, by group.
+type Step struct {
+	Hyper   []float64 // group by group: one a Rule.Hyper
+	Scale   []float64 // per group: the gradient is multiplied by it. -1 maximises.
+	Norm    Norm      // if not nil, has been enqueued before: gradients are clipped to MaxNorm by it
+	MaxNorm float64
+}
+
+// Backend is a device that runs rules. What it is given has been checked: package optim does that.
+type Backend interface {
+	Device() *device.Device
+	// Compile makes an update of work whose buffers are open, of this device, as long as their tensor's parameter, of
+	// the program's type, and apart from each other where one of two is written.
+	Compile(w Work) (Update, error)
+	// CompileTraffic makes an update that loads and stores what w's does and leaves every byte as it is: the ceiling that
+	// gpubench holds an update to. Its steps are not looked at.
+	CompileTraffic(w Work) (Update, error)
+	// CompileNorm makes the global norm of the buffers, which are open and of this device.
+	CompileNorm(grads []*device.Buffer) (Norm, error)
+}
+
+// Update is work that is ready to run.
+type Update interface {
+	// Enqueue puts one step on the stream: prologues, then one pass over all tensors. It keeps nothing of step but the norm.
+	Enqueue(s *device.Stream, step Step) error
+	// Close gives the update's own memory back, after the work enqueued so far.
+	Close() error
+}
+
+// Norm is the L2 norm over all elements of some buffers, by the tree that SumSquares and SumTree define.
+type Norm interface {
+	Enqueue(s *device.Stream) error
+	// Total is where the norm is put: one Float64.
+	Total() *device.Buffer
+	Close() error
+}

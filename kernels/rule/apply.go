@@ -1,0 +1,61 @@
+package rule
+
+import "sync"
+
+// Pass is one run of an element function over elements: what an executor that has no better code calls, and the
+// reference for those that have.
+type Pass[F Float] struct {
+	Slots     [][]F // per slot of the rule; nil where Loads and Stores do not name it. All others have one length.
+	Loads     []int // slots to read, from the graph
+	Stores    []int // slots to write
+	Scalars   []F   // per scalar of the rule
+	Grad      int   // the slot of the gradient
+	GradScale F     // multiplies the gradient before the rule sees it
+	Options   uint64
+}
+
+// Apply runs the compiled element function over all elements of the pass.
+func Apply[F Float](r *Rule, p *Pass[F]) {
+	switch p := any(p).(type) {
+	case *Pass[float32]:
+		r.apply32(p)
+	case *Pass[float64]:
+		r.apply64(p)
+	}
+}
+
+// applier makes the loop over elements for an element function.
+func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Pass[F]) {
+	type frame struct {
+		e E
+		s S
+	}
+	frames := sync.Pool{New: func() any { return new(frame) }} // a func value's arguments escape: reuse them
+	return func(p *Pass[F]) {
+		f := frames.Get().(*frame)
+		defer frames.Put(f)
+		var o O
+		setOptions(&o, p.Options)
+		e := numbers[F](&f.e)
+		copy(numbers[F](&f.s), p.Scalars)
+		n := 0
+		for _, k := range p.Stores {
+			n = len(p.Slots[k])
+		}
+		for i := range n {
+			for _, k := range p.Loads {
+				e[k] = p.Slots[k][i]
+			}
+			e[p.Grad] = F(e[p.Grad] * p.GradScale)
+			fn(&f.e, &f.s, o)
+			for _, k := range p.Stores {
+				p.Slots[k][i] = e[k]
+			}
+		}
+	}
+}
+
+// RunPrologue runs the compiled prologue: it updates state and computes scalars.
+func (r *Rule) RunPrologue(hyper, state, scalars []float64, options uint64) {
+	r.runPrologue(hyper, state, scalars, options)
+}

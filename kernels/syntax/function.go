@@ -1,0 +1,165 @@
+package syntax
+
+import (
+	"fmt"
+	"go/ast"
+	"go/scanner"
+	"go/token"
+	"go/types"
+	"reflect"
+
+	"github.com/fusestep/fusestep/kernels/ir"
+)
+
+type scannerErrors = scanner.ErrorList
+
+func scannerError(list scanner.ErrorList) error { return &Error{Pos: list[0].Pos, Msg: list[0].Msg} }
+
+// Mode says how a function may use the fields of a parameter.
+type Mode uint8
+
+// A parameter's fields may be read; read and written; only written.
+const (
+	Read Mode = iota
+	ReadWrite
+	Write
+)
+
+// Bank is a parameter of a function: a pointer to a struct of numbers.
+type Bank struct {
+	Param  string // the parameter's name
+	Mode   Mode
+	Fields []BankField
+}
+
+// BankField is a field of a bank's struct.
+type BankField struct {
+	Name string
+	Tag  reflect.StructTag
+}
+
+// Function is a checked rule function: banks of numbers and, last, a struct of bool options.
+type Function struct {
+	Name    string
+	Generic bool // over its number type; else that is float64
+	Banks   []Bank
+	Options []string
+
+	fset    *token.FileSet
+	decl    *ast.FuncDecl
+	info    *types.Info // of the rule's declarations and the library's
+	defs    map[types.Object]*ast.FuncDecl
+	lib     *library
+	banks   map[types.Object]int
+	options types.Object
+	firstOf []int // of each bank, the index of its first field among all banks' fields
+}
+
+// Function looks up and checks a function by name. The modes are those of its banks, in order; it must have as many.
+func (f *File) Function(name string, modes ...Mode) (*Function, error) {
+	file, decl, err := f.slice(name)
+	if err != nil {
+		return nil, err
+	}
+	fn := &Function{Name: name, fset: f.fset, decl: decl, lib: f.lib, info: newInfo(),
+		defs: map[types.Object]*ast.FuncDecl{}, banks: map[types.Object]int{}}
+	if _, err := check(f.fset, file.Name.Name, file, fn.info, imports{f.lib.Path: f.lib.pkg}); err != nil {
+		return nil, err
+	}
+	addDefs(fn.defs, file, fn.info)
+	sig := fn.info.Defs[decl.Name].Type().(*types.Signature)
+	fn.Generic = sig.TypeParams().Len() > 0
+	if sig.TypeParams().Len() > 1 {
+		return nil, fn.errorf(decl, "a rule has one type parameter, its number type")
+	}
+	if sig.Results().Len() > 0 {
+		return nil, fn.errorf(decl.Type.Results, "a rule returns nothing: it stores to the fields of its first parameter")
+	}
+	if err := fn.params(sig, modes); err != nil {
+		return nil, err
+	}
+	return fn, nil
+}
+
+func (fn *Function) params(sig *types.Signature, modes []Mode) error {
+	n := 0
+	for i := range sig.Params().Len() {
+		p := sig.Params().At(i)
+		ptr, isPtr := p.Type().(*types.Pointer)
+		if !isPtr {
+			if i != sig.Params().Len()-1 {
+				return fn.errorAt(p.Pos(), "parameter %s must be a pointer to a struct of numbers; only the last, the options, is a value", p.Name())
+			}
+			return fn.optionStruct(p)
+		}
+		if i >= len(modes) {
+			return fn.errorAt(p.Pos(), "parameter %s is one too many: this function takes %d structs of numbers", p.Name(), len(modes))
+		}
+		st, ok := ptr.Elem().Underlying().(*types.Struct)
+		if !ok {
+			return fn.errorAt(p.Pos(), "parameter %s must point to a struct of numbers, not to %s", p.Name(), ptr.Elem())
+		}
+		bank := Bank{Param: p.Name(), Mode: modes[i]}
+		for k := range st.NumFields() {
+			v := st.Field(k)
+			if v.Embedded() || !isNumber(v.Type()) {
+				return fn.errorAt(v.Pos(), "field %s is a %s: every field of a struct of numbers has the rule's number type", v.Name(), v.Type())
+			}
+			bank.Fields = append(bank.Fields, BankField{Name: v.Name(), Tag: reflect.StructTag(st.Tag(k))})
+		}
+		fn.banks[p] = len(fn.Banks)
+		fn.Banks = append(fn.Banks, bank)
+		fn.firstOf = append(fn.firstOf, n)
+		n += st.NumFields()
+	}
+	if len(fn.Banks) != len(modes) {
+		return fn.errorf(fn.decl, "this function takes %d structs of numbers, not %d", len(modes), len(fn.Banks))
+	}
+	return nil
+}
+
+func (fn *Function) optionStruct(p *types.Var) error {
+	st, ok := p.Type().Underlying().(*types.Struct)
+	if !ok {
+		return fn.errorAt(p.Pos(), "the options must be a struct of bools, not %s", p.Type())
+	}
+	for k := range st.NumFields() {
+		v := st.Field(k)
+		if b, ok := v.Type().Underlying().(*types.Basic); !ok || b.Kind() != types.Bool {
+			return fn.errorAt(v.Pos(), "option %s is a %s: options are bools", v.Name(), v.Type())
+		}
+		fn.Options = append(fn.Options, v.Name())
+	}
+	fn.options = p
+	return nil
+}
+
+// isNumber says whether t is what a rule calculates with: a type parameter, or float64 outside a generic function.
+func isNumber(t types.Type) bool {
+	switch t := t.(type) {
+	case *types.TypeParam:
+		return true
+	case *types.Basic:
+		return t.Kind() == types.Float64
+	}
+	return false
+}
+
+// fields lists all banks' fields, as ir wants them.
+func (fn *Function) fields() []ir.Field {
+	var out []ir.Field
+	for b, bank := range fn.Banks {
+		for i, f := range bank.Fields {
+			out = append(out, ir.Field{Bank: b, Index: i, Name: bank.Param + "." + f.Name})
+		}
+	}
+	return out
+}
+
+func (fn *Function) errorf(at ast.Node, format string, args ...any) error {
+	return fn.errorAt(at.Pos(), format, args...)
+}
+
+func (fn *Function) errorAt(pos token.Pos, format string, args ...any) error {
+	return &Error{Pos: fn.fset.Position(pos), Msg: fmt.Sprintf(format, args...)}
+}

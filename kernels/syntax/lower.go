@@ -1,0 +1,313 @@
+package syntax
+
+import (
+	"go/ast"
+	"go/token"
+	"go/types"
+	"maps"
+	"math/bits"
+
+	"github.com/fusestep/fusestep/kernels/ir"
+)
+
+// Limits that no sensible rule meets; they keep a hostile one from growing without end.
+const (
+	maxSteps   = 1 << 13
+	maxInlined = 16
+	maxOptions = 10
+)
+
+// A val is a number or a condition while lowering. A number that is product is a*b not yet rounded as far as the Go
+// compiler is concerned; it may go anywhere but into an addition.
+type val struct {
+	ir.Value
+	product bool
+}
+
+// state is what the rule's variables hold at a point of it.
+type state struct {
+	locals map[types.Object]val
+	fields []val
+}
+
+func (s *state) clone() *state {
+	return &state{locals: maps.Clone(s.locals), fields: append([]val(nil), s.fields...)}
+}
+
+// rest is what is to run after a block: statements, then what follows those.
+type rest struct {
+	list []ast.Stmt
+	next *rest
+}
+
+// result is how a function ends.
+type result struct {
+	st     *state
+	values []val
+}
+
+type lowerer struct {
+	*Function
+	b       *ir.Builder
+	width   int
+	enabled map[string]bool
+	depth   int
+	steps   int
+	results int // of the function being lowered
+}
+
+// Lower makes the function's graph for a width of 32 or 64 bits and the options that are on. Bit i of the set is option i.
+func (fn *Function) Lower(width int, optionSet uint64) (f *ir.Func, err error) {
+	if !fn.Generic && width != 64 {
+		return nil, fn.errorf(fn.decl, "%s is a float64 function: it has no %d-bit form", fn.Name, width)
+	}
+	if len(fn.Options) > maxOptions || bits.Len64(optionSet) > len(fn.Options) {
+		return nil, fn.errorf(fn.decl, "%s has %d options: the set %#x does not fit (at most %d options)", fn.Name, len(fn.Options), optionSet, maxOptions)
+	}
+	l := &lowerer{Function: fn, width: width, enabled: map[string]bool{}, b: ir.NewBuilder(fn.Name, width, fn.fields())}
+	for i, name := range fn.Options {
+		l.enabled[name] = optionSet>>i&1 != 0
+	}
+	defer func() {
+		switch e := recover().(type) {
+		case nil:
+		case *Error:
+			f, err = nil, e
+		default:
+			panic(e)
+		}
+	}()
+	st := &state{locals: map[types.Object]val{}}
+	for i := range fn.fields() {
+		st.fields = append(st.fields, val{Value: l.b.Var(i)})
+	}
+	end := l.run(fn.decl.Body.List, st, nil)
+	final := make([]ir.Value, len(end.st.fields))
+	for i, v := range end.st.fields {
+		final[i] = v.Value
+	}
+	return l.b.Func(final), nil
+}
+
+func (l *lowerer) fail(at ast.Node, format string, args ...any) {
+	panic(l.errorf(at, format, args...).(*Error))
+}
+
+const allowed = "a rule has declarations, assignments, if, tagless switch and return"
+
+// run lowers the statements and then what follows them, to the end of the function.
+func (l *lowerer) run(list []ast.Stmt, st *state, next *rest) result {
+	for i, s := range list {
+		if l.steps++; l.steps > maxSteps || l.b.Len() > maxSteps {
+			l.fail(s, "the rule is too large: more than %d statements or operations once its branches and calls are expanded", maxSteps)
+		}
+		switch s := s.(type) {
+		case *ast.EmptyStmt:
+		case *ast.DeclStmt:
+			l.declare(s, st)
+		case *ast.AssignStmt:
+			l.assign(s, st)
+		case *ast.BlockStmt:
+			return l.run(s.List, st, &rest{list[i+1:], next})
+		case *ast.IfStmt:
+			if s.Init != nil {
+				l.fail(s.Init, "an if of a rule has no statement before its condition")
+			}
+			var no []ast.Stmt
+			if s.Else != nil {
+				no = []ast.Stmt{s.Else}
+			}
+			if end, done := l.branch(s.Cond, s.Body.List, no, st, &rest{list[i+1:], next}); done {
+				return end
+			}
+		case *ast.SwitchStmt:
+			if chain := l.switchChain(s); chain != nil {
+				return l.run([]ast.Stmt{chain}, st, &rest{list[i+1:], next})
+			}
+		case *ast.ReturnStmt:
+			return result{st, l.returned(s, st)}
+		default:
+			l.fail(s, "%s is not allowed: %s", stmtName(s), allowed)
+		}
+	}
+	if next != nil {
+		return l.run(next.list, st, next.next)
+	}
+	return result{st: st}
+}
+
+// branch lowers an if. When neither arm returns, both run and st becomes their merge, and done is false. Otherwise what
+// follows the if is lowered once in each arm.
+func (l *lowerer) branch(cond ast.Expr, yes, no []ast.Stmt, st *state, next *rest) (end result, done bool) {
+	c := l.condition(cond, st)
+	if known, ok := l.b.Known(c); ok {
+		if !known {
+			yes = no
+		}
+		return l.run(yes, st, next), true
+	}
+	if !returns(yes) && !returns(no) {
+		a := l.run(yes, st.clone(), nil)
+		b := l.run(no, st.clone(), nil)
+		*st = *l.merge(c, a, b).st
+		return result{}, false
+	}
+	return l.merge(c, l.run(yes, st.clone(), next), l.run(no, st.clone(), next)), true
+}
+
+// merge selects between two ends by a condition. What only one of them knows went out of scope.
+func (l *lowerer) merge(c ir.Value, a, b result) result {
+	out := result{st: &state{locals: map[types.Object]val{}}}
+	pick := func(x, y val) val {
+		return val{l.b.Select(c, x.Value, y.Value), x.product || y.product}
+	}
+	for i := range a.st.fields {
+		out.st.fields = append(out.st.fields, pick(a.st.fields[i], b.st.fields[i]))
+	}
+	for obj, x := range a.st.locals {
+		if y, ok := b.st.locals[obj]; ok {
+			out.st.locals[obj] = val{x.Value, x.product || y.product}
+		}
+	}
+	// In a fixed order, so that the graph, and the text made from it, is the same every time.
+	for _, obj := range ordered(out.st.locals) {
+		out.st.locals[obj] = pick(a.st.locals[obj], b.st.locals[obj])
+	}
+	for i := range a.values {
+		out.values = append(out.values, pick(a.values[i], b.values[i]))
+	}
+	return out
+}
+
+// switchChain rewrites a tagless switch as a chain of ifs.
+func (l *lowerer) switchChain(s *ast.SwitchStmt) ast.Stmt {
+	if s.Init != nil || s.Tag != nil {
+		l.fail(s, "a switch of a rule has no tag and no statement before it")
+	}
+	var chain ast.Stmt
+	for i := len(s.Body.List) - 1; i >= 0; i-- {
+		if c := s.Body.List[i].(*ast.CaseClause); c.List == nil {
+			chain = &ast.BlockStmt{Lbrace: c.Colon, List: c.Body, Rbrace: c.End()}
+		}
+	}
+	for i := len(s.Body.List) - 1; i >= 0; i-- {
+		c := s.Body.List[i].(*ast.CaseClause)
+		for k := len(c.List) - 1; k >= 0; k-- {
+			chain = &ast.IfStmt{If: c.Case, Cond: c.List[k], Body: &ast.BlockStmt{Lbrace: c.Colon, List: c.Body, Rbrace: c.End()}, Else: chain}
+		}
+	}
+	return chain
+}
+
+// returns says whether a return statement stands in the statements.
+func returns(list []ast.Stmt) bool {
+	found := false
+	for _, s := range list {
+		ast.Inspect(s, func(n ast.Node) bool {
+			_, ok := n.(*ast.ReturnStmt)
+			found = found || ok
+			return !found
+		})
+	}
+	return found
+}
+
+func (l *lowerer) returned(s *ast.ReturnStmt, st *state) []val {
+	if len(s.Results) != l.results {
+		l.fail(s, "return must name its %d values", l.results)
+	}
+	var out []val
+	for _, e := range s.Results {
+		out = append(out, l.expr(e, st))
+	}
+	return out
+}
+
+func (l *lowerer) declare(s *ast.DeclStmt, st *state) {
+	d := s.Decl.(*ast.GenDecl)
+	switch d.Tok {
+	case token.CONST: // the checker knows its value
+	case token.VAR:
+		for _, spec := range d.Specs {
+			v := spec.(*ast.ValueSpec)
+			lhs := make([]ast.Expr, len(v.Names))
+			for i, n := range v.Names {
+				lhs[i] = n
+			}
+			if v.Values != nil {
+				l.store(lhs, l.values(v.Values, len(lhs), st), st)
+				continue
+			}
+			for i, n := range v.Names {
+				zero := val{Value: l.b.Const(0)}
+				switch t := l.typeOf(n); {
+				case isBool(t):
+					zero = val{Value: l.b.Bool(false)}
+				case !isNumber(t):
+					l.fail(n, "%s is a %s: a rule's variables are numbers or conditions", n.Name, t)
+				}
+				l.store(lhs[i:i+1], []val{zero}, st)
+			}
+		}
+	default:
+		l.fail(s, "a %s declaration is not allowed inside a rule", d.Tok)
+	}
+}
+
+func (l *lowerer) assign(s *ast.AssignStmt, st *state) {
+	ops := map[token.Token]token.Token{token.ADD_ASSIGN: token.ADD, token.SUB_ASSIGN: token.SUB,
+		token.MUL_ASSIGN: token.MUL, token.QUO_ASSIGN: token.QUO}
+	switch op, ok := ops[s.Tok]; {
+	case s.Tok == token.ASSIGN || s.Tok == token.DEFINE:
+		l.store(s.Lhs, l.values(s.Rhs, len(s.Lhs), st), st)
+	case ok:
+		x, y := l.number(s.Lhs[0], st), l.number(s.Rhs[0], st)
+		l.store(s.Lhs, []val{l.arith(s, op, x, y)}, st)
+	default:
+		l.fail(s, "%s is not allowed: a rule assigns with = := += -= *= /=", s.Tok)
+	}
+}
+
+// values evaluates the right-hand side of an assignment to n variables, all before any is stored.
+func (l *lowerer) values(rhs []ast.Expr, n int, st *state) []val {
+	if call, ok := rhs[0].(*ast.CallExpr); ok && len(rhs) == 1 && n > 1 {
+		return l.call(call, st)
+	}
+	var out []val
+	for _, e := range rhs {
+		out = append(out, l.expr(e, st))
+	}
+	return out
+}
+
+func (l *lowerer) store(lhs []ast.Expr, values []val, st *state) {
+	for i, e := range lhs {
+		switch e := ast.Unparen(e).(type) {
+		case *ast.Ident:
+			if e.Name == "_" {
+				continue
+			}
+			obj := l.object(e)
+			if _, ok := obj.(*types.Var); !ok || l.isParam(obj) {
+				l.fail(e, "%s cannot be assigned: a rule assigns to its variables and to fields", e.Name)
+			}
+			if obj.Parent() != nil && obj.Pkg() != nil && obj.Parent() == obj.Pkg().Scope() {
+				l.fail(e, "%s is a package variable: a rule depends on its parameters alone", e.Name)
+			}
+			if t := obj.Type(); !isNumber(t) && !isBool(t) {
+				l.fail(e, "%s is a %s: a rule's variables are numbers or conditions", e.Name, t)
+			}
+			st.locals[obj] = values[i]
+			l.b.Label(values[i].Value, e.Name)
+		case *ast.SelectorExpr:
+			bank, field := l.field(e)
+			if l.Banks[bank].Mode == Read {
+				l.fail(e, "%s.%s is an input: only the fields of %s are stored to", l.Banks[bank].Param, e.Sel.Name, l.writable())
+			}
+			st.fields[field] = values[i]
+			l.b.Label(values[i].Value, l.Banks[bank].Param+"."+e.Sel.Name)
+		default:
+			l.fail(e, "a rule assigns to its variables and to fields, nothing else")
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package optim
+
+import (
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Adam is Adam as torch.optim.Adam has it (Kingma & Ba 2015). Its state is exp_avg and exp_avg_sq, with AMSGrad also
+// max_exp_avg_sq.
+type Adam struct {
+	LR          float64    // at least 0
+	Betas       [2]float64 // each at least 0 and below 1
+	Eps         float64    // at least 0; added to the root
+	WeightDecay float64    // L2 penalty: weight_decay·p is added to the gradient
+	L1          float64    // L1 penalty: l1·sign(p) is added to the gradient, 0 where p is 0
+	AMSGrad     bool
+	Maximize    bool
+}
+
+// DefaultAdam has torch.optim.Adam's defaults.
+func DefaultAdam() Adam { return Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8} }
+
+// Setting implements Algorithm.
+func (c Adam) Setting() (rule.Setting, error) { return c.setting("adam", false) }
+
+// AdamW is Adam with decoupled weight decay as torch.optim.AdamW has it (Loshchilov & Hutter 2019): each step first
+// multiplies p by 1 - lr·weight_decay. The fields and the state are Adam's.
+type AdamW Adam
+
+// DefaultAdamW has torch.optim.AdamW's defaults.
+func DefaultAdamW() AdamW {
+	c := AdamW(DefaultAdam())
+	c.WeightDecay = 1e-2
+	return c
+}
+
+// Setting implements Algorithm.
+func (c AdamW) Setting() (rule.Setting, error) { return Adam(c).setting("adamw", true) }
+
+func (c Adam) setting(name string, decoupled bool) (rule.Setting, error) {
+	r := ranges{algorithm: name}
+	r.atLeast0("lr", c.LR)
+	r.beta("betas[0]", c.Betas[0])
+	r.beta("betas[1]", c.Betas[1])
+	r.atLeast0("eps", c.Eps)
+	r.atLeast0("weight_decay", c.WeightDecay)
+	r.atLeast0("l1", c.L1)
+	if r.err != nil {
+		return rule.Setting{}, r.err
+	}
+	h := kernels.AdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, L1: c.L1}
+	o := kernels.AdamOptions{L1: c.L1 != 0, AMSGrad: c.AMSGrad}
+	if decoupled {
+		h.DecoupledDecay = c.WeightDecay
+	} else {
+		h.WeightDecay, o.L2 = c.WeightDecay, c.WeightDecay != 0
+	}
+	s := kernels.AdamRule().With(h, o)
+	s.Maximize = c.Maximize
+	return s, nil
+}

@@ -1,0 +1,34 @@
+package optim
+
+import (
+	"math"
+
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Algorithm is an optimizer's hyperparameters: one of this package's structs, or a type of the user's own for a rule of the
+// user's own.
+type Algorithm interface {
+	// Setting checks the hyperparameters and gives them to the rule.
+	Setting() (rule.Setting, error)
+}
+
+// ranges collects the first hyperparameter that is out of range. All must be finite.
+type ranges struct {
+	algorithm string
+	err       error
+}
+
+func (r *ranges) require(name string, x float64, ok bool, want string) {
+	if r.err == nil && (!ok || math.IsNaN(x) || math.IsInf(x, 0)) {
+		r.err = &HyperparameterError{Algorithm: r.algorithm, Name: name, Value: x, Want: want}
+	}
+}
+
+func (r *ranges) atLeast0(name string, x float64) {
+	r.require(name, x, x >= 0, "at least 0, and finite")
+}
+
+func (r *ranges) beta(name string, x float64) {
+	r.require(name, x, x >= 0 && x < 1, "at least 0 and below 1")
+}

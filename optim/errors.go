@@ -1,0 +1,29 @@
+package optim
+
+import "fmt"
+
+// TensorError is a tensor that an optimizer cannot work with, found before anything was written. Err says why: a
+// device.LengthError or device.DTypeError, or one of the sentinels of package device.
+type TensorError struct {
+	Group  int
+	Tensor string
+	Err    error
+}
+
+func (e *TensorError) Error() string {
+	return fmt.Sprintf("optim: group %d, tensor %q: %v", e.Group, e.Tensor, e.Err)
+}
+
+func (e *TensorError) Unwrap() error { return e.Err }
+
+// HyperparameterError is a hyperparameter outside its range.
+type HyperparameterError struct {
+	Algorithm string // "adamw"
+	Name      string // as PyTorch spells it: "lr", "betas[0]", "weight_decay"
+	Value     float64
+	Want      string // "at least 0"
+}
+
+func (e *HyperparameterError) Error() string {
+	return fmt.Sprintf("optim: %s: %s is %v, must be %s", e.Algorithm, e.Name, e.Value, e.Want)
+}

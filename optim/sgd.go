@@ -1,0 +1,43 @@
+package optim
+
+import (
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// SGD is stochastic gradient descent as torch.optim.SGD has it; over the whole batch it is gradient descent. Its state is
+// momentum_buffer, with a Momentum other than 0.
+type SGD struct {
+	LR          float64 // at least 0
+	Momentum    float64 // at least 0
+	Dampening   float64 // the share of a gradient that the momentum does not take; the first gradient enters whole
+	Nesterov    bool    // needs Momentum above 0 and no Dampening
+	WeightDecay float64 // L2 penalty: weight_decay·p is added to the gradient
+	L1          float64 // L1 penalty: l1·sign(p) is added to the gradient, 0 where p is 0
+	Maximize    bool
+}
+
+// DefaultSGD has torch.optim.SGD's defaults.
+func DefaultSGD() SGD { return SGD{LR: 1e-3} }
+
+// Setting implements Algorithm.
+func (c SGD) Setting() (rule.Setting, error) {
+	r := ranges{algorithm: "sgd"}
+	r.atLeast0("lr", c.LR)
+	r.atLeast0("momentum", c.Momentum)
+	r.require("dampening", c.Dampening, true, "finite")
+	r.atLeast0("weight_decay", c.WeightDecay)
+	r.atLeast0("l1", c.L1)
+	if c.Nesterov {
+		r.require("momentum", c.Momentum, c.Momentum > 0, "above 0 with nesterov")
+		r.require("dampening", c.Dampening, c.Dampening == 0, "0 with nesterov")
+	}
+	if r.err != nil {
+		return rule.Setting{}, r.err
+	}
+	s := kernels.SGDRule().With(
+		kernels.SGDHyper{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, WeightDecay: c.WeightDecay, L1: c.L1},
+		kernels.SGDOptions{L1: c.L1 != 0, L2: c.WeightDecay != 0, Momentum: c.Momentum != 0, Nesterov: c.Nesterov})
+	s.Maximize = c.Maximize
+	return s, nil
+}

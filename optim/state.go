@@ -1,0 +1,162 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// stateAlign is the elements to which a tensor's state is aligned in its group's: 128 bytes of the smallest type with
+// arithmetic, a GPU's line.
+const stateAlign = 32
+
+// allocate makes the part's state: for each slot one buffer, of which each tensor has a slice, so that ten thousand small
+// tensors are not ten thousand allocations. It starts at zero.
+func (q *part) allocate(dev *device.Device) error {
+	r := q.program.Rule
+	loads, stores, err := q.program.Slots()
+	if err != nil {
+		return err
+	}
+	for _, p := range q.params {
+		p.slots = make([]*device.Buffer, len(r.Slots))
+		p.slots[r.Slot(rule.Param)], p.slots[r.Slot(rule.Grad)] = p.Value, p.Grad
+	}
+	s := dev.DefaultStream()
+	for k, name := range r.Slots {
+		if name == rule.Param || name == rule.Grad || !slices.Contains(loads, k) && !slices.Contains(stores, k) {
+			continue
+		}
+		n := 0
+		for _, p := range q.params {
+			n += (p.Value.Len() + stateAlign - 1) / stateAlign * stateAlign
+		}
+		arena, err := dev.Alloc(q.program.DType, n)
+		if err != nil {
+			return fmt.Errorf("state %s: %w", name, err)
+		}
+		q.arenas = append(q.arenas, arena)
+		n = 0
+		for _, p := range q.params {
+			if p.slots[k], err = arena.Slice(n, n+p.Value.Len()); err != nil {
+				return fmt.Errorf("state %s: %w", name, err)
+			}
+			n += (p.Value.Len() + stateAlign - 1) / stateAlign * stateAlign
+		}
+		if err := s.Zero(arena); err != nil {
+			return fmt.Errorf("state %s: %w", name, err)
+		}
+	}
+	if q.state, err = dev.Alloc(device.Float64, len(r.State)); err != nil {
+		return err
+	}
+	if err := device.Upload(s, q.state, r.InitialState()); err != nil {
+		return err
+	}
+	return s.Synchronize()
+}
+
+func closeParts(parts []*part) error {
+	var errs []error
+	for _, q := range parts {
+		if q.state != nil {
+			errs = append(errs, q.state.Close())
+		}
+		for _, b := range q.arenas {
+			errs = append(errs, b.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, of its type,
+// in place. What is written to it counts from the next step on. The buffer is closed with the optimizer.
+func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {
+	if o.closed {
+		return nil, fmt.Errorf("optim: state: optimizer is %w", device.ErrClosed)
+	}
+	for i, g := range o.groups {
+		for _, p := range g.params {
+			if p.Name != tensor {
+				continue
+			}
+			k := g.setting.Rule.Slot(slot)
+			if k < 0 || slot == rule.Param || slot == rule.Grad || p.slots[k] == nil {
+				return nil, p.errorf("has no state %q, only %q", slot, o.StateNames(i))
+			}
+			return p.slots[k], nil
+		}
+	}
+	return nil, fmt.Errorf("optim: state: there is no tensor %q", tensor)
+}
+
+// StateNames lists the state that each tensor of a group has.
+func (o *Optimizer) StateNames(group int) []string {
+	var out []string
+	g := o.groups[group]
+	for k, name := range g.setting.Rule.Slots {
+		if name != rule.Param && name != rule.Grad && slices.ContainsFunc(g.params, func(p *param) bool { return p.slots[k] != nil }) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// GroupState waits for the stream, nil for the default one, and returns what the group keeps from step to step: "step", the number of
+// steps taken, and such as "beta1_power".
+func (o *Optimizer) GroupState(s *device.Stream, group int) (map[string]float64, error) {
+	s, err := o.use(s)
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range o.parts {
+		if q.group != group {
+			continue
+		}
+		x := make([]float64, q.state.Len())
+		if err := device.Download(s, x, q.state); err != nil {
+			return nil, fmt.Errorf("optim: group %d: state: %w", group, err)
+		}
+		if err := s.Synchronize(); err != nil {
+			return nil, fmt.Errorf("optim: group %d: state: %w", group, err)
+		}
+		out := map[string]float64{}
+		for i, f := range q.program.Rule.State {
+			out[f.Name] = x[i]
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("optim: state: there is no group %d with tensors", group)
+}
+
+// SetGroupState puts back what GroupState returned, all of it, and waits for the stream.
+func (o *Optimizer) SetGroupState(s *device.Stream, group int, state map[string]float64) error {
+	s, err := o.use(s)
+	if err != nil {
+		return err
+	}
+	if group < 0 || group >= len(o.groups) {
+		return fmt.Errorf("optim: set state: there is no group %d, only %d of them: %w", group, len(o.groups), device.ErrRange)
+	}
+	fields := o.groups[group].setting.Rule.State
+	x := make([]float64, len(fields))
+	for i, f := range fields {
+		v, ok := state[f.Name]
+		if !ok || len(state) != len(fields) {
+			return fmt.Errorf("optim: group %d: set state: want %d values, %q among them, have %v", group, len(fields), f.Name, state)
+		}
+		x[i] = v
+	}
+	for _, q := range o.parts {
+		if q.group != group {
+			continue
+		}
+		if err := device.Upload(s, q.state, x); err != nil {
+			return fmt.Errorf("optim: group %d: set state: %w", group, err)
+		}
+	}
+	return s.Synchronize()
+}
