@@ -4,9 +4,23 @@ import "math"
 
 // Eval runs f on the fields' values, one a Var, and replaces those that f stores. F must have f's width: this is the
 // meaning of the graph, to which everything that is made from it is held.
-func Eval[F float32 | float64](f *Func, vars []F) {
-	num := make([]F, len(f.Nodes))
-	cond := make([]bool, len(f.Nodes))
+func Eval[F float32 | float64](f *Func, vars []F) { NewEvaluator[F](f).Run(vars) }
+
+// Evaluator runs one graph many times.
+type Evaluator[F float32 | float64] struct {
+	f    *Func
+	num  []F
+	cond []bool
+}
+
+// NewEvaluator makes an evaluator. It is for one goroutine.
+func NewEvaluator[F float32 | float64](f *Func) *Evaluator[F] {
+	return &Evaluator[F]{f, make([]F, len(f.Nodes)), make([]bool, len(f.Nodes))}
+}
+
+// Run is Eval.
+func (e *Evaluator[F]) Run(vars []F) {
+	f, num, cond := e.f, e.num, e.cond
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
 		switch n.Op {

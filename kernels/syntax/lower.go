@@ -288,9 +288,6 @@ func (l *lowerer) store(lhs []ast.Expr, values []val, st *state) {
 				continue
 			}
 			obj := l.object(e)
-			if _, ok := obj.(*types.Var); !ok || l.isParam(obj) {
-				l.fail(e, "%s cannot be assigned: a rule assigns to its variables and to fields", e.Name)
-			}
 			if obj.Parent() != nil && obj.Pkg() != nil && obj.Parent() == obj.Pkg().Scope() {
 				l.fail(e, "%s is a package variable: a rule depends on its parameters alone", e.Name)
 			}

@@ -203,7 +203,7 @@ func (f *File) slice(name string) (*ast.File, *ast.FuncDecl, error) {
 		if im.Name != nil {
 			local = im.Name.Name
 		}
-		if used[local] || local == "." {
+		if local != "_" && used[local] || local == "." {
 			specs = append(specs, im)
 			keep.Imports = append(keep.Imports, im)
 		}
