@@ -56,6 +56,6 @@ func (c Adam) setting(name string, decoupled bool) (rule.Setting, error) {
 		h.WeightDecay, o.L2 = c.WeightDecay, c.WeightDecay != 0
 	}
 	s := kernels.AdamRule().With(h, o)
-	s.Maximize = c.Maximize
+	s.Name, s.Maximize = name, c.Maximize
 	return s, nil
 }

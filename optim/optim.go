@@ -206,7 +206,7 @@ func (o *Optimizer) Step(s *device.Stream) error {
 			l.step.Hyper = append(l.step.Hyper, g.setting.Hyper...)
 			lr := &l.step.Hyper[len(l.step.Hyper)-len(g.setting.Hyper)+g.setting.Rule.HyperIndex("LR")]
 			if *lr = g.lr * factor; !(*lr >= 0 && *lr <= math.MaxFloat64) {
-				return &HyperparameterError{Algorithm: g.setting.Rule.Name, Name: "lr", Value: *lr, Want: "at least 0, and finite, after its schedule"}
+				return &HyperparameterError{Algorithm: g.setting.Name, Name: "lr", Value: *lr, Want: "at least 0, and finite, after its schedule"}
 			}
 			sign := 1.0
 			if g.setting.Maximize {
@@ -287,7 +287,7 @@ func (o *Optimizer) LR(group int) float64 { return o.groups[group].lr }
 // SetLR changes the learning rate of the groups, of all if none is named, from the next step on.
 func (o *Optimizer) SetLR(lr float64, groups ...int) error {
 	if !(lr >= 0 && lr <= math.MaxFloat64) {
-		return &HyperparameterError{Algorithm: o.groups[0].setting.Rule.Name, Name: "lr", Value: lr, Want: "at least 0, and finite"}
+		return &HyperparameterError{Algorithm: o.groups[0].setting.Name, Name: "lr", Value: lr, Want: "at least 0, and finite"}
 	}
 	for _, i := range groups {
 		if i < 0 || i >= len(o.groups) {

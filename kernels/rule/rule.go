@@ -72,6 +72,7 @@ type StateField struct {
 
 // Setting is a rule with hyperparameters: what an optimizer needs to know of an algorithm.
 type Setting struct {
+	Name    string // of the algorithm, in errors: the rule's in lower case, or another, as AdamW is Adam's rule
 	Rule    *Rule
 	Options uint64    // bit i is option i
 	Hyper   []float64 // one a Rule.Hyper
@@ -84,7 +85,7 @@ type Definition[H, O any] struct{ *Rule }
 
 // With gives the rule hyperparameters and options.
 func (d Definition[H, O]) With(h H, o O) Setting {
-	return Setting{Rule: d.Rule, Options: optionSet(o), Hyper: slices.Clone(numbers[float64](&h))}
+	return Setting{Name: strings.ToLower(d.Name), Rule: d.Rule, Options: optionSet(o), Hyper: slices.Clone(numbers[float64](&h))}
 }
 
 // New makes a rule of its element function for both widths, its prologue, and the source of the Go file that both

@@ -202,7 +202,10 @@ func TestNewRefuses(t *testing.T) {
 			_, err := rule.New(plain[float32], plain[float64], prologue, strings.Replace(source, "struct{ C, D bool }", "struct{ C, E bool }", 1))
 			return err
 		}, "is not the source's option E"},
-		{"gradient stored", func() error { _, err := rule.New(storesGrad[float32], storesGrad[float64], prologue, source); return err },
+		{"gradient stored", func() error {
+			_, err := rule.New(storesGrad[float32], storesGrad[float64], prologue, source)
+			return err
+		},
 			`options []: slot "grad" is stored: a rule reads the gradient only`},
 		{"parameter not stored", func() error {
 			_, err := rule.New(storesNothing[float32], storesNothing[float64], prologue, source)

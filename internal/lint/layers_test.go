@@ -1,0 +1,69 @@
+// Package lint holds the house rules as ordinary tests.
+package lint
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/fusestep/fusestep/"
+
+// layers says what of this module a package may import: the packages named, and those below a name that ends in a slash.
+// The longest name that fits a package counts. Arrows point down only: see ARCHITECTURE.md.
+var layers = map[string]string{
+	"device":             "",
+	"device/devicetest":  "device",
+	"kernels/ir":         "",
+	"kernels/syntax":     "kernels/ir",
+	"kernels/rule":       "kernels/ir kernels/syntax",
+	"kernels":            "device kernels/ir kernels/rule",
+	"kernels/kerneltest": "device kernels kernels/ir kernels/rule",
+	"cpu":                "device kernels kernels/rule",
+	"optim":              "device kernels kernels/rule",
+	"cmd/":               "device kernels kernels/ cpu optim cmd/",
+	"examples/":          "device kernels kernels/ cpu optim examples/",
+	"internal/lint":      "",
+}
+
+func fits(name, pkg string) bool {
+	return pkg == name || strings.HasSuffix(name, "/") && strings.HasPrefix(pkg, name)
+}
+
+// TestLayers fails if an import goes up a layer, or if a package has no place in the layers.
+func TestLayers(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
+	require.NoError(t, err)
+	checked := 0
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		pkg := strings.TrimPrefix(f[0], module)
+		best := ""
+		for name := range layers {
+			if fits(name, pkg) && len(name) > len(best) {
+				best = name
+			}
+		}
+		if best == "" {
+			t.Errorf("package %s has no place in the layers", pkg)
+			continue
+		}
+		for _, im := range f[1:] {
+			im, ours := strings.CutPrefix(im, module)
+			if !ours {
+				continue
+			}
+			checked++
+			ok := false
+			for name := range strings.FieldsSeq(layers[best]) {
+				ok = ok || fits(name, im)
+			}
+			if !ok {
+				t.Errorf("%s imports %s: %s may import [%s] of this module", pkg, im, best, layers[best])
+			}
+		}
+	}
+	require.Greater(t, checked, 20, "go list shows few imports: is the module's name right?")
+}

@@ -1,0 +1,265 @@
+package optim_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// torchFile reads one of testdata/torch, whose README tells what the files hold and derives the bounds in them.
+func torchFile(t *testing.T, name string, into any) {
+	text, err := os.ReadFile("testdata/torch/" + name)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, into))
+}
+
+type torchHyper struct {
+	LR, Momentum, Dampening, Eps, L1 float64
+	WeightDecay                      float64 `json:"weight_decay"`
+	Betas                            [2]float64
+	Nesterov, AMSGrad, Maximize      bool
+}
+
+func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
+	adam := optim.Adam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, L1: h.L1, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
+	switch name {
+	case "sgd":
+		return optim.SGD{LR: h.LR, Momentum: h.Momentum, Dampening: h.Dampening, Nesterov: h.Nesterov, WeightDecay: h.WeightDecay, L1: h.L1, Maximize: h.Maximize}
+	case "adam":
+		return adam
+	case "adamw":
+		return optim.AdamW(adam)
+	}
+	t.Fatalf("no algorithm %q", name)
+	return nil
+}
+
+type values map[string][]float64
+
+type torchCase struct {
+	Name, Optimizer, DType string
+	Hyper                  torchHyper
+	Param                  values
+	ParamBound             values            `json:"param_bound"`
+	State                  map[string]values `json:"state"`
+	StateBound             map[string]values `json:"state_bound"`
+}
+
+func TestTorch(t *testing.T) {
+	var file struct {
+		Steps    int
+		Init     values
+		Grads    map[string][][]float64
+		LRFactor []float64 `json:"lr_factor"`
+		Cases    []torchCase
+	}
+	torchFile(t, "optimizers.json", &file)
+	require.NotEmpty(t, file.Cases)
+	schedule := optim.ScheduleFunc(func(k int) float64 { return file.LRFactor[k] })
+	for _, c := range file.Cases {
+		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {
+			dtype, err := device.ParseDType(c.DType)
+			require.NoError(t, err)
+			h := newHarness(t, dtype, file.Init[c.DType])
+			o := h.optimizer(c.Hyper.algorithm(t, c.Optimizer))
+			o.SetSchedule(schedule)
+			before, path := h.values(h.value), make([]float64, len(file.Init[c.DType]))
+			for step := 1; step <= file.Steps; step++ {
+				h.set(h.grad, file.Grads[c.DType][step-1])
+				require.NoError(t, o.Step(nil))
+				now := h.values(h.value)
+				for i, p := range now {
+					path[i] += math.Abs(p - before[i])
+				}
+				before = now
+				key := strconv.Itoa(step)
+				if want := c.Param[key]; want != nil {
+					within(t, key+" param", now, want, c.ParamBound[key])
+					for i, p := range now { // beside the derived bound: float64 agrees to 1e-12 of what the parameter moved through
+						if dtype == device.Float64 && math.Abs(p-want[i]) > 1e-12*(math.Abs(p)+path[i]) {
+							t.Errorf("step %s: param[%d] is %v, torch has %v: more than 1e-12 of %v apart", key, i, p, want[i], math.Abs(p)+path[i])
+						}
+					}
+				}
+				for name, want := range c.State[key] {
+					b, err := o.State("0.0", name)
+					require.NoError(t, err)
+					within(t, key+" "+name, h.values(b), want, c.StateBound[key][name])
+				}
+			}
+		})
+	}
+}
+
+func within(t *testing.T, what string, got, want, bound []float64) {
+	t.Helper()
+	require.Len(t, got, len(want))
+	require.Len(t, bound, len(want))
+	for i := range got {
+		if !(math.Abs(got[i]-want[i]) <= bound[i]) {
+			t.Errorf("step %s[%d] is %v (%x), torch has %v (%x): %.3g apart, bound %.3g", what, i, got[i], got[i], want[i], want[i],
+				math.Abs(got[i]-want[i]), bound[i])
+		}
+	}
+}
+
+// harness is one tensor on a CPU device, seen as float64 whatever its type.
+type harness struct {
+	t           *testing.T
+	dev         *cpu.Device
+	value, grad *device.Buffer
+}
+
+func newHarness(t *testing.T, dtype device.DType, init []float64) *harness {
+	h := &harness{t: t, dev: cpu.NewThreads(2)}
+	t.Cleanup(func() { require.NoError(t, h.dev.Close()) })
+	h.value, h.grad = h.buffer(dtype, init), h.buffer(dtype, make([]float64, len(init)))
+	return h
+}
+
+func (h *harness) buffer(dtype device.DType, x []float64) *device.Buffer {
+	b, err := h.dev.Alloc(dtype, len(x))
+	require.NoError(h.t, err)
+	h.set(b, x)
+	return b
+}
+
+func (h *harness) optimizer(a optim.Algorithm) *optim.Optimizer {
+	o, err := optim.New(h.dev, a, []optim.Param{{Value: h.value, Grad: h.grad}})
+	require.NoError(h.t, err)
+	return o
+}
+
+func (h *harness) set(b *device.Buffer, x []float64) {
+	s := h.dev.DefaultStream()
+	if b.DType() == device.Float64 {
+		require.NoError(h.t, device.Upload(s, b, x))
+	} else {
+		y := make([]float32, len(x))
+		for i := range x {
+			y[i] = float32(x[i])
+		}
+		require.NoError(h.t, device.Upload(s, b, y))
+	}
+	require.NoError(h.t, s.Synchronize())
+}
+
+func (h *harness) values(b *device.Buffer) []float64 {
+	s := h.dev.DefaultStream()
+	x := make([]float64, b.Len())
+	if b.DType() == device.Float64 {
+		require.NoError(h.t, device.Download(s, x, b))
+		require.NoError(h.t, s.Synchronize())
+		return x
+	}
+	y := make([]float32, b.Len())
+	require.NoError(h.t, device.Download(s, y, b))
+	require.NoError(h.t, s.Synchronize())
+	for i := range y {
+		x[i] = float64(y[i])
+	}
+	return x
+}
+
+func TestTorchClip(t *testing.T) {
+	var file struct {
+		LR    float64
+		Init  map[string][][]float64
+		Grads map[string][][][]float64
+		Cases []struct {
+			Name, DType string
+			MaxNorm     float64   `json:"max_norm"`
+			GradScale   float64   `json:"grad_scale"`
+			TotalNorm   []float64 `json:"total_norm"`
+			Param       [][]float64
+		}
+	}
+	torchFile(t, "clip.json", &file)
+	require.NotEmpty(t, file.Cases)
+	for _, c := range file.Cases {
+		if c.MaxNorm == 0 {
+			continue // turns clipping off here; torch makes all gradients 0
+		}
+		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {
+			dtype, err := device.ParseDType(c.DType)
+			require.NoError(t, err)
+			u := map[device.DType]float64{device.Float32: 0x1p-24, device.Float64: 0x1p-53}[dtype]
+			const chain = 16 // torch's norm may err by so many roundings, see the README
+			h := newHarness(t, dtype, nil)
+			var params []optim.Param
+			var bounds [][]float64
+			for _, x := range file.Init[c.DType] {
+				params = append(params, optim.Param{Value: h.buffer(dtype, x), Grad: h.buffer(dtype, make([]float64, len(x)))})
+				bounds = append(bounds, make([]float64, len(x)))
+			}
+			o, err := optim.New(h.dev, optim.SGD{LR: file.LR}, params)
+			require.NoError(t, err)
+			require.NoError(t, o.SetClipNorm(c.MaxNorm))
+			for step, total := range c.TotalNorm {
+				coef := math.Min(1, c.MaxNorm/(total+1e-6))
+				for i, p := range params {
+					g := append([]float64(nil), file.Grads[c.DType][step][i]...)
+					for k := range g {
+						g[k] *= c.GradScale
+						bounds[i][k] += file.LR*math.Abs(g[k])*coef*(chain+8)*u + 2*u*math.Abs(h.values(p.Value)[k])
+					}
+					h.set(p.Grad, g)
+				}
+				require.NoError(t, o.Step(nil))
+				norm, err := o.GradNorm(nil)
+				require.NoError(t, err)
+				require.InDelta(t, total, norm, chain*u*total, "norm of step %d", step)
+			}
+			for i, p := range params {
+				within(t, "3 param", h.values(p.Value), c.Param[i], bounds[i])
+			}
+		})
+	}
+}
+
+func TestTorchSchedules(t *testing.T) {
+	var file struct {
+		Schedules []struct {
+			Name   string
+			BaseLR float64 `json:"base_lr"`
+			LR     []float64
+		}
+	}
+	torchFile(t, "schedules.json", &file)
+	// Until is the last step to compare: past T_max torch's cosine rises again, ours stays.
+	ours := map[string]struct {
+		schedule optim.Schedule
+		until    int
+	}{
+		"constant":          {optim.Constant{}, 60},
+		"linear/defaults":   {optim.Warmup{Start: 1. / 3, Steps: 5}, 60},
+		"linear/warm-up":    {optim.Warmup{Start: 1e-3, Steps: 20}, 60},
+		"step/7 0.5":        {optim.StepDecay{Every: 7, Gamma: 0.5}, 60},
+		"step/1 0.97":       {optim.StepDecay{Every: 1, Gamma: 0.97}, 60},
+		"step/30 0.1":       {optim.StepDecay{Every: 30, Gamma: 0.1}, 60},
+		"cosine/60":         {optim.Cosine{Steps: 60}, 60},
+		"cosine/40 eta_min": {optim.Cosine{Steps: 40, Min: 1e-3 / 0.1}, 41},
+		"warm-up+cosine":    {optim.Warmup{Start: 0.01, Steps: 10, Then: optim.Cosine{Steps: 50, Min: 1e-5 / 1e-3}}, 60},
+	}
+	seen := 0
+	for _, c := range file.Schedules {
+		s, ok := ours[c.Name]
+		if !ok {
+			continue // a linear decay, which is not among our schedules
+		}
+		seen++
+		for k, want := range c.LR[:s.until] {
+			// Torch advances a recurrence; closed forms agree to 1.2e-15 (README), and ours rounds twice more.
+			require.InEpsilon(t, want, c.BaseLR*s.schedule.Factor(k), 2e-15, "%s: step %d", c.Name, k)
+		}
+	}
+	require.Equal(t, len(ours), seen)
+}

@@ -1,0 +1,365 @@
+package optim_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/optim"
+)
+
+func TestHyperparameterRanges(t *testing.T) {
+	nan, inf := math.NaN(), math.Inf(1)
+	adam := func(change func(*optim.Adam)) optim.Algorithm {
+		c := optim.DefaultAdam()
+		change(&c)
+		return c
+	}
+	tests := []struct {
+		alg  optim.Algorithm
+		want string
+	}{
+		{optim.SGD{LR: -1}, "optim: sgd: lr is -1, must be at least 0, and finite"},
+		{optim.SGD{LR: nan}, "optim: sgd: lr is NaN, must be at least 0, and finite"},
+		{optim.SGD{LR: inf}, "optim: sgd: lr is +Inf, must be at least 0, and finite"},
+		{optim.SGD{Momentum: -0.5}, "optim: sgd: momentum is -0.5, must be at least 0, and finite"},
+		{optim.SGD{Dampening: nan}, "optim: sgd: dampening is NaN, must be finite"},
+		{optim.SGD{WeightDecay: -1}, "optim: sgd: weight_decay is -1, must be at least 0, and finite"},
+		{optim.SGD{L1: -1}, "optim: sgd: l1 is -1, must be at least 0, and finite"},
+		{optim.SGD{Nesterov: true}, "optim: sgd: momentum is 0, must be above 0 with nesterov"},
+		{optim.SGD{Nesterov: true, Momentum: 0.9, Dampening: 0.1}, "optim: sgd: dampening is 0.1, must be 0 with nesterov"},
+		{adam(func(c *optim.Adam) { c.LR = -1 }), "optim: adam: lr is -1, must be at least 0, and finite"},
+		{adam(func(c *optim.Adam) { c.Betas[0] = 1 }), "optim: adam: betas[0] is 1, must be at least 0 and below 1"},
+		{adam(func(c *optim.Adam) { c.Betas[1] = -0.1 }), "optim: adam: betas[1] is -0.1, must be at least 0 and below 1"},
+		{adam(func(c *optim.Adam) { c.Eps = -1e-8 }), "optim: adam: eps is -1e-08, must be at least 0, and finite"},
+		{optim.AdamW{Betas: [2]float64{0.9, 0.999}, WeightDecay: -1}, "optim: adamw: weight_decay is -1, must be at least 0, and finite"},
+	}
+	dev := cpu.New()
+	defer dev.Close()
+	for _, tt := range tests {
+		t.Run(tt.want, func(t *testing.T) {
+			_, err := optim.New(dev, tt.alg, nil)
+			var e *optim.HyperparameterError
+			require.True(t, errors.As(err, &e), "%v", err)
+			require.EqualError(t, err, tt.want)
+		})
+	}
+	for _, alg := range []optim.Algorithm{optim.DefaultSGD(), optim.DefaultAdam(), optim.DefaultAdamW(), optim.SGD{}, optim.SGD{Momentum: 2, Dampening: -1}} {
+		_, err := optim.New(dev, alg, nil)
+		require.NoError(t, err)
+	}
+}
+
+// A bad tensor is named, and nothing is written: neither by New nor by a later step.
+func TestTensorErrors(t *testing.T) {
+	dev, other := cpu.New(), cpu.New()
+	defer dev.Close()
+	defer other.Close()
+	alloc := func(d *cpu.Device, dt device.DType, n int) *device.Buffer {
+		b, err := d.Alloc(dt, n)
+		require.NoError(t, err)
+		return b
+	}
+	closed := alloc(dev, device.Float32, 8)
+	require.NoError(t, closed.Close())
+	whole := alloc(dev, device.Float32, 32)
+	part := func(i, j int) *device.Buffer {
+		b, err := whole.Slice(i, j)
+		require.NoError(t, err)
+		return b
+	}
+	f32 := func(n int) *device.Buffer { return alloc(dev, device.Float32, n) }
+	ok := optim.Param{Name: "ok", Value: f32(3), Grad: f32(3)}
+	tests := []struct {
+		name string
+		p    optim.Param
+		is   error
+		want string
+	}{
+		{"length", optim.Param{Name: "wte", Value: f32(16), Grad: f32(12)}, nil, `optim: group 0, tensor "wte": grad has 12 elements, value has 16`},
+		{"dtype", optim.Param{Name: "wte", Value: f32(8), Grad: alloc(dev, device.Float64, 8)}, nil, `optim: group 0, tensor "wte": grad is float64, value is float32`},
+		{"storage type", optim.Param{Name: "wte", Value: alloc(dev, device.BFloat16, 8), Grad: alloc(dev, device.BFloat16, 8)}, device.ErrUnsupported,
+			`optim: group 0, tensor "wte": value is bfloat16: not supported by this device`},
+		{"closed", optim.Param{Name: "wte", Value: closed, Grad: f32(8)}, device.ErrClosed, `optim: group 0, tensor "wte": value: buffer is closed`},
+		{"foreign", optim.Param{Name: "wte", Value: f32(8), Grad: alloc(other, device.Float32, 8)}, device.ErrForeign,
+			`optim: group 0, tensor "wte": grad: buffer of device cpu belongs to another device`},
+		{"nil value", optim.Param{Grad: f32(8)}, nil, `optim: group 0, tensor "0.1": value is nil`},
+		{"nil grad", optim.Param{Value: f32(8)}, nil, `optim: group 0, tensor "0.1": grad is nil`},
+		{"name twice", optim.Param{Name: "ok", Value: f32(8), Grad: f32(8)}, nil, `optim: group 0, tensor "ok": another tensor has this name`},
+		{"grad is value", optim.Param{Name: "wte", Value: whole, Grad: whole}, device.ErrOverlap, `optim: group 0, tensor "wte": grad overlaps value of group 0, tensor "wte"`},
+		{"grad in value", optim.Param{Name: "wte", Value: part(0, 16), Grad: part(15, 31)}, device.ErrOverlap, `optim: group 0, tensor "wte": grad overlaps value of group 0, tensor "wte"`},
+		{"value is another's", optim.Param{Name: "wte", Value: ok.Value, Grad: f32(3)}, device.ErrOverlap, `optim: group 0, tensor "wte": value overlaps value of group 0, tensor "ok"`},
+		{"value is another's grad", optim.Param{Name: "wte", Value: ok.Grad, Grad: f32(3)}, device.ErrOverlap, `optim: group 0, tensor "wte": value overlaps grad of group 0, tensor "ok"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o, err := optim.New(dev, optim.DefaultAdam(), []optim.Param{ok, tt.p})
+			require.Nil(t, o)
+			var e *optim.TensorError
+			require.True(t, errors.As(err, &e), "%v", err)
+			require.EqualError(t, err, tt.want)
+			if tt.is != nil {
+				require.ErrorIs(t, err, tt.is)
+			}
+		})
+	}
+	t.Run("typed", func(t *testing.T) {
+		_, err := optim.New(dev, optim.DefaultAdam(), []optim.Param{tests[0].p})
+		var length *device.LengthError
+		require.True(t, errors.As(err, &length))
+		require.Equal(t, device.LengthError{What: "grad", Got: 12, Ref: "value", Want: 16}, *length)
+		_, err = optim.New(dev, optim.DefaultAdam(), []optim.Param{tests[1].p})
+		var dtype *device.DTypeError
+		require.True(t, errors.As(err, &dtype))
+	})
+	t.Run("shared gradients and touching slices are fine", func(t *testing.T) {
+		g := f32(8)
+		o, err := optim.New(dev, optim.DefaultAdam(), []optim.Param{{Value: part(0, 8), Grad: g}, {Value: part(8, 16), Grad: g}, {Value: part(20, 20), Grad: part(3, 3)}})
+		require.NoError(t, err)
+		require.NoError(t, o.Close())
+	})
+}
+
+// A step that is refused leaves parameters and state as they were.
+func TestRefusedStepChangesNothing(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1, 2, 3})
+	other := cpu.New()
+	defer other.Close()
+	v, g := h.buffer(device.Float32, []float64{4}), h.buffer(device.Float32, []float64{5})
+	h.set(h.grad, []float64{1, 1, 1})
+	o, err := optim.New(h.dev, optim.SGD{LR: 1, Momentum: 0.9}, []optim.Param{{Name: "a", Value: h.value, Grad: h.grad}, {Name: "b", Value: v, Grad: g}})
+	require.NoError(t, err)
+	unchanged := func() {
+		t.Helper()
+		require.Equal(t, []float64{1, 2, 3}, h.values(h.value))
+		buf, err := o.State("a", "momentum_buffer")
+		require.NoError(t, err)
+		require.Equal(t, []float64{0, 0, 0}, h.values(buf))
+		require.Equal(t, 0, o.Steps())
+	}
+	require.ErrorIs(t, o.Step(other.DefaultStream()), device.ErrForeign)
+	unchanged()
+	s, err := h.dev.NewStream()
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, o.Step(s), device.ErrClosed)
+	unchanged()
+	o.SetSchedule(optim.ScheduleFunc(func(int) float64 { return math.NaN() }))
+	require.EqualError(t, o.Step(nil), "optim: sgd: lr is NaN, must be at least 0, and finite, after its schedule")
+	o.SetSchedule(optim.Constant{})
+	unchanged()
+	require.NoError(t, g.Close())
+	require.EqualError(t, o.Step(nil), `optim: group 0, tensor "b": grad: buffer is closed`)
+	unchanged()
+	require.NoError(t, o.Close())
+	require.ErrorIs(t, o.Step(nil), device.ErrClosed)
+	require.ErrorIs(t, o.Close(), device.ErrClosed)
+}
+
+// Groups have their own hyperparameters and state, whether they share a program or not, also when one comes late.
+func TestGroups(t *testing.T) {
+	init, grad := []float64{1, -2, 3}, []float64{0.5, 0.25, -1}
+	algs := []optim.Algorithm{
+		optim.AdamW{LR: 0.1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, WeightDecay: 0.1},
+		optim.AdamW{LR: 0.01, Betas: [2]float64{0.5, 0.9}, Eps: 1e-3},
+		optim.AdamW{LR: 0.1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, AMSGrad: true, Maximize: true},
+		optim.SGD{LR: 0.1, Momentum: 0.9, Dampening: 0.5},
+	}
+	alone := func(a optim.Algorithm, dtype device.DType, steps int) []float64 {
+		h := newHarness(t, dtype, init)
+		h.set(h.grad, grad)
+		o := h.optimizer(a)
+		for range steps {
+			require.NoError(t, o.Step(nil))
+		}
+		return h.values(h.value)
+	}
+	h := newHarness(t, device.Float32, nil)
+	var o *optim.Optimizer
+	var params [][]optim.Param
+	for i, a := range algs {
+		group := []optim.Param{ // both types in each group
+			{Value: h.buffer(device.Float32, init), Grad: h.buffer(device.Float32, grad)},
+			{Value: h.buffer(device.Float64, init), Grad: h.buffer(device.Float64, grad)}}
+		params = append(params, group)
+		if i == 0 {
+			var err error
+			o, err = optim.New(h.dev, a, group)
+			require.NoError(t, err)
+		} else {
+			require.NoError(t, o.AddGroup(a, group))
+		}
+		require.NoError(t, o.Step(nil)) // a group's state lives on when the next one comes
+	}
+	for i, a := range algs {
+		steps := len(algs) - i
+		require.Equal(t, alone(a, device.Float32, steps), h.values(params[i][0].Value), "group %d, float32", i)
+		require.Equal(t, alone(a, device.Float64, steps), h.values(params[i][1].Value), "group %d, float64", i)
+		st, err := o.GroupState(nil, i)
+		require.NoError(t, err)
+		require.Equal(t, float64(steps), st["step"])
+	}
+	require.Equal(t, []string{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, o.StateNames(2))
+	require.Equal(t, []string{"exp_avg", "exp_avg_sq"}, o.StateNames(0))
+
+	err := o.AddGroup(optim.DefaultAdam(), []optim.Param{{Name: "late", Value: params[0][0].Value, Grad: params[0][0].Grad}})
+	require.ErrorIs(t, err, device.ErrOverlap)
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, alone(algs[0], device.Float32, len(algs)+1), h.values(params[0][0].Value), "a refused group changes nothing")
+}
+
+func TestLearningRate(t *testing.T) {
+	h := newHarness(t, device.Float64, []float64{0})
+	h.set(h.grad, []float64{1})
+	o := h.optimizer(optim.SGD{LR: 1})
+	step := func(want float64) {
+		t.Helper()
+		before := h.values(h.value)[0]
+		require.NoError(t, o.Step(nil))
+		require.Equal(t, want, before-h.values(h.value)[0])
+	}
+	step(1)
+	require.NoError(t, o.SetLR(0.5))
+	require.Equal(t, 0.5, o.LR(0))
+	step(0.5)
+	o.SetSchedule(optim.StepDecay{Every: 3, Gamma: 0.5})
+	step(0.5) // step 2
+	step(0.25)
+	require.ErrorIs(t, o.SetLR(1, 3), device.ErrRange)
+	require.EqualError(t, o.SetLR(-1), "optim: sgd: lr is -1, must be at least 0, and finite")
+	require.Equal(t, 0.5, o.LR(0))
+}
+
+// State taken out of one optimizer and put into another continues bit for bit.
+func TestStateRoundTrip(t *testing.T) {
+	init, grads := []float64{1, -2, 3}, [][]float64{{1, 2, 3}, {-1, 0.5, 0}, {3, 3, 3}, {0, 0, 1}}
+	run := func(h *harness, o *optim.Optimizer, grads [][]float64) {
+		for _, g := range grads {
+			h.set(h.grad, g)
+			require.NoError(t, o.Step(nil))
+		}
+	}
+	alg := optim.Adam{LR: 0.1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, AMSGrad: true}
+	whole := newHarness(t, device.Float32, init)
+	run(whole, whole.optimizer(alg), grads)
+
+	first := newHarness(t, device.Float32, init)
+	o1 := first.optimizer(alg)
+	run(first, o1, grads[:2])
+	second := newHarness(t, device.Float32, first.values(first.value))
+	o2 := second.optimizer(alg)
+	for _, name := range o1.StateNames(0) {
+		from, err := o1.State("0.0", name)
+		require.NoError(t, err)
+		to, err := o2.State("0.0", name)
+		require.NoError(t, err)
+		second.set(to, first.values(from))
+	}
+	st, err := o1.GroupState(nil, 0)
+	require.NoError(t, err)
+	require.NoError(t, o2.SetGroupState(nil, 0, st))
+	run(second, o2, grads[2:])
+	require.Equal(t, whole.values(whole.value), second.values(second.value))
+
+	_, err = o2.State("0.0", "momentum_buffer")
+	require.EqualError(t, err, `optim: group 0, tensor "0.0": has no state "momentum_buffer", only ["exp_avg" "exp_avg_sq" "max_exp_avg_sq"]`)
+	_, err = o2.State("nosuch", "exp_avg")
+	require.EqualError(t, err, `optim: state: there is no tensor "nosuch"`)
+	require.Error(t, o2.SetGroupState(nil, 0, map[string]float64{"step": 1}))
+	require.ErrorIs(t, o2.SetGroupState(nil, 1, st), device.ErrRange)
+}
+
+func TestZeroGrad(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1, 2})
+	h.set(h.grad, []float64{3, 4})
+	o := h.optimizer(optim.DefaultAdam())
+	require.NoError(t, o.ZeroGrad(nil))
+	require.Equal(t, []float64{0, 0}, h.values(h.grad))
+	require.Equal(t, []float64{1, 2}, h.values(h.value))
+}
+
+// Clipping looks at all groups, leaves the gradients alone, and can be changed at any time.
+func TestClipNorm(t *testing.T) {
+	h := newHarness(t, device.Float64, []float64{0, 0})
+	h.set(h.grad, []float64{3, 0})
+	o := h.optimizer(optim.SGD{LR: 1})
+	v, g := h.buffer(device.Float32, []float64{0}), h.buffer(device.Float32, []float64{4})
+	require.NoError(t, o.AddGroup(optim.SGD{LR: 1}, []optim.Param{{Value: v, Grad: g}}))
+	_, err := o.GradNorm(nil)
+	require.EqualError(t, err, "optim: gradient norm: SetClipNorm is off")
+	require.NoError(t, o.SetClipNorm(1))
+	require.NoError(t, o.Step(nil))
+	norm, err := o.GradNorm(nil)
+	require.NoError(t, err)
+	require.Equal(t, 5.0, norm)
+	coef := 1 / (5 + 1e-6)
+	require.Equal(t, []float64{-3 * coef, 0}, h.values(h.value))
+	require.Equal(t, []float64{float64(-4 * float32(coef))}, h.values(v))
+	require.Equal(t, []float64{3, 0}, h.values(h.grad))
+	require.NoError(t, o.SetClipNorm(math.Inf(1)))
+	h.set(v, []float64{0})
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, []float64{-4}, h.values(v))
+	h.set(g, []float64{math.NaN()})
+	require.NoError(t, o.SetClipNorm(1))
+	require.NoError(t, o.Step(nil))
+	require.True(t, math.IsNaN(h.values(v)[0]), "a NaN must not be hidden")
+	require.True(t, math.IsNaN(h.values(h.value)[0]), "a NaN norm clips everything to NaN, as torch's does")
+	require.NoError(t, o.SetClipNorm(0))
+	_, err = o.GradNorm(nil)
+	require.Error(t, err)
+	require.EqualError(t, o.SetClipNorm(-1), "optim: clip_grad_norm: max_norm is -1, must be at least 0")
+	require.EqualError(t, o.SetClipNorm(math.NaN()), "optim: clip_grad_norm: max_norm is NaN, must be at least 0")
+}
+
+// A step that a backend fails half way says which groups were updated.
+func TestStepFailsHalfWay(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	b := &failing{cpuDevice: h.dev, fail: 1}
+	o, err := optim.New(b, optim.DefaultSGD(), []optim.Param{{Value: h.value, Grad: h.grad}})
+	require.NoError(t, err)
+	require.NoError(t, o.AddGroup(optim.DefaultAdam(), []optim.Param{{Value: h.buffer(device.Float32, []float64{1}), Grad: h.buffer(device.Float32, []float64{1})}}))
+	require.EqualError(t, o.Step(nil), "optim: step: groups [0] were updated, groups [1] were not: no more steps")
+	require.Equal(t, 0, o.Steps())
+	b.compile = errors.New("no more programs")
+	err = o.AddGroup(optim.DefaultAdamW(), []optim.Param{{Value: h.buffer(device.Float32, []float64{1}), Grad: h.buffer(device.Float32, []float64{1})}})
+	require.EqualError(t, err, "optim: no more programs")
+	require.EqualError(t, o.SetClipNorm(1), "optim: no more programs")
+	b.fail = math.MaxInt
+	require.NoError(t, o.Step(nil), "after a refused group the optimizer is as it was")
+}
+
+// failing is a backend whose updates fail after so many steps, and whose Compile fails if it is told to.
+type failing struct {
+	*cpuDevice
+	fail    int
+	compile error
+}
+
+func (f *failing) Compile(w kernels.Work) (kernels.Update, error) {
+	if f.compile != nil {
+		return nil, f.compile
+	}
+	u, err := f.cpuDevice.Compile(w)
+	return &failingUpdate{u, f}, err
+}
+
+type cpuDevice = cpu.Device
+
+type failingUpdate struct {
+	kernels.Update
+	f *failing
+}
+
+func (u *failingUpdate) Enqueue(s *device.Stream, step kernels.Step) error {
+	if u.f.fail == 0 {
+		return errors.New("no more steps")
+	}
+	u.f.fail--
+	return u.Update.Enqueue(s, step)
+}
