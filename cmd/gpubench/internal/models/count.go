@@ -16,7 +16,7 @@ import (
 func ParseCount(s string) (Model, error) {
 	n, err := parseCount(s)
 	if err != nil {
-		return Model{}, fmt.Errorf("-n %s: %w", shown(s), err)
+		return Model{}, fmt.Errorf("-n %s: %w", Shown(s), err)
 	}
 	return Model{
 		Name:    strconv.FormatInt(n, 10),

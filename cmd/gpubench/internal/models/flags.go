@@ -27,9 +27,9 @@ func Parse(model, shape, n string) (Model, error) {
 	return Model{}, errors.New("give exactly one of -model, -shape and -n")
 }
 
-// shown returns a flag's value for an error of one line: as typed where that
+// Shown returns a flag's value for an error of one line: as typed where that
 // is readable, quoted where it is not, and cut where it is long.
-func shown(value string) string {
+func Shown(value string) string {
 	const most = 80
 	tail := ""
 	if len(value) > most {

@@ -48,7 +48,7 @@ func TestShown(t *testing.T) {
 		{strings.Repeat("9", 80), strings.Repeat("9", 80)},
 		{strings.Repeat("9", 81), strings.Repeat("9", 80) + "..."},
 	} {
-		assert.Equal(t, test.want, shown(test.value), "%q", test.value)
+		assert.Equal(t, test.want, Shown(test.value), "%q", test.value)
 	}
 }
 

@@ -34,10 +34,16 @@ func ByName(name string) (Model, error) {
 		}
 		names = append(names, m.Name)
 	}
+	return Model{}, Unknown("-model", name, "model", names)
+}
+
+// Unknown is the error for a flag's value that is none of the known names of
+// a kind of thing: it lists them, and the closest.
+func Unknown(flag, value, kind string, known []string) error {
 	hint := ""
-	if near := closest(name, names); len(near) > 0 {
+	if near := closest(value, known); len(near) > 0 {
 		hint = "; did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return Model{}, fmt.Errorf("-model %s: unknown model%s (known: %s)",
-		shown(name), hint, strings.Join(names, ", "))
+	return fmt.Errorf("%s %s: unknown %s%s (known: %s)",
+		flag, Shown(value), kind, hint, strings.Join(known, ", "))
 }

@@ -15,7 +15,7 @@ import (
 func ParseShapes(s string) (Model, error) {
 	m, err := parseShapes(s)
 	if err != nil {
-		return Model{}, fmt.Errorf("-shape %s: %w", shown(s), err)
+		return Model{}, fmt.Errorf("-shape %s: %w", Shown(s), err)
 	}
 	return m, nil
 }
@@ -60,7 +60,7 @@ func parseShape(s string) (shape []int, n int64, err error) {
 			return nil, 0, errTooLarge
 		}
 		if err != nil || d == 0 {
-			return nil, 0, fmt.Errorf("dimension %s must be a whole number, 1 or more", shown(text))
+			return nil, 0, fmt.Errorf("dimension %s must be a whole number, 1 or more", Shown(text))
 		}
 		if d > uint64(maxLen/n) {
 			return nil, 0, errTooLarge

@@ -1,0 +1,33 @@
+# Every target is one line; `make help` lists them.
+GO ?= go
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race vet fuzz bench cross ci
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
+
+build: ## build everything, and bin/gpubench
+	$(GO) build ./... && $(GO) build -o bin/gpubench ./cmd/gpubench
+
+test: ## run the tests
+	$(GO) test ./...
+
+race: ## run the tests under the race detector
+	$(GO) test -race -short ./...
+
+vet: ## gofmt, go vet and the purego build
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w .'; exit 1; }
+	$(GO) vet ./... && $(GO) vet -tags purego ./...
+
+cross: ## build for the systems without code of their own
+	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./...
+
+fuzz: ## a minute for each fuzz target
+	for f in kernels/syntax:FuzzRule cmd/gpubench/internal/models:FuzzParseShapes cmd/gpubench/internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+
+bench: ## how close to the memory's limit the CPU's steps run
+	$(GO) run ./cmd/gpubench -optimizer all
+
+ci: vet cross test race ## what CI runs
+	CGO_ENABLED=0 $(GO) test -short ./...

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// period is the length of a pattern. It is prime, so that a pattern falls differently on every vector, line and chunk.
+const period = 65_537
+
+// pattern is numbers that repeat: element i is pattern[i mod period]. What a buffer should hold can so be told without a copy of
+// it, and filling one is a matter of copying.
+type pattern[F rule.Float] []F
+
+// at is element i.
+func (p pattern[F]) at(i int64) F { return p[i%period] }
+
+// fill enqueues setting element i of b to p.at(from + i). The pattern must stay as it is until the stream is synchronised.
+func (p pattern[F]) fill(s *device.Stream, b *device.Buffer, from int64) error {
+	at := int(from % period)
+	for lo := 0; lo < b.Len(); {
+		hi := min(lo+period-at, b.Len())
+		part, err := b.Slice(lo, hi)
+		if err == nil {
+			err = device.Upload(s, part, p[at:at+hi-lo])
+		}
+		if err != nil {
+			return err
+		}
+		lo, at = hi, 0
+	}
+	return nil
+}
+
+// tame are numbers to measure on: of both signs, with magnitudes in [scale, 2·scale). As gradients that stay the same from step
+// to step they keep long measurements where arithmetic is ordinary: moments grow from zero towards g or g², momentum
+// buffers towards g/(1-μ), and a parameter moves by about the learning rate a step, in a straight line, at most until
+// weight decay balances it. Nothing shrinks towards subnormals, and nothing overflows in any number of steps that
+// anybody has the time for.
+func tame[F rule.Float](rng *rand.Rand, scale float64) pattern[F] {
+	p := make(pattern[F], period)
+	for i := range p {
+		x := scale * (1 + rng.Float64()*(1-0x1p-20)) // stays below 2·scale when rounded
+		if rng.IntN(2) == 0 {
+			x = -x
+		}
+		p[i] = F(x)
+	}
+	return p
+}
+
+// wild are numbers to verify on: mostly normally distributed ones, and among them one in sixteen any bit pattern and one
+// in sixteen a value that code gets wrong. With positive, the ordinary ones are not negative: in the state of a rule
+// they may be second moments, whose root would be NaN and hide what follows.
+func wild[F rule.Float](rng *rand.Rand, positive bool) pattern[F] {
+	tiny := rule.SmallestNormal[F]()
+	special := []F{0, F(math.Copysign(0, -1)), 1, -1, tiny, -tiny, tiny / 2, -tiny / 4, 1e30, -1e-30,
+		F(math.Inf(1)), F(math.Inf(-1)), F(math.NaN())}
+	p := make(pattern[F], period)
+	for i := range p {
+		switch rng.IntN(16) {
+		case 0:
+			p[i] = special[rng.IntN(len(special))]
+		case 1:
+			p[i] = fromBits[F](rng.Uint64())
+		default:
+			x := rng.NormFloat64()
+			if positive {
+				x = math.Abs(x)
+			}
+			p[i] = F(x)
+		}
+	}
+	return p
+}

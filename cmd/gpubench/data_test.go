@@ -1,0 +1,70 @@
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+func TestFill(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	s := dev.DefaultStream()
+	p := tame[float32](rand.New(rand.NewPCG(1, 1)), 1)
+	for _, n := range []int{0, 1, period - 3, period, 2*period + 5} {
+		for _, from := range []int64{0, 3, period - 1, 1 << 40} {
+			b, err := dev.Alloc(device.Float32, n)
+			require.NoError(t, err)
+			require.NoError(t, p.fill(s, b, from))
+			got := make([]float32, n)
+			require.NoError(t, device.Download(s, got, b))
+			require.NoError(t, s.Synchronize())
+			for i, x := range got {
+				if want := p.at(from + int64(i)); x != want {
+					t.Fatalf("%d elements from %d: element %d is %v, want %v", n, from, i, x, want)
+				}
+			}
+			require.NoError(t, b.Close())
+		}
+	}
+}
+
+// After many steps on tame numbers, everything is as ordinary as at the start.
+func TestTameNumbersStayOrdinary(t *testing.T) {
+	cfg, err := parseFlags([]string{"-n", "500", "-optimizer", "all"})
+	require.NoError(t, err)
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	for _, o := range cfg.optimizers {
+		t.Run(o.name, func(t *testing.T) {
+			ordinary[float32](t, cfg, dev, o)
+		})
+	}
+}
+
+func ordinary[F rule.Float](t *testing.T, cfg *config, dev *cpu.Device, o optimizer) {
+	w, err := newWork[F](cfg, dev, o)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, w.Close()) }()
+	require.NoError(t, w.start())
+	for range 1000 {
+		require.NoError(t, w.opt.Step(nil))
+	}
+	for _, k := range w.slots {
+		x := make([]F, w.tensors[0].slots[k].Len())
+		require.NoError(t, device.Download(w.stream, x, w.tensors[0].slots[k]))
+		require.NoError(t, w.stream.Synchronize())
+		for i, x := range x {
+			if size := math.Abs(float64(x)); !(size > 1e-12 && size < 1e3) {
+				t.Fatalf("%s[%d] is %v", w.setting.Rule.Slots[k], i, x)
+			}
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"flag"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/device"
+)
+
+// What runs without flags: a step of each size that the optimizers have, on a model that a slow machine steps in a second.
+const (
+	defaultOptimizers = "sgd,sgd-momentum,adamw,adamw-amsgrad"
+	defaultModel      = "resnet50"
+)
+
+// config is a command line that makes sense.
+type config struct {
+	device     string
+	optimizers []optimizer
+	model      models.Model
+	named      bool   // model is one of the known ones
+	asked      string // the flag that gave the model, and its value
+	dtype      device.DType
+	threads    int
+	time       time.Duration
+	verify     bool
+	list       bool
+	format     string
+}
+
+func parseFlags(args []string) (*config, error) {
+	cfg := &config{}
+	fs := flag.NewFlagSet("gpubench", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // errors are one line, and the manual is the doc comment
+	fs.Usage = func() {}
+	var (
+		names = fs.String("optimizer", defaultOptimizers, "")
+		model = fs.String("model", "", "")
+		shape = fs.String("shape", "", "")
+		n     = fs.String("n", "", "")
+		dtype = fs.String("dtype", "f32", "")
+	)
+	fs.StringVar(&cfg.device, "device", "cpu", "")
+	fs.IntVar(&cfg.threads, "threads", 0, "")
+	fs.DurationVar(&cfg.time, "time", time.Second, "")
+	fs.BoolVar(&cfg.verify, "verify", false, "")
+	fs.BoolVar(&cfg.list, "list", false, "")
+	fs.StringVar(&cfg.format, "format", "text", "")
+	if err := fs.Parse(args); err != nil {
+		if err == flag.ErrHelp {
+			return nil, err
+		}
+		return nil, usagef("%w; gpubench -h prints the manual", err)
+	}
+	if fs.NArg() > 0 {
+		return nil, usagef("unexpected argument %q; gpubench -h prints the manual", fs.Arg(0))
+	}
+	if cfg.list {
+		if fs.NFlag() > 1 {
+			return nil, usagef("-list takes no other flag")
+		}
+		return cfg, nil
+	}
+
+	sized := false
+	fs.Visit(func(f *flag.Flag) {
+		if slices.Contains([]string{"model", "shape", "n"}, f.Name) {
+			sized = true
+			cfg.asked = "-" + f.Name + " " + models.Shown(f.Value.String())
+		}
+	})
+	if !sized {
+		*model = defaultModel
+	}
+	var err error
+	if cfg.model, err = models.Parse(*model, *shape, *n); err != nil {
+		return nil, usageError{err}
+	}
+	cfg.named = *model != ""
+	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
+		return nil, usageError{err}
+	}
+	if cfg.dtype, err = parseDType(*dtype); err != nil {
+		return nil, err
+	}
+	if err := checkDevice(cfg.device); err != nil {
+		return nil, usageError{err}
+	}
+	all := runtime.GOMAXPROCS(0)
+	switch {
+	case cfg.threads < 0 || cfg.threads > all:
+		return nil, usagef("-threads %d: must be 1 to %d, the processors that Go uses here, or 0 for all of them", cfg.threads, all)
+	case cfg.threads == 0:
+		cfg.threads = all
+	}
+	if cfg.time <= 0 {
+		return nil, usagef("-time %v: must be above 0, such as 500ms or 10s", cfg.time)
+	}
+	if cfg.format != "text" && cfg.format != "json" {
+		return nil, usagef("-format %s: must be text or json", models.Shown(cfg.format))
+	}
+	return cfg, nil
+}
+
+func parseDType(s string) (device.DType, error) {
+	t, err := device.ParseDType(s)
+	if err != nil {
+		return 0, usagef("-dtype %s: must be f32 or f64", models.Shown(s))
+	}
+	if shortDType[t] == "" {
+		return 0, usagef("-dtype %s: not supported yet, only f32 and f64 are", s)
+	}
+	return t, nil
+}
+
+// shortDType names the types that there are steps for.
+var shortDType = map[device.DType]string{device.Float32: "f32", device.Float64: "f64"}
+
+// parseOptimizers reads the value of -optimizer.
+func parseOptimizers(s string) ([]optimizer, error) {
+	known := optimizers()
+	if s == "all" {
+		return known, nil
+	}
+	var out []optimizer
+	for _, name := range strings.Split(s, ",") {
+		is := func(o optimizer) bool { return o.name == name }
+		i := slices.IndexFunc(known, is)
+		if i < 0 {
+			return nil, models.Unknown("-optimizer", name, "optimizer", append(optimizerNames(), "all"))
+		}
+		if slices.ContainsFunc(out, is) {
+			return nil, usagef("-optimizer %s: %s is named twice", s, name)
+		}
+		out = append(out, known[i])
+	}
+	return out, nil
+}

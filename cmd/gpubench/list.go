@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/device"
+)
+
+// printList prints what -model, -optimizer and -device may be.
+func printList(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "-model\tparameters\ttensors\twhat it is")
+	for _, m := range models.List() {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", m.Name, thousands(m.Params()), thousands(int64(len(m.Tensors))), m.Doc)
+	}
+	fmt.Fprintln(t)
+	t.Flush()
+
+	fmt.Fprintln(t, "-optimizer\tf32 bytes/step\tf32 bytes of state\tstate\twhat it is")
+	for _, o := range optimizers() {
+		p, err := o.plan(device.Float32)
+		if err != nil {
+			return err
+		}
+		state := p.state()
+		names := strings.Join(state, ", ")
+		if names == "" {
+			names = "none"
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", o.name, p.bytes, len(state)*device.Float32.Size(), names, o.doc)
+	}
+	fmt.Fprintln(t, "Both are per parameter; with -dtype f64 they are twice as much.")
+	fmt.Fprintln(t)
+	t.Flush()
+
+	fmt.Fprintln(t, "-device\twhat it is")
+	for _, d := range deviceDocs {
+		fmt.Fprintf(t, "%s\t%s\n", d[0], d[1])
+	}
+	return t.Flush()
+}

@@ -1,0 +1,166 @@
+// Gpubench measures fused optimizer steps on the parameters of real models, and says how close they come to what the
+// machine's memory allows.
+//
+// Usage:
+//
+//	gpubench [-device cpu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-threads count]
+//	         [-time duration] [-verify] [-format text|json]
+//	gpubench -list
+//
+// An optimizer step does little arithmetic on much memory: AdamW reads a parameter, its gradient and two moments, and writes
+// the parameter and the moments, 28 bytes in float32, and a perfect step costs the time of moving these bytes and nothing
+// else. So each result is held to a ceiling: the same loads and stores on the same buffers by the same threads, without
+// the arithmetic, measured in turns with the step in the same run. A ratio of 1.00 means that only faster memory can help.
+//
+// Without flags, gpubench runs a few optimizers on ResNet-50's parameters, in well under a minute.
+//
+// # What is measured
+//
+//	-optimizer adamw     one name, several separated by commas, or all; gpubench -list names them
+//	-model gpt2          the parameters of a known model; gpubench -list names them
+//	-shape 10000x1024    instead of a model, one tensor of this shape; several are separated by commas: 768x768,768
+//	-n 1e8               instead of a model, one flat tensor of so many elements: 100000000, 1e8, 100M
+//	-dtype f32           type of parameters, gradients and state: f32 or f64
+//	-device cpu          where the step runs
+//	-threads 0           processors to use; 0 is all that Go uses (see GOMAXPROCS)
+//	-time 1s             time to measure for, for each result. Large models take longer: three steps at the least.
+//
+// A step is optim.Optimizer.Step on tensors in memory, learning rates and weight decay at the optimizer's defaults. Steps and
+// passes of the ceiling take turns, in rounds; the times are the medians over the rounds. What does not fit into memory is
+// refused before anything is allocated.
+//
+// # Verification
+//
+// With -verify, before anything is measured, three steps are compared with an independent computation of the same rule: its
+// graph in static single assignment form, evaluated an element at a time. The data is ordinary numbers mixed with special
+// ones: infinities, NaNs, zeros of both signs, subnormals, any bit patterns. Parameters, gradients and all state must agree
+// bit for bit after each step, where any NaN equals any other. Tensors of up to 4,096 elements are compared whole; of
+// larger ones the head, the tail and runs at a prime stride between them. The result says how many parameters were
+// compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
+// says where the first difference is and exits with status 1.
+//
+// # Output
+//
+// With -format text, the default, the output is in Go's benchmark format, which benchstat reads, and ends with a table for
+// people, which benchstat skips. To compare two versions, run each several times:
+//
+//	for i in 1 2 3 4 5 6; do gpubench -optimizer adamw -model gpt2; done >> new.txt
+//	benchstat old.txt new.txt
+//
+// A line's units are ns/op, the time of a step; MB/s, bytes that the step must move by this time; B/param, these bytes for one
+// parameter; ceiling-GB/s, the same of the ceiling; and ratio, the step's rate over the ceiling's.
+//
+// With -format json, standard output is one object and nothing else:
+//
+//	{"machine": {"goos", "goarch", "cpu", "processors", "memory_bytes", "go"},
+//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "threads", "bytes_per_param",
+//	              "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "ratio_to_ceiling", "steps", "traffic",
+//	              "verified", "max_ulp", "verified_params"}]}
+//
+// Traffic says what the ceiling moves bytes with. The last three are null without -verify. A GB is 10⁹ bytes.
+//
+// The exit status is 0 if all went well, 2 if the command line was wrong, and 1 if something else was.
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+//go:embed main.go
+var source string
+
+// manual is the comment above.
+func manual() string {
+	comment, _, _ := strings.Cut(source, "\npackage main\n")
+	var b strings.Builder
+	for line := range strings.Lines(comment + "\n") {
+		b.WriteString(strings.TrimPrefix(strings.TrimPrefix(line, "//"), " "))
+	}
+	return b.String()
+}
+
+func main() {
+	c := command{stdout: os.Stdout, stderr: os.Stderr, open: openDevice}
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		c.progress.w = os.Stderr
+	}
+	os.Exit(c.main(os.Args[1:]))
+}
+
+// command is gpubench and what it works with, so that a test can give it something else.
+type command struct {
+	stdout, stderr io.Writer
+	open           func(name string, threads int) (*target, error)
+	progress       progress
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// main runs the command and returns its exit status.
+func (c *command) main(args []string) int {
+	err := c.run(args)
+	c.progress.clear()
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(c.stdout, manual())
+		return 0
+	}
+	// Joined errors stand on lines of their own; we promise one.
+	fmt.Fprintf(c.stderr, "gpubench: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if errors.As(err, &usageError{}) {
+		return 2
+	}
+	return 1
+}
+
+func (c *command) run(args []string) error {
+	cfg, err := parseFlags(args)
+	if err != nil {
+		return err
+	}
+	if cfg.list {
+		return printList(c.stdout)
+	}
+	t, err := c.open(cfg.device, cfg.threads)
+	if err != nil {
+		return err
+	}
+	defer t.backend.Device().Close()
+	if err := cfg.fits(t.backend.Device()); err != nil {
+		return err
+	}
+	out := newReport(cfg.format, c.stdout)
+	if err := out.begin(describeMachine(t.backend.Device()), t); err != nil {
+		return err
+	}
+	var wrong []error
+	for _, o := range cfg.optimizers {
+		r, err := cfg.bench(t, o, &c.progress)
+		if mismatch := (*mismatchError)(nil); errors.As(err, &mismatch) {
+			wrong = append(wrong, err) // the others are still worth knowing
+		} else if err != nil {
+			return err
+		}
+		c.progress.clear()
+		if err := out.add(r); err != nil {
+			return err
+		}
+	}
+	if err := out.end(); err != nil {
+		return err
+	}
+	return errors.Join(wrong...)
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"slices"
+	"time"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+)
+
+const (
+	minRounds = 3
+	maxRounds = 15      // aimed at, where steps are short enough
+	maxBatch  = 1 << 16 // steps enqueued at once
+)
+
+// timing is what a measurement found.
+type timing struct {
+	step, ceiling float64 // seconds: medians over rounds
+	steps         int     // that were measured
+}
+
+// measure times the step and the ceiling in turns, a batch of each a round, so that whatever else the machine does meets both
+// alike. It takes about the budget, or minRounds.
+func (w *work[F]) measure(budget time.Duration, p *progress, what string) (timing, error) {
+	start, err := w.stream.Device().NewEvent()
+	if err != nil {
+		return timing{}, err
+	}
+	defer start.Close()
+	end, err := w.stream.Device().NewEvent()
+	if err != nil {
+		return timing{}, err
+	}
+	defer end.Close()
+	// batch is the device's time for n calls.
+	batch := func(n int, enqueue func() error) (time.Duration, error) {
+		if err := w.stream.Record(start); err != nil {
+			return 0, err
+		}
+		for range n {
+			if err := enqueue(); err != nil {
+				return 0, err
+			}
+		}
+		if err := w.stream.Record(end); err != nil {
+			return 0, err
+		}
+		if err := w.stream.Synchronize(); err != nil {
+			return 0, err
+		}
+		return end.Since(start)
+	}
+	// The ceiling first: it touches every page and fills the caches for whoever comes next.
+	calls := []func() error{
+		func() error { return w.ceiling.Enqueue(w.stream, kernels.Step{}) },
+		func() error { return w.opt.Step(w.stream) },
+	}
+	var sizes [2]int
+	for i, call := range calls {
+		p.show("%s: warming up", what)
+		if sizes[i], err = batchSize(budget/(2*maxRounds), func(n int) (time.Duration, error) { return batch(n, call) }); err != nil {
+			return timing{}, err
+		}
+	}
+	var seconds [2][]float64
+	out := timing{}
+	for began := time.Now(); len(seconds[0]) < minRounds || time.Since(began) < budget; {
+		p.show("%s: round %d", what, len(seconds[0])+1)
+		for i, call := range calls {
+			d, err := batch(sizes[i], call)
+			if err != nil {
+				return timing{}, err
+			}
+			seconds[i] = append(seconds[i], d.Seconds()/float64(sizes[i]))
+		}
+		out.steps += sizes[1]
+	}
+	out.ceiling, out.step = median(seconds[0]), median(seconds[1])
+	return out, nil
+}
+
+// batchSize finds how many calls take the time, or one that takes longer, by running more and more.
+func batchSize(want time.Duration, run func(n int) (time.Duration, error)) (int, error) {
+	for n := 1; ; {
+		took, err := run(n)
+		if err != nil || took >= want || n == maxBatch {
+			return n, err
+		}
+		guess := float64(n) * 1.1 * float64(want) / float64(max(took, 1))
+		n = int(min(max(guess, float64(n+1)), float64(8*n), maxBatch))
+	}
+}
+
+// median is the middle one of x, which has one at least.
+func median(x []float64) float64 {
+	s := slices.Sorted(slices.Values(x))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// bench verifies and measures one optimizer. A mismatchError comes with a result.
+func (cfg *config) bench(t *target, o optimizer, p *progress) (result, error) {
+	if cfg.dtype == device.Float64 {
+		return bench[float64](cfg, t, o, p)
+	}
+	return bench[float32](cfg, t, o, p)
+}
+
+func bench[F float32 | float64](cfg *config, t *target, o optimizer, p *progress) (r result, err error) {
+	what := o.name + " on " + cfg.model.Name
+	p.show("%s: allocating", what)
+	w, err := newWork[F](cfg, t.backend, o)
+	defer func() {
+		if e := w.Close(); err == nil {
+			err = e
+		}
+	}()
+	if err != nil {
+		return result{}, err
+	}
+	r = result{Device: t.backend.Device().Name(), Optimizer: o.name, Model: cfg.model.Name, Params: cfg.model.Params(),
+		Tensors: len(cfg.model.Tensors), DType: shortDType[cfg.dtype], Threads: t.threads, BytesPerParam: w.bytes, Traffic: t.traffic}
+	var mismatch error
+	if cfg.verify {
+		v, err := w.verify(cfg, p, what)
+		if err != nil {
+			return result{}, err
+		}
+		equal := v.maxULP == 0
+		r.Verified, r.MaxULP, r.VerifiedParams = &equal, &v.maxULP, &v.params
+		if !equal {
+			mismatch = &mismatchError{what, v.first}
+		}
+	}
+	p.show("%s: filling", what)
+	if err := w.start(); err != nil {
+		return result{}, err
+	}
+	m, err := w.measure(cfg.time, p, what)
+	if err != nil {
+		return result{}, err
+	}
+	r.times(m)
+	return r, mismatch
+}

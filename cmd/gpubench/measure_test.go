@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+)
+
+func TestBatchSize(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		each     time.Duration
+		from, to int
+	}{
+		{"longer than the batch", 2 * time.Second, 1, 1},
+		{"exactly the batch", time.Second, 1, 1},
+		{"a hundredth", 10 * time.Millisecond, 100, 121},
+		{"too short for the clock", 0, maxBatch, maxBatch},
+	} {
+		n, err := batchSize(time.Second, func(n int) (time.Duration, error) { return time.Duration(n) * test.each, nil })
+		require.NoError(t, err)
+		assert.True(t, n >= test.from && n <= test.to, "%s: %d", test.name, n)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	assert.Equal(t, 2.0, median([]float64{3, 1, 2}))
+	assert.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))
+	assert.Equal(t, 7.0, median([]float64{7}))
+}
+
+// turns writes down in which order steps and the ceiling run.
+type turns struct {
+	kernels.Backend
+	order *[]byte
+}
+
+type turn struct {
+	kernels.Update
+	order *[]byte
+	name  byte
+}
+
+func (t turns) Compile(w kernels.Work) (kernels.Update, error) {
+	u, err := t.Backend.Compile(w)
+	return turn{u, t.order, 's'}, err
+}
+
+func (t turns) CompileTraffic(w kernels.Work) (kernels.Update, error) {
+	u, err := t.Backend.CompileTraffic(w)
+	return turn{u, t.order, 'c'}, err
+}
+
+func (t turn) Enqueue(s *device.Stream, in kernels.Step) error {
+	*t.order = append(*t.order, t.name)
+	time.Sleep(time.Millisecond)
+	return t.Update.Enqueue(s, in)
+}
+
+// Where one step fills a batch, steps and the ceiling alternate one by one, three times at least.
+func TestMeasureTakesTurns(t *testing.T) {
+	cfg, err := parseFlags([]string{"-n", "100", "-optimizer", "sgd"})
+	require.NoError(t, err)
+	var order []byte
+	dev := turns{cpu.NewThreads(1), &order}
+	defer dev.Device().Close()
+	w, err := newWork[float32](cfg, dev, cfg.optimizers[0])
+	require.NoError(t, err)
+	require.NoError(t, w.start())
+	m, err := w.measure(time.Microsecond, &progress{}, "")
+	require.NoError(t, err)
+	assert.Equal(t, "cscscscs", string(order))
+	assert.Equal(t, 3, m.steps)
+	assert.Greater(t, m.step, 1e-3)
+	require.NoError(t, w.Close())
+}
+
+func TestProgress(t *testing.T) {
+	var out bytes.Buffer
+	silent := &progress{}
+	silent.show("nothing")
+	silent.clear()
+	p := &progress{w: &out}
+	p.clear()
+	assert.Empty(t, out.String())
+	p.show("%s: round %d", "sgd", 1)
+	p.clear()
+	p.clear()
+	assert.Equal(t, "\r\x1b[Ksgd: round 1\r\x1b[K", out.String())
+}

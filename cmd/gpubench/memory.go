@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+
+	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/device"
+)
+
+const (
+	// align is the elements to which tensors are aligned in one allocation, as optim aligns their state.
+	align = 32
+	// overhead is what the program takes beside tensors: patterns, tables of chunks, the Go runtime.
+	overhead = 64 << 20
+	// unknownMemory stands for a machine's memory where the system does not tell: more than any has.
+	unknownMemory = 1 << 47
+)
+
+// need is the bytes that measuring an optimizer takes: its slots, and with -verify what they should be. The ceiling takes
+// nothing, as it passes over the step's own buffers. What no int64 holds is the largest int64.
+func (cfg *config) need(p plan) int64 {
+	elements := uint64(0) // cannot overflow: parameters are at most 2⁶², and each tensor that adds some was spelled out
+	for _, t := range cfg.model.Tensors {
+		elements += (uint64(t.Len()) + align - 1) / align * align
+	}
+	size := uint64(cfg.dtype.Size())
+	hi, n := bits.Mul64(elements, uint64(len(p.slots))*size)
+	if hi != 0 || n > math.MaxInt64/2 {
+		return math.MaxInt64
+	}
+	if cfg.verify {
+		n += uint64(sampled(chooseRuns(lengths(cfg.model)))) * uint64(len(p.slots)+1) * size
+	}
+	return int64(n + overhead)
+}
+
+func lengths(m models.Model) []int64 {
+	out := make([]int64, len(m.Tensors))
+	for i, t := range m.Tensors {
+		out[i] = t.Len()
+	}
+	return out
+}
+
+// fits refuses what the device's memory cannot hold, before anything is allocated. A size typed by hand that never will fit is a
+// mistake of the command line; a model, or a machine that is full, is not.
+func (cfg *config) fits(dev *device.Device) error {
+	free, total, err := dev.MemInfo()
+	if errors.Is(err, device.ErrUnavailable) {
+		free, total = unknownMemory, unknownMemory
+	} else if err != nil {
+		return err
+	}
+	for _, o := range cfg.optimizers {
+		p, err := o.plan(cfg.dtype)
+		if err != nil {
+			return err
+		}
+		n := cfg.need(p)
+		switch {
+		case n <= free:
+		case n > total && !cfg.named:
+			return usagef("%s: %s on %s elements needs %s of memory, this machine has %s", cfg.asked, o.name,
+				thousands(cfg.model.Params()), formatBytes(n), formatBytes(total))
+		default:
+			return fmt.Errorf("%s on %s needs %s of memory: %s of %s are free", o.name, cfg.model.Name,
+				formatBytes(n), formatBytes(free), formatBytes(total))
+		}
+	}
+	return nil
+}

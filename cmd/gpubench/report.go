@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+	"text/tabwriter"
+)
+
+// result is what was found for one optimizer on one model.
+type result struct {
+	Device         string  `json:"device"`
+	Optimizer      string  `json:"optimizer"`
+	Model          string  `json:"model"`
+	Params         int64   `json:"params"`
+	Tensors        int     `json:"tensors"`
+	DType          string  `json:"dtype"`
+	Threads        int     `json:"threads"` // 0 for a device that has none to choose
+	BytesPerParam  int     `json:"bytes_per_param"`
+	SecondsPerStep float64 `json:"seconds_per_step"`
+	GBPerS         float64 `json:"gb_per_s"`
+	CeilingGBPerS  float64 `json:"ceiling_gb_per_s"`
+	Ratio          float64 `json:"ratio_to_ceiling"`
+	Steps          int     `json:"steps"`
+	Traffic        string  `json:"traffic"`
+	Verified       *bool   `json:"verified"` // null without -verify, as are the next two
+	MaxULP         *uint64 `json:"max_ulp"`
+	VerifiedParams *int64  `json:"verified_params"`
+}
+
+func (r *result) times(t timing) {
+	bytes := float64(r.Params) * float64(r.BytesPerParam)
+	r.SecondsPerStep, r.Steps = t.step, t.steps
+	r.GBPerS, r.CeilingGBPerS, r.Ratio = bytes/t.step/1e9, bytes/t.ceiling/1e9, t.ceiling/t.step
+}
+
+// report is a way to print results.
+type report interface {
+	begin(m machine, t *target) error
+	add(r result) error
+	end() error
+}
+
+func newReport(format string, w io.Writer) report {
+	if format == "json" {
+		return &jsonReport{w: w}
+	}
+	return &textReport{w: w}
+}
+
+// jsonReport prints one object at the end.
+type jsonReport struct {
+	w       io.Writer
+	Machine machine  `json:"machine"`
+	Results []result `json:"results"`
+}
+
+func (j *jsonReport) begin(m machine, _ *target) error {
+	j.Machine = m
+	return nil
+}
+
+func (j *jsonReport) add(r result) error {
+	j.Results = append(j.Results, r)
+	return nil
+}
+
+func (j *jsonReport) end() error {
+	e := json.NewEncoder(j.w)
+	e.SetIndent("", "  ")
+	return e.Encode(j)
+}
+
+// textReport prints benchmark lines as results come, and a table at the end.
+type textReport struct {
+	w       io.Writer
+	results []result
+}
+
+func (t *textReport) begin(m machine, on *target) error {
+	fmt.Fprintf(t.w, "goos: %s\ngoarch: %s\npkg: github.com/fusestep/fusestep/cmd/gpubench\n", m.GOOS, m.GOARCH)
+	if m.CPU != "" {
+		fmt.Fprintf(t.w, "cpu: %s\n", m.CPU)
+	}
+	_, err := fmt.Fprintf(t.w, "device: %s\ntraffic: %s\n", on.backend.Device().Name(), on.traffic)
+	return err
+}
+
+func (t *textReport) add(r result) error {
+	t.results = append(t.results, r)
+	name := fmt.Sprintf("BenchmarkStep/%s/%s/%s", r.Optimizer, r.Model, r.DType)
+	if r.Threads > 0 {
+		name += fmt.Sprintf("/threads=%d", r.Threads)
+	}
+	if n := runtime.GOMAXPROCS(0); n > 1 { // as package testing has it
+		name += fmt.Sprintf("-%d", n)
+	}
+	_, err := fmt.Fprintf(t.w, "%s\t%d\t%.0f ns/op\t%.2f MB/s\t%d B/param\t%.3f ceiling-GB/s\t%.4f ratio\n",
+		name, r.Steps, r.SecondsPerStep*1e9, r.GBPerS*1e3, r.BytesPerParam, r.CeilingGBPerS, r.Ratio)
+	return err
+}
+
+func (t *textReport) end() error {
+	verified := t.results[0].Verified != nil
+	fmt.Fprintln(t.w)
+	tab := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	head := "optimizer\tparameters\ttensors\tB/param\ttime/step\tGB/s\tceiling GB/s\tratio\t"
+	if verified {
+		head += "verified\tmax ulp\t"
+	}
+	fmt.Fprintln(tab, head)
+	for _, r := range t.results {
+		fmt.Fprintf(tab, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%.2f\t", r.Optimizer, thousands(r.Params), thousands(int64(r.Tensors)),
+			r.BytesPerParam, formatSeconds(r.SecondsPerStep), digits(r.GBPerS), digits(r.CeilingGBPerS), r.Ratio)
+		if verified {
+			fmt.Fprintf(tab, "%s\t%d\t", yesNo(*r.Verified), *r.MaxULP)
+		}
+		fmt.Fprintln(tab)
+	}
+	if err := tab.Flush(); err != nil {
+		return err
+	}
+	r := t.results[0]
+	on := ""
+	if r.Threads > 0 {
+		on = fmt.Sprintf(", %d threads", r.Threads)
+	}
+	_, err := fmt.Fprintf(t.w, `
+Measured: %s in %s on %s%s. B/param is what a step must read and write
+for each parameter, GB/s the rate at which it did. The ceiling moves the same bytes without
+arithmetic, by %s; at ratio 1.00 only memory limits the step.
+`, r.Model, r.DType, r.Device, on, r.Traffic)
+	if verified && err == nil {
+		_, err = fmt.Fprintf(t.w, "-verify compared %s of %s parameters, with gradients and state, after each of %d steps.\n",
+			thousands(*r.VerifiedParams), thousands(r.Params), verifySteps)
+	}
+	return err
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "NO"
+}

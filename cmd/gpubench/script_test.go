@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"gpubench": main})
+}
+
+// TestScript runs the sessions in testdata/script with the whole command.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status},
+	})
+}
+
+// status runs gpubench with the arguments after the first, which is the exit status that it must have. A status other than 0 must
+// come with nothing on standard output and one line on standard error.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: status code [argument...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec("gpubench", args[1:]...); err != nil {
+		exit := (*exec.ExitError)(nil)
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	stdout, stderr := ts.ReadFile("stdout"), ts.ReadFile("stderr")
+	switch {
+	case got != want:
+		ts.Fatalf("gpubench %q: exit status %d, want %d", args[1:], got, want)
+	case want == 0:
+	case stdout != "":
+		ts.Fatalf("gpubench %q: failed, but printed\n%s", args[1:], stdout)
+	case len(stderr) < 2 || stderr[len(stderr)-1] != '\n' || countLines(stderr) != 1:
+		ts.Fatalf("gpubench %q: want one line on standard error, got\n%s", args[1:], stderr)
+	}
+}
+
+func countLines(s string) (n int) {
+	for _, c := range s {
+		if c == '\n' {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+)
+
+// broken is a CPU whose updates go wrong in one element, from one step on.
+type broken struct {
+	kernels.Backend
+	slot, tensor, element, step int
+	change                      func(float32) float32
+}
+
+type brokenUpdate struct {
+	kernels.Update
+	b     *broken
+	w     kernels.Work
+	steps int
+}
+
+func (b *broken) Compile(w kernels.Work) (kernels.Update, error) {
+	u, err := b.Backend.Compile(w)
+	return &brokenUpdate{Update: u, b: b, w: w}, err
+}
+
+func (u *brokenUpdate) Enqueue(s *device.Stream, in kernels.Step) error {
+	if err := u.Update.Enqueue(s, in); err != nil {
+		return err
+	}
+	u.steps++
+	b := u.b
+	if u.steps < b.step {
+		return nil
+	}
+	part, err := u.w.Tensors[b.tensor].Slots[b.slot].Slice(b.element, b.element+1)
+	if err != nil {
+		return err
+	}
+	x := make([]float32, 1)
+	if err := device.Download(s, x, part); err != nil {
+		return err
+	}
+	if err := s.Synchronize(); err != nil {
+		return err
+	}
+	x[0] = b.change(x[0])
+	if err := device.Upload(s, part, x); err != nil {
+		return err
+	}
+	return s.Synchronize()
+}
+
+// next is the float32 one above.
+func next(x float32) float32 {
+	if x != x {
+		return 0
+	}
+	return math.Nextafter32(x, float32(math.Inf(1)))
+}
+
+// notNaN is NaN of a number, and a number of NaN.
+func notNaN(x float32) float32 {
+	if x != x {
+		return 0
+	}
+	return float32(math.NaN())
+}
+
+// AdamW's slots are param, grad, exp_avg, exp_avg_sq.
+func TestVerifyFails(t *testing.T) {
+	const shapes = "2x3,5000,40"
+	for _, test := range []struct {
+		name                        string
+		slot, tensor, element, step int
+		change                      func(float32) float32
+		where                       string
+		atLeast                     uint64
+	}{
+		{"a parameter's last bit", 0, 0, 5, 1, next, `step 1: tensor "tensor.0": param[5] is `, 1},
+		{"a gradient", 1, 1, 4999, 1, next, `step 1: tensor "tensor.1": grad[4999] is `, 1},
+		{"a first moment", 2, 1, 2500, 2, next, `step 2: tensor "tensor.1": exp_avg[2500] is `, 1},
+		{"a second moment in the last step", 3, 2, 39, 3, next, `step 3: tensor "tensor.2": exp_avg_sq[39] is `, 1},
+		{"a NaN, or none", 0, 2, 1, 1, notNaN, `step 1: tensor "tensor.2": param[1] is `, math.MaxUint32},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			c := command{stdout: &stdout, stderr: &stderr, open: func(string, int) (*target, error) {
+				b := &broken{cpu.NewThreads(1), test.slot, test.tensor, test.element, test.step, test.change}
+				return &target{backend: b, threads: 1}, nil
+			}}
+			got := c.main([]string{"-shape", shapes, "-optimizer", "adamw", "-verify", "-time", "1ms", "-format", "json"})
+			assert.Equal(t, 1, got, "exit status")
+			assert.Contains(t, stderr.String(), "gpubench: adamw on 2x3,5000,40: verification failed: "+test.where)
+			assert.Equal(t, 1, countLines(stderr.String()), stderr.String())
+			var out struct{ Results []result }
+			require.NoError(t, json.Unmarshal(stdout.Bytes(), &out), stdout.String())
+			require.Len(t, out.Results, 1)
+			assert.False(t, *out.Results[0].Verified)
+			assert.GreaterOrEqual(t, *out.Results[0].MaxULP, test.atLeast)
+		})
+	}
+}
+
+// The text report says so too, and the optimizers after the wrong one are still measured.
+func TestVerifyFailsInText(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	c := command{stdout: &stdout, stderr: &stderr, open: func(string, int) (*target, error) {
+		return &target{backend: &broken{cpu.NewThreads(1), 0, 0, 7, 2, next}, threads: 1}, nil
+	}}
+	assert.Equal(t, 1, c.main([]string{"-n", "100", "-optimizer", "sgd,adam", "-verify", "-time", "1ms"}))
+	assert.Regexp(t, `(?m)^ +sgd .* NO +[1-9]`, stdout.String())
+	assert.Regexp(t, `(?m)^ +adam .* NO +[1-9]`, stdout.String())
+	assert.Equal(t, 1, countLines(stderr.String()), stderr.String())
+	assert.Contains(t, stderr.String(), "adam on 100: verification failed: ")
+}
+
+// Most of what is compared must be ordinary numbers: NaN equals NaN, so a model of NaNs would verify anything.
+func TestVerifiedNumbersAreOrdinary(t *testing.T) {
+	cfg, err := parseFlags([]string{"-n", "20000", "-optimizer", "all", "-verify"})
+	require.NoError(t, err)
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	for _, o := range cfg.optimizers {
+		w, err := newWork[float32](cfg, dev, o)
+		require.NoError(t, err)
+		v, err := w.verify(cfg, &progress{}, o.name)
+		require.NoError(t, err)
+		assert.Zero(t, v.maxULP, "%s: %s", o.name, v.first)
+		assert.EqualValues(t, 20000, v.params)
+		for _, k := range w.slots {
+			x := make([]float32, 20000)
+			require.NoError(t, device.Download(w.stream, x, w.tensors[0].slots[k]))
+			require.NoError(t, w.stream.Synchronize())
+			ordinary := 0
+			for _, x := range x {
+				if x != 0 && !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0) {
+					ordinary++
+				}
+			}
+			assert.Greater(t, ordinary, 12000, "%s: %s", o.name, w.setting.Rule.Slots[k])
+		}
+		require.NoError(t, w.Close())
+	}
+}

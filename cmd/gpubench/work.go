@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// work is one optimizer on one model: what a step runs on, and the ceiling over the same buffers.
+type work[F rule.Float] struct {
+	plan
+	stream  *device.Stream
+	rng     *rand.Rand
+	tensors []tensor
+	opt     *optim.Optimizer
+	ceiling kernels.Update
+	close   []func() error // in order of making
+}
+
+// tensor is a parameter with its gradient and state.
+type tensor struct {
+	name  string
+	slots []*device.Buffer // by slot of the rule; nil where the program has no use for it
+}
+
+// newWork allocates the model and its optimizer's state, in a few large blocks as frameworks do. What it returns must be closed,
+// even with an error.
+func newWork[F rule.Float](cfg *config, b kernels.Backend, o optimizer) (w *work[F], err error) {
+	dev := b.Device()
+	w = &work[F]{stream: dev.DefaultStream(), rng: rand.New(rand.NewPCG(1, 2))}
+	if w.plan, err = o.plan(cfg.dtype); err != nil {
+		return w, err
+	}
+	var params []optim.Param
+	for i, t := range cfg.model.Tensors {
+		w.tensors = append(w.tensors, tensor{t.Name, make([]*device.Buffer, len(w.setting.Rule.Slots))})
+		params = append(params, optim.Param{Name: cfg.model.Tensors[i].Name})
+	}
+	n := lengths(cfg.model)
+	values, err := w.arena(dev, cfg.dtype, n)
+	if err != nil {
+		return w, fmt.Errorf("parameters: %w", err)
+	}
+	grads, err := w.arena(dev, cfg.dtype, n)
+	if err != nil {
+		return w, fmt.Errorf("gradients: %w", err)
+	}
+	for i := range params {
+		params[i].Value, params[i].Grad = values[i], grads[i]
+	}
+	if w.opt, err = optim.New(b, o.algorithm, params); err != nil {
+		return w, err
+	}
+	w.close = append(w.close, w.opt.Close)
+	for i := range w.tensors {
+		if err := w.bind(&w.tensors[i], params[i]); err != nil {
+			return w, err
+		}
+	}
+	return w, w.compileCeiling(b)
+}
+
+// arena allocates tensors of the lengths in one block.
+func (w *work[F]) arena(dev *device.Device, t device.DType, lengths []int64) (out []*device.Buffer, err error) {
+	total := int64(0)
+	for _, n := range lengths {
+		total += (n + align - 1) / align * align
+	}
+	block, err := dev.Alloc(t, int(total))
+	if err != nil {
+		return nil, err
+	}
+	w.close = append(w.close, block.Close)
+	at := int64(0)
+	for _, n := range lengths {
+		b, err := block.Slice(int(at), int(at+n))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+		at += (n + align - 1) / align * align
+	}
+	return out, nil
+}
+
+// bind fills in the tensor's buffers by slot.
+func (w *work[F]) bind(t *tensor, p optim.Param) (err error) {
+	for _, k := range w.plan.slots {
+		switch name := w.setting.Rule.Slots[k]; name {
+		case rule.Param:
+			t.slots[k] = p.Value
+		case rule.Grad:
+			t.slots[k] = p.Grad
+		default:
+			if t.slots[k], err = w.opt.State(p.Name, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compileCeiling makes the ceiling over the step's own buffers: it leaves every byte as it is, and so neither needs memory of
+// its own nor finds another placement, huge pages or cache contents than the step does.
+func (w *work[F]) compileCeiling(b kernels.Backend) error {
+	state, err := b.Device().Alloc(device.Float64, len(w.setting.Rule.State))
+	if err != nil {
+		return fmt.Errorf("ceiling: %w", err)
+	}
+	w.close = append(w.close, state.Close)
+	in := kernels.Work{Program: w.program, State: []*device.Buffer{state}}
+	for _, t := range w.tensors {
+		in.Tensors = append(in.Tensors, kernels.Tensor{Slots: t.slots})
+	}
+	if w.ceiling, err = b.CompileTraffic(in); err != nil {
+		return fmt.Errorf("ceiling: %w", err)
+	}
+	w.close = append(w.close, w.ceiling.Close)
+	return nil
+}
+
+// Close gives everything back.
+func (w *work[F]) Close() error {
+	var errs []error
+	for i := len(w.close) - 1; i >= 0; i-- {
+		errs = append(errs, w.close[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// start makes the optimizer new again, on tame parameters and gradients.
+func (w *work[F]) start() error {
+	values, grads := tame[F](w.rng, 0x1p-5), tame[F](w.rng, 0x1p-7)
+	for i, t := range w.tensors {
+		for _, k := range w.plan.slots {
+			var err error
+			switch w.setting.Rule.Slots[k] {
+			case rule.Param:
+				err = values.fill(w.stream, t.slots[k], int64(i))
+			case rule.Grad:
+				err = grads.fill(w.stream, t.slots[k], int64(i))
+			default:
+				err = w.stream.Zero(t.slots[k])
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	initial := map[string]float64{}
+	for _, f := range w.setting.Rule.State {
+		initial[f.Name] = f.Init
+	}
+	return w.opt.SetGroupState(w.stream, 0, initial) // waits for the stream
+}
