@@ -2,7 +2,7 @@
 GO ?= go
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet fuzz bench cross ci
+.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda fuzz bench ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -22,6 +22,21 @@ vet: ## gofmt, go vet and the purego build
 
 cross: ## build for the systems without code of their own
 	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./...
+
+generate: ## write every generated file again
+	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write
+
+ptxas: ## assemble the PTX with NVIDIA's ptxas, from PyPI
+	kernels/ptx/ptxas.sh -all
+
+check-header: ## compare our cuda.h with NVIDIA's, from PyPI
+	device/cuda/driver/check-header.sh
+
+cuda: ## build bin/gpubench-cuda
+	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
+
+test-cuda: ## run the tests of the CUDA path on an emulated driver
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/... ./cmd/gpubench
 
 fuzz: ## a minute for each fuzz target
 	for f in kernels/syntax:FuzzRule cmd/gpubench/internal/models:FuzzParseShapes cmd/gpubench/internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done

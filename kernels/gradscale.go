@@ -1,6 +1,24 @@
 package kernels
 
-import "github.com/fusestep/fusestep/kernels/rule"
+import (
+	_ "embed"
+	"sync"
+
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+//go:embed gradscale.go
+var gradScaleSource string
+
+// GradScaleGraph is GradScale for a device to run.
+var GradScaleGraph = sync.OnceValue(func() *ir.Func {
+	f, err := rule.Function(GradScale, gradScaleSource)
+	if err != nil {
+		panic(err)
+	}
+	return f
+})
 
 // GradScaleIn is what the gradient scale of a group is made from.
 type GradScaleIn struct {

@@ -12,16 +12,11 @@ import (
 func (o *Optimizer) check(g *group) error {
 	dev := o.backend.Device()
 	names := map[string]bool{}
-	for _, old := range o.groups {
-		for _, p := range old.params {
-			names[p.Name] = true
-		}
-	}
 	for _, p := range g.params {
 		if err := p.check(dev); err != nil {
 			return err
 		}
-		if names[p.Name] {
+		if names[p.Name] || o.names[p.Name] != nil {
 			return p.errorf("another tensor has this name")
 		}
 		names[p.Name] = true

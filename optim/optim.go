@@ -33,6 +33,7 @@ type Param struct {
 type Optimizer struct {
 	backend  kernels.Backend
 	groups   []*group
+	names    map[string]*param
 	parts    []*part
 	updates  []*launch
 	norm     kernels.Norm
@@ -74,7 +75,7 @@ type launch struct {
 // New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero. What is wrong with a
 // hyperparameter is a HyperparameterError, with a tensor a TensorError.
 func New(b kernels.Backend, alg Algorithm, params []Param) (*Optimizer, error) {
-	o := &Optimizer{backend: b, schedule: Constant{}}
+	o := &Optimizer{backend: b, schedule: Constant{}, names: map[string]*param{}}
 	if err := o.AddGroup(alg, params); err != nil {
 		return nil, err
 	}
@@ -106,6 +107,9 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	}
 	if err != nil {
 		return errors.Join(err, closeParts(parts))
+	}
+	for _, p := range g.params {
+		o.names[p.Name] = p
 	}
 	return nil
 }

@@ -9,9 +9,21 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// stateAlign is the elements to which a tensor's state is aligned in its group's: 128 bytes of the smallest type with
-// arithmetic, a GPU's line.
-const stateAlign = 32
+// stateAlign is the bytes to which a tensor's state is aligned, a GPU's line; off by as much as the tensor's value is, since
+// a step can use vectors only where all of a tensor's buffers are equally far from a multiple of their size.
+const stateAlign = 128
+
+// places are the offsets of the tensors' state in a buffer for all of them, and how long that is.
+func (q *part) places() (offsets []int, n int) {
+	size := q.program.DType.Size()
+	for _, p := range q.params {
+		n = (n + stateAlign/size - 1) / (stateAlign / size) * (stateAlign / size)
+		n += int(p.Value.Addr()%stateAlign) / size
+		offsets = append(offsets, n)
+		n += p.Value.Len()
+	}
+	return offsets, n
+}
 
 // allocate makes the part's state: for each slot one buffer, of which each tensor has a slice, so that ten thousand small
 // tensors are not ten thousand allocations. It starts at zero.
@@ -25,26 +37,21 @@ func (q *part) allocate(dev *device.Device) error {
 		p.slots = make([]*device.Buffer, len(r.Slots))
 		p.slots[r.Slot(rule.Param)], p.slots[r.Slot(rule.Grad)] = p.Value, p.Grad
 	}
+	offsets, n := q.places()
 	s := dev.DefaultStream()
 	for k, name := range r.Slots {
 		if name == rule.Param || name == rule.Grad || !slices.Contains(loads, k) && !slices.Contains(stores, k) {
 			continue
-		}
-		n := 0
-		for _, p := range q.params {
-			n += (p.Value.Len() + stateAlign - 1) / stateAlign * stateAlign
 		}
 		arena, err := dev.Alloc(q.program.DType, n)
 		if err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
 		q.arenas = append(q.arenas, arena)
-		n = 0
-		for _, p := range q.params {
-			if p.slots[k], err = arena.Slice(n, n+p.Value.Len()); err != nil {
+		for i, p := range q.params {
+			if p.slots[k], err = arena.Slice(offsets[i], offsets[i]+p.Value.Len()); err != nil {
 				return fmt.Errorf("state %s: %w", name, err)
 			}
-			n += (p.Value.Len() + stateAlign - 1) / stateAlign * stateAlign
 		}
 		if err := s.Zero(arena); err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
@@ -78,19 +85,15 @@ func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {
 	if o.closed {
 		return nil, fmt.Errorf("optim: state: optimizer is %w", device.ErrClosed)
 	}
-	for i, g := range o.groups {
-		for _, p := range g.params {
-			if p.Name != tensor {
-				continue
-			}
-			k := g.setting.Rule.Slot(slot)
-			if k < 0 || slot == rule.Param || slot == rule.Grad || p.slots[k] == nil {
-				return nil, p.errorf("has no state %q, only %q", slot, o.StateNames(i))
-			}
-			return p.slots[k], nil
-		}
+	p := o.names[tensor]
+	if p == nil {
+		return nil, fmt.Errorf("optim: state: there is no tensor %q", tensor)
 	}
-	return nil, fmt.Errorf("optim: state: there is no tensor %q", tensor)
+	k := o.groups[p.group].setting.Rule.Slot(slot)
+	if k < 0 || slot == rule.Param || slot == rule.Grad || p.slots[k] == nil {
+		return nil, p.errorf("has no state %q, only %q", slot, o.StateNames(p.group))
+	}
+	return p.slots[k], nil
 }
 
 // StateNames lists the state that each tensor of a group has.

@@ -22,9 +22,12 @@ var layers = map[string]string{
 	"kernels":            "device kernels/ir kernels/rule",
 	"kernels/kerneltest": "device kernels kernels/ir kernels/rule",
 	"cpu":                "device kernels kernels/rule",
+	"kernels/ptx":        "device kernels kernels/ir kernels/rule",
+	"device/cuda":        "device device/cuda/driver kernels kernels/ptx kernels/rule",
+	"device/cuda/":       "device device/cuda device/cuda/",
 	"optim":              "device kernels kernels/rule",
-	"cmd/":               "device kernels kernels/ cpu optim cmd/",
-	"examples/":          "device kernels kernels/ cpu optim examples/",
+	"cmd/":               "device device/cuda device/cuda/ kernels kernels/ cpu optim cmd/",
+	"examples/":          "device device/cuda device/cuda/ kernels kernels/ cpu optim examples/",
 	"internal/lint":      "",
 }
 

@@ -1,0 +1,97 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ptx"
+)
+
+// module is a program's kernels on the device. It stays loaded until the device is closed.
+type module struct {
+	*ptx.Module
+	mod                       cu.Module
+	update, prologue, traffic driver.Function
+}
+
+// normModule is the norm's.
+type normModule struct {
+	mod                              cu.Module
+	squares32, squares64, sums, root driver.Function
+}
+
+// load compiles PTX. What the driver's compiler says of an error is in the error.
+func (g *gpu) load(text string, functions map[string]*driver.Function) (mod cu.Module, err error) {
+	log := make([]byte, 8<<10)
+	err = g.do(func() error {
+		if mod, err = cu.LoadDataEx(text, &cu.JITErrorLogBuffer{Buffer: log}); err != nil {
+			err = failure(driver.CuModuleLoadDataEx, err)
+			if said, _, _ := bytes.Cut(log, []byte{0}); len(said) > 0 {
+				err = fmt.Errorf("%w: %s", err, said)
+			}
+			return err
+		}
+		for name, to := range functions {
+			f, err := mod.Function(name)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", name, failure(driver.CuModuleGetFunction, err))
+				return errors.Join(err, failure(driver.CuModuleUnload, mod.Unload()))
+			}
+			*to = *(*driver.Function)(unsafe.Pointer(&f)) // one handle, in a struct of its own
+		}
+		return nil
+	})
+	return mod, err
+}
+
+// module returns a program's kernels, compiled once.
+func (g *gpu) module(p kernels.Program) (*module, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m := g.modules[p]; m != nil {
+		return m, nil
+	}
+	text, err := ptx.New(p)
+	if err != nil {
+		return nil, err
+	}
+	m := &module{Module: text}
+	m.mod, err = g.load(text.Text, map[string]*driver.Function{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic})
+	if err != nil {
+		return nil, fmt.Errorf("cuda: %s: %w", p, err)
+	}
+	g.modules[p] = m
+	return m, nil
+}
+
+func (g *gpu) norm() (*normModule, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.norms != nil {
+		return g.norms, nil
+	}
+	m := &normModule{}
+	var err error
+	m.mod, err = g.load(ptx.Norm(), map[string]*driver.Function{ptx.NormSquares32: &m.squares32, ptx.NormSquares64: &m.squares64,
+		ptx.NormSums: &m.sums, ptx.NormRoot: &m.root})
+	if err != nil {
+		return nil, fmt.Errorf("cuda: norm: %w", err)
+	}
+	g.norms = m
+	return m, nil
+}
+
+func (m *module) unload(g *gpu) error     { return g.unload(m.mod) }
+func (m *normModule) unload(g *gpu) error { return g.unload(m.mod) }
+
+func (g *gpu) unload(m cu.Module) error {
+	return g.do(func() error { return failure(driver.CuModuleUnload, m.Unload()) })
+}

@@ -1,0 +1,107 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ptx"
+)
+
+// norm implements kernels.Norm.
+type norm struct {
+	g     *gpu
+	mod   *normModule
+	count int                             // tiles of both types
+	tiles map[device.DType]*device.Buffer // as package ptx lays them out
+	sums  [2]*device.Buffer               // the tiles', and room for the sums of them
+	total *device.Buffer
+	keep  []*device.Buffer // the gradients
+}
+
+// CompileNorm implements kernels.Backend.
+func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
+	mod, err := d.gpu.norm()
+	if err != nil {
+		return nil, err
+	}
+	n := &norm{g: d.gpu, mod: mod, keep: grads, tiles: map[device.DType]*device.Buffer{}}
+	if err := n.fill(d); err != nil {
+		return nil, errors.Join(fmt.Errorf("cuda: norm: %w", err), n.Close())
+	}
+	return n, nil
+}
+
+func (n *norm) fill(d *Device) (err error) {
+	tables := map[device.DType][]uint64{}
+	for _, b := range n.keep {
+		t := b.DType()
+		if t != device.Float32 && t != device.Float64 {
+			return fmt.Errorf("%s: %w", t, device.ErrUnsupported)
+		}
+		for lo := 0; lo < b.Len(); lo += kernels.NormTile {
+			tables[t] = append(tables[t], b.Addr()+uint64(lo*t.Size()), uint64(min(kernels.NormTile, b.Len()-lo)), uint64(n.count))
+			n.count++
+		}
+	}
+	for t, table := range tables {
+		if n.tiles[t], err = d.words(table); err != nil {
+			return err
+		}
+	}
+	for i, size := range []int{n.count, levels(n.count)} {
+		if n.sums[i], err = d.Alloc(device.Float64, size); err != nil {
+			return err
+		}
+	}
+	n.total, err = d.Alloc(device.Float64, 1)
+	return err
+}
+
+// levels is how many sums one level up has.
+func levels(n int) int { return (n + kernels.NormTile - 1) / kernels.NormTile }
+
+func (n *norm) Enqueue(s *device.Stream) error {
+	q := s.Queue().(*queue)
+	blocks := func(tiles int) int { return (tiles + ptx.NormWarps - 1) / ptx.NormWarps }
+	return n.g.do(func() error {
+		for _, k := range []struct {
+			t device.DType
+			f driver.Function
+		}{{device.Float32, n.mod.squares32}, {device.Float64, n.mod.squares64}} {
+			if b := n.tiles[k.t]; b != nil {
+				tiles := b.Len() / ptx.TileWords
+				if err := launch(k.f, blocks(tiles), q, []uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}); err != nil {
+					return err
+				}
+			}
+		}
+		from, to := n.sums[0].Addr(), n.sums[1].Addr()
+		for count := n.count; count > 1; count = levels(count) {
+			if err := launch(n.mod.sums, blocks(levels(count)), q, []uint64{from, uint64(count), to}); err != nil {
+				return err
+			}
+			from, to = to, from
+		}
+		if n.count == 0 {
+			from = 0
+		}
+		return failure(driver.CuLaunchKernel, n.mod.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, n.total.Addr()}))
+	})
+}
+
+func (n *norm) Total() *device.Buffer { return n.total }
+
+func (n *norm) Close() error {
+	var errs []error
+	for _, b := range []*device.Buffer{n.tiles[device.Float32], n.tiles[device.Float64], n.sums[0], n.sums[1], n.total} {
+		if b != nil {
+			errs = append(errs, b.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

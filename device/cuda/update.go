@@ -1,0 +1,230 @@
+//go:build cuda && cgo && linux
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+const (
+	// chunkLen is the elements that a block takes at a time: 16 rounds of 16-byte vectors of float32.
+	chunkLen = 16 << 10
+	// blocksPerProcessor is how many blocks walk the chunks on each multiprocessor: what fits at 72 registers a thread, twice.
+	blocksPerProcessor = 6
+	// steps that can be under way before Enqueue waits for the oldest to have read its inputs
+	inFlight = 8
+)
+
+// update implements kernels.Update.
+type update struct {
+	g                   *gpu
+	work                kernels.Work // holds the buffers
+	mod                 *module
+	chunks              int
+	chunkTable, tensors *device.Buffer // as package ptx lays them out
+	states, scalars     *device.Buffer
+	inputs              *device.Buffer
+	ring                []input // of staged inputs
+	next                int
+}
+
+// input is pinned memory that a step's inputs are copied from, and the event after which it may be written again.
+type input struct {
+	host *staging
+	used *marker
+	busy bool
+}
+
+// Compile implements kernels.Backend.
+func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
+	u, err := d.compile(w)
+	if err != nil {
+		return nil, err // and not a nil *update, which is no nil kernels.Update
+	}
+	return u, nil
+}
+
+func (d *Device) compile(w kernels.Work) (*update, error) {
+	mod, err := d.gpu.module(w.Program)
+	if err != nil {
+		return nil, err
+	}
+	u := &update{g: d.gpu, work: w, mod: mod}
+	if err := u.fill(d); err != nil {
+		return nil, errors.Join(fmt.Errorf("cuda: %s: %w", w.Program, err), u.Close())
+	}
+	return u, nil
+}
+
+// fill makes the tables that the kernels walk.
+func (u *update) fill(d *Device) (err error) {
+	r := u.work.Program.Rule
+	param := r.Slot(rule.Param)
+	var chunks, tensors, states []uint64
+	for i, t := range u.work.Tensors {
+		tensors = append(tensors, uint64(t.Group))
+		for _, k := range u.mod.Slots {
+			tensors = append(tensors, t.Slots[k].Addr())
+		}
+		n := t.Slots[param].Len()
+		for lo := 0; lo < n; lo += chunkLen {
+			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(chunkLen, n-lo)))
+		}
+	}
+	for _, b := range u.work.State {
+		states = append(states, b.Addr())
+	}
+	u.chunks = len(chunks) / ptx.ChunkWords
+	groups := len(states)
+	words := groups * ptx.InputWords(r)
+	if u.chunkTable, err = d.words(chunks); err != nil {
+		return err
+	}
+	if u.tensors, err = d.words(tensors); err != nil {
+		return err
+	}
+	if u.states, err = d.words(states); err != nil {
+		return err
+	}
+	if u.scalars, err = d.Alloc(u.work.Program.DType, groups*(len(r.Scalars)+1)); err != nil {
+		return err
+	}
+	if u.inputs, err = d.Alloc(device.Float64, words); err != nil {
+		return err
+	}
+	for range inFlight {
+		var in input
+		if in.host, err = d.gpu.staging(max(words, 1) * 8); err != nil {
+			return err
+		}
+		u.ring = append(u.ring, in)
+		m, err := d.gpu.NewMarker()
+		if err != nil {
+			return err
+		}
+		u.ring[len(u.ring)-1].used = m.(*marker)
+	}
+	return nil
+}
+
+// words is a buffer of 64-bit words. They are a device's addresses and counts, held as the bits of float64 that nobody looks at.
+func (d *Device) words(x []uint64) (*device.Buffer, error) {
+	b, err := d.Alloc(device.Float64, len(x))
+	if err != nil || len(x) == 0 {
+		return b, err
+	}
+	s := d.DefaultStream()
+	err = device.Upload(s, b, unsafe.Slice((*float64)(unsafe.Pointer(&x[0])), len(x)))
+	if err == nil {
+		err = s.Synchronize()
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
+	q := s.Queue().(*queue)
+	groups := len(u.work.State)
+	if groups == 0 {
+		return nil
+	}
+	in := &u.ring[u.next]
+	if in.busy {
+		if err := in.used.Synchronize(); err != nil {
+			return err
+		}
+	}
+	u.next = (u.next + 1) % len(u.ring)
+	words := ptx.InputWords(u.work.Program.Rule)
+	host := unsafe.Slice((*float64)(in.host.p), groups*words)
+	nh := words - 2
+	maxNorm, norm := math.Inf(1), uint64(0)
+	if step.Norm != nil {
+		maxNorm, norm = step.MaxNorm, step.Norm.Total().Addr()
+	}
+	for g := range groups {
+		copy(host[g*words:], step.Hyper[g*nh:(g+1)*nh])
+		host[g*words+nh], host[g*words+nh+1] = step.Scale[g], maxNorm
+	}
+	unrecorded := false
+	err := u.g.do(func() error {
+		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(u.inputs.Addr()), in.host.p, int64(len(host)*8), q.s); err != nil {
+			return failure(driver.CuMemcpyHtoDAsync, err)
+		}
+		if err := in.used.e.Record(q.s); err != nil {
+			unrecorded = true
+			return failure(driver.CuEventRecord, err)
+		}
+		in.busy = true
+		prologue := []uint64{u.inputs.Addr(), u.states.Addr(), u.scalars.Addr(), norm, uint64(groups)}
+		if err := launch(u.mod.prologue, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
+			return err
+		}
+		return u.pass(u.mod.update, q)
+	})
+	if unrecorded { // nobody can tell later when the copy is done
+		in.busy = false
+		err = errors.Join(err, q.Synchronize())
+	}
+	return err
+}
+
+// pass launches the update or the traffic over all chunks.
+func (u *update) pass(f driver.Function, q *queue, more ...uint64) error {
+	args := append([]uint64{u.chunkTable.Addr(), uint64(u.chunks), u.tensors.Addr(), u.scalars.Addr()}, more...)
+	return launch(f, min(u.chunks, u.g.processors*blocksPerProcessor), q, args)
+}
+
+// launch enqueues a kernel of ptx.Block threads a block. No blocks are no launch.
+func launch(f driver.Function, blocks int, q *queue, args []uint64) error {
+	if blocks == 0 {
+		return nil
+	}
+	return failure(driver.CuLaunchKernel, f.Launch([3]uint32{uint32(blocks), 1, 1}, [3]uint32{ptx.Block, 1, 1}, 0, q.handle(), args))
+}
+
+func (u *update) Close() error {
+	var errs []error
+	for _, b := range []*device.Buffer{u.chunkTable, u.tensors, u.states, u.scalars, u.inputs} {
+		if b != nil {
+			errs = append(errs, b.Close())
+		}
+	}
+	for _, in := range u.ring {
+		if in.used != nil {
+			errs = append(errs, in.used.Close())
+		}
+		errs = append(errs, in.host.free())
+	}
+	u.ring = nil
+	return errors.Join(errs...)
+}
+
+// traffic is an update that loads and stores alone.
+type traffic struct{ *update }
+
+// CompileTraffic implements kernels.Backend.
+func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
+	u, err := d.compile(w)
+	if err != nil {
+		return nil, err
+	}
+	return traffic{u}, nil
+}
+
+func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
+	return t.g.do(func() error { return t.pass(t.mod.traffic, s.Queue().(*queue), 0) })
+}

@@ -1,0 +1,123 @@
+package kernels_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// The bytes that a step moves come from the dataflow alone.
+func TestBytesPerElement(t *testing.T) {
+	sgd := func(o kernels.SGDOptions) rule.Setting { return kernels.SGDRule().With(kernels.SGDHyper{}, o) }
+	adam := func(o kernels.AdamOptions) rule.Setting { return kernels.AdamRule().With(kernels.AdamHyper{}, o) }
+	tests := []struct {
+		name          string
+		s             rule.Setting
+		f32           int
+		loads, stores []string
+	}{
+		{"sgd", sgd(kernels.SGDOptions{}), 12, []string{"param", "grad"}, []string{"param"}},
+		{"sgd l1 l2", sgd(kernels.SGDOptions{L1: true, L2: true}), 12, []string{"param", "grad"}, []string{"param"}},
+		{"momentum", sgd(kernels.SGDOptions{Momentum: true}), 20, []string{"param", "grad", "momentum_buffer"}, []string{"param", "momentum_buffer"}},
+		{"nesterov without momentum", sgd(kernels.SGDOptions{Nesterov: true}), 12, []string{"param", "grad"}, []string{"param"}},
+		{"adam", adam(kernels.AdamOptions{}), 28, []string{"param", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "exp_avg", "exp_avg_sq"}},
+		{"amsgrad", adam(kernels.AdamOptions{AMSGrad: true}), 36, []string{"param", "grad", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+			[]string{"param", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, dtype := range []device.DType{device.Float32, device.Float64} {
+				p := kernels.Program{Rule: tt.s.Rule, Options: tt.s.Options, DType: dtype}
+				bytes, err := p.BytesPerElement()
+				require.NoError(t, err)
+				require.Equal(t, tt.f32*dtype.Size()/4, bytes)
+				loads, stores, err := p.Slots()
+				require.NoError(t, err)
+				names := func(slots []int) (out []string) {
+					for _, k := range slots {
+						out = append(out, p.Rule.Slots[k])
+					}
+					return out
+				}
+				require.Equal(t, tt.loads, names(loads))
+				require.Equal(t, tt.stores, names(stores))
+			}
+		})
+	}
+}
+
+func TestStorageTypesHaveNoProgramYet(t *testing.T) {
+	for _, dtype := range []device.DType{device.BFloat16, device.Float16, 0} {
+		_, err := kernels.Program{Rule: kernels.SGDRule().Rule, DType: dtype}.Graph()
+		require.ErrorIs(t, err, device.ErrUnsupported)
+	}
+}
+
+func TestGradScale(t *testing.T) {
+	inf, nan := math.Inf(1), math.NaN()
+	tests := []struct{ scale, norm, maxNorm, want float64 }{
+		{1, 0, inf, 1}, {-1, 0, inf, -1}, {1, 2, inf, 1}, {1, 3, 1, 1 / (3 + 1e-6)}, {-1, 3, 1, -1 / (3 + 1e-6)},
+		{1, 0.5, 1, 1}, {1, inf, 1, 0}, {1, nan, 1, nan}, {1, inf, inf, nan},
+	}
+	for _, tt := range tests {
+		var out kernels.GradScaleOut
+		kernels.GradScale(&kernels.GradScaleIn{Scale: tt.scale, Norm: tt.norm, MaxNorm: tt.maxNorm}, &out)
+		require.True(t, out.GradScale == tt.want || tt.want != tt.want && out.GradScale != out.GradScale, "%+v: got %v", tt, out.GradScale)
+		vars := []float64{tt.scale, tt.norm, tt.maxNorm, 0}
+		ir.Eval(kernels.GradScaleGraph(), vars)
+		require.Equal(t, math.Float64bits(out.GradScale), math.Float64bits(vars[3]), "%+v: the graph says %v", tt, vars[3])
+	}
+}
+
+// The tree by its definition, written another way: lanes by recursion.
+func TestNormTree(t *testing.T) {
+	tile := func(x []float64) float64 {
+		var sum func(lane, step int) float64
+		sum = func(lane, step int) float64 {
+			if step == kernels.NormLanes {
+				s := 0.0
+				for i := lane; i < len(x); i += kernels.NormLanes {
+					s += x[i]
+				}
+				return s
+			}
+			return sum(lane, 2*step) + sum(lane+step, 2*step)
+		}
+		return sum(0, 1)
+	}
+	for _, n := range []int{0, 1, 2, 127, 128, 129, 4095, 4096, 4097, 3*4096 + 17} {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(math.Sin(float64(i)) * math.Exp(float64(i%40)))
+		}
+		var sums, again []float64
+		for lo := 0; lo < n; lo += kernels.NormTile {
+			hi := min(lo+kernels.NormTile, n)
+			squares := make([]float64, 0, hi-lo)
+			for _, v := range x[lo:hi] {
+				squares = append(squares, float64(v)*float64(v))
+			}
+			sums, again = append(sums, kernels.SumSquares(x[lo:hi])), append(again, tile(squares))
+		}
+		require.Equal(t, again, sums, "%d elements", n)
+		want := 0.0
+		if n > 0 {
+			want = tile(again)
+		}
+		require.Equal(t, want, kernels.SumTree(sums), "%d elements", n)
+	}
+}
+
+func BenchmarkSumSquares(b *testing.B) {
+	x := make([]float32, kernels.NormTile)
+	b.SetBytes(int64(len(x) * 4))
+	for b.Loop() {
+		kernels.SumSquares(x)
+	}
+}

@@ -1,0 +1,209 @@
+// Package ptx writes programs as PTX text for NVIDIA's driver to compile at run time: the update of all tensors in one
+// launch, the prologue that computes a step's scalars on the device, and the gradient norm by the tree of package
+// kernels. The text is for PTX 7.0 and sm_70, and runs on everything newer.
+//
+// Every floating-point instruction rounds to nearest even and keeps subnormals, and no product is fused with an addition: the
+// bits are those of the Go function.
+package ptx
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/fusestep/fusestep/kernels/ir"
+)
+
+// header starts every text.
+const header = `.version 7.0
+.target sm_70
+.address_size 64
+`
+
+// Block is the number of threads of a block of every kernel here.
+const Block = 256
+
+// A writer collects the instructions and registers of one kernel.
+type writer struct {
+	body strings.Builder
+	regs [][2]string // type and name, in order of first use
+	seen map[string]bool
+
+	// perProcessor, if not 0, is how many blocks must fit a multiprocessor: it lets the compiler use more registers than it
+	// would by itself.
+	perProcessor int
+}
+
+// reg declares a register, once, and returns its name.
+func (w *writer) reg(typ, name string) string {
+	name = "%" + name
+	if !w.seen[name] {
+		if w.seen == nil {
+			w.seen = map[string]bool{}
+		}
+		w.seen[name] = true
+		w.regs = append(w.regs, [2]string{typ, name})
+	}
+	return name
+}
+
+// op writes an instruction.
+func (w *writer) op(format string, args ...any) {
+	fmt.Fprintf(&w.body, "\t"+format+";\n", args...)
+}
+
+func (w *writer) label(name string) { fmt.Fprintf(&w.body, "%s:\n", name) }
+func (w *writer) comment(format string, args ...any) {
+	fmt.Fprintf(&w.body, "\t// "+format+"\n", args...)
+}
+
+// entry is the text of a kernel with its parameters, given as "u64 name".
+func (w *writer) entry(name string, params ...string) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "\n.visible .entry %s(\n", name)
+	for i, p := range params {
+		typ, pname, _ := strings.Cut(p, " ")
+		comma := ","
+		if i == len(params)-1 {
+			comma = ""
+		}
+		fmt.Fprintf(&out, "\t.param .%s %s%s\n", typ, pname, comma)
+	}
+	fmt.Fprintf(&out, ")\n.maxntid %d, 1, 1\n", Block)
+	if w.perProcessor > 0 {
+		fmt.Fprintf(&out, ".minnctapersm %d\n", w.perProcessor)
+	}
+	out.WriteString("{\n")
+	for _, typ := range []string{"pred", "b32", "b64", "f32", "f64"} {
+		var names []string
+		for _, r := range w.regs {
+			if r[0] == typ {
+				names = append(names, r[1])
+			}
+		}
+		for row := range slices.Chunk(names, 8) {
+			fmt.Fprintf(&out, "\t.reg .%s %s;\n", typ, strings.Join(row, ", "))
+		}
+	}
+	out.WriteString("\n")
+	out.WriteString(w.body.String())
+	out.WriteString("}\n")
+	return out.String()
+}
+
+// params loads the kernel's parameters into registers of their names.
+func (w *writer) params(params ...string) {
+	for _, p := range params {
+		typ, name, _ := strings.Cut(p, " ")
+		w.op("ld.param.%s %s, [%s]", typ, w.reg(bitsOf(typ), name), name)
+	}
+}
+
+// bitsOf is the register type for a parameter's.
+func bitsOf(typ string) string { return strings.Replace(typ, "u", "b", 1) }
+
+// imm is a floating-point constant, exactly.
+func imm(typ string, x float64) string {
+	if typ == "f32" {
+		return fmt.Sprintf("0f%08X", math.Float32bits(float32(x)))
+	}
+	return fmt.Sprintf("0d%016X", math.Float64bits(x))
+}
+
+// A graph is an ir function on its way into a kernel: which register or constant each node is.
+type graph struct {
+	*writer
+	f      *ir.Func
+	typ    string   // f32 or f64
+	at     []string // per node: its operand, "" before it is emitted
+	suffix string   // of the registers made next, for copies of the graph side by side
+}
+
+func (w *writer) graph(f *ir.Func) *graph {
+	return &graph{writer: w, f: f, typ: fmt.Sprintf("f%d", f.Width), at: make([]string, len(f.Nodes))}
+}
+
+// set says where the value of a field on entry is.
+func (g *graph) set(field int, operand string) {
+	for i, n := range g.f.Nodes {
+		if n.Op == ir.Var && n.Index == field {
+			g.at[i] = operand
+		}
+	}
+}
+
+var instructions = map[ir.Op]string{ir.Add: "add.rn", ir.Sub: "sub.rn", ir.Mul: "mul.rn", ir.Div: "div.rn", ir.Sqrt: "sqrt.rn",
+	ir.Neg: "neg", ir.Abs: "abs", ir.Lt: "setp.lt", ir.Le: "setp.le", ir.Eq: "setp.eq", ir.Ne: "setp.neu",
+	ir.And: "and.pred", ir.Or: "or.pred", ir.Not: "not.pred"}
+
+// run emits the nodes that want says and that have no operand yet.
+func (g *graph) run(want func(ir.Value) bool) {
+	for i := range g.f.Nodes {
+		if v := ir.Value(i); g.at[v] == "" && want(v) {
+			g.at[v] = g.node(v)
+		}
+	}
+}
+
+// node emits one node and returns its operand.
+func (g *graph) node(v ir.Value) string {
+	n := &g.f.Nodes[v]
+	switch n.Op {
+	case ir.Const:
+		return imm(g.typ, math.Float64frombits(n.Bits))
+	case ir.Var:
+		panic("ptx: " + g.f.Vars[n.Index].Name + " has no operand")
+	}
+	name := fmt.Sprintf("v%d", v)
+	if label := g.f.Names[v]; label != "" {
+		name += "_" + strings.ReplaceAll(label, ".", "_")
+	}
+	typ := g.typ
+	if g.f.IsBool(v) {
+		typ = "pred"
+	}
+	dst := g.reg(typ, name+g.suffix)
+	a, b, c := "", "", ""
+	switch n.Op.Arity() {
+	case 3:
+		c = g.at[n.C]
+		fallthrough
+	case 2:
+		b = g.at[n.B]
+		fallthrough
+	case 1:
+		a = g.at[n.A]
+	}
+	switch n.Op {
+	case ir.Bool:
+		g.op("setp.eq.u32 %s, 0, %d", dst, 1-n.Index)
+	case ir.Select:
+		if typ != "pred" {
+			g.op("selp.%s %s, %s, %s, %s", typ, dst, a, b, c)
+			break
+		}
+		yes, not := g.reg("pred", name+"_yes"+g.suffix), g.reg("pred", name+"_no"+g.suffix)
+		g.op("and.pred %s, %s, %s", yes, c, a)
+		g.op("not.pred %s, %s", not, c)
+		g.op("and.pred %s, %s, %s", not, not, b)
+		g.op("or.pred %s, %s, %s", dst, yes, not)
+	case ir.And, ir.Or:
+		g.op("%s %s, %s, %s", instructions[n.Op], dst, a, b)
+	case ir.Not:
+		g.op("%s %s, %s", instructions[n.Op], dst, a)
+	case ir.Sqrt, ir.Neg, ir.Abs:
+		g.op("%s.%s %s, %s", instructions[n.Op], g.typ, dst, a)
+	default:
+		g.op("%s.%s %s, %s, %s", instructions[n.Op], g.typ, dst, a, b)
+	}
+	return dst
+}
+
+// copy is a graph that shares the operands so far and emits into registers of their own.
+func (g *graph) copy(suffix string) *graph {
+	c := *g
+	c.at = append([]string(nil), g.at...)
+	c.suffix = suffix
+	return &c
+}

@@ -1,0 +1,164 @@
+package ptx
+
+import (
+	"fmt"
+
+	"github.com/fusestep/fusestep/kernels"
+)
+
+// The norm's kernels, by kernels.SumSquares and kernels.SumTree: NormSquares sums the squares of each tile, one warp a
+// tile; NormSums adds up tiles of sums, and is launched until one is left; NormRoot takes its root.
+const (
+	NormSquares32 = "norm_squares_f32"
+	NormSquares64 = "norm_squares_f64"
+	NormSums      = "norm_sums"
+	NormRoot      = "norm_root"
+
+	// NormWarps is the number of tiles that a block sums.
+	NormWarps = Block / 32
+	// TileWords: a tile is its address, the number of its elements, and where its sum goes.
+	TileWords = 3
+)
+
+// NormSquaresParams: the tiles, and the sums, float64.
+var NormSquaresParams = []string{"u64 tiles", "u64 tile_count", "u64 sums"}
+
+// NormSumsParams: count float64 to add up, and where the sums of their tiles go.
+var NormSumsParams = []string{"u64 from", "u64 count", "u64 to"}
+
+// NormRootParams: the last sum, or 0 if there is none, and where its root goes.
+var NormRootParams = []string{"u64 sum", "u64 total"}
+
+// Norm is the text of the norm's kernels.
+func Norm() string {
+	return "// The gradient norm: written by fusestep.\n" + header + squares("f32", NormSquares32) + squares("f64", NormSquares64) + sums() + root()
+}
+
+// warp computes in %tile the number of the thread's warp in the grid, and its lane.
+func warp(w *writer) {
+	for _, r := range []string{"tid", "ctaid"} {
+		w.op("mov.u32 %s, %%%s.x", w.reg("b32", r+"32"), r)
+	}
+	w.op("and.b32 %s, %%tid32, 31", w.reg("b32", "lane32"))
+	w.op("cvt.u64.u32 %s, %%lane32", w.reg("b64", "lane"))
+	w.op("shr.u32 %s, %%tid32, 5", w.reg("b32", "warp32"))
+	w.op("mad.lo.u32 %%warp32, %%ctaid32, %d, %%warp32", NormWarps)
+	w.op("cvt.u64.u32 %s, %%warp32", w.reg("b64", "tile"))
+}
+
+func squares(typ, name string) string {
+	w := &writer{}
+	w.params(NormSquaresParams...)
+	w.op("cvta.to.global.u64 %%tiles, %%tiles")
+	w.op("cvta.to.global.u64 %%sums, %%sums")
+	warp(w)
+	w.op("setp.ge.u64 %s, %%tile, %%tile_count", w.reg("pred", "done"))
+	w.op("@%%done bra END")
+	w.op("mad.lo.u64 %%tiles, %%tile, %d, %%tiles", TileWords*word)
+	w.op("ld.global.u64 %s, [%%tiles]", w.reg("b64", "from"))
+	w.op("cvta.to.global.u64 %%from, %%from")
+	w.op("ld.global.u64 %s, [%%tiles+8]", w.reg("b64", "count"))
+	w.op("ld.global.u64 %s, [%%tiles+16]", w.reg("b64", "place"))
+	tile(w, typ, true)
+	w.op("mad.lo.u64 %%sums, %%place, 8, %%sums")
+	finish(w, "sums")
+	return w.entry(name, NormSquaresParams...)
+}
+
+func sums() string {
+	w := &writer{}
+	w.params(NormSumsParams...)
+	w.op("cvta.to.global.u64 %%from, %%from")
+	w.op("cvta.to.global.u64 %%to, %%to")
+	warp(w)
+	w.comment("this warp's tile: elements from %%tile*%d on", kernels.NormTile)
+	w.op("mul.lo.u64 %s, %%tile, %d", w.reg("b64", "first"), kernels.NormTile)
+	w.op("setp.ge.u64 %s, %%first, %%count", w.reg("pred", "done"))
+	w.op("@%%done bra END")
+	w.op("sub.u64 %%count, %%count, %%first")
+	w.op("min.u64 %%count, %%count, %d", kernels.NormTile)
+	w.op("mad.lo.u64 %%from, %%first, 8, %%from")
+	tile(w, "f64", false)
+	w.op("mad.lo.u64 %%to, %%tile, 8, %%to")
+	finish(w, "to")
+	return w.entry(NormSums, NormSumsParams...)
+}
+
+// tile adds up %count elements at %from, or their squares, in the warp: each thread keeps four of the 128 lanes of the tree, those
+// of elements 4·lane to 4·lane+3 of every 128.
+func tile(w *writer, typ string, square bool) {
+	size := 8
+	if typ == "f32" {
+		size = 4
+	}
+	for l := range 4 {
+		w.op("mov.f64 %s, %s", w.reg("f64", fmt.Sprintf("sum_%d", l)), imm("f64", 0))
+	}
+	w.op("shl.b64 %s, %%lane, 2", w.reg("b64", "i"))
+	w.label("NEXT_ROW")
+	w.op("setp.ge.u64 %%done, %%i, %%count")
+	w.op("@%%done bra ROWS_DONE")
+	w.op("mad.lo.u64 %s, %%i, %d, %%from", w.reg("b64", "address"), size)
+	for l := range 4 {
+		x := w.reg("f64", fmt.Sprintf("x_%d", l))
+		if l > 0 {
+			w.op("add.u64 %s, %%i, %d", w.reg("b64", "k"), l)
+			w.op("setp.ge.u64 %%done, %%k, %%count")
+			w.op("@%%done bra ROWS_DONE")
+		}
+		if typ == "f32" {
+			n := w.reg("f32", fmt.Sprintf("narrow_%d", l))
+			w.op("ld.global.f32 %s, [%%address+%d]", n, l*size)
+			w.op("cvt.f64.f32 %s, %s", x, n)
+		} else {
+			w.op("ld.global.f64 %s, [%%address+%d]", x, l*size)
+		}
+		if square {
+			w.op("mul.rn.f64 %s, %s, %s", x, x, x)
+		}
+		w.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, x)
+	}
+	w.op("add.u64 %%i, %%i, %d", kernels.NormLanes)
+	w.op("bra NEXT_ROW")
+	w.label("ROWS_DONE")
+	w.op("bar.warp.sync 0xffffffff")
+	w.comment("lanes 64, 32, 16, 8 and 4 apart are 16, 8, 4, 2 and 1 threads apart")
+	for d := 16; d > 0; d /= 2 {
+		for l := range 4 {
+			lo, hi, other := w.reg("b32", "lo"), w.reg("b32", "hi"), w.reg("f64", "other")
+			w.op("mov.b64 {%s, %s}, %%sum_%d", lo, hi, l)
+			w.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", lo, lo, d)
+			w.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", hi, hi, d)
+			w.op("mov.b64 %s, {%s, %s}", other, lo, hi)
+			w.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, other)
+		}
+	}
+	w.op("add.rn.f64 %%sum_0, %%sum_0, %%sum_2")
+	w.op("add.rn.f64 %%sum_1, %%sum_1, %%sum_3")
+	w.op("add.rn.f64 %%sum_0, %%sum_0, %%sum_1")
+}
+
+// finish stores the warp's sum at the address in a register.
+func finish(w *writer, at string) {
+	w.op("setp.ne.u64 %%done, %%lane, 0")
+	w.op("@%%done bra END")
+	w.op("st.global.f64 [%%%s], %%sum_0", at)
+	w.label("END")
+	w.op("ret")
+}
+
+func root() string {
+	w := &writer{}
+	w.params(NormRootParams...)
+	w.op("cvta.to.global.u64 %%total, %%total")
+	w.op("mov.f64 %s, %s", w.reg("f64", "x"), imm("f64", 0))
+	w.op("setp.eq.u64 %s, %%sum, 0", w.reg("pred", "none"))
+	w.op("@%%none bra STORE")
+	w.op("cvta.to.global.u64 %%sum, %%sum")
+	w.op("ld.global.f64 %%x, [%%sum]")
+	w.label("STORE")
+	w.op("sqrt.rn.f64 %%x, %%x")
+	w.op("st.global.f64 [%%total], %%x")
+	w.op("ret")
+	return w.entry(NormRoot, NormRootParams...)
+}

@@ -1,0 +1,188 @@
+package ptx
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/kerneltest"
+)
+
+var write = flag.Bool("write", false, "write the golden files instead of comparing with them")
+
+// everything is each text that is ever emitted for the rules, by name.
+func everything(t *testing.T) map[string]string {
+	all := map[string]string{"norm": Norm()}
+	for _, r := range kerneltest.Rules() {
+		for set := range uint64(1) << len(r.Options) {
+			for _, dtype := range []device.DType{device.Float32, device.Float64} {
+				p := kernels.Program{Rule: r, Options: set, DType: dtype}
+				m, err := New(p)
+				require.NoError(t, err)
+				all[strings.TrimSuffix(m.Update, "_update")] = m.Text
+			}
+		}
+	}
+	return all
+}
+
+// The common variants are committed, to be read and to be assembled by NVIDIA's ptxas (make ptxas).
+var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l1_l2_f32",
+	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l1_l2_amsgrad_f64", "norm"}
+
+func TestGolden(t *testing.T) {
+	all := everything(t)
+	for _, name := range golden {
+		file := filepath.Join("testdata", name+".ptx")
+		require.Contains(t, all, name)
+		if *write {
+			require.NoError(t, os.WriteFile(file, []byte(all[name]), 0o644))
+		}
+		want, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.True(t, string(want) == all[name], "%s is not what is emitted now: look at the difference, then make generate", file)
+	}
+	files, err := filepath.Glob("testdata/*.ptx")
+	require.NoError(t, err)
+	require.Len(t, files, len(golden), "testdata has files that no test knows")
+}
+
+// TestDump writes every text for make ptxas.
+func TestDump(t *testing.T) {
+	dir := os.Getenv("PTX_DUMP")
+	if dir == "" {
+		t.Skip("PTX_DUMP names no folder")
+	}
+	for name, text := range everything(t) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name+".ptx"), []byte(text), 0o644))
+	}
+}
+
+// allowed are the instructions that may be emitted, operands aside. Floating-point arithmetic rounds to nearest even, keeps
+// subnormals and is not fused; there are no approximations and no atomics.
+var allowed = regexp.MustCompile(`^(` + strings.Join([]string{
+	`(add|sub|mul|div)\.rn\.f(32|64)`, `sqrt\.rn\.f(32|64)`, `(neg|abs)\.f(32|64)`,
+	`setp\.(lt|le|eq|neu)\.f(32|64)`, `setp\.(eq|ne|ge)\.u(32|64)`, `selp\.(f32|f64|b64)`,
+	`(and|or|not)\.pred`, `cvt\.rn\.f32\.f64`, `cvt\.f64\.f32`, `cvt\.u64\.u32`,
+	`(and|or|xor|shl)\.b(32|64)`, `shr\.u32`, `(add|sub|min|div)\.u64`, `mul\.lo\.u64`, `mad\.lo\.u(32|64)`, `neg\.s64`,
+	`mov\.(u32|u64|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
+	`(ld|st)\.global(\.v[24])?\.(u64|f32|f64)`, `shfl\.sync\.down\.b32`, `bar\.warp\.sync`, `bra`, `ret`,
+}, "|") + `)$`)
+
+var (
+	registers   = regexp.MustCompile(`%[a-zA-Z_][a-zA-Z0-9_]*(\.x)?`)
+	declaration = regexp.MustCompile(`^\t\.reg \.\w+ (.*);$`)
+	special     = []string{"%tid.x", "%ntid.x", "%ctaid.x", "%nctaid.x"}
+)
+
+// lint returns what is wrong with a text: an instruction that is not allowed, a register that is not declared, declared
+// and not used, or read before anything in the text above has written it.
+func lint(text string) (wrong []string) {
+	declared, written, used := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	finish := func() {
+		for r := range declared {
+			if !used[r] {
+				wrong = append(wrong, r+" is declared and never used")
+			}
+		}
+	}
+	for i, line := range strings.Split(text, "\n") {
+		complain := func(format string, args ...any) {
+			wrong = append(wrong, fmt.Sprintf("line %d: %s: %s", i+1, strings.TrimSpace(line), fmt.Sprintf(format, args...)))
+		}
+		line, _, _ = strings.Cut(line, "//")
+		line = strings.TrimRight(line, " \t")
+		if strings.HasPrefix(line, ".visible .entry") {
+			finish()
+			clear(declared)
+			clear(written)
+			clear(used)
+		}
+		if m := declaration.FindStringSubmatch(line); m != nil {
+			for _, r := range strings.Split(m[1], ", ") {
+				declared[r] = true
+			}
+			continue
+		}
+		code, ok := strings.CutPrefix(line, "\t")
+		if !ok || strings.HasPrefix(code, ".") {
+			continue
+		}
+		code = strings.TrimSuffix(code, ";")
+		if guard, after, ok := strings.Cut(code, " "); ok && strings.HasPrefix(guard, "@") {
+			r := strings.TrimLeft(guard, "@!")
+			used[r] = true
+			if !written[r] {
+				complain("%s is read before it is written", r)
+			}
+			code = after
+		}
+		op, operands, _ := strings.Cut(code, " ")
+		if !allowed.MatchString(op) {
+			complain("%s is not an instruction that may be emitted", op)
+		}
+		// The first operand, or the first group in braces, is written, except by stores and branches.
+		dst := operands
+		if end := strings.IndexAny(operands, ",]}"); strings.HasPrefix(operands, "{") {
+			dst = operands[:strings.Index(operands, "}")]
+		} else if end >= 0 {
+			dst = operands[:end]
+		}
+		if strings.HasPrefix(op, "st.") || op == "bra" || op == "ret" || strings.HasPrefix(op, "bar.") {
+			dst = ""
+		}
+		for _, r := range registers.FindAllString(operands[len(dst):], -1) {
+			used[r] = true
+			if !slices.Contains(special, r) && !declared[r] {
+				complain("%s is not declared", r)
+			} else if !slices.Contains(special, r) && !written[r] {
+				complain("%s is read before it is written", r)
+			}
+		}
+		for _, r := range registers.FindAllString(dst, -1) {
+			if !declared[r] {
+				complain("%s is not declared", r)
+			}
+			written[r] = true
+		}
+	}
+	finish()
+	return wrong
+}
+
+func TestLint(t *testing.T) {
+	for name, text := range everything(t) {
+		require.Empty(t, lint(text), name)
+	}
+}
+
+// The linter notices what it is there for.
+func TestLintNotices(t *testing.T) {
+	text := everything(t)["adam_f32"]
+	tests := []struct{ name, from, to, want string }{
+		{"fused", "mul.rn.f32", "fma.rn.f32", "fma.rn.f32 is not an instruction"},
+		{"flush to zero", "add.rn.f32", "add.rn.ftz.f32", "add.rn.ftz.f32 is not"},
+		{"approximate root", "sqrt.rn.f32", "sqrt.approx.f32", "sqrt.approx.f32 is not"},
+		{"no rounding mode", "div.rn.f32", "div.f32", "div.f32 is not"},
+		{"atomic", "st.global.f32", "red.global.add.f32", "red.global.add.f32 is not"},
+		{"max", "sub.rn.f32", "max.f32", "max.f32 is not"},
+		{"undeclared", "mov.u64 %chunk,", "mov.u64 %chank,", "%chank is not declared"},
+		{"not written", "mov.u64 %chunk,", "mov.u64 %i,", "%chunk is read before it is written"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			changed := strings.ReplaceAll(text, tt.from, tt.to)
+			require.True(t, changed != text, "the text has no %s", tt.from)
+			require.Contains(t, strings.Join(lint(changed), "\n"), tt.want)
+		})
+	}
+}
