@@ -87,9 +87,15 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	if o.closed {
 		return fmt.Errorf("optim: add group: optimizer is %w", device.ErrClosed)
 	}
+	if alg == nil {
+		return fmt.Errorf("optim: group %d: the algorithm is nil", len(o.groups))
+	}
 	setting, err := alg.Setting()
 	if err != nil {
 		return err
+	}
+	if setting.Rule == nil {
+		return fmt.Errorf("optim: group %d: algorithm %T gives no rule", len(o.groups), alg)
 	}
 	g := &group{setting: setting, lr: setting.Hyper[setting.Rule.HyperIndex("LR")]}
 	for i, p := range params {

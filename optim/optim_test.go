@@ -10,6 +10,7 @@ import (
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -53,6 +54,19 @@ func TestHyperparameterRanges(t *testing.T) {
 		_, err := optim.New(dev, alg, nil)
 		require.NoError(t, err)
 	}
+}
+
+type noRule struct{}
+
+func (noRule) Setting() (rule.Setting, error) { return rule.Setting{}, nil }
+
+func TestNoAlgorithm(t *testing.T) {
+	dev := cpu.New()
+	defer dev.Close()
+	_, err := optim.New(dev, nil, nil)
+	require.EqualError(t, err, "optim: group 0: the algorithm is nil")
+	_, err = optim.New(dev, noRule{}, nil)
+	require.EqualError(t, err, "optim: group 0: algorithm optim_test.noRule gives no rule")
 }
 
 // A bad tensor is named, and nothing is written: neither by New nor by a later step.

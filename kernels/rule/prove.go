@@ -17,8 +17,12 @@ const trials = 24
 // functions' shows here, and so does a mistake in the compiler.
 func (r *Rule) prove() error {
 	for set := range uint64(1) << len(r.Options) {
-		if err := r.proveSet(set); err != nil {
-			return fmt.Errorf("options [%s]: %w", strings.Join(r.OptionNames(set), " "), err)
+		err := r.proveSet(set)
+		if names := r.OptionNames(set); err != nil && len(names) > 0 {
+			return fmt.Errorf("%w (with %s)", err, strings.Join(names, ", "))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

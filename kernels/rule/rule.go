@@ -83,13 +83,17 @@ type Setting struct {
 // Definition is a rule that knows its hyperparameters' and options' types.
 type Definition[H, O any] struct{ *Rule }
 
-// With gives the rule hyperparameters and options.
+// With gives the rule hyperparameters and options. Of a definition that New refused it makes an empty Setting, so that
+// an optim.Algorithm can return it beside New's error.
 func (d Definition[H, O]) With(h H, o O) Setting {
+	if d.Rule == nil {
+		return Setting{}
+	}
 	return Setting{Name: strings.ToLower(d.Name), Rule: d.Rule, Options: optionSet(o), Hyper: slices.Clone(numbers[float64](&h))}
 }
 
-// New makes a rule of its element function for both widths, its prologue, and the source of the Go file that both
-// stand in, which the file embeds:
+// New makes a rule of its element function for both widths, its prologue, and the source of the one Go file that both, their
+// types and the functions that they call stand in. The file embeds itself:
 //
 //	//go:embed adam.go
 //	var adamSource string

@@ -206,11 +206,11 @@ func TestNewRefuses(t *testing.T) {
 			_, err := rule.New(storesGrad[float32], storesGrad[float64], prologue, source)
 			return err
 		},
-			`options []: slot "grad" is stored: a rule reads the gradient only`},
+			`slot "grad" is stored: a rule reads the gradient only`},
 		{"parameter not stored", func() error {
 			_, err := rule.New(storesNothing[float32], storesNothing[float64], prologue, source)
 			return err
-		}, `options []: slot "param" is not stored: the rule changes nothing`},
+		}, `slot "param" is not stored: the rule changes nothing`},
 		{"unwrapped product", func() error { _, err := rule.New(fused[float32], fused[float64], prologue, source); return err },
 			"a product is added without a conversion around it"},
 		{"not generic", func() error {
@@ -222,7 +222,7 @@ func TestNewRefuses(t *testing.T) {
 			return err
 		}, "rule only64: the element function must be generic"},
 		{"scalar not computed", func() error { _, err := rule.New(plain[float32], plain[float64], lazyPrologue, source); return err },
-			"options []: s.X is read, but lazyPrologue does not compute it"},
+			"s.X is read, but lazyPrologue does not compute it"},
 		{"no slot tag", func() error { _, err := rule.New(untagged[float32], untagged[float64], prologue, source); return err },
 			"element field G needs a slot tag"},
 		{"no learning rate", func() error { _, err := rule.New(plain[float32], plain[float64], prologueNoRate, source); return err },

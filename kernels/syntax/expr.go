@@ -46,6 +46,8 @@ func (l *lowerer) isParam(obj types.Object) bool {
 	return bank || obj == l.options
 }
 
+func isPackageVar(v *types.Var) bool { return v.Pkg() != nil && v.Parent() == v.Pkg().Scope() }
+
 func isBool(t types.Type) bool {
 	b, ok := t.Underlying().(*types.Basic)
 	return ok && b.Info()&types.IsBoolean != 0
@@ -97,6 +99,11 @@ func (l *lowerer) number(e ast.Expr, st *state) val {
 func (l *lowerer) expr(e ast.Expr, st *state) val {
 	if tv := l.typeAndValue(e); tv.Value != nil {
 		return val{Value: l.constant(e, tv)}
+	}
+	if id, ok := e.(*ast.Ident); ok {
+		if v, ok := l.object(id).(*types.Var); ok && isPackageVar(v) {
+			l.fail(e, "%s is a package variable: a rule depends on its parameters alone", id.Name)
+		}
 	}
 	switch t := l.typeOf(e); {
 	case isBool(t):
@@ -160,9 +167,6 @@ func (l *lowerer) ident(e *ast.Ident, st *state) val {
 	}
 	if l.isParam(obj) {
 		l.fail(e, "%s can only be used through its fields", e.Name)
-	}
-	if _, ok := obj.(*types.Var); ok {
-		l.fail(e, "%s is a package variable: a rule depends on its parameters alone", e.Name)
 	}
 	l.fail(e, "%s is neither a variable nor a constant", e.Name)
 	return val{}
@@ -252,7 +256,7 @@ func (l *lowerer) call(e *ast.CallExpr, st *state) []val {
 		decl = l.lib.defs[obj]
 	}
 	if decl == nil {
-		l.fail(e, "%s cannot be called in a rule: only functions of its own file and of the rule package can", id.Name)
+		l.fail(e, "%s cannot be called in a rule: only functions of its own file and of the rule package can, such as rule.Max", id.Name)
 	}
 	return l.inline(e, decl, obj, st)
 }

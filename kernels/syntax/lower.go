@@ -288,7 +288,7 @@ func (l *lowerer) store(lhs []ast.Expr, values []val, st *state) {
 				continue
 			}
 			obj := l.object(e)
-			if obj.Parent() != nil && obj.Pkg() != nil && obj.Parent() == obj.Pkg().Scope() {
+			if v, ok := obj.(*types.Var); ok && isPackageVar(v) {
 				l.fail(e, "%s is a package variable: a rule depends on its parameters alone", e.Name)
 			}
 			if t := obj.Type(); !isNumber(t) && !isBool(t) {

@@ -17,6 +17,7 @@ import (
 	"go/types"
 	"path"
 	"strconv"
+	"strings"
 )
 
 // Error is a place in a rule's source that is not a rule, and why.
@@ -165,7 +166,7 @@ func (f *File) slice(name string) (*ast.File, *ast.FuncDecl, error) {
 	}
 	entry := funcs[name]
 	if entry == nil {
-		return nil, nil, &Error{Pos: f.fset.Position(f.ast.Name.Pos()), Msg: "there is no function " + name + " in this source"}
+		return nil, nil, &Error{Pos: f.fset.Position(f.ast.Name.Pos()), Msg: "there is no function " + name + " in this source: a rule's functions are named ones, of the one file whose source is given"}
 	}
 	keep := &ast.File{Package: f.ast.Package, Name: f.ast.Name, FileStart: f.ast.FileStart, FileEnd: f.ast.FileEnd}
 	taken, used := map[ast.Node]bool{}, map[string]bool{}
@@ -218,7 +219,11 @@ func (f *File) slice(name string) (*ast.File, *ast.FuncDecl, error) {
 func firstError(fset *token.FileSet, err error) error {
 	switch e := err.(type) {
 	case types.Error:
-		return &Error{Pos: fset.Position(e.Pos), Msg: e.Msg}
+		msg := e.Msg
+		if strings.HasPrefix(msg, "undefined: ") {
+			msg += " (a rule, its types and the functions it calls stand in one file)"
+		}
+		return &Error{Pos: fset.Position(e.Pos), Msg: msg}
 	case interface{ Unwrap() []error }:
 		if errs := e.Unwrap(); len(errs) > 0 {
 			return firstError(fset, errs[0])
