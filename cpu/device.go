@@ -28,7 +28,7 @@ func New() *Device { return NewThreads(runtime.GOMAXPROCS(0)) }
 
 // NewThreads returns the device with n threads, at least 1. The bits it computes do not depend on n.
 func NewThreads(n int) *Device {
-	drv := &driver{pool: newPool(max(n, 1)), memories: map[*memory]bool{}, queues: map[*queue]bool{}}
+	drv := &driver{pool: newPool(max(n, 1)), choice: chosen(), memories: map[*memory]bool{}, queues: map[*queue]bool{}}
 	dev, err := device.New("cpu", drv)
 	if err != nil {
 		panic(err) // a CPU driver's queues cannot fail
@@ -42,16 +42,10 @@ func (d *Device) Device() *device.Device { return d.checked }
 // Threads is the number of threads that a step uses.
 func (d *Device) Threads() int { return d.driver.pool.threads }
 
-// Wrap makes a buffer of x's own memory, of the type that T holds: BFloat16 for uint16. The slice must stay in use by the
-// caller or be reachable, and what is said of Upload holds for it while work that uses the buffer is under way.
+// Wrap makes a buffer of x's own memory, of the type that T holds: BFloat16 for uint16. While work that uses the
+// buffer is under way, x must be left alone as host memory of an Upload or Download must. Closing the buffer frees nothing.
 func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
-	t := device.BFloat16
-	switch any(T(0)).(type) {
-	case float32:
-		t = device.Float32
-	case float64:
-		t = device.Float64
-	}
+	t := device.DTypeOf[T]()
 	n := len(x) * t.Size()
 	m := &memory{drv: d.driver, b: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), n)}
 	return d.checked.Wrap(t, len(x), m)
@@ -59,28 +53,44 @@ func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 
 // driver implements device.Driver.
 type driver struct {
-	pool *pool
+	pool   *pool
+	choice choice
 
 	mu       sync.Mutex
 	memories map[*memory]bool // what Close gives back
+	held     int64            // bytes of them
 	queues   map[*queue]bool
 }
 
 func (d *driver) Alloc(n int64) (device.Memory, error) {
-	if free, total, err := memInfo(); err == nil && n > free {
-		return nil, fmt.Errorf("%d bytes of %d free, %d in all: %w", n, free, total, device.ErrOutOfMemory)
-	}
-	m := &memory{drv: d}
-	if err := m.alloc(int(n)); err != nil {
-		return nil, err
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if n >= mapAbove { // asking the system takes longer than a small allocation
+		if free, total, err := d.memInfo(); err == nil && n > free {
+			return nil, fmt.Errorf("%d bytes of %d free, %d in all: %w", n, free, total, device.ErrOutOfMemory)
+		}
+	}
+	m := &memory{drv: d}
+	if err := m.alloc(n); err != nil {
+		return nil, err
+	}
 	d.memories[m] = true
+	d.held += n
 	return m, nil
 }
 
-func (d *driver) MemInfo() (free, total int64, err error) { return memInfo() }
+func (d *driver) MemInfo() (free, total int64, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.memInfo()
+}
+
+// memInfo counts what was allocated as used. The system does so only when memory is touched, and would promise
+// it again and again. The lock is held.
+func (d *driver) memInfo() (free, total int64, err error) {
+	free, total, err = memInfo("/")
+	return max(min(free, total-d.held), 0), total, err
+}
 
 func (d *driver) NewQueue() (device.Queue, error) {
 	q := newQueue(d)
@@ -117,5 +127,6 @@ func (d *driver) Close() error {
 		}
 	}
 	clear(d.memories)
+	d.held = 0
 	return first
 }

@@ -16,14 +16,6 @@ type point struct {
 	at      time.Time // valid once reached is closed
 }
 
-func (m *marker) next() *point {
-	p := &point{reached: make(chan struct{})}
-	m.last.Store(p)
-	return p
-}
-
-func (m *marker) point() *point { return m.last.Load() }
-
 func (p *point) run() {
 	p.at = time.Now()
 	close(p.reached)
@@ -44,14 +36,17 @@ type await struct{ *point }
 func (a await) run() { <-a.reached }
 
 func (m *marker) Synchronize() error {
-	<-m.point().reached
+	<-m.last.Load().reached
 	return nil
 }
 
-func (m *marker) Done() (bool, error) { return m.point().passed(), nil }
+func (m *marker) Done() (bool, error) { return m.last.Load().passed(), nil }
 
 func (m *marker) Since(start device.Marker) (time.Duration, error) {
-	return m.point().at.Sub(start.(*marker).point().at), nil
+	end, begin := m.last.Load(), start.(*marker).last.Load()
+	<-end.reached // it has been, unless another goroutine has recorded the event again
+	<-begin.reached
+	return end.at.Sub(begin.at), nil
 }
 
 func (m *marker) Close() error { return nil }

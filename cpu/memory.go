@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"fmt"
+	"math"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
@@ -22,14 +24,16 @@ type memory struct {
 }
 
 // alloc takes n bytes from Go for small buffers and from the system for large ones.
-func (m *memory) alloc(n int) (err error) {
-	if n >= mapAbove {
-		if m.mapped, m.b, err = mapMemory(n); m.mapped != nil || err != nil {
-			return err
-		}
+func (m *memory) alloc(n int64) (err error) {
+	switch {
+	case n > math.MaxInt-hugePage: // a 32-bit system
+		err = fmt.Errorf("%d bytes: %w", n, device.ErrOutOfMemory)
+	case n >= mapAbove:
+		m.mapped, m.b, err = mapMemory(int(n))
+	default:
+		m.b = aligned(make([]byte, n+cacheLine), int(n), cacheLine)
 	}
-	m.b = aligned(make([]byte, n+cacheLine), n, cacheLine)
-	return nil
+	return err
 }
 
 // aligned is n bytes of b from the first address that is a multiple of align.
@@ -43,8 +47,11 @@ func (m *memory) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.Sli
 func (m *memory) Free() error {
 	m.drv.drain()
 	m.drv.mu.Lock()
-	delete(m.drv.memories, m)
-	m.drv.mu.Unlock()
+	defer m.drv.mu.Unlock()
+	if m.drv.memories[m] { // not where Wrap made it
+		delete(m.drv.memories, m)
+		m.drv.held -= int64(len(m.b))
+	}
 	return m.release()
 }
 

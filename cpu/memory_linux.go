@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,7 +20,7 @@ func mapMemory(n int) (mapped, b []byte, err error) {
 		return nil, nil, fmt.Errorf("%d bytes: %w (%v)", n, device.ErrOutOfMemory, err)
 	}
 	b = aligned(mapped, n, hugePage)
-	_ = syscall.Madvise(b, madvHugepage) // advice only
+	_ = syscall.Madvise(mapped, madvHugepage) // advice only; of a part, it would make three mappings of one
 	return mapped, b, nil
 }
 
@@ -30,34 +31,48 @@ func unmapMemory(mapped []byte) error {
 	return syscall.Munmap(mapped)
 }
 
-// memInfo is what the kernel thinks can be had without swapping, and less where a control group allows less.
-func memInfo() (free, total int64, err error) {
-	text, err := os.ReadFile("/proc/meminfo")
+// memInfo is what the kernel thinks can be had without swapping, and less where the control group that a container sees as its
+// root allows less. The files are those under root.
+func memInfo(root string) (free, total int64, err error) {
+	system, err := numbers(filepath.Join(root, "proc/meminfo"))
 	if err != nil {
 		return 0, 0, fmt.Errorf("memory: %w: %v", device.ErrUnavailable, err)
 	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		kib, _ := strconv.ParseInt(f[1], 10, 64)
-		switch f[0] {
-		case "MemAvailable:":
-			free = kib << 10
-		case "MemTotal:":
-			total = kib << 10
-		}
+	free, known := system["MemAvailable:"]
+	if total = system["MemTotal:"]; !known || total == 0 {
+		return 0, 0, fmt.Errorf("memory: %w: /proc/meminfo does not tell", device.ErrUnavailable)
 	}
-	limit, err1 := readInt("/sys/fs/cgroup/memory.max")
-	used, err2 := readInt("/sys/fs/cgroup/memory.current")
+	free, total = free<<10, total<<10
+	group := filepath.Join(root, "sys/fs/cgroup")
+	limit, err1 := number(filepath.Join(group, "memory.max"))
+	used, err2 := number(filepath.Join(group, "memory.current"))
 	if err1 == nil && err2 == nil && limit < total {
+		stat, _ := numbers(filepath.Join(group, "memory.stat"))
+		used -= stat["active_file"] + stat["inactive_file"] // counted as used, but the cache of files gives way
 		free, total = min(free, max(limit-used, 0)), limit
 	}
 	return free, total, nil
 }
 
-func readInt(path string) (int64, error) {
+// numbers reads a file of lines that begin with a name and a number.
+func numbers(path string) (map[string]int64, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]int64{}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) >= 2 {
+			if x, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+				out[f[0]] = x
+			}
+		}
+	}
+	return out, nil
+}
+
+// number reads a file that is one number.
+func number(path string) (int64, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err

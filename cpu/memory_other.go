@@ -8,11 +8,18 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// mapMemory has nothing better than Go's allocator here.
-func mapMemory(int) (mapped, b []byte, err error) { return nil, nil, nil }
+// mapMemory has nothing better than Go's allocator here, which panics where it is asked for more than there are addresses.
+func mapMemory(n int) (mapped, b []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%d bytes: %w (%v)", n, device.ErrOutOfMemory, r)
+		}
+	}()
+	return nil, aligned(make([]byte, n+cacheLine), n, cacheLine), nil
+}
 
 func unmapMemory([]byte) error { return nil }
 
-func memInfo() (free, total int64, err error) {
+func memInfo(string) (free, total int64, err error) {
 	return 0, 0, fmt.Errorf("memory: %w on this system", device.ErrUnavailable)
 }

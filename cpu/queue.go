@@ -17,32 +17,33 @@ type task interface{ run() }
 type queue struct {
 	drv *driver
 
-	mu      sync.Mutex
-	idle    sync.Cond // signalled when running becomes false
-	waiting []task    // first in, first out
-	running bool      // somebody is working the queue off
+	mu       sync.Mutex
+	progress sync.Cond // signalled when a task has run
+	waiting  []task    // first in, first out
+	running  bool      // somebody is working the queue off
+	added    uint64    // tasks so far
+	done     uint64    // tasks that have run
 }
 
 func newQueue(d *driver) *queue {
 	q := &queue{drv: d}
-	q.idle.L = &q.mu
+	q.progress.L = &q.mu
 	return q
 }
 
 // enqueue adds t. A small task of an idle queue is run at once.
 func (q *queue) enqueue(t task, small bool) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.added++
 	if !q.running && small {
 		q.running = true
-		q.mu.Unlock()
-		t.run()
-		q.mu.Lock()
+		q.run(t)
 		if len(q.waiting) > 0 { // somebody else enqueued meanwhile
 			go q.work()
 		} else {
-			q.rest()
+			q.running = false
 		}
-		q.mu.Unlock()
 		return
 	}
 	q.waiting = append(q.waiting, t)
@@ -50,13 +51,17 @@ func (q *queue) enqueue(t task, small bool) {
 		q.running = true
 		go q.work()
 	}
-	q.mu.Unlock()
 }
 
-// rest marks the queue idle. The lock is held.
-func (q *queue) rest() {
-	q.running = false
-	q.idle.Broadcast()
+// run runs a task. The lock is held, but not while the task runs.
+func (q *queue) run(t task) {
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		q.done++
+		q.progress.Broadcast()
+	}()
+	t.run()
 }
 
 func (q *queue) work() {
@@ -66,20 +71,18 @@ func (q *queue) work() {
 		t := q.waiting[0]
 		q.waiting[0] = nil
 		q.waiting = q.waiting[1:]
-		q.mu.Unlock()
-		t.run()
-		q.mu.Lock()
+		q.run(t)
 	}
 	q.waiting = nil
-	q.rest()
+	q.running = false
 }
 
-// wait returns when the queue has nothing left to do.
+// wait returns when everything enqueued before it has run, whatever others enqueue meanwhile.
 func (q *queue) wait() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.running {
-		q.idle.Wait()
+	for until := q.added; q.done < until; {
+		q.progress.Wait()
 	}
 }
 
@@ -113,12 +116,14 @@ func (q *queue) Copy(dst, src device.Span) error            { return q.copy(byte
 func (q *queue) Zero(dst device.Span) error                 { return q.copy(bytes(dst), nil) }
 
 func (q *queue) Record(m device.Marker) error {
-	q.enqueue(m.(*marker).next(), true)
+	p := &point{reached: make(chan struct{})}
+	q.enqueue(p, true)
+	m.(*marker).last.Store(p) // only now: whoever waits for p, this queue included, comes behind it
 	return nil
 }
 
 func (q *queue) Wait(m device.Marker) error {
-	p := m.(*marker).point()
+	p := m.(*marker).last.Load()
 	if !p.passed() {
 		q.enqueue(await{p}, false)
 	}

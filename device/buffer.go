@@ -30,12 +30,13 @@ func (b *Buffer) DType() DType { return b.dtype }
 // Len is the number of elements.
 func (b *Buffer) Len() int { return b.n }
 
-// Span is the memory that the buffer occupies, for backends.
+// Span is the memory that the buffer occupies, for backends. Its Mem is nil for an empty allocation.
 func (b *Buffer) Span() Span {
 	return Span{Mem: b.block.mem, Off: b.off, N: int64(b.n) * int64(b.dtype.Size())}
 }
 
-// Addr is the address of the first element in the device's own space; 0 for an empty allocation.
+// Addr is the address of the first element in the device's own space; 0 for an empty allocation. It is of no use once the
+// buffer is closed.
 func (b *Buffer) Addr() uint64 {
 	if b.block.mem == nil {
 		return 0
@@ -46,6 +47,9 @@ func (b *Buffer) Addr() uint64 {
 // Slice returns elements i to j, without j, as a buffer that shares memory with b. Close closes b and all slices of it; a
 // slice alone cannot be closed. It fails with ErrRange and ErrClosed.
 func (b *Buffer) Slice(i, j int) (*Buffer, error) {
+	if b == nil {
+		return nil, fmt.Errorf("device: slice: %w", b.Check(nil))
+	}
 	if err := b.Check(b.dev); err != nil {
 		return nil, fmt.Errorf("device: slice: %w", err)
 	}
@@ -77,17 +81,20 @@ func (b *Buffer) Check(d *Device) error {
 	return nil
 }
 
-// Close waits for the work that was enqueued so far and frees the memory, unless it is somebody else's. It must not be
-// called at the same time as a call that uses the buffer. Closing twice, or closing a slice, is an error.
+// Close waits for the work that was enqueued so far, on any stream, and frees the memory, unless it is somebody else's. A
+// second Close fails with ErrClosed. A slice refuses.
 func (b *Buffer) Close() error {
-	if b.part {
-		return fmt.Errorf("device: close of a slice: only the whole buffer can be closed")
+	var err error
+	switch {
+	case b != nil && b.part:
+		err = fmt.Errorf("it is a slice; only the whole buffer can be closed")
+	case b == nil || b.dev.closed.Load() || b.block.closed.Swap(true):
+		err = ErrClosed
+	case b.block.mem != nil:
+		err = b.block.mem.Free()
 	}
-	if b.dev.closed.Load() || b.block.closed.Swap(true) {
-		return fmt.Errorf("device: close of a buffer: %w", ErrClosed)
+	if err != nil {
+		return fmt.Errorf("device: close buffer: %w", err)
 	}
-	if b.block.mem == nil {
-		return nil
-	}
-	return b.block.mem.Free()
+	return nil
 }

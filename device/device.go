@@ -4,7 +4,11 @@
 // The checks of arguments stand here, once, above all backends: Device, Buffer, Stream and Event check lengths, element
 // types, closed and foreign objects, and hand what passed to a Driver. Work is asynchronous and ordered, as on a GPU: a
 // Stream runs its operations one after the other, beside the caller, who must not touch host memory that an operation
-// uses until Stream.Synchronize has returned. Package devicetest holds a backend to this contract.
+// uses until Stream.Synchronize of that stream has returned.
+//
+// Many goroutines may use a device and everything on it; only Close, of anything, must not be called at the same time as a
+// call that uses what it closes. A nil Buffer, Stream or Event counts as a closed one. Package devicetest holds a backend to
+// this contract.
 package device
 
 import (
@@ -12,7 +16,7 @@ import (
 	"sync/atomic"
 )
 
-// Device is one processor and its memory. Make one with cpu.New or cuda.Open. Its methods may be called from many goroutines.
+// Device is one processor and its memory. Make one with cpu.New or cuda.Open.
 type Device struct {
 	name   string
 	driver Driver
@@ -20,7 +24,7 @@ type Device struct {
 	closed atomic.Bool
 }
 
-// New makes a Device of a backend's driver. It is called by backends.
+// New makes a Device of a backend's driver. It is called by backends. It fails as the driver does.
 func New(name string, driver Driver) (*Device, error) {
 	d := &Device{name: name, driver: driver}
 	var err error
@@ -37,40 +41,42 @@ func (d *Device) Name() string { return d.name }
 func (d *Device) Driver() Driver { return d.driver }
 
 // Alloc returns a buffer of n elements with any contents. An n of 0 is allowed. It fails with ErrRange, ErrOutOfMemory,
-// ErrClosed, or a DTypeError where t is no element type.
+// ErrUnsupported where the device has no such element type, and ErrClosed.
 func (d *Device) Alloc(t DType, n int) (*Buffer, error) {
-	fail := func(err error) (*Buffer, error) {
+	var mem Memory
+	err := d.sized(t, n)
+	if err == nil && n > 0 {
+		mem, err = d.driver.Alloc(int64(n) * int64(t.Size()))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("device %s: alloc of %d %s: %w", d.name, n, t, err)
-	}
-	switch {
-	case d.closed.Load():
-		return fail(ErrClosed)
-	case t.Size() == 0:
-		return fail(ErrUnsupported)
-	case n < 0 || int64(n) > 1<<62/int64(t.Size()):
-		return fail(ErrRange)
-	}
-	b := &Buffer{dev: d, dtype: t, n: n, block: &block{}}
-	if n > 0 {
-		mem, err := d.driver.Alloc(int64(n) * int64(t.Size()))
-		if err != nil {
-			return fail(err)
-		}
-		b.block.mem = mem
-	}
-	return b, nil
-}
-
-// Wrap makes a buffer of memory that somebody else owns, such as a framework's tensor, in place. It is called by backends,
-// whose Memory for it waits in Free but frees nothing.
-func (d *Device) Wrap(t DType, n int, mem Memory) (*Buffer, error) {
-	if d.closed.Load() {
-		return nil, fmt.Errorf("device %s: wrap of %d %s: %w", d.name, n, t, ErrClosed)
 	}
 	return &Buffer{dev: d, dtype: t, n: n, block: &block{mem: mem}}, nil
 }
 
-// NewStream makes a stream.
+// sized says whether the device can be asked for n elements.
+func (d *Device) sized(t DType, n int) error {
+	switch {
+	case d.closed.Load():
+		return ErrClosed
+	case t.Size() == 0:
+		return ErrUnsupported
+	case n < 0 || int64(n) > 1<<62/int64(t.Size()):
+		return ErrRange
+	}
+	return nil
+}
+
+// Wrap makes a buffer of memory that somebody else owns, such as a framework's tensor, in place. It is called by backends,
+// whose Memory for it waits in Free but frees nothing. It fails with ErrRange, ErrUnsupported and ErrClosed.
+func (d *Device) Wrap(t DType, n int, mem Memory) (*Buffer, error) {
+	if err := d.sized(t, n); err != nil {
+		return nil, fmt.Errorf("device %s: wrap of %d %s: %w", d.name, n, t, err)
+	}
+	return &Buffer{dev: d, dtype: t, n: n, block: &block{mem: mem}}, nil
+}
+
+// NewStream makes a stream. It fails with ErrClosed, and where the device can have no more of them.
 func (d *Device) NewStream() (*Stream, error) {
 	if d.closed.Load() {
 		return nil, fmt.Errorf("device %s: new stream: %w", d.name, ErrClosed)
@@ -85,7 +91,7 @@ func (d *Device) NewStream() (*Stream, error) {
 // DefaultStream is a stream that the device has from the start. It cannot be closed.
 func (d *Device) DefaultStream() *Stream { return d.def }
 
-// NewEvent makes an event.
+// NewEvent makes an event, which has not been recorded. It fails with ErrClosed, and where the device can have no more of them.
 func (d *Device) NewEvent() (*Event, error) {
 	if d.closed.Load() {
 		return nil, fmt.Errorf("device %s: new event: %w", d.name, ErrClosed)
@@ -97,19 +103,29 @@ func (d *Device) NewEvent() (*Event, error) {
 	return &Event{dev: d, marker: m}, nil
 }
 
-// MemInfo tells the bytes that can still be allocated and the bytes that the device has. It fails with ErrUnavailable where the
-// system does not tell.
+// MemInfo tells the bytes that can still be allocated, as far as is known, and the bytes that the device has. It fails with
+// ErrUnavailable where the system does not tell, and ErrClosed.
 func (d *Device) MemInfo() (free, total int64, err error) {
 	if d.closed.Load() {
-		return 0, 0, fmt.Errorf("device %s: memory: %w", d.name, ErrClosed)
+		err = ErrClosed
+	} else {
+		free, total, err = d.driver.MemInfo()
 	}
-	return d.driver.MemInfo()
+	if err != nil {
+		return 0, 0, fmt.Errorf("device %s: memory info: %w", d.name, err)
+	}
+	return free, total, nil
 }
 
-// Close waits for all work and gives back everything, buffers included. All later calls fail with ErrClosed.
+// Close waits for all work and gives back everything, buffers, streams and events included. All later calls, of the device
+// and of what was made on it, fail with ErrClosed. It returns the first error of the work.
 func (d *Device) Close() error {
-	if d.closed.Swap(true) {
-		return fmt.Errorf("device %s: close: %w", d.name, ErrClosed)
+	err := ErrClosed
+	if !d.closed.Swap(true) {
+		err = d.driver.Close()
 	}
-	return d.driver.Close()
+	if err != nil {
+		return fmt.Errorf("device %s: close: %w", d.name, err)
+	}
+	return nil
 }

@@ -2,16 +2,19 @@ package device
 
 import "time"
 
-// Driver is what a backend supplies. Its methods get arguments that have been checked: lengths fit, nothing is closed, and
-// everything belongs to this driver. A Driver is used by many goroutines at once.
+// Driver is what a backend supplies. Its methods get arguments that have been checked: lengths fit and are not 0, nothing is
+// closed, and everything belongs to this driver. A Driver and all that it makes are used by many goroutines at once, but for
+// Close and Free, beside which nothing uses what they end. Errors name what the system said; the operation is added above.
 type Driver interface {
 	// Alloc returns n > 0 bytes, aligned to 64 at least, with any contents. It fails with ErrOutOfMemory.
 	Alloc(n int64) (Memory, error)
 	NewQueue() (Queue, error)
 	NewMarker() (Marker, error)
-	// MemInfo tells the bytes that Alloc could still give, and the bytes that the device has in all.
+	// MemInfo tells the bytes that Alloc could still give, and the bytes that the device has in all. It fails with
+	// ErrUnavailable.
 	MemInfo() (free, total int64, err error)
-	// Close waits for all queues and gives everything back.
+	// Close waits for all queues and gives everything back, also queues, markers and memory that were not closed. It
+	// returns the first error of the work.
 	Close() error
 }
 
@@ -30,22 +33,24 @@ type Span struct {
 }
 
 // Queue runs work in the order in which it was enqueued, beside the caller. A call that enqueues may return before the work
-// is done. An error of the work is returned by Synchronize, and by every later call.
+// is done. An error of the work is returned by Synchronize, and by every later call. Synchronize waits for what was enqueued
+// before it, however much others enqueue meanwhile.
 type Queue interface {
-	Upload(dst Span, src []byte) error   // src is left alone until the queue is synchronised
+	Upload(dst Span, src []byte) error   // the caller leaves src as it is until the queue is synchronised
 	Download(dst []byte, src Span) error // dst is complete when the queue has been synchronised
 	Copy(dst, src Span) error            // spans of equal length that do not overlap
 	Zero(dst Span) error
 	Record(m Marker) error
-	Wait(m Marker) error // later work of this queue runs after the work recorded in m, of any queue
+	Wait(m Marker) error // later work of this queue runs after the point that m, of any queue, was last recorded at by now
 	Synchronize() error
-	Close() error // after Synchronize
+	Close() error // comes after Synchronize
 }
 
-// Marker is a point in a queue's work. It may be recorded again; then it is the last such point.
+// Marker is a point in a queue's work. It may be recorded again; then it is the last such point. It is not asked anything
+// before it is recorded.
 type Marker interface {
 	Synchronize() error
-	Done() (bool, error)
-	Since(start Marker) (time.Duration, error) // both are done
-	Close() error
+	Done() (bool, error)                       // does not wait; becomes true also where nobody waits
+	Since(start Marker) (time.Duration, error) // both are done, start first
+	Close() error                              // queues that were told to wait for it still do
 }

@@ -32,6 +32,7 @@ func (t DType) Size() int {
 	return 0
 }
 
+// String is the name in full, such as "bfloat16".
 func (t DType) String() string {
 	if t.Size() == 0 {
 		return fmt.Sprintf("DType(%d)", uint8(t))
@@ -39,7 +40,7 @@ func (t DType) String() string {
 	return dtypes[t].name
 }
 
-// ParseDType reads a name as String writes it, or its short form: f32, f64, bf16, f16.
+// ParseDType reads a name as String writes it, or its short form: f32, f64, bf16, f16. It fails on all others.
 func ParseDType(s string) (DType, error) {
 	for i, d := range dtypes {
 		if d.size > 0 && (s == d.name || s == d.short) {
@@ -52,13 +53,18 @@ func ParseDType(s string) (DType, error) {
 // Element is a Go type that holds a buffer's elements: float32, float64, or the bits of a BFloat16 or Float16.
 type Element interface{ float32 | float64 | uint16 }
 
-// holds says whether T is the Go type of the buffer's elements.
-func holds[T Element](t DType) bool {
+// DTypeOf is the element type that T holds: BFloat16 for uint16, which holds Float16 too.
+func DTypeOf[T Element]() DType {
 	switch any(T(0)).(type) {
 	case float32:
-		return t == Float32
+		return Float32
 	case float64:
-		return t == Float64
+		return Float64
 	}
-	return t == BFloat16 || t == Float16
+	return BFloat16
+}
+
+// holds says whether T is the Go type of elements of type t.
+func holds[T Element](t DType) bool {
+	return t == DTypeOf[T]() || t == Float16 && DTypeOf[T]() == BFloat16
 }

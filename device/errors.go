@@ -14,7 +14,7 @@ var (
 	ErrOverlap     = errors.New("overlaps")                     // two buffers that must be apart share memory
 	ErrUnsupported = errors.New("not supported by this device") // such as an element type that a backend lacks
 	ErrNotRecorded = errors.New("event has not been recorded")  // an event that no stream has been told to record
-	ErrRange       = errors.New("out of range")                 // a negative length, or a slice beyond its buffer
+	ErrRange       = errors.New("out of range")                 // a length that no memory has, or a slice beyond its buffer
 )
 
 // LengthError is data whose length is not what it must be.
@@ -25,18 +25,20 @@ type LengthError struct {
 	Want int
 }
 
+// Error reads "grad has 12 elements, value has 16".
 func (e *LengthError) Error() string {
 	return fmt.Sprintf("%s has %d elements, %s has %d", e.What, e.Got, e.Ref, e.Want)
 }
 
 // DTypeError is data whose element type is not what it must be.
 type DTypeError struct {
-	What string
+	What string // what has the wrong type, such as "grad"
 	Got  DType
-	Ref  string
+	Ref  string // what its type is held against, such as "value"
 	Want DType
 }
 
+// Error reads "grad is float64, value is float32".
 func (e *DTypeError) Error() string {
 	return fmt.Sprintf("%s is %s, %s is %s", e.What, e.Got, e.Ref, e.Want)
 }

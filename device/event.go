@@ -14,6 +14,7 @@ type Event struct {
 	closed   atomic.Bool
 }
 
+// check says whether the event can be used on the device now: nil, ErrClosed or ErrForeign.
 func (e *Event) check(d *Device) error {
 	switch {
 	case e == nil || e.closed.Load() || e.dev.closed.Load():
@@ -35,7 +36,16 @@ func (e *Event) past(d *Device) error {
 	return nil
 }
 
-// Record enqueues reaching the event. An event that is recorded again forgets the earlier point.
+// own is past on the event's own device.
+func (e *Event) own() error {
+	if e == nil {
+		return e.check(nil)
+	}
+	return e.past(e.dev)
+}
+
+// Record enqueues reaching the event. An event that is recorded again forgets the earlier point, but who was told to wait
+// for that still does. It fails with ErrClosed and ErrForeign.
 func (s *Stream) Record(e *Event) error {
 	err := s.use()
 	if err == nil {
@@ -51,7 +61,8 @@ func (s *Stream) Record(e *Event) error {
 	return nil
 }
 
-// Wait makes later work of this stream run after the event, which any stream of the device may have recorded.
+// Wait makes later work of this stream run after the event, as last recorded before this call by any stream of the device.
+// It fails with ErrNotRecorded, ErrClosed and ErrForeign.
 func (s *Stream) Wait(e *Event) error {
 	err := s.use()
 	if err == nil {
@@ -66,12 +77,9 @@ func (s *Stream) Wait(e *Event) error {
 	return nil
 }
 
-// Synchronize waits until the event has been reached.
+// Synchronize waits until the event has been reached. It fails with ErrNotRecorded and ErrClosed.
 func (e *Event) Synchronize() error {
-	err := ErrClosed
-	if e != nil {
-		err = e.past(e.dev)
-	}
+	err := e.own()
 	if err == nil {
 		err = e.marker.Synchronize()
 	}
@@ -81,31 +89,46 @@ func (e *Event) Synchronize() error {
 	return nil
 }
 
-// Done says, without waiting, whether the event has been reached.
-func (e *Event) Done() (bool, error) {
-	if err := e.past(e.dev); err != nil {
+// Done says, without waiting, whether the event has been reached. It fails with ErrNotRecorded and ErrClosed.
+func (e *Event) Done() (done bool, err error) {
+	if err = e.own(); err == nil {
+		done, err = e.marker.Done()
+	}
+	if err != nil {
 		return false, fmt.Errorf("device: query event: %w", err)
 	}
-	return e.marker.Done()
+	return done, nil
 }
 
-// Since is the time that the device took from start to e. It waits for both.
-func (e *Event) Since(start *Event) (time.Duration, error) {
-	for _, x := range []*Event{start, e} {
-		if err := x.past(e.dev); err != nil {
-			return 0, fmt.Errorf("device: elapsed time: %w", err)
-		}
-		if err := x.marker.Synchronize(); err != nil {
-			return 0, fmt.Errorf("device: elapsed time: %w", err)
-		}
+// Since is the time that the device took from start, which it reached first, to e. It waits for both. It fails with
+// ErrNotRecorded, ErrClosed and ErrForeign.
+func (e *Event) Since(start *Event) (t time.Duration, err error) {
+	if err = e.own(); err == nil {
+		err = start.past(e.dev)
 	}
-	return e.marker.Since(start.marker)
+	if err == nil {
+		err = start.marker.Synchronize()
+	}
+	if err == nil {
+		err = e.marker.Synchronize()
+	}
+	if err == nil {
+		t, err = e.marker.Since(start.marker)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("device: elapsed time: %w", err)
+	}
+	return t, nil
 }
 
-// Close gives the event back.
+// Close gives the event back. A stream that was told to wait for it still does. A second Close fails with ErrClosed.
 func (e *Event) Close() error {
-	if e.dev.closed.Load() || e.closed.Swap(true) {
-		return fmt.Errorf("device: close of an event: %w", ErrClosed)
+	err := ErrClosed
+	if e != nil && !e.dev.closed.Load() && !e.closed.Swap(true) {
+		err = e.marker.Close()
 	}
-	return e.marker.Close()
+	if err != nil {
+		return fmt.Errorf("device: close event: %w", err)
+	}
+	return nil
 }

@@ -19,7 +19,7 @@ func (s *Stream) Device() *Device { return s.dev }
 // Queue is the backend's part of the stream, for the backend's own use.
 func (s *Stream) Queue() Queue { return s.queue }
 
-// Check says whether the stream can be used on the device now: nil, ErrClosed or ErrForeign.
+// Check says whether the stream can be used on the device now: nil, ErrClosed or ErrForeign. A nil stream is closed.
 func (s *Stream) Check(d *Device) error {
 	switch {
 	case s == nil || s.closed.Load() || s.dev.closed.Load():
@@ -30,9 +30,10 @@ func (s *Stream) Check(d *Device) error {
 	return nil
 }
 
+// use says whether the stream and the buffers can be used together.
 func (s *Stream) use(buffers ...*Buffer) error {
 	if s == nil {
-		return fmt.Errorf("stream is %w", ErrClosed)
+		return s.Check(nil)
 	}
 	if err := s.Check(s.dev); err != nil {
 		return err
@@ -46,7 +47,7 @@ func (s *Stream) use(buffers ...*Buffer) error {
 }
 
 // Upload enqueues a copy of src into dst, which has as many elements, of T's type. src must stay as it is until the
-// stream has been synchronised.
+// stream has been synchronised. It fails with a LengthError, a DTypeError, ErrClosed and ErrForeign.
 func Upload[T Element](s *Stream, dst *Buffer, src []T) error {
 	err := transfer(s, dst, src, "source")
 	if err == nil && len(src) > 0 {
@@ -59,7 +60,7 @@ func Upload[T Element](s *Stream, dst *Buffer, src []T) error {
 }
 
 // Download enqueues a copy of src into dst, which has as many elements, of src's type. dst must not be read or written
-// until the stream has been synchronised.
+// until the stream has been synchronised. It fails as Upload does.
 func Download[T Element](s *Stream, dst []T, src *Buffer) error {
 	err := transfer(s, src, dst, "destination")
 	if err == nil && len(dst) > 0 {
@@ -71,12 +72,13 @@ func Download[T Element](s *Stream, dst []T, src *Buffer) error {
 	return nil
 }
 
+// transfer checks a copy between the host and a buffer.
 func transfer[T Element](s *Stream, b *Buffer, host []T, what string) error {
 	if err := s.use(b); err != nil {
 		return err
 	}
 	if !holds[T](b.dtype) {
-		return fmt.Errorf("%s is []%T, which does not hold %s", what, T(0), b.dtype)
+		return &DTypeError{What: what, Got: DTypeOf[T](), Ref: "buffer", Want: b.dtype}
 	}
 	if len(host) != b.n {
 		return &LengthError{What: what, Got: len(host), Ref: "buffer", Want: b.n}
@@ -88,7 +90,8 @@ func bytesOf[T Element](x []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(T(0))))
 }
 
-// Copy enqueues a copy between two buffers of one type and length that do not overlap.
+// Copy enqueues a copy between two buffers of one type and length that do not overlap. It fails with a LengthError, a
+// DTypeError, ErrOverlap, ErrClosed and ErrForeign.
 func (s *Stream) Copy(dst, src *Buffer) error {
 	err := s.use(dst, src)
 	switch {
@@ -108,7 +111,7 @@ func (s *Stream) Copy(dst, src *Buffer) error {
 	return nil
 }
 
-// Zero enqueues setting all elements to 0.
+// Zero enqueues setting all elements to 0. It fails with ErrClosed and ErrForeign.
 func (s *Stream) Zero(dst *Buffer) error {
 	err := s.use(dst)
 	if err == nil && dst.n > 0 {
@@ -120,7 +123,7 @@ func (s *Stream) Zero(dst *Buffer) error {
 	return nil
 }
 
-// Synchronize waits until all work enqueued so far is done. It returns the first error of that work.
+// Synchronize waits until all work enqueued so far is done. It returns the first error of that work, and fails with ErrClosed.
 func (s *Stream) Synchronize() error {
 	err := s.use()
 	if err == nil {
@@ -132,17 +135,29 @@ func (s *Stream) Synchronize() error {
 	return nil
 }
 
-// Close waits for the stream's work and closes it. The default stream closes with its device only.
+// Close waits for the stream's work, closes the stream and returns the first error of that work. A second Close fails with
+// ErrClosed. The default stream refuses: it closes with its device.
 func (s *Stream) Close() error {
-	if s == s.dev.def {
-		return fmt.Errorf("device: close of the default stream: it closes with its device")
+	var err error
+	switch {
+	case s == nil || s.dev.closed.Load():
+		err = ErrClosed
+	case s == s.dev.def:
+		err = fmt.Errorf("it is the default stream, which closes with its device")
+	case s.closed.Swap(true):
+		err = ErrClosed
+	default:
+		err = s.queue.Synchronize()
+		if e := s.queue.Close(); err == nil {
+			err = e
+		}
 	}
-	if s.dev.closed.Load() || s.closed.Swap(true) {
-		return fmt.Errorf("device: close of a stream: %w", ErrClosed)
+	if err != nil {
+		return fmt.Errorf("device: close stream: %w", err)
 	}
-	err := s.queue.Synchronize()
-	if e := s.queue.Close(); err == nil {
-		err = e
-	}
-	return err
+	return nil
 }
+
+// WrapStream makes a stream of a queue that the backend made of somebody else's, such as a framework's stream. It is
+// called by backends, whose Queue for it waits in Close but destroys nothing.
+func (d *Device) WrapStream(q Queue) *Stream { return &Stream{dev: d, queue: q} }
