@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -11,38 +12,75 @@ import (
 // norm implements kernels.Norm. As a task, it computes the norm.
 type norm struct {
 	drv   *driver
-	tiles []func() float64 // the sum of squares of each tile, in the tree's order
+	tiles []tile // in the tree's order
 	sums  []float64
 	total *device.Buffer
 	body  func(thread, i int)
 }
 
+// tile is at most kernels.NormTile elements of one type; the other slice is nil.
+type tile struct {
+	f32 []float32
+	f64 []float64
+}
+
 // CompileNorm implements kernels.Backend.
 func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
+	if d.driver.choice.err != nil {
+		return nil, d.driver.choice.err
+	}
 	n := &norm{drv: d.driver}
 	for _, g := range grads {
+		f32, f64 := view[float32](g), view[float64](g)
 		switch g.DType() {
 		case device.Float32:
-			n.tiles = addTiles(n.tiles, view[float32](g))
+			f64 = nil
 		case device.Float64:
-			n.tiles = addTiles(n.tiles, view[float64](g))
+			f32 = nil
 		default:
 			return nil, device.ErrUnsupported
 		}
+		for lo := 0; lo < g.Len(); lo += kernels.NormTile {
+			hi := min(lo+kernels.NormTile, g.Len())
+			if f32 != nil {
+				n.tiles = append(n.tiles, tile{f32: f32[lo:hi]})
+			} else {
+				n.tiles = append(n.tiles, tile{f64: f64[lo:hi]})
+			}
+		}
 	}
 	n.sums = make([]float64, len(n.tiles))
-	n.body = func(_, i int) { n.sums[i] = n.tiles[i]() }
+	sumSquares32, sumSquares64 := kernels.SumSquares[float32], kernels.SumSquares[float64]
+	if d.driver.choice.implementation != scalar {
+		sumSquares32, sumSquares64 = vectorSquares[float32], vectorSquares[float64]
+	}
+	n.body = func(_, i int) {
+		if t := n.tiles[i]; t.f32 != nil {
+			n.sums[i] = sumSquares32(t.f32)
+		} else {
+			n.sums[i] = sumSquares64(t.f64)
+		}
+	}
 	var err error
 	n.total, err = d.Alloc(device.Float64, 1)
 	return n, err
 }
 
-func addTiles[F rule.Float](tiles []func() float64, x []F) []func() float64 {
-	for lo := 0; lo < len(x); lo += kernels.NormTile {
-		tile := x[lo:min(lo+kernels.NormTile, len(x))]
-		tiles = append(tiles, func() float64 { return kernels.SumSquares(tile) })
+// vectorSquares is kernels.SumSquares by vector code: whole rows in the loop, the last part of one here.
+func vectorSquares[F rule.Float](x []F) float64 {
+	var lane [kernels.NormLanes]float64
+	rows := len(x) / kernels.NormLanes
+	if rows > 0 {
+		loop := avx2Squares[int(unsafe.Sizeof(F(0)))]
+		loop(&lane[0], (*byte)(unsafe.Pointer(&x[0])), rows)
 	}
-	return tiles
+	for l, v := range x[rows*kernels.NormLanes:] {
+		lane[l] += float64(float64(v) * float64(v))
+	}
+	avx2Halve(&lane[0])
+	lane[0] += lane[2]
+	lane[1] += lane[3]
+	return lane[0] + lane[1]
 }
 
 func (n *norm) run() {

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
@@ -9,9 +10,7 @@ import (
 )
 
 // CompileTraffic implements kernels.Backend: the loads and stores of an update, chunk by chunk as the update makes them, and no
-// arithmetic. Memory can do no better; how close an update comes is what gpubench reports.
-//
-// Within a chunk it takes trafficBlock bytes of one slot after the other.
+// arithmetic. How close an update comes to it is what gpubench reports.
 func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 	switch w.Program.DType {
 	case device.Float32:
@@ -21,13 +20,21 @@ func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 	}
 }
 
-// trafficBlock is small beside the first-level cache, and many times a call's cost.
-const trafficBlock = 2 << 10
+// TrafficName says what CompileTraffic moves bytes with on this machine.
+func TrafficName() string {
+	if hasAVX2() {
+		return "AVX2 loads and stores"
+	}
+	return "the Go runtime's copy, through a block in cache"
+}
 
 // traffic is an update whose chunks do nothing but load and store.
 type traffic[F rule.Float] struct {
 	*update[F]
-	body func(thread, i int)
+	read, stored []int // slots that are only read, and the others
+	loop         updateLoop
+	pointers     [][]*byte // of each thread
+	body         func(thread, i int)
 }
 
 func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) {
@@ -35,8 +42,19 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) 
 	if err != nil {
 		return nil, err
 	}
-	t := &traffic[F]{update: u}
-	t.body = func(_, i int) { t.chunk(i) }
+	t := &traffic[F]{update: u, stored: u.stores}
+	for _, k := range u.loads {
+		if !slices.Contains(u.stores, k) {
+			t.read = append(t.read, k)
+		}
+	}
+	if len(t.read) == 1 && hasAVX2() {
+		t.loop = avx2Traffics[len(t.stored)]
+	}
+	for range drv.pool.threads {
+		t.pointers = append(t.pointers, make([]*byte, 1+len(t.stored)))
+	}
+	t.body = t.chunk
 	return t, nil
 }
 
@@ -51,35 +69,42 @@ func (t *traffic[F]) run() {
 		return
 	}
 	for i := range t.chunks {
-		t.chunk(i)
+		t.chunk(0, i)
 	}
 }
 
-func (t *traffic[F]) chunk(i int) {
+func (t *traffic[F]) chunk(thread, i int) {
 	c := t.chunks[i]
 	slots := t.tensors[c.tensor].slots
-	size := int(unsafe.Sizeof(F(0)))
-	for lo := c.lo; lo < c.hi; lo += trafficBlock / size {
-		hi := min(lo+trafficBlock/size, c.hi)
-		for _, k := range t.loads {
-			if !t.stored(k) {
-				loadBlock(unsafe.Pointer(&slots[k][lo]), (hi-lo)*size)
-			}
+	lo := c.lo
+	if whole := (c.hi - c.lo) &^ (roundBytes/int(unsafe.Sizeof(F(0))) - 1); t.loop != nil && whole > 0 {
+		p := t.pointers[thread]
+		p[0] = (*byte)(unsafe.Pointer(&slots[t.read[0]][lo]))
+		for i, k := range t.stored {
+			p[1+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
-		for _, k := range t.stores {
-			storeBlock(unsafe.Pointer(&slots[k][lo]), (hi-lo)*size)
+		t.loop(&p[0], nil, whole*int(unsafe.Sizeof(F(0))))
+		lo += whole
+	}
+	for ; lo < c.hi; lo += copyBlock {
+		hi := min(lo+copyBlock, c.hi)
+		for _, k := range t.read {
+			copyThrough(slots[k][lo:hi], false)
+		}
+		for _, k := range t.stored {
+			copyThrough(slots[k][lo:hi], true)
 		}
 	}
 }
 
-func (t *traffic[F]) stored(k int) bool {
-	for _, s := range t.stores {
-		if s == k {
-			return true
-		}
-	}
-	return false
-}
+// copyBlock is the elements that the runtime's copy moves at a time: small beside the first-level cache.
+const copyBlock = 256
 
-// TrafficName says what CompileTraffic moves bytes with on this machine.
-func TrafficName() string { return trafficName }
+// copyThrough reads x, at most copyBlock elements, and writes it back if back is set.
+func copyThrough[F rule.Float](x []F, back bool) {
+	var block [copyBlock]F
+	copy(block[:], x)
+	if back {
+		copy(x, block[:])
+	}
+}

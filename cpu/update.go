@@ -7,6 +7,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
@@ -38,6 +39,7 @@ type update[F rule.Float] struct {
 	chunks        []chunk
 	elements      int
 	state         [][]float64 // of each group
+	vectors       *vectors[F] // nil: the rule itself runs
 
 	mu   sync.Mutex
 	free []*step[F] // steps that are not under way, to be used again
@@ -56,6 +58,9 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	u := &update[F]{drv: drv, work: w}
 	var err error
 	if u.loads, u.stores, err = w.Program.Slots(); err != nil {
+		return nil, err
+	}
+	if u.vectors, err = newVectors[F](w.Program, drv.choice); err != nil {
 		return nil, err
 	}
 	for _, b := range w.State {
@@ -99,8 +104,13 @@ type step[F rule.Float] struct {
 	scalars   []float64      // of one group, before rounding
 	rounded   []F            // of all groups
 	gradScale []F            // of all groups
-	passes    []rule.Pass[F] // of each thread
-	body      func(thread, i int)
+	passes    []rule.Pass[F] // of each thread, without vectors
+
+	uniforms []F // of all groups, a block each, with vectors
+	eval     *ir.Evaluator[F]
+	scratch  []scratch[F] // of each thread
+
+	body func(thread, i int)
 }
 
 func (u *update[F]) take() *step[F] {
@@ -119,6 +129,14 @@ func (u *update[F]) take() *step[F] {
 			Grad: r.Slot(rule.Grad), Options: u.work.Program.Options}
 	}
 	s.body = s.chunk
+	if v := u.vectors; v != nil {
+		s.body = s.vectorChunk
+		s.uniforms = make([]F, len(u.state)*v.blockLen())
+		s.eval = ir.NewEvaluator[F](v.graph)
+		for range u.drv.pool.threads {
+			s.scratch = append(s.scratch, v.newScratch())
+		}
+	}
 	return s
 }
 
@@ -151,10 +169,14 @@ func (s *step[F]) run() {
 		var out kernels.GradScaleOut
 		kernels.GradScale(&in, &out)
 		s.gradScale[g] = F(out.GradScale)
+		if v := u.vectors; v != nil {
+			n := v.blockLen()
+			v.block(s.uniforms[g*n:(g+1)*n], s.eval, s.rounded[g*ns:(g+1)*ns], s.gradScale[g])
+		}
 	}
 	if u.elements <= inlineLen {
 		for i := range u.chunks {
-			s.chunk(0, i)
+			s.body(0, i)
 		}
 	} else {
 		u.drv.pool.do(len(u.chunks), s.body)
@@ -177,4 +199,13 @@ func (s *step[F]) chunk(thread, i int) {
 	ns := len(s.u.work.Program.Rule.Scalars)
 	p.Scalars, p.GradScale = s.rounded[t.group*ns:(t.group+1)*ns], s.gradScale[t.group]
 	rule.Apply(s.u.work.Program.Rule, p)
+}
+
+// vectorChunk is chunk with vector code.
+func (s *step[F]) vectorChunk(thread, i int) {
+	v := s.u.vectors
+	c := s.u.chunks[i]
+	t := &s.u.tensors[c.tensor]
+	n := v.blockLen()
+	v.run(t.slots, c.lo, c.hi, s.uniforms[t.group*n:(t.group+1)*n], &s.scratch[thread])
 }

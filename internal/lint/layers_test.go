@@ -21,7 +21,7 @@ var layers = map[string]string{
 	"kernels/rule":       "kernels/ir kernels/syntax",
 	"kernels":            "device kernels/ir kernels/rule",
 	"kernels/kerneltest": "device kernels kernels/ir kernels/rule",
-	"cpu":                "device kernels kernels/rule",
+	"cpu":                "device kernels kernels/ir kernels/rule",
 	"kernels/ptx":        "device kernels kernels/ir kernels/rule",
 	"device/cuda":        "device device/cuda/driver kernels kernels/ptx kernels/rule",
 	"device/cuda/":       "device device/cuda device/cuda/",

@@ -70,3 +70,9 @@ func (e *Evaluator[F]) Run(vars []F) {
 		vars[s.Var] = num[s.Value]
 	}
 }
+
+// Number is what a node that is a number was in the last Run.
+func (e *Evaluator[F]) Number(v Value) F { return e.num[v] }
+
+// Condition is what a node that is a truth value was in the last Run.
+func (e *Evaluator[F]) Condition(v Value) bool { return e.cond[v] }

@@ -6,7 +6,11 @@
 // pattern. What shrinks a graph is only: equal nodes are one node, and what no store needs is dropped.
 package ir
 
-import "fmt"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+)
 
 // Op is what a node computes. The comment gives its operands.
 type Op uint8
@@ -135,4 +139,43 @@ func (f *Func) Varying(bank int) []bool {
 		}
 	}
 	return out
+}
+
+// Uniforms are the nodes that do not depend on the bank, and that a node which does, or a store, uses directly: what a
+// loop over the bank's elements needs to be given. In order of node.
+func (f *Func) Uniforms(bank int) []Value {
+	varying := f.Varying(bank)
+	used := make([]bool, len(f.Nodes))
+	for i := range f.Nodes {
+		if varying[i] {
+			for _, a := range f.Nodes[i].Args() {
+				used[a] = used[a] || !varying[a]
+			}
+		}
+	}
+	for _, s := range f.Stores {
+		used[s.Value] = used[s.Value] || !varying[s.Value]
+	}
+	var out []Value
+	for i, u := range used {
+		if u {
+			out = append(out, Value(i))
+		}
+	}
+	return out
+}
+
+// Fingerprint is the same for two functions that compute the same thing by the same operations from the same fields: all of a
+// function but its names.
+func (f *Func) Fingerprint() string {
+	h := sha256.New()
+	fmt.Fprintln(h, f.Width, len(f.Vars))
+	for _, v := range f.Vars {
+		fmt.Fprintln(h, v.Bank, v.Index)
+	}
+	for _, n := range f.Nodes {
+		fmt.Fprintln(h, n)
+	}
+	fmt.Fprintln(h, f.Stores)
+	return hex.EncodeToString(h.Sum(nil)[:12])
 }

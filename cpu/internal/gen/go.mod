@@ -1,0 +1,16 @@
+module github.com/fusestep/fusestep/cpu/internal/gen
+
+go 1.26.0
+
+require (
+	github.com/fusestep/fusestep v0.0.0
+	github.com/mmcloughlin/avo v0.5.0
+)
+
+require (
+	golang.org/x/mod v0.23.0 // indirect
+	golang.org/x/sync v0.11.0 // indirect
+	golang.org/x/tools v0.30.0 // indirect
+)
+
+replace github.com/fusestep/fusestep => ../../..
