@@ -15,6 +15,7 @@ type norm struct {
 	tiles []tile // in the tree's order
 	sums  []float64
 	total *device.Buffer
+	lanes [][kernels.NormLanes]float64 // of each thread
 	body  func(thread, i int)
 }
 
@@ -50,29 +51,39 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 		}
 	}
 	n.sums = make([]float64, len(n.tiles))
-	sumSquares32, sumSquares64 := kernels.SumSquares[float32], kernels.SumSquares[float64]
-	if d.driver.choice.implementation != scalar {
-		sumSquares32, sumSquares64 = vectorSquares[float32], vectorSquares[float64]
-	}
-	n.body = func(_, i int) {
-		if t := n.tiles[i]; t.f32 != nil {
-			n.sums[i] = sumSquares32(t.f32)
-		} else {
-			n.sums[i] = sumSquares64(t.f64)
-		}
+	n.lanes = make([][kernels.NormLanes]float64, d.driver.pool.threads)
+	n.body = n.vectorTile
+	if d.driver.choice.implementation == scalar {
+		n.body = n.scalarTile
 	}
 	var err error
 	n.total, err = d.Alloc(device.Float64, 1)
 	return n, err
 }
 
+func (n *norm) scalarTile(_, i int) {
+	if t := n.tiles[i]; t.f32 != nil {
+		n.sums[i] = kernels.SumSquares(t.f32)
+	} else {
+		n.sums[i] = kernels.SumSquares(t.f64)
+	}
+}
+
+func (n *norm) vectorTile(thread, i int) {
+	if t := n.tiles[i]; t.f32 != nil {
+		n.sums[i] = vectorSquares(&n.lanes[thread], t.f32)
+	} else {
+		n.sums[i] = vectorSquares(&n.lanes[thread], t.f64)
+	}
+}
+
 // vectorSquares is kernels.SumSquares by vector code: whole rows in the loop, the last part of one here.
-func vectorSquares[F rule.Float](x []F) float64 {
-	var lane [kernels.NormLanes]float64
+func vectorSquares[F rule.Float](lane *[kernels.NormLanes]float64, x []F) float64 {
 	rows := len(x) / kernels.NormLanes
 	if rows > 0 {
-		loop := avx2Squares[int(unsafe.Sizeof(F(0)))]
-		loop(&lane[0], (*byte)(unsafe.Pointer(&x[0])), rows)
+		avx2Squares[int(unsafe.Sizeof(F(0)))](&lane[0], (*byte)(unsafe.Pointer(&x[0])), rows)
+	} else {
+		clear(lane[:])
 	}
 	for l, v := range x[rows*kernels.NormLanes:] {
 		lane[l] += float64(float64(v) * float64(v))

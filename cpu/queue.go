@@ -15,19 +15,22 @@ type task interface{ run() }
 
 // queue implements device.Queue. One goroutine works it off while there is work, and ends when there is none.
 type queue struct {
-	drv *driver
+	drv  *driver
+	work func() // workOff: a go statement on a func value allocates nothing
 
 	mu       sync.Mutex
 	progress sync.Cond // signalled when a task has run
-	waiting  []task    // first in, first out
-	running  bool      // somebody is working the queue off
-	added    uint64    // tasks so far
-	done     uint64    // tasks that have run
+	waiting  []task    // first in, first out, from next on
+	next     int
+	running  bool   // somebody is working the queue off
+	added    uint64 // tasks so far
+	done     uint64 // tasks that have run
 }
 
 func newQueue(d *driver) *queue {
 	q := &queue{drv: d}
 	q.progress.L = &q.mu
+	q.work = q.workOff
 	return q
 }
 
@@ -39,12 +42,17 @@ func (q *queue) enqueue(t task, small bool) {
 	if !q.running && small {
 		q.running = true
 		q.run(t)
-		if len(q.waiting) > 0 { // somebody else enqueued meanwhile
+		if q.next < len(q.waiting) { // somebody else enqueued meanwhile
 			go q.work()
 		} else {
 			q.running = false
 		}
 		return
+	}
+	if len(q.waiting) == cap(q.waiting) { // rather than grow, use the room of what has run
+		n := copy(q.waiting, q.waiting[q.next:])
+		clear(q.waiting[n:])
+		q.waiting, q.next = q.waiting[:n], 0
 	}
 	q.waiting = append(q.waiting, t)
 	if !q.running {
@@ -64,16 +72,16 @@ func (q *queue) run(t task) {
 	t.run()
 }
 
-func (q *queue) work() {
+func (q *queue) workOff() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.waiting) > 0 {
-		t := q.waiting[0]
-		q.waiting[0] = nil
-		q.waiting = q.waiting[1:]
+	for q.next < len(q.waiting) {
+		t := q.waiting[q.next]
+		q.waiting[q.next] = nil
+		q.next++
 		q.run(t)
 	}
-	q.waiting = nil
+	q.waiting, q.next = q.waiting[:0], 0
 	q.running = false
 }
 

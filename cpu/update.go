@@ -108,6 +108,7 @@ type step[F rule.Float] struct {
 
 	uniforms []F // of all groups, a block each, with vectors
 	eval     *ir.Evaluator[F]
+	vars     []F          // of the graph
 	scratch  []scratch[F] // of each thread
 
 	body func(thread, i int)
@@ -132,7 +133,7 @@ func (u *update[F]) take() *step[F] {
 	if v := u.vectors; v != nil {
 		s.body = s.vectorChunk
 		s.uniforms = make([]F, len(u.state)*v.blockLen())
-		s.eval = ir.NewEvaluator[F](v.graph)
+		s.eval, s.vars = ir.NewEvaluator[F](v.graph), make([]F, len(v.graph.Vars))
 		for range u.drv.pool.threads {
 			s.scratch = append(s.scratch, v.newScratch())
 		}
@@ -171,7 +172,7 @@ func (s *step[F]) run() {
 		s.gradScale[g] = F(out.GradScale)
 		if v := u.vectors; v != nil {
 			n := v.blockLen()
-			v.block(s.uniforms[g*n:(g+1)*n], s.eval, s.rounded[g*ns:(g+1)*ns], s.gradScale[g])
+			v.block(s.uniforms[g*n:(g+1)*n], s.vars, s.eval, s.rounded[g*ns:(g+1)*ns], s.gradScale[g])
 		}
 	}
 	if u.elements <= inlineLen {

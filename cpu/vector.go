@@ -91,10 +91,10 @@ func (v *vectors[F]) blockLen() int {
 	return (maskBytes + len(v.uniforms)*vectorBytes) / int(unsafe.Sizeof(F(0)))
 }
 
-// block fills a group's uniforms: the masks, then each uniform node of the graph, a vector each.
-func (v *vectors[F]) block(to []F, eval *ir.Evaluator[F], scalars []F, gradScale F) {
+// block fills a group's uniforms: the masks, then each uniform node of the graph, a vector each. vars is scratch for the graph's
+// fields.
+func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, gradScale F) {
 	per := len(to) / (3 + len(v.uniforms))
-	vars := make([]F, len(v.graph.Vars))
 	for i, f := range v.graph.Vars {
 		switch f.Bank {
 		case rule.ScalarsBank:

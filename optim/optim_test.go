@@ -288,6 +288,23 @@ func TestStateRoundTrip(t *testing.T) {
 	require.ErrorIs(t, o2.SetGroupState(nil, 1, st), device.ErrRange)
 }
 
+// A step allocates nothing, neither on the caller's thread nor on all of them.
+func TestStepAllocatesNothing(t *testing.T) {
+	for _, n := range []int{1000, 300_000} {
+		h := newHarness(t, device.Float32, make([]float64, n))
+		o := h.optimizer(optim.DefaultAdamW())
+		require.NoError(t, o.SetClipNorm(1))
+		step := func() {
+			require.NoError(t, o.Step(nil))
+			require.NoError(t, h.dev.DefaultStream().Synchronize())
+		}
+		for range 10 {
+			step()
+		}
+		require.Zero(t, int(testing.AllocsPerRun(100, step)), "%d elements", n)
+	}
+}
+
 func TestZeroGrad(t *testing.T) {
 	h := newHarness(t, device.Float32, []float64{1, 2})
 	h.set(h.grad, []float64{3, 4})

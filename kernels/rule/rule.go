@@ -141,19 +141,7 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 		}
 	}
 	r.apply32, r.apply64 = applier[float32](f32), applier[float64](f64)
-	r.runPrologue = func(hyper, state, scalars []float64, options uint64) {
-		var h H
-		var t T
-		var s S64
-		var o O
-		setOptions(&o, options)
-		copy(numbers[float64](&h), hyper)
-		copy(numbers[float64](&t), state)
-		copy(numbers[float64](&s), scalars)
-		prologue(&h, &t, &s, o)
-		copy(state, numbers[float64](&t))
-		copy(scalars, numbers[float64](&s))
-	}
+	r.runPrologue = prologueRunner(prologue)
 	if err := r.prove(); err != nil {
 		return none, fmt.Errorf("rule %s: %w", name, err)
 	}
