@@ -27,7 +27,11 @@ type Device struct {
 func Count() (int, error) {
 	n, err := cu.NumDevices()
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", device.ErrUnavailable, failure(driver.CuDeviceGetCount, err))
+		err = failure(driver.CuDeviceGetCount, err)
+		if e, ok := errors.AsType[*driver.Error](err); ok && e.Cause != nil {
+			return 0, fmt.Errorf("%w: NVIDIA's %w", device.ErrUnavailable, e.Cause)
+		}
+		return 0, fmt.Errorf("%w: %w", device.ErrUnavailable, err)
 	}
 	return n, nil
 }
@@ -86,8 +90,9 @@ type gpu struct {
 	hosts    map[*staging]bool
 }
 
-// do runs calls of the driver on one thread with the context current, one do at a time. Afterwards the thread has no context, so
-// that a call outside do fails every time and not only sometimes. f must not wait for the device: see wait.
+// do runs calls of the driver on one thread with the context current, one do at a time. Afterwards the thread has the context that it
+// had before, which is the caller's own, if it uses CUDA itself, or none: a call outside do fails every time and not only
+// sometimes. f must not wait for the device: see wait.
 func (g *gpu) do(f func() error) error {
 	g.calls.Lock()
 	defer g.calls.Unlock()
@@ -98,10 +103,16 @@ func (g *gpu) do(f func() error) error {
 func (g *gpu) wait(f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := cu.SetCurrentContext(g.ctx); err != nil {
-		return failure(driver.CuCtxSetCurrent, err)
+	before, err := cu.CurrentContext()
+	if err != nil {
+		return failure(driver.CuCtxGetCurrent, err)
 	}
-	defer func() { _ = cu.SetCurrentContext(cu.CUContext{}) }()
+	if before != g.ctx {
+		if err := cu.SetCurrentContext(g.ctx); err != nil {
+			return failure(driver.CuCtxSetCurrent, err)
+		}
+		defer func() { _ = cu.SetCurrentContext(before) }()
+	}
 	return f()
 }
 

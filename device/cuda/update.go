@@ -173,7 +173,10 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 		if err := launch(u.mod.prologue, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
 		}
-		return u.pass(u.mod.update, q)
+		if err := u.pass(u.mod.update, q); err != nil {
+			return fmt.Errorf("parameters and tensors' state are as they were, but the groups' step and powers are one step ahead: %w", err)
+		}
+		return nil
 	})
 	if unrecorded { // nobody can tell later when the copy is done
 		in.busy = false

@@ -105,7 +105,11 @@ func runTraffic(t *testing.T, b kernels.Backend) {
 }
 
 func traffic[F float32 | float64](t *testing.T, b kernels.Backend, p kernels.Program) {
-	w, tensors := work[F](t, b, p, append([]int{long}, lengths...), 1, rand.New(rand.NewPCG(9, 10)))
+	n := lengths
+	if !testing.Short() {
+		n = append([]int{long}, n...)
+	}
+	w, tensors := work[F](t, b, p, n, 1, rand.New(rand.NewPCG(9, 10)))
 	u, err := b.CompileTraffic(w)
 	require.NoError(t, err)
 	s := b.Device().DefaultStream()

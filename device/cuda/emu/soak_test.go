@@ -1,0 +1,101 @@
+//go:build cuda && cgo && linux
+
+package emu_test
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda/emu"
+	"github.com/fusestep/fusestep/device/cuda/emu/ptxvm"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// TestSoak takes thousands of steps while groups, streams and clipping come and go, one optimizer after the other, and then looks for
+// memory, handles and goroutines that were left: some steps later there may be no more of them than before.
+func TestSoak(t *testing.T) {
+	steps := 10_000
+	if testing.Short() {
+		steps = 1000
+	}
+	d := install(t, emu.Config{Checks: ptxvm.AllChecks})
+	dev := open(t)
+	rng := rand.New(rand.NewPCG(1, 2))
+	tensor := func() optim.Param {
+		n := 1 + rng.IntN(100)
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = rng.Float32()
+		}
+		p := optim.Param{Value: alloc(t, dev.Device(), n), Grad: alloc(t, dev.Device(), n)}
+		upload(t, dev.DefaultStream(), p.Value, x)
+		upload(t, dev.DefaultStream(), p.Grad, x)
+		return p
+	}
+
+	// life is an optimizer from its beginning to its end.
+	life := func(steps int) {
+		params := []optim.Param{tensor()}
+		opt, err := optim.New(dev, optim.DefaultAdamW(), params)
+		require.NoError(t, err)
+		s, err := dev.NewStream()
+		require.NoError(t, err)
+		for k := range steps {
+			switch {
+			case k%100 == 10:
+				params = append(params, tensor())
+				var alg optim.Algorithm = optim.DefaultAdam()
+				if k%200 == 10 {
+					alg = optim.SGD{LR: 0.1, Momentum: 0.9}
+				}
+				require.NoError(t, opt.AddGroup(alg, params[len(params)-1:]))
+			case k%50 == 20:
+				require.NoError(t, opt.SetClipNorm(float64(k%100/50)))
+			case k%50 == 30: // the next steps are on another stream, after those on this one
+				next, err := dev.NewStream()
+				require.NoError(t, err)
+				e, err := dev.NewEvent()
+				require.NoError(t, err)
+				require.NoError(t, s.Record(e))
+				require.NoError(t, next.Wait(e))
+				require.NoError(t, e.Close())
+				if k%100 == 30 {
+					require.NoError(t, next.Synchronize())
+				}
+				require.NoError(t, s.Close())
+				s = next
+			}
+			require.NoError(t, opt.Step(s))
+		}
+		require.NoError(t, opt.Close())
+		require.NoError(t, s.Close())
+		for _, p := range params {
+			require.NoError(t, p.Value.Close())
+			require.NoError(t, p.Grad.Close())
+		}
+	}
+
+	const each = 250
+	life(each)
+	before, goroutines := d.Live(), runtime.NumGoroutine()
+	for range steps/each - 1 {
+		life(each)
+	}
+	require.Equal(t, before, d.Live())
+	for range 100 { // those that are about to end
+		if runtime.NumGoroutine() <= goroutines {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	require.LessOrEqual(t, runtime.NumGoroutine(), goroutines)
+	require.Empty(t, d.Faults())
+	require.NoError(t, dev.Close())
+	_, err := dev.Alloc(device.Float32, 1)
+	require.ErrorIs(t, err, device.ErrClosed)
+}
