@@ -26,9 +26,13 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 	if o.clips() == (o.norm != nil) {
 		return nil
 	}
-	if err := o.compile(o.groups, o.parts); err != nil {
+	retire, err := o.compile(o.groups, o.parts)
+	if err != nil {
 		o.maxNorm = old
 		return err
+	}
+	if err := retire(); err != nil {
+		return fmt.Errorf("optim: clipping was changed, but what it replaces could not be freed: %w", err)
 	}
 	return nil
 }

@@ -108,14 +108,18 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 		return err
 	}
 	parts, err := o.partition(g)
+	var retire func() error
 	if err == nil {
-		err = o.compile(append(slices.Clone(o.groups), g), append(slices.Clone(o.parts), parts...))
+		retire, err = o.compile(append(slices.Clone(o.groups), g), append(slices.Clone(o.parts), parts...))
 	}
 	if err != nil {
 		return errors.Join(err, closeParts(parts))
 	}
 	for _, p := range g.params {
 		o.names[p.Name] = p
+	}
+	if err := retire(); err != nil {
+		return fmt.Errorf("optim: group %d was added, but what it replaces could not be freed: %w", len(o.groups)-1, err)
 	}
 	return nil
 }
@@ -139,8 +143,9 @@ func (o *Optimizer) partition(g *group) (parts []*part, err error) {
 	return parts, nil
 }
 
-// compile makes the updates of all parts, one for each program, and then puts them in place of the old.
-func (o *Optimizer) compile(groups []*group, parts []*part) (err error) {
+// compile makes the updates of all parts, one for each program, and puts them in place of the old, which retire frees. On an
+// error the optimizer is as it was.
+func (o *Optimizer) compile(groups []*group, parts []*part) (retire func() error, err error) {
 	var updates []*launch
 	var norm kernels.Norm
 	defer func() {
@@ -165,17 +170,17 @@ func (o *Optimizer) compile(groups []*group, parts []*part) (err error) {
 			}
 		}
 		if l.Update, err = o.backend.Compile(w); err != nil {
-			return fmt.Errorf("optim: %w", err)
+			return nil, fmt.Errorf("optim: %w", err)
 		}
 	}
 	if o.clips() {
 		if norm, err = o.backend.CompileNorm(grads(groups)); err != nil {
-			return fmt.Errorf("optim: gradient norm: %w", err)
+			return nil, fmt.Errorf("optim: gradient norm: %w", err)
 		}
 	}
 	old, oldNorm := o.updates, o.norm
 	o.groups, o.parts, o.updates, o.norm = groups, parts, updates, norm
-	return closeAll(old, oldNorm)
+	return func() error { return closeAll(old, oldNorm) }, nil
 }
 
 func grads(groups []*group) (out []*device.Buffer) {

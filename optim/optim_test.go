@@ -363,6 +363,14 @@ func TestStepFailsHalfWay(t *testing.T) {
 	require.EqualError(t, o.SetClipNorm(1), "optim: no more programs")
 	b.fail = math.MaxInt
 	require.NoError(t, o.Step(nil), "after a refused group the optimizer is as it was")
+
+	b.compile, b.close = nil, errors.New("stuck")
+	late := h.buffer(device.Float32, []float64{1})
+	err = o.AddGroup(optim.DefaultSGD(), []optim.Param{{Name: "late", Value: late, Grad: h.buffer(device.Float32, []float64{1})}})
+	require.EqualError(t, err, "optim: group 2 was added, but what it replaces could not be freed: stuck\nstuck")
+	require.EqualError(t, o.SetClipNorm(1), "optim: clipping was changed, but what it replaces could not be freed: stuck\nstuck")
+	require.NoError(t, o.Step(nil))
+	require.NotEqual(t, []float64{1}, h.values(late))
 }
 
 // failing is a backend whose updates fail after so many steps, and whose Compile fails if it is told to.
@@ -370,6 +378,7 @@ type failing struct {
 	*cpuDevice
 	fail    int
 	compile error
+	close   error
 }
 
 func (f *failing) Compile(w kernels.Work) (kernels.Update, error) {
@@ -386,6 +395,8 @@ type failingUpdate struct {
 	kernels.Update
 	f *failing
 }
+
+func (u *failingUpdate) Close() error { return errors.Join(u.f.close, u.Update.Close()) }
 
 func (u *failingUpdate) Enqueue(s *device.Stream, step kernels.Step) error {
 	if u.f.fail == 0 {
