@@ -45,4 +45,5 @@ bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all
 
 ci: vet cross test race ## what CI runs
-	CGO_ENABLED=0 $(GO) test -short ./...
+	CGO_ENABLED=0 $(GO) test -short ./... && $(GO) test -short -tags purego ./cpu ./optim
+	$(MAKE) generate && git diff --exit-code
