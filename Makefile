@@ -10,11 +10,12 @@ help: ## list the targets
 build: ## build everything, and bin/gpubench
 	$(GO) build ./... && $(GO) build -o bin/gpubench ./cmd/gpubench
 
-test: ## run the tests
+test: ## run the tests, where there is a C compiler also those of the CUDA path
 	$(GO) test ./...
+	$(MAKE) -s test-cuda
 
 race: ## run the tests under the race detector
-	$(GO) test -race -short ./...
+	$(GO) test -race -short ./... && $(GO) run ./device/cuda/gocuda test -race -short ./device/cuda ./device/cuda/emu ./device/cuda/driver
 
 vet: ## gofmt, go vet and the purego build
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w .'; exit 1; }
@@ -35,8 +36,8 @@ check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
 
-test-cuda: ## run the tests of the CUDA path on an emulated driver
-	$(GO) run ./device/cuda/gocuda test ./device/cuda/... ./cmd/gpubench
+test-cuda: ## run the tests of the CUDA path on an emulated GPU
+	@if [ "$$CGO_ENABLED" = 0 ] || [ "$$(uname)" != Linux ] || ! command -v $${CC:-cc} >/dev/null; then echo 'CUDA path not tested: it needs Linux, cgo and a C compiler'; else set -x; $(GO) run ./device/cuda/gocuda vet ./... && $(GO) run ./device/cuda/gocuda test ./device/cuda/... ./cmd/gpubench; fi
 
 fuzz: ## a minute for each fuzz target
 	for f in kernels/syntax:FuzzRule cmd/gpubench/internal/models:FuzzParseShapes cmd/gpubench/internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
