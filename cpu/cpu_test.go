@@ -15,10 +15,14 @@ func TestKernels(t *testing.T) {
 	if len(all) == 1 {
 		t.Logf("NOTE: this machine and build run %s alone", all[0])
 	}
-	for i, name := range all {
+	threadCounts := []int{1, 5}
+	if testing.Short() {
+		threadCounts = []int{5}
+	}
+	for _, name := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(cpu.Environment, name)
-			for _, threads := range []int{1, 5}[:min(2, 1+i)] { // the scalar rule is slow: once
+			for _, threads := range threadCounts {
 				t.Run(fmt.Sprintf("threads=%d", threads), func(t *testing.T) {
 					kerneltest.Run(t, func(*testing.T) kernels.Backend { return cpu.NewThreads(threads) })
 				})

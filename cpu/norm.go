@@ -32,12 +32,13 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 	}
 	n := &norm{drv: d.driver}
 	for _, g := range grads {
-		f32, f64 := view[float32](g), view[float64](g)
+		var f32 []float32
+		var f64 []float64
 		switch g.DType() {
 		case device.Float32:
-			f64 = nil
+			f32 = view[float32](g)
 		case device.Float64:
-			f32 = nil
+			f64 = view[float64](g)
 		default:
 			return nil, device.ErrUnsupported
 		}
