@@ -2,7 +2,7 @@
 GO ?= go
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda fuzz bench ci
+.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle fuzz bench ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -37,7 +37,13 @@ cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
 
 test-cuda: ## run the tests of the CUDA path on an emulated GPU
-	@if [ "$$CGO_ENABLED" = 0 ] || [ "$$(uname)" != Linux ] || ! command -v $${CC:-cc} >/dev/null; then echo 'CUDA path not tested: it needs Linux, cgo and a C compiler'; else set -x; $(GO) run ./device/cuda/gocuda vet ./... && $(GO) run ./device/cuda/gocuda test ./device/cuda/... ./cmd/gpubench; fi
+	@if [ "$$CGO_ENABLED" = 0 ] || [ "$$(uname)" != Linux ] || ! command -v $${CC:-cc} >/dev/null; then echo 'CUDA path not tested: it needs Linux, cgo and a C compiler'; else set -x; $(GO) run ./device/cuda/gocuda vet ./... && $(GO) run ./device/cuda/gocuda test ./device/cuda/... ./cmd/gpubench ./examples/... ./internal/gpu; fi
+
+test-gpu: ## run the hardware tests on the GPU; without one they are skipped, with REQUIRE_GPU=1 they fail
+	$(GO) run ./device/cuda/gocuda test -count=1 -v -run '^TestHardware' ./device/cuda
+
+gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with a GPU and nothing but its driver
+	bench/gpu/bundle.sh bin/gpu-bundle
 
 fuzz: ## a minute for each fuzz target
 	for f in kernels/syntax:FuzzRule cmd/gpubench/internal/models:FuzzParseShapes cmd/gpubench/internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done

@@ -18,11 +18,37 @@ type pattern[F rule.Float] []F
 // at is element i.
 func (p pattern[F]) at(i int64) F { return p[i%period] }
 
+// fillPeriods is how many periods come from the host; copies of them on the device make the rest, as the way from a host to its
+// GPU is long. In float32 they are 4 MB, which a CPU's caches still hold.
+const fillPeriods = 16
+
 // fill enqueues setting element i of b to p.at(from + i). The pattern must stay as it is until the stream is synchronised.
 func (p pattern[F]) fill(s *device.Stream, b *device.Buffer, from int64) error {
+	if err := p.upload(s, b, from, min(b.Len(), fillPeriods*period)); err != nil {
+		return err
+	}
+	for lo := fillPeriods * period; lo < b.Len(); lo += fillPeriods * period {
+		hi := min(lo+fillPeriods*period, b.Len())
+		src, err := b.Slice(0, hi-lo)
+		if err != nil {
+			return err
+		}
+		dst, err := b.Slice(lo, hi)
+		if err == nil {
+			err = s.Copy(dst, src)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// upload is fill of the first n elements.
+func (p pattern[F]) upload(s *device.Stream, b *device.Buffer, from int64, n int) error {
 	at := int(from % period)
-	for lo := 0; lo < b.Len(); {
-		hi := min(lo+period-at, b.Len())
+	for lo := 0; lo < n; {
+		hi := min(lo+period-at, n)
 		part, err := b.Slice(lo, hi)
 		if err == nil {
 			err = device.Upload(s, part, p[at:at+hi-lo])

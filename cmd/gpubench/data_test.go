@@ -18,7 +18,7 @@ func TestFill(t *testing.T) {
 	defer dev.Close()
 	s := dev.DefaultStream()
 	p := tame[float32](rand.New(rand.NewPCG(1, 1)), 1)
-	for _, n := range []int{0, 1, period - 3, period, 2*period + 5} {
+	for _, n := range []int{0, 1, period - 3, period, 2*period + 5, 2*fillPeriods*period + 5} {
 		for _, from := range []int64{0, 3, period - 1, 1 << 40} {
 			b, err := dev.Alloc(device.Float32, n)
 			require.NoError(t, err)

@@ -61,14 +61,17 @@ func parseFlags(args []string) (*config, error) {
 		return nil, usagef("unexpected argument %q; gpubench -h prints the manual", fs.Arg(0))
 	}
 	if cfg.list {
-		if fs.NFlag() > 1 {
-			return nil, usagef("-list takes no other flag")
+		other := false
+		fs.Visit(func(f *flag.Flag) { other = other || f.Name != "list" && f.Name != "format" })
+		if other {
+			return nil, usagef("-list takes no other flag but -format")
 		}
-		return cfg, nil
+		return cfg, checkFormat(cfg.format)
 	}
 
-	sized := false
+	sized, threads := false, false
 	fs.Visit(func(f *flag.Flag) {
+		threads = threads || f.Name == "threads"
 		if slices.Contains([]string{"model", "shape", "n"}, f.Name) {
 			sized = true
 			cfg.asked = "-" + f.Name + " " + models.Shown(f.Value.String())
@@ -93,6 +96,8 @@ func parseFlags(args []string) (*config, error) {
 	}
 	all := runtime.GOMAXPROCS(0)
 	switch {
+	case cfg.device != "cpu" && threads:
+		return nil, usagef("-threads %d: only -device cpu has threads to choose", cfg.threads)
 	case cfg.threads < 0 || cfg.threads > all:
 		return nil, usagef("-threads %d: must be 1 to %d, the processors that Go uses here, or 0 for all of them", cfg.threads, all)
 	case cfg.threads == 0:
@@ -101,10 +106,14 @@ func parseFlags(args []string) (*config, error) {
 	if cfg.time <= 0 {
 		return nil, usagef("-time %v: must be above 0, such as 500ms or 10s", cfg.time)
 	}
-	if cfg.format != "text" && cfg.format != "json" {
-		return nil, usagef("-format %s: must be text or json", models.Shown(cfg.format))
+	return cfg, checkFormat(cfg.format)
+}
+
+func checkFormat(s string) error {
+	if s != "text" && s != "json" {
+		return usagef("-format %s: must be text or json", models.Shown(s))
 	}
-	return cfg, nil
+	return nil
 }
 
 func parseDType(s string) (device.DType, error) {

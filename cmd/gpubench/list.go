@@ -11,7 +11,10 @@ import (
 )
 
 // printList prints what -model, -optimizer and -device may be.
-func printList(w io.Writer) error {
+func printList(w io.Writer, format string) error {
+	if format == "json" {
+		return printListJSON(w)
+	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "-model\tparameters\ttensors\twhat it is")
 	for _, m := range models.List() {
@@ -38,7 +41,7 @@ func printList(w io.Writer) error {
 	t.Flush()
 
 	fmt.Fprintln(t, "-device\twhat it is")
-	for _, d := range deviceDocs {
+	for _, d := range deviceDocs() {
 		fmt.Fprintf(t, "%s\t%s\n", d[0], d[1])
 	}
 	return t.Flush()

@@ -4,8 +4,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-
-	"github.com/fusestep/fusestep/device"
 )
 
 // machine is what the results were measured on.
@@ -14,13 +12,14 @@ type machine struct {
 	GOARCH     string `json:"goarch"`
 	CPU        string `json:"cpu"` // "" where the system does not tell
 	Processors int    `json:"processors"`
-	Memory     int64  `json:"memory_bytes"` // 0 where the system does not tell
+	GPU        string `json:"gpu"`          // "" where steps run on the CPU
+	Memory     int64  `json:"memory_bytes"` // of the device; 0 where the system does not tell
 	Go         string `json:"go"`
 }
 
-func describeMachine(dev *device.Device) machine {
-	_, total, _ := dev.MemInfo() // 0 on an error
-	return machine{runtime.GOOS, runtime.GOARCH, cpuModel(), runtime.GOMAXPROCS(0), total, runtime.Version()}
+func describeMachine(t *target) machine {
+	_, total, _ := t.backend.Device().MemInfo() // 0 on an error
+	return machine{runtime.GOOS, runtime.GOARCH, cpuModel(), runtime.GOMAXPROCS(0), t.gpu, total, runtime.Version()}
 }
 
 // cpuModel is the processor's name, where Linux tells it.

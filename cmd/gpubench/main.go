@@ -3,9 +3,9 @@
 //
 // Usage:
 //
-//	gpubench [-device cpu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-threads count]
+//	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-threads count]
 //	         [-time duration] [-verify] [-format text|json]
-//	gpubench -list
+//	gpubench -list [-format text|json]
 //
 // An optimizer step does little arithmetic on much memory: AdamW reads a parameter, its gradient and two moments, and writes
 // the parameter and the moments, 28 bytes in float32, and a perfect step costs the time of moving these bytes and nothing
@@ -21,13 +21,17 @@
 //	-shape 10000x1024    instead of a model, one tensor of this shape; several are separated by commas: 768x768,768
 //	-n 1e8               instead of a model, one flat tensor of so many elements: 100000000, 1e8, 100M
 //	-dtype f32           type of parameters, gradients and state: f32 or f64
-//	-device cpu          where the step runs
-//	-threads 0           processors to use; 0 is all that Go uses (see GOMAXPROCS)
+//	-device cpu          where the step runs: cpu; cuda, the first NVIDIA GPU, or cuda:1, the second, and so on; emu, an
+//	                     emulated GPU, whose bits are a GPU's and whose times mean nothing
+//	-threads 0           processors that -device cpu uses; 0 is all that Go uses (see GOMAXPROCS)
 //	-time 1s             time to measure for, for each result. Large models take longer: three steps at the least.
 //
 // A step is optim.Optimizer.Step on tensors in memory, learning rates and weight decay at the optimizer's defaults. Steps and
-// passes of the ceiling take turns, in rounds; the times are the medians over the rounds. What does not fit into memory is
-// refused before anything is allocated.
+// passes of the ceiling take turns, in rounds; the times are the medians over the rounds, between events on the device. What
+// does not fit into memory is refused before anything is allocated.
+//
+// The devices cuda and emu need a build with CUDA, for which make cuda is enough: no toolkit, and for emu no GPU. Another
+// build, or a machine without driver or GPU, says so, with exit status 1.
 //
 // # Verification
 //
@@ -48,16 +52,21 @@
 //	benchstat old.txt new.txt
 //
 // A line's units are ns/op, the time of a step; MB/s, bytes that the step must move by this time; B/param, these bytes for one
-// parameter; ceiling-GB/s, the same of the ceiling; and ratio, the step's rate over the ceiling's.
+// parameter; ceiling-GB/s, the same of the ceiling; copy-GB/s, what a plain copy of a large buffer within the device moved,
+// once in this run, each byte counted as read and as written; and ratio, the step's rate over the ceiling's.
 //
 // With -format json, standard output is one object and nothing else:
 //
-//	{"machine": {"goos", "goarch", "cpu", "processors", "memory_bytes", "go"},
+//	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
 //	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "threads", "bytes_per_param",
-//	              "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "ratio_to_ceiling", "steps", "traffic",
-//	              "verified", "max_ulp", "verified_params"}]}
+//	              "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
+//	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note"}]}
 //
-// Traffic says what the ceiling moves bytes with. The last three are null without -verify. A GB is 10⁹ bytes.
+// Traffic says what the ceiling moves bytes with; note, what must be known of the times, and is empty where nothing must.
+// Verified and the two after it are null without -verify. Memory_bytes is the device's. A GB is 10⁹ bytes.
+//
+// With -list and -format json, it is {"models": [{"name", "doc", "params", "shapes"}], "optimizers": [{"name", "doc",
+// "f32_bytes_per_param", "state"}]}, a line for each.
 //
 // The exit status is 0 if all went well, 2 if the command line was wrong, and 1 if something else was.
 package main
@@ -132,7 +141,7 @@ func (c *command) run(args []string) error {
 		return err
 	}
 	if cfg.list {
-		return printList(c.stdout)
+		return printList(c.stdout, cfg.format)
 	}
 	t, err := c.open(cfg.device, cfg.threads)
 	if err != nil {
@@ -143,8 +152,12 @@ func (c *command) run(args []string) error {
 		return err
 	}
 	out := newReport(cfg.format, c.stdout)
-	if err := out.begin(describeMachine(t.backend.Device()), t); err != nil {
+	if err := out.begin(describeMachine(t), t); err != nil {
 		return err
+	}
+	peak, err := copyPeak(t.backend.Device(), t.copyBytes, cfg.time/4, &c.progress)
+	if err != nil {
+		return fmt.Errorf("copy peak: %w", err)
 	}
 	var wrong []error
 	for _, o := range cfg.optimizers {
@@ -154,6 +167,7 @@ func (c *command) run(args []string) error {
 		} else if err != nil {
 			return err
 		}
+		r.CopyGBPerS = peak / 1e9
 		c.progress.clear()
 		if err := out.add(r); err != nil {
 			return err

@@ -23,34 +23,11 @@ type timing struct {
 // measure times the step and the ceiling in turns, a batch of each a round, so that whatever else the machine does meets both
 // alike. It takes about the budget, or minRounds.
 func (w *work[F]) measure(budget time.Duration, p *progress, what string) (timing, error) {
-	start, err := w.stream.Device().NewEvent()
+	watch, err := newStopwatch(w.stream)
 	if err != nil {
 		return timing{}, err
 	}
-	defer start.Close()
-	end, err := w.stream.Device().NewEvent()
-	if err != nil {
-		return timing{}, err
-	}
-	defer end.Close()
-	// batch is the device's time for n calls.
-	batch := func(n int, enqueue func() error) (time.Duration, error) {
-		if err := w.stream.Record(start); err != nil {
-			return 0, err
-		}
-		for range n {
-			if err := enqueue(); err != nil {
-				return 0, err
-			}
-		}
-		if err := w.stream.Record(end); err != nil {
-			return 0, err
-		}
-		if err := w.stream.Synchronize(); err != nil {
-			return 0, err
-		}
-		return end.Since(start)
-	}
+	defer watch.Close()
 	// The ceiling first: it touches every page and fills the caches for whoever comes next.
 	calls := []func() error{
 		func() error { return w.ceiling.Enqueue(w.stream, kernels.Step{}) },
@@ -59,7 +36,7 @@ func (w *work[F]) measure(budget time.Duration, p *progress, what string) (timin
 	var sizes [2]int
 	for i, call := range calls {
 		p.show("%s: warming up", what)
-		if sizes[i], err = batchSize(budget/(2*maxRounds), func(n int) (time.Duration, error) { return batch(n, call) }); err != nil {
+		if sizes[i], err = batchSize(budget/(2*maxRounds), func(n int) (time.Duration, error) { return watch.time(n, call) }); err != nil {
 			return timing{}, err
 		}
 	}
@@ -68,7 +45,7 @@ func (w *work[F]) measure(budget time.Duration, p *progress, what string) (timin
 	for began := time.Now(); len(seconds[0]) < minRounds || time.Since(began) < budget; {
 		p.show("%s: round %d", what, len(seconds[0])+1)
 		for i, call := range calls {
-			d, err := batch(sizes[i], call)
+			d, err := watch.time(sizes[i], call)
 			if err != nil {
 				return timing{}, err
 			}
@@ -118,8 +95,9 @@ func bench[F float32 | float64](cfg *config, t *target, o optimizer, p *progress
 	if err != nil {
 		return result{}, err
 	}
-	r = result{Device: t.backend.Device().Name(), Optimizer: o.name, Model: cfg.model.Name, Params: cfg.model.Params(),
-		Tensors: len(cfg.model.Tensors), DType: shortDType[cfg.dtype], Threads: t.threads, BytesPerParam: w.bytes, Traffic: t.traffic}
+	r = result{Device: t.name, Optimizer: o.name, Model: cfg.model.Name, Params: cfg.model.Params(),
+		Tensors: len(cfg.model.Tensors), DType: shortDType[cfg.dtype], Threads: t.threads, BytesPerParam: w.bytes, Traffic: t.traffic,
+		Note: t.note}
 	var mismatch error
 	if cfg.verify {
 		v, err := w.verify(cfg, p, what)

@@ -21,12 +21,14 @@ type result struct {
 	SecondsPerStep float64 `json:"seconds_per_step"`
 	GBPerS         float64 `json:"gb_per_s"`
 	CeilingGBPerS  float64 `json:"ceiling_gb_per_s"`
+	CopyGBPerS     float64 `json:"copy_gb_per_s"`
 	Ratio          float64 `json:"ratio_to_ceiling"`
 	Steps          int     `json:"steps"`
 	Traffic        string  `json:"traffic"`
 	Verified       *bool   `json:"verified"` // null without -verify, as are the next two
 	MaxULP         *uint64 `json:"max_ulp"`
 	VerifiedParams *int64  `json:"verified_params"`
+	Note           string  `json:"note"`
 }
 
 func (r *result) times(t timing) {
@@ -83,7 +85,14 @@ func (t *textReport) begin(m machine, on *target) error {
 	if m.CPU != "" {
 		fmt.Fprintf(t.w, "cpu: %s\n", m.CPU)
 	}
-	_, err := fmt.Fprintf(t.w, "device: %s\ntraffic: %s\n", on.backend.Device().Name(), on.traffic)
+	fmt.Fprintf(t.w, "device: %s\n", on.name)
+	if on.gpu != "" {
+		fmt.Fprintf(t.w, "gpu: %s\n", on.gpu)
+	}
+	if on.note != "" {
+		fmt.Fprintf(t.w, "note: %s\n", on.note)
+	}
+	_, err := fmt.Fprintf(t.w, "traffic: %s\n", on.traffic)
 	return err
 }
 
@@ -96,8 +105,8 @@ func (t *textReport) add(r result) error {
 	if n := runtime.GOMAXPROCS(0); n > 1 { // as package testing has it
 		name += fmt.Sprintf("-%d", n)
 	}
-	_, err := fmt.Fprintf(t.w, "%s\t%d\t%.0f ns/op\t%.2f MB/s\t%d B/param\t%.3f ceiling-GB/s\t%.4f ratio\n",
-		name, r.Steps, r.SecondsPerStep*1e9, r.GBPerS*1e3, r.BytesPerParam, r.CeilingGBPerS, r.Ratio)
+	_, err := fmt.Fprintf(t.w, "%s\t%d\t%.0f ns/op\t%.2f MB/s\t%d B/param\t%.3f ceiling-GB/s\t%.3f copy-GB/s\t%.4f ratio\n",
+		name, r.Steps, r.SecondsPerStep*1e9, r.GBPerS*1e3, r.BytesPerParam, r.CeilingGBPerS, r.CopyGBPerS, r.Ratio)
 	return err
 }
 
@@ -130,10 +139,14 @@ func (t *textReport) end() error {
 Measured: %s in %s on %s%s. B/param is what a step must read and write
 for each parameter, GB/s the rate at which it did. The ceiling moves the same bytes without
 arithmetic, by %s; at ratio 1.00 only memory limits the step.
-`, r.Model, r.DType, r.Device, on, r.Traffic)
+A plain copy of one buffer to another moved %s GB/s, each byte read and written.
+`, r.Model, r.DType, r.Device, on, r.Traffic, digits(r.CopyGBPerS))
 	if verified && err == nil {
 		_, err = fmt.Fprintf(t.w, "-verify compared %s of %s parameters, with gradients and state, after each of %d steps.\n",
 			thousands(*r.VerifiedParams), thousands(r.Params), verifySteps)
+	}
+	if r.Note != "" && err == nil {
+		_, err = fmt.Fprintf(t.w, "The device is %s.\n", r.Note)
 	}
 	return err
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fusestep/fusestep/internal/gpu"
 )
 
 func TestMain(m *testing.M) {
@@ -20,7 +24,20 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Condition:           condition,
 	})
+}
+
+// condition says whether this build can have GPUs, for [cuda], and whether the machine has a driver for them, for [driver].
+func condition(name string) (bool, error) {
+	switch name {
+	case "cuda":
+		return gpu.Built, nil
+	case "driver":
+		_, err := os.Stat("/proc/driver/nvidia/version")
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
 }
 
 // status runs gpubench with the arguments after the first, which is the exit status that it must have. A status other than 0 must

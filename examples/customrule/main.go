@@ -3,27 +3,37 @@
 //
 // It checks the rule against the Go function, bit for bit, and against the formula, in float32 and float64, then fits a
 // cubic to a sine with it. The exit status is 1 if a check fails.
+//
+//	customrule [-device cpu|cuda|cuda:N|emu]
+//
+// On a GPU, for which it must be built with device/cuda/gocuda, the rule becomes PTX while the program runs; emu is an
+// emulated GPU.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
 
-	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 )
 
 func main() {
-	if err := run(os.Stdout); err != nil {
+	name := flag.String("device", "cpu", "where the rule runs: cpu, cuda, cuda:N, or emu, an emulated GPU")
+	flag.Parse()
+	dev, err := openDevice(*name)
+	if err == nil {
+		err = run(os.Stdout, dev)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "customrule:", err)
 		os.Exit(1)
 	}
 }
 
-func run(w io.Writer) error {
-	dev := cpu.New()
+func run(w io.Writer, dev kernels.Backend) error {
 	def, err := concordRule()
 	if err != nil {
 		return err
@@ -45,7 +55,7 @@ func run(w io.Writer) error {
 	if !(after < enough) {
 		return fmt.Errorf("the cubic's mean square error is %g, not below %g", after, enough)
 	}
-	return dev.Close()
+	return dev.Device().Close()
 }
 
 // show checks the rule in one type.

@@ -3,17 +3,19 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/gpu"
 )
 
 func TestRun(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, run(&out))
+	require.NoError(t, run(&out, cpu.New()))
 	for _, want := range []string{
 		`rule Concord: slots ["param" "grad" "momentum"]`,
 		"Concord[Decay] float32: 20 bytes an element and step", "Concord[Decay] float64: 40 bytes an element and step",
@@ -21,6 +23,21 @@ func TestRun(t *testing.T) {
 	} {
 		require.Contains(t, out.String(), want)
 	}
+}
+
+// TestOpenDevice: what this build has runs the program, and the rest is refused.
+func TestOpenDevice(t *testing.T) {
+	_, err := openDevice("tpu")
+	require.ErrorContains(t, err, `"tpu" is not cpu, cuda, cuda:N or emu`)
+	_, err = openDevice("cuda:9999")
+	require.ErrorIs(t, err, device.ErrUnavailable)
+	emulated, err := openDevice("emu")
+	if !gpu.Built {
+		require.ErrorIs(t, err, device.ErrUnavailable)
+		return
+	}
+	require.NoError(t, err)
+	require.NoError(t, run(io.Discard, emulated))
 }
 
 func TestCheck(t *testing.T) {

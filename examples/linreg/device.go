@@ -4,17 +4,21 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/cpu"
-	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/kernels"
 )
 
 // openDevice opens the device that -device names.
 func openDevice(name string) (kernels.Backend, error) {
-	switch name {
-	case "cpu":
+	switch {
+	case name == "cpu":
 		return cpu.New(), nil
-	case "cuda", "emu":
-		return nil, fmt.Errorf("device %s: %w: this program is built for the cpu alone", name, device.ErrUnavailable)
+	case !gpu.Known(name):
+		return nil, usageError(fmt.Sprintf("-device %q is not cpu, cuda, cuda:N or emu", name))
 	}
-	return nil, usageError(fmt.Sprintf("-device %q is not cpu, cuda or emu", name))
+	g, err := gpu.Open(name)
+	if err != nil {
+		return nil, err // and not a nil *gpu.Device, which is no nil kernels.Backend
+	}
+	return g, nil
 }

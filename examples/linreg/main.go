@@ -1,11 +1,14 @@
 // Linreg fits a linear regression by gradient descent, mini-batch stochastic gradient descent or Adam, and holds the result
 // against the certified one.
 //
-//	linreg [-data norris|longley] [-method gd|sgd|adam] [-l1 x] [-l2 x] [-dtype f32|f64] [-device cpu]
+//	linreg [-data norris|longley] [-method gd|sgd|adam] [-l1 x] [-l2 x] [-dtype f32|f64] [-device cpu|cuda|cuda:N|emu]
 //	       [-steps n] [-lr x] [-decay x] [-batch n] [-seed n]
 //
 // The data are two of NIST's Statistical Reference Datasets, norris (36 rows, 1 column) and longley (16 rows, 6 columns,
 // badly conditioned), for which NIST publishes the coefficients of ordinary least squares to 15 digits.
+//
+// The optimizer runs on the processors, on an NVIDIA GPU, or on an emulated one; the latter two need a build with CUDA
+// (device/cuda/gocuda). The numbers are the same everywhere, to the last bit.
 //
 // # What is minimised
 //

@@ -26,8 +26,9 @@ var layers = map[string]string{
 	"device/cuda":        "device device/cuda/driver kernels kernels/ptx kernels/rule",
 	"device/cuda/":       "device device/cuda device/cuda/",
 	"optim":              "device kernels kernels/rule",
-	"cmd/":               "device device/cuda device/cuda/ kernels kernels/ cpu optim cmd/",
-	"examples/":          "device device/cuda device/cuda/ kernels kernels/ cpu optim examples/",
+	"internal/gpu":       "device device/cuda device/cuda/ kernels",
+	"cmd/":               "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/gpu cmd/",
+	"examples/":          "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/gpu examples/",
 	"internal/lint":      "",
 }
 

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Builds a folder that tests and measures fusestep on a machine with a GPU and NVIDIA's driver, and nothing else: no Go, no
+# toolkit, a C library as old as glibc 2.31. See README.md, which goes with it.
+#
+#   bundle.sh [folder, default bin/gpu-bundle]
+#
+# Programs that use cgo need the symbol versions of the C library they are linked with. So the last step, the linking, is
+# Zig's, which carries the stubs of older ones: it comes from PyPI into a temporary folder. Needs go, a C compiler with
+# binutils, python3 with pip, and the registry.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+glibc=2.31
+zig_version=0.17.1
+out=$(realpath -m "${1:-bin/gpu-bundle}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$work" "ziglang==$zig_version"
+python3 -m zipfile -e "$work"/ziglang-*.whl "$work"
+zig=$work/ziglang/zig
+chmod +x "$zig"
+export ZIG_GLOBAL_CACHE_DIR=$work/cache ZIG_LOCAL_CACHE_DIR=$work/cache
+
+rm -rf "$out"
+mkdir -p "$out/ptx"
+# Zig warns of the library folders of toolkits, which gorgonia.org/cu names and nobody needs.
+build() {
+  local package=$1 to=$2
+  shift 2
+  go run ./device/cuda/gocuda "$@" -o "$to" -tags netgo,osusergo -trimpath \
+    -ldflags "-s -w -linkmode=external '-extld=$zig cc -target $(uname -m)-linux-gnu.$glibc'" "$package" 2>"$work/log" ||
+    { grep -v 'unable to open library directory' "$work/log" >&2; exit 1; }
+}
+build ./cmd/gpubench "$out/gpubench-cuda" build
+build ./device/cuda "$out/cuda.test" test -c
+CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$out/test2json" cmd/test2json
+PTX_DUMP=$out/ptx go test ./kernels/ptx -run '^TestDump$' -count=1 >/dev/null
+cp bench/gpu/run.sh bench/gpu/throughput.sh bench/gpu/README.md bench/peers/torch_gpu.py "$out"
+git describe --always --dirty --abbrev=40 >"$out/REVISION" 2>/dev/null || echo unknown >"$out/REVISION"
+
+for program in gpubench-cuda cuda.test; do
+  needs=$(objdump -T "$out/$program" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -1)
+  if [ "$(printf '%s\n' "$needs" "$glibc" | sort -V | tail -1)" != "$glibc" ]; then
+    echo "bundle: $program needs glibc $needs, which is newer than $glibc:" >&2
+    objdump -T "$out/$program" | grep "GLIBC_$needs" >&2
+    exit 1
+  fi
+  echo "bundle: $program needs glibc $needs or later"
+done
+echo "bundle: $out: $(du -sh "$out" | cut -f1), $(ls "$out/ptx" | wc -l) PTX texts; run its run.sh where the GPU is"
