@@ -45,6 +45,9 @@ test-gpu: ## run the hardware tests on the GPU; without one they are skipped, wi
 gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with a GPU and nothing but its driver
 	bench/gpu/bundle.sh bin/gpu-bundle
 
+mutate: ## change the emitted PTX, one instruction at a time, and see that the tests notice
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 30m -v -all
+
 fuzz: ## a minute for each fuzz target
 	for f in kernels/syntax:FuzzRule cmd/gpubench/internal/models:FuzzParseShapes cmd/gpubench/internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
 

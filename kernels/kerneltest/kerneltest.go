@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,13 +22,20 @@ func Rules() []*rule.Rule {
 	return []*rule.Rule{kernels.SGDRule().Rule, kernels.AdamRule().Rule}
 }
 
-// lengths of tensors: around a vector, a warp, a cache line, a tile, a chunk.
-var lengths = []int{0, 1, 31, 32, 33, 127, 1023, 4097}
+// T is who is told of a failure: a *testing.T, or who counts how a backend that is wrong on purpose fails.
+type T interface {
+	require.TestingT
+	Fatalf(format string, args ...any)
+}
+
+// lengths of tensors: around a vector, a warp, a cache line, a tile, a GPU's chunk.
+var lengths = []int{0, 1, 31, 32, 33, 127, 1023, 4097, 16<<10 + 5}
 
 const (
-	long  = 1<<20 + 7 // many chunks; once a rule, and not with -short
-	guard = 64        // elements on both sides of a tensor
-	steps = 3
+	long   = 1<<20 + 7 // many chunks; once a rule, and not with -short
+	guard  = 64        // elements on both sides of a tensor
+	steps  = 3
+	groups = 300 // more than one block of a GPU's prologue
 )
 
 // Run tries everything. Open returns a device, which the suite closes; backends whose results could depend on how many threads
@@ -53,7 +61,10 @@ func Run(t *testing.T, open func(t *testing.T) kernels.Backend) {
 	t.Run("traffic", func(t *testing.T) { runTraffic(t, open(t)) })
 }
 
-func runProgram(t *testing.T, b kernels.Backend, p kernels.Program, lengths []int) {
+// Program tries one program, as Run does with -short.
+func Program(t T, b kernels.Backend, p kernels.Program) { runProgram(t, b, p, lengths) }
+
+func runProgram(t T, b kernels.Backend, p kernels.Program, lengths []int) {
 	if p.DType == device.Float32 {
 		runTyped[float32](t, b, p, lengths)
 	} else {
@@ -63,112 +74,103 @@ func runProgram(t *testing.T, b kernels.Backend, p kernels.Program, lengths []in
 
 // tensor is a tensor on the device and what it should be.
 type tensor[F rule.Float] struct {
+	shape
 	group  int
 	whole  []*device.Buffer // by slot, with guards
 	slots  []*device.Buffer
 	expect [][]F // by slot, with guards
-	offset int   // of the tensor in the buffers
-	n      int
 }
 
-func runTyped[F rule.Float](t *testing.T, b kernels.Backend, p kernels.Program, lengths []int) {
+func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths []int) {
+	runClip[F](t, b, p)
+	runOnes[F](t, b, p)
 	rng := rand.New(rand.NewPCG(3, p.Options))
-	w, tensors := work[F](t, b, p, lengths, 2, rng)
+	r := p.Rule
+	shapes := append(append(pairs[F](r), straight(lengths...)...), apart(slots(t, p))...)
+	w, state, tensors := work[F](t, b, p, shapes, groups, rng)
 	u, err := b.Compile(w)
 	require.NoError(t, err)
-	r := p.Rule
-	states := [][]float64{r.InitialState(), r.InitialState()}
+	want := make([][]float64, groups)
+	for g := range want {
+		want[g] = r.InitialState()
+	}
 	s := b.Device().DefaultStream()
 	for k := range steps {
-		in := kernels.Step{Scale: []float64{1, -1}}
-		for range 2 * len(r.Hyper) {
-			in.Hyper = append(in.Hyper, 0.05+0.9*rng.Float64())
+		var in kernels.Step
+		for g := range groups {
+			in.Scale = append(in.Scale, []float64{1, -1, 0.75}[g%3])
+			for range r.Hyper {
+				h := 0.05 + 0.9*rng.Float64()
+				if g == 0 && k == 0 {
+					h = 0.5 // exact, which brings what is twice a limit to the limit
+				}
+				in.Hyper = append(in.Hyper, h)
+			}
 		}
 		require.NoError(t, u.Enqueue(s, in))
-		for g, state := range states {
-			expectStep(t, p, in.Hyper[g*len(r.Hyper):(g+1)*len(r.Hyper)], state, F(in.Scale[g]), tensors, g)
+		for g := range want {
+			expectStep(t, p, in.Hyper[g*len(r.Hyper):(g+1)*len(r.Hyper)], want[g], F(in.Scale[g]), tensors, g)
 		}
-		for g, state := range states {
-			got := make([]float64, len(state))
-			require.NoError(t, device.Download(s, got, w.State[g]))
-			require.NoError(t, s.Synchronize())
-			require.Equal(t, state, got, "step %d: group %d: prologue's state", k, g)
-		}
+		require.Equal(t, slices.Concat(want...), download[float64](t, s, state), "step %d: prologue's state", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
 	}
 	require.NoError(t, u.Close())
 }
 
-// work makes tensors of the lengths at offsets 0 to 3 from an aligned address, in alternating groups, on any numbers.
-func work[F rule.Float](t *testing.T, b kernels.Backend, p kernels.Program, lengths []int, groups int, rng *rand.Rand) (kernels.Work, []*tensor[F]) {
+// work makes tensors on any numbers, in three of the groups; those of pairs are in the first.
+func work[F rule.Float](t T, b kernels.Backend, p kernels.Program, shapes []shape, groups int, rng *rand.Rand) (w kernels.Work, state *device.Buffer, tensors []*tensor[F]) {
 	dev := b.Device()
 	s := dev.DefaultStream()
-	w := kernels.Work{Program: p}
-	loads, stores, err := p.Slots()
-	require.NoError(t, err)
-	used := map[int]bool{}
-	for _, k := range append(loads, stores...) {
-		used[k] = true
-	}
-	var tensors []*tensor[F]
-	for _, n := range lengths {
-		for offset := range 4 {
-			if n == long && offset != 1 {
+	w = kernels.Work{Program: p}
+	used := slots(t, p)
+	for _, shape := range shapes {
+		x := &tensor[F]{shape: shape, group: []int{groups - 1, 0, groups / 2}[len(tensors)%3],
+			whole: make([]*device.Buffer, len(p.Rule.Slots)), slots: make([]*device.Buffer, len(p.Rule.Slots)), expect: make([][]F, len(p.Rule.Slots))}
+		if x.pairs {
+			x.group = 0
+		}
+		for k := range p.Rule.Slots {
+			if !slices.Contains(used, k) {
 				continue
 			}
-			x := &tensor[F]{group: len(tensors) % groups, offset: guard + offset, n: n,
-				whole: make([]*device.Buffer, len(p.Rule.Slots)), slots: make([]*device.Buffer, len(p.Rule.Slots)), expect: make([][]F, len(p.Rule.Slots))}
-			for k := range p.Rule.Slots {
-				if !used[k] {
-					continue
-				}
-				x.expect[k] = numbers[F](rng, 2*guard+4+n)
-				x.whole[k], err = dev.Alloc(p.DType, len(x.expect[k]))
-				require.NoError(t, err)
-				upload(t, s, x.whole[k], x.expect[k])
-				x.slots[k], err = x.whole[k].Slice(x.offset, x.offset+n)
-				require.NoError(t, err)
+			x.expect[k] = numbers[F](rng, 2*guard+4+x.n)
+			if x.pairs {
+				fillPairs(rng, p.Rule, k, x.expect[k][x.first(k):][:x.n])
 			}
-			tensors = append(tensors, x)
-			w.Tensors = append(w.Tensors, kernels.Tensor{Group: x.group, Slots: x.slots})
+			var err error
+			x.whole[k], err = dev.Alloc(p.DType, len(x.expect[k]))
+			require.NoError(t, err)
+			upload(t, s, x.whole[k], x.expect[k])
+			x.slots[k], err = x.whole[k].Slice(x.first(k), x.first(k)+x.n)
+			require.NoError(t, err)
 		}
+		tensors = append(tensors, x)
+		w.Tensors = append(w.Tensors, kernels.Tensor{Group: x.group, Slots: x.slots})
 	}
-	for range groups {
-		state, err := dev.Alloc(device.Float64, len(p.Rule.State))
+	words := len(p.Rule.State)
+	state, err := dev.Alloc(device.Float64, groups*words)
+	require.NoError(t, err)
+	upload(t, s, state, slices.Repeat(p.Rule.InitialState(), groups))
+	for g := range groups {
+		of, err := state.Slice(g*words, (g+1)*words)
 		require.NoError(t, err)
-		require.NoError(t, device.Upload(s, state, p.Rule.InitialState()))
-		require.NoError(t, s.Synchronize())
-		w.State = append(w.State, state)
+		w.State = append(w.State, of)
 	}
-	return w, tensors
+	return w, state, tensors
 }
 
-// numbers are ordinary ones, any bit patterns and the values that code gets wrong.
-func numbers[F rule.Float](rng *rand.Rand, n int) []F {
-	tiny := rule.SmallestNormal[F]()
-	special := []F{0, F(math.Copysign(0, -1)), 1, -1, tiny, -tiny, tiny / 2, -tiny / 4, F(math.Inf(1)), F(math.Inf(-1)), F(math.NaN()), 1e30, -1e-30}
-	x := make([]F, n)
-	for i := range x {
-		switch rng.IntN(4) {
-		case 0:
-			x[i] = special[rng.IntN(len(special))]
-		case 1:
-			x[i] = F(math.Float64frombits(rng.Uint64()))
-			if v, ok := any(x).([]float32); ok {
-				v[i] = math.Float32frombits(rng.Uint32())
-			}
-		default:
-			x[i] = F(rng.NormFloat64())
-		}
-	}
-	return x
+// slots are those that the program uses, in order.
+func slots(t T, p kernels.Program) []int {
+	loads, stores, err := p.Slots()
+	require.NoError(t, err)
+	used := append(loads, stores...)
+	slices.Sort(used)
+	return slices.Compact(used)
 }
 
 // expectStep runs the graph on the expected values of a group.
-func expectStep[F rule.Float](t *testing.T, p kernels.Program, hyper, state []float64, scale F, tensors []*tensor[F], group int) {
+func expectStep[F rule.Float](t T, p kernels.Program, hyper, state []float64, scale F, tensors []*tensor[F], group int) {
 	r := p.Rule
-	f, err := p.Graph()
-	require.NoError(t, err)
 	pro, err := r.Prologue(p.Options)
 	require.NoError(t, err)
 	vars := make([]float64, len(pro.Vars))
@@ -176,6 +178,11 @@ func expectStep[F rule.Float](t *testing.T, p kernels.Program, hyper, state []fl
 	copy(vars[len(hyper):], state)
 	ir.Eval(pro, vars)
 	copy(state, vars[len(hyper):])
+	if !slices.ContainsFunc(tensors, func(x *tensor[F]) bool { return x.group == group }) {
+		return
+	}
+	f, err := p.Graph()
+	require.NoError(t, err)
 	elem := make([]F, len(f.Vars))
 	for i, x := range vars[len(hyper)+len(state):] {
 		elem[len(r.Slots)+i] = F(x)
@@ -186,22 +193,28 @@ func expectStep[F rule.Float](t *testing.T, p kernels.Program, hyper, state []fl
 		if x.group != group {
 			continue
 		}
-		for i := x.offset; i < x.offset+x.n; i++ {
-			for k := range r.Slots {
-				if x.expect[k] != nil {
-					elem[k] = x.expect[k][i]
+		in := make([][]F, len(r.Slots))
+		for k, whole := range x.expect {
+			if whole != nil {
+				in[k] = whole[x.first(k):][:x.n]
+			}
+		}
+		for i := range x.n {
+			for k, slot := range in {
+				if slot != nil {
+					elem[k] = slot[i]
 				}
 			}
 			eval.Run(elem)
 			for _, st := range f.Stores {
-				x.expect[st.Var][i] = elem[st.Var]
+				in[st.Var][i] = elem[st.Var]
 			}
 		}
 	}
 }
 
 // compare holds whole buffers, guards included, to what is expected. NaN is NaN, whatever its payload.
-func compare[F rule.Float](t *testing.T, s *device.Stream, p kernels.Program, tensors []*tensor[F], when string) {
+func compare[F rule.Float](t T, s *device.Stream, p kernels.Program, tensors []*tensor[F], when string) {
 	for i, x := range tensors {
 		for k, want := range x.expect {
 			if want == nil {
@@ -210,8 +223,8 @@ func compare[F rule.Float](t *testing.T, s *device.Stream, p kernels.Program, te
 			got := download[F](t, s, x.whole[k])
 			for j := range got {
 				if !same(got[j], want[j]) {
-					t.Fatalf("%s: tensor %d of %d elements at offset %d: %s[%d] is %v (%#x), want %v (%#x)", when, i, x.n, x.offset-guard,
-						p.Rule.Slots[k], j-x.offset, got[j], bits(got[j]), want[j], bits(want[j]))
+					t.Fatalf("%s: tensor %d of %s: %s[%d] is %v (%#x), want %v (%#x)", when, i, x.shape,
+						p.Rule.Slots[k], j-x.first(k), got[j], bits(got[j]), want[j], bits(want[j]))
 				}
 			}
 		}
@@ -227,12 +240,12 @@ func bits[F rule.Float](x F) uint64 {
 	return math.Float64bits(float64(x))
 }
 
-func upload[F rule.Float](t *testing.T, s *device.Stream, b *device.Buffer, x []F) {
+func upload[F rule.Float](t T, s *device.Stream, b *device.Buffer, x []F) {
 	require.NoError(t, device.Upload(s, b, x))
 	require.NoError(t, s.Synchronize())
 }
 
-func download[F rule.Float](t *testing.T, s *device.Stream, b *device.Buffer) []F {
+func download[F rule.Float](t T, s *device.Stream, b *device.Buffer) []F {
 	x := make([]F, b.Len())
 	require.NoError(t, device.Download(s, x, b))
 	require.NoError(t, s.Synchronize())

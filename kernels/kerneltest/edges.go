@@ -1,0 +1,114 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// runClip takes steps on a small tensor with gradient norms and limits that lead GradScale everywhere. A scale halfway between two
+// float32 shows what half a unit in the last place of a float64 does.
+func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
+	dev := b.Device()
+	s := dev.DefaultStream()
+	nan, inf := math.NaN(), math.Inf(1)
+	tests := []struct {
+		grad        []float64
+		norm, limit float64
+		scale       float64
+	}{
+		{[]float64{3, 4}, 5, 1, -0.75}, {[]float64{3, 4}, 5, 7, -0.75}, {[]float64{3, 4}, 5, 5 + 1e-6, -0.75}, {[]float64{0}, 0, 1e-9, 3},
+		{nil, 0, 2, 1}, {[]float64{1, inf}, inf, 1, 1}, {[]float64{nan}, nan, 1, 1},
+		{nil, 0, 1e-6 * (0.5 + 0x1p-25), 1}, {nil, 0, 1e-6 * (0.5 + 0x3p-25), 1},
+		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
+	}
+	w, state, tensors := work[F](t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
+	u, err := b.Compile(w)
+	require.NoError(t, err)
+	for _, tt := range tests {
+		when := fmt.Sprintf("norm %v, clipped to %v", tt.norm, tt.limit)
+		want := p.Rule.InitialState()
+		upload(t, s, state, want)
+		for _, x := range tensors {
+			for k := range x.expect {
+				if x.expect[k] != nil {
+					x.expect[k] = numbers[F](rand.New(rand.NewPCG(14, uint64(k))), len(x.expect[k]))
+					upload(t, s, x.whole[k], x.expect[k])
+				}
+			}
+		}
+		grad, err := dev.Alloc(device.Float64, len(tt.grad))
+		require.NoError(t, err)
+		upload(t, s, grad, tt.grad)
+		norm, err := b.CompileNorm([]*device.Buffer{grad})
+		require.NoError(t, err)
+		in := kernels.Step{Scale: []float64{tt.scale}, Norm: norm, MaxNorm: tt.limit}
+		for i := range p.Rule.Hyper {
+			in.Hyper = append(in.Hyper, 1/float64(i+3))
+		}
+		require.NoError(t, norm.Enqueue(s))
+		require.NoError(t, u.Enqueue(s, in))
+		var scale kernels.GradScaleOut
+		kernels.GradScale(&kernels.GradScaleIn{Scale: tt.scale, Norm: tt.norm, MaxNorm: tt.limit}, &scale)
+		expectStep(t, p, in.Hyper, want, F(scale.GradScale), tensors, 0)
+		require.Equal(t, want, download[float64](t, s, state), "%s: prologue's state", when)
+		compare(t, s, p, tensors, when)
+		require.NoError(t, norm.Close())
+	}
+	require.NoError(t, u.Close())
+}
+
+// runOnes takes two steps with hyperparameters that are 1, but one of them in each group: differences from 1 are then 0, and
+// nothing hides how exact they are.
+func runOnes[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
+	n := len(p.Rule.Hyper)
+	var shapes []shape
+	for g := range n {
+		shapes = append(shapes, shape{n: 5, offset: func(int) int { return g % 4 }})
+	}
+	w, _, tensors := work[F](t, b, p, shapes, n, rand.New(rand.NewPCG(15, p.Options)))
+	in := kernels.Step{}
+	for g := range n {
+		tensors[g].group, w.Tensors[g].Group = g, g
+		in.Scale = append(in.Scale, 1)
+		hyper := slices.Repeat([]float64{1}, n)
+		hyper[g] = 0.5
+		in.Hyper = append(in.Hyper, hyper...)
+		// a small parameter does not swallow a small change, and a large gradient makes one visible in the state
+		for k, size := range map[int]F{p.Rule.Slot(rule.Param): 0x1p-60, p.Rule.Slot(rule.Grad): 0x1p60} {
+			for i := range 5 {
+				tensors[g].expect[k][tensors[g].first(k)+i] = size * F(i+1)
+			}
+			upload(t, b.Device().DefaultStream(), tensors[g].whole[k], tensors[g].expect[k])
+		}
+	}
+	u, err := b.Compile(w)
+	require.NoError(t, err)
+	want := make([][]float64, n)
+	for k := range 2 {
+		for g, x := range tensors {
+			if k == 0 {
+				want[g] = p.Rule.InitialState()
+				continue
+			}
+			grad := p.Rule.Slot(rule.Grad) // larger than what the first step has left in the state
+			for i := range 5 {
+				x.expect[grad][x.first(grad)+i] *= 0x1p50
+			}
+			upload(t, b.Device().DefaultStream(), x.whole[grad], x.expect[grad])
+		}
+		require.NoError(t, u.Enqueue(b.Device().DefaultStream(), in))
+		for g := range n {
+			expectStep(t, p, in.Hyper[g*n:(g+1)*n], want[g], 1, tensors, g)
+		}
+		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("ones: step %d", k))
+	}
+	require.NoError(t, u.Close())
+}
