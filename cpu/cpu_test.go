@@ -7,6 +7,7 @@ import (
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/optim"
 )
 
 // Every implementation that the machine has gives the evaluator's bits, on any number of threads.
@@ -24,7 +25,7 @@ func TestKernels(t *testing.T) {
 			t.Setenv(cpu.Environment, name)
 			for _, threads := range threadCounts {
 				t.Run(fmt.Sprintf("threads=%d", threads), func(t *testing.T) {
-					kerneltest.Run(t, func(*testing.T) kernels.Backend { return cpu.NewThreads(threads) })
+					kerneltest.Run(t, optim.Rules(), func(*testing.T) kernels.Backend { return cpu.NewThreads(threads) })
 				})
 			}
 		})

@@ -7,6 +7,7 @@ package kernels
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -66,6 +67,17 @@ func (p Program) Slots() (loads, stores []int, err error) {
 		stores = append(stores, s.Var)
 	}
 	return loads, stores, nil
+}
+
+// State names the slots that the program uses beside parameter and gradient.
+func (p Program) State() (names []string, err error) {
+	loads, stores, err := p.Slots()
+	for k, name := range p.Rule.Slots {
+		if name != rule.Param && name != rule.Grad && (slices.Contains(loads, k) || slices.Contains(stores, k)) {
+			names = append(names, name)
+		}
+	}
+	return names, err
 }
 
 // BytesPerElement is what a step moves for each element: the slots read and the slots written.

@@ -43,7 +43,7 @@ func TestTameNumbersStayOrdinary(t *testing.T) {
 	dev := cpu.NewThreads(1)
 	defer dev.Close()
 	for _, o := range cfg.optimizers {
-		t.Run(o.name, func(t *testing.T) {
+		t.Run(o.Name, func(t *testing.T) {
 			ordinary[float32](t, cfg, dev, o)
 		})
 	}

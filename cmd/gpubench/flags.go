@@ -138,7 +138,7 @@ func parseOptimizers(s string) ([]optimizer, error) {
 	}
 	var out []optimizer
 	for _, name := range strings.Split(s, ",") {
-		is := func(o optimizer) bool { return o.name == name }
+		is := func(o optimizer) bool { return o.Name == name }
 		i := slices.IndexFunc(known, is)
 		if i < 0 {
 			return nil, models.Unknown("-optimizer", name, "optimizer", append(optimizerNames(), "all"))

@@ -40,7 +40,11 @@ func printListJSON(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		steps = append(steps, listedOptimizer{o.name, o.doc, p.bytes, append([]string{}, p.state()...)})
+		state, err := p.program.State()
+		if err != nil {
+			return err
+		}
+		steps = append(steps, listedOptimizer{o.Name, o.Doc, p.bytes, append([]string{}, state...)})
 	}
 	fmt.Fprintln(w, `{"models": [`)
 	if err := jsonLines(w, all); err != nil {

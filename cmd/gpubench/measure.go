@@ -84,7 +84,7 @@ func (cfg *config) bench(t *target, o optimizer, p *progress) (result, error) {
 }
 
 func bench[F float32 | float64](cfg *config, t *target, o optimizer, p *progress) (r result, err error) {
-	what := o.name + " on " + cfg.model.Name
+	what := o.Name + " on " + cfg.model.Name
 	p.show("%s: allocating", what)
 	w, err := newWork[F](cfg, t.backend, o)
 	defer func() {
@@ -95,7 +95,7 @@ func bench[F float32 | float64](cfg *config, t *target, o optimizer, p *progress
 	if err != nil {
 		return result{}, err
 	}
-	r = result{Device: t.name, Optimizer: o.name, Model: cfg.model.Name, Params: cfg.model.Params(),
+	r = result{Device: t.name, Optimizer: o.Name, Model: cfg.model.Name, Params: cfg.model.Params(),
 		Tensors: len(cfg.model.Tensors), DType: shortDType[cfg.dtype], Threads: t.threads, BytesPerParam: w.bytes, Traffic: t.traffic,
 		Note: t.note}
 	var mismatch error

@@ -63,10 +63,10 @@ func (cfg *config) fits(dev *device.Device) error {
 		switch {
 		case n <= free:
 		case n > total && !cfg.named:
-			return usagef("%s: %s on %s elements needs %s of memory, this machine has %s", cfg.asked, o.name,
+			return usagef("%s: %s on %s elements needs %s of memory, this machine has %s", cfg.asked, o.Name,
 				thousands(cfg.model.Params()), formatBytes(n), formatBytes(total))
 		default:
-			return fmt.Errorf("%s on %s needs %s of memory: %s of %s are free", o.name, cfg.model.Name,
+			return fmt.Errorf("%s on %s needs %s of memory: %s of %s are free", o.Name, cfg.model.Name,
 				formatBytes(n), formatBytes(free), formatBytes(total))
 		}
 	}

@@ -7,38 +7,20 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// optimizer is a case to measure: an algorithm with the options that change what a step moves.
-type optimizer struct {
-	name      string // the algorithm's, and the options'
-	doc       string
-	algorithm optim.Algorithm
-}
+// optimizer is a case to measure.
+type optimizer struct{ optim.Case }
 
-// optimizers are the values of -optimizer. Hyperparameters are PyTorch's defaults where it has any: what a step costs does
-// not depend on them, only on the options that they turn on.
-func optimizers() []optimizer {
-	momentum := optim.DefaultSGD()
-	momentum.Momentum = 0.9
-	nesterov := momentum
-	nesterov.Nesterov = true
-	adamAMSGrad := optim.DefaultAdam()
-	adamAMSGrad.AMSGrad = true
-	adamwAMSGrad := optim.DefaultAdamW()
-	adamwAMSGrad.AMSGrad = true
-	return []optimizer{
-		{"sgd", "stochastic gradient descent", optim.DefaultSGD()},
-		{"sgd-momentum", "SGD with momentum 0.9", momentum},
-		{"sgd-nesterov", "SGD with Nesterov momentum 0.9", nesterov},
-		{"adam", "Adam", optim.DefaultAdam()},
-		{"adam-amsgrad", "Adam with AMSGrad", adamAMSGrad},
-		{"adamw", "Adam with decoupled weight decay 0.01", optim.DefaultAdamW()},
-		{"adamw-amsgrad", "AdamW with AMSGrad", adamwAMSGrad},
+// optimizers are the values of -optimizer.
+func optimizers() (out []optimizer) {
+	for _, c := range optim.Cases() {
+		out = append(out, optimizer{c})
 	}
+	return out
 }
 
 func optimizerNames() (out []string) {
 	for _, o := range optimizers() {
-		out = append(out, o.name)
+		out = append(out, o.Name)
 	}
 	return out
 }
@@ -52,7 +34,7 @@ type plan struct {
 }
 
 func (o optimizer) plan(t device.DType) (plan, error) {
-	s, err := o.algorithm.Setting()
+	s, err := o.Algorithm.Setting()
 	if err != nil {
 		return plan{}, err
 	}
@@ -72,14 +54,4 @@ func (o optimizer) plan(t device.DType) (plan, error) {
 	}
 	p.bytes, err = p.program.BytesPerElement()
 	return p, err
-}
-
-// state names the slots that are neither parameter nor gradient.
-func (p plan) state() (out []string) {
-	for _, k := range p.slots {
-		if name := p.setting.Rule.Slots[k]; name != rule.Param && name != rule.Grad {
-			out = append(out, name)
-		}
-	}
-	return out
 }

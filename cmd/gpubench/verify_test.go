@@ -133,9 +133,9 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 	for _, o := range cfg.optimizers {
 		w, err := newWork[float32](cfg, dev, o)
 		require.NoError(t, err)
-		v, err := w.verify(cfg, &progress{}, o.name)
+		v, err := w.verify(cfg, &progress{}, o.Name)
 		require.NoError(t, err)
-		assert.Zero(t, v.maxULP, "%s: %s", o.name, v.first)
+		assert.Zero(t, v.maxULP, "%s: %s", o.Name, v.first)
 		assert.EqualValues(t, 20000, v.params)
 		for _, k := range w.slots {
 			x := make([]float32, 20000)
@@ -147,7 +147,7 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 					ordinary++
 				}
 			}
-			assert.Greater(t, ordinary, 12000, "%s: %s", o.name, w.setting.Rule.Slots[k])
+			assert.Greater(t, ordinary, 12000, "%s: %s", o.Name, w.setting.Rule.Slots[k])
 		}
 		require.NoError(t, w.Close())
 	}

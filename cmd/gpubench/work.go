@@ -53,7 +53,7 @@ func newWork[F rule.Float](cfg *config, b kernels.Backend, o optimizer) (w *work
 	for i := range params {
 		params[i].Value, params[i].Grad = values[i], grads[i]
 	}
-	if w.opt, err = optim.New(b, o.algorithm, params); err != nil {
+	if w.opt, err = optim.New(b, o.Algorithm, params); err != nil {
 		return w, err
 	}
 	w.close = append(w.close, w.opt.Close)

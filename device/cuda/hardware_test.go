@@ -61,7 +61,7 @@ func TestHardwareDevice(t *testing.T) {
 
 func TestHardwareKernels(t *testing.T) {
 	named(t)
-	kerneltest.Run(t, func(t *testing.T) kernels.Backend { return hardware(t) })
+	kerneltest.Run(t, optim.Rules(), func(t *testing.T) kernels.Backend { return hardware(t) })
 }
 
 // TestHardwareSteps trains the same parameters on the GPU and on the CPU, in two groups, with clipping and a schedule, and on a

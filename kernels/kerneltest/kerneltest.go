@@ -17,11 +17,6 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// Rules are the rules that the suite tries, with all sets of options.
-func Rules() []*rule.Rule {
-	return []*rule.Rule{kernels.SGDRule().Rule, kernels.AdamRule().Rule}
-}
-
 // T is who is told of a failure: a *testing.T, or who counts how a backend that is wrong on purpose fails.
 type T interface {
 	require.TestingT
@@ -38,10 +33,10 @@ const (
 	groups = 300 // more than one block of a GPU's prologue
 )
 
-// Run tries everything. Open returns a device, which the suite closes; backends whose results could depend on how many threads
-// they have, or in which order, should be run once for each.
-func Run(t *testing.T, open func(t *testing.T) kernels.Backend) {
-	for _, r := range Rules() {
+// Run tries the rules, with all sets of options, the norm and the traffic. Open returns a device, which the suite closes; backends
+// whose results could depend on how many threads they have, or in which order, should be run once for each.
+func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
+	for _, r := range rules {
 		for set := range uint64(1) << len(r.Options) {
 			for _, dtype := range []device.DType{device.Float32, device.Float64} {
 				p := kernels.Program{Rule: r, Options: set, DType: dtype}

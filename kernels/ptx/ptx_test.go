@@ -14,7 +14,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/optim"
 )
 
 var write = flag.Bool("write", false, "write the golden files instead of comparing with them")
@@ -22,7 +22,7 @@ var write = flag.Bool("write", false, "write the golden files instead of compari
 // everything is each text that is ever emitted for the rules, by name.
 func everything(t *testing.T) map[string]string {
 	all := map[string]string{"norm": Norm()}
-	for _, r := range kerneltest.Rules() {
+	for _, r := range optim.Rules() {
 		for set := range uint64(1) << len(r.Options) {
 			for _, dtype := range []device.DType{device.Float32, device.Float64} {
 				p := kernels.Program{Rule: r, Options: set, DType: dtype}

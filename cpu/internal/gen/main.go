@@ -1,4 +1,4 @@
-// Command gen writes package cpu's assembly from the rules: for AVX2, one loop for each of the programs below, a loop for each
+// Command gen writes package cpu's assembly from the rules: for AVX2, one loop for each program of optim.Cases, a loop for each
 // operation of package ir, for the tile interpreter, and the loops of the gradient norm.
 //
 // It is a module of its own, so that fusestep does not depend on avo. Run it by go generate in package cpu.
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"go/format"
 	"os"
+	"slices"
 	"strings"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -15,41 +16,24 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/optim"
 )
 
-// fused are the options that have a loop of their own: each rule's defaults, each single option, and what is common. The
-// tile interpreter runs the rest.
-var fused = []struct {
-	rule    *rule.Rule
-	options []string
-}{
-	{kernels.SGDRule().Rule, []string{"", "L1", "L2", "Momentum", "L2 Momentum", "Momentum Nesterov", "L2 Momentum Nesterov"}},
-	{kernels.AdamRule().Rule, []string{"", "L1", "L2", "AMSGrad"}},
-}
-
+// programs are those that have a loop of their own: what the table of cases has, each once. The tile interpreter runs the
+// rest.
 func programs() (out []kernels.Program) {
-	for _, f := range fused {
-		for _, names := range f.options {
-			p := kernels.Program{Rule: f.rule}
-			for _, name := range strings.Fields(names) {
-				p.Options |= 1 << indexOf(f.rule.Options, name)
+	for _, c := range optim.Cases() {
+		for _, t := range []device.DType{device.Float32, device.Float64} {
+			p, err := c.Program(t)
+			if err != nil {
+				panic(err)
 			}
-			for _, p.DType = range []device.DType{device.Float32, device.Float64} {
+			if !slices.Contains(out, p) {
 				out = append(out, p)
 			}
 		}
 	}
 	return out
-}
-
-func indexOf(list []string, name string) int {
-	for i, s := range list {
-		if s == name {
-			return i
-		}
-	}
-	panic(name)
 }
 
 func main() {

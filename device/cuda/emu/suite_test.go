@@ -11,6 +11,7 @@ import (
 	"github.com/fusestep/fusestep/device/devicetest"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/optim"
 )
 
 func TestDevice(t *testing.T) {
@@ -22,5 +23,5 @@ func TestDevice(t *testing.T) {
 // an order of chance.
 func TestKernels(t *testing.T) {
 	install(t, emu.Config{Checks: ptxvm.AllChecks, Seed: 1})
-	kerneltest.Run(t, func(t *testing.T) kernels.Backend { return open(t) })
+	kerneltest.Run(t, optim.Rules(), func(t *testing.T) kernels.Backend { return open(t) })
 }

@@ -1,0 +1,77 @@
+package optim
+
+import (
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Case is an algorithm with the options that change what a step computes or moves.
+type Case struct {
+	Name      string // the algorithm's, and the options'
+	Doc       string
+	Source    string // the paper
+	Algorithm Algorithm
+}
+
+// Cases is the one table of what there is. The CPU's fused loops are made for its programs, gpubench's -optimizer and the
+// README's table list it, and the tests of every backend run its rules, those with all sets of options. Hyperparameters are
+// PyTorch's defaults where it has any; what a step costs does not depend on them, only on the options that they turn on.
+func Cases() []Case {
+	const (
+		robbins   = "Robbins & Monro 1951"
+		sutskever = "Sutskever et al. 2013"
+		kingma    = "Kingma & Ba 2015"
+		hutter    = "Loshchilov & Hutter 2019"
+		reddi     = "Reddi et al. 2018"
+	)
+	sgd := func(momentum float64, nesterov bool, l1, l2 float64) SGD {
+		c := DefaultSGD()
+		c.Momentum, c.Nesterov, c.L1, c.WeightDecay = momentum, nesterov, l1, l2
+		return c
+	}
+	adam := func(amsgrad bool, l1, l2 float64) Adam {
+		c := DefaultAdam()
+		c.AMSGrad, c.L1, c.WeightDecay = amsgrad, l1, l2
+		return c
+	}
+	adamwAMSGrad := DefaultAdamW()
+	adamwAMSGrad.AMSGrad = true
+	return []Case{
+		{"sgd", "stochastic gradient descent", robbins, DefaultSGD()},
+		{"sgd-l1", "SGD with an L1 penalty", robbins, sgd(0, false, 1e-4, 0)},
+		{"sgd-l2", "SGD with an L2 penalty", robbins, sgd(0, false, 0, 1e-4)},
+		{"sgd-momentum", "SGD with momentum 0.9", sutskever, sgd(0.9, false, 0, 0)},
+		{"sgd-momentum-l2", "SGD with momentum 0.9 and an L2 penalty", sutskever, sgd(0.9, false, 0, 1e-4)},
+		{"sgd-nesterov", "SGD with Nesterov momentum 0.9", sutskever, sgd(0.9, true, 0, 0)},
+		{"sgd-nesterov-l2", "SGD with Nesterov momentum 0.9 and an L2 penalty", sutskever, sgd(0.9, true, 0, 1e-4)},
+		{"adam", "Adam", kingma, DefaultAdam()},
+		{"adam-l1", "Adam with an L1 penalty", kingma, adam(false, 1e-4, 0)},
+		{"adam-l2", "Adam with an L2 penalty", kingma, adam(false, 0, 1e-4)},
+		{"adam-amsgrad", "Adam with AMSGrad", reddi, adam(true, 0, 0)},
+		{"adamw", "Adam with decoupled weight decay 0.01", hutter, DefaultAdamW()},
+		{"adamw-amsgrad", "AdamW with AMSGrad", reddi, adamwAMSGrad},
+	}
+}
+
+// Program is what a step of the case runs on elements of a type.
+func (c Case) Program(t device.DType) (kernels.Program, error) {
+	s, err := c.Algorithm.Setting()
+	return kernels.Program{Rule: s.Rule, Options: s.Options, DType: t}, err
+}
+
+// Rules lists the rules of all cases, each once.
+func Rules() (out []*rule.Rule) {
+	for _, c := range Cases() {
+		s, err := c.Algorithm.Setting()
+		if err != nil {
+			panic("optim: case " + c.Name + ": " + err.Error())
+		}
+		if !slices.Contains(out, s.Rule) {
+			out = append(out, s.Rule)
+		}
+	}
+	return out
+}
