@@ -70,6 +70,12 @@ func adamAMSGradF32AVX2(slots **byte, uniforms *byte, n int)
 // adamAMSGradF64AVX2 is Adam[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
 func adamAMSGradF64AVX2(slots **byte, uniforms *byte, n int)
 
+// lionF32AVX2 is Lion[] float32 over n bytes of each slot, a multiple of 64.
+func lionF32AVX2(slots **byte, uniforms *byte, n int)
+
+// lionF64AVX2 is Lion[] float64 over n bytes of each slot, a multiple of 64.
+func lionF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

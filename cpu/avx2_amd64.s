@@ -1362,6 +1362,148 @@ loop:
 	VZEROUPPER
 	RET
 
+// func lionF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·lionF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPS    (CX)(DI*1), Y0
+	VMOVUPS    (DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    (AX)(DI*1), Y2
+	VMULPS     160(BX), Y0, Y0
+	VMULPS     192(BX), Y2, Y3
+	VMULPS     224(BX), Y1, Y4
+	VADDPS     Y4, Y3, Y3
+	VMOVUPS    320(BX), Y4
+	VCMPPS     $0x11, Y3, Y4, Y4
+	VCMPPS     $0x11, 320(BX), Y3, Y5
+	VCMPPS     $0x00, 320(BX), Y3, Y6
+	VANDNPS    Y3, Y6, Y3
+	VBLENDVPS  Y5, 384(BX), Y3, Y3
+	VBLENDVPS  Y4, 352(BX), Y3, Y3
+	VMULPS     128(BX), Y3, Y3
+	VSUBPS     Y3, Y0, Y0
+	VMULPS     256(BX), Y2, Y2
+	VMULPS     288(BX), Y1, Y1
+	VADDPS     Y1, Y2, Y1
+	VANDPS     32(BX), Y1, Y2
+	VCMPPS     $0x11, 416(BX), Y2, Y2
+	VANDNPS    Y1, Y2, Y1
+	VMOVUPS    Y0, (CX)(DI*1)
+	VMOVUPS    Y1, (AX)(DI*1)
+	VMOVUPS    32(CX)(DI*1), Y0
+	VMOVUPS    32(DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    32(AX)(DI*1), Y2
+	VMULPS     160(BX), Y0, Y0
+	VMULPS     192(BX), Y2, Y3
+	VMULPS     224(BX), Y1, Y4
+	VADDPS     Y4, Y3, Y3
+	VMOVUPS    320(BX), Y4
+	VCMPPS     $0x11, Y3, Y4, Y4
+	VCMPPS     $0x11, 320(BX), Y3, Y5
+	VCMPPS     $0x00, 320(BX), Y3, Y6
+	VANDNPS    Y3, Y6, Y3
+	VBLENDVPS  Y5, 384(BX), Y3, Y3
+	VBLENDVPS  Y4, 352(BX), Y3, Y3
+	VMULPS     128(BX), Y3, Y3
+	VSUBPS     Y3, Y0, Y0
+	VMULPS     256(BX), Y2, Y2
+	VMULPS     288(BX), Y1, Y1
+	VADDPS     Y1, Y2, Y1
+	VANDPS     32(BX), Y1, Y2
+	VCMPPS     $0x11, 416(BX), Y2, Y2
+	VANDNPS    Y1, Y2, Y1
+	VMOVUPS    Y0, 32(CX)(DI*1)
+	VMOVUPS    Y1, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func lionF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·lionF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPD    (CX)(DI*1), Y0
+	VMOVUPD    (DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    (AX)(DI*1), Y2
+	VMULPD     160(BX), Y0, Y0
+	VMULPD     192(BX), Y2, Y3
+	VMULPD     224(BX), Y1, Y4
+	VADDPD     Y4, Y3, Y3
+	VMOVUPD    320(BX), Y4
+	VCMPPD     $0x11, Y3, Y4, Y4
+	VCMPPD     $0x11, 320(BX), Y3, Y5
+	VCMPPD     $0x00, 320(BX), Y3, Y6
+	VANDNPD    Y3, Y6, Y3
+	VBLENDVPD  Y5, 384(BX), Y3, Y3
+	VBLENDVPD  Y4, 352(BX), Y3, Y3
+	VMULPD     128(BX), Y3, Y3
+	VSUBPD     Y3, Y0, Y0
+	VMULPD     256(BX), Y2, Y2
+	VMULPD     288(BX), Y1, Y1
+	VADDPD     Y1, Y2, Y1
+	VANDPD     32(BX), Y1, Y2
+	VCMPPD     $0x11, 416(BX), Y2, Y2
+	VANDNPD    Y1, Y2, Y1
+	VMOVUPD    Y0, (CX)(DI*1)
+	VMOVUPD    Y1, (AX)(DI*1)
+	VMOVUPD    32(CX)(DI*1), Y0
+	VMOVUPD    32(DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    32(AX)(DI*1), Y2
+	VMULPD     160(BX), Y0, Y0
+	VMULPD     192(BX), Y2, Y3
+	VMULPD     224(BX), Y1, Y4
+	VADDPD     Y4, Y3, Y3
+	VMOVUPD    320(BX), Y4
+	VCMPPD     $0x11, Y3, Y4, Y4
+	VCMPPD     $0x11, 320(BX), Y3, Y5
+	VCMPPD     $0x00, 320(BX), Y3, Y6
+	VANDNPD    Y3, Y6, Y3
+	VBLENDVPD  Y5, 384(BX), Y3, Y3
+	VBLENDVPD  Y4, 352(BX), Y3, Y3
+	VMULPD     128(BX), Y3, Y3
+	VSUBPD     Y3, Y0, Y0
+	VMULPD     256(BX), Y2, Y2
+	VMULPD     288(BX), Y1, Y1
+	VADDPD     Y1, Y2, Y1
+	VANDPD     32(BX), Y1, Y2
+	VCMPPD     $0x11, 416(BX), Y2, Y2
+	VANDNPD    Y1, Y2, Y1
+	VMOVUPD    Y0, 32(CX)(DI*1)
+	VMOVUPD    Y1, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX
 TEXT ·addF32AVX2(SB), NOSPLIT, $0-64

@@ -30,6 +30,8 @@ var avx2Updates = map[string]updateLoop{
 	"cf43e4719e256e6940dfb1dd": adamL2F64AVX2,                // Adam[L2] float64
 	"ffd2ce2a162a25a2b4476455": adamAMSGradF32AVX2,           // Adam[AMSGrad] float32
 	"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
+	"9a9e613c808118cb4ca0b8a3": lionF32AVX2,                  // Lion[] float32
+	"cd9fb40149bfe8d8e483132f": lionF64AVX2,                  // Lion[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

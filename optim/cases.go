@@ -53,6 +53,7 @@ func Cases() []Case {
 		{"adam-amsgrad", "Adam with AMSGrad", reddi, adam(true, 0, 0)},
 		{"adamw", "Adam with decoupled weight decay 0.01", hutter, DefaultAdamW()},
 		{"adamw-amsgrad", "AdamW with AMSGrad", reddi, adamwAMSGrad},
+		{"lion", "Lion", "Chen et al. 2023", DefaultLion()},
 	}
 }
 

@@ -37,6 +37,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return adam
 	case "adamw":
 		return optim.AdamW(adam)
+	case "lion":
+		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil
@@ -63,6 +65,10 @@ func TestTorch(t *testing.T) {
 	}
 	torchFile(t, "optimizers.json", &file)
 	require.NotEmpty(t, file.Cases)
+	var more struct{ Cases []torchCase } // on the same numbers
+	torchFile(t, "more.json", &more)
+	require.NotEmpty(t, more.Cases)
+	file.Cases = append(file.Cases, more.Cases...)
 	schedule := optim.ScheduleFunc(func(k int) float64 { return file.LRFactor[k] })
 	for _, c := range file.Cases {
 		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {

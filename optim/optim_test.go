@@ -39,6 +39,10 @@ func TestHyperparameterRanges(t *testing.T) {
 		{adam(func(c *optim.Adam) { c.Betas[1] = -0.1 }), "optim: adam: betas[1] is -0.1, must be at least 0 and below 1"},
 		{adam(func(c *optim.Adam) { c.Eps = -1e-8 }), "optim: adam: eps is -1e-08, must be at least 0, and finite"},
 		{optim.AdamW{Betas: [2]float64{0.9, 0.999}, WeightDecay: -1}, "optim: adamw: weight_decay is -1, must be at least 0, and finite"},
+		{optim.Lion{LR: nan}, "optim: lion: lr is NaN, must be at least 0, and finite"},
+		{optim.Lion{Betas: [2]float64{1, 0}}, "optim: lion: betas[0] is 1, must be at least 0 and below 1"},
+		{optim.Lion{Betas: [2]float64{0, 1}}, "optim: lion: betas[1] is 1, must be at least 0 and below 1"},
+		{optim.Lion{WeightDecay: -1}, "optim: lion: weight_decay is -1, must be at least 0, and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()
@@ -50,7 +54,11 @@ func TestHyperparameterRanges(t *testing.T) {
 			require.EqualError(t, err, tt.want)
 		})
 	}
-	for _, alg := range []optim.Algorithm{optim.DefaultSGD(), optim.DefaultAdam(), optim.DefaultAdamW(), optim.SGD{}, optim.SGD{Momentum: 2, Dampening: -1}} {
+	fine := []optim.Algorithm{optim.SGD{}, optim.SGD{Momentum: 2, Dampening: -1}, optim.Lion{}}
+	for _, c := range optim.Cases() {
+		fine = append(fine, c.Algorithm)
+	}
+	for _, alg := range fine {
 		_, err := optim.New(dev, alg, nil)
 		require.NoError(t, err)
 	}

@@ -1,0 +1,229 @@
+"""Write more.json: what the optimizers beside SGD and Adam compute, for the Go tests to compare with.
+
+    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2
+    venv/bin/python more.py
+
+The inputs, the format and what keeps the bytes the same on every machine are golden.py's. Lion, which torch lacks, is
+optax's. Beside each result stands a bound: RULES says the operations of each side (difference.py; README.md).
+"""
+
+import sys
+
+import golden  # first: it chooses torch's kernels
+
+import numpy as np
+import torch
+
+import difference
+
+OPTAX, JAX = "0.2.8", "0.10.2"
+
+
+# --- What both sides do ---------------------------------------------------------------------------------------------
+
+
+def gradient(k):
+    """The effective gradient, with coupled decay."""
+    g = k.number(-k.grad if k.h.get("maximize") else k.grad)
+    wd = k.h.get("weight_decay", 0)
+    if wd != 0 and not k.decoupled:
+        g = g + wd * k.slot("param")
+    return g
+
+
+def average(k, name, g, beta):
+    """A moving average: ours is beta*m + (1-beta)*g, torch's a lerp."""
+    w = 1 - beta
+    if w < 0.5:
+        lerp = lambda m, g: m + w * (g - m)
+    else:
+        lerp = lambda m, g: g - (g - m) * beta
+    return k.keep(name, k.a.differ(lambda m, g: beta * m + w * g, lerp, k.slot(name), g))
+
+
+def average_square(k, name, g, beta):
+    """A moving average of squares: the same operations on both sides."""
+    return k.keep(name, beta * k.slot(name) + (1 - beta) * g * g)
+
+
+def lion(k):
+    h, g, m = k.h, k.number(-k.grad if k.h["maximize"] else k.grad), k.slot("exp_avg")
+    beta1, beta2 = h["betas"]
+    both = lambda beta: lambda m, g: beta * m + (1 - beta) * g  # optax adds in the other order, which changes nothing
+    step = k.a.differ(both(beta1), both(beta1), m, g).sign()
+    k.keep("exp_avg", k.a.differ(both(beta2), both(beta2), m, g))
+    wd, lr = h["weight_decay"], k.lr
+    ours = lambda p, s: (1 - lr * wd) * p - lr * s
+    k.param(k.a.differ(ours, lambda p, s: p - lr * (s + wd * p), k.slot("param"), step))
+
+
+RULES = {"lion": lion}
+
+# --- Cases ----------------------------------------------------------------------------------------------------------
+
+DEFAULTS = {
+    "lion": {"lr": 1e-2, "betas": (0.9, 0.99), "weight_decay": 0.0, "maximize": False},
+}
+CLASSES = {}
+
+CASES = {
+    "lion": {
+        "defaults": {"lr": 1e-4},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "betas 0.95 0.98": {"betas": (0.95, 0.98)},
+        "betas 0.3 0.8": {"betas": (0.3, 0.8)},
+        "betas 0 0.9": {"betas": (0.0, 0.9)},
+        "wd": {"weight_decay": 0.1},
+        "wd+maximize": {"weight_decay": 0.1, "maximize": True},
+    },
+}
+
+
+class Step:
+    """One step of a trajectory, as a rule above sees it."""
+
+    def __init__(self, t, hyper, lr, grad, after, slots, arithmetic):
+        self.t, self.h, self.lr, self.grad, self.after, self.a = t, hyper, lr, grad, after, arithmetic
+        self.decoupled = hyper.get("decoupled_weight_decay", False)
+        self.slots, self.next = slots, {}
+
+    def number(self, x, e=0.0):
+        return difference.Number(self.a, x, e)
+
+    def slot(self, name):
+        return self.slots[name]
+
+    def keep(self, name, x):
+        """The new value of a moment that ours flushes."""
+        self.next[name] = x.flushed(self.after[name])
+        return self.next[name]
+
+    def put(self, name, x):
+        self.next[name] = x.stored(self.after[name])
+        return self.next[name]
+
+    def param(self, x):
+        self.put("param", x)
+
+
+class CorrectSquareRoot(torch.overrides.TorchFunctionMode):
+    """golden.CorrectSquareRoot, for roots in place too."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.sqrt:
+            return torch.from_numpy(np.sqrt(args[0].detach().numpy()))
+        if func is torch.Tensor.sqrt_:
+            return args[0].copy_(torch.from_numpy(np.sqrt(args[0].detach().numpy())))
+        return func(*args, **(kwargs or {}))
+
+
+class Torch:
+    def __init__(self, name, hyper, init, dtype):
+        self.dtype = golden.DTYPES[dtype]
+        self.param = torch.nn.Parameter(torch.tensor(init, dtype=self.dtype))
+        self.opt = CLASSES[name]([self.param], foreach=False, **hyper)
+
+    def step(self, lr, grad):
+        self.opt.param_groups[0]["lr"] = lr
+        self.param.grad = torch.tensor(grad, dtype=self.dtype)
+        with CorrectSquareRoot():
+            self.opt.step()
+
+    def values(self):
+        tensors = {"param": self.param, **self.opt.state.get(self.param, {})}
+        return {
+            name: tensor.detach().double().numpy().copy()
+            for name, tensor in tensors.items()
+            if name not in ("step", "mu_product") and tensor is not None
+        }
+
+
+class Optax:
+    """Each operation runs, and is rounded, by itself: nothing is jitted."""
+
+    def __init__(self, name, hyper, init, dtype):
+        import jax
+        import optax
+
+        jax.config.update("jax_enable_x64", True)
+        self.jax, self.optax, self.hyper, self.dtype = jax, optax, hyper, dtype
+        self.value = jax.numpy.asarray(init, dtype=dtype)
+        self.state = None
+
+    def step(self, lr, grad):
+        h = self.hyper
+        opt = self.optax.lion(lr, b1=h["betas"][0], b2=h["betas"][1], weight_decay=h["weight_decay"])
+        if self.state is None:
+            self.state = opt.init(self.value)
+        g = self.jax.numpy.asarray(grad, dtype=self.dtype)
+        updates, self.state = opt.update(-g if h["maximize"] else g, self.state, self.value)
+        self.value = self.optax.apply_updates(self.value, updates)
+
+    def values(self):
+        out = {"param": np.array(self.value, dtype=np.float64)}
+        if self.state is not None:
+            out["exp_avg"] = np.array(self.state[0].mu, dtype=np.float64)
+        return out
+
+
+def case(label, name, hyper, dtype):
+    init, grads = (x.astype(dtype).astype(np.float64) for x in golden.inputs())
+    run = (Torch if name in CLASSES else Optax)(name, hyper, init, dtype)
+    arithmetic = difference.Arithmetic(dtype)
+    out = {"name": label, "optimizer": name, "dtype": dtype, "hyper": hyper}
+    out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
+    slots = {}
+    for slot, value in run.values().items():
+        slots[slot] = difference.Number(arithmetic, value)
+    for t, (factor, grad) in enumerate(zip(golden.LR_FACTOR, grads), start=1):
+        lr = hyper["lr"] * factor
+        run.step(lr, grad)
+        after = run.values()
+        for slot, value in after.items():
+            if not np.isfinite(value).all():
+                raise ValueError(f"{label}: {slot} is not finite: {value}")
+            slots.setdefault(slot, difference.Number(arithmetic, np.zeros_like(value)))
+        if t == 1:
+            slots |= {slot: difference.Number(arithmetic, np.full_like(init, x)) for slot, x in initial(name, hyper).items()}
+        step = Step(t, hyper, lr, grad, after, slots, arithmetic)
+        RULES[name](step)
+        for slot, x in step.next.items():
+            # What the rule above computes is what the library computed, or the bound is one of something else.
+            path = np.abs(after[slot]) + np.abs(slots[slot].x)
+            if (np.abs(x.computed - after[slot]) > 100 * arithmetic.u * path + arithmetic.tiny).any():
+                raise ValueError(f"{label} {dtype}: {slot} after step {t} is {after[slot]}, by RULES {x.computed}")
+        slots = step.next
+        if t in golden.RECORDED:
+            out["param"][t] = after["param"].tolist()
+            out["param_bound"][t] = golden.round_up(slots["param"].e)
+        if t in golden.RECORDED_STATE:
+            out["state"][t] = {slot: value.tolist() for slot, value in after.items() if slot != "param"}
+            out["state_bound"][t] = {slot: golden.round_up(slots[slot].e) for slot in out["state"][t]}
+    return out
+
+
+def initial(name, hyper):
+    """State that does not start at 0."""
+    return {}
+
+
+def main():
+    import jax
+    import optax
+
+    for module, want in ((torch, golden.TORCH), (np, golden.NUMPY), (optax, OPTAX), (jax, JAX)):
+        have = module.__version__.split("+")[0]
+        if have != want:
+            sys.exit(f"more.py: {module.__name__} is {have}, want {want}")
+    torch.set_num_threads(1)
+    cases = []
+    for name, table in CASES.items():
+        for label, options in table.items():
+            for dtype in golden.DTYPES:
+                cases.append(case(f"{name}/{label}", name, DEFAULTS[name] | options, dtype))
+    file = golden.header() | {"optax": OPTAX, "jax": JAX, "cases": cases}
+    (golden.HERE / "more.json").write_text(golden.encode(file) + "\n", encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()
