@@ -76,6 +76,24 @@ func lionF32AVX2(slots **byte, uniforms *byte, n int)
 // lionF64AVX2 is Lion[] float64 over n bytes of each slot, a multiple of 64.
 func lionF64AVX2(slots **byte, uniforms *byte, n int)
 
+// rmspropF32AVX2 is RMSprop[] float32 over n bytes of each slot, a multiple of 64.
+func rmspropF32AVX2(slots **byte, uniforms *byte, n int)
+
+// rmspropF64AVX2 is RMSprop[] float64 over n bytes of each slot, a multiple of 64.
+func rmspropF64AVX2(slots **byte, uniforms *byte, n int)
+
+// rmspropMomentumF32AVX2 is RMSprop[Momentum] float32 over n bytes of each slot, a multiple of 64.
+func rmspropMomentumF32AVX2(slots **byte, uniforms *byte, n int)
+
+// rmspropMomentumF64AVX2 is RMSprop[Momentum] float64 over n bytes of each slot, a multiple of 64.
+func rmspropMomentumF64AVX2(slots **byte, uniforms *byte, n int)
+
+// rmspropCenteredF32AVX2 is RMSprop[Centered] float32 over n bytes of each slot, a multiple of 64.
+func rmspropCenteredF32AVX2(slots **byte, uniforms *byte, n int)
+
+// rmspropCenteredF64AVX2 is RMSprop[Centered] float64 over n bytes of each slot, a multiple of 64.
+func rmspropCenteredF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

@@ -1504,6 +1504,444 @@ loop:
 	VZEROUPPER
 	RET
 
+// func rmspropF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·rmspropF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPS    (CX)(DI*1), Y0
+	VMOVUPS    (DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    (AX)(DI*1), Y2
+	VMULPS     160(BX), Y2, Y2
+	VMULPS     192(BX), Y1, Y3
+	VMULPS     Y1, Y3, Y3
+	VADDPS     Y3, Y2, Y2
+	VANDPS     32(BX), Y2, Y3
+	VCMPPS     $0x11, 256(BX), Y3, Y3
+	VANDNPS    Y2, Y3, Y2
+	VSQRTPS    Y2, Y3
+	VADDPS     224(BX), Y3, Y3
+	VMULPS     128(BX), Y1, Y1
+	VDIVPS     Y3, Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (CX)(DI*1)
+	VMOVUPS    Y2, (AX)(DI*1)
+	VMOVUPS    32(CX)(DI*1), Y0
+	VMOVUPS    32(DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    32(AX)(DI*1), Y2
+	VMULPS     160(BX), Y2, Y2
+	VMULPS     192(BX), Y1, Y3
+	VMULPS     Y1, Y3, Y3
+	VADDPS     Y3, Y2, Y2
+	VANDPS     32(BX), Y2, Y3
+	VCMPPS     $0x11, 256(BX), Y3, Y3
+	VANDNPS    Y2, Y3, Y2
+	VSQRTPS    Y2, Y3
+	VADDPS     224(BX), Y3, Y3
+	VMULPS     128(BX), Y1, Y1
+	VDIVPS     Y3, Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(DI*1)
+	VMOVUPS    Y2, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func rmspropF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·rmspropF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPD    (CX)(DI*1), Y0
+	VMOVUPD    (DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    (AX)(DI*1), Y2
+	VMULPD     160(BX), Y2, Y2
+	VMULPD     192(BX), Y1, Y3
+	VMULPD     Y1, Y3, Y3
+	VADDPD     Y3, Y2, Y2
+	VANDPD     32(BX), Y2, Y3
+	VCMPPD     $0x11, 256(BX), Y3, Y3
+	VANDNPD    Y2, Y3, Y2
+	VSQRTPD    Y2, Y3
+	VADDPD     224(BX), Y3, Y3
+	VMULPD     128(BX), Y1, Y1
+	VDIVPD     Y3, Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, (CX)(DI*1)
+	VMOVUPD    Y2, (AX)(DI*1)
+	VMOVUPD    32(CX)(DI*1), Y0
+	VMOVUPD    32(DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    32(AX)(DI*1), Y2
+	VMULPD     160(BX), Y2, Y2
+	VMULPD     192(BX), Y1, Y3
+	VMULPD     Y1, Y3, Y3
+	VADDPD     Y3, Y2, Y2
+	VANDPD     32(BX), Y2, Y3
+	VCMPPD     $0x11, 256(BX), Y3, Y3
+	VANDNPD    Y2, Y3, Y2
+	VSQRTPD    Y2, Y3
+	VADDPD     224(BX), Y3, Y3
+	VMULPD     128(BX), Y1, Y1
+	VDIVPD     Y3, Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(DI*1)
+	VMOVUPD    Y2, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func rmspropMomentumF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·rmspropMomentumF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPS    (CX)(R8*1), Y0
+	VMOVUPS    (DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    (BX)(R8*1), Y2
+	VMOVUPS    (AX)(R8*1), Y3
+	VMULPS     160(SI), Y2, Y2
+	VMULPS     192(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y4
+	VADDPS     Y4, Y2, Y2
+	VANDPS     32(SI), Y2, Y4
+	VCMPPS     $0x11, 288(SI), Y4, Y4
+	VANDNPS    Y2, Y4, Y2
+	VSQRTPS    Y2, Y4
+	VADDPS     224(SI), Y4, Y4
+	VMULPS     256(SI), Y3, Y3
+	VDIVPS     Y4, Y1, Y1
+	VADDPS     Y1, Y3, Y1
+	VANDPS     32(SI), Y1, Y3
+	VCMPPS     $0x11, 288(SI), Y3, Y3
+	VANDNPS    Y1, Y3, Y1
+	VMULPS     128(SI), Y1, Y3
+	VSUBPS     Y3, Y0, Y0
+	VMOVUPS    Y0, (CX)(R8*1)
+	VMOVUPS    Y2, (BX)(R8*1)
+	VMOVUPS    Y1, (AX)(R8*1)
+	VMOVUPS    32(CX)(R8*1), Y0
+	VMOVUPS    32(DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    32(BX)(R8*1), Y2
+	VMOVUPS    32(AX)(R8*1), Y3
+	VMULPS     160(SI), Y2, Y2
+	VMULPS     192(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y4
+	VADDPS     Y4, Y2, Y2
+	VANDPS     32(SI), Y2, Y4
+	VCMPPS     $0x11, 288(SI), Y4, Y4
+	VANDNPS    Y2, Y4, Y2
+	VSQRTPS    Y2, Y4
+	VADDPS     224(SI), Y4, Y4
+	VMULPS     256(SI), Y3, Y3
+	VDIVPS     Y4, Y1, Y1
+	VADDPS     Y1, Y3, Y1
+	VANDPS     32(SI), Y1, Y3
+	VCMPPS     $0x11, 288(SI), Y3, Y3
+	VANDNPS    Y1, Y3, Y1
+	VMULPS     128(SI), Y1, Y3
+	VSUBPS     Y3, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(R8*1)
+	VMOVUPS    Y2, 32(BX)(R8*1)
+	VMOVUPS    Y1, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func rmspropMomentumF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·rmspropMomentumF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPD    (CX)(R8*1), Y0
+	VMOVUPD    (DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    (BX)(R8*1), Y2
+	VMOVUPD    (AX)(R8*1), Y3
+	VMULPD     160(SI), Y2, Y2
+	VMULPD     192(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y4
+	VADDPD     Y4, Y2, Y2
+	VANDPD     32(SI), Y2, Y4
+	VCMPPD     $0x11, 288(SI), Y4, Y4
+	VANDNPD    Y2, Y4, Y2
+	VSQRTPD    Y2, Y4
+	VADDPD     224(SI), Y4, Y4
+	VMULPD     256(SI), Y3, Y3
+	VDIVPD     Y4, Y1, Y1
+	VADDPD     Y1, Y3, Y1
+	VANDPD     32(SI), Y1, Y3
+	VCMPPD     $0x11, 288(SI), Y3, Y3
+	VANDNPD    Y1, Y3, Y1
+	VMULPD     128(SI), Y1, Y3
+	VSUBPD     Y3, Y0, Y0
+	VMOVUPD    Y0, (CX)(R8*1)
+	VMOVUPD    Y2, (BX)(R8*1)
+	VMOVUPD    Y1, (AX)(R8*1)
+	VMOVUPD    32(CX)(R8*1), Y0
+	VMOVUPD    32(DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    32(BX)(R8*1), Y2
+	VMOVUPD    32(AX)(R8*1), Y3
+	VMULPD     160(SI), Y2, Y2
+	VMULPD     192(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y4
+	VADDPD     Y4, Y2, Y2
+	VANDPD     32(SI), Y2, Y4
+	VCMPPD     $0x11, 288(SI), Y4, Y4
+	VANDNPD    Y2, Y4, Y2
+	VSQRTPD    Y2, Y4
+	VADDPD     224(SI), Y4, Y4
+	VMULPD     256(SI), Y3, Y3
+	VDIVPD     Y4, Y1, Y1
+	VADDPD     Y1, Y3, Y1
+	VANDPD     32(SI), Y1, Y3
+	VCMPPD     $0x11, 288(SI), Y3, Y3
+	VANDNPD    Y1, Y3, Y1
+	VMULPD     128(SI), Y1, Y3
+	VSUBPD     Y3, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(R8*1)
+	VMOVUPD    Y2, 32(BX)(R8*1)
+	VMOVUPD    Y1, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func rmspropCenteredF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·rmspropCenteredF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPS    (CX)(R8*1), Y0
+	VMOVUPS    (DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    (BX)(R8*1), Y2
+	VMOVUPS    (AX)(R8*1), Y3
+	VMULPS     160(SI), Y2, Y2
+	VMULPS     192(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y5
+	VADDPS     Y5, Y2, Y2
+	VANDPS     32(SI), Y2, Y5
+	VCMPPS     $0x11, 256(SI), Y5, Y5
+	VANDNPS    Y2, Y5, Y2
+	VMULPS     160(SI), Y3, Y3
+	VADDPS     Y4, Y3, Y3
+	VANDPS     32(SI), Y3, Y4
+	VCMPPS     $0x11, 256(SI), Y4, Y4
+	VANDNPS    Y3, Y4, Y3
+	VMULPS     Y3, Y3, Y4
+	VSUBPS     Y4, Y2, Y4
+	VMOVUPS    288(SI), Y5
+	VCMPPS     $0x11, Y4, Y5, Y5
+	VCMPPS     $0x04, Y4, Y4, Y6
+	VORPS      Y6, Y5, Y5
+	VMOVUPS    288(SI), Y6
+	VBLENDVPS  Y5, Y4, Y6, Y4
+	VSQRTPS    Y4, Y4
+	VADDPS     224(SI), Y4, Y4
+	VMULPS     128(SI), Y1, Y1
+	VDIVPS     Y4, Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (CX)(R8*1)
+	VMOVUPS    Y2, (BX)(R8*1)
+	VMOVUPS    Y3, (AX)(R8*1)
+	VMOVUPS    32(CX)(R8*1), Y0
+	VMOVUPS    32(DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    32(BX)(R8*1), Y2
+	VMOVUPS    32(AX)(R8*1), Y3
+	VMULPS     160(SI), Y2, Y2
+	VMULPS     192(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y5
+	VADDPS     Y5, Y2, Y2
+	VANDPS     32(SI), Y2, Y5
+	VCMPPS     $0x11, 256(SI), Y5, Y5
+	VANDNPS    Y2, Y5, Y2
+	VMULPS     160(SI), Y3, Y3
+	VADDPS     Y4, Y3, Y3
+	VANDPS     32(SI), Y3, Y4
+	VCMPPS     $0x11, 256(SI), Y4, Y4
+	VANDNPS    Y3, Y4, Y3
+	VMULPS     Y3, Y3, Y4
+	VSUBPS     Y4, Y2, Y4
+	VMOVUPS    288(SI), Y5
+	VCMPPS     $0x11, Y4, Y5, Y5
+	VCMPPS     $0x04, Y4, Y4, Y6
+	VORPS      Y6, Y5, Y5
+	VMOVUPS    288(SI), Y6
+	VBLENDVPS  Y5, Y4, Y6, Y4
+	VSQRTPS    Y4, Y4
+	VADDPS     224(SI), Y4, Y4
+	VMULPS     128(SI), Y1, Y1
+	VDIVPS     Y4, Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(R8*1)
+	VMOVUPS    Y2, 32(BX)(R8*1)
+	VMOVUPS    Y3, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func rmspropCenteredF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·rmspropCenteredF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPD    (CX)(R8*1), Y0
+	VMOVUPD    (DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    (BX)(R8*1), Y2
+	VMOVUPD    (AX)(R8*1), Y3
+	VMULPD     160(SI), Y2, Y2
+	VMULPD     192(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y5
+	VADDPD     Y5, Y2, Y2
+	VANDPD     32(SI), Y2, Y5
+	VCMPPD     $0x11, 256(SI), Y5, Y5
+	VANDNPD    Y2, Y5, Y2
+	VMULPD     160(SI), Y3, Y3
+	VADDPD     Y4, Y3, Y3
+	VANDPD     32(SI), Y3, Y4
+	VCMPPD     $0x11, 256(SI), Y4, Y4
+	VANDNPD    Y3, Y4, Y3
+	VMULPD     Y3, Y3, Y4
+	VSUBPD     Y4, Y2, Y4
+	VMOVUPD    288(SI), Y5
+	VCMPPD     $0x11, Y4, Y5, Y5
+	VCMPPD     $0x04, Y4, Y4, Y6
+	VORPD      Y6, Y5, Y5
+	VMOVUPD    288(SI), Y6
+	VBLENDVPD  Y5, Y4, Y6, Y4
+	VSQRTPD    Y4, Y4
+	VADDPD     224(SI), Y4, Y4
+	VMULPD     128(SI), Y1, Y1
+	VDIVPD     Y4, Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, (CX)(R8*1)
+	VMOVUPD    Y2, (BX)(R8*1)
+	VMOVUPD    Y3, (AX)(R8*1)
+	VMOVUPD    32(CX)(R8*1), Y0
+	VMOVUPD    32(DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    32(BX)(R8*1), Y2
+	VMOVUPD    32(AX)(R8*1), Y3
+	VMULPD     160(SI), Y2, Y2
+	VMULPD     192(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y5
+	VADDPD     Y5, Y2, Y2
+	VANDPD     32(SI), Y2, Y5
+	VCMPPD     $0x11, 256(SI), Y5, Y5
+	VANDNPD    Y2, Y5, Y2
+	VMULPD     160(SI), Y3, Y3
+	VADDPD     Y4, Y3, Y3
+	VANDPD     32(SI), Y3, Y4
+	VCMPPD     $0x11, 256(SI), Y4, Y4
+	VANDNPD    Y3, Y4, Y3
+	VMULPD     Y3, Y3, Y4
+	VSUBPD     Y4, Y2, Y4
+	VMOVUPD    288(SI), Y5
+	VCMPPD     $0x11, Y4, Y5, Y5
+	VCMPPD     $0x04, Y4, Y4, Y6
+	VORPD      Y6, Y5, Y5
+	VMOVUPD    288(SI), Y6
+	VBLENDVPD  Y5, Y4, Y6, Y4
+	VSQRTPD    Y4, Y4
+	VADDPD     224(SI), Y4, Y4
+	VMULPD     128(SI), Y1, Y1
+	VDIVPD     Y4, Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(R8*1)
+	VMOVUPD    Y2, 32(BX)(R8*1)
+	VMOVUPD    Y3, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX
 TEXT ·addF32AVX2(SB), NOSPLIT, $0-64

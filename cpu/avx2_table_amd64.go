@@ -32,6 +32,12 @@ var avx2Updates = map[string]updateLoop{
 	"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
 	"9a9e613c808118cb4ca0b8a3": lionF32AVX2,                  // Lion[] float32
 	"cd9fb40149bfe8d8e483132f": lionF64AVX2,                  // Lion[] float64
+	"dbe02926662ff0dad9013cdb": rmspropF32AVX2,               // RMSprop[] float32
+	"aaa2879595b196629e103ef8": rmspropF64AVX2,               // RMSprop[] float64
+	"6938574f9fdc20f27067c4c0": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32
+	"a4c110f6d2e80cb0da7a907f": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
+	"30866be919346a7e6257d72a": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
+	"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

@@ -39,6 +39,11 @@ func Cases() []Case {
 	}
 	adamwAMSGrad := DefaultAdamW()
 	adamwAMSGrad.AMSGrad = true
+	rmsprop := func(momentum float64, centered bool) RMSprop {
+		c := DefaultRMSprop()
+		c.Momentum, c.Centered = momentum, centered
+		return c
+	}
 	return []Case{
 		{"sgd", "stochastic gradient descent", robbins, DefaultSGD()},
 		{"sgd-l1", "SGD with an L1 penalty", robbins, sgd(0, false, 1e-4, 0)},
@@ -54,6 +59,9 @@ func Cases() []Case {
 		{"adamw", "Adam with decoupled weight decay 0.01", hutter, DefaultAdamW()},
 		{"adamw-amsgrad", "AdamW with AMSGrad", reddi, adamwAMSGrad},
 		{"lion", "Lion", "Chen et al. 2023", DefaultLion()},
+		{"rmsprop", "RMSprop", "Tieleman & Hinton 2012", DefaultRMSprop()},
+		{"rmsprop-momentum", "RMSprop with momentum 0.9", "Tieleman & Hinton 2012", rmsprop(0.9, false)},
+		{"rmsprop-centered", "RMSprop, centered", "Graves 2013", rmsprop(0, true)},
 	}
 }
 

@@ -26,6 +26,8 @@ type torchHyper struct {
 	WeightDecay                      float64 `json:"weight_decay"`
 	Betas                            [2]float64
 	Nesterov, AMSGrad, Maximize      bool
+	Alpha                            float64
+	Centered                         bool
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -39,6 +41,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.AdamW(adam)
 	case "lion":
 		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "rmsprop":
+		return optim.RMSprop{LR: h.LR, Alpha: h.Alpha, Eps: h.Eps, WeightDecay: h.WeightDecay, Momentum: h.Momentum, Centered: h.Centered, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil

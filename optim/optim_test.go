@@ -43,6 +43,8 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.Lion{Betas: [2]float64{1, 0}}, "optim: lion: betas[0] is 1, must be at least 0 and below 1"},
 		{optim.Lion{Betas: [2]float64{0, 1}}, "optim: lion: betas[1] is 1, must be at least 0 and below 1"},
 		{optim.Lion{WeightDecay: -1}, "optim: lion: weight_decay is -1, must be at least 0, and finite"},
+		{optim.RMSprop{Alpha: -1}, "optim: rmsprop: alpha is -1, must be at least 0, and finite"},
+		{optim.RMSprop{Momentum: inf}, "optim: rmsprop: momentum is +Inf, must be at least 0, and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()

@@ -51,14 +51,17 @@ class Number:
     def __rmul__(self, other):
         return self * other
 
+    def __rtruediv__(self, other):
+        return self.number(other) / self
+
     def sqrt(self):
-        """The most that the root of any y >= 0 within e of x differs from x's."""
+        """The most that the root of any y >= 0 within e of x differs from x's. An x below 0 is a 0 that underflowed."""
+        x = np.maximum(self.x, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            low = np.maximum(self.x - self.e, 0)
-            below = np.sqrt(self.x) - np.sqrt(low)
-            below = np.where(self.e < self.x, self.e / (np.sqrt(self.x) + np.sqrt(low)), below)
-            above = np.where(self.e > 0, self.e / (np.sqrt(self.x) + np.sqrt(self.x + self.e)), 0)
-        return self.a.rounded(np.sqrt(self.x), np.maximum(below, above))
+            low = np.maximum(x - self.e, 0)
+            below = np.where(self.e < x, self.e / (np.sqrt(x) + np.sqrt(low)), np.sqrt(x))
+            above = np.where(self.e > 0, self.e / (np.sqrt(x) + np.sqrt(x + self.e)), 0)
+        return self.a.rounded(np.sqrt(x), np.maximum(below, above))
 
     def abs(self):
         return Number(self.a, np.abs(self.x), self.e)

@@ -57,14 +57,28 @@ def lion(k):
     k.param(k.a.differ(ours, lambda p, s: p - lr * (s + wd * p), k.slot("param"), step))
 
 
-RULES = {"lion": lion}
+def rmsprop(k):
+    h, g, lr = k.h, gradient(k), k.lr
+    v = average_square(k, "square_avg", g, h["alpha"])
+    if h["centered"]:
+        mean = average(k, "grad_avg", g, h["alpha"])
+        v = v - mean * mean
+    d = v.sqrt() + h["eps"]
+    if h["momentum"] != 0:
+        k.param(k.slot("param") - lr * k.keep("momentum_buffer", h["momentum"] * k.slot("momentum_buffer") + g / d))
+    else:
+        k.param(k.slot("param") - lr * g / d)
+
+
+RULES = {"lion": lion, "rmsprop": rmsprop}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
 DEFAULTS = {
     "lion": {"lr": 1e-2, "betas": (0.9, 0.99), "weight_decay": 0.0, "maximize": False},
+    "rmsprop": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": False, "maximize": False},
 }
-CLASSES = {}
+CLASSES = {"rmsprop": torch.optim.RMSprop}
 
 CASES = {
     "lion": {
@@ -75,6 +89,16 @@ CASES = {
         "betas 0 0.9": {"betas": (0.0, 0.9)},
         "wd": {"weight_decay": 0.1},
         "wd+maximize": {"weight_decay": 0.1, "maximize": True},
+    },
+    "rmsprop": {
+        "defaults": {},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1, "momentum": 0.9},
+        "alpha 0.5 eps 1e-3": {"alpha": 0.5, "eps": 1e-3},
+        "wd+maximize": {"weight_decay": 0.1, "eps": 1e-2, "maximize": True},
+        "momentum": {"momentum": 0.9},
+        "momentum+wd": {"momentum": 0.5, "weight_decay": 0.01, "eps": 1e-2},
+        "centered": {"centered": True},
+        "centered+momentum+maximize": {"centered": True, "momentum": 0.9, "alpha": 0.9, "maximize": True},
     },
 }
 
@@ -188,6 +212,8 @@ def case(label, name, hyper, dtype):
         step = Step(t, hyper, lr, grad, after, slots, arithmetic)
         RULES[name](step)
         for slot, x in step.next.items():
+            if not np.isfinite(x.e).all():
+                raise ValueError(f"{label} {dtype}: {slot} after step {t}: no bound: {x.e}")
             # What the rule above computes is what the library computed, or the bound is one of something else.
             path = np.abs(after[slot]) + np.abs(slots[slot].x)
             if (np.abs(x.computed - after[slot]) > 100 * arithmetic.u * path + arithmetic.tiny).any():

@@ -1,0 +1,39 @@
+package optim
+
+import (
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// RMSprop is RMSprop as torch.optim.RMSprop has it (Tieleman & Hinton 2012). Its state is square_avg, with Centered also
+// grad_avg, with a Momentum other than 0 momentum_buffer.
+type RMSprop struct {
+	LR          float64 // at least 0
+	Alpha       float64 // at least 0: how slowly the mean square forgets
+	Eps         float64 // at least 0; added to the root
+	WeightDecay float64 // L2 penalty: weight_decay·p is added to the gradient
+	Momentum    float64 // at least 0
+	Centered    bool    // divides by the standard deviation instead of the root mean square (Graves 2013)
+	Maximize    bool
+}
+
+// DefaultRMSprop has torch.optim.RMSprop's defaults.
+func DefaultRMSprop() RMSprop { return RMSprop{LR: 1e-2, Alpha: 0.99, Eps: 1e-8} }
+
+// Setting implements Algorithm.
+func (c RMSprop) Setting() (rule.Setting, error) {
+	r := ranges{algorithm: "rmsprop"}
+	r.atLeast0("lr", c.LR)
+	r.atLeast0("alpha", c.Alpha)
+	r.atLeast0("eps", c.Eps)
+	r.atLeast0("weight_decay", c.WeightDecay)
+	r.atLeast0("momentum", c.Momentum)
+	if r.err != nil {
+		return rule.Setting{}, r.err
+	}
+	s := kernels.RMSpropRule().With(
+		kernels.RMSpropHyper{LR: c.LR, Alpha: c.Alpha, Eps: c.Eps, Momentum: c.Momentum, WeightDecay: c.WeightDecay},
+		kernels.RMSpropOptions{L2: c.WeightDecay != 0, Centered: c.Centered, Momentum: c.Momentum != 0})
+	s.Maximize = c.Maximize
+	return s, nil
+}
