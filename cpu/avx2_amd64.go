@@ -94,6 +94,12 @@ func rmspropCenteredF32AVX2(slots **byte, uniforms *byte, n int)
 // rmspropCenteredF64AVX2 is RMSprop[Centered] float64 over n bytes of each slot, a multiple of 64.
 func rmspropCenteredF64AVX2(slots **byte, uniforms *byte, n int)
 
+// adagradF32AVX2 is Adagrad[] float32 over n bytes of each slot, a multiple of 64.
+func adagradF32AVX2(slots **byte, uniforms *byte, n int)
+
+// adagradF64AVX2 is Adagrad[] float64 over n bytes of each slot, a multiple of 64.
+func adagradF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

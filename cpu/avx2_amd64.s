@@ -1942,6 +1942,112 @@ loop:
 	VZEROUPPER
 	RET
 
+// func adagradF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·adagradF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPS    (CX)(DI*1), Y0
+	VMOVUPS    (DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    (AX)(DI*1), Y2
+	VMULPS     Y1, Y1, Y3
+	VADDPS     Y3, Y2, Y2
+	VANDPS     32(BX), Y2, Y3
+	VCMPPS     $0x11, 192(BX), Y3, Y3
+	VANDNPS    Y2, Y3, Y2
+	VMULPS     128(BX), Y1, Y1
+	VSQRTPS    Y2, Y3
+	VADDPS     160(BX), Y3, Y3
+	VDIVPS     Y3, Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (CX)(DI*1)
+	VMOVUPS    Y2, (AX)(DI*1)
+	VMOVUPS    32(CX)(DI*1), Y0
+	VMOVUPS    32(DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    32(AX)(DI*1), Y2
+	VMULPS     Y1, Y1, Y3
+	VADDPS     Y3, Y2, Y2
+	VANDPS     32(BX), Y2, Y3
+	VCMPPS     $0x11, 192(BX), Y3, Y3
+	VANDNPS    Y2, Y3, Y2
+	VMULPS     128(BX), Y1, Y1
+	VSQRTPS    Y2, Y3
+	VADDPS     160(BX), Y3, Y3
+	VDIVPS     Y3, Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(DI*1)
+	VMOVUPS    Y2, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func adagradF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·adagradF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPD    (CX)(DI*1), Y0
+	VMOVUPD    (DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    (AX)(DI*1), Y2
+	VMULPD     Y1, Y1, Y3
+	VADDPD     Y3, Y2, Y2
+	VANDPD     32(BX), Y2, Y3
+	VCMPPD     $0x11, 192(BX), Y3, Y3
+	VANDNPD    Y2, Y3, Y2
+	VMULPD     128(BX), Y1, Y1
+	VSQRTPD    Y2, Y3
+	VADDPD     160(BX), Y3, Y3
+	VDIVPD     Y3, Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, (CX)(DI*1)
+	VMOVUPD    Y2, (AX)(DI*1)
+	VMOVUPD    32(CX)(DI*1), Y0
+	VMOVUPD    32(DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    32(AX)(DI*1), Y2
+	VMULPD     Y1, Y1, Y3
+	VADDPD     Y3, Y2, Y2
+	VANDPD     32(BX), Y2, Y3
+	VCMPPD     $0x11, 192(BX), Y3, Y3
+	VANDNPD    Y2, Y3, Y2
+	VMULPD     128(BX), Y1, Y1
+	VSQRTPD    Y2, Y3
+	VADDPD     160(BX), Y3, Y3
+	VDIVPD     Y3, Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(DI*1)
+	VMOVUPD    Y2, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX
 TEXT ·addF32AVX2(SB), NOSPLIT, $0-64

@@ -38,6 +38,8 @@ var avx2Updates = map[string]updateLoop{
 	"a4c110f6d2e80cb0da7a907f": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
 	"30866be919346a7e6257d72a": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
 	"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
+	"b40f9f92111e260652b03555": adagradF32AVX2,               // Adagrad[] float32
+	"ceac6dfad82ec01ecce8c48f": adagradF64AVX2,               // Adagrad[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

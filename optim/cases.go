@@ -62,6 +62,7 @@ func Cases() []Case {
 		{"rmsprop", "RMSprop", "Tieleman & Hinton 2012", DefaultRMSprop()},
 		{"rmsprop-momentum", "RMSprop with momentum 0.9", "Tieleman & Hinton 2012", rmsprop(0.9, false)},
 		{"rmsprop-centered", "RMSprop, centered", "Graves 2013", rmsprop(0, true)},
+		{"adagrad", "Adagrad", "Duchi, Hazan & Singer 2011", DefaultAdagrad()},
 	}
 }
 

@@ -28,6 +28,8 @@ type torchHyper struct {
 	Nesterov, AMSGrad, Maximize      bool
 	Alpha                            float64
 	Centered                         bool
+	LRDecay                          float64 `json:"lr_decay"`
+	InitialAccumulator               float64 `json:"initial_accumulator_value"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -43,6 +45,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rmsprop":
 		return optim.RMSprop{LR: h.LR, Alpha: h.Alpha, Eps: h.Eps, WeightDecay: h.WeightDecay, Momentum: h.Momentum, Centered: h.Centered, Maximize: h.Maximize}
+	case "adagrad":
+		return optim.Adagrad{LR: h.LR, LRDecay: h.LRDecay, WeightDecay: h.WeightDecay, InitialAccumulator: h.InitialAccumulator, Eps: h.Eps, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil

@@ -136,7 +136,7 @@ func (o *Optimizer) partition(g *group) (parts []*part, err error) {
 		parts[i].params = append(parts[i].params, p)
 	}
 	for _, q := range parts {
-		if err := q.allocate(o.backend.Device()); err != nil {
+		if err := q.allocate(o.backend.Device(), g.setting); err != nil {
 			return parts, fmt.Errorf("optim: group %d: %w", q.group, err)
 		}
 	}

@@ -45,6 +45,8 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.Lion{WeightDecay: -1}, "optim: lion: weight_decay is -1, must be at least 0, and finite"},
 		{optim.RMSprop{Alpha: -1}, "optim: rmsprop: alpha is -1, must be at least 0, and finite"},
 		{optim.RMSprop{Momentum: inf}, "optim: rmsprop: momentum is +Inf, must be at least 0, and finite"},
+		{optim.Adagrad{LRDecay: -1}, "optim: adagrad: lr_decay is -1, must be at least 0, and finite"},
+		{optim.Adagrad{InitialAccumulator: nan}, "optim: adagrad: initial_accumulator is NaN, must be at least 0, and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()
@@ -312,6 +314,23 @@ func TestStepAllocatesNothing(t *testing.T) {
 			step()
 		}
 		require.Zero(t, int(testing.AllocsPerRun(100, step)), "%d elements", n)
+	}
+}
+
+// State starts as the hyperparameter that the rule names, however long it is.
+func TestStateStartsAsHyperparameter(t *testing.T) {
+	for _, dtype := range []device.DType{device.Float32, device.Float64} {
+		h := newHarness(t, dtype, make([]float64, 1<<17+3))
+		o := h.optimizer(optim.Adagrad{InitialAccumulator: 0.1})
+		sum, err := o.State("0.0", "sum")
+		require.NoError(t, err)
+		want := 0.1
+		if dtype == device.Float32 {
+			want = float64(float32(want))
+		}
+		for i, x := range h.values(sum) {
+			require.Equal(t, want, x, "%s: element %d", dtype, i)
+		}
 	}
 }
 

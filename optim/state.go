@@ -26,8 +26,8 @@ func (q *part) places() (offsets []int, n int) {
 }
 
 // allocate makes the part's state: for each slot one buffer, of which each tensor has a slice, so that ten thousand small
-// tensors are not ten thousand allocations. It starts at zero.
-func (q *part) allocate(dev *device.Device) error {
+// tensors are not ten thousand allocations. It starts at zero, or as the hyperparameter that the rule says.
+func (q *part) allocate(dev *device.Device, setting rule.Setting) error {
 	r := q.program.Rule
 	loads, stores, err := q.program.Slots()
 	if err != nil {
@@ -53,7 +53,12 @@ func (q *part) allocate(dev *device.Device) error {
 				return fmt.Errorf("state %s: %w", name, err)
 			}
 		}
-		if err := s.Zero(arena); err != nil {
+		if h := r.Start[k]; h >= 0 && setting.Hyper[h] != 0 {
+			err = fill(s, arena, setting.Hyper[h])
+		} else {
+			err = s.Zero(arena)
+		}
+		if err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
 	}
@@ -62,6 +67,31 @@ func (q *part) allocate(dev *device.Device) error {
 	}
 	if err := device.Upload(s, q.state, r.InitialState()); err != nil {
 		return err
+	}
+	return s.Synchronize()
+}
+
+// fill sets all elements of a buffer, block by block, and waits.
+func fill(s *device.Stream, b *device.Buffer, x float64) error {
+	const block = 1 << 16
+	n := min(b.Len(), block)
+	wide, single := make([]float64, n), make([]float32, n)
+	for i := range n {
+		wide[i], single[i] = x, float32(x)
+	}
+	for lo := 0; lo < b.Len(); lo += block {
+		to, err := b.Slice(lo, min(lo+block, b.Len()))
+		if err != nil {
+			return err
+		}
+		if b.DType() == device.Float64 {
+			err = device.Upload(s, to, wide[:to.Len()])
+		} else {
+			err = device.Upload(s, to, single[:to.Len()])
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return s.Synchronize()
 }

@@ -45,6 +45,7 @@ const (
 type Rule struct {
 	Name    string       // of the element function
 	Slots   []string     // per field of the element struct, in order: the slot tags
+	Start   []int        // per slot: the hyperparameter that it starts as, by its init tag, or -1: it starts at 0
 	Scalars []string     // fields of the scalars struct
 	Hyper   []string     // fields of the hyperparameter struct
 	State   []StateField // fields of the prologue's state struct
@@ -100,7 +101,8 @@ func (d Definition[H, O]) With(h H, o O) Setting {
 //
 //	var def, err = rule.New(Adam[float32], Adam[float64], AdamPrologue, adamSource)
 //
-// E32 and E64 are the element struct: its fields are tagged `slot:"name"`, two of them with the names param and grad.
+// E32 and E64 are the element struct: its fields are tagged `slot:"name"`, two of them with the names param and grad; the
+// others are state, which starts at 0, or as the hyperparameter that a tag `init:"Name"` names.
 // S32 and S64 are the scalars that the prologue computes. H holds the hyperparameters; one of them is called LR, the learning
 // rate. T holds what the prologue keeps from step to step, tagged `state:"name"` and, if it does not start at 0,
 // `init:"value"`. O holds the options, all bools; H, T and O may be empty structs.
@@ -177,6 +179,16 @@ func (r *Rule) describe() error {
 	}
 	if r.HyperIndex("LR") < 0 {
 		return fmt.Errorf("the hyperparameters have no field LR, the learning rate")
+	}
+	for _, f := range r.elem.Banks[0].Fields {
+		start := -1
+		if init, ok := f.Tag.Lookup("init"); ok {
+			start = r.HyperIndex(init)
+			if slot := f.Tag.Get("slot"); start < 0 || slot == Param || slot == Grad {
+				return fmt.Errorf("element field %s: init tag %q must be a hyperparameter, and the slot state", f.Name, init)
+			}
+		}
+		r.Start = append(r.Start, start)
 	}
 	for _, f := range r.prologue.Banks[1].Fields {
 		s := StateField{Name: f.Tag.Get("state")}

@@ -176,6 +176,14 @@ type noSlot[F rule.Float] struct {
 
 func untagged[F rule.Float](e *noSlot[F], s *scalars[F], o options) { e.P = e.G }
 
+type badStart[F rule.Float] struct {
+	P F `slot:"param"`
+	G F `slot:"grad"`
+	M F `slot:"m" init:"NoSuch"`
+}
+
+func starts[F rule.Float](e *badStart[F], s *scalars[F], o options) { e.P = e.G }
+
 type noRate struct{ H float64 }
 
 func prologueNoRate(h *noRate, t *state, s *scalars[float64], o options) { s.X = h.H }
@@ -225,6 +233,8 @@ func TestNewRefuses(t *testing.T) {
 			"s.X is read, but lazyPrologue does not compute it"},
 		{"no slot tag", func() error { _, err := rule.New(untagged[float32], untagged[float64], prologue, source); return err },
 			"element field G needs a slot tag"},
+		{"starts as nothing", func() error { _, err := rule.New(starts[float32], starts[float64], prologue, source); return err },
+			`element field M: init tag "NoSuch" must be a hyperparameter, and the slot state`},
 		{"no learning rate", func() error { _, err := rule.New(plain[float32], plain[float64], prologueNoRate, source); return err },
 			"the hyperparameters have no field LR"},
 		{"no source", func() error { _, err := rule.New(plain[float32], plain[float64], prologue, "package p"); return err },

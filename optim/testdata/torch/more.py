@@ -70,15 +70,23 @@ def rmsprop(k):
         k.param(k.slot("param") - lr * g / d)
 
 
-RULES = {"lion": lion, "rmsprop": rmsprop}
+def adagrad(k):
+    h, g = k.h, gradient(k)
+    total = k.keep("sum", k.slot("sum") + g * g)
+    step = k.lr / (1 + (k.t - 1) * h["lr_decay"])
+    k.param(k.slot("param") - step * g / (total.sqrt() + h["eps"]))
+
+
+RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
 DEFAULTS = {
     "lion": {"lr": 1e-2, "betas": (0.9, 0.99), "weight_decay": 0.0, "maximize": False},
     "rmsprop": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": False, "maximize": False},
+    "adagrad": {"lr": 1e-2, "lr_decay": 0.0, "weight_decay": 0.0, "initial_accumulator_value": 0.0, "eps": 1e-10, "maximize": False},
 }
-CLASSES = {"rmsprop": torch.optim.RMSprop}
+CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad}
 
 CASES = {
     "lion": {
@@ -99,6 +107,16 @@ CASES = {
         "momentum+wd": {"momentum": 0.5, "weight_decay": 0.01, "eps": 1e-2},
         "centered": {"centered": True},
         "centered+momentum+maximize": {"centered": True, "momentum": 0.9, "alpha": 0.9, "maximize": True},
+    },
+    "adagrad": {
+        "defaults": {},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "lr_decay": {"lr_decay": 0.3},
+        "initial": {"initial_accumulator_value": 0.1},
+        "initial+lr_decay+maximize": {"lr": 0.5, "initial_accumulator_value": 3.0, "lr_decay": 1e-2, "maximize": True},
+        "eps 1e-3": {"eps": 1e-3},
+        "wd": {"weight_decay": 0.1, "eps": 1e-2},
+        "wd+maximize": {"weight_decay": 0.1, "initial_accumulator_value": 0.5, "maximize": True},
     },
 }
 
@@ -230,6 +248,8 @@ def case(label, name, hyper, dtype):
 
 def initial(name, hyper):
     """State that does not start at 0."""
+    if name == "adagrad":
+        return {"sum": hyper["initial_accumulator_value"]}
     return {}
 
 

@@ -1,0 +1,52 @@
+package kernels
+
+import (
+	_ "embed"
+
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+//go:embed adagrad.go
+var adagradSource string
+
+// AdagradRule is Adagrad.
+var AdagradRule = define(Adagrad[float32], Adagrad[float64], AdagradPrologue, adagradSource)
+
+// AdagradElem is one element of a parameter under Adagrad.
+type AdagradElem[F rule.Float] struct {
+	P   F `slot:"param"`
+	G   F `slot:"grad"`
+	Sum F `slot:"sum" init:"InitialAccumulator"`
+}
+
+// AdagradScalars are what Adagrad's prologue computes.
+type AdagradScalars[F rule.Float] struct{ StepSize, WeightDecay, Eps F }
+
+// AdagradOptions says which terms Adagrad has.
+type AdagradOptions struct{ L2 bool }
+
+// Adagrad: Duchi, Hazan & Singer 2011, figure 1 with a diagonal matrix, in PyTorch's order.
+func Adagrad[F rule.Float](e *AdagradElem[F], s *AdagradScalars[F], o AdagradOptions) {
+	g := e.G
+	if o.L2 {
+		g += F(s.WeightDecay * e.P)
+	}
+	sum := rule.Flush(e.Sum + F(g*g))
+	e.Sum = sum
+	e.P -= F(s.StepSize*g) / (rule.Sqrt(sum) + s.Eps)
+}
+
+// AdagradHyper are Adagrad's hyperparameters.
+type AdagradHyper struct{ LR, LRDecay, WeightDecay, InitialAccumulator, Eps float64 }
+
+// AdagradState is what Adagrad keeps for a group.
+type AdagradState struct {
+	Step float64 `state:"step"`
+}
+
+// AdagradPrologue computes the scalars of a step.
+func AdagradPrologue(h *AdagradHyper, t *AdagradState, s *AdagradScalars[float64], o AdagradOptions) {
+	s.StepSize = h.LR / (1 + float64(t.Step*h.LRDecay))
+	s.WeightDecay, s.Eps = h.WeightDecay, h.Eps
+	t.Step += 1
+}

@@ -1,0 +1,37 @@
+package optim
+
+import (
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Adagrad is Adagrad as torch.optim.Adagrad has it (Duchi, Hazan & Singer 2011). Its state is sum.
+type Adagrad struct {
+	LR                 float64 // at least 0
+	LRDecay            float64 // at least 0: step t, from 0, uses lr/(1 + t·lr_decay)
+	WeightDecay        float64 // L2 penalty: weight_decay·p is added to the gradient
+	InitialAccumulator float64 // at least 0: what sum starts with, torch's initial_accumulator_value
+	Eps                float64 // at least 0; added to the root
+	Maximize           bool
+}
+
+// DefaultAdagrad has torch.optim.Adagrad's defaults.
+func DefaultAdagrad() Adagrad { return Adagrad{LR: 1e-2, Eps: 1e-10} }
+
+// Setting implements Algorithm.
+func (c Adagrad) Setting() (rule.Setting, error) {
+	r := ranges{algorithm: "adagrad"}
+	r.atLeast0("lr", c.LR)
+	r.atLeast0("lr_decay", c.LRDecay)
+	r.atLeast0("weight_decay", c.WeightDecay)
+	r.atLeast0("initial_accumulator", c.InitialAccumulator)
+	r.atLeast0("eps", c.Eps)
+	if r.err != nil {
+		return rule.Setting{}, r.err
+	}
+	s := kernels.AdagradRule().With(
+		kernels.AdagradHyper{LR: c.LR, LRDecay: c.LRDecay, WeightDecay: c.WeightDecay, InitialAccumulator: c.InitialAccumulator, Eps: c.Eps},
+		kernels.AdagradOptions{L2: c.WeightDecay != 0})
+	s.Maximize = c.Maximize
+	return s, nil
+}
