@@ -100,6 +100,12 @@ func adagradF32AVX2(slots **byte, uniforms *byte, n int)
 // adagradF64AVX2 is Adagrad[] float64 over n bytes of each slot, a multiple of 64.
 func adagradF64AVX2(slots **byte, uniforms *byte, n int)
 
+// adamaxF32AVX2 is Adamax[] float32 over n bytes of each slot, a multiple of 64.
+func adamaxF32AVX2(slots **byte, uniforms *byte, n int)
+
+// adamaxF64AVX2 is Adamax[] float64 over n bytes of each slot, a multiple of 64.
+func adamaxF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

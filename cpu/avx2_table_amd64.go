@@ -40,6 +40,8 @@ var avx2Updates = map[string]updateLoop{
 	"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
 	"b40f9f92111e260652b03555": adagradF32AVX2,               // Adagrad[] float32
 	"ceac6dfad82ec01ecce8c48f": adagradF64AVX2,               // Adagrad[] float64
+	"f87dce39937b26cdaf4407d1": adamaxF32AVX2,                // Adamax[] float32
+	"88e5fc84b98291c7d9f41b1a": adamaxF64AVX2,                // Adamax[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

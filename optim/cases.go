@@ -63,6 +63,7 @@ func Cases() []Case {
 		{"rmsprop-momentum", "RMSprop with momentum 0.9", "Tieleman & Hinton 2012", rmsprop(0.9, false)},
 		{"rmsprop-centered", "RMSprop, centered", "Graves 2013", rmsprop(0, true)},
 		{"adagrad", "Adagrad", "Duchi, Hazan & Singer 2011", DefaultAdagrad()},
+		{"adamax", "Adamax", kingma, DefaultAdamax()},
 	}
 }
 

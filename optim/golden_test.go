@@ -47,6 +47,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.RMSprop{LR: h.LR, Alpha: h.Alpha, Eps: h.Eps, WeightDecay: h.WeightDecay, Momentum: h.Momentum, Centered: h.Centered, Maximize: h.Maximize}
 	case "adagrad":
 		return optim.Adagrad{LR: h.LR, LRDecay: h.LRDecay, WeightDecay: h.WeightDecay, InitialAccumulator: h.InitialAccumulator, Eps: h.Eps, Maximize: h.Maximize}
+	case "adamax":
+		return optim.Adamax{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil

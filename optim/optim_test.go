@@ -47,6 +47,7 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.RMSprop{Momentum: inf}, "optim: rmsprop: momentum is +Inf, must be at least 0, and finite"},
 		{optim.Adagrad{LRDecay: -1}, "optim: adagrad: lr_decay is -1, must be at least 0, and finite"},
 		{optim.Adagrad{InitialAccumulator: nan}, "optim: adagrad: initial_accumulator is NaN, must be at least 0, and finite"},
+		{optim.Adamax{Betas: [2]float64{0, 1}}, "optim: adamax: betas[1] is 1, must be at least 0 and below 1"},
 	}
 	dev := cpu.New()
 	defer dev.Close()

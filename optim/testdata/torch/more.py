@@ -77,7 +77,21 @@ def adagrad(k):
     k.param(k.slot("param") - step * g / (total.sqrt() + h["eps"]))
 
 
-RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad}
+def power_units(beta, t):
+    """How far apart 1 - beta^t may be from a power and from a running product, relative, in units of 2^-53."""
+    return (t + 2) * beta**t / (1 - beta**t) + 2
+
+
+def adamax(k):
+    h, g = k.h, gradient(k)
+    beta1, beta2 = h["betas"]
+    m = average(k, "exp_avg", g, beta1)
+    u = k.keep("exp_inf", (beta2 * k.slot("exp_inf")).maximum(g.abs() + h["eps"]))
+    step = k.a.unlike(k.lr / (1 - beta1**k.t), 2 + power_units(beta1, k.t))
+    k.param(k.slot("param") - step * m / u)
+
+
+RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
@@ -85,8 +99,9 @@ DEFAULTS = {
     "lion": {"lr": 1e-2, "betas": (0.9, 0.99), "weight_decay": 0.0, "maximize": False},
     "rmsprop": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": False, "maximize": False},
     "adagrad": {"lr": 1e-2, "lr_decay": 0.0, "weight_decay": 0.0, "initial_accumulator_value": 0.0, "eps": 1e-10, "maximize": False},
+    "adamax": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "maximize": False},
 }
-CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad}
+CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax}
 
 CASES = {
     "lion": {
@@ -117,6 +132,15 @@ CASES = {
         "eps 1e-3": {"eps": 1e-3},
         "wd": {"weight_decay": 0.1, "eps": 1e-2},
         "wd+maximize": {"weight_decay": 0.1, "initial_accumulator_value": 0.5, "maximize": True},
+    },
+    "adamax": {
+        "defaults": {},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "betas 0.3 0.8": {"lr": 0.1, "betas": (0.3, 0.8)},
+        "betas 0 0.9": {"betas": (0.0, 0.9)},
+        "eps 1e-3": {"eps": 1e-3},
+        "wd": {"weight_decay": 0.1, "eps": 1e-3},
+        "maximize": {"maximize": True},
     },
 }
 

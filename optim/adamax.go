@@ -1,0 +1,36 @@
+package optim
+
+import (
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Adamax is Adamax as torch.optim.Adamax has it (Kingma & Ba 2015, algorithm 2). Its state is exp_avg and exp_inf.
+type Adamax struct {
+	LR          float64    // at least 0
+	Betas       [2]float64 // each at least 0 and below 1
+	Eps         float64    // at least 0; added to |g|
+	WeightDecay float64    // L2 penalty: weight_decay·p is added to the gradient
+	Maximize    bool
+}
+
+// DefaultAdamax has torch.optim.Adamax's defaults.
+func DefaultAdamax() Adamax { return Adamax{LR: 2e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8} }
+
+// Setting implements Algorithm.
+func (c Adamax) Setting() (rule.Setting, error) {
+	r := ranges{algorithm: "adamax"}
+	r.atLeast0("lr", c.LR)
+	r.beta("betas[0]", c.Betas[0])
+	r.beta("betas[1]", c.Betas[1])
+	r.atLeast0("eps", c.Eps)
+	r.atLeast0("weight_decay", c.WeightDecay)
+	if r.err != nil {
+		return rule.Setting{}, r.err
+	}
+	s := kernels.AdamaxRule().With(
+		kernels.AdamaxHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, WeightDecay: c.WeightDecay},
+		kernels.AdamaxOptions{L2: c.WeightDecay != 0})
+	s.Maximize = c.Maximize
+	return s, nil
+}
