@@ -106,6 +106,12 @@ func adamaxF32AVX2(slots **byte, uniforms *byte, n int)
 // adamaxF64AVX2 is Adamax[] float64 over n bytes of each slot, a multiple of 64.
 func adamaxF64AVX2(slots **byte, uniforms *byte, n int)
 
+// nadamF32AVX2 is NAdam[] float32 over n bytes of each slot, a multiple of 64.
+func nadamF32AVX2(slots **byte, uniforms *byte, n int)
+
+// nadamF64AVX2 is NAdam[] float64 over n bytes of each slot, a multiple of 64.
+func nadamF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

@@ -42,6 +42,8 @@ var avx2Updates = map[string]updateLoop{
 	"ceac6dfad82ec01ecce8c48f": adagradF64AVX2,               // Adagrad[] float64
 	"f87dce39937b26cdaf4407d1": adamaxF32AVX2,                // Adamax[] float32
 	"88e5fc84b98291c7d9f41b1a": adamaxF64AVX2,                // Adamax[] float64
+	"5f622e12a44b840d95a7e312": nadamF32AVX2,                 // NAdam[] float32
+	"b06a857e4772e6bebd9b2ed0": nadamF64AVX2,                 // NAdam[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

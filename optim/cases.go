@@ -64,6 +64,7 @@ func Cases() []Case {
 		{"rmsprop-centered", "RMSprop, centered", "Graves 2013", rmsprop(0, true)},
 		{"adagrad", "Adagrad", "Duchi, Hazan & Singer 2011", DefaultAdagrad()},
 		{"adamax", "Adamax", kingma, DefaultAdamax()},
+		{"nadam", "NAdam", "Dozat 2016", DefaultNAdam()},
 	}
 }
 

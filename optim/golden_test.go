@@ -30,6 +30,8 @@ type torchHyper struct {
 	Centered                         bool
 	LRDecay                          float64 `json:"lr_decay"`
 	InitialAccumulator               float64 `json:"initial_accumulator_value"`
+	MomentumDecay                    float64 `json:"momentum_decay"`
+	Decoupled                        bool    `json:"decoupled_weight_decay"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -49,6 +51,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.Adagrad{LR: h.LR, LRDecay: h.LRDecay, WeightDecay: h.WeightDecay, InitialAccumulator: h.InitialAccumulator, Eps: h.Eps, Maximize: h.Maximize}
 	case "adamax":
 		return optim.Adamax{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "nadam":
+		return optim.NAdam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, MomentumDecay: h.MomentumDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil

@@ -91,7 +91,41 @@ def adamax(k):
     k.param(k.slot("param") - step * m / u)
 
 
-RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax}
+def decayed(k):
+    """The parameter after decoupled decay: the same operations on both sides."""
+    wd = k.h["weight_decay"]
+    p = k.slot("param")
+    return (1 - k.lr * wd) * p if k.decoupled and wd != 0 else p
+
+
+def denominator(k, v, beta2):
+    """The corrected root: ours multiplies by a reciprocal, torch divides below the root."""
+    bias = k.a.unlike(1 - beta2**k.t, power_units(beta2, k.t))
+    eps = k.h["eps"]
+    ours = lambda v, bias: v.sqrt() * (1 / bias.sqrt()) + eps
+    return k.a.differ(ours, lambda v, bias: (v / bias).sqrt() + eps, v, bias)
+
+
+def nadam(k):
+    h, g, t, lr = k.h, gradient(k), k.t, k.lr
+    beta1, beta2 = h["betas"]
+    p = decayed(k)
+    m = average(k, "exp_avg", g, beta1)
+    v = average_square(k, "exp_avg_sq", g, beta2)
+    d = denominator(k, v, beta2)
+    mu = [beta1 * (1 - 0.5 * 0.96 ** (i * h["momentum_decay"])) for i in range(1, t + 2)]
+    product, following = np.prod(mu[:-1]), np.prod(mu)
+    # In units of 2^-53: 0.96^(t*decay) by a power and by a product, t + 4; a mu twice as many and three of its own, since it is
+    # 1 less at most half; a product of t such; then 1 less these.
+    units = t + 4 + 3
+    ofproduct = (t + 1) * (units + 1)
+    one = k.a.unlike(lr * (1 - mu[-2]) / (1 - product), 6 + units * mu[-2] / (1 - mu[-2]) + ofproduct * product / (1 - product))
+    two = k.a.unlike(lr * mu[-1] / (1 - following), 6 + units + ofproduct * following / (1 - following))
+    ours = lambda p, g, m, d, one, two: p - (one * g + two * m) / d
+    k.param(k.a.differ(ours, lambda p, g, m, d, one, two: p - one * g / d - two * m / d, p, g, m, d, one, two))
+
+
+RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax, "nadam": nadam}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
@@ -100,8 +134,9 @@ DEFAULTS = {
     "rmsprop": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": False, "maximize": False},
     "adagrad": {"lr": 1e-2, "lr_decay": 0.0, "weight_decay": 0.0, "initial_accumulator_value": 0.0, "eps": 1e-10, "maximize": False},
     "adamax": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "maximize": False},
+    "nadam": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "momentum_decay": 4e-3, "decoupled_weight_decay": False, "maximize": False},
 }
-CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax}
+CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax, "nadam": torch.optim.NAdam}
 
 CASES = {
     "lion": {
@@ -141,6 +176,17 @@ CASES = {
         "eps 1e-3": {"eps": 1e-3},
         "wd": {"weight_decay": 0.1, "eps": 1e-3},
         "maximize": {"maximize": True},
+    },
+    "nadam": {
+        "defaults": {},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "betas 0.3 0.8": {"lr": 0.1, "betas": (0.3, 0.8)},
+        "betas 0 0.9": {"betas": (0.0, 0.9)},
+        "momentum_decay 0": {"momentum_decay": 0.0},
+        "momentum_decay 1": {"momentum_decay": 1.0, "eps": 1e-3},
+        "wd": {"weight_decay": 0.1, "eps": 1e-3},
+        "decoupled": {"weight_decay": 0.1, "decoupled_weight_decay": True},
+        "decoupled+maximize": {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True},
     },
 }
 
@@ -285,6 +331,7 @@ def main():
         have = module.__version__.split("+")[0]
         if have != want:
             sys.exit(f"more.py: {module.__name__} is {have}, want {want}")
+    torch.set_default_dtype(torch.float64)  # of NAdam's mu_product, which is float32 otherwise, whatever the parameter
     torch.set_num_threads(1)
     cases = []
     for name, table in CASES.items():

@@ -1,0 +1,72 @@
+package kernels
+
+import (
+	_ "embed"
+
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+//go:embed nadam.go
+var nadamSource string
+
+// NAdamRule is NAdam, and with decoupled decay NAdamW.
+var NAdamRule = define(NAdam[float32], NAdam[float64], NAdamPrologue, nadamSource)
+
+// NAdamElem is one element of a parameter under NAdam.
+type NAdamElem[F rule.Float] struct {
+	P F `slot:"param"`
+	G F `slot:"grad"`
+	M F `slot:"exp_avg"`
+	V F `slot:"exp_avg_sq"`
+}
+
+// NAdamScalars are what NAdam's prologue computes.
+type NAdamScalars[F rule.Float] struct {
+	WeightDecay, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, GradStep, MomentStep, InvSqrtBias2, Eps F
+}
+
+// NAdamOptions says which terms NAdam has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
+type NAdamOptions struct{ L2 bool }
+
+// NAdam: Dozat 2016, algorithm 2, with PyTorch's schedule of the momentum, μ(t) = β1·(1 - 0.96^(t·ψ)/2). PyTorch divides the
+// gradient's and the moment's share by the same denominator; here their sum is divided, once.
+func NAdam[F rule.Float](e *NAdamElem[F], s *NAdamScalars[F], o NAdamOptions) {
+	g := e.G
+	if o.L2 {
+		g += F(s.WeightDecay * e.P)
+	}
+	p := F(e.P * s.Decay)
+	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
+	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
+	e.M, e.V = m, v
+	e.P = p - (F(s.GradStep*g)+F(s.MomentStep*m))/(F(rule.Sqrt(v)*s.InvSqrtBias2)+s.Eps)
+}
+
+// NAdamHyper are NAdam's hyperparameters. MomentumFactor is 0.96^ψ, ψ being the momentum's decay.
+type NAdamHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, DecoupledDecay, MomentumFactor float64 }
+
+// NAdamState is what NAdam keeps for a group: the powers as running products, which every device computes alike.
+type NAdamState struct {
+	Step          float64 `state:"step"`
+	Beta2Power    float64 `state:"beta2_power" init:"1"`
+	MomentumPower float64 `state:"momentum_power" init:"1"`
+	MuProduct     float64 `state:"mu_product" init:"1"`
+}
+
+// NAdamPrologue computes the scalars of a step.
+func NAdamPrologue(h *NAdamHyper, t *NAdamState, s *NAdamScalars[float64], o NAdamOptions) {
+	t.Step += 1
+	t.Beta2Power *= h.Beta2
+	t.MomentumPower *= h.MomentumFactor
+	next := float64(t.MomentumPower * h.MomentumFactor)
+	mu := float64(h.Beta1 * (1 - float64(0.5*t.MomentumPower)))
+	muNext := float64(h.Beta1 * (1 - float64(0.5*next)))
+	t.MuProduct *= mu
+	s.WeightDecay, s.Eps = h.WeightDecay, h.Eps
+	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
+	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
+	s.GradStep = h.LR * (1 - mu) / (1 - float64(t.MuProduct))
+	s.MomentStep = h.LR * muNext / (1 - float64(t.MuProduct*muNext))
+	s.InvSqrtBias2 = 1 / rule.Sqrt(1-float64(t.Beta2Power))
+}
