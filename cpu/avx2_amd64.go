@@ -112,6 +112,12 @@ func nadamF32AVX2(slots **byte, uniforms *byte, n int)
 // nadamF64AVX2 is NAdam[] float64 over n bytes of each slot, a multiple of 64.
 func nadamF64AVX2(slots **byte, uniforms *byte, n int)
 
+// radamF32AVX2 is RAdam[] float32 over n bytes of each slot, a multiple of 64.
+func radamF32AVX2(slots **byte, uniforms *byte, n int)
+
+// radamF64AVX2 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
+func radamF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

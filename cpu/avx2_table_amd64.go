@@ -44,6 +44,8 @@ var avx2Updates = map[string]updateLoop{
 	"88e5fc84b98291c7d9f41b1a": adamaxF64AVX2,                // Adamax[] float64
 	"5f622e12a44b840d95a7e312": nadamF32AVX2,                 // NAdam[] float32
 	"b06a857e4772e6bebd9b2ed0": nadamF64AVX2,                 // NAdam[] float64
+	"f122201061e365145a3ca94c": radamF32AVX2,                 // RAdam[] float32
+	"eb989bdb8bec4aaaafc4ed41": radamF64AVX2,                 // RAdam[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

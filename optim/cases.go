@@ -65,6 +65,7 @@ func Cases() []Case {
 		{"adagrad", "Adagrad", "Duchi, Hazan & Singer 2011", DefaultAdagrad()},
 		{"adamax", "Adamax", kingma, DefaultAdamax()},
 		{"nadam", "NAdam", "Dozat 2016", DefaultNAdam()},
+		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
 	}
 }
 

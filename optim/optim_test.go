@@ -49,6 +49,7 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.Adagrad{InitialAccumulator: nan}, "optim: adagrad: initial_accumulator is NaN, must be at least 0, and finite"},
 		{optim.Adamax{Betas: [2]float64{0, 1}}, "optim: adamax: betas[1] is 1, must be at least 0 and below 1"},
 		{optim.NAdam{MomentumDecay: -1}, "optim: nadam: momentum_decay is -1, must be at least 0, and finite"},
+		{optim.RAdam{Eps: -1}, "optim: radam: eps is -1, must be at least 0, and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()

@@ -125,7 +125,33 @@ def nadam(k):
     k.param(k.a.differ(ours, lambda p, g, m, d, one, two: p - one * g / d - two * m / d, p, g, m, d, one, two))
 
 
-RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax, "nadam": nadam}
+def radam(k):
+    h, g, t, lr = k.h, gradient(k), k.t, k.lr
+    beta1, beta2 = h["betas"]
+    p = decayed(k)
+    m = average(k, "exp_avg", g, beta1)
+    v = average_square(k, "exp_avg_sq", g, beta2)
+    longest = 2 / (1 - beta2) - 1
+    bias1, bias2 = 1 - beta1**t, 1 - beta2**t
+    subtrahend = 2 * t * beta2**t / bias2
+    length = longest - subtrahend
+    error = (longest + subtrahend * (8 + t + power_units(beta2, t))) * 2.0**-53
+    if abs(length - 5) <= error:
+        raise ValueError("whether a step is adaptive depends on rounding")
+    # The relative error of (length-4)*(length-2)/length is at most that of the three of them.
+    rectified = error * (1 / abs(length - 4) + 1 / abs(length - 2) + 1 / abs(length))
+    one = k.a.unlike(lr / bias1, 3 + power_units(beta1, t))
+    if length <= 5:
+        k.param(k.a.differ(lambda p, m, one: p - one * m, lambda p, m, one: p - m * (one / lr if lr else one) * lr, p, m, one))
+        return
+    rect = np.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+    two = k.a.unlike(np.sqrt(bias2) * rect, 12 + power_units(beta2, t) + rectified * 2.0**53)
+    ours = lambda p, m, v, one, two: p - one * two * (m / (v.sqrt() + h["eps"]))
+    torchs = lambda p, m, v, one, two: p - m * (one / lr if lr else one) * lr * (1 / (v.sqrt() + h["eps"]) * two) * 1.0
+    k.param(k.a.differ(ours, torchs, p, m, v, one, two))
+
+
+RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax, "nadam": nadam, "radam": radam}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
@@ -135,8 +161,9 @@ DEFAULTS = {
     "adagrad": {"lr": 1e-2, "lr_decay": 0.0, "weight_decay": 0.0, "initial_accumulator_value": 0.0, "eps": 1e-10, "maximize": False},
     "adamax": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "maximize": False},
     "nadam": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "momentum_decay": 4e-3, "decoupled_weight_decay": False, "maximize": False},
+    "radam": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decoupled_weight_decay": False, "maximize": False},
 }
-CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax, "nadam": torch.optim.NAdam}
+CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam}
 
 CASES = {
     "lion": {
@@ -187,6 +214,16 @@ CASES = {
         "wd": {"weight_decay": 0.1, "eps": 1e-3},
         "decoupled": {"weight_decay": 0.1, "decoupled_weight_decay": True},
         "decoupled+maximize": {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True},
+    },
+    "radam": {
+        "defaults": {"lr": 1e-3},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "betas 0.3 0.8": {"betas": (0.3, 0.8)},
+        "betas 0 0.9": {"betas": (0.0, 0.9)},
+        "betas 0.9 0.5": {"betas": (0.9, 0.5)},
+        "wd": {"weight_decay": 0.1, "eps": 1e-2},
+        "decoupled": {"weight_decay": 0.1, "decoupled_weight_decay": True},
+        "decoupled+maximize": {"weight_decay": 0.1, "betas": (0.9, 0.95), "decoupled_weight_decay": True, "maximize": True},
     },
 }
 
