@@ -118,6 +118,12 @@ func radamF32AVX2(slots **byte, uniforms *byte, n int)
 // radamF64AVX2 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
 func radamF64AVX2(slots **byte, uniforms *byte, n int)
 
+// adadeltaF32AVX2 is Adadelta[] float32 over n bytes of each slot, a multiple of 64.
+func adadeltaF32AVX2(slots **byte, uniforms *byte, n int)
+
+// adadeltaF64AVX2 is Adadelta[] float64 over n bytes of each slot, a multiple of 64.
+func adadeltaF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

@@ -2534,6 +2534,172 @@ loop:
 	VZEROUPPER
 	RET
 
+// func adadeltaF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·adadeltaF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPS    (CX)(R8*1), Y0
+	VMOVUPS    (DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    (BX)(R8*1), Y2
+	VMOVUPS    (AX)(R8*1), Y3
+	VMULPS     160(SI), Y2, Y2
+	VMULPS     192(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y4
+	VADDPS     Y4, Y2, Y2
+	VANDPS     32(SI), Y2, Y4
+	VCMPPS     $0x11, 256(SI), Y4, Y4
+	VANDNPS    Y2, Y4, Y2
+	VADDPS     224(SI), Y3, Y4
+	VSQRTPS    Y4, Y4
+	VADDPS     224(SI), Y2, Y5
+	VSQRTPS    Y5, Y5
+	VDIVPS     Y5, Y4, Y4
+	VMULPS     Y1, Y4, Y1
+	VMULPS     160(SI), Y3, Y3
+	VMULPS     192(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y4
+	VADDPS     Y4, Y3, Y3
+	VANDPS     32(SI), Y3, Y4
+	VCMPPS     $0x11, 256(SI), Y4, Y4
+	VANDNPS    Y3, Y4, Y3
+	VMULPS     128(SI), Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (CX)(R8*1)
+	VMOVUPS    Y2, (BX)(R8*1)
+	VMOVUPS    Y3, (AX)(R8*1)
+	VMOVUPS    32(CX)(R8*1), Y0
+	VMOVUPS    32(DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    32(BX)(R8*1), Y2
+	VMOVUPS    32(AX)(R8*1), Y3
+	VMULPS     160(SI), Y2, Y2
+	VMULPS     192(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y4
+	VADDPS     Y4, Y2, Y2
+	VANDPS     32(SI), Y2, Y4
+	VCMPPS     $0x11, 256(SI), Y4, Y4
+	VANDNPS    Y2, Y4, Y2
+	VADDPS     224(SI), Y3, Y4
+	VSQRTPS    Y4, Y4
+	VADDPS     224(SI), Y2, Y5
+	VSQRTPS    Y5, Y5
+	VDIVPS     Y5, Y4, Y4
+	VMULPS     Y1, Y4, Y1
+	VMULPS     160(SI), Y3, Y3
+	VMULPS     192(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y4
+	VADDPS     Y4, Y3, Y3
+	VANDPS     32(SI), Y3, Y4
+	VCMPPS     $0x11, 256(SI), Y4, Y4
+	VANDNPS    Y3, Y4, Y3
+	VMULPS     128(SI), Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(R8*1)
+	VMOVUPS    Y2, 32(BX)(R8*1)
+	VMOVUPS    Y3, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func adadeltaF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·adadeltaF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPD    (CX)(R8*1), Y0
+	VMOVUPD    (DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    (BX)(R8*1), Y2
+	VMOVUPD    (AX)(R8*1), Y3
+	VMULPD     160(SI), Y2, Y2
+	VMULPD     192(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y4
+	VADDPD     Y4, Y2, Y2
+	VANDPD     32(SI), Y2, Y4
+	VCMPPD     $0x11, 256(SI), Y4, Y4
+	VANDNPD    Y2, Y4, Y2
+	VADDPD     224(SI), Y3, Y4
+	VSQRTPD    Y4, Y4
+	VADDPD     224(SI), Y2, Y5
+	VSQRTPD    Y5, Y5
+	VDIVPD     Y5, Y4, Y4
+	VMULPD     Y1, Y4, Y1
+	VMULPD     160(SI), Y3, Y3
+	VMULPD     192(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y4
+	VADDPD     Y4, Y3, Y3
+	VANDPD     32(SI), Y3, Y4
+	VCMPPD     $0x11, 256(SI), Y4, Y4
+	VANDNPD    Y3, Y4, Y3
+	VMULPD     128(SI), Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, (CX)(R8*1)
+	VMOVUPD    Y2, (BX)(R8*1)
+	VMOVUPD    Y3, (AX)(R8*1)
+	VMOVUPD    32(CX)(R8*1), Y0
+	VMOVUPD    32(DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    32(BX)(R8*1), Y2
+	VMOVUPD    32(AX)(R8*1), Y3
+	VMULPD     160(SI), Y2, Y2
+	VMULPD     192(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y4
+	VADDPD     Y4, Y2, Y2
+	VANDPD     32(SI), Y2, Y4
+	VCMPPD     $0x11, 256(SI), Y4, Y4
+	VANDNPD    Y2, Y4, Y2
+	VADDPD     224(SI), Y3, Y4
+	VSQRTPD    Y4, Y4
+	VADDPD     224(SI), Y2, Y5
+	VSQRTPD    Y5, Y5
+	VDIVPD     Y5, Y4, Y4
+	VMULPD     Y1, Y4, Y1
+	VMULPD     160(SI), Y3, Y3
+	VMULPD     192(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y4
+	VADDPD     Y4, Y3, Y3
+	VANDPD     32(SI), Y3, Y4
+	VCMPPD     $0x11, 256(SI), Y4, Y4
+	VANDNPD    Y3, Y4, Y3
+	VMULPD     128(SI), Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(R8*1)
+	VMOVUPD    Y2, 32(BX)(R8*1)
+	VMOVUPD    Y3, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX
 TEXT ·addF32AVX2(SB), NOSPLIT, $0-64

@@ -46,6 +46,8 @@ var avx2Updates = map[string]updateLoop{
 	"b06a857e4772e6bebd9b2ed0": nadamF64AVX2,                 // NAdam[] float64
 	"f122201061e365145a3ca94c": radamF32AVX2,                 // RAdam[] float32
 	"eb989bdb8bec4aaaafc4ed41": radamF64AVX2,                 // RAdam[] float64
+	"dfc59ce9c279edf5903d8928": adadeltaF32AVX2,              // Adadelta[] float32
+	"cd210b83d41df639d3205071": adadeltaF64AVX2,              // Adadelta[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

@@ -66,6 +66,7 @@ func Cases() []Case {
 		{"adamax", "Adamax", kingma, DefaultAdamax()},
 		{"nadam", "NAdam", "Dozat 2016", DefaultNAdam()},
 		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
+		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},
 	}
 }
 

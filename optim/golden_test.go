@@ -32,6 +32,7 @@ type torchHyper struct {
 	InitialAccumulator               float64 `json:"initial_accumulator_value"`
 	MomentumDecay                    float64 `json:"momentum_decay"`
 	Decoupled                        bool    `json:"decoupled_weight_decay"`
+	Rho                              float64
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -55,6 +56,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.NAdam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, MomentumDecay: h.MomentumDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
 	case "radam":
 		return optim.RAdam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
+	case "adadelta":
+		return optim.Adadelta{LR: h.LR, Rho: h.Rho, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil

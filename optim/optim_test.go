@@ -50,6 +50,7 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.Adamax{Betas: [2]float64{0, 1}}, "optim: adamax: betas[1] is 1, must be at least 0 and below 1"},
 		{optim.NAdam{MomentumDecay: -1}, "optim: nadam: momentum_decay is -1, must be at least 0, and finite"},
 		{optim.RAdam{Eps: -1}, "optim: radam: eps is -1, must be at least 0, and finite"},
+		{optim.Adadelta{Rho: 1.5}, "optim: adadelta: rho is 1.5, must be at least 0 and at most 1"},
 	}
 	dev := cpu.New()
 	defer dev.Close()

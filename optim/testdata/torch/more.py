@@ -151,7 +151,15 @@ def radam(k):
     k.param(k.a.differ(ours, torchs, p, m, v, one, two))
 
 
-RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax, "nadam": nadam, "radam": radam}
+def adadelta(k):
+    h, g = k.h, gradient(k)
+    v = average_square(k, "square_avg", g, h["rho"])
+    delta = (k.slot("acc_delta") + h["eps"]).sqrt() / (v + h["eps"]).sqrt() * g
+    average_square(k, "acc_delta", delta, h["rho"])
+    k.param(k.slot("param") - k.lr * delta)
+
+
+RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax, "nadam": nadam, "radam": radam, "adadelta": adadelta}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
@@ -162,8 +170,9 @@ DEFAULTS = {
     "adamax": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "maximize": False},
     "nadam": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "momentum_decay": 4e-3, "decoupled_weight_decay": False, "maximize": False},
     "radam": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decoupled_weight_decay": False, "maximize": False},
+    "adadelta": {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "maximize": False},
 }
-CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam}
+CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam, "adadelta": torch.optim.Adadelta}
 
 CASES = {
     "lion": {
@@ -224,6 +233,15 @@ CASES = {
         "wd": {"weight_decay": 0.1, "eps": 1e-2},
         "decoupled": {"weight_decay": 0.1, "decoupled_weight_decay": True},
         "decoupled+maximize": {"weight_decay": 0.1, "betas": (0.9, 0.95), "decoupled_weight_decay": True, "maximize": True},
+    },
+    "adadelta": {
+        "defaults": {},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "rho 0.5": {"rho": 0.5},
+        "rho 0": {"rho": 0.0},
+        "eps 1e-3": {"eps": 1e-3, "lr": 0.1},
+        "wd": {"weight_decay": 0.1},
+        "maximize": {"maximize": True},
     },
 }
 

@@ -1,0 +1,55 @@
+package kernels
+
+import (
+	_ "embed"
+
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+//go:embed adadelta.go
+var adadeltaSource string
+
+// AdadeltaRule is Adadelta.
+var AdadeltaRule = define(Adadelta[float32], Adadelta[float64], AdadeltaPrologue, adadeltaSource)
+
+// AdadeltaElem is one element of a parameter under Adadelta.
+type AdadeltaElem[F rule.Float] struct {
+	P F `slot:"param"`
+	G F `slot:"grad"`
+	V F `slot:"square_avg"`
+	D F `slot:"acc_delta"`
+}
+
+// AdadeltaScalars are what Adadelta's prologue computes.
+type AdadeltaScalars[F rule.Float] struct{ LR, WeightDecay, Rho, OneMinusRho, Eps F }
+
+// AdadeltaOptions says which terms Adadelta has.
+type AdadeltaOptions struct{ L2 bool }
+
+// Adadelta: Zeiler 2012, algorithm 1, in PyTorch's order, with its learning rate.
+func Adadelta[F rule.Float](e *AdadeltaElem[F], s *AdadeltaScalars[F], o AdadeltaOptions) {
+	g := e.G
+	if o.L2 {
+		g += F(s.WeightDecay * e.P)
+	}
+	v := rule.Flush(F(s.Rho*e.V) + F(F(s.OneMinusRho*g)*g))
+	delta := F(rule.Sqrt(e.D+s.Eps) / rule.Sqrt(v+s.Eps) * g)
+	e.V = v
+	e.D = rule.Flush(F(s.Rho*e.D) + F(F(s.OneMinusRho*delta)*delta))
+	e.P -= F(s.LR * delta)
+}
+
+// AdadeltaHyper are Adadelta's hyperparameters.
+type AdadeltaHyper struct{ LR, Rho, Eps, WeightDecay float64 }
+
+// AdadeltaState is what Adadelta keeps for a group.
+type AdadeltaState struct {
+	Step float64 `state:"step"`
+}
+
+// AdadeltaPrologue computes the scalars of a step.
+func AdadeltaPrologue(h *AdadeltaHyper, t *AdadeltaState, s *AdadeltaScalars[float64], o AdadeltaOptions) {
+	t.Step += 1
+	s.LR, s.WeightDecay, s.Eps = h.LR, h.WeightDecay, h.Eps
+	s.Rho, s.OneMinusRho = h.Rho, 1-h.Rho
+}

@@ -1,0 +1,35 @@
+package optim
+
+import (
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Adadelta is Adadelta as torch.optim.Adadelta has it (Zeiler 2012). Its state is square_avg and acc_delta.
+type Adadelta struct {
+	LR          float64 // at least 0; the paper has none, which is 1
+	Rho         float64 // 0 to 1: how slowly the averages forget
+	Eps         float64 // at least 0; added below the roots
+	WeightDecay float64 // L2 penalty: weight_decay·p is added to the gradient
+	Maximize    bool
+}
+
+// DefaultAdadelta has torch.optim.Adadelta's defaults.
+func DefaultAdadelta() Adadelta { return Adadelta{LR: 1, Rho: 0.9, Eps: 1e-6} }
+
+// Setting implements Algorithm.
+func (c Adadelta) Setting() (rule.Setting, error) {
+	r := ranges{algorithm: "adadelta"}
+	r.atLeast0("lr", c.LR)
+	r.require("rho", c.Rho, c.Rho >= 0 && c.Rho <= 1, "at least 0 and at most 1")
+	r.atLeast0("eps", c.Eps)
+	r.atLeast0("weight_decay", c.WeightDecay)
+	if r.err != nil {
+		return rule.Setting{}, r.err
+	}
+	s := kernels.AdadeltaRule().With(
+		kernels.AdadeltaHyper{LR: c.LR, Rho: c.Rho, Eps: c.Eps, WeightDecay: c.WeightDecay},
+		kernels.AdadeltaOptions{L2: c.WeightDecay != 0})
+	s.Maximize = c.Maximize
+	return s, nil
+}
