@@ -124,6 +124,12 @@ func adadeltaF32AVX2(slots **byte, uniforms *byte, n int)
 // adadeltaF64AVX2 is Adadelta[] float64 over n bytes of each slot, a multiple of 64.
 func adadeltaF64AVX2(slots **byte, uniforms *byte, n int)
 
+// rpropF32AVX2 is Rprop[] float32 over n bytes of each slot, a multiple of 64.
+func rpropF32AVX2(slots **byte, uniforms *byte, n int)
+
+// rpropF64AVX2 is Rprop[] float64 over n bytes of each slot, a multiple of 64.
+func rpropF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

@@ -48,6 +48,8 @@ var avx2Updates = map[string]updateLoop{
 	"eb989bdb8bec4aaaafc4ed41": radamF64AVX2,                 // RAdam[] float64
 	"dfc59ce9c279edf5903d8928": adadeltaF32AVX2,              // Adadelta[] float32
 	"cd210b83d41df639d3205071": adadeltaF64AVX2,              // Adadelta[] float64
+	"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX2,                 // Rprop[] float32
+	"95f81c4cf12bb9eab60a3b8d": rpropF64AVX2,                 // Rprop[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

@@ -44,6 +44,8 @@ func Cases() []Case {
 		c.Momentum, c.Centered = momentum, centered
 		return c
 	}
+	rprop := DefaultRprop()
+	rprop.StepSizes[1] = rprop.LR // so that a benchmark's constant gradient does not run away
 	return []Case{
 		{"sgd", "stochastic gradient descent", robbins, DefaultSGD()},
 		{"sgd-l1", "SGD with an L1 penalty", robbins, sgd(0, false, 1e-4, 0)},
@@ -67,6 +69,7 @@ func Cases() []Case {
 		{"nadam", "NAdam", "Dozat 2016", DefaultNAdam()},
 		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},
+		{"rprop", "Rprop, steps of at most 0.01", "Riedmiller & Braun 1993", rprop},
 	}
 }
 

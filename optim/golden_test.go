@@ -33,6 +33,8 @@ type torchHyper struct {
 	MomentumDecay                    float64 `json:"momentum_decay"`
 	Decoupled                        bool    `json:"decoupled_weight_decay"`
 	Rho                              float64
+	Etas                             [2]float64
+	StepSizes                        [2]float64 `json:"step_sizes"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -58,6 +60,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.RAdam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
 	case "adadelta":
 		return optim.Adadelta{LR: h.LR, Rho: h.Rho, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "rprop":
+		return optim.Rprop{LR: h.LR, Etas: h.Etas, StepSizes: h.StepSizes, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil

@@ -51,6 +51,9 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.NAdam{MomentumDecay: -1}, "optim: nadam: momentum_decay is -1, must be at least 0, and finite"},
 		{optim.RAdam{Eps: -1}, "optim: radam: eps is -1, must be at least 0, and finite"},
 		{optim.Adadelta{Rho: 1.5}, "optim: adadelta: rho is 1.5, must be at least 0 and at most 1"},
+		{optim.Rprop{Etas: [2]float64{1, 1.2}}, "optim: rprop: etas[0] is 1, must be above 0 and below 1"},
+		{optim.Rprop{Etas: [2]float64{0.5, 1}}, "optim: rprop: etas[1] is 1, must be above 1, and finite"},
+		{optim.Rprop{Etas: [2]float64{0.5, 1.2}, StepSizes: [2]float64{1, 0.5}}, "optim: rprop: step_sizes[1] is 0.5, must be at least step_sizes[0], and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()

@@ -159,7 +159,20 @@ def adadelta(k):
     k.param(k.slot("param") - k.lr * delta)
 
 
-RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax, "nadam": nadam, "radam": radam, "adadelta": adadelta}
+def rprop(k):
+    """Both sides perform the same operations on equal numbers: nothing differs, and the rule serves to check that alone."""
+    h, g = k.h, np.float64(-k.grad if k.h["maximize"] else k.grad)
+    with np.errstate(under="ignore"):
+        turn = np.float64(g.astype(k.a.dtype) * k.slot("prev").x.astype(k.a.dtype))
+    factor = np.where(turn > 0, h["etas"][1], np.where(turn < 0, h["etas"][0], 1))
+    g = np.where(turn < 0, 0, g)
+    step = np.clip(k.slot("step_size").x * factor, *h["step_sizes"])
+    k.put("prev", k.number(g))
+    k.put("step_size", k.number(step))
+    k.param(k.number(k.slot("param").x - np.sign(g) * step))
+
+
+RULES = {"lion": lion, "rmsprop": rmsprop, "adagrad": adagrad, "adamax": adamax, "nadam": nadam, "radam": radam, "adadelta": adadelta, "rprop": rprop}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
@@ -171,8 +184,9 @@ DEFAULTS = {
     "nadam": {"lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "momentum_decay": 4e-3, "decoupled_weight_decay": False, "maximize": False},
     "radam": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "decoupled_weight_decay": False, "maximize": False},
     "adadelta": {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "maximize": False},
+    "rprop": {"lr": 1e-2, "etas": (0.5, 1.2), "step_sizes": (1e-6, 50.0), "maximize": False},
 }
-CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam, "adadelta": torch.optim.Adadelta}
+CLASSES = {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adamax": torch.optim.Adamax, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam, "adadelta": torch.optim.Adadelta, "rprop": torch.optim.Rprop}
 
 CASES = {
     "lion": {
@@ -242,6 +256,12 @@ CASES = {
         "eps 1e-3": {"eps": 1e-3, "lr": 0.1},
         "wd": {"weight_decay": 0.1},
         "maximize": {"maximize": True},
+    },
+    "rprop": {
+        "defaults": {},
+        "lr 0": {"lr": 0.0},
+        "etas": {"etas": (0.3, 1.7), "step_sizes": (1e-3, 0.1)},
+        "maximize": {"lr": 0.1, "maximize": True},
     },
 }
 
@@ -375,6 +395,8 @@ def initial(name, hyper):
     """State that does not start at 0."""
     if name == "adagrad":
         return {"sum": hyper["initial_accumulator_value"]}
+    if name == "rprop":
+        return {"step_size": hyper["lr"]}
     return {}
 
 
