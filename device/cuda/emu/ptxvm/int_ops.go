@@ -182,7 +182,7 @@ func mulHigh[T integerType](a, b T, width uint) T {
 	if width < 64 {
 		// Exact for either signedness: both factors have at most 32 bits, extended as their type says.
 		p := uint64(a) * uint64(b)
-		if a-a-1 < 0 {
+		if none := T(0); none-1 < 0 { // T is signed
 			return T(int64(p) >> width)
 		}
 		return T(p >> width)
