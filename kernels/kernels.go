@@ -69,11 +69,19 @@ func (p Program) Slots() (loads, stores []int, err error) {
 	return loads, stores, nil
 }
 
+// Used are the slots that the program reads or writes, each once, in order.
+func (p Program) Used() ([]int, error) {
+	loads, stores, err := p.Slots()
+	used := append(loads, stores...)
+	slices.Sort(used)
+	return slices.Compact(used), err
+}
+
 // State names the slots that the program uses beside parameter and gradient.
 func (p Program) State() (names []string, err error) {
-	loads, stores, err := p.Slots()
-	for k, name := range p.Rule.Slots {
-		if name != rule.Param && name != rule.Grad && (slices.Contains(loads, k) || slices.Contains(stores, k)) {
+	used, err := p.Used()
+	for _, k := range used {
+		if name := p.Rule.Slots[k]; name != rule.Param && name != rule.Grad {
 			names = append(names, name)
 		}
 	}

@@ -29,7 +29,7 @@ func (q *part) places() (offsets []int, n int) {
 // tensors are not ten thousand allocations. It starts at zero, or as the hyperparameter that the rule says.
 func (q *part) allocate(dev *device.Device, setting rule.Setting) error {
 	r := q.program.Rule
-	loads, stores, err := q.program.Slots()
+	used, err := q.program.Used()
 	if err != nil {
 		return err
 	}
@@ -39,8 +39,9 @@ func (q *part) allocate(dev *device.Device, setting rule.Setting) error {
 	}
 	offsets, n := q.places()
 	s := dev.DefaultStream()
-	for k, name := range r.Slots {
-		if name == rule.Param || name == rule.Grad || !slices.Contains(loads, k) && !slices.Contains(stores, k) {
+	for _, k := range used {
+		name := r.Slots[k]
+		if name == rule.Param || name == rule.Grad {
 			continue
 		}
 		arena, err := dev.Alloc(q.program.DType, n)

@@ -40,11 +40,7 @@ func printListJSON(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		state, err := p.program.State()
-		if err != nil {
-			return err
-		}
-		steps = append(steps, listedOptimizer{o.Name, o.Doc, p.bytes, append([]string{}, state...)})
+		steps = append(steps, listedOptimizer{o.Name, o.Doc, p.bytes, append([]string{}, p.state...)})
 	}
 	fmt.Fprintln(w, `{"models": [`)
 	if err := jsonLines(w, all); err != nil {

@@ -29,8 +29,9 @@ func optimizerNames() (out []string) {
 type plan struct {
 	setting rule.Setting
 	program kernels.Program
-	slots   []int // those that the program reads or writes
-	bytes   int   // moved by a step, per parameter
+	slots   []int    // those that the program reads or writes
+	state   []string // the names of those that are state
+	bytes   int      // moved by a step, per parameter
 }
 
 func (o optimizer) plan(t device.DType) (plan, error) {
@@ -39,18 +40,11 @@ func (o optimizer) plan(t device.DType) (plan, error) {
 		return plan{}, err
 	}
 	p := plan{setting: s, program: kernels.Program{Rule: s.Rule, Options: s.Options, DType: t}}
-	loads, stores, err := p.program.Slots()
-	if err != nil {
+	if p.slots, err = p.program.Used(); err != nil {
 		return plan{}, err
 	}
-	used := make([]bool, len(s.Rule.Slots))
-	for _, k := range append(loads, stores...) {
-		used[k] = true
-	}
-	for k, u := range used {
-		if u {
-			p.slots = append(p.slots, k)
-		}
+	if p.state, err = p.program.State(); err != nil {
+		return plan{}, err
 	}
 	p.bytes, err = p.program.BytesPerElement()
 	return p, err

@@ -124,10 +124,7 @@ func work[F rule.Float](t T, b kernels.Backend, p kernels.Program, shapes []shap
 		if x.pairs {
 			x.group = 0
 		}
-		for k := range p.Rule.Slots {
-			if !slices.Contains(used, k) {
-				continue
-			}
+		for _, k := range used {
 			x.expect[k] = numbers[F](rng, 2*guard+4+x.n)
 			if x.pairs {
 				fillPairs(rng, p.Rule, k, x.expect[k][x.first(k):][:x.n])
@@ -156,11 +153,9 @@ func work[F rule.Float](t T, b kernels.Backend, p kernels.Program, shapes []shap
 
 // slots are those that the program uses, in order.
 func slots(t T, p kernels.Program) []int {
-	loads, stores, err := p.Slots()
+	used, err := p.Used()
 	require.NoError(t, err)
-	used := append(loads, stores...)
-	slices.Sort(used)
-	return slices.Compact(used)
+	return used
 }
 
 // expectStep runs the graph on the expected values of a group.

@@ -47,13 +47,9 @@ func New(p kernels.Program) (*Module, error) {
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Rule.OptionNames(p.Options)...), "_"))
 	name += fmt.Sprintf("_f%d", f.Width)
 	m := &Module{Update: name + "_update", Prologue: name + "_prologue", Traffic: name + "_traffic"}
-	m.Slots = append(m.Slots, loads...)
-	for _, k := range stores {
-		if !slices.Contains(m.Slots, k) {
-			m.Slots = append(m.Slots, k)
-		}
+	if m.Slots, err = p.Used(); err != nil {
+		return nil, err
 	}
-	slices.Sort(m.Slots)
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", p) + header +
 		pass(m.Update, p, f, m.Slots, loads, stores, false) + prologue(m.Prologue, p, pro) +
 		pass(m.Traffic, p, f, m.Slots, loads, stores, true)

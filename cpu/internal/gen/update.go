@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -37,14 +36,10 @@ type loopOf struct {
 func updateLoop(name string, p kernels.Program, f *ir.Func) {
 	TEXT(name, NOSPLIT, "func(slots **byte, uniforms *byte, n int)")
 	Doc(fmt.Sprintf("%s is %s over n bytes of each slot, a multiple of %d.", name, p, unroll*vector))
-	loads, stores, _ := p.Slots()
-	used := slices.Clone(loads)
-	for _, k := range stores {
-		if !slices.Contains(used, k) {
-			used = append(used, k)
-		}
+	used, err := p.Used()
+	if err != nil {
+		panic(err)
 	}
-	slices.Sort(used)
 
 	slots := Load(Param("slots"), GP64())
 	pointers := map[int]reg.Register{}
