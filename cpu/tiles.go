@@ -29,7 +29,7 @@ type tileStep struct {
 // tileArg is where an operand is: a slot, a uniform or a buffer.
 type tileArg struct {
 	kind  uint8
-	index int // slot; bytes into the uniforms; buffer
+	index int // of the slots used; bytes into the uniforms; buffer
 }
 
 const (
@@ -38,13 +38,10 @@ const (
 	inBuffer
 )
 
-type tileStore struct {
-	slot int
-	from tileArg
-}
+type tileStore struct{ to, from tileArg }
 
 // newPlan orders the graph's operations and gives each a buffer, which is free again after its last use.
-func newPlan(f *ir.Func, uniforms []ir.Value) *plan {
+func newPlan(f *ir.Func, used []int, uniforms []ir.Value) *plan {
 	p := &plan{}
 	varying := f.Varying(rule.ElemBank)
 	last := make([]int, len(f.Nodes)) // the last node that uses each
@@ -63,7 +60,7 @@ func newPlan(f *ir.Func, uniforms []ir.Value) *plan {
 			return tileArg{inUniforms, maskBytes + slices.Index(uniforms, v)*vectorBytes}
 		}
 		if n := f.Nodes[v]; n.Op == ir.Var {
-			return tileArg{inSlot, n.Index}
+			return tileArg{inSlot, slices.Index(used, n.Index)}
 		}
 		return tileArg{inBuffer, buffer[v]}
 	}
@@ -97,19 +94,19 @@ func newPlan(f *ir.Func, uniforms []ir.Value) *plan {
 			from = tileArg{inBuffer, p.buffers}
 			p.buffers++
 		}
-		p.stores = append(p.stores, tileStore{s.Var, from})
+		p.stores = append(p.stores, tileStore{tileArg{inSlot, slices.Index(used, s.Var)}, from})
 	}
 	return p
 }
 
-// run runs the plan over n bytes of the slots, whose addresses are in order of used.
-func (p *plan) run(pointers []*byte, used []int, uniforms *byte, tiles []byte, n int) {
+// run runs the plan over n bytes of the slots that it uses, whose addresses are in order.
+func (p *plan) run(pointers []*byte, uniforms *byte, tiles []byte, n int) {
 	for lo := 0; lo < n; lo += tileBytes {
 		size := min(tileBytes, n-lo)
 		at := func(a tileArg) (*byte, int) {
 			switch a.kind {
 			case inSlot:
-				return (*byte)(unsafe.Add(unsafe.Pointer(pointers[slices.Index(used, a.index)]), lo)), vectorBytes
+				return (*byte)(unsafe.Add(unsafe.Pointer(pointers[a.index]), lo)), vectorBytes
 			case inUniforms:
 				return (*byte)(unsafe.Add(unsafe.Pointer(uniforms), a.index)), 0
 			default:
@@ -129,15 +126,15 @@ func (p *plan) run(pointers []*byte, used []int, uniforms *byte, tiles []byte, n
 			s.loop(dst, a, b, c, stepA, stepB, stepC, size)
 		}
 		for _, s := range p.stores {
-			to, _ := at(tileArg{inSlot, s.slot})
+			to, _ := at(s.to)
 			from, step := at(s.from)
+			dst := unsafe.Slice(to, size)
+			if step > 0 {
+				copy(dst, unsafe.Slice(from, size))
+				continue
+			}
 			for off := 0; off < size; off += vectorBytes {
-				if step == 0 {
-					copy(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(to), off)), vectorBytes), unsafe.Slice(from, vectorBytes))
-					continue
-				}
-				copy(unsafe.Slice(to, size), unsafe.Slice(from, size))
-				break
+				copy(dst[off:], unsafe.Slice(from, vectorBytes))
 			}
 		}
 	}

@@ -31,10 +31,10 @@ func TrafficName() string {
 // traffic is an update whose chunks do nothing but load and store.
 type traffic[F rule.Float] struct {
 	*update[F]
-	read, stored []int // slots that are only read, and the others
-	loop         updateLoop
-	pointers     [][]*byte // of each thread
-	body         func(thread, i int)
+	read     []int // slots that are not stored
+	loop     updateLoop
+	pointers [][]*byte // of each thread
+	body     func(thread, i int)
 }
 
 func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) {
@@ -42,36 +42,28 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) 
 	if err != nil {
 		return nil, err
 	}
-	t := &traffic[F]{update: u, stored: u.stores}
+	t := &traffic[F]{update: u}
 	for _, k := range u.loads {
 		if !slices.Contains(u.stores, k) {
 			t.read = append(t.read, k)
 		}
 	}
 	if len(t.read) == 1 && hasAVX2() {
-		t.loop = avx2Traffics[len(t.stored)]
+		t.loop = avx2Traffics[len(t.stores)]
 	}
 	for range drv.pool.threads {
-		t.pointers = append(t.pointers, make([]*byte, 1+len(t.stored)))
+		t.pointers = append(t.pointers, make([]*byte, 1+len(t.stores)))
 	}
 	t.body = t.chunk
 	return t, nil
 }
 
 func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
-	s.Queue().(*queue).enqueue(t, t.elements <= inlineLen)
+	s.Queue().(*queue).enqueue(t, t.small())
 	return nil
 }
 
-func (t *traffic[F]) run() {
-	if t.elements > inlineLen {
-		t.drv.pool.do(len(t.chunks), t.body)
-		return
-	}
-	for i := range t.chunks {
-		t.chunk(0, i)
-	}
-}
+func (t *traffic[F]) run() { t.each(t.body) }
 
 func (t *traffic[F]) chunk(thread, i int) {
 	c := t.chunks[i]
@@ -80,7 +72,7 @@ func (t *traffic[F]) chunk(thread, i int) {
 	if whole := (c.hi - c.lo) &^ (roundBytes/int(unsafe.Sizeof(F(0))) - 1); t.loop != nil && whole > 0 {
 		p := t.pointers[thread]
 		p[0] = (*byte)(unsafe.Pointer(&slots[t.read[0]][lo]))
-		for i, k := range t.stored {
+		for i, k := range t.stores {
 			p[1+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
 		t.loop(&p[0], nil, whole*int(unsafe.Sizeof(F(0))))
@@ -91,7 +83,7 @@ func (t *traffic[F]) chunk(thread, i int) {
 		for _, k := range t.read {
 			copyThrough(slots[k][lo:hi], false)
 		}
-		for _, k := range t.stored {
+		for _, k := range t.stores {
 			copyThrough(slots[k][lo:hi], true)
 		}
 	}

@@ -60,7 +60,7 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	if u.loads, u.stores, err = w.Program.Slots(); err != nil {
 		return nil, err
 	}
-	if u.vectors, err = newVectors[F](w.Program, drv.choice); err != nil {
+	if u.vectors, err = newVectors[F](w.Program, u.stores, drv.choice); err != nil {
 		return nil, err
 	}
 	for _, b := range w.State {
@@ -70,7 +70,7 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	for i, t := range w.Tensors {
 		v := tensor[F]{group: t.Group}
 		for _, b := range t.Slots {
-			v.slots = append(v.slots, viewOf[F](b))
+			v.slots = append(v.slots, view[F](b))
 		}
 		u.tensors = append(u.tensors, v)
 		n := t.Slots[param].Len()
@@ -80,18 +80,6 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 		u.elements += n
 	}
 	return u, nil
-}
-
-// viewOf is view for a rule's number types.
-func viewOf[F rule.Float](b *device.Buffer) []F {
-	var out any
-	switch any(F(0)).(type) {
-	case float32:
-		out = view[float32](b)
-	default:
-		out = view[float64](b)
-	}
-	return out.([]F)
 }
 
 // step is a task: one step of an update, with what it was given from outside.
@@ -124,12 +112,7 @@ func (u *update[F]) take() *step[F] {
 	}
 	r := u.work.Program.Rule
 	s := &step[F]{u: u, scalars: make([]float64, len(r.Scalars)), rounded: make([]F, len(u.state)*len(r.Scalars)),
-		gradScale: make([]F, len(u.state)), passes: make([]rule.Pass[F], u.drv.pool.threads)}
-	for i := range s.passes {
-		s.passes[i] = rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: u.loads, Stores: u.stores,
-			Grad: r.Slot(rule.Grad), Options: u.work.Program.Options}
-	}
-	s.body = s.chunk
+		gradScale: make([]F, len(u.state))}
 	if v := u.vectors; v != nil {
 		s.body = s.vectorChunk
 		s.uniforms = make([]F, len(u.state)*v.blockLen())
@@ -137,6 +120,12 @@ func (u *update[F]) take() *step[F] {
 		for range u.drv.pool.threads {
 			s.scratch = append(s.scratch, v.newScratch())
 		}
+		return s
+	}
+	s.body = s.chunk
+	for range u.drv.pool.threads {
+		s.passes = append(s.passes, rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: u.loads, Stores: u.stores,
+			Grad: r.Slot(rule.Grad), Options: u.work.Program.Options})
 	}
 	return s
 }
@@ -148,7 +137,7 @@ func (u *update[F]) Enqueue(s *device.Stream, in kernels.Step) error {
 	if in.Norm != nil {
 		t.norm, t.maxNorm = view[float64](in.Norm.Total()), in.MaxNorm
 	}
-	s.Queue().(*queue).enqueue(t, u.elements <= inlineLen)
+	s.Queue().(*queue).enqueue(t, u.small())
 	return nil
 }
 
@@ -175,16 +164,24 @@ func (s *step[F]) run() {
 			v.block(s.uniforms[g*n:(g+1)*n], s.vars, s.eval, s.rounded[g*ns:(g+1)*ns], s.gradScale[g])
 		}
 	}
-	if u.elements <= inlineLen {
-		for i := range u.chunks {
-			s.body(0, i)
-		}
-	} else {
-		u.drv.pool.do(len(u.chunks), s.body)
-	}
+	u.each(s.body)
 	u.mu.Lock()
 	u.free = append(u.free, s)
 	u.mu.Unlock()
+}
+
+// small says whether a step is less work than waking another thread.
+func (u *update[F]) small() bool { return u.elements <= inlineLen }
+
+// each runs body for every chunk, on all threads unless the update is small.
+func (u *update[F]) each(body func(thread, i int)) {
+	if !u.small() {
+		u.drv.pool.do(len(u.chunks), body)
+		return
+	}
+	for i := range u.chunks {
+		body(0, i)
+	}
 }
 
 // chunk updates one chunk on a thread of the pool.

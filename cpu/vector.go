@@ -31,7 +31,6 @@ const (
 type vectors[F rule.Float] struct {
 	graph    *ir.Func
 	used     []int // slots, in order
-	loads    []int
 	stores   []int
 	uniforms []ir.Value
 	fused    updateLoop // or
@@ -39,7 +38,7 @@ type vectors[F rule.Float] struct {
 }
 
 // newVectors returns nil where the implementation has no vector code.
-func newVectors[F rule.Float](p kernels.Program, c choice) (*vectors[F], error) {
+func newVectors[F rule.Float](p kernels.Program, stores []int, c choice) (*vectors[F], error) {
 	if c.err != nil || c.implementation == scalar {
 		return nil, c.err
 	}
@@ -47,22 +46,15 @@ func newVectors[F rule.Float](p kernels.Program, c choice) (*vectors[F], error) 
 	if err != nil {
 		return nil, err
 	}
-	v := &vectors[F]{graph: f, uniforms: f.Uniforms(rule.ElemBank)}
-	if v.loads, v.stores, err = p.Slots(); err != nil {
+	v := &vectors[F]{graph: f, stores: stores, uniforms: f.Uniforms(rule.ElemBank)}
+	if v.used, err = p.Used(); err != nil {
 		return nil, err
 	}
-	v.used = append(v.used, v.loads...)
-	for _, k := range v.stores {
-		if !slices.Contains(v.used, k) {
-			v.used = append(v.used, k)
-		}
-	}
-	slices.Sort(v.used)
 	if c.implementation == avx2 {
 		v.fused = avx2Updates[f.Fingerprint()]
 	}
 	if v.fused == nil {
-		v.plan = newPlan(f, v.uniforms)
+		v.plan = newPlan(f, v.used, v.uniforms)
 	}
 	return v, nil
 }
@@ -129,9 +121,6 @@ func fromBits[F rule.Float](x uint64) F {
 	var f F
 	if p, ok := any(&f).(*float32); ok {
 		*p = math.Float32frombits(uint32(x >> 32))
-		if x == 1<<63-1 {
-			*p = math.Float32frombits(math.MaxInt32)
-		}
 	} else {
 		*any(&f).(*float64) = math.Float64frombits(x)
 	}
@@ -172,5 +161,5 @@ func (v *vectors[F]) loop(s *scratch[F], uniforms []F, n int) {
 		v.fused(&s.pointers[0], u, n)
 		return
 	}
-	v.plan.run(s.pointers, v.used, u, s.tiles, n)
+	v.plan.run(s.pointers, u, s.tiles, n)
 }
