@@ -47,6 +47,7 @@ type Optimizer struct {
 type group struct {
 	setting rule.Setting
 	lr      float64 // before the schedule
+	lrAt    int     // its index in setting.Hyper
 	params  []*param
 }
 
@@ -97,7 +98,8 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	if setting.Rule == nil {
 		return fmt.Errorf("optim: group %d: algorithm %T gives no rule", len(o.groups), alg)
 	}
-	g := &group{setting: setting, lr: setting.Hyper[setting.Rule.HyperIndex("LR")]}
+	g := &group{setting: setting, lrAt: setting.Rule.HyperIndex("LR")}
+	g.lr = setting.Hyper[g.lrAt]
 	for i, p := range params {
 		if p.Name == "" {
 			p.Name = fmt.Sprintf("%d.%d", len(o.groups), i)
@@ -219,7 +221,7 @@ func (o *Optimizer) Step(s *device.Stream) error {
 		for _, q := range l.parts {
 			g := o.groups[q.group]
 			l.step.Hyper = append(l.step.Hyper, g.setting.Hyper...)
-			lr := &l.step.Hyper[len(l.step.Hyper)-len(g.setting.Hyper)+g.setting.Rule.HyperIndex("LR")]
+			lr := &l.step.Hyper[len(l.step.Hyper)-len(g.setting.Hyper)+g.lrAt]
 			if *lr = g.lr * factor; !(*lr >= 0 && *lr <= math.MaxFloat64) {
 				return &HyperparameterError{Algorithm: g.setting.Name, Name: "lr", Value: *lr, Want: "at least 0, and finite, after its schedule"}
 			}

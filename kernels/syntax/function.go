@@ -3,17 +3,12 @@ package syntax
 import (
 	"fmt"
 	"go/ast"
-	"go/scanner"
 	"go/token"
 	"go/types"
 	"reflect"
 
 	"github.com/fusestep/fusestep/kernels/ir"
 )
-
-type scannerErrors = scanner.ErrorList
-
-func scannerError(list scanner.ErrorList) error { return &Error{Pos: list[0].Pos, Msg: list[0].Msg} }
 
 // Mode says how a function may use the fields of a parameter.
 type Mode uint8

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/parser"
+	"go/scanner"
 	"go/token"
 	"go/types"
 	"path"
@@ -57,7 +58,6 @@ type library struct {
 	pkg  *types.Package
 	defs map[types.Object]*ast.FuncDecl
 	info *types.Info
-	fset *token.FileSet
 }
 
 // Parse reads a file. The library is what it may import.
@@ -88,7 +88,7 @@ func loadLibrary(fset *token.FileSet, lib Library) (*library, error) {
 	}
 	math.MarkComplete()
 
-	l := &library{Library: lib, info: newInfo(), defs: map[types.Object]*ast.FuncDecl{}, fset: fset}
+	l := &library{Library: lib, info: newInfo(), defs: map[types.Object]*ast.FuncDecl{}}
 	pkg, err := check(fset, lib.Path, f, l.info, map[string]*types.Package{"math": math, "unsafe": types.Unsafe})
 	if err != nil {
 		return nil, err
@@ -224,13 +224,8 @@ func firstError(fset *token.FileSet, err error) error {
 			msg += " (a rule, its types and the functions it calls stand in one file)"
 		}
 		return &Error{Pos: fset.Position(e.Pos), Msg: msg}
-	case interface{ Unwrap() []error }:
-		if errs := e.Unwrap(); len(errs) > 0 {
-			return firstError(fset, errs[0])
-		}
-	}
-	if list, ok := err.(scannerErrors); ok && list.Len() > 0 {
-		return scannerError(list)
+	case scanner.ErrorList: // never empty
+		return &Error{Pos: e[0].Pos, Msg: e[0].Msg}
 	}
 	return &Error{Msg: err.Error()}
 }
