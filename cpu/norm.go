@@ -54,7 +54,7 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 	n.sums = make([]float64, len(n.tiles))
 	n.lanes = make([][kernels.NormLanes]float64, d.driver.pool.threads)
 	n.body = n.vectorTile
-	if d.driver.choice.implementation == scalar {
+	if d.driver.choice.set == nil {
 		n.body = n.scalarTile
 	}
 	var err error
@@ -72,27 +72,30 @@ func (n *norm) scalarTile(_, i int) {
 
 func (n *norm) vectorTile(thread, i int) {
 	if t := n.tiles[i]; t.f32 != nil {
-		n.sums[i] = vectorSquares(&n.lanes[thread], t.f32)
+		n.sums[i] = vectorSquares(n.drv.choice.set, &n.lanes[thread], t.f32)
 	} else {
-		n.sums[i] = vectorSquares(&n.lanes[thread], t.f64)
+		n.sums[i] = vectorSquares(n.drv.choice.set, &n.lanes[thread], t.f64)
 	}
 }
 
 // vectorSquares is kernels.SumSquares by vector code: whole rows in the loop, the last part of one here.
-func vectorSquares[F rule.Float](lane *[kernels.NormLanes]float64, x []F) float64 {
+func vectorSquares[F rule.Float](set *instructions, lane *[kernels.NormLanes]float64, x []F) float64 {
 	rows := len(x) / kernels.NormLanes
 	if rows > 0 {
-		avx2Squares[int(unsafe.Sizeof(F(0)))](&lane[0], (*byte)(unsafe.Pointer(&x[0])), rows)
+		set.squares[int(unsafe.Sizeof(F(0)))](&lane[0], (*byte)(unsafe.Pointer(&x[0])), rows)
 	} else {
 		clear(lane[:])
 	}
 	for l, v := range x[rows*kernels.NormLanes:] {
 		lane[l] += float64(float64(v) * float64(v))
 	}
-	avx2Halve(&lane[0])
-	lane[0] += lane[2]
-	lane[1] += lane[3]
-	return lane[0] + lane[1]
+	set.halve(&lane[0])
+	for w := set.vector / 16; w > 0; w /= 2 { // what is left of the tree lies in one vector
+		for l := range w {
+			lane[l] += lane[l+w]
+		}
+	}
+	return lane[0]
 }
 
 func (n *norm) run() {

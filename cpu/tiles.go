@@ -8,134 +8,167 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// tileBytes is what the interpreter works on at a time. A rule has ten or so tiles alive at once, which must stay in a
-// first-level cache of 32 KiB.
+// tileBytes is what the interpreter works on at a time. A rule has up to ten or so tiles alive at once, slots included, which
+// must stay in a first-level cache of 32 KiB.
 const tileBytes = 2 << 10
 
 // plan is a graph as a list of operations over tiles, for programs without a loop of their own: rare combinations of options,
 // and rules of a user's own.
 type plan struct {
-	steps   []tileStep
-	stores  []tileStore
-	buffers int // tiles alive at once
+	set      *instructions
+	steps    []tileStep
+	slots    int // used; the first places
+	uniforms int // the next places
+	buffers  int // the last places: tiles alive at once
 }
+
+// place is where a tile is: an index into a table of addresses, of slots, then uniforms, then buffers.
+type place int
+
+// operationLoop runs one operation over n bytes, a multiple of the vector. Each operand advances by its step: a vector, or 0 for one
+// vector that stands for all elements. Meanwhile n bytes a tile behind next are prefetched.
+type operationLoop func(dst, a, b, c, next *byte, stepA, stepB, stepC, n int)
 
 type tileStep struct {
 	loop operationLoop
-	dst  int // buffer
-	args [3]tileArg
+	dst  place
+	args [3]place
+	step [3]int
+	next place // whose next tile it prefetches: a slot
 }
 
-// tileArg is where an operand is: a slot, a uniform or a buffer.
-type tileArg struct {
-	kind  uint8
-	index int // of the slots used; bytes into the uniforms; buffer
+// planner makes a plan.
+type planner struct {
+	*plan
+	f        *ir.Func
+	varying  []bool
+	used     []int
+	constant []ir.Value // the uniforms
+	at       []place    // of the nodes that have been computed
+	free     []place
 }
 
-const (
-	inSlot = iota
-	inUniforms
-	inBuffer
-)
-
-type tileStore struct{ to, from tileArg }
-
-// newPlan orders the graph's operations and gives each a buffer, which is free again after its last use.
-func newPlan(f *ir.Func, used []int, uniforms []ir.Value) *plan {
-	p := &plan{}
-	varying := f.Varying(rule.ElemBank)
-	last := make([]int, len(f.Nodes)) // the last node that uses each
-	for i := range f.Nodes {
-		for _, a := range f.Nodes[i].Args() {
+// newPlan orders the graph's operations and gives each a place: the slot that it is stored to, where nothing needs the slot's old
+// value any more, or a buffer, which is free again after its last use.
+func newPlan(set *instructions, f *ir.Func, used []int, uniforms []ir.Value) *plan {
+	p := &planner{plan: &plan{set: set, slots: len(used), uniforms: len(uniforms)}, f: f, varying: f.Varying(rule.ElemBank),
+		used: used, constant: uniforms, at: make([]place, len(f.Nodes))}
+	operations := compound(f, p.varying)
+	last := make([]int, len(f.Nodes)) // the last operation that uses each
+	for i, o := range operations {
+		for _, a := range o.args {
 			last[a] = i
 		}
 	}
-	for _, s := range f.Stores {
-		last[s.Value] = len(f.Nodes)
-	}
-	buffer := make([]int, len(f.Nodes))
-	var free []int
-	arg := func(v ir.Value) tileArg {
-		if !varying[v] {
-			return tileArg{inUniforms, maskBytes + slices.Index(uniforms, v)*vectorBytes}
-		}
-		if n := f.Nodes[v]; n.Op == ir.Var {
-			return tileArg{inSlot, slices.Index(used, n.Index)}
-		}
-		return tileArg{inBuffer, buffer[v]}
-	}
-	for i, n := range f.Nodes {
-		if !varying[i] || n.Op == ir.Var {
+	late := p.stores(last)
+	for i, o := range operations {
+		if len(o.args) == 0 {
 			continue
 		}
-		s := tileStep{loop: avx2Operations[f.Width][n.Op]}
-		for k, a := range n.Args() {
-			s.args[k] = arg(a)
-		}
-		for k, a := range n.Args() {
-			operation := varying[a] && f.Nodes[a].Op != ir.Var
-			if operation && last[a] == i && !slices.Contains(n.Args()[:k], a) {
-				free = append(free, buffer[a]) // a loop reads each vector before it writes it: dst may be an operand
+		for k, a := range o.args {
+			if p.inBuffer(a) && last[a] == i && !slices.Contains(o.args[:k], a) {
+				p.free = append(p.free, p.at[a]) // a loop reads each vector before it writes it: dst may be an operand
 			}
 		}
-		if len(free) == 0 {
-			free = append(free, p.buffers)
-			p.buffers++
+		if p.at[i] < 0 {
+			p.at[i] = p.buffer()
 		}
-		s.dst = free[len(free)-1]
-		free = free[:len(free)-1]
-		buffer[i] = s.dst
-		p.steps = append(p.steps, s)
+		p.add(o.op, p.at[i], o.args...)
 	}
-	for _, s := range f.Stores {
-		from := arg(s.Value)
-		if from.kind == inSlot { // which may be stored to before it is read: take it aside first
-			p.steps = append(p.steps, tileStep{dst: p.buffers, args: [3]tileArg{from}})
-			from = tileArg{inBuffer, p.buffers}
-			p.buffers++
+	for _, s := range late {
+		p.add(move, p.slot(s.Var), s.Value)
+	}
+	for i := range p.steps { // one operation at a time, the processor would not see the next tile coming
+		p.steps[i].next = place(i * p.plan.slots / len(p.steps))
+	}
+	return p.plan
+}
+
+// stores gives the values that may be written to their slots at once their places, and buffers to the slots' old values that are
+// stored elsewhere. What it returns remains to be stored at the end. Values that have no place yet are -1.
+func (p *planner) stores(last []int) (late []ir.Store) {
+	old := make([]int, len(p.f.Vars)) // the last operation that reads each slot
+	for i := range p.f.Nodes {
+		n := &p.f.Nodes[i]
+		p.at[i] = -1
+		switch {
+		case !p.varying[i]:
+			p.at[i] = place(p.plan.slots + slices.Index(p.constant, ir.Value(i)))
+		case n.Op == ir.Var:
+			p.at[i] = p.slot(n.Index)
+			old[n.Index] = last[i]
 		}
-		p.stores = append(p.stores, tileStore{tileArg{inSlot, slices.Index(used, s.Var)}, from})
 	}
-	return p
+	for _, s := range p.f.Stores {
+		v := s.Value
+		switch {
+		case p.f.Nodes[v].Op == ir.Var && p.varying[v]: // the slot may be stored to before: take its value aside
+			aside := p.buffer()
+			p.add(move, aside, v)
+			p.at[v] = aside
+			late = append(late, s)
+		case p.at[v] < 0 && old[s.Var] <= int(v):
+			p.at[v] = p.slot(s.Var)
+		default:
+			late = append(late, s)
+			last[v] = len(p.f.Nodes)
+		}
+	}
+	return late
+}
+
+func (p *planner) slot(v int) place { return place(slices.Index(p.used, v)) }
+
+func (p *planner) inBuffer(v ir.Value) bool {
+	return p.varying[v] && p.f.Nodes[v].Op != ir.Var && int(p.at[v]) >= p.plan.slots+p.plan.uniforms
+}
+
+// buffer is a free buffer.
+func (p *planner) buffer() place {
+	if n := len(p.free); n > 0 {
+		b := p.free[n-1]
+		p.free = p.free[:n-1]
+		return b
+	}
+	p.buffers++
+	return place(p.plan.slots + p.plan.uniforms + p.buffers - 1)
+}
+
+// add adds a step.
+func (p *planner) add(op tileOp, dst place, args ...ir.Value) {
+	s := tileStep{loop: p.set.operations[p.f.Width][op], dst: dst}
+	for k, a := range args {
+		s.args[k] = p.at[a]
+		if p.varying[a] {
+			s.step[k] = p.set.vector
+		}
+	}
+	p.steps = append(p.steps, s)
+}
+
+// places makes the table of addresses for one thread. Run fills in the slots.
+func (p *plan) places() []*byte {
+	at := make([]*byte, p.slots+p.uniforms+p.buffers)
+	tiles := aligned(make([]byte, p.buffers*tileBytes+cacheLine), p.buffers*tileBytes, cacheLine)
+	for i := range p.buffers {
+		at[p.slots+p.uniforms+i] = &tiles[i*tileBytes]
+	}
+	return at
 }
 
 // run runs the plan over n bytes of the slots that it uses, whose addresses are in order.
-func (p *plan) run(pointers []*byte, uniforms *byte, tiles []byte, n int) {
+func (p *plan) run(slots []*byte, uniforms *byte, at []*byte, n int) {
+	for i := range p.uniforms {
+		at[p.slots+i] = (*byte)(unsafe.Add(unsafe.Pointer(uniforms), (masks+i)*p.set.vector))
+	}
 	for lo := 0; lo < n; lo += tileBytes {
 		size := min(tileBytes, n-lo)
-		at := func(a tileArg) (*byte, int) {
-			switch a.kind {
-			case inSlot:
-				return (*byte)(unsafe.Add(unsafe.Pointer(pointers[a.index]), lo)), vectorBytes
-			case inUniforms:
-				return (*byte)(unsafe.Add(unsafe.Pointer(uniforms), a.index)), 0
-			default:
-				return &tiles[a.index*tileBytes], vectorBytes
-			}
+		for i, slot := range slots {
+			at[i] = (*byte)(unsafe.Add(unsafe.Pointer(slot), lo))
 		}
 		for i := range p.steps {
 			s := &p.steps[i]
-			dst := &tiles[s.dst*tileBytes]
-			a, stepA := at(s.args[0])
-			if s.loop == nil {
-				copy(unsafe.Slice(dst, size), unsafe.Slice(a, size))
-				continue
-			}
-			b, stepB := at(s.args[1])
-			c, stepC := at(s.args[2])
-			s.loop(dst, a, b, c, stepA, stepB, stepC, size)
-		}
-		for _, s := range p.stores {
-			to, _ := at(s.to)
-			from, step := at(s.from)
-			dst := unsafe.Slice(to, size)
-			if step > 0 {
-				copy(dst, unsafe.Slice(from, size))
-				continue
-			}
-			for off := 0; off < size; off += vectorBytes {
-				copy(dst[off:], unsafe.Slice(from, vectorBytes))
-			}
+			s.loop(at[s.dst], at[s.args[0]], at[s.args[1]], at[s.args[2]], at[s.next], s.step[0], s.step[1], s.step[2], size)
 		}
 	}
 }

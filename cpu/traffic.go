@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"slices"
+	"strings"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
@@ -22,8 +23,8 @@ func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 
 // TrafficName says what CompileTraffic moves bytes with on this machine.
 func TrafficName() string {
-	if hasAVX2() {
-		return "AVX2 loads and stores"
+	if i := best(); i.set != nil {
+		return strings.ToUpper(i.name) + " loads and stores"
 	}
 	return "the Go runtime's copy, through a block in cache"
 }
@@ -32,7 +33,7 @@ func TrafficName() string {
 type traffic[F rule.Float] struct {
 	*update[F]
 	read     []int // slots that are not stored
-	loop     updateLoop
+	loop     Loop
 	pointers [][]*byte // of each thread
 	body     func(thread, i int)
 }
@@ -48,11 +49,11 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) 
 			t.read = append(t.read, k)
 		}
 	}
-	if len(t.read) == 1 && hasAVX2() {
-		t.loop = avx2Traffics[len(t.stores)]
+	if set := drv.choice.set; set != nil {
+		t.loop = set.traffics[traffics{len(t.read), len(t.stores)}]
 	}
 	for range drv.pool.threads {
-		t.pointers = append(t.pointers, make([]*byte, 1+len(t.stores)))
+		t.pointers = append(t.pointers, make([]*byte, len(t.read)+len(t.stores)))
 	}
 	t.body = t.chunk
 	return t, nil
@@ -71,11 +72,13 @@ func (t *traffic[F]) chunk(thread, i int) {
 	lo := c.lo
 	if whole := (c.hi - c.lo) &^ (roundBytes/int(unsafe.Sizeof(F(0))) - 1); t.loop != nil && whole > 0 {
 		p := t.pointers[thread]
-		p[0] = (*byte)(unsafe.Pointer(&slots[t.read[0]][lo]))
-		for i, k := range t.stores {
-			p[1+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
+		for i, k := range t.read {
+			p[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
-		t.loop(&p[0], nil, whole*int(unsafe.Sizeof(F(0))))
+		for i, k := range t.stores {
+			p[len(t.read)+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
+		}
+		t.loop(&p[0], nil, whole*int(unsafe.Sizeof(F(0))), t.drv.prefetch)
 		lo += whole
 	}
 	for ; lo < c.hi; lo += copyBlock {

@@ -60,7 +60,7 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	if u.loads, u.stores, err = w.Program.Slots(); err != nil {
 		return nil, err
 	}
-	if u.vectors, err = newVectors[F](w.Program, u.stores, drv.choice); err != nil {
+	if u.vectors, err = newVectors[F](w.Program, u.stores, drv); err != nil {
 		return nil, err
 	}
 	for _, b := range w.State {

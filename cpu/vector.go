@@ -10,51 +10,56 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-//go:generate sh -c "cd internal/gen && go run . -out ../../avx2_amd64.s -stubs ../../avx2_amd64.go -pkg cpu"
+//go:generate go run -C asmgen . -builtin ..
 
-// updateLoop runs a program over n bytes of each slot that it uses, in order of slot. n is a multiple of roundBytes.
-type updateLoop func(slots **byte, uniforms *byte, n int)
+// Loop runs a program over n bytes of each slot that it uses, a multiple of 64, in order of slot. Uniforms is a block that starts with
+// three masks, of a vector each: the sign bit of each element, all its bits but the sign, all its bits; then comes a vector for
+// each node of the graph that is the same for all elements. Where prefetch is not 0, the loop prefetches each slot.
+// Asmgen writes loops.
+type Loop = func(slots **byte, uniforms *byte, n, prefetch int)
 
-// operationLoop runs one operation of package ir over n bytes, a multiple of vectorBytes. Each operand advances by its step:
-// vectorBytes, or 0 for one vector that stands for all elements.
-type operationLoop func(dst, a, b, c *byte, stepA, stepB, stepC, n int)
+// LoopLayout is the version of what a Loop is given. Files that asmgen wrote for another do not compile.
+const LoopLayout = 1
 
-const (
-	vectorBytes = 32 // of an AVX2 register
-	roundBytes  = 64 // a cache line, which is what a loop takes at a time
+// Loops are loops for rules, by instruction set and by the fingerprint of the graph that each computes. Asmgen writes them.
+type Loops struct{ AVX2, AVX512 map[string]Loop }
 
-	// A block of uniforms starts with three masks, each a vector: the sign bit, all bits but it, all bits.
-	maskBytes = 3 * vectorBytes
-)
+const roundBytes = 64 // a cache line, which is what a loop takes at a time
+
+// masks is the vectors before the uniforms in a block.
+const masks = 3
 
 // vectors is a program ready to be run by vector code: by a loop of its own, or operation by operation on tiles.
 type vectors[F rule.Float] struct {
+	set      *instructions
 	graph    *ir.Func
 	used     []int // slots, in order
 	stores   []int
 	uniforms []ir.Value
-	fused    updateLoop // or
+	prefetch int
+	fused    Loop // or
 	plan     *plan
 }
 
 // newVectors returns nil where the implementation has no vector code.
-func newVectors[F rule.Float](p kernels.Program, stores []int, c choice) (*vectors[F], error) {
-	if c.err != nil || c.implementation == scalar {
+func newVectors[F rule.Float](p kernels.Program, stores []int, drv *driver) (*vectors[F], error) {
+	c := drv.choice
+	if c.err != nil || c.set == nil {
 		return nil, c.err
 	}
 	f, err := p.Graph()
 	if err != nil {
 		return nil, err
 	}
-	v := &vectors[F]{graph: f, stores: stores, uniforms: f.Uniforms(rule.ElemBank)}
+	v := &vectors[F]{set: c.set, graph: f, stores: stores, uniforms: f.Uniforms(rule.ElemBank), prefetch: drv.prefetch}
 	if v.used, err = p.Used(); err != nil {
 		return nil, err
 	}
-	if c.implementation == avx2 {
-		v.fused = avx2Updates[f.Fingerprint()]
+	if c.fused {
+		v.fused = drv.loop(f.Fingerprint())
 	}
 	if v.fused == nil {
-		v.plan = newPlan(f, v.used, v.uniforms)
+		v.plan = newPlan(c.set, f, v.used, v.uniforms)
 	}
 	return v, nil
 }
@@ -62,8 +67,8 @@ func newVectors[F rule.Float](p kernels.Program, stores []int, c choice) (*vecto
 // scratch is the memory that one thread needs beside the slots.
 type scratch[F rule.Float] struct {
 	pointers []*byte
-	tails    [][]F // per used slot: one round
-	tiles    []byte
+	tails    [][]F   // per used slot: one round
+	places   []*byte // of the plan
 }
 
 func (v *vectors[F]) newScratch() scratch[F] {
@@ -73,20 +78,20 @@ func (v *vectors[F]) newScratch() scratch[F] {
 		s.tails = append(s.tails, make([]F, roundBytes/size))
 	}
 	if v.plan != nil {
-		s.tiles = aligned(make([]byte, v.plan.buffers*tileBytes+cacheLine), v.plan.buffers*tileBytes, cacheLine)
+		s.places = v.plan.places()
 	}
 	return s
 }
 
 // blockLen is the length of a group's uniforms.
 func (v *vectors[F]) blockLen() int {
-	return (maskBytes + len(v.uniforms)*vectorBytes) / int(unsafe.Sizeof(F(0)))
+	return (masks + len(v.uniforms)) * v.set.vector / int(unsafe.Sizeof(F(0)))
 }
 
 // block fills a group's uniforms: the masks, then each uniform node of the graph, a vector each. vars is scratch for the graph's
 // fields.
 func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, gradScale F) {
-	per := len(to) / (3 + len(v.uniforms))
+	per := len(to) / (masks + len(v.uniforms))
 	for i, f := range v.graph.Vars {
 		switch f.Bank {
 		case rule.ScalarsBank:
@@ -107,11 +112,11 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, gra
 	for i, u := range v.uniforms {
 		switch {
 		case !v.graph.IsBool(u):
-			fill(3+i, eval.Number(u))
+			fill(masks+i, eval.Number(u))
 		case eval.Condition(u):
-			fill(3+i, fromBits[F](math.MaxUint64))
+			fill(masks+i, fromBits[F](math.MaxUint64))
 		default:
-			fill(3+i, 0)
+			fill(masks+i, 0)
 		}
 	}
 }
@@ -158,8 +163,8 @@ func (v *vectors[F]) run(slots [][]F, lo, hi int, uniforms []F, s *scratch[F]) {
 func (v *vectors[F]) loop(s *scratch[F], uniforms []F, n int) {
 	u := (*byte)(unsafe.Pointer(&uniforms[0]))
 	if v.fused != nil {
-		v.fused(&s.pointers[0], u, n)
+		v.fused(&s.pointers[0], u, n, v.prefetch)
 		return
 	}
-	v.plan.run(s.pointers, u, s.tiles, n)
+	v.plan.run(s.pointers, u, s.places, n)
 }

@@ -6,8 +6,17 @@ import "golang.org/x/sys/cpu"
 
 func hasAVX2() bool { return cpu.X86.HasAVX2 }
 
-// avx2Squares add rows of kernels.NormLanes squares into as many lanes, by the bytes of an element.
-var avx2Squares = map[int]func(lanes *float64, x *byte, rows int){4: sumSquaresF32AVX2, 8: sumSquaresF64AVX2}
+// hasAVX512 asks for what the loops use: the foundation, and DQ's sign operations and moves between masks and vectors.
+func hasAVX512() bool { return cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ }
 
-// avx2Halve adds lanes 64 to 4 apart.
-var avx2Halve = halveAVX2
+// vendor is the first twelve letters of what CPUID says, four in each number.
+func vendor() (ebx, edx, ecx uint32)
+
+// prefetch is what loops are told: 1 where fetching ahead by software makes them faster in DRAM.
+func prefetch() int {
+	ebx, _, _ := vendor()
+	if amd := ebx == 'A'|'u'<<8|'t'<<16|'h'<<24; amd && hasAVX512() {
+		return 0
+	}
+	return 1
+}

@@ -2,14 +2,9 @@
 
 package cpu
 
-import "github.com/fusestep/fusestep/kernels/ir"
+func hasAVX2() bool   { return false }
+func hasAVX512() bool { return false }
 
-func hasAVX2() bool { return false }
+var avx2, avx512 *instructions
 
-var (
-	avx2Updates    map[string]updateLoop
-	avx2Operations map[int]map[ir.Op]operationLoop
-	avx2Traffics   map[int]updateLoop
-	avx2Squares    map[int]func(lanes *float64, x *byte, rows int)
-	avx2Halve      func(lanes *float64)
-)
+func prefetch() int { return 0 }

@@ -113,26 +113,12 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 	prologue func(*H, *T, *S64, O), source string) (Definition[H, O], error) {
 	none := Definition[H, O]{}
 	name, file := funcName(f32)
-	parsed, err := syntax.Parse(file, source, lang)
-	if err != nil {
-		return none, fmt.Errorf("rule %s: %w", name, err)
-	}
-	r := &Rule{Name: name, graphs: map[graphKey]*ir.Func{}}
-	if r.elem, err = parsed.Function(name, syntax.ReadWrite, syntax.Read); err != nil {
-		return none, fmt.Errorf("rule %s: %w", name, err)
-	}
-	if !r.elem.Generic {
-		return none, fmt.Errorf("rule %s: the element function must be generic: func %s[F rule.Float](…)", name, name)
-	}
 	pro, _ := funcName(prologue)
-	if r.prologue, err = parsed.Function(pro, syntax.Read, syntax.ReadWrite, syntax.Write); err != nil {
-		return none, fmt.Errorf("rule %s: %w", name, err)
-	}
-	if r.prologue.Generic {
-		return none, fmt.Errorf("rule %s: the prologue %s must be a float64 function, not a generic one", name, pro)
+	r, err := Read(file, source, name, pro)
+	if err != nil {
+		return none, err
 	}
 	for _, err := range []error{
-		r.describe(),
 		sameStruct[E32](r.elem.Banks[0], reflect.Float32), sameStruct[E64](r.elem.Banks[0], reflect.Float64),
 		sameStruct[S32](r.elem.Banks[1], reflect.Float32), sameStruct[S64](r.elem.Banks[1], reflect.Float64),
 		sameStruct[H](r.prologue.Banks[0], reflect.Float64), sameStruct[T](r.prologue.Banks[1], reflect.Float64),
@@ -148,6 +134,32 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 		return none, fmt.Errorf("rule %s: %w", name, err)
 	}
 	return Definition[H, O]{r}, nil
+}
+
+// Read makes a rule of its source alone: of the element function and the prologue of those names. It is described and has graphs,
+// but has not been proven and cannot be run on a CPU. It is for generators.
+func Read(file, source, elem, prologue string) (*Rule, error) {
+	parsed, err := syntax.Parse(file, source, lang)
+	if err != nil {
+		return nil, fmt.Errorf("rule %s: %w", elem, err)
+	}
+	r := &Rule{Name: elem, graphs: map[graphKey]*ir.Func{}}
+	if r.elem, err = parsed.Function(elem, syntax.ReadWrite, syntax.Read); err != nil {
+		return nil, fmt.Errorf("rule %s: %w", elem, err)
+	}
+	if !r.elem.Generic {
+		return nil, fmt.Errorf("rule %s: the element function must be generic: func %s[F rule.Float](…)", elem, elem)
+	}
+	if r.prologue, err = parsed.Function(prologue, syntax.Read, syntax.ReadWrite, syntax.Write); err != nil {
+		return nil, fmt.Errorf("rule %s: %w", elem, err)
+	}
+	if r.prologue.Generic {
+		return nil, fmt.Errorf("rule %s: the prologue %s must be a float64 function, not a generic one", elem, prologue)
+	}
+	if err := r.describe(); err != nil {
+		return nil, fmt.Errorf("rule %s: %w", elem, err)
+	}
+	return r, nil
 }
 
 // funcName is a function's name in its package, and the base name of its file.

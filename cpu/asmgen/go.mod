@@ -1,4 +1,4 @@
-module github.com/fusestep/fusestep/cpu/internal/gen
+module github.com/fusestep/fusestep/cpu/asmgen
 
 go 1.26.0
 
@@ -13,4 +13,4 @@ require (
 	golang.org/x/tools v0.30.0 // indirect
 )
 
-replace github.com/fusestep/fusestep => ../../..
+replace github.com/fusestep/fusestep => ../..
