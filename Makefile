@@ -49,7 +49,7 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 30m -v -all
 
 fuzz: ## a minute for each fuzz target
-	for f in kernels/syntax:FuzzRule cmd/gpubench/internal/models:FuzzParseShapes cmd/gpubench/internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+	for f in kernels/syntax:FuzzRule internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
 
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all

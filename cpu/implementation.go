@@ -73,3 +73,11 @@ func chosen() choice {
 	}
 	return choice{err: fmt.Errorf("cpu: %s=%s: this machine and build can run %s", Environment, name, strings.Join(names, ", "))}
 }
+
+// Implementations are the names of those that this machine and build can run, the best last.
+func Implementations() (names []string) {
+	for _, i := range implementations() {
+		names = append(names, i.name)
+	}
+	return names
+}

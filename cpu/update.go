@@ -11,13 +11,20 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
+// A thread takes a chunk of elements at a time. Small chunks keep all threads busy to the end of a step; in DRAM large ones are
+// faster, as each starts with loads that nothing has fetched ahead: AdamW on 64 Mi elements gains 3 to 5 % from chunks of 64 Ki
+// instead of 16 Ki, and little beyond. So a thread has at least 64 chunks to take, within these bounds.
 const (
-	// chunkLen is the elements that a thread takes at a time: large enough that taking one costs nothing beside working
-	// through it, small enough that the last chunks of a step keep all threads busy.
-	chunkLen = 16 << 10
-	// inlineLen is the elements up to which a step runs on the caller's thread: less work than waking another one.
-	inlineLen = 100_000
+	minChunk = 16 << 10
+	maxChunk = 512 << 10
 )
+
+func chunkLen(elements, threads int) int {
+	return min(max(elements/threads/64&^(minChunk-1), minChunk), maxChunk)
+}
+
+// inlineLen is the elements up to which a step runs on the caller's thread: less work than waking another one.
+const inlineLen = 100_000
 
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
@@ -67,6 +74,10 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 		u.state = append(u.state, view[float64](b))
 	}
 	param := w.Program.Rule.Slot(rule.Param)
+	for _, t := range w.Tensors {
+		u.elements += t.Slots[param].Len()
+	}
+	size := chunkLen(u.elements, drv.pool.threads)
 	for i, t := range w.Tensors {
 		v := tensor[F]{group: t.Group}
 		for _, b := range t.Slots {
@@ -74,10 +85,9 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 		}
 		u.tensors = append(u.tensors, v)
 		n := t.Slots[param].Len()
-		for lo := 0; lo < n; lo += chunkLen {
-			u.chunks = append(u.chunks, chunk{i, lo, min(lo+chunkLen, n)})
+		for lo := 0; lo < n; lo += size {
+			u.chunks = append(u.chunks, chunk{i, lo, min(lo+size, n)})
 		}
-		u.elements += n
 	}
 	return u, nil
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
 )
 

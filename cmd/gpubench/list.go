@@ -6,7 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
 )
 

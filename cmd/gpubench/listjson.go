@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
 )
 

@@ -6,7 +6,7 @@ import (
 	"math"
 	"math/bits"
 
-	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
 )
 

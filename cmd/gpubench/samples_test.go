@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fusestep/fusestep/cmd/gpubench/internal/models"
+	"github.com/fusestep/fusestep/internal/models"
 )
 
 func TestChooseRuns(t *testing.T) {

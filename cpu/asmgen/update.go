@@ -20,6 +20,7 @@ type loopOf struct {
 	block   reg.Register     // of uniforms
 	uniform map[ir.Value]int // offset in the block
 	kept    map[int]Op       // by offset in the block: what stands in a register throughout
+	last    []int            // the node that uses each last; one more than there are if a store does
 	at      []Op             // of the varying nodes: vector registers, or mask registers for truth values in AVX-512
 }
 
@@ -38,7 +39,7 @@ func (w *writer) update(name string, p kernels.Program) {
 	for i, r := range w.pointers(len(used)) {
 		pointers[used[i]] = r
 	}
-	l := &loopOf{writer: w, f: f, block: w.Load(w.Param("uniforms"), w.GP64()), uniform: map[ir.Value]int{}, kept: map[int]Op{}}
+	l := &loopOf{writer: w, f: f, block: w.Load(w.Param("uniforms"), w.GP64()), uniform: map[ir.Value]int{}, kept: map[int]Op{}, last: lastUses(f)}
 	for i, v := range f.Uniforms(rule.ElemBank) {
 		l.uniform[v] = w.isa.uniform(i)
 	}
@@ -57,9 +58,10 @@ func (w *writer) update(name string, p kernels.Program) {
 				switch v := ir.Value(i); {
 				case !varying[v]:
 				case n.Op == ir.Var:
-					r := w.reg()
-					w.move(f.Width, Mem{Base: pointers[n.Index], Index: at, Scale: 1, Disp: u}, r)
-					l.at[v] = r
+					l.at[v] = Mem{Base: pointers[n.Index], Index: at, Scale: 1, Disp: u}
+					if !once(f, v) {
+						l.at[v] = l.register(v)
+					}
 				default:
 					l.node(v)
 				}
@@ -69,6 +71,39 @@ func (w *writer) update(name string, p kernels.Program) {
 			}
 		}
 	})
+}
+
+// lastUses is the node that uses each node last; one more than there are if a store does.
+func lastUses(f *ir.Func) []int {
+	last := make([]int, len(f.Nodes))
+	for i := range f.Nodes {
+		for _, a := range f.Nodes[i].Args() {
+			last[a] = i
+		}
+	}
+	for _, s := range f.Stores {
+		last[s.Value] = len(f.Nodes)
+	}
+	return last
+}
+
+// once says whether a slot is used by one operation alone, which may then take it from memory. A store may not: the slot may have
+// been stored to by then.
+func once(f *ir.Func, slot ir.Value) bool {
+	uses := 0
+	for i := range f.Nodes {
+		for _, a := range f.Nodes[i].Args() {
+			if a == slot {
+				uses++
+			}
+		}
+	}
+	for _, s := range f.Stores {
+		if s.Value == slot {
+			return false
+		}
+	}
+	return uses == 1
 }
 
 // function starts a function.
@@ -172,20 +207,11 @@ func (l *loopOf) truth(off int) bool {
 // to be used, one for a result and two for operands from memory.
 func (l *loopOf) alive() (most int) {
 	f := l.f
-	last := make([]int, len(f.Nodes))
-	for i := range f.Nodes {
-		for _, a := range f.Nodes[i].Args() {
-			last[a] = i
-		}
-	}
-	for _, s := range f.Stores {
-		last[s.Value] = len(f.Nodes)
-	}
 	varying := f.Varying(rule.ElemBank)
 	for i := range f.Nodes {
 		n := 0
 		for k := range i {
-			if varying[k] && last[k] >= i && !f.IsBool(ir.Value(k)) {
+			if varying[k] && l.last[k] >= i && !f.IsBool(ir.Value(k)) {
 				n++
 			}
 		}
@@ -269,13 +295,25 @@ func (l *loopOf) node(v ir.Value) {
 		case !l.wide && yes.Op == ir.Const && yes.Bits == 0:
 			pick(width, l.VANDNPS, l.VANDNPD)(l.operand(n.B), l.register(n.C), dst) // cond ? 0 : b
 		case l.wide:
-			l.blend(width, l.condition(n.C), l.operand(n.A), l.register(n.B), dst)
+			l.select512(v, n, dst)
 		default:
 			l.blend(width, l.register(n.C), l.operand(n.A), l.register(n.B), dst)
 		}
 	default:
 		panic(n.Op)
 	}
+}
+
+// select512 writes a Select in AVX-512: a masked move into the register of what is taken otherwise, where nothing else needs that.
+func (l *loopOf) select512(v ir.Value, n ir.Node, dst reg.VecVirtual) {
+	k, yes, no := l.condition(n.C), l.operand(n.A), l.register(n.B)
+	_, uniform := l.uniform[n.B]
+	if _, memory := l.at[n.B].(Mem); !uniform && !memory && l.last[n.B] == int(v) {
+		pick(l.f.Width, l.VMOVUPS, l.VMOVUPD)(yes, k, no)
+		l.at[v] = no
+		return
+	}
+	l.blend(l.f.Width, k, yes, no, dst)
 }
 
 // maskNode writes an operation whose result is a truth value that varies, in a mask register.

@@ -27,7 +27,9 @@ var layers = map[string]string{
 	"device/cuda/":       "device device/cuda device/cuda/",
 	"optim":              "device kernels kernels/rule",
 	"internal/gpu":       "device device/cuda device/cuda/ kernels",
-	"cmd/":               "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/gpu cmd/",
+	"cmd/":               "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/gpu internal/models cmd/",
+	"bench/":             "device kernels kernels/rule cpu optim internal/models bench/",
+	"internal/models":    "",
 	"examples/":          "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/gpu examples/",
 	"internal/lint":      "",
 }

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/internal/models"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// group is what is compared in one run.
+type group struct {
+	name  string
+	goals []goal
+	make  func(p *peers, m *match) error
+}
+
+// match is the contenders of a group.
+type match struct {
+	contenders []contender
+	missing    map[string]string
+	closers    []func() error
+}
+
+func (g group) measure(p *peers, budget time.Duration) (measurement, error) {
+	made := match{missing: map[string]string{}}
+	err := g.make(p, &made)
+	var m measurement
+	if err == nil {
+		m, err = compare(made.contenders, budget)
+		m.missing = made.missing
+	}
+	for _, f := range made.closers {
+		err = errors.Join(err, f())
+	}
+	return m, err
+}
+
+// add adds a step of ours under a name.
+func (m *match) add(name string, alg optim.Algorithm, lengths []int, threads int, implementation string) (*step, error) {
+	s, err := newStep(alg, lengths, threads, implementation)
+	if err != nil {
+		return nil, err
+	}
+	m.closers = append(m.closers, s.close)
+	m.contenders = append(m.contenders, s.contender(name))
+	return s, nil
+}
+
+// addPeer adds a peer's, or says why it is missing.
+func (m *match) addPeer(p *peers, peer, optimizer string, lengths []int, threads int, bytes float64) {
+	c, drop, err := p.contender(peer, optimizer, lengths, threads, bytes)
+	if err != nil {
+		m.missing[peer] = err.Error()
+		return
+	}
+	m.closers = append(m.closers, drop)
+	m.contenders = append(m.contenders, c)
+}
+
+// stepGroup holds one of our steps to its ceiling and to peers: all that the goals name.
+func stepGroup(name, optimizer string, alg optim.Algorithm, lengths []int, threads int, goals ...goal) group {
+	return group{fmt.Sprintf("%s, %s", name, plural(threads, "thread")), goals, func(p *peers, m *match) error {
+		s, err := m.add("fusestep", alg, lengths, threads, "")
+		if err != nil {
+			return err
+		}
+		for i, g := range goals {
+			switch {
+			case slices.ContainsFunc(goals[:i], func(o goal) bool { return o.other == g.other }):
+			case g.other == "ceiling":
+				m.contenders = append(m.contenders, s.ceiling())
+			default:
+				m.addPeer(p, g.other, optimizer, lengths, threads, s.bytes)
+			}
+		}
+		return nil
+	}}
+}
+
+func groups() (out []group) {
+	all := runtime.GOMAXPROCS(0)
+	l2, l3 := cacheSize(2)/2/16, cacheSize(3)/4/16 // elements of Adam's four slots
+	dram := []int{64 << 20}
+	adamw := optim.DefaultAdamW()
+	momentum := optim.DefaultSGD()
+	momentum.Momentum = 0.9
+	threads := slices.Compact([]int{1, all})
+	for _, t := range threads {
+		out = append(out, stepGroup("adamw, 64 Mi parameters", "adamw", adamw, dram, t,
+			goal{other: "ceiling", least: 0.95}, goal{other: "deepspeed", least: 1.1}, goal{other: "fused", least: 1}))
+	}
+	for _, o := range []struct {
+		name string
+		alg  optim.Algorithm
+	}{{"sgd", optim.DefaultSGD()}, {"sgd-momentum", momentum}, {"lion", optim.DefaultLion()}, {"rmsprop", optim.DefaultRMSprop()}, {"adagrad", optim.DefaultAdagrad()}} {
+		for _, t := range threads {
+			goals := []goal{{other: "ceiling", least: 0.95}}
+			if o.name == "sgd" || o.name == "adagrad" {
+				goals = append(goals, goal{other: "fused", least: 1})
+			}
+			out = append(out, stepGroup(o.name+", 64 Mi parameters", o.name, o.alg, dram, t, goals...))
+		}
+	}
+	for _, t := range threads {
+		out = append(out, stepGroup(fmt.Sprintf("adamw, %d parameters, in L3", l3), "adamw", adamw, []int{l3}, t,
+			goal{other: "ceiling", least: 0.93}, goal{other: "deepspeed", least: 1.05}, goal{other: "fused-kernel", least: 1}))
+	}
+	out = append(out,
+		stepGroup(fmt.Sprintf("adamw, %d parameters, in L2", l2), "adamw", adamw, []int{l2}, 1,
+			goal{other: "ceiling", what: "against ceiling (no goal)"}, goal{other: "deepspeed", least: 1.05}, goal{other: "deepspeed", least: 1.5, what: "against deepspeed (stretch)"},
+			goal{other: "fused-kernel", least: 1.4}),
+		stepGroup("adamw, 10,000 tensors of 1,024", "adamw", adamw, slices.Repeat([]int{1024}, 10_000), all,
+			goal{other: "foreach-1.13", least: 30}, goal{other: "fused", least: 3}, goal{other: "foreach", least: 3}, goal{other: "ceiling", what: "against ceiling (no goal)"}),
+		smallGroup(adamw),
+		inventoryGroup(adamw, all),
+		threadsGroup(adamw, dram, all),
+		zeroGroup(adamw),
+		tilesGroup("a rule without a loop of its own (adamw's), in L2", adamw, l2, 1, goal{other: "scalar", least: 3}),
+	)
+	for _, t := range threads {
+		out = append(out, tilesGroup("a rule without a loop of its own (adamw's), 64 Mi parameters", adamw, dram[0], t, goal{other: "ceiling", least: 0.45}))
+	}
+	return out
+}
+
+// smallGroup finds what a step costs beside its kernel: one tensor's step, less its share of a step over many that still lie in
+// cache.
+func smallGroup(alg optim.Algorithm) group {
+	const many = 32
+	return group{"adamw, one tensor of 1,024", []goal{{other: "kernel", most: 1, difference: true, what: "beyond the kernel, µs"}}, func(_ *peers, m *match) error {
+		if _, err := m.add("fusestep", alg, []int{1024}, 1, ""); err != nil {
+			return err
+		}
+		s, err := m.add("kernel", alg, slices.Repeat([]int{1024}, many), 1, "")
+		if err != nil {
+			return err
+		}
+		m.contenders[1].bytes = 0
+		m.contenders[1].run = func(n int) (time.Duration, error) {
+			took, err := s.contender("").run(n)
+			return took / many, err
+		}
+		return nil
+	}}
+}
+
+// inventoryGroup holds the parameters of GPT-2 to one flat tensor of as many elements.
+func inventoryGroup(alg optim.Algorithm, threads int) group {
+	return group{"adamw, GPT-2 124M's 148 tensors", []goal{{other: "one tensor", least: 0.95}, {other: "ceiling", least: 0.95}}, func(_ *peers, m *match) error {
+		gpt2, err := models.Parse("gpt2", "", "")
+		if err != nil {
+			return err
+		}
+		var lengths []int
+		for _, t := range gpt2.Tensors {
+			lengths = append(lengths, int(t.Len()))
+		}
+		s, err := m.add("fusestep", alg, lengths, threads, "")
+		if err != nil {
+			return err
+		}
+		m.contenders = append(m.contenders, s.ceiling())
+		_, err = m.add("one tensor", alg, []int{int(gpt2.Params())}, threads, "")
+		return err
+	}}
+}
+
+// threadsGroup holds all threads to one, and the ceilings likewise: more than they gain, no step can.
+func threadsGroup(alg optim.Algorithm, lengths []int, threads int) group {
+	goals := []goal{{other: "1 thread", least: 1.8}, {other: "ceiling, 1 thread", ours: "ceiling", what: "what the ceiling gains (no goal)"}}
+	return group{fmt.Sprintf("adamw, 64 Mi parameters, %s", plural(threads, "thread")), goals, func(_ *peers, m *match) error {
+		s, err := m.add("fusestep", alg, lengths, threads, "")
+		if err != nil {
+			return err
+		}
+		one, err := m.add("1 thread", alg, lengths, 1, "")
+		if err != nil {
+			return err
+		}
+		ceiling := one.ceiling()
+		ceiling.name = "ceiling, 1 thread"
+		m.contenders = append(m.contenders, s.ceiling(), ceiling)
+		return nil
+	}}
+}
+
+// zeroGroup holds a tensor whose gradient has been zero for a million steps to one that has always had one.
+func zeroGroup(alg optim.Algorithm) group {
+	return group{"adamw, gradient zero for 10⁶ steps", []goal{{other: "ordinary", most: 1.1, what: "against an ordinary gradient"}}, func(_ *peers, m *match) error {
+		s, err := m.add("fusestep", alg, []int{1024}, 1, "")
+		if err != nil {
+			return err
+		}
+		if _, err := m.add("ordinary", alg, []int{1024}, 1, ""); err != nil {
+			return err
+		}
+		if _, err := s.contender("").run(100); err != nil {
+			return err
+		}
+		if err := s.opt.ZeroGrad(nil); err != nil {
+			return err
+		}
+		_, err = s.contender("").run(1_000_000)
+		return err
+	}}
+}
+
+// tilesGroup runs a built-in rule as one of a user's own runs that has no generated loop.
+func tilesGroup(name string, alg optim.Algorithm, n, threads int, g goal) group {
+	return group{fmt.Sprintf("%s, %s", name, plural(threads, "thread")), []goal{g}, func(_ *peers, m *match) error {
+		all := cpu.Implementations()
+		i := len(all) - 2
+		if i < 0 {
+			m.missing[g.other] = "this machine and build have no vector code"
+			return nil
+		}
+		s, err := m.add("fusestep", alg, []int{n}, threads, all[i])
+		if err != nil {
+			return err
+		}
+		if g.other == "ceiling" {
+			m.contenders = append(m.contenders, s.ceiling())
+			return nil
+		}
+		_, err = m.add(g.other, alg, []int{n}, threads, g.other)
+		return err
+	}}
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// cacheSize is the bytes of the first processor's cache of a level, where Linux tells them; otherwise those of a small one.
+func cacheSize(level int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu0/cache/index%d/size", level))
+	if kib, ok := strings.CutSuffix(strings.TrimSpace(string(text)), "K"); err == nil && ok {
+		if n, err := strconv.Atoi(kib); err == nil {
+			return n << 10
+		}
+	}
+	return map[int]int{2: 256 << 10, 3: 8 << 20}[level]
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// step is an optimizer of ours on tensors of its own.
+type step struct {
+	dev     *cpu.Device
+	params  []optim.Param
+	opt     *optim.Optimizer
+	bytes   float64
+	traffic kernels.Update
+}
+
+// newStep makes an optimizer on float32 tensors of so many elements, by an implementation, or the best where that is "".
+func newStep(alg optim.Algorithm, lengths []int, threads int, implementation string, loops ...cpu.Loops) (*step, error) {
+	if err := os.Setenv(cpu.Environment, implementation); err != nil {
+		return nil, err
+	}
+	defer os.Unsetenv(cpu.Environment)
+	s := &step{dev: cpu.NewThreads(threads, loops...)}
+	total := 0
+	for _, n := range lengths {
+		total += (n + 31) / 32 * 32
+	}
+	var arenas [2]*device.Buffer
+	for i := range arenas {
+		var err error
+		if arenas[i], err = s.dev.Alloc(device.Float32, total); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		if err := fill(s.dev.DefaultStream(), arenas[i], []float32{0x1p-5, 0x1p-7}[i]); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	at := 0
+	for _, n := range lengths {
+		var slices [2]*device.Buffer
+		for i, a := range arenas {
+			var err error
+			if slices[i], err = a.Slice(at, at+n); err != nil {
+				return nil, errors.Join(err, s.close())
+			}
+		}
+		s.params = append(s.params, optim.Param{Value: slices[0], Grad: slices[1]})
+		at += (n + 31) / 32 * 32
+	}
+	var err error
+	if s.opt, err = optim.New(s.dev, alg, s.params); err == nil {
+		err = s.compileTraffic(alg, lengths)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// fill sets a buffer to numbers of both signs between scale and twice that, which leave arithmetic ordinary for any number of
+// steps.
+func fill(s *device.Stream, b *device.Buffer, scale float32) error {
+	rng := rand.New(rand.NewPCG(1, 2))
+	x := make([]float32, min(b.Len(), 1<<20))
+	for i := range x {
+		if x[i] = scale * (1 + rng.Float32()); rng.IntN(2) == 0 {
+			x[i] = -x[i]
+		}
+	}
+	for lo := 0; lo < b.Len(); lo += len(x) {
+		part, err := b.Slice(lo, min(lo+len(x), b.Len()))
+		if err == nil {
+			err = device.Upload(s, part, x[:part.Len()])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.Synchronize()
+}
+
+// compileTraffic makes the ceiling, over the step's own memory.
+func (s *step) compileTraffic(alg optim.Algorithm, lengths []int) error {
+	setting, err := alg.Setting()
+	if err != nil {
+		return err
+	}
+	r := setting.Rule
+	p := kernels.Program{Rule: r, Options: setting.Options, DType: device.Float32}
+	used, err := p.Used()
+	if err != nil {
+		return err
+	}
+	perElement, err := p.BytesPerElement()
+	if err != nil {
+		return err
+	}
+	state, err := s.dev.Alloc(device.Float64, len(r.State))
+	if err != nil {
+		return err
+	}
+	w := kernels.Work{Program: p, State: []*device.Buffer{state}}
+	for i, param := range s.params {
+		t := kernels.Tensor{Slots: make([]*device.Buffer, len(r.Slots))}
+		for _, k := range used {
+			switch name := r.Slots[k]; name {
+			case rule.Param:
+				t.Slots[k] = param.Value
+			case rule.Grad:
+				t.Slots[k] = param.Grad
+			default:
+				if t.Slots[k], err = s.opt.State(fmt.Sprintf("0.%d", i), name); err != nil {
+					return err
+				}
+			}
+		}
+		w.Tensors = append(w.Tensors, t)
+		s.bytes += float64(perElement * lengths[i])
+	}
+	s.traffic, err = s.dev.CompileTraffic(w)
+	return err
+}
+
+// contender is the step under a name.
+func (s *step) contender(name string) contender {
+	return contender{name, s.bytes, func(n int) (time.Duration, error) { return s.time(n, func() error { return s.opt.Step(nil) }) }}
+}
+
+// ceiling is the step's traffic.
+func (s *step) ceiling() contender {
+	return contender{"ceiling", s.bytes, func(n int) (time.Duration, error) {
+		return s.time(n, func() error { return s.traffic.Enqueue(s.dev.DefaultStream(), kernels.Step{}) })
+	}}
+}
+
+func (s *step) time(n int, enqueue func() error) (time.Duration, error) {
+	began := time.Now()
+	for range n {
+		if err := enqueue(); err != nil {
+			return 0, err
+		}
+	}
+	err := s.dev.DefaultStream().Synchronize()
+	return time.Since(began), err
+}
+
+func (s *step) close() error { return s.dev.Close() }
