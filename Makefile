@@ -2,7 +2,7 @@
 GO ?= go
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle fuzz bench ci
+.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz bench-cpu bench ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -11,7 +11,8 @@ build: ## build everything, and bin/gpubench
 	$(GO) build ./... && $(GO) build -o bin/gpubench ./cmd/gpubench
 
 test: ## run the tests, where there is a C compiler also those of the CUDA path
-	$(GO) test ./...
+	$(GO) test ./... && cd cpu/asmgen && $(GO) test ./...
+	@$(GO) test ./cpu -count 1 -v -run '^TestImplementations$$' | grep -v '^[=-]'
 	$(MAKE) -s test-cuda
 
 race: ## run the tests under the race detector
@@ -19,7 +20,7 @@ race: ## run the tests under the race detector
 
 vet: ## gofmt, go vet and the purego build
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w .'; exit 1; }
-	$(GO) vet ./... && $(GO) vet -tags purego ./...
+	$(GO) vet ./... && $(GO) vet -tags purego ./... && cd cpu/asmgen && $(GO) vet ./...
 
 cross: ## build for the systems without code of their own
 	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./...
@@ -49,7 +50,11 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 30m -v -all
 
 fuzz: ## a minute for each fuzz target
-	for f in kernels/syntax:FuzzRule internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+	for f in kernels/syntax:FuzzRule cpu:FuzzImplementations internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+
+bench-cpu: ## the CPU's goals, and what is reached of them; PYTHON, one with torch, and DEEPSPEED, its source package's folder, for the peers
+	$(GO) run ./bench/cpu -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)'
+	$(GO) test ./cpu -run '^$$' -bench Passes -benchtime 50x
 
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all

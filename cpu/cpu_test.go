@@ -2,6 +2,8 @@ package cpu_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fusestep/fusestep/cpu"
@@ -10,12 +12,20 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
+// TestImplementations says what this machine and build have tested.
+func TestImplementations(t *testing.T) {
+	all := cpu.Implementations()
+	t.Logf("implementations on this machine: %s", strings.Join(all, ", "))
+	for _, name := range []string{"avx2", "avx512"} {
+		if !slices.Contains(all, name) {
+			t.Logf("NOTE: NO %s HERE: ITS CODE WAS NOT RUN", strings.ToUpper(name))
+		}
+	}
+}
+
 // Every implementation that the machine has gives the evaluator's bits, on any number of threads.
 func TestKernels(t *testing.T) {
 	all := cpu.Implementations()
-	if len(all) == 1 {
-		t.Logf("NOTE: this machine and build run %s alone", all[0])
-	}
 	threadCounts := []int{1, 5}
 	if testing.Short() {
 		threadCounts = []int{5}

@@ -99,11 +99,13 @@ var avx2 = &instructions{
 		},
 	},
 	traffics: map[traffics]Loop{
+		{1, 0}: traffic1Read0WrittenAVX2,
 		{1, 1}: traffic1Read1WrittenAVX2,
 		{1, 2}: traffic1Read2WrittenAVX2,
 		{1, 3}: traffic1Read3WrittenAVX2,
 		{1, 4}: traffic1Read4WrittenAVX2,
 		{1, 5}: traffic1Read5WrittenAVX2,
+		{2, 0}: traffic2Read0WrittenAVX2,
 		{2, 1}: traffic2Read1WrittenAVX2,
 		{2, 2}: traffic2Read2WrittenAVX2,
 		{2, 3}: traffic2Read3WrittenAVX2,
@@ -207,11 +209,13 @@ var avx512 = &instructions{
 		},
 	},
 	traffics: map[traffics]Loop{
+		{1, 0}: traffic1Read0WrittenAVX512,
 		{1, 1}: traffic1Read1WrittenAVX512,
 		{1, 2}: traffic1Read2WrittenAVX512,
 		{1, 3}: traffic1Read3WrittenAVX512,
 		{1, 4}: traffic1Read4WrittenAVX512,
 		{1, 5}: traffic1Read5WrittenAVX512,
+		{2, 0}: traffic2Read0WrittenAVX512,
 		{2, 1}: traffic2Read1WrittenAVX512,
 		{2, 2}: traffic2Read2WrittenAVX512,
 		{2, 3}: traffic2Read3WrittenAVX512,
@@ -477,6 +481,9 @@ func sumSquaresF64AVX2(lanes *float64, x *byte, rows int)
 // halveAVX2 adds lanes 64, 32, … and 4 apart and leaves the first 4.
 func halveAVX2(lanes *float64)
 
+// traffic1Read0WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 0 more.
+func traffic1Read0WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
 // traffic1Read1WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 1 more.
 func traffic1Read1WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
@@ -491,6 +498,9 @@ func traffic1Read4WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // traffic1Read5WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 5 more.
 func traffic1Read5WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// traffic2Read0WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 0 more.
+func traffic2Read0WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // traffic2Read1WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 1 more.
 func traffic2Read1WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
@@ -762,6 +772,9 @@ func sumSquaresF64AVX512(lanes *float64, x *byte, rows int)
 // halveAVX512 adds lanes 64, 32, … and 8 apart and leaves the first 8.
 func halveAVX512(lanes *float64)
 
+// traffic1Read0WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 0 more.
+func traffic1Read0WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
 // traffic1Read1WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 1 more.
 func traffic1Read1WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
@@ -776,6 +789,9 @@ func traffic1Read4WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch in
 
 // traffic1Read5WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 5 more.
 func traffic1Read5WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// traffic2Read0WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 0 more.
+func traffic2Read0WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // traffic2Read1WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 1 more.
 func traffic2Read1WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)

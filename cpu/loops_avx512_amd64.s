@@ -3640,6 +3640,28 @@ TEXT ·halveAVX512(SB), NOSPLIT, $0-8
 	VZEROUPPER
 	RET
 
+// func traffic1Read0WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·traffic1Read0WrittenAVX512(SB), NOSPLIT, $0-32
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), AX
+	MOVQ n+16(FP), CX
+	MOVQ prefetch+24(FP), DX
+	XORQ BX, BX
+
+loop:
+	TESTQ      DX, DX
+	JEQ        compute
+	PREFETCHT0 2048(AX)(BX*1)
+
+compute:
+	VMOVUPS (AX)(BX*1), Z0
+	ADDQ    $0x40, BX
+	CMPQ    BX, CX
+	JNE     loop
+	VZEROUPPER
+	RET
+
 // func traffic1Read1WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·traffic1Read1WrittenAVX512(SB), NOSPLIT, $0-32
@@ -3806,6 +3828,31 @@ compute:
 	VMOVUPS Z0, (AX)(R10*1)
 	ADDQ    $0x40, R10
 	CMPQ    R10, R8
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func traffic2Read0WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·traffic2Read0WrittenAVX512(SB), NOSPLIT, $0-32
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), AX
+	MOVQ n+16(FP), DX
+	MOVQ prefetch+24(FP), BX
+	XORQ SI, SI
+
+loop:
+	TESTQ      BX, BX
+	JEQ        compute
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+
+compute:
+	VMOVUPS (CX)(SI*1), Z0
+	VMOVUPS (AX)(SI*1), Z0
+	ADDQ    $0x40, SI
+	CMPQ    SI, DX
 	JNE     loop
 	VZEROUPPER
 	RET

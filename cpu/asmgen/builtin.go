@@ -40,9 +40,10 @@ func builtin(dir string) error {
 	if err != nil {
 		return err
 	}
+	out := output{}
 	var stubs, tables strings.Builder
 	for _, set := range isas {
-		text, err := assemble(set, assemblyFile(dir, "loops", set), func(w *writer) {
+		text, err := out.assemble(set, assemblyFile(dir, "loops", set), func(w *writer) {
 			for _, p := range all {
 				w.update(w.updateName(p), p)
 			}
@@ -57,8 +58,12 @@ func builtin(dir string) error {
 		}
 		stubs.WriteString(text)
 	}
-	return writeGo(filepath.Join(dir, "loops_amd64.go"), constraint, "cpu", "import \"github.com/fusestep/fusestep/kernels/ir\"\n\n"+
+	err = out.goFile(filepath.Join(dir, "loops_amd64.go"), constraint, "cpu", "import \"github.com/fusestep/fusestep/kernels/ir\"\n\n"+
 		tables.String()+stubs.String())
+	if err != nil {
+		return err
+	}
+	return out.write()
 }
 
 // tables are the fields of cpu's instructions beside the fused loops.
@@ -77,7 +82,7 @@ func (w *writer) tables() string {
 	}
 	b.WriteString("},\ntraffics: map[traffics]Loop{\n")
 	for read := 1; read <= maxRead; read++ {
-		for written := 1; written <= maxWritten; written++ {
+		for written := 0; written <= maxWritten; written++ {
 			fmt.Fprintf(&b, "{%d, %d}: %s,\n", read, written, w.trafficName(read, written))
 		}
 	}

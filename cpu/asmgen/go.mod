@@ -5,9 +5,11 @@ go 1.26.0
 require (
 	github.com/fusestep/fusestep v0.0.0
 	github.com/mmcloughlin/avo v0.5.0
+	github.com/stretchr/testify v1.12.1
 )
 
 require (
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/mod v0.23.0 // indirect
 	golang.org/x/sync v0.11.0 // indirect
 	golang.org/x/tools v0.30.0 // indirect

@@ -14,11 +14,11 @@ const (
 )
 
 // traffics writes the loops that load and store what an update does, and compute nothing: 1 to maxRead slots that are read,
-// the gradient among them, and then 1 to maxWritten slots that are read and written back. Otherwise they are as update writes
-// them.
+// the gradient among them, and then up to maxWritten slots that are read and written back, or none as the norm does. Otherwise
+// they are as update writes them.
 func (w *writer) traffics() {
 	for read := 1; read <= maxRead; read++ {
-		for written := 1; written <= maxWritten; written++ {
+		for written := 0; written <= maxWritten; written++ {
 			name := w.trafficName(read, written)
 			w.function(name, loopSignature, fmt.Sprintf("%s reads n bytes of %d slots, and reads and writes n bytes of %d more.", name, read, written))
 			slots := w.pointers(read + written)

@@ -35,13 +35,18 @@ func userRule(path, name, prologue, options string) error {
 	var all []kernels.Program
 	for _, set := range sets {
 		for _, t := range []device.DType{device.Float32, device.Float64} {
-			all = append(all, kernels.Program{Rule: r, Options: set, DType: t})
+			p := kernels.Program{Rule: r, Options: set, DType: t}
+			if _, err := p.Graph(); err != nil {
+				return err
+			}
+			all = append(all, p)
 		}
 	}
 	dir, prefix := filepath.Dir(path), strings.ToLower(name)
+	out := output{}
 	var stubs, tables strings.Builder
 	for _, set := range isas {
-		text, err := assemble(set, assemblyFile(dir, prefix, set), func(w *writer) {
+		text, err := out.assemble(set, assemblyFile(dir, prefix, set), func(w *writer) {
 			for _, p := range all {
 				w.update(w.updateName(p), p)
 			}
@@ -55,13 +60,17 @@ func userRule(path, name, prologue, options string) error {
 	const header = "import \"github.com/fusestep/fusestep/cpu\"\n\n"
 	doc := fmt.Sprintf("// %sLoops are the loops that were generated for %s: hand them to cpu.New.\n", name, name)
 	guard := fmt.Sprintf("\n// Where this does not compile, another version of package cpu hands loops other things: run asmgen again.\nvar _ = [1]struct{}{}[cpu.LoopLayout-%d]\n", loopLayout)
-	err = writeGo(filepath.Join(dir, prefix+"_amd64.go"), constraint, file.Name.Name,
+	err = out.goFile(filepath.Join(dir, prefix+"_amd64.go"), constraint, file.Name.Name,
 		header+doc+"var "+name+"Loops = cpu.Loops{\n"+tables.String()+"}\n"+guard+stubs.String())
 	if err != nil {
 		return err
 	}
-	return writeGo(filepath.Join(dir, prefix+"_noasm.go"), "!amd64 || purego", file.Name.Name,
+	err = out.goFile(filepath.Join(dir, prefix+"_noasm.go"), "!amd64 || purego", file.Name.Name,
 		header+doc+"var "+name+"Loops cpu.Loops\n")
+	if err != nil {
+		return err
+	}
+	return out.write()
 }
 
 // optionSets reads the value of -options.

@@ -12,7 +12,7 @@ import (
 func openDevice(name string) (kernels.Backend, error) {
 	switch {
 	case name == "cpu":
-		return cpu.New(), nil
+		return cpu.New(ConcordLoops), nil
 	case !gpu.Known(name):
 		return nil, fmt.Errorf("-device %q is not cpu, cuda, cuda:N or emu", name)
 	}

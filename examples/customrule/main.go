@@ -7,7 +7,8 @@
 //	customrule [-device cpu|cuda|cuda:N|emu]
 //
 // On a GPU, for which it must be built with device/cuda/gocuda, the rule becomes PTX while the program runs; emu is an
-// emulated GPU.
+// emulated GPU. On a CPU the loops run that cpu/asmgen has written beside the rule; without them the rule would run
+// operation by operation.
 package main
 
 import (

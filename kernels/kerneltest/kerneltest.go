@@ -23,7 +23,7 @@ type T interface {
 	Fatalf(format string, args ...any)
 }
 
-// lengths of tensors: around a vector, a warp, a cache line, a tile, a GPU's chunk.
+// lengths of tensors beside all up to 130: around a warp, a cache line, a tile, a GPU's chunk.
 var lengths = []int{0, 1, 31, 32, 33, 127, 1023, 4097, 16<<10 + 5}
 
 const (
@@ -81,7 +81,7 @@ func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths [
 	runOnes[F](t, b, p)
 	rng := rand.New(rand.NewPCG(3, p.Options))
 	r := p.Rule
-	shapes := append(append(pairs[F](r), straight(lengths...)...), apart(slots(t, p))...)
+	shapes := slices.Concat(pairs[F](r), straight(lengths...), short(), apart(slots(t, p)))
 	w, state, tensors := work[F](t, b, p, shapes, groups, rng)
 	u, err := b.Compile(w)
 	require.NoError(t, err)

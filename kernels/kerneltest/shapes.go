@@ -33,6 +33,15 @@ func straight(lengths ...int) []shape {
 	return all
 }
 
+// short are tensors of every length up to two vectors and a bit of the widest, each at one offset.
+func short() []shape {
+	var all []shape
+	for n := range 131 {
+		all = append(all, shape{n: n, offset: func(int) int { return n / 4 % 4 }})
+	}
+	return all
+}
+
 // apart are tensors of which one slot or two of those used lie otherwise than the rest, so that no vector fits all.
 func apart(used []int) []shape {
 	var all []shape

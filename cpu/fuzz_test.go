@@ -1,0 +1,100 @@
+package cpu_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// FuzzImplementations holds every implementation to the rule itself, as the Go compiler made it: any rule and options, any
+// hyperparameters and any bit patterns.
+func FuzzImplementations(f *testing.F) {
+	rules := optim.Rules()
+	for i := range rules {
+		f.Add(uint8(i), uint64(i), uint64(1000+i), uint16(1+97*i%3000), uint8(i%4))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, options, seed uint64, n uint16, offset uint8) {
+		r := rules[int(which)%len(rules)]
+		options %= 1 << len(r.Options)
+		same[float32](t, kernels.Program{Rule: r, Options: options, DType: device.Float32}, seed, int(n), int(offset%4))
+		same[float64](t, kernels.Program{Rule: r, Options: options, DType: device.Float64}, seed, int(n), int(offset%4))
+	})
+}
+
+// same runs two steps of one tensor by every implementation and compares all slots.
+func same[F rule.Float](t *testing.T, p kernels.Program, seed uint64, n, offset int) {
+	all := cpu.Implementations()
+	want := run[F](t, all[0], p, seed, n, offset)
+	for _, name := range all[1:] {
+		got := run[F](t, name, p, seed, n, offset)
+		for k := range want {
+			for i, x := range want[k] {
+				if y := got[k][i]; x != y && (x == x || y == y) || math.Signbit(float64(x)) != math.Signbit(float64(y)) && x == x {
+					t.Fatalf("%s, %s, seed %d, %d elements at %d: %s[%d] is %v (%x), the rule makes it %v (%x)",
+						name, p, seed, n, offset, p.Rule.Slots[k], i, y, y, x, x)
+				}
+			}
+		}
+	}
+}
+
+// run returns the slots after two steps on what the seed gives.
+func run[F rule.Float](t *testing.T, implementation string, p kernels.Program, seed uint64, n, offset int) [][]F {
+	t.Setenv(cpu.Environment, implementation)
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	used, err := p.Used()
+	require.NoError(t, err)
+	slots := make([][]F, len(p.Rule.Slots))
+	tensor := kernels.Tensor{Slots: make([]*device.Buffer, len(slots))}
+	for _, k := range used {
+		slots[k] = anything[F](rng, n+offset)[offset:]
+		tensor.Slots[k], err = cpu.Wrap(dev, slots[k])
+		require.NoError(t, err)
+	}
+	state, err := cpu.Wrap(dev, p.Rule.InitialState())
+	require.NoError(t, err)
+	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, State: []*device.Buffer{state}})
+	require.NoError(t, err)
+	for range 2 {
+		in := kernels.Step{Scale: []float64{float64(anything[F](rng, 1)[0])}}
+		for range p.Rule.Hyper {
+			h := rng.Float64()
+			if rng.IntN(4) == 0 {
+				h = anything[float64](rng, 1)[0]
+			}
+			in.Hyper = append(in.Hyper, h)
+		}
+		require.NoError(t, u.Enqueue(dev.DefaultStream(), in))
+	}
+	require.NoError(t, dev.DefaultStream().Synchronize())
+	return slots
+}
+
+// anything is ordinary numbers, any bit patterns, and small ones that are on the brink of being flushed.
+func anything[F rule.Float](rng *rand.Rand, n int) []F {
+	x := make([]F, n)
+	for i := range x {
+		switch rng.IntN(3) {
+		case 0:
+			x[i] = F(rng.NormFloat64())
+		case 1:
+			x[i] = rule.SmallestNormal[F]() * F(4*rng.Float64()-2)
+		default:
+			x[i] = F(math.Float64frombits(rng.Uint64()))
+			if v, ok := any(x).([]float32); ok {
+				v[i] = math.Float32frombits(rng.Uint32())
+			}
+		}
+	}
+	return x
+}
