@@ -46,6 +46,12 @@ func sgdL2MomentumNesterovF32AVX2(slots **byte, uniforms *byte, n int)
 // sgdL2MomentumNesterovF64AVX2 is SGD[L2 Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
 func sgdL2MomentumNesterovF64AVX2(slots **byte, uniforms *byte, n int)
 
+// asgdF32AVX2 is ASGD[] float32 over n bytes of each slot, a multiple of 64.
+func asgdF32AVX2(slots **byte, uniforms *byte, n int)
+
+// asgdF64AVX2 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
+func asgdF64AVX2(slots **byte, uniforms *byte, n int)
+
 // adamF32AVX2 is Adam[] float32 over n bytes of each slot, a multiple of 64.
 func adamF32AVX2(slots **byte, uniforms *byte, n int)
 

@@ -22,6 +22,8 @@ var avx2Updates = map[string]updateLoop{
 	"538af60f34f1e3c7c6303a85": sgdMomentumNesterovF64AVX2,   // SGD[Momentum Nesterov] float64
 	"ccd92fbe0abd47d9bf40e02c": sgdL2MomentumNesterovF32AVX2, // SGD[L2 Momentum Nesterov] float32
 	"bb45cbad148e7ca7a86ab26c": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
+	"c5c0cd98b09005e358f936db": asgdF32AVX2,                  // ASGD[] float32
+	"90b87047b4353c266fedf40d": asgdF64AVX2,                  // ASGD[] float64
 	"454e5f55ead9277a97862e2e": adamF32AVX2,                  // Adam[] float32
 	"7eb586814acd67a9377aaac6": adamF64AVX2,                  // Adam[] float64
 	"939298ef4abed14911f6547d": adamL1F32AVX2,                // Adam[L1] float32

@@ -54,6 +54,7 @@ func Cases() []Case {
 		{"sgd-momentum-l2", "SGD with momentum 0.9 and an L2 penalty", sutskever, sgd(0.9, false, 0, 1e-4)},
 		{"sgd-nesterov", "SGD with Nesterov momentum 0.9", sutskever, sgd(0.9, true, 0, 0)},
 		{"sgd-nesterov-l2", "SGD with Nesterov momentum 0.9 and an L2 penalty", sutskever, sgd(0.9, true, 0, 1e-4)},
+		{"asgd", "averaged SGD", "Polyak & Juditsky 1992", DefaultASGD()},
 		{"adam", "Adam", kingma, DefaultAdam()},
 		{"adam-l1", "Adam with an L1 penalty", kingma, adam(false, 1e-4, 0)},
 		{"adam-l2", "Adam with an L2 penalty", kingma, adam(false, 0, 1e-4)},

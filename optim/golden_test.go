@@ -35,6 +35,7 @@ type torchHyper struct {
 	Rho                              float64
 	Etas                             [2]float64
 	StepSizes                        [2]float64 `json:"step_sizes"`
+	Lambd, T0                        float64
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -46,6 +47,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return adam
 	case "adamw":
 		return optim.AdamW(adam)
+	case "asgd":
+		return optim.ASGD{LR: h.LR, Lambd: h.Lambd, Alpha: h.Alpha, T0: h.T0, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "lion":
 		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rmsprop":
@@ -88,10 +91,12 @@ func TestTorch(t *testing.T) {
 	}
 	torchFile(t, "optimizers.json", &file)
 	require.NotEmpty(t, file.Cases)
-	var more struct{ Cases []torchCase } // on the same numbers
-	torchFile(t, "more.json", &more)
-	require.NotEmpty(t, more.Cases)
-	file.Cases = append(file.Cases, more.Cases...)
+	for _, name := range []string{"more.json", "variants.json"} {
+		var more struct{ Cases []torchCase } // on the same numbers
+		torchFile(t, name, &more)
+		require.NotEmpty(t, more.Cases)
+		file.Cases = append(file.Cases, more.Cases...)
+	}
 	schedule := optim.ScheduleFunc(func(k int) float64 { return file.LRFactor[k] })
 	for _, c := range file.Cases {
 		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {
