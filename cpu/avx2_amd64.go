@@ -52,6 +52,12 @@ func asgdF32AVX2(slots **byte, uniforms *byte, n int)
 // asgdF64AVX2 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
 func asgdF64AVX2(slots **byte, uniforms *byte, n int)
 
+// sgdwF32AVX2 is SGDW[] float32 over n bytes of each slot, a multiple of 64.
+func sgdwF32AVX2(slots **byte, uniforms *byte, n int)
+
+// sgdwF64AVX2 is SGDW[] float64 over n bytes of each slot, a multiple of 64.
+func sgdwF64AVX2(slots **byte, uniforms *byte, n int)
+
 // adamF32AVX2 is Adam[] float32 over n bytes of each slot, a multiple of 64.
 func adamF32AVX2(slots **byte, uniforms *byte, n int)
 

@@ -756,6 +756,104 @@ loop:
 	VZEROUPPER
 	RET
 
+// func sgdwF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·sgdwF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPS    (CX)(DI*1), Y0
+	VMOVUPS    (DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    (AX)(DI*1), Y2
+	VMULPS     160(BX), Y2, Y2
+	VMULPS     128(BX), Y1, Y1
+	VADDPS     Y1, Y2, Y1
+	VANDPS     32(BX), Y1, Y2
+	VCMPPS     $0x11, 224(BX), Y2, Y2
+	VANDNPS    Y1, Y2, Y1
+	VMULPS     192(BX), Y0, Y0
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (CX)(DI*1)
+	VMOVUPS    Y1, (AX)(DI*1)
+	VMOVUPS    32(CX)(DI*1), Y0
+	VMOVUPS    32(DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    32(AX)(DI*1), Y2
+	VMULPS     160(BX), Y2, Y2
+	VMULPS     128(BX), Y1, Y1
+	VADDPS     Y1, Y2, Y1
+	VANDPS     32(BX), Y1, Y2
+	VCMPPS     $0x11, 224(BX), Y2, Y2
+	VANDNPS    Y1, Y2, Y1
+	VMULPS     192(BX), Y0, Y0
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(DI*1)
+	VMOVUPS    Y1, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func sgdwF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·sgdwF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPD    (CX)(DI*1), Y0
+	VMOVUPD    (DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    (AX)(DI*1), Y2
+	VMULPD     160(BX), Y2, Y2
+	VMULPD     128(BX), Y1, Y1
+	VADDPD     Y1, Y2, Y1
+	VANDPD     32(BX), Y1, Y2
+	VCMPPD     $0x11, 224(BX), Y2, Y2
+	VANDNPD    Y1, Y2, Y1
+	VMULPD     192(BX), Y0, Y0
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, (CX)(DI*1)
+	VMOVUPD    Y1, (AX)(DI*1)
+	VMOVUPD    32(CX)(DI*1), Y0
+	VMOVUPD    32(DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    32(AX)(DI*1), Y2
+	VMULPD     160(BX), Y2, Y2
+	VMULPD     128(BX), Y1, Y1
+	VADDPD     Y1, Y2, Y1
+	VANDPD     32(BX), Y1, Y2
+	VCMPPD     $0x11, 224(BX), Y2, Y2
+	VANDNPD    Y1, Y2, Y1
+	VMULPD     192(BX), Y0, Y0
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(DI*1)
+	VMOVUPD    Y1, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func adamF32AVX2(slots **byte, uniforms *byte, n int)
 // Requires: AVX, MMX+
 TEXT ·adamF32AVX2(SB), NOSPLIT, $0-24

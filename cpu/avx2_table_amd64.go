@@ -24,6 +24,8 @@ var avx2Updates = map[string]updateLoop{
 	"bb45cbad148e7ca7a86ab26c": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
 	"c5c0cd98b09005e358f936db": asgdF32AVX2,                  // ASGD[] float32
 	"90b87047b4353c266fedf40d": asgdF64AVX2,                  // ASGD[] float64
+	"9074098f634c6b45476ee4dd": sgdwF32AVX2,                  // SGDW[] float32
+	"488d9e296ce596844ef2697e": sgdwF64AVX2,                  // SGDW[] float64
 	"454e5f55ead9277a97862e2e": adamF32AVX2,                  // Adam[] float32
 	"7eb586814acd67a9377aaac6": adamF64AVX2,                  // Adam[] float64
 	"939298ef4abed14911f6547d": adamL1F32AVX2,                // Adam[L1] float32

@@ -55,6 +55,7 @@ func Cases() []Case {
 		{"sgd-nesterov", "SGD with Nesterov momentum 0.9", sutskever, sgd(0.9, true, 0, 0)},
 		{"sgd-nesterov-l2", "SGD with Nesterov momentum 0.9 and an L2 penalty", sutskever, sgd(0.9, true, 0, 1e-4)},
 		{"asgd", "averaged SGD", "Polyak & Juditsky 1992", DefaultASGD()},
+		{"sgdw", "SGD with momentum 0.9 and decoupled weight decay 0.01", hutter, DefaultSGDW()},
 		{"adam", "Adam", kingma, DefaultAdam()},
 		{"adam-l1", "Adam with an L1 penalty", kingma, adam(false, 1e-4, 0)},
 		{"adam-l2", "Adam with an L2 penalty", kingma, adam(false, 0, 1e-4)},

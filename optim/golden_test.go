@@ -49,6 +49,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.AdamW(adam)
 	case "asgd":
 		return optim.ASGD{LR: h.LR, Lambd: h.Lambd, Alpha: h.Alpha, T0: h.T0, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "sgdw":
+		return optim.SGDW{LR: h.LR, Momentum: h.Momentum, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "lion":
 		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rmsprop":

@@ -54,6 +54,8 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.ASGD{Lambd: -1}, "optim: asgd: lambd is -1, must be at least 0, and finite"},
 		{optim.ASGD{Alpha: 16}, "optim: asgd: alpha is 16, must be at least 0 and below 16"},
 		{optim.ASGD{T0: nan}, "optim: asgd: t0 is NaN, must be finite"},
+		{optim.SGDW{Momentum: -1}, "optim: sgdw: momentum is -1, must be at least 0, and finite"},
+		{optim.SGDW{WeightDecay: inf}, "optim: sgdw: weight_decay is +Inf, must be at least 0, and finite"},
 		{optim.Rprop{Etas: [2]float64{1, 1.2}}, "optim: rprop: etas[0] is 1, must be above 0 and below 1"},
 		{optim.Rprop{Etas: [2]float64{0.5, 1}}, "optim: rprop: etas[1] is 1, must be above 1, and finite"},
 		{optim.Rprop{Etas: [2]float64{0.5, 1.2}, StepSizes: [2]float64{1, 0.5}}, "optim: rprop: step_sizes[1] is 0.5, must be at least step_sizes[0], and finite"},

@@ -25,8 +25,7 @@ OPTAX, JAX = "0.2.8", "0.10.2"
 
 def gradient(k):
     """The effective gradient, with coupled decay."""
-    g = k.number(-k.grad if k.h.get("maximize") else k.grad)
-    wd = k.h.get("weight_decay", 0)
+    g, wd = k.g, k.h.get("weight_decay", 0)
     if wd != 0 and not k.decoupled:
         g = g + wd * k.slot("param")
     return g
@@ -48,7 +47,7 @@ def average_square(k, name, g, beta):
 
 
 def lion(k):
-    h, g, m = k.h, k.number(-k.grad if k.h["maximize"] else k.grad), k.slot("exp_avg")
+    h, g, m = k.h, k.g, k.slot("exp_avg")
     beta1, beta2 = h["betas"]
     both = lambda beta: lambda m, g: beta * m + (1 - beta) * g  # optax adds in the other order, which changes nothing
     step = k.a.differ(both(beta1), both(beta1), m, g).sign()
@@ -162,7 +161,7 @@ def adadelta(k):
 
 def rprop(k):
     """Both sides perform the same operations on equal numbers: nothing differs, and the rule serves to check that alone."""
-    h, g = k.h, np.float64(-k.grad if k.h["maximize"] else k.grad)
+    h, g = k.h, np.float64(k.g.x)
     with np.errstate(under="ignore"):
         turn = np.float64(g.astype(k.a.dtype) * k.slot("prev").x.astype(k.a.dtype))
     factor = np.where(turn > 0, h["etas"][1], np.where(turn < 0, h["etas"][0], 1))
@@ -271,9 +270,10 @@ class Step:
     """One step of a trajectory, as a rule above sees it."""
 
     def __init__(self, t, hyper, lr, grad, after, slots, arithmetic):
-        self.t, self.h, self.lr, self.grad, self.after, self.a = t, hyper, lr, grad, after, arithmetic
+        self.t, self.h, self.lr, self.after, self.a = t, hyper, lr, after, arithmetic
         self.decoupled = hyper.get("decoupled_weight_decay", False)
         self.slots, self.next = slots, {}
+        self.g = self.number(-grad if hyper["maximize"] else grad)
 
     def number(self, x, e=0.0):
         return difference.Number(self.a, x, e)

@@ -8,6 +8,7 @@ Frame and format are more.py's: RULES says the operations of each side, and a bo
 
 import golden  # first: it chooses torch's kernels
 
+import numpy as np
 import torch
 
 import more
@@ -33,12 +34,51 @@ def asgd(k):
     k.param(p)
 
 
-RULES = {"asgd": asgd}
+def sgdw(k):
+    wd, lr = k.h["weight_decay"], k.lr
+    buf = k.keep("momentum_buffer", k.h["momentum"] * k.slot("momentum_buffer") + lr * k.g)
+    ours = lambda p, buf: (1 - lr * wd) * p - buf
+    k.param(k.a.differ(ours, lambda p, buf: p - buf - lr * wd * p, k.slot("param"), buf))
+
+
+RULES = {"asgd": asgd, "sgdw": sgdw}
+
+# --- What has no library --------------------------------------------------------------------------------------------
+
+
+class Stated:
+    """An algorithm as its paper, or its authors' code, states it: each operation is one of numpy, on arrays of the dtype."""
+
+    def __init__(self, step, hyper, init, dtype):
+        self.rule, self.hyper, self.dtype = step, hyper, np.dtype(dtype).type
+        self.slots, self.t = {"param": np.array(init, dtype=dtype)}, 0
+
+    def step(self, lr, grad):
+        self.t += 1
+        g = np.array(grad, dtype=self.dtype)
+        self.rule(self, lr, -g if self.hyper["maximize"] else g)
+
+    def state(self, name):
+        return self.slots.get(name, np.zeros_like(self.slots["param"]))
+
+    def values(self):
+        return {name: x.astype(np.float64) for name, x in self.slots.items()}
+
+
+def stated_sgdw(run, lr, g):
+    """Loshchilov & Hutter 2019, algorithm 1, lines 8 and 9. Its alpha*eta is lr, its eta*lambda is lr*weight_decay."""
+    f, h, p = run.dtype, run.hyper, run.slots["param"]
+    buf = run.slots["momentum_buffer"] = f(h["momentum"]) * run.state("momentum_buffer") + f(lr) * g
+    run.slots["param"] = p - buf - f(lr * h["weight_decay"]) * p
+
+
+STATED = {"sgdw": stated_sgdw}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
 DEFAULTS = {
     "asgd": {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0, "maximize": False},
+    "sgdw": {"lr": 1e-2, "momentum": 0.9, "weight_decay": 0.0, "maximize": False},
 }
 CLASSES = {"asgd": torch.optim.ASGD}
 
@@ -53,10 +93,20 @@ CASES = {
         "wd": {"weight_decay": 0.1, "t0": 3.0},
         "wd+maximize": {"weight_decay": 0.1, "maximize": True, "t0": -1.0},
     },
+    "sgdw": {
+        "defaults": {"lr": 1e-3, "weight_decay": 1e-2},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "momentum 0": {"momentum": 0.0, "weight_decay": 0.1},
+        "momentum 0.5": {"momentum": 0.5},
+        "wd": {"lr": 0.3, "weight_decay": 0.5},
+        "wd+maximize": {"weight_decay": 0.1, "maximize": True},
+    },
 }
 
 
 def library(name, hyper, init, dtype):
+    if name in STATED:
+        return Stated(STATED[name], hyper, init, dtype)
     return more.Torch(CLASSES[name], hyper, init, dtype)
 
 
