@@ -88,6 +88,18 @@ func lionF32AVX2(slots **byte, uniforms *byte, n int)
 // lionF64AVX2 is Lion[] float64 over n bytes of each slot, a multiple of 64.
 func lionF64AVX2(slots **byte, uniforms *byte, n int)
 
+// signumF32AVX2 is Signum[] float32 over n bytes of each slot, a multiple of 64.
+func signumF32AVX2(slots **byte, uniforms *byte, n int)
+
+// signumF64AVX2 is Signum[] float64 over n bytes of each slot, a multiple of 64.
+func signumF64AVX2(slots **byte, uniforms *byte, n int)
+
+// signumMomentumF32AVX2 is Signum[Momentum] float32 over n bytes of each slot, a multiple of 64.
+func signumMomentumF32AVX2(slots **byte, uniforms *byte, n int)
+
+// signumMomentumF64AVX2 is Signum[Momentum] float64 over n bytes of each slot, a multiple of 64.
+func signumMomentumF64AVX2(slots **byte, uniforms *byte, n int)
+
 // rmspropF32AVX2 is RMSprop[] float32 over n bytes of each slot, a multiple of 64.
 func rmspropF32AVX2(slots **byte, uniforms *byte, n int)
 

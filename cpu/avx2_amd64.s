@@ -1700,6 +1700,230 @@ loop:
 	VZEROUPPER
 	RET
 
+// func signumF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·signumF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), AX
+	MOVQ uniforms+8(FP), DX
+	MOVQ n+16(FP), BX
+	XORQ SI, SI
+
+loop:
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+	VMOVUPS    (CX)(SI*1), Y0
+	VMOVUPS    (AX)(SI*1), Y1
+	VMULPS     96(DX), Y1, Y1
+	VMULPS     160(DX), Y0, Y0
+	VMOVUPS    192(DX), Y2
+	VCMPPS     $0x11, Y1, Y2, Y2
+	VCMPPS     $0x11, 192(DX), Y1, Y3
+	VCMPPS     $0x00, 192(DX), Y1, Y4
+	VANDNPS    Y1, Y4, Y1
+	VBLENDVPS  Y3, 256(DX), Y1, Y1
+	VBLENDVPS  Y2, 224(DX), Y1, Y1
+	VMULPS     128(DX), Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (CX)(SI*1)
+	VMOVUPS    32(CX)(SI*1), Y0
+	VMOVUPS    32(AX)(SI*1), Y1
+	VMULPS     96(DX), Y1, Y1
+	VMULPS     160(DX), Y0, Y0
+	VMOVUPS    192(DX), Y2
+	VCMPPS     $0x11, Y1, Y2, Y2
+	VCMPPS     $0x11, 192(DX), Y1, Y3
+	VCMPPS     $0x00, 192(DX), Y1, Y4
+	VANDNPS    Y1, Y4, Y1
+	VBLENDVPS  Y3, 256(DX), Y1, Y1
+	VBLENDVPS  Y2, 224(DX), Y1, Y1
+	VMULPS     128(DX), Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(SI*1)
+	ADDQ       $0x40, SI
+	CMPQ       SI, BX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func signumF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·signumF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), AX
+	MOVQ uniforms+8(FP), DX
+	MOVQ n+16(FP), BX
+	XORQ SI, SI
+
+loop:
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+	VMOVUPD    (CX)(SI*1), Y0
+	VMOVUPD    (AX)(SI*1), Y1
+	VMULPD     96(DX), Y1, Y1
+	VMULPD     160(DX), Y0, Y0
+	VMOVUPD    192(DX), Y2
+	VCMPPD     $0x11, Y1, Y2, Y2
+	VCMPPD     $0x11, 192(DX), Y1, Y3
+	VCMPPD     $0x00, 192(DX), Y1, Y4
+	VANDNPD    Y1, Y4, Y1
+	VBLENDVPD  Y3, 256(DX), Y1, Y1
+	VBLENDVPD  Y2, 224(DX), Y1, Y1
+	VMULPD     128(DX), Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, (CX)(SI*1)
+	VMOVUPD    32(CX)(SI*1), Y0
+	VMOVUPD    32(AX)(SI*1), Y1
+	VMULPD     96(DX), Y1, Y1
+	VMULPD     160(DX), Y0, Y0
+	VMOVUPD    192(DX), Y2
+	VCMPPD     $0x11, Y1, Y2, Y2
+	VCMPPD     $0x11, 192(DX), Y1, Y3
+	VCMPPD     $0x00, 192(DX), Y1, Y4
+	VANDNPD    Y1, Y4, Y1
+	VBLENDVPD  Y3, 256(DX), Y1, Y1
+	VBLENDVPD  Y2, 224(DX), Y1, Y1
+	VMULPD     128(DX), Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(SI*1)
+	ADDQ       $0x40, SI
+	CMPQ       SI, BX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func signumMomentumF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·signumMomentumF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPS    (CX)(DI*1), Y0
+	VMOVUPS    (DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    (AX)(DI*1), Y2
+	VMULPS     192(BX), Y2, Y2
+	VMULPS     224(BX), Y1, Y1
+	VADDPS     Y1, Y2, Y1
+	VANDPS     32(BX), Y1, Y2
+	VCMPPS     $0x11, 256(BX), Y2, Y2
+	VANDNPS    Y1, Y2, Y1
+	VMULPS     160(BX), Y0, Y0
+	VMOVUPS    288(BX), Y2
+	VCMPPS     $0x11, Y1, Y2, Y2
+	VCMPPS     $0x11, 288(BX), Y1, Y3
+	VCMPPS     $0x00, 288(BX), Y1, Y4
+	VANDNPS    Y1, Y4, Y4
+	VBLENDVPS  Y3, 352(BX), Y4, Y3
+	VBLENDVPS  Y2, 320(BX), Y3, Y2
+	VMULPS     128(BX), Y2, Y2
+	VSUBPS     Y2, Y0, Y0
+	VMOVUPS    Y0, (CX)(DI*1)
+	VMOVUPS    Y1, (AX)(DI*1)
+	VMOVUPS    32(CX)(DI*1), Y0
+	VMOVUPS    32(DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    32(AX)(DI*1), Y2
+	VMULPS     192(BX), Y2, Y2
+	VMULPS     224(BX), Y1, Y1
+	VADDPS     Y1, Y2, Y1
+	VANDPS     32(BX), Y1, Y2
+	VCMPPS     $0x11, 256(BX), Y2, Y2
+	VANDNPS    Y1, Y2, Y1
+	VMULPS     160(BX), Y0, Y0
+	VMOVUPS    288(BX), Y2
+	VCMPPS     $0x11, Y1, Y2, Y2
+	VCMPPS     $0x11, 288(BX), Y1, Y3
+	VCMPPS     $0x00, 288(BX), Y1, Y4
+	VANDNPS    Y1, Y4, Y4
+	VBLENDVPS  Y3, 352(BX), Y4, Y3
+	VBLENDVPS  Y2, 320(BX), Y3, Y2
+	VMULPS     128(BX), Y2, Y2
+	VSUBPS     Y2, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(DI*1)
+	VMOVUPS    Y1, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func signumMomentumF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·signumMomentumF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPD    (CX)(DI*1), Y0
+	VMOVUPD    (DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    (AX)(DI*1), Y2
+	VMULPD     192(BX), Y2, Y2
+	VMULPD     224(BX), Y1, Y1
+	VADDPD     Y1, Y2, Y1
+	VANDPD     32(BX), Y1, Y2
+	VCMPPD     $0x11, 256(BX), Y2, Y2
+	VANDNPD    Y1, Y2, Y1
+	VMULPD     160(BX), Y0, Y0
+	VMOVUPD    288(BX), Y2
+	VCMPPD     $0x11, Y1, Y2, Y2
+	VCMPPD     $0x11, 288(BX), Y1, Y3
+	VCMPPD     $0x00, 288(BX), Y1, Y4
+	VANDNPD    Y1, Y4, Y4
+	VBLENDVPD  Y3, 352(BX), Y4, Y3
+	VBLENDVPD  Y2, 320(BX), Y3, Y2
+	VMULPD     128(BX), Y2, Y2
+	VSUBPD     Y2, Y0, Y0
+	VMOVUPD    Y0, (CX)(DI*1)
+	VMOVUPD    Y1, (AX)(DI*1)
+	VMOVUPD    32(CX)(DI*1), Y0
+	VMOVUPD    32(DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    32(AX)(DI*1), Y2
+	VMULPD     192(BX), Y2, Y2
+	VMULPD     224(BX), Y1, Y1
+	VADDPD     Y1, Y2, Y1
+	VANDPD     32(BX), Y1, Y2
+	VCMPPD     $0x11, 256(BX), Y2, Y2
+	VANDNPD    Y1, Y2, Y1
+	VMULPD     160(BX), Y0, Y0
+	VMOVUPD    288(BX), Y2
+	VCMPPD     $0x11, Y1, Y2, Y2
+	VCMPPD     $0x11, 288(BX), Y1, Y3
+	VCMPPD     $0x00, 288(BX), Y1, Y4
+	VANDNPD    Y1, Y4, Y4
+	VBLENDVPD  Y3, 352(BX), Y4, Y3
+	VBLENDVPD  Y2, 320(BX), Y3, Y2
+	VMULPD     128(BX), Y2, Y2
+	VSUBPD     Y2, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(DI*1)
+	VMOVUPD    Y1, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func rmspropF32AVX2(slots **byte, uniforms *byte, n int)
 // Requires: AVX, MMX+
 TEXT ·rmspropF32AVX2(SB), NOSPLIT, $0-24

@@ -36,6 +36,10 @@ var avx2Updates = map[string]updateLoop{
 	"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
 	"9a9e613c808118cb4ca0b8a3": lionF32AVX2,                  // Lion[] float32
 	"cd9fb40149bfe8d8e483132f": lionF64AVX2,                  // Lion[] float64
+	"989cb26b82f48061d855b69f": signumF32AVX2,                // Signum[] float32
+	"9b8197a26c5c0f2ccea84d14": signumF64AVX2,                // Signum[] float64
+	"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX2,        // Signum[Momentum] float32
+	"134fe5f61f211b3a64da5325": signumMomentumF64AVX2,        // Signum[Momentum] float64
 	"dbe02926662ff0dad9013cdb": rmspropF32AVX2,               // RMSprop[] float32
 	"aaa2879595b196629e103ef8": rmspropF64AVX2,               // RMSprop[] float64
 	"6938574f9fdc20f27067c4c0": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32

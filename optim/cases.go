@@ -26,6 +26,7 @@ func Cases() []Case {
 		kingma    = "Kingma & Ba 2015"
 		hutter    = "Loshchilov & Hutter 2019"
 		reddi     = "Reddi et al. 2018"
+		bernstein = "Bernstein et al. 2018"
 	)
 	sgd := func(momentum float64, nesterov bool, l1, l2 float64) SGD {
 		c := DefaultSGD()
@@ -63,6 +64,8 @@ func Cases() []Case {
 		{"adamw", "Adam with decoupled weight decay 0.01", hutter, DefaultAdamW()},
 		{"adamw-amsgrad", "AdamW with AMSGrad", reddi, adamwAMSGrad},
 		{"lion", "Lion", "Chen et al. 2023", DefaultLion()},
+		{"signsgd", "SGD by the gradient's sign", bernstein, DefaultSignSGD()},
+		{"signum", "SGD by the sign of a momentum of 0.9", bernstein, DefaultSignum()},
 		{"rmsprop", "RMSprop", "Tieleman & Hinton 2012", DefaultRMSprop()},
 		{"rmsprop-momentum", "RMSprop with momentum 0.9", "Tieleman & Hinton 2012", rmsprop(0.9, false)},
 		{"rmsprop-centered", "RMSprop, centered", "Graves 2013", rmsprop(0, true)},

@@ -35,7 +35,7 @@ type torchHyper struct {
 	Rho                              float64
 	Etas                             [2]float64
 	StepSizes                        [2]float64 `json:"step_sizes"`
-	Lambd, T0                        float64
+	Lambd, T0, Beta                  float64
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -51,6 +51,10 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.ASGD{LR: h.LR, Lambd: h.Lambd, Alpha: h.Alpha, T0: h.T0, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "sgdw":
 		return optim.SGDW{LR: h.LR, Momentum: h.Momentum, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "signsgd":
+		return optim.SignSGD{LR: h.LR, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "signum":
+		return optim.Signum{LR: h.LR, Beta: h.Beta, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "lion":
 		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rmsprop":

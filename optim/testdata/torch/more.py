@@ -327,31 +327,36 @@ class Torch:
 
 
 class Optax:
-    """Each operation runs, and is rounded, by itself: nothing is jitted."""
+    """Each operation runs, and is rounded, by itself: nothing is jitted. Make(optax, hyper, lr, t) is a step's transformation, and
+    slots are the fields of its first state, by name."""
 
-    def __init__(self, name, hyper, init, dtype):
+    def __init__(self, make, slots, hyper, init, dtype):
         import jax
         import optax
 
         jax.config.update("jax_enable_x64", True)
-        self.jax, self.optax, self.hyper, self.dtype = jax, optax, hyper, dtype
+        self.jax, self.optax, self.make, self.slots, self.hyper, self.dtype = jax, optax, make, slots, hyper, dtype
         self.value = jax.numpy.asarray(init, dtype=dtype)
-        self.state = None
+        self.state, self.t = None, 0
 
     def step(self, lr, grad):
-        h = self.hyper
-        opt = self.optax.lion(lr, b1=h["betas"][0], b2=h["betas"][1], weight_decay=h["weight_decay"])
+        self.t += 1
+        opt = self.make(self.optax, self.hyper, lr, self.t)
         if self.state is None:
             self.state = opt.init(self.value)
         g = self.jax.numpy.asarray(grad, dtype=self.dtype)
-        updates, self.state = opt.update(-g if h["maximize"] else g, self.state, self.value)
+        updates, self.state = opt.update(-g if self.hyper["maximize"] else g, self.state, self.value)
         self.value = self.optax.apply_updates(self.value, updates)
 
     def values(self):
         out = {"param": np.array(self.value, dtype=np.float64)}
         if self.state is not None:
-            out["exp_avg"] = np.array(self.state[0].mu, dtype=np.float64)
+            out |= {name: np.array(getattr(self.state[0], field), dtype=np.float64) for name, field in self.slots.items()}
         return out
+
+
+def optax_lion(optax, h, lr, t):
+    return optax.lion(lr, b1=h["betas"][0], b2=h["betas"][1], weight_decay=h["weight_decay"])
 
 
 def case(label, name, hyper, dtype, library, rule, initial):
@@ -420,7 +425,9 @@ def write(file, table, defaults, rules, library, initial, **versions):
 
 
 def library(name, hyper, init, dtype):
-    return Torch(CLASSES[name], hyper, init, dtype) if name in CLASSES else Optax(name, hyper, init, dtype)
+    if name in CLASSES:
+        return Torch(CLASSES[name], hyper, init, dtype)
+    return Optax(optax_lion, {"exp_avg": "mu"}, hyper, init, dtype)
 
 
 if __name__ == "__main__":

@@ -41,9 +41,18 @@ def sgdw(k):
     k.param(k.a.differ(ours, lambda p, buf: p - buf - lr * wd * p, k.slot("param"), buf))
 
 
-RULES = {"asgd": asgd, "sgdw": sgdw}
+def signum(k):
+    beta, m = k.h.get("beta"), k.g
+    if beta is not None:
+        m = k.keep("exp_avg", beta * k.slot("exp_avg") + (1 - beta) * m)
+    wd, lr = k.h["weight_decay"], k.lr
+    ours = lambda p, s: (1 - lr * wd) * p - lr * s
+    k.param(k.a.differ(ours, lambda p, s: p - lr * (s + wd * p), k.slot("param"), m.sign()))
 
-# --- What has no library --------------------------------------------------------------------------------------------
+
+RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum}
+
+# --- What is not torch's --------------------------------------------------------------------------------------------
 
 
 class Stated:
@@ -74,11 +83,21 @@ def stated_sgdw(run, lr, g):
 
 STATED = {"sgdw": stated_sgdw}
 
+
+def optax_sign(optax, h, lr, t):
+    average = [optax.ema(h["beta"], debias=False)] if "beta" in h else []
+    return optax.chain(*average, optax.scale_by_sign(), optax.add_decayed_weights(h["weight_decay"]), optax.scale_by_learning_rate(lr))
+
+
+OPTAX = {"signsgd": (optax_sign, {}), "signum": (optax_sign, {"exp_avg": "ema"})}
+
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
 DEFAULTS = {
     "asgd": {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0, "maximize": False},
     "sgdw": {"lr": 1e-2, "momentum": 0.9, "weight_decay": 0.0, "maximize": False},
+    "signsgd": {"lr": 1e-2, "weight_decay": 0.0, "maximize": False},
+    "signum": {"lr": 1e-2, "beta": 0.9, "weight_decay": 0.0, "maximize": False},
 }
 CLASSES = {"asgd": torch.optim.ASGD}
 
@@ -101,12 +120,25 @@ CASES = {
         "wd": {"lr": 0.3, "weight_decay": 0.5},
         "wd+maximize": {"weight_decay": 0.1, "maximize": True},
     },
+    "signsgd": {
+        "defaults": {"lr": 1e-4},
+        "wd+maximize": {"weight_decay": 0.1, "maximize": True},
+    },
+    "signum": {
+        "defaults": {"lr": 1e-4},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "beta 0": {"beta": 0.0},
+        "beta 0.5 wd": {"beta": 0.5, "weight_decay": 0.1},
+        "maximize": {"beta": 0.95, "maximize": True},
+    },
 }
 
 
 def library(name, hyper, init, dtype):
     if name in STATED:
         return Stated(STATED[name], hyper, init, dtype)
+    if name in OPTAX:
+        return more.Optax(*OPTAX[name], hyper, init, dtype)
     return more.Torch(CLASSES[name], hyper, init, dtype)
 
 
