@@ -50,7 +50,25 @@ def signum(k):
     k.param(k.a.differ(ours, lambda p, s: p - lr * (s + wd * p), k.slot("param"), m.sign()))
 
 
-RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum}
+def bias(k, beta):
+    """1 - beta^t. Torch and the authors take a power, within 2 units of 2^-53; XLA's is a product by squaring, within t - 1 of them,
+    as ours is."""
+    power = beta**k.t
+    return k.a.unlike(1 - power, 2 * k.t * power / (1 - power) + 2)
+
+
+def yogi(k):
+    h, g, lr = k.h, k.g, k.lr
+    beta1, beta2 = h["betas"]
+    m = k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g)
+    v, squared = k.slot("exp_avg_sq"), g * g
+    v = k.keep("exp_avg_sq", v - (1 - beta2) * (v - squared).sign() * squared)
+    ours = lambda p, m, v, bias1, bias2: p - lr / bias1 * (m / (v.sqrt() * (1 / bias2.sqrt()) + h["eps"]))
+    optaxs = lambda p, m, v, bias1, bias2: p - lr * (m / bias1 / ((v / bias2).sqrt() + h["eps"]))
+    k.param(k.a.differ(ours, optaxs, k.slot("param"), m, v, bias(k, beta1), bias(k, beta2)))
+
+
+RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi}
 
 # --- What is not torch's --------------------------------------------------------------------------------------------
 
@@ -89,7 +107,16 @@ def optax_sign(optax, h, lr, t):
     return optax.chain(*average, optax.scale_by_sign(), optax.add_decayed_weights(h["weight_decay"]), optax.scale_by_learning_rate(lr))
 
 
-OPTAX = {"signsgd": (optax_sign, {}), "signum": (optax_sign, {"exp_avg": "ema"})}
+def optax_yogi(optax, h, lr, t):
+    scale = optax.scale_by_yogi(*h["betas"], eps=h["eps"], initial_accumulator_value=h["initial_accumulator_value"])
+    return optax.chain(scale, optax.scale_by_learning_rate(lr))
+
+
+OPTAX = {
+    "signsgd": (optax_sign, {}),
+    "signum": (optax_sign, {"exp_avg": "ema"}),
+    "yogi": (optax_yogi, {"exp_avg": "mu", "exp_avg_sq": "nu"}),
+}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
@@ -98,6 +125,7 @@ DEFAULTS = {
     "sgdw": {"lr": 1e-2, "momentum": 0.9, "weight_decay": 0.0, "maximize": False},
     "signsgd": {"lr": 1e-2, "weight_decay": 0.0, "maximize": False},
     "signum": {"lr": 1e-2, "beta": 0.9, "weight_decay": 0.0, "maximize": False},
+    "yogi": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-3, "initial_accumulator_value": 1e-6, "maximize": False},
 }
 CLASSES = {"asgd": torch.optim.ASGD}
 
@@ -131,6 +159,16 @@ CASES = {
         "beta 0.5 wd": {"beta": 0.5, "weight_decay": 0.1},
         "maximize": {"beta": 0.95, "maximize": True},
     },
+    "yogi": {
+        "defaults": {},
+        "lr 0": {"lr": 0.0},
+        "betas 0.3 0.8": {"lr": 0.1, "betas": (0.3, 0.8)},
+        "betas 0 0.9": {"betas": (0.0, 0.9)},
+        "betas 0.95 0": {"betas": (0.95, 0.0)},
+        "initial 0": {"initial_accumulator_value": 0.0},
+        "initial 0.5 eps 1e-8": {"initial_accumulator_value": 0.5, "eps": 1e-8},
+        "maximize": {"maximize": True},
+    },
 }
 
 
@@ -143,6 +181,9 @@ def library(name, hyper, init, dtype):
 
 
 def initial(name, hyper):
+    """State that does not start at 0."""
+    if name == "yogi":
+        return dict.fromkeys(("exp_avg", "exp_avg_sq"), hyper["initial_accumulator_value"])
     return {}
 
 
