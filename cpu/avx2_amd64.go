@@ -142,6 +142,12 @@ func radamF32AVX2(slots **byte, uniforms *byte, n int)
 // radamF64AVX2 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
 func radamF64AVX2(slots **byte, uniforms *byte, n int)
 
+// adabeliefF32AVX2 is AdaBelief[] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefF32AVX2(slots **byte, uniforms *byte, n int)
+
+// adabeliefF64AVX2 is AdaBelief[] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefF64AVX2(slots **byte, uniforms *byte, n int)
+
 // yogiF32AVX2 is Yogi[] float32 over n bytes of each slot, a multiple of 64.
 func yogiF32AVX2(slots **byte, uniforms *byte, n int)
 

@@ -2954,6 +2954,172 @@ loop:
 	VZEROUPPER
 	RET
 
+// func adabeliefF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·adabeliefF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPS    (CX)(R8*1), Y0
+	VMOVUPS    (DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    (BX)(R8*1), Y2
+	VMOVUPS    (AX)(R8*1), Y3
+	VMULPS     128(SI), Y0, Y0
+	VMULPS     160(SI), Y2, Y2
+	VMULPS     192(SI), Y1, Y4
+	VADDPS     Y4, Y2, Y2
+	VANDPS     32(SI), Y2, Y4
+	VCMPPS     $0x11, 384(SI), Y4, Y4
+	VANDNPS    Y2, Y4, Y2
+	VSUBPS     Y2, Y1, Y1
+	VMULPS     224(SI), Y3, Y3
+	VMULPS     256(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y1
+	VADDPS     Y1, Y3, Y1
+	VADDPS     352(SI), Y1, Y1
+	VANDPS     32(SI), Y1, Y3
+	VCMPPS     $0x11, 384(SI), Y3, Y3
+	VANDNPS    Y1, Y3, Y1
+	VSQRTPS    Y1, Y3
+	VMULPS     320(SI), Y3, Y3
+	VADDPS     352(SI), Y3, Y3
+	VDIVPS     Y3, Y2, Y3
+	VMULPS     288(SI), Y3, Y3
+	VSUBPS     Y3, Y0, Y0
+	VMOVUPS    Y0, (CX)(R8*1)
+	VMOVUPS    Y2, (BX)(R8*1)
+	VMOVUPS    Y1, (AX)(R8*1)
+	VMOVUPS    32(CX)(R8*1), Y0
+	VMOVUPS    32(DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    32(BX)(R8*1), Y2
+	VMOVUPS    32(AX)(R8*1), Y3
+	VMULPS     128(SI), Y0, Y0
+	VMULPS     160(SI), Y2, Y2
+	VMULPS     192(SI), Y1, Y4
+	VADDPS     Y4, Y2, Y2
+	VANDPS     32(SI), Y2, Y4
+	VCMPPS     $0x11, 384(SI), Y4, Y4
+	VANDNPS    Y2, Y4, Y2
+	VSUBPS     Y2, Y1, Y1
+	VMULPS     224(SI), Y3, Y3
+	VMULPS     256(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y1
+	VADDPS     Y1, Y3, Y1
+	VADDPS     352(SI), Y1, Y1
+	VANDPS     32(SI), Y1, Y3
+	VCMPPS     $0x11, 384(SI), Y3, Y3
+	VANDNPS    Y1, Y3, Y1
+	VSQRTPS    Y1, Y3
+	VMULPS     320(SI), Y3, Y3
+	VADDPS     352(SI), Y3, Y3
+	VDIVPS     Y3, Y2, Y3
+	VMULPS     288(SI), Y3, Y3
+	VSUBPS     Y3, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(R8*1)
+	VMOVUPS    Y2, 32(BX)(R8*1)
+	VMOVUPS    Y1, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func adabeliefF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·adabeliefF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPD    (CX)(R8*1), Y0
+	VMOVUPD    (DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    (BX)(R8*1), Y2
+	VMOVUPD    (AX)(R8*1), Y3
+	VMULPD     128(SI), Y0, Y0
+	VMULPD     160(SI), Y2, Y2
+	VMULPD     192(SI), Y1, Y4
+	VADDPD     Y4, Y2, Y2
+	VANDPD     32(SI), Y2, Y4
+	VCMPPD     $0x11, 384(SI), Y4, Y4
+	VANDNPD    Y2, Y4, Y2
+	VSUBPD     Y2, Y1, Y1
+	VMULPD     224(SI), Y3, Y3
+	VMULPD     256(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y1
+	VADDPD     Y1, Y3, Y1
+	VADDPD     352(SI), Y1, Y1
+	VANDPD     32(SI), Y1, Y3
+	VCMPPD     $0x11, 384(SI), Y3, Y3
+	VANDNPD    Y1, Y3, Y1
+	VSQRTPD    Y1, Y3
+	VMULPD     320(SI), Y3, Y3
+	VADDPD     352(SI), Y3, Y3
+	VDIVPD     Y3, Y2, Y3
+	VMULPD     288(SI), Y3, Y3
+	VSUBPD     Y3, Y0, Y0
+	VMOVUPD    Y0, (CX)(R8*1)
+	VMOVUPD    Y2, (BX)(R8*1)
+	VMOVUPD    Y1, (AX)(R8*1)
+	VMOVUPD    32(CX)(R8*1), Y0
+	VMOVUPD    32(DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    32(BX)(R8*1), Y2
+	VMOVUPD    32(AX)(R8*1), Y3
+	VMULPD     128(SI), Y0, Y0
+	VMULPD     160(SI), Y2, Y2
+	VMULPD     192(SI), Y1, Y4
+	VADDPD     Y4, Y2, Y2
+	VANDPD     32(SI), Y2, Y4
+	VCMPPD     $0x11, 384(SI), Y4, Y4
+	VANDNPD    Y2, Y4, Y2
+	VSUBPD     Y2, Y1, Y1
+	VMULPD     224(SI), Y3, Y3
+	VMULPD     256(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y1
+	VADDPD     Y1, Y3, Y1
+	VADDPD     352(SI), Y1, Y1
+	VANDPD     32(SI), Y1, Y3
+	VCMPPD     $0x11, 384(SI), Y3, Y3
+	VANDNPD    Y1, Y3, Y1
+	VSQRTPD    Y1, Y3
+	VMULPD     320(SI), Y3, Y3
+	VADDPD     352(SI), Y3, Y3
+	VDIVPD     Y3, Y2, Y3
+	VMULPD     288(SI), Y3, Y3
+	VSUBPD     Y3, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(R8*1)
+	VMOVUPD    Y2, 32(BX)(R8*1)
+	VMOVUPD    Y1, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func yogiF32AVX2(slots **byte, uniforms *byte, n int)
 // Requires: AVX, MMX+
 TEXT ·yogiF32AVX2(SB), NOSPLIT, $0-24

@@ -73,6 +73,7 @@ func Cases() []Case {
 		{"adamax", "Adamax", kingma, DefaultAdamax()},
 		{"nadam", "NAdam", "Dozat 2016", DefaultNAdam()},
 		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
+		{"adabelief", "AdaBelief", "Zhuang et al. 2020", DefaultAdaBelief()},
 		{"yogi", "Yogi", "Zaheer et al. 2018", DefaultYogi()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},
 		{"rprop", "Rprop, steps of at most 0.01", "Riedmiller & Braun 1993", rprop},

@@ -57,6 +57,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.Signum{LR: h.LR, Beta: h.Beta, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "yogi":
 		return optim.Yogi{LR: h.LR, Betas: h.Betas, Eps: h.Eps, InitialAccumulator: h.InitialAccumulator, Maximize: h.Maximize}
+	case "adabelief":
+		return optim.AdaBelief{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
 	case "lion":
 		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rmsprop":

@@ -1,17 +1,22 @@
 """Write variants.json: what variants of SGD and Adam compute, for the Go tests to compare with.
 
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2
+    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2 adabelief-pytorch==0.2.1
     venv/bin/python variants.py
 
 Frame and format are more.py's: RULES says the operations of each side, and a bound stands beside each result.
 """
 
+import contextlib
+
 import golden  # first: it chooses torch's kernels
 
+import adabelief_pytorch
 import numpy as np
 import torch
 
 import more
+
+VERSIONS = {"optax": more.OPTAX, "jax": more.JAX, "adabelief-pytorch": "0.2.1"}
 
 # --- What both sides do ---------------------------------------------------------------------------------------------
 
@@ -58,19 +63,33 @@ def bias(k, beta):
 
 
 def yogi(k):
-    h, g, lr = k.h, k.g, k.lr
-    beta1, beta2 = h["betas"]
+    h, g, lr, (beta1, beta2) = k.h, k.g, k.lr, k.h["betas"]
     m = k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g)
     v, squared = k.slot("exp_avg_sq"), g * g
     v = k.keep("exp_avg_sq", v - (1 - beta2) * (v - squared).sign() * squared)
-    ours = lambda p, m, v, bias1, bias2: p - lr / bias1 * (m / (v.sqrt() * (1 / bias2.sqrt()) + h["eps"]))
-    optaxs = lambda p, m, v, bias1, bias2: p - lr * (m / bias1 / ((v / bias2).sqrt() + h["eps"]))
-    k.param(k.a.differ(ours, optaxs, k.slot("param"), m, v, bias(k, beta1), bias(k, beta2)))
+    adam(k, k.slot("param"), m, v, lambda p, m, v, bias1, bias2: p - lr * (m / bias1 / ((v / bias2).sqrt() + h["eps"])))
 
 
-RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi}
+def adam(k, p, m, v, theirs):
+    """Adam's step, whose bias corrections are scalars here."""
+    lr, eps, (beta1, beta2) = k.lr, k.h["eps"], k.h["betas"]
+    ours = lambda p, m, v, bias1, bias2: p - lr / bias1 * (m / (v.sqrt() * (1 / bias2.sqrt()) + eps))
+    k.param(k.a.differ(ours, theirs, p, m, v, bias(k, beta1), bias(k, beta2)))
 
-# --- What is not torch's --------------------------------------------------------------------------------------------
+
+def adabelief(k):
+    h, g, lr, (beta1, beta2), p = k.h, more.gradient(k), k.lr, k.h["betas"], more.decayed(k)
+    m = k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g)
+    residual = g - m
+    v = k.keep("exp_avg_var", beta2 * k.slot("exp_avg_var") + (1 - beta2) * residual * residual + h["eps"])
+    if h["amsgrad"]:
+        v = k.put("max_exp_avg_var", k.slot("max_exp_avg_var").maximum(v))
+    adam(k, p, m, v, lambda p, m, v, bias1, bias2: p - lr / bias1 * m / (v.sqrt() / bias2.sqrt() + h["eps"]))
+
+
+RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi, "adabelief": adabelief}
+
+# --- What is not torch's own --------------------------------------------------------------------------------------------
 
 
 class Stated:
@@ -102,6 +121,19 @@ def stated_sgdw(run, lr, g):
 STATED = {"sgdw": stated_sgdw}
 
 
+def authors_adabelief(params, foreach, maximize, decoupled_weight_decay, **hyper):
+    """The authors' torch optimizer. It prints what it thinks of its options, and cannot maximize."""
+    with contextlib.redirect_stdout(None):
+        opt = adabelief_pytorch.AdaBelief(params, weight_decouple=decoupled_weight_decay, rectify=False, print_change_log=False, **hyper)
+
+    def negate(*_):
+        params[0].grad.neg_()
+
+    if maximize:
+        opt.register_step_pre_hook(negate)
+    return opt
+
+
 def optax_sign(optax, h, lr, t):
     average = [optax.ema(h["beta"], debias=False)] if "beta" in h else []
     return optax.chain(*average, optax.scale_by_sign(), optax.add_decayed_weights(h["weight_decay"]), optax.scale_by_learning_rate(lr))
@@ -126,8 +158,9 @@ DEFAULTS = {
     "signsgd": {"lr": 1e-2, "weight_decay": 0.0, "maximize": False},
     "signum": {"lr": 1e-2, "beta": 0.9, "weight_decay": 0.0, "maximize": False},
     "yogi": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-3, "initial_accumulator_value": 1e-6, "maximize": False},
+    "adabelief": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-16, "weight_decay": 0.0, "decoupled_weight_decay": True, "amsgrad": False, "maximize": False},
 }
-CLASSES = {"asgd": torch.optim.ASGD}
+CLASSES = {"asgd": torch.optim.ASGD, "adabelief": authors_adabelief}
 
 CASES = {
     "asgd": {
@@ -169,6 +202,17 @@ CASES = {
         "initial 0.5 eps 1e-8": {"initial_accumulator_value": 0.5, "eps": 1e-8},
         "maximize": {"maximize": True},
     },
+    "adabelief": {
+        "defaults": {"lr": 1e-3},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "betas 0.3 0.8": {"lr": 0.1, "betas": (0.3, 0.8)},
+        "betas 0 0.9": {"betas": (0.0, 0.9), "eps": 1e-8},
+        "wd": {"weight_decay": 0.1, "eps": 1e-8},
+        "coupled wd": {"weight_decay": 0.1, "eps": 1e-2, "decoupled_weight_decay": False},
+        "amsgrad": {"amsgrad": True},
+        "amsgrad+wd+maximize": {"amsgrad": True, "weight_decay": 0.1, "maximize": True, "betas": (0.8, 0.9)},
+        "coupled wd+amsgrad+maximize": {"weight_decay": 0.1, "eps": 1e-3, "decoupled_weight_decay": False, "amsgrad": True, "maximize": True},
+    },
 }
 
 
@@ -188,4 +232,4 @@ def initial(name, hyper):
 
 
 if __name__ == "__main__":
-    more.write("variants.json", CASES, DEFAULTS, RULES, library, initial, optax=more.OPTAX, jax=more.JAX)
+    more.write("variants.json", CASES, DEFAULTS, RULES, library, initial, **VERSIONS)
