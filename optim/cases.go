@@ -74,6 +74,7 @@ func Cases() []Case {
 		{"nadam", "NAdam", "Dozat 2016", DefaultNAdam()},
 		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
 		{"adabelief", "AdaBelief", "Zhuang et al. 2020", DefaultAdaBelief()},
+		{"adan", "Adan", "Xie et al. 2022", DefaultAdan()},
 		{"yogi", "Yogi", "Zaheer et al. 2018", DefaultYogi()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},
 		{"rprop", "Rprop, steps of at most 0.01", "Riedmiller & Braun 1993", rprop},

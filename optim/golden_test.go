@@ -23,8 +23,8 @@ func torchFile(t *testing.T, name string, into any) {
 
 type torchHyper struct {
 	LR, Momentum, Dampening, Eps, L1 float64
-	WeightDecay                      float64 `json:"weight_decay"`
-	Betas                            [2]float64
+	WeightDecay                      float64    `json:"weight_decay"`
+	Betas                            [3]float64 // two, but for Adan and AdEMAMix
 	Nesterov, AMSGrad, Maximize      bool
 	Alpha                            float64
 	Centered                         bool
@@ -36,10 +36,12 @@ type torchHyper struct {
 	Etas                             [2]float64
 	StepSizes                        [2]float64 `json:"step_sizes"`
 	Lambd, T0, Beta                  float64
+	NoProx                           bool `json:"no_prox"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
-	adam := optim.Adam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, L1: h.L1, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
+	betas := [2]float64(h.Betas[:2])
+	adam := optim.Adam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, L1: h.L1, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
 	switch name {
 	case "sgd":
 		return optim.SGD{LR: h.LR, Momentum: h.Momentum, Dampening: h.Dampening, Nesterov: h.Nesterov, WeightDecay: h.WeightDecay, L1: h.L1, Maximize: h.Maximize}
@@ -56,21 +58,23 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 	case "signum":
 		return optim.Signum{LR: h.LR, Beta: h.Beta, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "yogi":
-		return optim.Yogi{LR: h.LR, Betas: h.Betas, Eps: h.Eps, InitialAccumulator: h.InitialAccumulator, Maximize: h.Maximize}
+		return optim.Yogi{LR: h.LR, Betas: betas, Eps: h.Eps, InitialAccumulator: h.InitialAccumulator, Maximize: h.Maximize}
 	case "adabelief":
-		return optim.AdaBelief{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
+		return optim.AdaBelief{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
+	case "adan":
+		return optim.Adan{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, NoProx: h.NoProx, Maximize: h.Maximize}
 	case "lion":
-		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+		return optim.Lion{LR: h.LR, Betas: betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rmsprop":
 		return optim.RMSprop{LR: h.LR, Alpha: h.Alpha, Eps: h.Eps, WeightDecay: h.WeightDecay, Momentum: h.Momentum, Centered: h.Centered, Maximize: h.Maximize}
 	case "adagrad":
 		return optim.Adagrad{LR: h.LR, LRDecay: h.LRDecay, WeightDecay: h.WeightDecay, InitialAccumulator: h.InitialAccumulator, Eps: h.Eps, Maximize: h.Maximize}
 	case "adamax":
-		return optim.Adamax{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+		return optim.Adamax{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "nadam":
-		return optim.NAdam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, MomentumDecay: h.MomentumDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
+		return optim.NAdam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, MomentumDecay: h.MomentumDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
 	case "radam":
-		return optim.RAdam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
+		return optim.RAdam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
 	case "adadelta":
 		return optim.Adadelta{LR: h.LR, Rho: h.Rho, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rprop":

@@ -63,6 +63,8 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.Yogi{InitialAccumulator: -1}, "optim: yogi: initial_accumulator is -1, must be at least 0, and finite"},
 		{optim.AdaBelief{Betas: [2]float64{-1, 0}}, "optim: adabelief: betas[0] is -1, must be at least 0 and below 1"},
 		{optim.AdaBelief{Decoupled: true, WeightDecay: -1}, "optim: adabelief: weight_decay is -1, must be at least 0, and finite"},
+		{optim.Adan{Betas: [3]float64{0, 0, 1}}, "optim: adan: betas[2] is 1, must be at least 0 and below 1"},
+		{optim.Adan{WeightDecay: -1}, "optim: adan: weight_decay is -1, must be at least 0, and finite"},
 		{optim.Rprop{Etas: [2]float64{1, 1.2}}, "optim: rprop: etas[0] is 1, must be above 0 and below 1"},
 		{optim.Rprop{Etas: [2]float64{0.5, 1}}, "optim: rprop: etas[1] is 1, must be above 1, and finite"},
 		{optim.Rprop{Etas: [2]float64{0.5, 1.2}, StepSizes: [2]float64{1, 0.5}}, "optim: rprop: step_sizes[1] is 0.5, must be at least step_sizes[0], and finite"},

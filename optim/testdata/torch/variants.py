@@ -7,6 +7,7 @@ Frame and format are more.py's: RULES says the operations of each side, and a bo
 """
 
 import contextlib
+import math
 
 import golden  # first: it chooses torch's kernels
 
@@ -87,7 +88,29 @@ def adabelief(k):
     adam(k, p, m, v, lambda p, m, v, bias1, bias2: p - lr / bias1 * m / (v.sqrt() / bias2.sqrt() + h["eps"]))
 
 
-RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi, "adabelief": adabelief}
+def adan(k):
+    h, g, lr, (beta1, beta2, beta3), t = k.h, k.g, k.lr, k.h["betas"], k.t
+    diff = g + (k.slot("neg_pre_grad") if t > 1 else -g)
+    ahead = g + beta2 * diff
+    m = k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g)
+    d = k.keep("exp_avg_diff", beta2 * k.slot("exp_avg_diff") + (1 - beta2) * diff)
+    v = k.keep("exp_avg_sq", beta3 * k.slot("exp_avg_sq") + (1 - beta3) * ahead * ahead)
+    k.put("neg_pre_grad", -g)
+    decay = 1 - lr * h["weight_decay"] if h["no_prox"] else 1
+    divisor = 1 if h["no_prox"] else 1 + lr * h["weight_decay"]
+
+    def ours(p, m, d, v, bias1, bias2, bias3):
+        step = (lr / bias1 * m + lr * beta2 / bias2 * d) / (v.sqrt() * (1 / bias3.sqrt()) + h["eps"])
+        return (decay * p - step) * (1 / divisor)
+
+    def authors(p, m, d, v, bias1, bias2, bias3):
+        denominator = v.sqrt() / bias3.sqrt() + h["eps"]
+        return (decay * p - lr / bias1 * m / denominator - lr * beta2 / bias2 * d / denominator) / divisor
+
+    k.param(k.a.differ(ours, authors, k.slot("param"), m, d, v, bias(k, beta1), bias(k, beta2), bias(k, beta3)))
+
+
+RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi, "adabelief": adabelief, "adan": adan}
 
 # --- What is not torch's own --------------------------------------------------------------------------------------------
 
@@ -118,7 +141,25 @@ def stated_sgdw(run, lr, g):
     run.slots["param"] = p - buf - f(lr * h["weight_decay"]) * p
 
 
-STATED = {"sgdw": stated_sgdw}
+def stated_adan(run, lr, g):
+    """The authors' adan.py at commit 2c65beaf, one tensor, without clipping: the same bits in all cases."""
+    f, h, p, (beta1, beta2, beta3) = run.dtype, run.hyper, run.slots["param"], run.hyper["betas"]
+    diff = g + (run.state("neg_pre_grad") if run.t > 1 else -g)
+    m = run.slots["exp_avg"] = f(beta1) * run.state("exp_avg") + f(1 - beta1) * g
+    d = run.slots["exp_avg_diff"] = f(beta2) * run.state("exp_avg_diff") + f(1 - beta2) * diff
+    ahead = f(beta2) * diff + g
+    v = run.slots["exp_avg_sq"] = f(beta3) * run.state("exp_avg_sq") + (f(1 - beta3) * ahead) * ahead
+    denominator = np.sqrt(v) / f(math.sqrt(1 - beta3**run.t)) + f(h["eps"])
+    if h["no_prox"]:
+        p = p * f(1 - lr * h["weight_decay"])
+    p = p + f(-lr / (1 - beta1**run.t)) * m / denominator
+    p = p + f(-lr * beta2 / (1 - beta2**run.t)) * d / denominator
+    if not h["no_prox"]:
+        p = p / f(1 + lr * h["weight_decay"])
+    run.slots["param"], run.slots["neg_pre_grad"] = p, -g
+
+
+STATED = {"sgdw": stated_sgdw, "adan": stated_adan}
 
 
 def authors_adabelief(params, foreach, maximize, decoupled_weight_decay, **hyper):
@@ -159,6 +200,7 @@ DEFAULTS = {
     "signum": {"lr": 1e-2, "beta": 0.9, "weight_decay": 0.0, "maximize": False},
     "yogi": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-3, "initial_accumulator_value": 1e-6, "maximize": False},
     "adabelief": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-16, "weight_decay": 0.0, "decoupled_weight_decay": True, "amsgrad": False, "maximize": False},
+    "adan": {"lr": 1e-2, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.0, "no_prox": False, "maximize": False},
 }
 CLASSES = {"asgd": torch.optim.ASGD, "adabelief": authors_adabelief}
 
@@ -212,6 +254,16 @@ CASES = {
         "amsgrad": {"amsgrad": True},
         "amsgrad+wd+maximize": {"amsgrad": True, "weight_decay": 0.1, "maximize": True, "betas": (0.8, 0.9)},
         "coupled wd+amsgrad+maximize": {"weight_decay": 0.1, "eps": 1e-3, "decoupled_weight_decay": False, "amsgrad": True, "maximize": True},
+    },
+    "adan": {
+        "defaults": {"lr": 1e-3},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "betas 0.3 0.5 0.8": {"lr": 0.1, "betas": (0.3, 0.5, 0.8)},
+        "betas 0 0 0.9": {"betas": (0.0, 0.0, 0.9)},
+        "eps 1e-3": {"eps": 1e-3, "betas": (0.9, 0.8, 0.999)},
+        "wd": {"weight_decay": 0.5},
+        "wd+maximize": {"lr": 0.1, "weight_decay": 0.1, "maximize": True},
+        "wd+no_prox": {"lr": 0.1, "weight_decay": 0.1, "no_prox": True},
     },
 }
 
