@@ -105,7 +105,7 @@ func Pow(x, y float64) float64 {
 	s = 1 + float64((a-3)*(1./4)*d*s)
 	s = 1 + float64((a-2)*(1./3)*d*s)
 	s = 1 + float64((a-1)*(1./2)*d*s)
-	p *= 1 + float64(a*d*s)
+	p = float64(p * (1 + float64(a*d*s)))
 	if y < 0 {
 		return 1 / p
 	}
