@@ -148,6 +148,12 @@ func adabeliefF32AVX2(slots **byte, uniforms *byte, n int)
 // adabeliefF64AVX2 is AdaBelief[] float64 over n bytes of each slot, a multiple of 64.
 func adabeliefF64AVX2(slots **byte, uniforms *byte, n int)
 
+// ademamixF32AVX2 is AdEMAMix[] float32 over n bytes of each slot, a multiple of 64.
+func ademamixF32AVX2(slots **byte, uniforms *byte, n int)
+
+// ademamixF64AVX2 is AdEMAMix[] float64 over n bytes of each slot, a multiple of 64.
+func ademamixF64AVX2(slots **byte, uniforms *byte, n int)
+
 // adanF32AVX2 is Adan[] float32 over n bytes of each slot, a multiple of 64.
 func adanF32AVX2(slots **byte, uniforms *byte, n int)
 

@@ -3120,6 +3120,208 @@ loop:
 	VZEROUPPER
 	RET
 
+// func ademamixF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·ademamixF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), AX
+	MOVQ uniforms+8(FP), DI
+	MOVQ n+16(FP), R8
+	XORQ R9, R9
+
+loop:
+	PREFETCHT0 2048(CX)(R9*1)
+	PREFETCHT0 2048(DX)(R9*1)
+	PREFETCHT0 2048(BX)(R9*1)
+	PREFETCHT0 2048(SI)(R9*1)
+	PREFETCHT0 2048(AX)(R9*1)
+	VMOVUPS    (CX)(R9*1), Y0
+	VMOVUPS    (DX)(R9*1), Y1
+	VMULPS     96(DI), Y1, Y1
+	VMOVUPS    (BX)(R9*1), Y2
+	VMOVUPS    (SI)(R9*1), Y3
+	VMOVUPS    (AX)(R9*1), Y4
+	VMULPS     160(DI), Y2, Y2
+	VMULPS     192(DI), Y1, Y5
+	VADDPS     Y5, Y2, Y2
+	VANDPS     32(DI), Y2, Y5
+	VCMPPS     $0x11, 480(DI), Y5, Y5
+	VANDNPS    Y2, Y5, Y2
+	VMULPS     288(DI), Y3, Y3
+	VMULPS     320(DI), Y1, Y5
+	VADDPS     Y5, Y3, Y3
+	VANDPS     32(DI), Y3, Y5
+	VCMPPS     $0x11, 480(DI), Y5, Y5
+	VANDNPS    Y3, Y5, Y3
+	VMULPS     224(DI), Y4, Y4
+	VMULPS     256(DI), Y1, Y5
+	VMULPS     Y1, Y5, Y1
+	VADDPS     Y1, Y4, Y1
+	VANDPS     32(DI), Y1, Y4
+	VCMPPS     $0x11, 480(DI), Y4, Y4
+	VANDNPS    Y1, Y4, Y1
+	VMULPS     128(DI), Y0, Y0
+	VMULPS     352(DI), Y2, Y4
+	VMULPS     384(DI), Y3, Y5
+	VADDPS     Y5, Y4, Y4
+	VSQRTPS    Y1, Y5
+	VMULPS     416(DI), Y5, Y5
+	VADDPS     448(DI), Y5, Y5
+	VDIVPS     Y5, Y4, Y4
+	VSUBPS     Y4, Y0, Y0
+	VMOVUPS    Y0, (CX)(R9*1)
+	VMOVUPS    Y2, (BX)(R9*1)
+	VMOVUPS    Y3, (SI)(R9*1)
+	VMOVUPS    Y1, (AX)(R9*1)
+	VMOVUPS    32(CX)(R9*1), Y0
+	VMOVUPS    32(DX)(R9*1), Y1
+	VMULPS     96(DI), Y1, Y1
+	VMOVUPS    32(BX)(R9*1), Y2
+	VMOVUPS    32(SI)(R9*1), Y3
+	VMOVUPS    32(AX)(R9*1), Y4
+	VMULPS     160(DI), Y2, Y2
+	VMULPS     192(DI), Y1, Y5
+	VADDPS     Y5, Y2, Y2
+	VANDPS     32(DI), Y2, Y5
+	VCMPPS     $0x11, 480(DI), Y5, Y5
+	VANDNPS    Y2, Y5, Y2
+	VMULPS     288(DI), Y3, Y3
+	VMULPS     320(DI), Y1, Y5
+	VADDPS     Y5, Y3, Y3
+	VANDPS     32(DI), Y3, Y5
+	VCMPPS     $0x11, 480(DI), Y5, Y5
+	VANDNPS    Y3, Y5, Y3
+	VMULPS     224(DI), Y4, Y4
+	VMULPS     256(DI), Y1, Y5
+	VMULPS     Y1, Y5, Y1
+	VADDPS     Y1, Y4, Y1
+	VANDPS     32(DI), Y1, Y4
+	VCMPPS     $0x11, 480(DI), Y4, Y4
+	VANDNPS    Y1, Y4, Y1
+	VMULPS     128(DI), Y0, Y0
+	VMULPS     352(DI), Y2, Y4
+	VMULPS     384(DI), Y3, Y5
+	VADDPS     Y5, Y4, Y4
+	VSQRTPS    Y1, Y5
+	VMULPS     416(DI), Y5, Y5
+	VADDPS     448(DI), Y5, Y5
+	VDIVPS     Y5, Y4, Y4
+	VSUBPS     Y4, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(R9*1)
+	VMOVUPS    Y2, 32(BX)(R9*1)
+	VMOVUPS    Y3, 32(SI)(R9*1)
+	VMOVUPS    Y1, 32(AX)(R9*1)
+	ADDQ       $0x40, R9
+	CMPQ       R9, R8
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func ademamixF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·ademamixF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), AX
+	MOVQ uniforms+8(FP), DI
+	MOVQ n+16(FP), R8
+	XORQ R9, R9
+
+loop:
+	PREFETCHT0 2048(CX)(R9*1)
+	PREFETCHT0 2048(DX)(R9*1)
+	PREFETCHT0 2048(BX)(R9*1)
+	PREFETCHT0 2048(SI)(R9*1)
+	PREFETCHT0 2048(AX)(R9*1)
+	VMOVUPD    (CX)(R9*1), Y0
+	VMOVUPD    (DX)(R9*1), Y1
+	VMULPD     96(DI), Y1, Y1
+	VMOVUPD    (BX)(R9*1), Y2
+	VMOVUPD    (SI)(R9*1), Y3
+	VMOVUPD    (AX)(R9*1), Y4
+	VMULPD     160(DI), Y2, Y2
+	VMULPD     192(DI), Y1, Y5
+	VADDPD     Y5, Y2, Y2
+	VANDPD     32(DI), Y2, Y5
+	VCMPPD     $0x11, 480(DI), Y5, Y5
+	VANDNPD    Y2, Y5, Y2
+	VMULPD     288(DI), Y3, Y3
+	VMULPD     320(DI), Y1, Y5
+	VADDPD     Y5, Y3, Y3
+	VANDPD     32(DI), Y3, Y5
+	VCMPPD     $0x11, 480(DI), Y5, Y5
+	VANDNPD    Y3, Y5, Y3
+	VMULPD     224(DI), Y4, Y4
+	VMULPD     256(DI), Y1, Y5
+	VMULPD     Y1, Y5, Y1
+	VADDPD     Y1, Y4, Y1
+	VANDPD     32(DI), Y1, Y4
+	VCMPPD     $0x11, 480(DI), Y4, Y4
+	VANDNPD    Y1, Y4, Y1
+	VMULPD     128(DI), Y0, Y0
+	VMULPD     352(DI), Y2, Y4
+	VMULPD     384(DI), Y3, Y5
+	VADDPD     Y5, Y4, Y4
+	VSQRTPD    Y1, Y5
+	VMULPD     416(DI), Y5, Y5
+	VADDPD     448(DI), Y5, Y5
+	VDIVPD     Y5, Y4, Y4
+	VSUBPD     Y4, Y0, Y0
+	VMOVUPD    Y0, (CX)(R9*1)
+	VMOVUPD    Y2, (BX)(R9*1)
+	VMOVUPD    Y3, (SI)(R9*1)
+	VMOVUPD    Y1, (AX)(R9*1)
+	VMOVUPD    32(CX)(R9*1), Y0
+	VMOVUPD    32(DX)(R9*1), Y1
+	VMULPD     96(DI), Y1, Y1
+	VMOVUPD    32(BX)(R9*1), Y2
+	VMOVUPD    32(SI)(R9*1), Y3
+	VMOVUPD    32(AX)(R9*1), Y4
+	VMULPD     160(DI), Y2, Y2
+	VMULPD     192(DI), Y1, Y5
+	VADDPD     Y5, Y2, Y2
+	VANDPD     32(DI), Y2, Y5
+	VCMPPD     $0x11, 480(DI), Y5, Y5
+	VANDNPD    Y2, Y5, Y2
+	VMULPD     288(DI), Y3, Y3
+	VMULPD     320(DI), Y1, Y5
+	VADDPD     Y5, Y3, Y3
+	VANDPD     32(DI), Y3, Y5
+	VCMPPD     $0x11, 480(DI), Y5, Y5
+	VANDNPD    Y3, Y5, Y3
+	VMULPD     224(DI), Y4, Y4
+	VMULPD     256(DI), Y1, Y5
+	VMULPD     Y1, Y5, Y1
+	VADDPD     Y1, Y4, Y1
+	VANDPD     32(DI), Y1, Y4
+	VCMPPD     $0x11, 480(DI), Y4, Y4
+	VANDNPD    Y1, Y4, Y1
+	VMULPD     128(DI), Y0, Y0
+	VMULPD     352(DI), Y2, Y4
+	VMULPD     384(DI), Y3, Y5
+	VADDPD     Y5, Y4, Y4
+	VSQRTPD    Y1, Y5
+	VMULPD     416(DI), Y5, Y5
+	VADDPD     448(DI), Y5, Y5
+	VDIVPD     Y5, Y4, Y4
+	VSUBPD     Y4, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(R9*1)
+	VMOVUPD    Y2, 32(BX)(R9*1)
+	VMOVUPD    Y3, 32(SI)(R9*1)
+	VMOVUPD    Y1, 32(AX)(R9*1)
+	ADDQ       $0x40, R9
+	CMPQ       R9, R8
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func adanF32AVX2(slots **byte, uniforms *byte, n int)
 // Requires: AVX, MMX+
 TEXT ·adanF32AVX2(SB), NOSPLIT, $0-24

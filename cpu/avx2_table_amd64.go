@@ -56,6 +56,8 @@ var avx2Updates = map[string]updateLoop{
 	"eb989bdb8bec4aaaafc4ed41": radamF64AVX2,                 // RAdam[] float64
 	"d8314f6e4357c36c4559c937": adabeliefF32AVX2,             // AdaBelief[] float32
 	"96266ae8ef3fea0b95189646": adabeliefF64AVX2,             // AdaBelief[] float64
+	"c656dc768fa9873442e079e8": ademamixF32AVX2,              // AdEMAMix[] float32
+	"3984e35a9318a46163fd5752": ademamixF64AVX2,              // AdEMAMix[] float64
 	"7dde5b657efbb6d93f63f2c6": adanF32AVX2,                  // Adan[] float32
 	"f85fc6692be2f3354ad1106b": adanF64AVX2,                  // Adan[] float64
 	"fadf8c7d1039f00c03fdddfb": yogiF32AVX2,                  // Yogi[] float32

@@ -74,6 +74,7 @@ func Cases() []Case {
 		{"nadam", "NAdam", "Dozat 2016", DefaultNAdam()},
 		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
 		{"adabelief", "AdaBelief", "Zhuang et al. 2020", DefaultAdaBelief()},
+		{"ademamix", "AdEMAMix", "Pagliardini et al. 2024", DefaultAdEMAMix()},
 		{"adan", "Adan", "Xie et al. 2022", DefaultAdan()},
 		{"yogi", "Yogi", "Zaheer et al. 2018", DefaultYogi()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},

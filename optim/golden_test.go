@@ -37,6 +37,8 @@ type torchHyper struct {
 	StepSizes                        [2]float64 `json:"step_sizes"`
 	Lambd, T0, Beta                  float64
 	NoProx                           bool `json:"no_prox"`
+	AlphaWarmup                      int  `json:"alpha_warmup"`
+	Beta3Warmup                      int  `json:"beta3_warmup"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -63,6 +65,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.AdaBelief{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
 	case "adan":
 		return optim.Adan{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, NoProx: h.NoProx, Maximize: h.Maximize}
+	case "ademamix":
+		return optim.AdEMAMix{LR: h.LR, Betas: h.Betas, Alpha: h.Alpha, AlphaWarmup: h.AlphaWarmup, Beta3Warmup: h.Beta3Warmup, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "lion":
 		return optim.Lion{LR: h.LR, Betas: betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rmsprop":

@@ -110,7 +110,40 @@ def adan(k):
     k.param(k.a.differ(ours, authors, k.slot("param"), m, d, v, bias(k, beta1), bias(k, beta2), bias(k, beta3)))
 
 
-RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi, "adabelief": adabelief, "adan": adan}
+def warmed(h, t):
+    """AdEMAMix's alpha and beta3 in step t, by the paper, section 3, and whether beta3 is still rising."""
+    alpha, (start, _, end), alpha_warmup, beta3_warmup = h["alpha"], h["betas"], h["alpha_warmup"], h["beta3_warmup"]
+    if t < alpha_warmup:
+        alpha *= t / alpha_warmup
+    if t >= beta3_warmup:
+        return alpha, end, False
+    w, a, b = t / beta3_warmup, math.log(start), math.log(end)
+    return alpha, min(math.exp(a * b / ((1 - w) * b + w * a)), end), True
+
+
+def ademamix(k):
+    h, g, lr, (beta1, beta2, _) = k.h, k.g, k.lr, k.h["betas"]
+    alpha, beta3, rising = warmed(h, k.t)
+    one, rest = k.a.scalar(beta3), k.a.scalar(1 - beta3)
+    if rising:  # by Pow and by exp, of exponents that are at most 20 units of 2^-53 apart
+        units = POW + 2 - 20 * math.log(beta3)
+        one, rest = k.a.unlike(beta3, units), k.a.unlike(1 - beta3, units * beta3 / (1 - beta3) + 2)
+    fast = k.keep("exp_avg_fast", beta1 * k.slot("exp_avg_fast") + (1 - beta1) * g)
+    slow = k.keep("exp_avg_slow", one * k.slot("exp_avg_slow") + rest * g)
+    ours = lambda v, g: beta2 * v + (1 - beta2) * g * g
+    v = k.keep("exp_avg_sq", k.a.differ(ours, lambda v, g: (1 - beta2) * (g * g) + beta2 * v, k.slot("exp_avg_sq"), g))
+    wd, eps = h["weight_decay"], h["eps"]
+
+    def ours(p, fast, slow, v, bias1, bias2):
+        return (1 - lr * wd) * p - (lr / bias1 * fast + lr * alpha * slow) / (v.sqrt() * (1 / bias2.sqrt()) + eps)
+
+    def optaxs(p, fast, slow, v, bias1, bias2):
+        return p - lr * ((fast / bias1 + alpha * slow) / ((v / bias2).sqrt() + eps) + wd * p)
+
+    k.param(k.a.differ(ours, optaxs, k.slot("param"), fast, slow, v, bias(k, beta1), bias(k, beta2)))
+
+
+RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi, "adabelief": adabelief, "adan": adan, "ademamix": ademamix}
 
 # --- What is not torch's own --------------------------------------------------------------------------------------------
 
@@ -185,10 +218,16 @@ def optax_yogi(optax, h, lr, t):
     return optax.chain(scale, optax.scale_by_learning_rate(lr))
 
 
+def optax_ademamix(optax, h, lr, t):
+    (b1, b2, _), (alpha, b3, _) = h["betas"], warmed(h, t)
+    return optax.contrib.ademamix(lr, b1, b2, b3, alpha, h["eps"], weight_decay=h["weight_decay"])
+
+
 OPTAX = {
     "signsgd": (optax_sign, {}),
     "signum": (optax_sign, {"exp_avg": "ema"}),
     "yogi": (optax_yogi, {"exp_avg": "mu", "exp_avg_sq": "nu"}),
+    "ademamix": (optax_ademamix, {"exp_avg_fast": "m1", "exp_avg_slow": "m2", "exp_avg_sq": "nu"}),
 }
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
@@ -201,6 +240,7 @@ DEFAULTS = {
     "yogi": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-3, "initial_accumulator_value": 1e-6, "maximize": False},
     "adabelief": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-16, "weight_decay": 0.0, "decoupled_weight_decay": True, "amsgrad": False, "maximize": False},
     "adan": {"lr": 1e-2, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.0, "no_prox": False, "maximize": False},
+    "ademamix": {"lr": 1e-2, "betas": (0.9, 0.999, 0.9999), "alpha": 2.0, "alpha_warmup": 0, "beta3_warmup": 0, "eps": 1e-8, "weight_decay": 0.0, "maximize": False},
 }
 CLASSES = {"asgd": torch.optim.ASGD, "adabelief": authors_adabelief}
 
@@ -264,6 +304,17 @@ CASES = {
         "wd": {"weight_decay": 0.5},
         "wd+maximize": {"lr": 0.1, "weight_decay": 0.1, "maximize": True},
         "wd+no_prox": {"lr": 0.1, "weight_decay": 0.1, "no_prox": True},
+    },
+    "ademamix": {
+        "defaults": {"lr": 1e-3},
+        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
+        "betas 0 0.8 0.3": {"betas": (0.0, 0.8, 0.3)},
+        "alpha 8 warm-up 10": {"alpha": 8.0, "alpha_warmup": 10},
+        "warm-ups of 1000": {"alpha": 5.0, "alpha_warmup": 1000, "beta3_warmup": 1000},
+        "beta3 warm-up 20": {"beta3_warmup": 20, "eps": 1e-3, "alpha": 5.0},
+        "beta3 warm-up 25 from 0.2": {"beta3_warmup": 25, "betas": (0.2, 0.9, 0.99), "alpha": 5.0},
+        "wd": {"weight_decay": 0.1, "eps": 1e-6},
+        "wd+warm-ups+maximize": {"weight_decay": 0.5, "alpha_warmup": 7, "beta3_warmup": 9, "maximize": True},
     },
 }
 
