@@ -19,7 +19,7 @@ import more
 
 VERSIONS = {"optax": more.OPTAX, "jax": more.JAX, "adabelief-pytorch": "0.2.1"}
 
-# --- What both sides do ---------------------------------------------------------------------------------------------
+# --- What both sides do ----------------------------------------------------------------------------------------------
 
 POW = 72  # how far rule.Pow may be from the true power, relative, in units of 2^-53; Python's errs by less than 2
 
@@ -63,19 +63,19 @@ def bias(k, beta):
     return k.a.unlike(1 - power, 2 * k.t * power / (1 - power) + 2)
 
 
+def adam(k, p, m, v, theirs):
+    """Adam's step, whose bias corrections are scalars here."""
+    lr, eps, (beta1, beta2) = k.lr, k.h["eps"], k.h["betas"]
+    ours = lambda p, m, v, bias1, bias2: p - lr / bias1 * (m / (v.sqrt() * (1 / bias2.sqrt()) + eps))
+    k.param(k.a.differ(ours, theirs, p, m, v, bias(k, beta1), bias(k, beta2)))
+
+
 def yogi(k):
     h, g, lr, (beta1, beta2) = k.h, k.g, k.lr, k.h["betas"]
     m = k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g)
     v, squared = k.slot("exp_avg_sq"), g * g
     v = k.keep("exp_avg_sq", v - (1 - beta2) * (v - squared).sign() * squared)
     adam(k, k.slot("param"), m, v, lambda p, m, v, bias1, bias2: p - lr * (m / bias1 / ((v / bias2).sqrt() + h["eps"])))
-
-
-def adam(k, p, m, v, theirs):
-    """Adam's step, whose bias corrections are scalars here."""
-    lr, eps, (beta1, beta2) = k.lr, k.h["eps"], k.h["betas"]
-    ours = lambda p, m, v, bias1, bias2: p - lr / bias1 * (m / (v.sqrt() * (1 / bias2.sqrt()) + eps))
-    k.param(k.a.differ(ours, theirs, p, m, v, bias(k, beta1), bias(k, beta2)))
 
 
 def adabelief(k):
@@ -124,15 +124,14 @@ def warmed(h, t):
 def ademamix(k):
     h, g, lr, (beta1, beta2, _) = k.h, k.g, k.lr, k.h["betas"]
     alpha, beta3, rising = warmed(h, k.t)
-    one, rest = k.a.scalar(beta3), k.a.scalar(1 - beta3)
+    kept, taken = k.a.scalar(beta3), k.a.scalar(1 - beta3)
     if rising:  # by Pow and by exp, of exponents that are at most 20 units of 2^-53 apart
         units = POW + 2 - 20 * math.log(beta3)
-        one, rest = k.a.unlike(beta3, units), k.a.unlike(1 - beta3, units * beta3 / (1 - beta3) + 2)
+        kept, taken = k.a.unlike(beta3, units), k.a.unlike(1 - beta3, units * beta3 / (1 - beta3) + 2)
     fast = k.keep("exp_avg_fast", beta1 * k.slot("exp_avg_fast") + (1 - beta1) * g)
-    slow = k.keep("exp_avg_slow", one * k.slot("exp_avg_slow") + rest * g)
-    ours = lambda v, g: beta2 * v + (1 - beta2) * g * g
-    v = k.keep("exp_avg_sq", k.a.differ(ours, lambda v, g: (1 - beta2) * (g * g) + beta2 * v, k.slot("exp_avg_sq"), g))
-    wd, eps = h["weight_decay"], h["eps"]
+    slow = k.keep("exp_avg_slow", kept * k.slot("exp_avg_slow") + taken * g)
+    v = k.a.differ(lambda v, g: beta2 * v + (1 - beta2) * g * g, lambda v, g: (1 - beta2) * (g * g) + beta2 * v, k.slot("exp_avg_sq"), g)
+    v, wd, eps = k.keep("exp_avg_sq", v), h["weight_decay"], h["eps"]
 
     def ours(p, fast, slow, v, bias1, bias2):
         return (1 - lr * wd) * p - (lr / bias1 * fast + lr * alpha * slow) / (v.sqrt() * (1 / bias2.sqrt()) + eps)
@@ -145,7 +144,7 @@ def ademamix(k):
 
 RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi, "adabelief": adabelief, "adan": adan, "ademamix": ademamix}
 
-# --- What is not torch's own --------------------------------------------------------------------------------------------
+# --- What is not torch's own -----------------------------------------------------------------------------------------
 
 
 class Stated:
@@ -230,7 +229,7 @@ OPTAX = {
     "ademamix": (optax_ademamix, {"exp_avg_fast": "m1", "exp_avg_slow": "m2", "exp_avg_sq": "nu"}),
 }
 
-# --- Cases ----------------------------------------------------------------------------------------------------------
+# --- Cases -----------------------------------------------------------------------------------------------------------
 
 DEFAULTS = {
     "asgd": {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0, "maximize": False},
