@@ -23,6 +23,10 @@ var avx2 = &instructions{
 		"538af60f34f1e3c7c6303a85": sgdMomentumNesterovF64AVX2,   // SGD[Momentum Nesterov] float64
 		"ccd92fbe0abd47d9bf40e02c": sgdL2MomentumNesterovF32AVX2, // SGD[L2 Momentum Nesterov] float32
 		"bb45cbad148e7ca7a86ab26c": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
+		"c5c0cd98b09005e358f936db": asgdF32AVX2,                  // ASGD[] float32
+		"90b87047b4353c266fedf40d": asgdF64AVX2,                  // ASGD[] float64
+		"9074098f634c6b45476ee4dd": sgdwF32AVX2,                  // SGDW[] float32
+		"488d9e296ce596844ef2697e": sgdwF64AVX2,                  // SGDW[] float64
 		"454e5f55ead9277a97862e2e": adamF32AVX2,                  // Adam[] float32
 		"7eb586814acd67a9377aaac6": adamF64AVX2,                  // Adam[] float64
 		"939298ef4abed14911f6547d": adamL1F32AVX2,                // Adam[L1] float32
@@ -33,6 +37,10 @@ var avx2 = &instructions{
 		"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
 		"9a9e613c808118cb4ca0b8a3": lionF32AVX2,                  // Lion[] float32
 		"cd9fb40149bfe8d8e483132f": lionF64AVX2,                  // Lion[] float64
+		"989cb26b82f48061d855b69f": signumF32AVX2,                // Signum[] float32
+		"9b8197a26c5c0f2ccea84d14": signumF64AVX2,                // Signum[] float64
+		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX2,        // Signum[Momentum] float32
+		"134fe5f61f211b3a64da5325": signumMomentumF64AVX2,        // Signum[Momentum] float64
 		"dbe02926662ff0dad9013cdb": rmspropF32AVX2,               // RMSprop[] float32
 		"aaa2879595b196629e103ef8": rmspropF64AVX2,               // RMSprop[] float64
 		"6938574f9fdc20f27067c4c0": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32
@@ -47,6 +55,14 @@ var avx2 = &instructions{
 		"b06a857e4772e6bebd9b2ed0": nadamF64AVX2,                 // NAdam[] float64
 		"f122201061e365145a3ca94c": radamF32AVX2,                 // RAdam[] float32
 		"eb989bdb8bec4aaaafc4ed41": radamF64AVX2,                 // RAdam[] float64
+		"d8314f6e4357c36c4559c937": adabeliefF32AVX2,             // AdaBelief[] float32
+		"96266ae8ef3fea0b95189646": adabeliefF64AVX2,             // AdaBelief[] float64
+		"c656dc768fa9873442e079e8": ademamixF32AVX2,              // AdEMAMix[] float32
+		"3984e35a9318a46163fd5752": ademamixF64AVX2,              // AdEMAMix[] float64
+		"7dde5b657efbb6d93f63f2c6": adanF32AVX2,                  // Adan[] float32
+		"f85fc6692be2f3354ad1106b": adanF64AVX2,                  // Adan[] float64
+		"fadf8c7d1039f00c03fdddfb": yogiF32AVX2,                  // Yogi[] float32
+		"30fb348c548bdac8036b63eb": yogiF64AVX2,                  // Yogi[] float64
 		"dfc59ce9c279edf5903d8928": adadeltaF32AVX2,              // Adadelta[] float32
 		"cd210b83d41df639d3205071": adadeltaF64AVX2,              // Adadelta[] float64
 		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX2,                 // Rprop[] float32
@@ -133,6 +149,10 @@ var avx512 = &instructions{
 		"538af60f34f1e3c7c6303a85": sgdMomentumNesterovF64AVX512,   // SGD[Momentum Nesterov] float64
 		"ccd92fbe0abd47d9bf40e02c": sgdL2MomentumNesterovF32AVX512, // SGD[L2 Momentum Nesterov] float32
 		"bb45cbad148e7ca7a86ab26c": sgdL2MomentumNesterovF64AVX512, // SGD[L2 Momentum Nesterov] float64
+		"c5c0cd98b09005e358f936db": asgdF32AVX512,                  // ASGD[] float32
+		"90b87047b4353c266fedf40d": asgdF64AVX512,                  // ASGD[] float64
+		"9074098f634c6b45476ee4dd": sgdwF32AVX512,                  // SGDW[] float32
+		"488d9e296ce596844ef2697e": sgdwF64AVX512,                  // SGDW[] float64
 		"454e5f55ead9277a97862e2e": adamF32AVX512,                  // Adam[] float32
 		"7eb586814acd67a9377aaac6": adamF64AVX512,                  // Adam[] float64
 		"939298ef4abed14911f6547d": adamL1F32AVX512,                // Adam[L1] float32
@@ -143,6 +163,10 @@ var avx512 = &instructions{
 		"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX512,           // Adam[AMSGrad] float64
 		"9a9e613c808118cb4ca0b8a3": lionF32AVX512,                  // Lion[] float32
 		"cd9fb40149bfe8d8e483132f": lionF64AVX512,                  // Lion[] float64
+		"989cb26b82f48061d855b69f": signumF32AVX512,                // Signum[] float32
+		"9b8197a26c5c0f2ccea84d14": signumF64AVX512,                // Signum[] float64
+		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX512,        // Signum[Momentum] float32
+		"134fe5f61f211b3a64da5325": signumMomentumF64AVX512,        // Signum[Momentum] float64
 		"dbe02926662ff0dad9013cdb": rmspropF32AVX512,               // RMSprop[] float32
 		"aaa2879595b196629e103ef8": rmspropF64AVX512,               // RMSprop[] float64
 		"6938574f9fdc20f27067c4c0": rmspropMomentumF32AVX512,       // RMSprop[Momentum] float32
@@ -157,6 +181,14 @@ var avx512 = &instructions{
 		"b06a857e4772e6bebd9b2ed0": nadamF64AVX512,                 // NAdam[] float64
 		"f122201061e365145a3ca94c": radamF32AVX512,                 // RAdam[] float32
 		"eb989bdb8bec4aaaafc4ed41": radamF64AVX512,                 // RAdam[] float64
+		"d8314f6e4357c36c4559c937": adabeliefF32AVX512,             // AdaBelief[] float32
+		"96266ae8ef3fea0b95189646": adabeliefF64AVX512,             // AdaBelief[] float64
+		"c656dc768fa9873442e079e8": ademamixF32AVX512,              // AdEMAMix[] float32
+		"3984e35a9318a46163fd5752": ademamixF64AVX512,              // AdEMAMix[] float64
+		"7dde5b657efbb6d93f63f2c6": adanF32AVX512,                  // Adan[] float32
+		"f85fc6692be2f3354ad1106b": adanF64AVX512,                  // Adan[] float64
+		"fadf8c7d1039f00c03fdddfb": yogiF32AVX512,                  // Yogi[] float32
+		"30fb348c548bdac8036b63eb": yogiF64AVX512,                  // Yogi[] float64
 		"dfc59ce9c279edf5903d8928": adadeltaF32AVX512,              // Adadelta[] float32
 		"cd210b83d41df639d3205071": adadeltaF64AVX512,              // Adadelta[] float64
 		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX512,                 // Rprop[] float32
@@ -268,6 +300,18 @@ func sgdL2MomentumNesterovF32AVX2(slots **byte, uniforms *byte, n int, prefetch 
 // sgdL2MomentumNesterovF64AVX2 is SGD[L2 Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
 func sgdL2MomentumNesterovF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
+// asgdF32AVX2 is ASGD[] float32 over n bytes of each slot, a multiple of 64.
+func asgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// asgdF64AVX2 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
+func asgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// sgdwF32AVX2 is SGDW[] float32 over n bytes of each slot, a multiple of 64.
+func sgdwF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// sgdwF64AVX2 is SGDW[] float64 over n bytes of each slot, a multiple of 64.
+func sgdwF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
 // adamF32AVX2 is Adam[] float32 over n bytes of each slot, a multiple of 64.
 func adamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
@@ -297,6 +341,18 @@ func lionF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // lionF64AVX2 is Lion[] float64 over n bytes of each slot, a multiple of 64.
 func lionF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// signumF32AVX2 is Signum[] float32 over n bytes of each slot, a multiple of 64.
+func signumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// signumF64AVX2 is Signum[] float64 over n bytes of each slot, a multiple of 64.
+func signumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// signumMomentumF32AVX2 is Signum[Momentum] float32 over n bytes of each slot, a multiple of 64.
+func signumMomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// signumMomentumF64AVX2 is Signum[Momentum] float64 over n bytes of each slot, a multiple of 64.
+func signumMomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // rmspropF32AVX2 is RMSprop[] float32 over n bytes of each slot, a multiple of 64.
 func rmspropF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
@@ -339,6 +395,30 @@ func radamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // radamF64AVX2 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
 func radamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefF32AVX2 is AdaBelief[] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefF64AVX2 is AdaBelief[] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// ademamixF32AVX2 is AdEMAMix[] float32 over n bytes of each slot, a multiple of 64.
+func ademamixF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// ademamixF64AVX2 is AdEMAMix[] float64 over n bytes of each slot, a multiple of 64.
+func ademamixF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adanF32AVX2 is Adan[] float32 over n bytes of each slot, a multiple of 64.
+func adanF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adanF64AVX2 is Adan[] float64 over n bytes of each slot, a multiple of 64.
+func adanF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// yogiF32AVX2 is Yogi[] float32 over n bytes of each slot, a multiple of 64.
+func yogiF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// yogiF64AVX2 is Yogi[] float64 over n bytes of each slot, a multiple of 64.
+func yogiF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // adadeltaF32AVX2 is Adadelta[] float32 over n bytes of each slot, a multiple of 64.
 func adadeltaF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
@@ -559,6 +639,18 @@ func sgdL2MomentumNesterovF32AVX512(slots **byte, uniforms *byte, n int, prefetc
 // sgdL2MomentumNesterovF64AVX512 is SGD[L2 Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
 func sgdL2MomentumNesterovF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
+// asgdF32AVX512 is ASGD[] float32 over n bytes of each slot, a multiple of 64.
+func asgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// asgdF64AVX512 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
+func asgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// sgdwF32AVX512 is SGDW[] float32 over n bytes of each slot, a multiple of 64.
+func sgdwF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// sgdwF64AVX512 is SGDW[] float64 over n bytes of each slot, a multiple of 64.
+func sgdwF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
 // adamF32AVX512 is Adam[] float32 over n bytes of each slot, a multiple of 64.
 func adamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
@@ -588,6 +680,18 @@ func lionF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // lionF64AVX512 is Lion[] float64 over n bytes of each slot, a multiple of 64.
 func lionF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// signumF32AVX512 is Signum[] float32 over n bytes of each slot, a multiple of 64.
+func signumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// signumF64AVX512 is Signum[] float64 over n bytes of each slot, a multiple of 64.
+func signumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// signumMomentumF32AVX512 is Signum[Momentum] float32 over n bytes of each slot, a multiple of 64.
+func signumMomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// signumMomentumF64AVX512 is Signum[Momentum] float64 over n bytes of each slot, a multiple of 64.
+func signumMomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // rmspropF32AVX512 is RMSprop[] float32 over n bytes of each slot, a multiple of 64.
 func rmspropF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
@@ -630,6 +734,30 @@ func radamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // radamF64AVX512 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
 func radamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefF32AVX512 is AdaBelief[] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefF64AVX512 is AdaBelief[] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// ademamixF32AVX512 is AdEMAMix[] float32 over n bytes of each slot, a multiple of 64.
+func ademamixF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// ademamixF64AVX512 is AdEMAMix[] float64 over n bytes of each slot, a multiple of 64.
+func ademamixF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adanF32AVX512 is Adan[] float32 over n bytes of each slot, a multiple of 64.
+func adanF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adanF64AVX512 is Adan[] float64 over n bytes of each slot, a multiple of 64.
+func adanF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// yogiF32AVX512 is Yogi[] float32 over n bytes of each slot, a multiple of 64.
+func yogiF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// yogiF64AVX512 is Yogi[] float64 over n bytes of each slot, a multiple of 64.
+func yogiF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // adadeltaF32AVX512 is Adadelta[] float32 over n bytes of each slot, a multiple of 64.
 func adadeltaF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)

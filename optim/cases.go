@@ -26,6 +26,7 @@ func Cases() []Case {
 		kingma    = "Kingma & Ba 2015"
 		hutter    = "Loshchilov & Hutter 2019"
 		reddi     = "Reddi et al. 2018"
+		bernstein = "Bernstein et al. 2018"
 	)
 	sgd := func(momentum float64, nesterov bool, l1, l2 float64) SGD {
 		c := DefaultSGD()
@@ -54,6 +55,8 @@ func Cases() []Case {
 		{"sgd-momentum-l2", "SGD with momentum 0.9 and an L2 penalty", sutskever, sgd(0.9, false, 0, 1e-4)},
 		{"sgd-nesterov", "SGD with Nesterov momentum 0.9", sutskever, sgd(0.9, true, 0, 0)},
 		{"sgd-nesterov-l2", "SGD with Nesterov momentum 0.9 and an L2 penalty", sutskever, sgd(0.9, true, 0, 1e-4)},
+		{"asgd", "averaged SGD", "Polyak & Juditsky 1992", DefaultASGD()},
+		{"sgdw", "SGD with momentum 0.9 and decoupled weight decay 0.01", hutter, DefaultSGDW()},
 		{"adam", "Adam", kingma, DefaultAdam()},
 		{"adam-l1", "Adam with an L1 penalty", kingma, adam(false, 1e-4, 0)},
 		{"adam-l2", "Adam with an L2 penalty", kingma, adam(false, 0, 1e-4)},
@@ -61,6 +64,8 @@ func Cases() []Case {
 		{"adamw", "Adam with decoupled weight decay 0.01", hutter, DefaultAdamW()},
 		{"adamw-amsgrad", "AdamW with AMSGrad", reddi, adamwAMSGrad},
 		{"lion", "Lion", "Chen et al. 2023", DefaultLion()},
+		{"signsgd", "SGD by the gradient's sign", bernstein, DefaultSignSGD()},
+		{"signum", "SGD by the sign of a momentum of 0.9", bernstein, DefaultSignum()},
 		{"rmsprop", "RMSprop", "Tieleman & Hinton 2012", DefaultRMSprop()},
 		{"rmsprop-momentum", "RMSprop with momentum 0.9", "Tieleman & Hinton 2012", rmsprop(0.9, false)},
 		{"rmsprop-centered", "RMSprop, centered", "Graves 2013", rmsprop(0, true)},
@@ -68,6 +73,10 @@ func Cases() []Case {
 		{"adamax", "Adamax", kingma, DefaultAdamax()},
 		{"nadam", "NAdam", "Dozat 2016", DefaultNAdam()},
 		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
+		{"adabelief", "AdaBelief", "Zhuang et al. 2020", DefaultAdaBelief()},
+		{"ademamix", "AdEMAMix", "Pagliardini et al. 2024", DefaultAdEMAMix()},
+		{"adan", "Adan", "Xie et al. 2022", DefaultAdan()},
+		{"yogi", "Yogi", "Zaheer et al. 2018", DefaultYogi()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},
 		{"rprop", "Rprop, steps of at most 0.01", "Riedmiller & Braun 1993", rprop},
 	}

@@ -23,8 +23,8 @@ func torchFile(t *testing.T, name string, into any) {
 
 type torchHyper struct {
 	LR, Momentum, Dampening, Eps, L1 float64
-	WeightDecay                      float64 `json:"weight_decay"`
-	Betas                            [2]float64
+	WeightDecay                      float64    `json:"weight_decay"`
+	Betas                            [3]float64 // two, but for Adan and AdEMAMix
 	Nesterov, AMSGrad, Maximize      bool
 	Alpha                            float64
 	Centered                         bool
@@ -35,10 +35,15 @@ type torchHyper struct {
 	Rho                              float64
 	Etas                             [2]float64
 	StepSizes                        [2]float64 `json:"step_sizes"`
+	Lambd, T0, Beta                  float64
+	NoProx                           bool `json:"no_prox"`
+	AlphaWarmup                      int  `json:"alpha_warmup"`
+	Beta3Warmup                      int  `json:"beta3_warmup"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
-	adam := optim.Adam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, L1: h.L1, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
+	betas := [2]float64(h.Betas[:2])
+	adam := optim.Adam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, L1: h.L1, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
 	switch name {
 	case "sgd":
 		return optim.SGD{LR: h.LR, Momentum: h.Momentum, Dampening: h.Dampening, Nesterov: h.Nesterov, WeightDecay: h.WeightDecay, L1: h.L1, Maximize: h.Maximize}
@@ -46,18 +51,34 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return adam
 	case "adamw":
 		return optim.AdamW(adam)
+	case "asgd":
+		return optim.ASGD{LR: h.LR, Lambd: h.Lambd, Alpha: h.Alpha, T0: h.T0, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "sgdw":
+		return optim.SGDW{LR: h.LR, Momentum: h.Momentum, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "signsgd":
+		return optim.SignSGD{LR: h.LR, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "signum":
+		return optim.Signum{LR: h.LR, Beta: h.Beta, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+	case "yogi":
+		return optim.Yogi{LR: h.LR, Betas: betas, Eps: h.Eps, InitialAccumulator: h.InitialAccumulator, Maximize: h.Maximize}
+	case "adabelief":
+		return optim.AdaBelief{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
+	case "adan":
+		return optim.Adan{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, NoProx: h.NoProx, Maximize: h.Maximize}
+	case "ademamix":
+		return optim.AdEMAMix{LR: h.LR, Betas: h.Betas, Alpha: h.Alpha, AlphaWarmup: h.AlphaWarmup, Beta3Warmup: h.Beta3Warmup, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "lion":
-		return optim.Lion{LR: h.LR, Betas: h.Betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+		return optim.Lion{LR: h.LR, Betas: betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rmsprop":
 		return optim.RMSprop{LR: h.LR, Alpha: h.Alpha, Eps: h.Eps, WeightDecay: h.WeightDecay, Momentum: h.Momentum, Centered: h.Centered, Maximize: h.Maximize}
 	case "adagrad":
 		return optim.Adagrad{LR: h.LR, LRDecay: h.LRDecay, WeightDecay: h.WeightDecay, InitialAccumulator: h.InitialAccumulator, Eps: h.Eps, Maximize: h.Maximize}
 	case "adamax":
-		return optim.Adamax{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
+		return optim.Adamax{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "nadam":
-		return optim.NAdam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, MomentumDecay: h.MomentumDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
+		return optim.NAdam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, MomentumDecay: h.MomentumDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
 	case "radam":
-		return optim.RAdam{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
+		return optim.RAdam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
 	case "adadelta":
 		return optim.Adadelta{LR: h.LR, Rho: h.Rho, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rprop":
@@ -88,10 +109,12 @@ func TestTorch(t *testing.T) {
 	}
 	torchFile(t, "optimizers.json", &file)
 	require.NotEmpty(t, file.Cases)
-	var more struct{ Cases []torchCase } // on the same numbers
-	torchFile(t, "more.json", &more)
-	require.NotEmpty(t, more.Cases)
-	file.Cases = append(file.Cases, more.Cases...)
+	for _, name := range []string{"more.json", "variants.json"} {
+		var more struct{ Cases []torchCase } // on the same numbers
+		torchFile(t, name, &more)
+		require.NotEmpty(t, more.Cases)
+		file.Cases = append(file.Cases, more.Cases...)
+	}
 	schedule := optim.ScheduleFunc(func(k int) float64 { return file.LRFactor[k] })
 	for _, c := range file.Cases {
 		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {

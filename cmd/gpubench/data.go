@@ -62,10 +62,10 @@ func (p pattern[F]) upload(s *device.Stream, b *device.Buffer, from int64, n int
 }
 
 // tame are numbers to measure on: of both signs, with magnitudes in [scale, 2·scale). As gradients that stay the same from step
-// to step they keep long measurements where arithmetic is ordinary: moments grow from zero towards g or g², momentum
-// buffers towards g/(1-μ), and a parameter moves by about the learning rate a step, in a straight line, at most until
-// weight decay balances it. Nothing shrinks towards subnormals, and nothing overflows in any number of steps that
-// anybody has the time for.
+// to step they keep long measurements where arithmetic is ordinary: moments grow from zero towards g or g², those of differences
+// stay zero, momentum buffers grow towards g/(1-μ), and a parameter moves by about the learning rate a step, in a straight
+// line, at most until weight decay balances it. Nothing shrinks towards subnormals, and nothing overflows in any number of
+// steps that anybody has the time for.
 func tame[F rule.Float](rng *rand.Rand, scale float64) pattern[F] {
 	p := make(pattern[F], period)
 	for i := range p {

@@ -65,9 +65,10 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 	require.NoError(t, u.Close())
 }
 
-// runOnes takes two steps with hyperparameters that are 1, but one of them in each group: differences from 1 are then 0, and
-// nothing hides how exact they are.
-func runOnes[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
+// runEach takes two steps with hyperparameters that are all the same, but one of them in each group. With 1 and 0.5 differences from
+// 1 are 0, and nothing hides how exact they are; with 0.5 and 5.7 a number of steps is not over, and an exponent has all kinds
+// of digits.
+func runEach[F rule.Float](t T, b kernels.Backend, p kernels.Program, others, one float64) {
 	n := len(p.Rule.Hyper)
 	var shapes []shape
 	for g := range n {
@@ -78,8 +79,8 @@ func runOnes[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 	for g := range n {
 		tensors[g].group, w.Tensors[g].Group = g, g
 		in.Scale = append(in.Scale, 1)
-		hyper := slices.Repeat([]float64{1}, n)
-		hyper[g] = 0.5
+		hyper := slices.Repeat([]float64{others}, n)
+		hyper[g] = one
 		in.Hyper = append(in.Hyper, hyper...)
 		// a small parameter does not swallow a small change, and a large gradient makes one visible in the state
 		for k, size := range map[int]F{p.Rule.Slot(rule.Param): 0x1p-60, p.Rule.Slot(rule.Grad): 0x1p60} {
@@ -108,7 +109,7 @@ func runOnes[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 		for g := range n {
 			expectStep(t, p, in.Hyper[g*n:(g+1)*n], want[g], 1, tensors, g)
 		}
-		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("ones: step %d", k))
+		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("hyperparameters %v, one of them %v: step %d", others, one, k))
 	}
 	require.NoError(t, u.Close())
 }

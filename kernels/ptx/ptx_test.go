@@ -38,7 +38,7 @@ func everything(t *testing.T) map[string]string {
 // The common variants are committed, to be read and to be assembled by NVIDIA's ptxas (make ptxas).
 var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l1_l2_f32",
 	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l1_l2_amsgrad_f64",
-	"lion_f32", "radam_f32", "rprop_f32", "norm"}
+	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm"}
 
 func TestGolden(t *testing.T) {
 	all := everything(t)

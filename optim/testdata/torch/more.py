@@ -7,6 +7,7 @@ The inputs, the format and what keeps the bytes the same on every machine are go
 optax's. Beside each result stands a bound: RULES says the operations of each side (difference.py; README.md).
 """
 
+import importlib.metadata
 import sys
 
 import golden  # first: it chooses torch's kernels
@@ -24,8 +25,7 @@ OPTAX, JAX = "0.2.8", "0.10.2"
 
 def gradient(k):
     """The effective gradient, with coupled decay."""
-    g = k.number(-k.grad if k.h.get("maximize") else k.grad)
-    wd = k.h.get("weight_decay", 0)
+    g, wd = k.g, k.h.get("weight_decay", 0)
     if wd != 0 and not k.decoupled:
         g = g + wd * k.slot("param")
     return g
@@ -47,7 +47,7 @@ def average_square(k, name, g, beta):
 
 
 def lion(k):
-    h, g, m = k.h, k.number(-k.grad if k.h["maximize"] else k.grad), k.slot("exp_avg")
+    h, g, m = k.h, k.g, k.slot("exp_avg")
     beta1, beta2 = h["betas"]
     both = lambda beta: lambda m, g: beta * m + (1 - beta) * g  # optax adds in the other order, which changes nothing
     step = k.a.differ(both(beta1), both(beta1), m, g).sign()
@@ -161,7 +161,7 @@ def adadelta(k):
 
 def rprop(k):
     """Both sides perform the same operations on equal numbers: nothing differs, and the rule serves to check that alone."""
-    h, g = k.h, np.float64(-k.grad if k.h["maximize"] else k.grad)
+    h, g = k.h, np.float64(k.g.x)
     with np.errstate(under="ignore"):
         turn = np.float64(g.astype(k.a.dtype) * k.slot("prev").x.astype(k.a.dtype))
     factor = np.where(turn > 0, h["etas"][1], np.where(turn < 0, h["etas"][0], 1))
@@ -270,9 +270,10 @@ class Step:
     """One step of a trajectory, as a rule above sees it."""
 
     def __init__(self, t, hyper, lr, grad, after, slots, arithmetic):
-        self.t, self.h, self.lr, self.grad, self.after, self.a = t, hyper, lr, grad, after, arithmetic
+        self.t, self.h, self.lr, self.after, self.a = t, hyper, lr, after, arithmetic
         self.decoupled = hyper.get("decoupled_weight_decay", False)
         self.slots, self.next = slots, {}
+        self.g = self.number(-grad if hyper["maximize"] else grad)
 
     def number(self, x, e=0.0):
         return difference.Number(self.a, x, e)
@@ -305,10 +306,10 @@ class CorrectSquareRoot(torch.overrides.TorchFunctionMode):
 
 
 class Torch:
-    def __init__(self, name, hyper, init, dtype):
+    def __init__(self, optimizer, hyper, init, dtype):
         self.dtype = golden.DTYPES[dtype]
         self.param = torch.nn.Parameter(torch.tensor(init, dtype=self.dtype))
-        self.opt = CLASSES[name]([self.param], foreach=False, **hyper)
+        self.opt = optimizer([self.param], foreach=False, **hyper)
 
     def step(self, lr, grad):
         self.opt.param_groups[0]["lr"] = lr
@@ -321,41 +322,47 @@ class Torch:
         return {
             name: tensor.detach().double().numpy().copy()
             for name, tensor in tensors.items()
-            if name not in ("step", "mu_product") and tensor is not None
+            if isinstance(tensor, torch.Tensor) and tensor.dim() > 0
         }
 
 
 class Optax:
-    """Each operation runs, and is rounded, by itself: nothing is jitted."""
+    """Each operation runs, and is rounded, by itself: nothing is jitted. Make(optax, hyper, lr, t) is a step's transformation, and
+    slots are the fields of its first state, by name."""
 
-    def __init__(self, name, hyper, init, dtype):
+    def __init__(self, make, slots, hyper, init, dtype):
         import jax
         import optax
 
         jax.config.update("jax_enable_x64", True)
-        self.jax, self.optax, self.hyper, self.dtype = jax, optax, hyper, dtype
+        self.jax, self.optax, self.make, self.slots, self.hyper, self.dtype = jax, optax, make, slots, hyper, dtype
         self.value = jax.numpy.asarray(init, dtype=dtype)
-        self.state = None
+        self.state, self.t = None, 0
 
     def step(self, lr, grad):
-        h = self.hyper
-        opt = self.optax.lion(lr, b1=h["betas"][0], b2=h["betas"][1], weight_decay=h["weight_decay"])
+        self.t += 1
+        opt = self.make(self.optax, self.hyper, lr, self.t)
         if self.state is None:
             self.state = opt.init(self.value)
         g = self.jax.numpy.asarray(grad, dtype=self.dtype)
-        updates, self.state = opt.update(-g if h["maximize"] else g, self.state, self.value)
+        updates, self.state = opt.update(-g if self.hyper["maximize"] else g, self.state, self.value)
         self.value = self.optax.apply_updates(self.value, updates)
 
     def values(self):
         out = {"param": np.array(self.value, dtype=np.float64)}
         if self.state is not None:
-            out["exp_avg"] = np.array(self.state[0].mu, dtype=np.float64)
+            out |= {name: np.array(getattr(self.state[0], field), dtype=np.float64) for name, field in self.slots.items()}
         return out
 
 
-def case(label, name, hyper, dtype):
+def optax_lion(optax, h, lr, t):
+    return optax.lion(lr, b1=h["betas"][0], b2=h["betas"][1], weight_decay=h["weight_decay"])
+
+
+def case(label, name, hyper, dtype, library, rule, initial):
+    """One case of a file: what the library computes on golden.py's inputs, and the bounds that the rule derives."""
     init, grads = (x.astype(dtype).astype(np.float64) for x in golden.inputs())
-    run = (Torch if name in CLASSES else Optax)(name, hyper, init, dtype)
+    run = library(name, hyper, init, dtype)
     arithmetic = difference.Arithmetic(dtype)
     out = {"name": label, "optimizer": name, "dtype": dtype, "hyper": hyper}
     out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
@@ -373,14 +380,14 @@ def case(label, name, hyper, dtype):
         if t == 1:
             slots |= {slot: difference.Number(arithmetic, np.full_like(init, x)) for slot, x in initial(name, hyper).items()}
         step = Step(t, hyper, lr, grad, after, slots, arithmetic)
-        RULES[name](step)
+        rule(step)
         for slot, x in step.next.items():
             if not np.isfinite(x.e).all():
                 raise ValueError(f"{label} {dtype}: {slot} after step {t}: no bound: {x.e}")
             # What the rule above computes is what the library computed, or the bound is one of something else.
             path = np.abs(after[slot]) + np.abs(slots[slot].x)
             if (np.abs(x.computed - after[slot]) > 100 * arithmetic.u * path + arithmetic.tiny).any():
-                raise ValueError(f"{label} {dtype}: {slot} after step {t} is {after[slot]}, by RULES {x.computed}")
+                raise ValueError(f"{label} {dtype}: {slot} after step {t} is {after[slot]}, by its rule {x.computed}")
         slots = step.next
         if t in golden.RECORDED:
             out["param"][t] = after["param"].tolist()
@@ -400,24 +407,28 @@ def initial(name, hyper):
     return {}
 
 
-def main():
-    import jax
-    import optax
-
-    for module, want in ((torch, golden.TORCH), (np, golden.NUMPY), (optax, OPTAX), (jax, JAX)):
-        have = module.__version__.split("+")[0]
+def write(file, table, defaults, rules, library, initial, **versions):
+    """Runs all cases with the library that library(name, hyper, init, dtype) starts, and writes them to a file."""
+    for module, want in {"torch": golden.TORCH, "numpy": golden.NUMPY, **versions}.items():
+        have = importlib.metadata.version(module).split("+")[0]
         if have != want:
-            sys.exit(f"more.py: {module.__name__} is {have}, want {want}")
-    torch.set_default_dtype(torch.float64)  # of NAdam's mu_product, which is float32 otherwise, whatever the parameter
+            sys.exit(f"{file}: {module} is {have}, want {want}")
+    torch.set_default_dtype(torch.float64)  # of state that is one number, float32 otherwise, whatever the parameter
     torch.set_num_threads(1)
     cases = []
-    for name, table in CASES.items():
-        for label, options in table.items():
+    for name, options in table.items():
+        for label, changed in options.items():
             for dtype in golden.DTYPES:
-                cases.append(case(f"{name}/{label}", name, DEFAULTS[name] | options, dtype))
-    file = golden.header() | {"optax": OPTAX, "jax": JAX, "cases": cases}
-    (golden.HERE / "more.json").write_text(golden.encode(file) + "\n", encoding="ascii")
+                cases.append(case(f"{name}/{label}", name, defaults[name] | changed, dtype, library, rules[name], initial))
+    text = golden.encode(golden.header() | versions | {"cases": cases})
+    (golden.HERE / file).write_text(text + "\n", encoding="ascii")
+
+
+def library(name, hyper, init, dtype):
+    if name in CLASSES:
+        return Torch(CLASSES[name], hyper, init, dtype)
+    return Optax(optax_lion, {"exp_avg": "mu"}, hyper, init, dtype)
 
 
 if __name__ == "__main__":
-    main()
+    write("more.json", CASES, DEFAULTS, RULES, library, initial, optax=OPTAX, jax=JAX)

@@ -1,0 +1,35 @@
+package optim
+
+import (
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// SGDW is SGD with momentum and decoupled weight decay (Loshchilov & Hutter 2019, algorithm 1). Its state is momentum_buffer, which
+// holds steps, gradients times learning rates, where SGD's holds gradients.
+type SGDW struct {
+	LR       float64 // at least 0
+	Momentum float64 // at least 0
+	// WeightDecay is decoupled, and AdamW's: each step multiplies p by 1 - lr·weight_decay. The paper's λ, which only the schedule
+	// multiplies, is weight_decay times the learning rate before the schedule.
+	WeightDecay float64
+	Maximize    bool
+}
+
+// DefaultSGDW has DefaultSGD's learning rate, DefaultAdamW's decay and a momentum of 0.9: the paper gives none.
+func DefaultSGDW() SGDW { return SGDW{LR: 1e-3, Momentum: 0.9, WeightDecay: 1e-2} }
+
+// Setting implements Algorithm.
+func (c SGDW) Setting() (rule.Setting, error) {
+	r := ranges{algorithm: "sgdw"}
+	r.atLeast0("lr", c.LR)
+	r.atLeast0("momentum", c.Momentum)
+	r.atLeast0("weight_decay", c.WeightDecay)
+	if r.err != nil {
+		return rule.Setting{}, r.err
+	}
+	s := kernels.SGDWRule().With(
+		kernels.SGDWHyper{LR: c.LR, Momentum: c.Momentum, DecoupledDecay: c.WeightDecay}, kernels.SGDWOptions{})
+	s.Maximize = c.Maximize
+	return s, nil
+}
