@@ -74,3 +74,61 @@ func Flush[F Float](x F) F {
 	}
 	return x
 }
+
+// Pow is x to the power of y, in a prologue. Written here, it has the same bits everywhere: x to the binary digits of y, by
+// squares and by square roots, down to 2⁻¹⁶, and the binomial series for what is left of y. So Pow(x, 0) is 1, Pow(x, 1) is
+// x, Pow(x, 2) is x*x and Pow(x, 0.5) is Sqrt(x), to the last bit.
+//
+// X is at least 0 and finite; 0 to a power between 0 and 2⁻¹⁶ is not 0. Y is above -16 and below 16, beyond which the result is
+// NaN. It is within 8e-15 of the true one, relatively, where x and x to the power of |y| are normal numbers: in units of 2⁻⁵³ a
+// root errs by less than 2, the squares by 11 in all, 20 products by 20, the series by 6 and its root by 2, the reciprocal by
+// 1. The largest error measured is 2.9e-15. It is 160 operations, 16 of them roots that wait for each other.
+func Pow(x, y float64) float64 {
+	p, a := 1.0, Abs(y)
+	if a >= 16 {
+		p = Sqrt(-a)
+	}
+	x2 := x * x
+	x4 := x2 * x2
+	p, a = powDigit(p, a, x4*x4, 8)
+	p, a = powDigit(p, a, x4, 4)
+	p, a = powDigit(p, a, x2, 2)
+	p, a = powDigit(p, a, x, 1)
+	p, a, x = powRoots(p, a, x)
+	p, a, x = powRoots(p, a, x)
+	p, a, x = powRoots(p, a, x)
+	p, a, x = powRoots(p, a, x)
+	// (1+d)^a = 1 + a·d·(1 + (a-1)/2·d·(1 + (a-2)/3·d·(1 + …))). With |d| at most 0.0114 six terms leave 5·2⁻⁵³.
+	d := x - 1
+	s := 1 + float64((a-5)*(1./6)*d)
+	s = 1 + float64((a-4)*(1./5)*d*s)
+	s = 1 + float64((a-3)*(1./4)*d*s)
+	s = 1 + float64((a-2)*(1./3)*d*s)
+	s = 1 + float64((a-1)*(1./2)*d*s)
+	p *= 1 + float64(a*d*s)
+	if y < 0 {
+		return 1 / p
+	}
+	return p
+}
+
+// powDigit multiplies p by power, which is x to the power of digit, if a, what is left of the exponent, has this digit.
+func powDigit(p, a, power, digit float64) (float64, float64) {
+	if a >= digit {
+		return p * power, a - digit
+	}
+	return p, a
+}
+
+// powRoots is powDigit for the next four digits of an a below 1. Then x to the power of a is still to do, for the new x and a.
+func powRoots(p, a, x float64) (float64, float64, float64) {
+	x = Sqrt(x)
+	p, a = powDigit(p, a, x, 1./2)
+	x = Sqrt(x)
+	p, a = powDigit(p, a, x, 1./4)
+	x = Sqrt(x)
+	p, a = powDigit(p, a, x, 1./8)
+	x = Sqrt(x)
+	p, a = powDigit(p, a, x, 1./16)
+	return p, float64(16 * a), x
+}
