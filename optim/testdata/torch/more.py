@@ -7,6 +7,7 @@ The inputs, the format and what keeps the bytes the same on every machine are go
 optax's. Beside each result stands a bound: RULES says the operations of each side (difference.py; README.md).
 """
 
+import importlib.metadata
 import sys
 
 import golden  # first: it chooses torch's kernels
@@ -305,10 +306,10 @@ class CorrectSquareRoot(torch.overrides.TorchFunctionMode):
 
 
 class Torch:
-    def __init__(self, name, hyper, init, dtype):
+    def __init__(self, optimizer, hyper, init, dtype):
         self.dtype = golden.DTYPES[dtype]
         self.param = torch.nn.Parameter(torch.tensor(init, dtype=self.dtype))
-        self.opt = CLASSES[name]([self.param], foreach=False, **hyper)
+        self.opt = optimizer([self.param], foreach=False, **hyper)
 
     def step(self, lr, grad):
         self.opt.param_groups[0]["lr"] = lr
@@ -321,7 +322,7 @@ class Torch:
         return {
             name: tensor.detach().double().numpy().copy()
             for name, tensor in tensors.items()
-            if name not in ("step", "mu_product") and tensor is not None
+            if isinstance(tensor, torch.Tensor) and tensor.dim() > 0
         }
 
 
@@ -353,9 +354,10 @@ class Optax:
         return out
 
 
-def case(label, name, hyper, dtype):
+def case(label, name, hyper, dtype, library, rule, initial):
+    """One case of a file: what the library computes on golden.py's inputs, and the bounds that the rule derives."""
     init, grads = (x.astype(dtype).astype(np.float64) for x in golden.inputs())
-    run = (Torch if name in CLASSES else Optax)(name, hyper, init, dtype)
+    run = library(name, hyper, init, dtype)
     arithmetic = difference.Arithmetic(dtype)
     out = {"name": label, "optimizer": name, "dtype": dtype, "hyper": hyper}
     out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
@@ -373,14 +375,14 @@ def case(label, name, hyper, dtype):
         if t == 1:
             slots |= {slot: difference.Number(arithmetic, np.full_like(init, x)) for slot, x in initial(name, hyper).items()}
         step = Step(t, hyper, lr, grad, after, slots, arithmetic)
-        RULES[name](step)
+        rule(step)
         for slot, x in step.next.items():
             if not np.isfinite(x.e).all():
                 raise ValueError(f"{label} {dtype}: {slot} after step {t}: no bound: {x.e}")
             # What the rule above computes is what the library computed, or the bound is one of something else.
             path = np.abs(after[slot]) + np.abs(slots[slot].x)
             if (np.abs(x.computed - after[slot]) > 100 * arithmetic.u * path + arithmetic.tiny).any():
-                raise ValueError(f"{label} {dtype}: {slot} after step {t} is {after[slot]}, by RULES {x.computed}")
+                raise ValueError(f"{label} {dtype}: {slot} after step {t} is {after[slot]}, by its rule {x.computed}")
         slots = step.next
         if t in golden.RECORDED:
             out["param"][t] = after["param"].tolist()
@@ -400,24 +402,26 @@ def initial(name, hyper):
     return {}
 
 
-def main():
-    import jax
-    import optax
-
-    for module, want in ((torch, golden.TORCH), (np, golden.NUMPY), (optax, OPTAX), (jax, JAX)):
-        have = module.__version__.split("+")[0]
+def write(file, table, defaults, rules, library, initial, **versions):
+    """Runs all cases with the library that library(name, hyper, init, dtype) starts, and writes them to a file."""
+    for module, want in {"torch": golden.TORCH, "numpy": golden.NUMPY, **versions}.items():
+        have = importlib.metadata.version(module).split("+")[0]
         if have != want:
-            sys.exit(f"more.py: {module.__name__} is {have}, want {want}")
-    torch.set_default_dtype(torch.float64)  # of NAdam's mu_product, which is float32 otherwise, whatever the parameter
+            sys.exit(f"{file}: {module} is {have}, want {want}")
+    torch.set_default_dtype(torch.float64)  # of state that is one number, float32 otherwise, whatever the parameter
     torch.set_num_threads(1)
     cases = []
-    for name, table in CASES.items():
-        for label, options in table.items():
+    for name, options in table.items():
+        for label, changed in options.items():
             for dtype in golden.DTYPES:
-                cases.append(case(f"{name}/{label}", name, DEFAULTS[name] | options, dtype))
-    file = golden.header() | {"optax": OPTAX, "jax": JAX, "cases": cases}
-    (golden.HERE / "more.json").write_text(golden.encode(file) + "\n", encoding="ascii")
+                cases.append(case(f"{name}/{label}", name, defaults[name] | changed, dtype, library, rules[name], initial))
+    text = golden.encode(golden.header() | versions | {"cases": cases})
+    (golden.HERE / file).write_text(text + "\n", encoding="ascii")
+
+
+def library(name, hyper, init, dtype):
+    return Torch(CLASSES[name], hyper, init, dtype) if name in CLASSES else Optax(name, hyper, init, dtype)
 
 
 if __name__ == "__main__":
-    main()
+    write("more.json", CASES, DEFAULTS, RULES, library, initial, optax=OPTAX, jax=JAX)
