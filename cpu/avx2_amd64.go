@@ -130,6 +130,12 @@ func rpropF32AVX2(slots **byte, uniforms *byte, n int)
 // rpropF64AVX2 is Rprop[] float64 over n bytes of each slot, a multiple of 64.
 func rpropF64AVX2(slots **byte, uniforms *byte, n int)
 
+// ftrlF32AVX2 is FTRL[] float32 over n bytes of each slot, a multiple of 64.
+func ftrlF32AVX2(slots **byte, uniforms *byte, n int)
+
+// ftrlF64AVX2 is FTRL[] float64 over n bytes of each slot, a multiple of 64.
+func ftrlF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

@@ -50,6 +50,8 @@ var avx2Updates = map[string]updateLoop{
 	"cd210b83d41df639d3205071": adadeltaF64AVX2,              // Adadelta[] float64
 	"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX2,                 // Rprop[] float32
 	"95f81c4cf12bb9eab60a3b8d": rpropF64AVX2,                 // Rprop[] float64
+	"c90dd26756dbed87e6ff14bc": ftrlF32AVX2,                  // FTRL[] float32
+	"fb73cc41b1634511cc4adf78": ftrlF64AVX2,                  // FTRL[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

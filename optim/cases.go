@@ -70,6 +70,7 @@ func Cases() []Case {
 		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},
 		{"rprop", "Rprop, steps of at most 0.01", "Riedmiller & Braun 1993", rprop},
+		{"ftrl", "FTRL-Proximal", "McMahan et al. 2013", DefaultFTRL()},
 	}
 }
 

@@ -35,6 +35,8 @@ type torchHyper struct {
 	Rho                              float64
 	Etas                             [2]float64
 	StepSizes                        [2]float64 `json:"step_sizes"`
+	L2, Beta                         float64
+	L2Shrinkage                      float64 `json:"l2_shrinkage"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -62,6 +64,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.Adadelta{LR: h.LR, Rho: h.Rho, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rprop":
 		return optim.Rprop{LR: h.LR, Etas: h.Etas, StepSizes: h.StepSizes, Maximize: h.Maximize}
+	case "ftrl":
+		return optim.FTRL{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, L2Shrinkage: h.L2Shrinkage, Beta: h.Beta, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil
@@ -88,10 +92,12 @@ func TestTorch(t *testing.T) {
 	}
 	torchFile(t, "optimizers.json", &file)
 	require.NotEmpty(t, file.Cases)
-	var more struct{ Cases []torchCase } // on the same numbers
-	torchFile(t, "more.json", &more)
-	require.NotEmpty(t, more.Cases)
-	file.Cases = append(file.Cases, more.Cases...)
+	for _, name := range []string{"more.json", "../libraries/sparse.json"} { // on the same numbers
+		var more struct{ Cases []torchCase }
+		torchFile(t, name, &more)
+		require.NotEmpty(t, more.Cases)
+		file.Cases = append(file.Cases, more.Cases...)
+	}
 	schedule := optim.ScheduleFunc(func(k int) float64 { return file.LRFactor[k] })
 	for _, c := range file.Cases {
 		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {

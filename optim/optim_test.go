@@ -54,6 +54,12 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.Rprop{Etas: [2]float64{1, 1.2}}, "optim: rprop: etas[0] is 1, must be above 0 and below 1"},
 		{optim.Rprop{Etas: [2]float64{0.5, 1}}, "optim: rprop: etas[1] is 1, must be above 1, and finite"},
 		{optim.Rprop{Etas: [2]float64{0.5, 1.2}, StepSizes: [2]float64{1, 0.5}}, "optim: rprop: step_sizes[1] is 0.5, must be at least step_sizes[0], and finite"},
+		{optim.FTRL{LR: -1}, "optim: ftrl: lr is -1, must be at least 0, and finite"},
+		{optim.FTRL{InitialAccumulator: -1}, "optim: ftrl: initial_accumulator is -1, must be at least 0, and finite"},
+		{optim.FTRL{L1: nan}, "optim: ftrl: l1 is NaN, must be at least 0, and finite"},
+		{optim.FTRL{L2: -1}, "optim: ftrl: l2 is -1, must be at least 0, and finite"},
+		{optim.FTRL{L2Shrinkage: inf}, "optim: ftrl: l2_shrinkage is +Inf, must be at least 0, and finite"},
+		{optim.FTRL{Beta: -1}, "optim: ftrl: beta is -1, must be at least 0, and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()
@@ -440,4 +446,20 @@ func (u *failingUpdate) Enqueue(s *device.Stream, step kernels.Step) error {
 	}
 	u.f.fail--
 	return u.Update.Enqueue(s, step)
+}
+
+// Where Keras divides 0 by 0, or by a learning rate of 0, FTRL has weights that are 0, or leaves everything as it is.
+func TestFTRLNeverDividesByZero(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1, -2, 3})
+	h.set(h.grad, []float64{0, 1e-30, 2})
+	o := h.optimizer(optim.FTRL{LR: 0.5})
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, []float64{0, 0, 3 - 0.5}, h.values(h.value))
+	linear, err := o.State("0.0", "linear")
+	require.NoError(t, err)
+	before := h.values(linear)
+	require.NoError(t, o.SetLR(0))
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, []float64{0, 0, 2.5}, h.values(h.value))
+	require.Equal(t, before, h.values(linear))
 }
