@@ -136,6 +136,12 @@ func ftrlF32AVX2(slots **byte, uniforms *byte, n int)
 // ftrlF64AVX2 is FTRL[] float64 over n bytes of each slot, a multiple of 64.
 func ftrlF64AVX2(slots **byte, uniforms *byte, n int)
 
+// proximalsgdF32AVX2 is ProximalSGD[] float32 over n bytes of each slot, a multiple of 64.
+func proximalsgdF32AVX2(slots **byte, uniforms *byte, n int)
+
+// proximalsgdF64AVX2 is ProximalSGD[] float64 over n bytes of each slot, a multiple of 64.
+func proximalsgdF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

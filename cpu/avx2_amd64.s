@@ -3112,6 +3112,136 @@ loop:
 	VZEROUPPER
 	RET
 
+// func proximalsgdF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·proximalsgdF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), AX
+	MOVQ uniforms+8(FP), DX
+	MOVQ n+16(FP), BX
+	XORQ SI, SI
+
+loop:
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+	VMOVUPS    (CX)(SI*1), Y0
+	VMOVUPS    (AX)(SI*1), Y1
+	VMULPS     96(DX), Y1, Y1
+	VMULPS     128(DX), Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    224(DX), Y1
+	VCMPPS     $0x11, Y0, Y1, Y1
+	VCMPPS     $0x11, 224(DX), Y0, Y2
+	VCMPPS     $0x00, 224(DX), Y0, Y3
+	VANDNPS    Y0, Y3, Y3
+	VBLENDVPS  Y2, 288(DX), Y3, Y2
+	VBLENDVPS  Y1, 256(DX), Y2, Y1
+	VANDPS     32(DX), Y0, Y0
+	VSUBPS     160(DX), Y0, Y0
+	VMOVUPS    224(DX), Y2
+	VCMPPS     $0x11, Y0, Y2, Y2
+	VCMPPS     $0x04, Y0, Y0, Y3
+	VORPS      Y3, Y2, Y2
+	VMOVUPS    224(DX), Y3
+	VBLENDVPS  Y2, Y0, Y3, Y0
+	VMULPS     Y0, Y1, Y0
+	VMULPS     192(DX), Y0, Y0
+	VMOVUPS    Y0, (CX)(SI*1)
+	VMOVUPS    32(CX)(SI*1), Y0
+	VMOVUPS    32(AX)(SI*1), Y1
+	VMULPS     96(DX), Y1, Y1
+	VMULPS     128(DX), Y1, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    224(DX), Y1
+	VCMPPS     $0x11, Y0, Y1, Y1
+	VCMPPS     $0x11, 224(DX), Y0, Y2
+	VCMPPS     $0x00, 224(DX), Y0, Y3
+	VANDNPS    Y0, Y3, Y3
+	VBLENDVPS  Y2, 288(DX), Y3, Y2
+	VBLENDVPS  Y1, 256(DX), Y2, Y1
+	VANDPS     32(DX), Y0, Y0
+	VSUBPS     160(DX), Y0, Y0
+	VMOVUPS    224(DX), Y2
+	VCMPPS     $0x11, Y0, Y2, Y2
+	VCMPPS     $0x04, Y0, Y0, Y3
+	VORPS      Y3, Y2, Y2
+	VMOVUPS    224(DX), Y3
+	VBLENDVPS  Y2, Y0, Y3, Y0
+	VMULPS     Y0, Y1, Y0
+	VMULPS     192(DX), Y0, Y0
+	VMOVUPS    Y0, 32(CX)(SI*1)
+	ADDQ       $0x40, SI
+	CMPQ       SI, BX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func proximalsgdF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·proximalsgdF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), AX
+	MOVQ uniforms+8(FP), DX
+	MOVQ n+16(FP), BX
+	XORQ SI, SI
+
+loop:
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+	VMOVUPD    (CX)(SI*1), Y0
+	VMOVUPD    (AX)(SI*1), Y1
+	VMULPD     96(DX), Y1, Y1
+	VMULPD     128(DX), Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    224(DX), Y1
+	VCMPPD     $0x11, Y0, Y1, Y1
+	VCMPPD     $0x11, 224(DX), Y0, Y2
+	VCMPPD     $0x00, 224(DX), Y0, Y3
+	VANDNPD    Y0, Y3, Y3
+	VBLENDVPD  Y2, 288(DX), Y3, Y2
+	VBLENDVPD  Y1, 256(DX), Y2, Y1
+	VANDPD     32(DX), Y0, Y0
+	VSUBPD     160(DX), Y0, Y0
+	VMOVUPD    224(DX), Y2
+	VCMPPD     $0x11, Y0, Y2, Y2
+	VCMPPD     $0x04, Y0, Y0, Y3
+	VORPD      Y3, Y2, Y2
+	VMOVUPD    224(DX), Y3
+	VBLENDVPD  Y2, Y0, Y3, Y0
+	VMULPD     Y0, Y1, Y0
+	VMULPD     192(DX), Y0, Y0
+	VMOVUPD    Y0, (CX)(SI*1)
+	VMOVUPD    32(CX)(SI*1), Y0
+	VMOVUPD    32(AX)(SI*1), Y1
+	VMULPD     96(DX), Y1, Y1
+	VMULPD     128(DX), Y1, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    224(DX), Y1
+	VCMPPD     $0x11, Y0, Y1, Y1
+	VCMPPD     $0x11, 224(DX), Y0, Y2
+	VCMPPD     $0x00, 224(DX), Y0, Y3
+	VANDNPD    Y0, Y3, Y3
+	VBLENDVPD  Y2, 288(DX), Y3, Y2
+	VBLENDVPD  Y1, 256(DX), Y2, Y1
+	VANDPD     32(DX), Y0, Y0
+	VSUBPD     160(DX), Y0, Y0
+	VMOVUPD    224(DX), Y2
+	VCMPPD     $0x11, Y0, Y2, Y2
+	VCMPPD     $0x04, Y0, Y0, Y3
+	VORPD      Y3, Y2, Y2
+	VMOVUPD    224(DX), Y3
+	VBLENDVPD  Y2, Y0, Y3, Y0
+	VMULPD     Y0, Y1, Y0
+	VMULPD     192(DX), Y0, Y0
+	VMOVUPD    Y0, 32(CX)(SI*1)
+	ADDQ       $0x40, SI
+	CMPQ       SI, BX
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX
 TEXT ·addF32AVX2(SB), NOSPLIT, $0-64

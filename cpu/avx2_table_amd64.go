@@ -52,6 +52,8 @@ var avx2Updates = map[string]updateLoop{
 	"95f81c4cf12bb9eab60a3b8d": rpropF64AVX2,                 // Rprop[] float64
 	"c90dd26756dbed87e6ff14bc": ftrlF32AVX2,                  // FTRL[] float32
 	"fb73cc41b1634511cc4adf78": ftrlF64AVX2,                  // FTRL[] float64
+	"c8c257a3c7ca6b13dde0461a": proximalsgdF32AVX2,           // ProximalSGD[] float32
+	"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX2,           // ProximalSGD[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

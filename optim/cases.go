@@ -71,6 +71,7 @@ func Cases() []Case {
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},
 		{"rprop", "Rprop, steps of at most 0.01", "Riedmiller & Braun 1993", rprop},
 		{"ftrl", "FTRL-Proximal", "McMahan et al. 2013", DefaultFTRL()},
+		{"proximalsgd", "proximal SGD", "Duchi & Singer 2009", DefaultProximalSGD()},
 	}
 }
 

@@ -60,6 +60,9 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.FTRL{L2: -1}, "optim: ftrl: l2 is -1, must be at least 0, and finite"},
 		{optim.FTRL{L2Shrinkage: inf}, "optim: ftrl: l2_shrinkage is +Inf, must be at least 0, and finite"},
 		{optim.FTRL{Beta: -1}, "optim: ftrl: beta is -1, must be at least 0, and finite"},
+		{optim.ProximalSGD{LR: inf}, "optim: proximalsgd: lr is +Inf, must be at least 0, and finite"},
+		{optim.ProximalSGD{L1: -1}, "optim: proximalsgd: l1 is -1, must be at least 0, and finite"},
+		{optim.ProximalSGD{L2: -1}, "optim: proximalsgd: l2 is -1, must be at least 0, and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()

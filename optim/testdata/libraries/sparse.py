@@ -4,7 +4,8 @@
     venv/bin/pip install torch==2.15.0 numpy==2.4.6 keras==3.15.1 tensorflow-cpu==2.21.0
     venv/bin/python sparse.py
 
-FTRL is Keras', on TensorFlow, without which Keras has no float64. Nothing is compiled: each operation is rounded by itself.
+FTRL is Keras', on TensorFlow, without which Keras has no float64; the proximal optimizers are TensorFlow's. Nothing is
+compiled: each operation is rounded by itself.
 Inputs, format and bounds are those of ../torch/more.py. Where a weight is 0 its bound is 0, elsewhere it is less than the
 weight, and the script raises where rounding could decide between the two.
 """
@@ -72,12 +73,24 @@ def ftrl(k):
     weight(k, -beyond(z, l1) / k.a.differ(ours, keras, root))
 
 
-RULES = {"ftrl": ftrl}
+def proximalsgd(k):
+    h, lr = k.h, k.lr
+    limit = lr * h["l1"]  # ours is rounded once, TensorFlow's is a product of rounded factors
+    limit = k.number(limit, 0 if k.a.dtype == "float64" else 4 * k.a.u * limit)
+    x = beyond(k.slot("param") - lr * gradient(k), limit)
+    if h["l2"] != 0:
+        ours = lambda x: x * (1 / (1 + lr * x.a.scalar(h["l2"])))
+        x = k.a.differ(ours, lambda x: x / (1 + lr * x.a.scalar(h["l2"])), x)
+    weight(k, x)
+
+
+RULES = {"ftrl": ftrl, "proximalsgd": proximalsgd}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
 DEFAULTS = {
     "ftrl": {"lr": 1e-2, "initial_accumulator_value": 0.1, "l1": 0.0, "l2": 0.0, "l2_shrinkage": 0.0, "beta": 0.0, "maximize": False},
+    "proximalsgd": {"lr": 1e-2, "l1": 0.0, "l2": 0.0, "maximize": False},
 }
 
 CASES = {
@@ -91,6 +104,15 @@ CASES = {
         "beta": {"beta": 1.0, "initial_accumulator_value": 1e-6},
         "l1+l2+l2_shrinkage+beta+maximize": {
             "lr": 0.1, "initial_accumulator_value": 0.5, "l1": 0.5, "l2": 0.1, "l2_shrinkage": 0.05, "beta": 0.3, "maximize": True},
+    },
+    "proximalsgd": {
+        "defaults": {},
+        "lr 0": {"lr": 0.0, "l1": 0.1, "l2": 0.1},
+        "l1": {"l1": 0.3},
+        "l1+maximize": {"lr": 0.1, "l1": 1.0, "maximize": True},
+        "l2": {"l2": 0.3},
+        "l1+l2": {"lr": 0.1, "l1": 0.2, "l2": 0.5},
+        "l1+l2+maximize": {"lr": 0.5, "l1": 0.05, "l2": 3.0, "maximize": True},
     },
 }  # fmt: skip
 
@@ -114,6 +136,27 @@ class Keras:
         return {name: slot.numpy().astype(np.float64) for name, slot in slots.items()}
 
 
+class TensorFlow:
+    """One element at a time, because the vector code estimates reciprocals of roots as the processor does."""
+
+    def __init__(self, name, hyper, init, dtype):
+        self.hyper, self.dtype = hyper, dtype
+        self.elements = [tf.Variable([x], dtype=dtype) for x in init]
+
+    def step(self, lr, grad):
+        h = self.hyper
+        lr, l1, l2 = (tf.constant(np.float64(x), self.dtype) for x in (lr, h["l1"], h["l2"]))
+        for p, g in zip(self.elements, -grad if h["maximize"] else grad):
+            g = tf.constant([g], self.dtype)
+            tf.raw_ops.ResourceApplyProximalGradientDescent(var=p.handle, alpha=lr, l1=l1, l2=l2, delta=g)
+
+    def values(self):
+        return {"param": np.concatenate([p.numpy() for p in self.elements]).astype(np.float64)}
+
+
+LIBRARIES = {"ftrl": Keras, "proximalsgd": TensorFlow}
+
+
 def power(x, exponent):
     """Of the exponents a half alone is used. TensorFlow's power does not round correctly, and depends on the CPU."""
     if exponent != 0.5:
@@ -124,4 +167,5 @@ def power(x, exponent):
 if __name__ == "__main__":
     keras.src.optimizers.ftrl.ops.power = power
     versions = {"keras": KERAS, "tensorflow_cpu": TENSORFLOW}
-    more.write("../libraries/sparse.json", CASES, DEFAULTS, RULES, Keras, lambda name, hyper: {}, **versions)
+    library = lambda name, *run: LIBRARIES[name](name, *run)
+    more.write("../libraries/sparse.json", CASES, DEFAULTS, RULES, library, lambda name, hyper: {}, **versions)
