@@ -3242,6 +3242,172 @@ loop:
 	VZEROUPPER
 	RET
 
+// func proximaladagradF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·proximaladagradF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPS    (CX)(DI*1), Y0
+	VMOVUPS    (DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    (AX)(DI*1), Y2
+	VMULPS     Y1, Y1, Y3
+	VADDPS     Y3, Y2, Y2
+	VSQRTPS    Y2, Y3
+	VMOVUPS    192(BX), Y4
+	VDIVPS     Y3, Y4, Y3
+	VMULPS     128(BX), Y3, Y3
+	VMULPS     Y1, Y3, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    224(BX), Y1
+	VCMPPS     $0x11, Y0, Y1, Y1
+	VCMPPS     $0x11, 224(BX), Y0, Y4
+	VCMPPS     $0x00, 224(BX), Y0, Y5
+	VANDNPS    Y0, Y5, Y5
+	VBLENDVPS  Y4, 256(BX), Y5, Y4
+	VBLENDVPS  Y1, 192(BX), Y4, Y1
+	VANDPS     32(BX), Y0, Y0
+	VMULPS     160(BX), Y3, Y3
+	VSUBPS     Y3, Y0, Y0
+	VMOVUPS    224(BX), Y3
+	VCMPPS     $0x11, Y0, Y3, Y3
+	VCMPPS     $0x04, Y0, Y0, Y4
+	VORPS      Y4, Y3, Y3
+	VMOVUPS    224(BX), Y4
+	VBLENDVPS  Y3, Y0, Y4, Y0
+	VMULPS     Y0, Y1, Y0
+	VMOVUPS    Y0, (CX)(DI*1)
+	VMOVUPS    Y2, (AX)(DI*1)
+	VMOVUPS    32(CX)(DI*1), Y0
+	VMOVUPS    32(DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    32(AX)(DI*1), Y2
+	VMULPS     Y1, Y1, Y3
+	VADDPS     Y3, Y2, Y2
+	VSQRTPS    Y2, Y3
+	VMOVUPS    192(BX), Y4
+	VDIVPS     Y3, Y4, Y3
+	VMULPS     128(BX), Y3, Y3
+	VMULPS     Y1, Y3, Y1
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    224(BX), Y1
+	VCMPPS     $0x11, Y0, Y1, Y1
+	VCMPPS     $0x11, 224(BX), Y0, Y4
+	VCMPPS     $0x00, 224(BX), Y0, Y5
+	VANDNPS    Y0, Y5, Y5
+	VBLENDVPS  Y4, 256(BX), Y5, Y4
+	VBLENDVPS  Y1, 192(BX), Y4, Y1
+	VANDPS     32(BX), Y0, Y0
+	VMULPS     160(BX), Y3, Y3
+	VSUBPS     Y3, Y0, Y0
+	VMOVUPS    224(BX), Y3
+	VCMPPS     $0x11, Y0, Y3, Y3
+	VCMPPS     $0x04, Y0, Y0, Y4
+	VORPS      Y4, Y3, Y3
+	VMOVUPS    224(BX), Y4
+	VBLENDVPS  Y3, Y0, Y4, Y0
+	VMULPS     Y0, Y1, Y0
+	VMOVUPS    Y0, 32(CX)(DI*1)
+	VMOVUPS    Y2, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func proximaladagradF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·proximaladagradF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPD    (CX)(DI*1), Y0
+	VMOVUPD    (DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    (AX)(DI*1), Y2
+	VMULPD     Y1, Y1, Y3
+	VADDPD     Y3, Y2, Y2
+	VSQRTPD    Y2, Y3
+	VMOVUPD    192(BX), Y4
+	VDIVPD     Y3, Y4, Y3
+	VMULPD     128(BX), Y3, Y3
+	VMULPD     Y1, Y3, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    224(BX), Y1
+	VCMPPD     $0x11, Y0, Y1, Y1
+	VCMPPD     $0x11, 224(BX), Y0, Y4
+	VCMPPD     $0x00, 224(BX), Y0, Y5
+	VANDNPD    Y0, Y5, Y5
+	VBLENDVPD  Y4, 256(BX), Y5, Y4
+	VBLENDVPD  Y1, 192(BX), Y4, Y1
+	VANDPD     32(BX), Y0, Y0
+	VMULPD     160(BX), Y3, Y3
+	VSUBPD     Y3, Y0, Y0
+	VMOVUPD    224(BX), Y3
+	VCMPPD     $0x11, Y0, Y3, Y3
+	VCMPPD     $0x04, Y0, Y0, Y4
+	VORPD      Y4, Y3, Y3
+	VMOVUPD    224(BX), Y4
+	VBLENDVPD  Y3, Y0, Y4, Y0
+	VMULPD     Y0, Y1, Y0
+	VMOVUPD    Y0, (CX)(DI*1)
+	VMOVUPD    Y2, (AX)(DI*1)
+	VMOVUPD    32(CX)(DI*1), Y0
+	VMOVUPD    32(DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    32(AX)(DI*1), Y2
+	VMULPD     Y1, Y1, Y3
+	VADDPD     Y3, Y2, Y2
+	VSQRTPD    Y2, Y3
+	VMOVUPD    192(BX), Y4
+	VDIVPD     Y3, Y4, Y3
+	VMULPD     128(BX), Y3, Y3
+	VMULPD     Y1, Y3, Y1
+	VSUBPD     Y1, Y0, Y0
+	VMOVUPD    224(BX), Y1
+	VCMPPD     $0x11, Y0, Y1, Y1
+	VCMPPD     $0x11, 224(BX), Y0, Y4
+	VCMPPD     $0x00, 224(BX), Y0, Y5
+	VANDNPD    Y0, Y5, Y5
+	VBLENDVPD  Y4, 256(BX), Y5, Y4
+	VBLENDVPD  Y1, 192(BX), Y4, Y1
+	VANDPD     32(BX), Y0, Y0
+	VMULPD     160(BX), Y3, Y3
+	VSUBPD     Y3, Y0, Y0
+	VMOVUPD    224(BX), Y3
+	VCMPPD     $0x11, Y0, Y3, Y3
+	VCMPPD     $0x04, Y0, Y0, Y4
+	VORPD      Y4, Y3, Y3
+	VMOVUPD    224(BX), Y4
+	VBLENDVPD  Y3, Y0, Y4, Y0
+	VMULPD     Y0, Y1, Y0
+	VMOVUPD    Y0, 32(CX)(DI*1)
+	VMOVUPD    Y2, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX
 TEXT ·addF32AVX2(SB), NOSPLIT, $0-64

@@ -54,6 +54,8 @@ var avx2Updates = map[string]updateLoop{
 	"fb73cc41b1634511cc4adf78": ftrlF64AVX2,                  // FTRL[] float64
 	"c8c257a3c7ca6b13dde0461a": proximalsgdF32AVX2,           // ProximalSGD[] float32
 	"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX2,           // ProximalSGD[] float64
+	"2fd10c18d67acb1d212f9204": proximaladagradF32AVX2,       // ProximalAdagrad[] float32
+	"d063e517b0978f0e12e59b27": proximaladagradF64AVX2,       // ProximalAdagrad[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

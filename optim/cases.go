@@ -72,6 +72,7 @@ func Cases() []Case {
 		{"rprop", "Rprop, steps of at most 0.01", "Riedmiller & Braun 1993", rprop},
 		{"ftrl", "FTRL-Proximal", "McMahan et al. 2013", DefaultFTRL()},
 		{"proximalsgd", "proximal SGD", "Duchi & Singer 2009", DefaultProximalSGD()},
+		{"proximaladagrad", "proximal Adagrad", "Duchi, Hazan & Singer 2011", DefaultProximalAdagrad()},
 	}
 }
 

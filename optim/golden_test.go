@@ -68,6 +68,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.FTRL{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, L2Shrinkage: h.L2Shrinkage, Beta: h.Beta, Maximize: h.Maximize}
 	case "proximalsgd":
 		return optim.ProximalSGD{LR: h.LR, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
+	case "proximaladagrad":
+		return optim.ProximalAdagrad{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil

@@ -63,6 +63,10 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.ProximalSGD{LR: inf}, "optim: proximalsgd: lr is +Inf, must be at least 0, and finite"},
 		{optim.ProximalSGD{L1: -1}, "optim: proximalsgd: l1 is -1, must be at least 0, and finite"},
 		{optim.ProximalSGD{L2: -1}, "optim: proximalsgd: l2 is -1, must be at least 0, and finite"},
+		{optim.ProximalAdagrad{LR: -1}, "optim: proximaladagrad: lr is -1, must be at least 0, and finite"},
+		{optim.ProximalAdagrad{}, "optim: proximaladagrad: initial_accumulator is 0, must be above 0, and finite"},
+		{optim.ProximalAdagrad{InitialAccumulator: 1, L1: -1}, "optim: proximaladagrad: l1 is -1, must be at least 0, and finite"},
+		{optim.ProximalAdagrad{InitialAccumulator: 1, L2: nan}, "optim: proximaladagrad: l2 is NaN, must be at least 0, and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()

@@ -84,13 +84,29 @@ def proximalsgd(k):
     weight(k, x)
 
 
-RULES = {"ftrl": ftrl, "proximalsgd": proximalsgd}
+def proximaladagrad(k):
+    """Both sides perform the same operations on equal numbers: nothing differs, and the rule serves to check that alone."""
+    rounded = np.dtype(k.a.dtype).type
+    lr, l1, l2, one = rounded(k.lr), rounded(k.h["l1"]), rounded(k.h["l2"]), rounded(1)
+
+    def step(p, n, g):
+        rate = lr * (one / np.sqrt(n))
+        x = p - rate * g
+        return np.sign(x) * np.maximum(np.abs(x) - rate * l1, 0) / (one + rate * l2)
+
+    g = gradient(k)
+    n = k.put("accumulator", alike(k, lambda n, g: n + g * g, k.slot("accumulator"), g))
+    weight(k, alike(k, step, k.slot("param"), n, g))
+
+
+RULES = {"ftrl": ftrl, "proximalsgd": proximalsgd, "proximaladagrad": proximaladagrad}
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
 DEFAULTS = {
     "ftrl": {"lr": 1e-2, "initial_accumulator_value": 0.1, "l1": 0.0, "l2": 0.0, "l2_shrinkage": 0.0, "beta": 0.0, "maximize": False},
     "proximalsgd": {"lr": 1e-2, "l1": 0.0, "l2": 0.0, "maximize": False},
+    "proximaladagrad": {"lr": 1e-2, "initial_accumulator_value": 0.1, "l1": 0.0, "l2": 0.0, "maximize": False},
 }
 
 CASES = {
@@ -113,6 +129,15 @@ CASES = {
         "l2": {"l2": 0.3},
         "l1+l2": {"lr": 0.1, "l1": 0.2, "l2": 0.5},
         "l1+l2+maximize": {"lr": 0.5, "l1": 0.05, "l2": 3.0, "maximize": True},
+    },
+    "proximaladagrad": {
+        "defaults": {},
+        "initial 3": {"lr": 0.5, "initial_accumulator_value": 3.0},
+        "l1": {"l1": 0.3},
+        "l1+maximize": {"lr": 0.1, "l1": 1.0, "maximize": True},
+        "l2": {"lr": 0.1, "l2": 0.3},
+        "l1+l2": {"lr": 0.1, "l1": 0.2, "l2": 0.5},
+        "l1+l2+maximize": {"lr": 0.5, "initial_accumulator_value": 1.0, "l1": 0.05, "l2": 3.0, "maximize": True},
     },
 }  # fmt: skip
 
@@ -141,20 +166,27 @@ class TensorFlow:
 
     def __init__(self, name, hyper, init, dtype):
         self.hyper, self.dtype = hyper, dtype
-        self.elements = [tf.Variable([x], dtype=dtype) for x in init]
+        self.slots = {"param": [tf.Variable([x], dtype=dtype) for x in init]}
+        if name == "proximaladagrad":
+            start = np.float64(hyper["initial_accumulator_value"])
+            self.slots["accumulator"] = [tf.Variable([start], dtype=dtype) for _ in init]
 
     def step(self, lr, grad):
         h = self.hyper
         lr, l1, l2 = (tf.constant(np.float64(x), self.dtype) for x in (lr, h["l1"], h["l2"]))
-        for p, g in zip(self.elements, -grad if h["maximize"] else grad):
+        for *slots, g in zip(*self.slots.values(), -grad if h["maximize"] else grad):
+            handles = [x.handle for x in slots]
             g = tf.constant([g], self.dtype)
-            tf.raw_ops.ResourceApplyProximalGradientDescent(var=p.handle, alpha=lr, l1=l1, l2=l2, delta=g)
+            if len(handles) == 1:
+                tf.raw_ops.ResourceApplyProximalGradientDescent(var=handles[0], alpha=lr, l1=l1, l2=l2, delta=g)
+            else:
+                tf.raw_ops.ResourceApplyProximalAdagrad(var=handles[0], accum=handles[1], lr=lr, l1=l1, l2=l2, grad=g)
 
     def values(self):
-        return {"param": np.concatenate([p.numpy() for p in self.elements]).astype(np.float64)}
+        return {name: np.concatenate([x.numpy() for x in slot]).astype(np.float64) for name, slot in self.slots.items()}
 
 
-LIBRARIES = {"ftrl": Keras, "proximalsgd": TensorFlow}
+LIBRARIES = {"ftrl": Keras, "proximalsgd": TensorFlow, "proximaladagrad": TensorFlow}
 
 
 def power(x, exponent):
