@@ -148,6 +148,12 @@ func proximaladagradF32AVX2(slots **byte, uniforms *byte, n int)
 // proximaladagradF64AVX2 is ProximalAdagrad[] float64 over n bytes of each slot, a multiple of 64.
 func proximaladagradF64AVX2(slots **byte, uniforms *byte, n int)
 
+// sophiaF32AVX2 is Sophia[] float32 over n bytes of each slot, a multiple of 64.
+func sophiaF32AVX2(slots **byte, uniforms *byte, n int)
+
+// sophiaF64AVX2 is Sophia[] float64 over n bytes of each slot, a multiple of 64.
+func sophiaF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

@@ -3408,6 +3408,196 @@ loop:
 	VZEROUPPER
 	RET
 
+// func sophiaF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·sophiaF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPS    (CX)(R8*1), Y0
+	VMOVUPS    (DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    (BX)(R8*1), Y2
+	VMOVUPS    (AX)(R8*1), Y3
+	VMULPS     160(SI), Y0, Y0
+	VMULPS     192(SI), Y2, Y2
+	VMULPS     224(SI), Y1, Y1
+	VADDPS     Y1, Y2, Y1
+	VANDPS     32(SI), Y1, Y2
+	VCMPPS     $0x11, 384(SI), Y2, Y2
+	VANDNPS    Y1, Y2, Y1
+	VMULPS     256(SI), Y1, Y2
+	VMULPS     288(SI), Y3, Y3
+	VMOVUPS    320(SI), Y4
+	VCMPPS     $0x11, Y3, Y4, Y4
+	VCMPPS     $0x04, Y3, Y3, Y5
+	VORPS      Y5, Y4, Y4
+	VMOVUPS    320(SI), Y5
+	VBLENDVPS  Y4, Y3, Y5, Y3
+	VDIVPS     Y3, Y2, Y2
+	VMOVUPS    448(SI), Y3
+	VCMPPS     $0x11, Y2, Y3, Y3
+	VCMPPS     $0x04, Y2, Y2, Y4
+	VORPS      Y4, Y3, Y3
+	VMOVUPS    448(SI), Y4
+	VBLENDVPS  Y3, Y2, Y4, Y2
+	VCMPPS     $0x11, 352(SI), Y2, Y3
+	VCMPPS     $0x04, Y2, Y2, Y4
+	VORPS      Y4, Y3, Y3
+	VMOVUPS    352(SI), Y4
+	VBLENDVPS  Y3, Y2, Y4, Y2
+	VMULPS     128(SI), Y2, Y2
+	VSUBPS     Y2, Y0, Y0
+	VMOVUPS    Y0, (CX)(R8*1)
+	VMOVUPS    Y1, (BX)(R8*1)
+	VMOVUPS    32(CX)(R8*1), Y0
+	VMOVUPS    32(DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    32(BX)(R8*1), Y2
+	VMOVUPS    32(AX)(R8*1), Y3
+	VMULPS     160(SI), Y0, Y0
+	VMULPS     192(SI), Y2, Y2
+	VMULPS     224(SI), Y1, Y1
+	VADDPS     Y1, Y2, Y1
+	VANDPS     32(SI), Y1, Y2
+	VCMPPS     $0x11, 384(SI), Y2, Y2
+	VANDNPS    Y1, Y2, Y1
+	VMULPS     256(SI), Y1, Y2
+	VMULPS     288(SI), Y3, Y3
+	VMOVUPS    320(SI), Y4
+	VCMPPS     $0x11, Y3, Y4, Y4
+	VCMPPS     $0x04, Y3, Y3, Y5
+	VORPS      Y5, Y4, Y4
+	VMOVUPS    320(SI), Y5
+	VBLENDVPS  Y4, Y3, Y5, Y3
+	VDIVPS     Y3, Y2, Y2
+	VMOVUPS    448(SI), Y3
+	VCMPPS     $0x11, Y2, Y3, Y3
+	VCMPPS     $0x04, Y2, Y2, Y4
+	VORPS      Y4, Y3, Y3
+	VMOVUPS    448(SI), Y4
+	VBLENDVPS  Y3, Y2, Y4, Y2
+	VCMPPS     $0x11, 352(SI), Y2, Y3
+	VCMPPS     $0x04, Y2, Y2, Y4
+	VORPS      Y4, Y3, Y3
+	VMOVUPS    352(SI), Y4
+	VBLENDVPS  Y3, Y2, Y4, Y2
+	VMULPS     128(SI), Y2, Y2
+	VSUBPS     Y2, Y0, Y0
+	VMOVUPS    Y0, 32(CX)(R8*1)
+	VMOVUPS    Y1, 32(BX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func sophiaF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·sophiaF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPD    (CX)(R8*1), Y0
+	VMOVUPD    (DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    (BX)(R8*1), Y2
+	VMOVUPD    (AX)(R8*1), Y3
+	VMULPD     160(SI), Y0, Y0
+	VMULPD     192(SI), Y2, Y2
+	VMULPD     224(SI), Y1, Y1
+	VADDPD     Y1, Y2, Y1
+	VANDPD     32(SI), Y1, Y2
+	VCMPPD     $0x11, 384(SI), Y2, Y2
+	VANDNPD    Y1, Y2, Y1
+	VMULPD     256(SI), Y1, Y2
+	VMULPD     288(SI), Y3, Y3
+	VMOVUPD    320(SI), Y4
+	VCMPPD     $0x11, Y3, Y4, Y4
+	VCMPPD     $0x04, Y3, Y3, Y5
+	VORPD      Y5, Y4, Y4
+	VMOVUPD    320(SI), Y5
+	VBLENDVPD  Y4, Y3, Y5, Y3
+	VDIVPD     Y3, Y2, Y2
+	VMOVUPD    448(SI), Y3
+	VCMPPD     $0x11, Y2, Y3, Y3
+	VCMPPD     $0x04, Y2, Y2, Y4
+	VORPD      Y4, Y3, Y3
+	VMOVUPD    448(SI), Y4
+	VBLENDVPD  Y3, Y2, Y4, Y2
+	VCMPPD     $0x11, 352(SI), Y2, Y3
+	VCMPPD     $0x04, Y2, Y2, Y4
+	VORPD      Y4, Y3, Y3
+	VMOVUPD    352(SI), Y4
+	VBLENDVPD  Y3, Y2, Y4, Y2
+	VMULPD     128(SI), Y2, Y2
+	VSUBPD     Y2, Y0, Y0
+	VMOVUPD    Y0, (CX)(R8*1)
+	VMOVUPD    Y1, (BX)(R8*1)
+	VMOVUPD    32(CX)(R8*1), Y0
+	VMOVUPD    32(DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    32(BX)(R8*1), Y2
+	VMOVUPD    32(AX)(R8*1), Y3
+	VMULPD     160(SI), Y0, Y0
+	VMULPD     192(SI), Y2, Y2
+	VMULPD     224(SI), Y1, Y1
+	VADDPD     Y1, Y2, Y1
+	VANDPD     32(SI), Y1, Y2
+	VCMPPD     $0x11, 384(SI), Y2, Y2
+	VANDNPD    Y1, Y2, Y1
+	VMULPD     256(SI), Y1, Y2
+	VMULPD     288(SI), Y3, Y3
+	VMOVUPD    320(SI), Y4
+	VCMPPD     $0x11, Y3, Y4, Y4
+	VCMPPD     $0x04, Y3, Y3, Y5
+	VORPD      Y5, Y4, Y4
+	VMOVUPD    320(SI), Y5
+	VBLENDVPD  Y4, Y3, Y5, Y3
+	VDIVPD     Y3, Y2, Y2
+	VMOVUPD    448(SI), Y3
+	VCMPPD     $0x11, Y2, Y3, Y3
+	VCMPPD     $0x04, Y2, Y2, Y4
+	VORPD      Y4, Y3, Y3
+	VMOVUPD    448(SI), Y4
+	VBLENDVPD  Y3, Y2, Y4, Y2
+	VCMPPD     $0x11, 352(SI), Y2, Y3
+	VCMPPD     $0x04, Y2, Y2, Y4
+	VORPD      Y4, Y3, Y3
+	VMOVUPD    352(SI), Y4
+	VBLENDVPD  Y3, Y2, Y4, Y2
+	VMULPD     128(SI), Y2, Y2
+	VSUBPD     Y2, Y0, Y0
+	VMOVUPD    Y0, 32(CX)(R8*1)
+	VMOVUPD    Y1, 32(BX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX
 TEXT ·addF32AVX2(SB), NOSPLIT, $0-64

@@ -56,6 +56,8 @@ var avx2Updates = map[string]updateLoop{
 	"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX2,           // ProximalSGD[] float64
 	"2fd10c18d67acb1d212f9204": proximaladagradF32AVX2,       // ProximalAdagrad[] float32
 	"d063e517b0978f0e12e59b27": proximaladagradF64AVX2,       // ProximalAdagrad[] float64
+	"a102ebd711aea5ba1c3e9db0": sophiaF32AVX2,                // Sophia[] float32
+	"d4e1077e278e9d92e3e6583e": sophiaF64AVX2,                // Sophia[] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

@@ -73,6 +73,7 @@ func Cases() []Case {
 		{"ftrl", "FTRL-Proximal", "McMahan et al. 2013", DefaultFTRL()},
 		{"proximalsgd", "proximal SGD", "Duchi & Singer 2009", DefaultProximalSGD()},
 		{"proximaladagrad", "proximal Adagrad", "Duchi, Hazan & Singer 2011", DefaultProximalAdagrad()},
+		{"sophia", "Sophia, given the Hessian's diagonal", "Liu et al. 2023", DefaultSophia()},
 	}
 }
 

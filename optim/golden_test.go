@@ -35,8 +35,10 @@ type torchHyper struct {
 	Rho                              float64
 	Etas                             [2]float64
 	StepSizes                        [2]float64 `json:"step_sizes"`
-	L2, Beta                         float64
+	L2, Beta, Beta1, Gamma           float64
 	L2Shrinkage                      float64 `json:"l2_shrinkage"`
+	ClipThreshold                    float64 `json:"clip_threshold"`
+	BiasCorrection                   bool    `json:"bias_correction"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -70,6 +72,8 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.ProximalSGD{LR: h.LR, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
 	case "proximaladagrad":
 		return optim.ProximalAdagrad{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
+	case "sophia":
+		return optim.Sophia{LR: h.LR, Beta1: h.Beta1, Gamma: h.Gamma, Eps: h.Eps, ClipThreshold: h.ClipThreshold, WeightDecay: h.WeightDecay, BiasCorrection: h.BiasCorrection, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil
@@ -80,6 +84,7 @@ type values map[string][]float64
 type torchCase struct {
 	Name, Optimizer, DType string
 	Hyper                  torchHyper
+	Input                  map[string]values // state that is written from outside, by the step before which it is
 	Param                  values
 	ParamBound             values            `json:"param_bound"`
 	State                  map[string]values `json:"state"`
@@ -96,7 +101,7 @@ func TestTorch(t *testing.T) {
 	}
 	torchFile(t, "optimizers.json", &file)
 	require.NotEmpty(t, file.Cases)
-	for _, name := range []string{"more.json", "../libraries/sparse.json"} { // on the same numbers
+	for _, name := range []string{"more.json", "../libraries/sparse.json", "../libraries/sophia.json"} { // on the same numbers
 		var more struct{ Cases []torchCase }
 		torchFile(t, name, &more)
 		require.NotEmpty(t, more.Cases)
@@ -112,14 +117,19 @@ func TestTorch(t *testing.T) {
 			o.SetSchedule(schedule)
 			before, path := h.values(h.value), make([]float64, len(file.Init[c.DType]))
 			for step := 1; step <= file.Steps; step++ {
+				key := strconv.Itoa(step)
 				h.set(h.grad, file.Grads[c.DType][step-1])
+				for name, x := range c.Input[key] {
+					b, err := o.State("0.0", name)
+					require.NoError(t, err)
+					h.set(b, x)
+				}
 				require.NoError(t, o.Step(nil))
 				now := h.values(h.value)
 				for i, p := range now {
 					path[i] += math.Abs(p - before[i])
 				}
 				before = now
-				key := strconv.Itoa(step)
 				if want := c.Param[key]; want != nil {
 					within(t, key+" param", now, want, c.ParamBound[key])
 					for i, p := range now { // beside the derived bound: float64 agrees to 1e-12 of what the parameter moved through, but for RAdam (README)

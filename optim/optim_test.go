@@ -21,6 +21,11 @@ func TestHyperparameterRanges(t *testing.T) {
 		change(&c)
 		return c
 	}
+	sophia := func(change func(*optim.Sophia)) optim.Algorithm {
+		c := optim.DefaultSophia()
+		change(&c)
+		return c
+	}
 	tests := []struct {
 		alg  optim.Algorithm
 		want string
@@ -67,6 +72,12 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.ProximalAdagrad{}, "optim: proximaladagrad: initial_accumulator is 0, must be above 0, and finite"},
 		{optim.ProximalAdagrad{InitialAccumulator: 1, L1: -1}, "optim: proximaladagrad: l1 is -1, must be at least 0, and finite"},
 		{optim.ProximalAdagrad{InitialAccumulator: 1, L2: nan}, "optim: proximaladagrad: l2 is NaN, must be at least 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.LR = nan }), "optim: sophia: lr is NaN, must be at least 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.Beta1 = 1 }), "optim: sophia: beta1 is 1, must be at least 0 and below 1"},
+		{sophia(func(c *optim.Sophia) { c.Gamma = -1 }), "optim: sophia: gamma is -1, must be at least 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.Eps = 0 }), "optim: sophia: eps is 0, must be above 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.ClipThreshold = -1 }), "optim: sophia: clip_threshold is -1, must be at least 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.WeightDecay = -1 }), "optim: sophia: weight_decay is -1, must be at least 0, and finite"},
 	}
 	dev := cpu.New()
 	defer dev.Close()
