@@ -154,6 +154,18 @@ func sophiaF32AVX2(slots **byte, uniforms *byte, n int)
 // sophiaF64AVX2 is Sophia[] float64 over n bytes of each slot, a multiple of 64.
 func sophiaF64AVX2(slots **byte, uniforms *byte, n int)
 
+// schedulefreeF32AVX2 is ScheduleFree[] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeF32AVX2(slots **byte, uniforms *byte, n int)
+
+// schedulefreeF64AVX2 is ScheduleFree[] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeF64AVX2(slots **byte, uniforms *byte, n int)
+
+// schedulefreeAdamF32AVX2 is ScheduleFree[Adam] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeAdamF32AVX2(slots **byte, uniforms *byte, n int)
+
+// schedulefreeAdamF64AVX2 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeAdamF64AVX2(slots **byte, uniforms *byte, n int)
+
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 

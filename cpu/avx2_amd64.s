@@ -3598,6 +3598,266 @@ loop:
 	VZEROUPPER
 	RET
 
+// func schedulefreeF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·schedulefreeF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPS    (CX)(DI*1), Y0
+	VMOVUPS    (DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    (AX)(DI*1), Y2
+	VMOVUPS    224(BX), Y3
+	VBLENDVPS  Y3, Y0, Y2, Y2
+	VSUBPS     Y0, Y2, Y3
+	VMULPS     128(BX), Y3, Y3
+	VADDPS     Y3, Y0, Y0
+	VMULPS     160(BX), Y1, Y3
+	VADDPS     Y3, Y0, Y0
+	VMULPS     192(BX), Y1, Y1
+	VSUBPS     Y1, Y2, Y1
+	VMOVUPS    Y0, (CX)(DI*1)
+	VMOVUPS    Y1, (AX)(DI*1)
+	VMOVUPS    32(CX)(DI*1), Y0
+	VMOVUPS    32(DX)(DI*1), Y1
+	VMULPS     96(BX), Y1, Y1
+	VMOVUPS    32(AX)(DI*1), Y2
+	VMOVUPS    224(BX), Y3
+	VBLENDVPS  Y3, Y0, Y2, Y2
+	VSUBPS     Y0, Y2, Y3
+	VMULPS     128(BX), Y3, Y3
+	VADDPS     Y3, Y0, Y0
+	VMULPS     160(BX), Y1, Y3
+	VADDPS     Y3, Y0, Y0
+	VMULPS     192(BX), Y1, Y1
+	VSUBPS     Y1, Y2, Y1
+	VMOVUPS    Y0, 32(CX)(DI*1)
+	VMOVUPS    Y1, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·schedulefreeF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ uniforms+8(FP), BX
+	MOVQ n+16(FP), SI
+	XORQ DI, DI
+
+loop:
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+	VMOVUPD    (CX)(DI*1), Y0
+	VMOVUPD    (DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    (AX)(DI*1), Y2
+	VMOVUPD    224(BX), Y3
+	VBLENDVPD  Y3, Y0, Y2, Y2
+	VSUBPD     Y0, Y2, Y3
+	VMULPD     128(BX), Y3, Y3
+	VADDPD     Y3, Y0, Y0
+	VMULPD     160(BX), Y1, Y3
+	VADDPD     Y3, Y0, Y0
+	VMULPD     192(BX), Y1, Y1
+	VSUBPD     Y1, Y2, Y1
+	VMOVUPD    Y0, (CX)(DI*1)
+	VMOVUPD    Y1, (AX)(DI*1)
+	VMOVUPD    32(CX)(DI*1), Y0
+	VMOVUPD    32(DX)(DI*1), Y1
+	VMULPD     96(BX), Y1, Y1
+	VMOVUPD    32(AX)(DI*1), Y2
+	VMOVUPD    224(BX), Y3
+	VBLENDVPD  Y3, Y0, Y2, Y2
+	VSUBPD     Y0, Y2, Y3
+	VMULPD     128(BX), Y3, Y3
+	VADDPD     Y3, Y0, Y0
+	VMULPD     160(BX), Y1, Y3
+	VADDPD     Y3, Y0, Y0
+	VMULPD     192(BX), Y1, Y1
+	VSUBPD     Y1, Y2, Y1
+	VMOVUPD    Y0, 32(CX)(DI*1)
+	VMOVUPD    Y1, 32(AX)(DI*1)
+	ADDQ       $0x40, DI
+	CMPQ       DI, SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeAdamF32AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·schedulefreeAdamF32AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPS    (CX)(R8*1), Y0
+	VMOVUPS    (DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    (BX)(R8*1), Y2
+	VMOVUPS    (AX)(R8*1), Y3
+	VMOVUPS    384(SI), Y4
+	VBLENDVPS  Y4, Y0, Y2, Y2
+	VMULPS     224(SI), Y3, Y3
+	VMULPS     256(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y4
+	VADDPS     Y4, Y3, Y3
+	VANDPS     32(SI), Y3, Y4
+	VCMPPS     $0x11, 416(SI), Y4, Y4
+	VANDNPS    Y3, Y4, Y3
+	VSQRTPS    Y3, Y4
+	VMULPS     288(SI), Y4, Y4
+	VADDPS     320(SI), Y4, Y4
+	VDIVPS     Y4, Y1, Y1
+	VSUBPS     Y0, Y2, Y4
+	VMULPS     128(SI), Y4, Y4
+	VADDPS     Y4, Y0, Y0
+	VMULPS     160(SI), Y1, Y4
+	VADDPS     Y4, Y0, Y0
+	VMULPS     192(SI), Y1, Y1
+	VSUBPS     Y1, Y2, Y1
+	VMOVUPS    Y0, (CX)(R8*1)
+	VMOVUPS    Y1, (BX)(R8*1)
+	VMOVUPS    Y3, (AX)(R8*1)
+	VMOVUPS    32(CX)(R8*1), Y0
+	VMOVUPS    32(DX)(R8*1), Y1
+	VMULPS     96(SI), Y1, Y1
+	VMOVUPS    32(BX)(R8*1), Y2
+	VMOVUPS    32(AX)(R8*1), Y3
+	VMOVUPS    384(SI), Y4
+	VBLENDVPS  Y4, Y0, Y2, Y2
+	VMULPS     224(SI), Y3, Y3
+	VMULPS     256(SI), Y1, Y4
+	VMULPS     Y1, Y4, Y4
+	VADDPS     Y4, Y3, Y3
+	VANDPS     32(SI), Y3, Y4
+	VCMPPS     $0x11, 416(SI), Y4, Y4
+	VANDNPS    Y3, Y4, Y3
+	VSQRTPS    Y3, Y4
+	VMULPS     288(SI), Y4, Y4
+	VADDPS     320(SI), Y4, Y4
+	VDIVPS     Y4, Y1, Y1
+	VSUBPS     Y0, Y2, Y4
+	VMULPS     128(SI), Y4, Y4
+	VADDPS     Y4, Y0, Y0
+	VMULPS     160(SI), Y1, Y4
+	VADDPS     Y4, Y0, Y0
+	VMULPS     192(SI), Y1, Y1
+	VSUBPS     Y1, Y2, Y1
+	VMOVUPS    Y0, 32(CX)(R8*1)
+	VMOVUPS    Y1, 32(BX)(R8*1)
+	VMOVUPS    Y3, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeAdamF64AVX2(slots **byte, uniforms *byte, n int)
+// Requires: AVX, MMX+
+TEXT ·schedulefreeAdamF64AVX2(SB), NOSPLIT, $0-24
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ uniforms+8(FP), SI
+	MOVQ n+16(FP), DI
+	XORQ R8, R8
+
+loop:
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+	VMOVUPD    (CX)(R8*1), Y0
+	VMOVUPD    (DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    (BX)(R8*1), Y2
+	VMOVUPD    (AX)(R8*1), Y3
+	VMOVUPD    384(SI), Y4
+	VBLENDVPD  Y4, Y0, Y2, Y2
+	VMULPD     224(SI), Y3, Y3
+	VMULPD     256(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y4
+	VADDPD     Y4, Y3, Y3
+	VANDPD     32(SI), Y3, Y4
+	VCMPPD     $0x11, 416(SI), Y4, Y4
+	VANDNPD    Y3, Y4, Y3
+	VSQRTPD    Y3, Y4
+	VMULPD     288(SI), Y4, Y4
+	VADDPD     320(SI), Y4, Y4
+	VDIVPD     Y4, Y1, Y1
+	VSUBPD     Y0, Y2, Y4
+	VMULPD     128(SI), Y4, Y4
+	VADDPD     Y4, Y0, Y0
+	VMULPD     160(SI), Y1, Y4
+	VADDPD     Y4, Y0, Y0
+	VMULPD     192(SI), Y1, Y1
+	VSUBPD     Y1, Y2, Y1
+	VMOVUPD    Y0, (CX)(R8*1)
+	VMOVUPD    Y1, (BX)(R8*1)
+	VMOVUPD    Y3, (AX)(R8*1)
+	VMOVUPD    32(CX)(R8*1), Y0
+	VMOVUPD    32(DX)(R8*1), Y1
+	VMULPD     96(SI), Y1, Y1
+	VMOVUPD    32(BX)(R8*1), Y2
+	VMOVUPD    32(AX)(R8*1), Y3
+	VMOVUPD    384(SI), Y4
+	VBLENDVPD  Y4, Y0, Y2, Y2
+	VMULPD     224(SI), Y3, Y3
+	VMULPD     256(SI), Y1, Y4
+	VMULPD     Y1, Y4, Y4
+	VADDPD     Y4, Y3, Y3
+	VANDPD     32(SI), Y3, Y4
+	VCMPPD     $0x11, 416(SI), Y4, Y4
+	VANDNPD    Y3, Y4, Y3
+	VSQRTPD    Y3, Y4
+	VMULPD     288(SI), Y4, Y4
+	VADDPD     320(SI), Y4, Y4
+	VDIVPD     Y4, Y1, Y1
+	VSUBPD     Y0, Y2, Y4
+	VMULPD     128(SI), Y4, Y4
+	VADDPD     Y4, Y0, Y0
+	VMULPD     160(SI), Y1, Y4
+	VADDPD     Y4, Y0, Y0
+	VMULPD     192(SI), Y1, Y1
+	VSUBPD     Y1, Y2, Y1
+	VMOVUPD    Y0, 32(CX)(R8*1)
+	VMOVUPD    Y1, 32(BX)(R8*1)
+	VMOVUPD    Y3, 32(AX)(R8*1)
+	ADDQ       $0x40, R8
+	CMPQ       R8, DI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX
 TEXT ·addF32AVX2(SB), NOSPLIT, $0-64

@@ -58,6 +58,10 @@ var avx2Updates = map[string]updateLoop{
 	"d063e517b0978f0e12e59b27": proximaladagradF64AVX2,       // ProximalAdagrad[] float64
 	"a102ebd711aea5ba1c3e9db0": sophiaF32AVX2,                // Sophia[] float32
 	"d4e1077e278e9d92e3e6583e": sophiaF64AVX2,                // Sophia[] float64
+	"c0fc84f01c0d3b7afb8baa3c": schedulefreeF32AVX2,          // ScheduleFree[] float32
+	"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX2,          // ScheduleFree[] float64
+	"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX2,      // ScheduleFree[Adam] float32
+	"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX2,      // ScheduleFree[Adam] float64
 }
 
 // avx2Operations are the loops of single operations, by width.

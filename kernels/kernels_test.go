@@ -31,6 +31,7 @@ func TestBytesPerElement(t *testing.T) {
 			[]string{"param", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}},
 		{"sophia", kernels.SophiaRule().With(kernels.SophiaHyper{}, kernels.SophiaOptions{}), 24, []string{"param", "grad", "exp_avg", "hessian"},
 			[]string{"param", "exp_avg"}},
+		{"schedule-free average", kernels.ScheduleFreeAverageRule().With(kernels.ScheduleFreeHyper{}, struct{}{}), 12, []string{"grad", "z"}, []string{"param"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

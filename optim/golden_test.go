@@ -39,6 +39,9 @@ type torchHyper struct {
 	L2Shrinkage                      float64 `json:"l2_shrinkage"`
 	ClipThreshold                    float64 `json:"clip_threshold"`
 	BiasCorrection                   bool    `json:"bias_correction"`
+	WarmupSteps                      int     `json:"warmup_steps"`
+	R                                float64
+	WeightLRPower                    float64 `json:"weight_lr_power"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -74,6 +77,10 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.ProximalAdagrad{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
 	case "sophia":
 		return optim.Sophia{LR: h.LR, Beta1: h.Beta1, Gamma: h.Gamma, Eps: h.Eps, ClipThreshold: h.ClipThreshold, WeightDecay: h.WeightDecay, BiasCorrection: h.BiasCorrection, Maximize: h.Maximize}
+	case "schedulefreesgd":
+		return optim.ScheduleFreeSGD{LR: h.LR, Momentum: h.Momentum, WeightDecay: h.WeightDecay, WarmupSteps: h.WarmupSteps, R: h.R, WeightLRPower: h.WeightLRPower, Maximize: h.Maximize}
+	case "schedulefreeadamw":
+		return optim.ScheduleFreeAdamW{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, WarmupSteps: h.WarmupSteps, R: h.R, WeightLRPower: h.WeightLRPower, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil
@@ -101,7 +108,7 @@ func TestTorch(t *testing.T) {
 	}
 	torchFile(t, "optimizers.json", &file)
 	require.NotEmpty(t, file.Cases)
-	for _, name := range []string{"more.json", "../libraries/sparse.json", "../libraries/sophia.json"} { // on the same numbers
+	for _, name := range []string{"more.json", "../libraries/sparse.json", "../libraries/sophia.json", "../libraries/schedule_free.json"} { // on the same numbers
 		var more struct{ Cases []torchCase }
 		torchFile(t, name, &more)
 		require.NotEmpty(t, more.Cases)
@@ -120,9 +127,7 @@ func TestTorch(t *testing.T) {
 				key := strconv.Itoa(step)
 				h.set(h.grad, file.Grads[c.DType][step-1])
 				for name, x := range c.Input[key] {
-					b, err := o.State("0.0", name)
-					require.NoError(t, err)
-					h.set(b, x)
+					h.set(h.state(o, name), x)
 				}
 				require.NoError(t, o.Step(nil))
 				now := h.values(h.value)
@@ -139,9 +144,7 @@ func TestTorch(t *testing.T) {
 					}
 				}
 				for name, want := range c.State[key] {
-					b, err := o.State("0.0", name)
-					require.NoError(t, err)
-					within(t, key+" "+name, h.values(b), want, c.StateBound[key][name])
+					within(t, key+" "+name, h.values(h.state(o, name)), want, c.StateBound[key][name])
 				}
 			}
 		})
@@ -185,6 +188,18 @@ func (h *harness) optimizer(a optim.Algorithm) *optim.Optimizer {
 	o, err := optim.New(h.dev, a, []optim.Param{{Value: h.value, Grad: h.grad}})
 	require.NoError(h.t, err)
 	return o
+}
+
+// state is the tensor's state in the optimizer, or what EvalParams makes of it.
+func (h *harness) state(o *optim.Optimizer, name string) *device.Buffer {
+	if name == "eval_params" {
+		b := h.buffer(h.value.DType(), make([]float64, h.value.Len()))
+		require.NoError(h.t, o.EvalParams(nil, map[string]*device.Buffer{"0.0": b}))
+		return b
+	}
+	b, err := o.State("0.0", name)
+	require.NoError(h.t, err)
+	return b
 }
 
 func (h *harness) set(b *device.Buffer, x []float64) {

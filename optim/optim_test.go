@@ -26,6 +26,11 @@ func TestHyperparameterRanges(t *testing.T) {
 		change(&c)
 		return c
 	}
+	free := func(change func(*optim.ScheduleFreeAdamW)) optim.Algorithm {
+		c := optim.DefaultScheduleFreeAdamW()
+		change(&c)
+		return c
+	}
 	tests := []struct {
 		alg  optim.Algorithm
 		want string
@@ -78,6 +83,15 @@ func TestHyperparameterRanges(t *testing.T) {
 		{sophia(func(c *optim.Sophia) { c.Eps = 0 }), "optim: sophia: eps is 0, must be above 0, and finite"},
 		{sophia(func(c *optim.Sophia) { c.ClipThreshold = -1 }), "optim: sophia: clip_threshold is -1, must be at least 0, and finite"},
 		{sophia(func(c *optim.Sophia) { c.WeightDecay = -1 }), "optim: sophia: weight_decay is -1, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.LR = -1 }), "optim: schedulefreeadamw: lr is -1, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.Betas[0] = 0 }), "optim: schedulefreeadamw: betas[0] is 0, must be above 0 and below 1"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.Betas[1] = 1 }), "optim: schedulefreeadamw: betas[1] is 1, must be at least 0 and below 1"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.Eps = nan }), "optim: schedulefreeadamw: eps is NaN, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.WeightDecay = inf }), "optim: schedulefreeadamw: weight_decay is +Inf, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.WarmupSteps = -1 }), "optim: schedulefreeadamw: warmup_steps is -1, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.R = 16 }), "optim: schedulefreeadamw: r is 16, must be above -16 and below 16"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.WeightLRPower = -1 }), "optim: schedulefreeadamw: weight_lr_power is -1, must be at least 0 and below 16"},
+		{optim.ScheduleFreeSGD{Momentum: 1}, "optim: schedulefreesgd: momentum is 1, must be above 0 and below 1"},
 	}
 	dev := cpu.New()
 	defer dev.Close()
@@ -301,34 +315,37 @@ func TestStateRoundTrip(t *testing.T) {
 			require.NoError(t, o.Step(nil))
 		}
 	}
-	alg := optim.Adam{LR: 0.1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, AMSGrad: true}
-	whole := newHarness(t, device.Float32, init)
-	run(whole, whole.optimizer(alg), grads)
+	for _, c := range optim.Cases() {
+		whole := newHarness(t, device.Float32, init)
+		run(whole, whole.optimizer(c.Algorithm), grads)
 
-	first := newHarness(t, device.Float32, init)
-	o1 := first.optimizer(alg)
-	run(first, o1, grads[:2])
-	second := newHarness(t, device.Float32, first.values(first.value))
-	o2 := second.optimizer(alg)
-	for _, name := range o1.StateNames(0) {
-		from, err := o1.State("0.0", name)
+		first := newHarness(t, device.Float32, init)
+		o1 := first.optimizer(c.Algorithm)
+		run(first, o1, grads[:2])
+		second := newHarness(t, device.Float32, first.values(first.value))
+		o2 := second.optimizer(c.Algorithm)
+		for _, name := range o1.StateNames(0) {
+			second.set(second.state(o2, name), first.values(first.state(o1, name)))
+		}
+		st, err := o1.GroupState(nil, 0)
 		require.NoError(t, err)
-		to, err := o2.State("0.0", name)
-		require.NoError(t, err)
-		second.set(to, first.values(from))
+		require.NoError(t, o2.SetGroupState(nil, 0, st))
+		run(second, o2, grads[2:])
+		require.Equal(t, whole.values(whole.value), second.values(second.value), c.Name)
 	}
-	st, err := o1.GroupState(nil, 0)
-	require.NoError(t, err)
-	require.NoError(t, o2.SetGroupState(nil, 0, st))
-	run(second, o2, grads[2:])
-	require.Equal(t, whole.values(whole.value), second.values(second.value))
+}
 
-	_, err = o2.State("0.0", "momentum_buffer")
+func TestStateErrors(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	o := h.optimizer(optim.Adam{AMSGrad: true})
+	_, err := o.State("0.0", "momentum_buffer")
 	require.EqualError(t, err, `optim: group 0, tensor "0.0": has no state "momentum_buffer", only ["exp_avg" "exp_avg_sq" "max_exp_avg_sq"]`)
-	_, err = o2.State("nosuch", "exp_avg")
+	_, err = o.State("nosuch", "exp_avg")
 	require.EqualError(t, err, `optim: state: there is no tensor "nosuch"`)
-	require.Error(t, o2.SetGroupState(nil, 0, map[string]float64{"step": 1}))
-	require.ErrorIs(t, o2.SetGroupState(nil, 1, st), device.ErrRange)
+	st, err := o.GroupState(nil, 0)
+	require.NoError(t, err)
+	require.Error(t, o.SetGroupState(nil, 0, map[string]float64{"step": 1}))
+	require.ErrorIs(t, o.SetGroupState(nil, 1, st), device.ErrRange)
 }
 
 // A step allocates nothing, neither on the caller's thread nor on all of them.
