@@ -67,6 +67,18 @@ var avx2 = &instructions{
 		"cd210b83d41df639d3205071": adadeltaF64AVX2,              // Adadelta[] float64
 		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX2,                 // Rprop[] float32
 		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX2,                 // Rprop[] float64
+		"c90dd26756dbed87e6ff14bc": ftrlF32AVX2,                  // FTRL[] float32
+		"fb73cc41b1634511cc4adf78": ftrlF64AVX2,                  // FTRL[] float64
+		"c8c257a3c7ca6b13dde0461a": proximalsgdF32AVX2,           // ProximalSGD[] float32
+		"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX2,           // ProximalSGD[] float64
+		"2fd10c18d67acb1d212f9204": proximaladagradF32AVX2,       // ProximalAdagrad[] float32
+		"d063e517b0978f0e12e59b27": proximaladagradF64AVX2,       // ProximalAdagrad[] float64
+		"a102ebd711aea5ba1c3e9db0": sophiaF32AVX2,                // Sophia[] float32
+		"d4e1077e278e9d92e3e6583e": sophiaF64AVX2,                // Sophia[] float64
+		"c0fc84f01c0d3b7afb8baa3c": schedulefreeF32AVX2,          // ScheduleFree[] float32
+		"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX2,          // ScheduleFree[] float64
+		"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX2,      // ScheduleFree[Adam] float32
+		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX2,      // ScheduleFree[Adam] float64
 	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
@@ -193,6 +205,18 @@ var avx512 = &instructions{
 		"cd210b83d41df639d3205071": adadeltaF64AVX512,              // Adadelta[] float64
 		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX512,                 // Rprop[] float32
 		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX512,                 // Rprop[] float64
+		"c90dd26756dbed87e6ff14bc": ftrlF32AVX512,                  // FTRL[] float32
+		"fb73cc41b1634511cc4adf78": ftrlF64AVX512,                  // FTRL[] float64
+		"c8c257a3c7ca6b13dde0461a": proximalsgdF32AVX512,           // ProximalSGD[] float32
+		"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX512,           // ProximalSGD[] float64
+		"2fd10c18d67acb1d212f9204": proximaladagradF32AVX512,       // ProximalAdagrad[] float32
+		"d063e517b0978f0e12e59b27": proximaladagradF64AVX512,       // ProximalAdagrad[] float64
+		"a102ebd711aea5ba1c3e9db0": sophiaF32AVX512,                // Sophia[] float32
+		"d4e1077e278e9d92e3e6583e": sophiaF64AVX512,                // Sophia[] float64
+		"c0fc84f01c0d3b7afb8baa3c": schedulefreeF32AVX512,          // ScheduleFree[] float32
+		"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX512,          // ScheduleFree[] float64
+		"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX512,      // ScheduleFree[Adam] float32
+		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX512,      // ScheduleFree[Adam] float64
 	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
@@ -431,6 +455,42 @@ func rpropF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // rpropF64AVX2 is Rprop[] float64 over n bytes of each slot, a multiple of 64.
 func rpropF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// ftrlF32AVX2 is FTRL[] float32 over n bytes of each slot, a multiple of 64.
+func ftrlF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// ftrlF64AVX2 is FTRL[] float64 over n bytes of each slot, a multiple of 64.
+func ftrlF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximalsgdF32AVX2 is ProximalSGD[] float32 over n bytes of each slot, a multiple of 64.
+func proximalsgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximalsgdF64AVX2 is ProximalSGD[] float64 over n bytes of each slot, a multiple of 64.
+func proximalsgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximaladagradF32AVX2 is ProximalAdagrad[] float32 over n bytes of each slot, a multiple of 64.
+func proximaladagradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximaladagradF64AVX2 is ProximalAdagrad[] float64 over n bytes of each slot, a multiple of 64.
+func proximaladagradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// sophiaF32AVX2 is Sophia[] float32 over n bytes of each slot, a multiple of 64.
+func sophiaF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// sophiaF64AVX2 is Sophia[] float64 over n bytes of each slot, a multiple of 64.
+func sophiaF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeF32AVX2 is ScheduleFree[] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeF64AVX2 is ScheduleFree[] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeAdamF32AVX2 is ScheduleFree[Adam] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeAdamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeAdamF64AVX2 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeAdamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
@@ -770,6 +830,42 @@ func rpropF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // rpropF64AVX512 is Rprop[] float64 over n bytes of each slot, a multiple of 64.
 func rpropF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// ftrlF32AVX512 is FTRL[] float32 over n bytes of each slot, a multiple of 64.
+func ftrlF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// ftrlF64AVX512 is FTRL[] float64 over n bytes of each slot, a multiple of 64.
+func ftrlF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximalsgdF32AVX512 is ProximalSGD[] float32 over n bytes of each slot, a multiple of 64.
+func proximalsgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximalsgdF64AVX512 is ProximalSGD[] float64 over n bytes of each slot, a multiple of 64.
+func proximalsgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximaladagradF32AVX512 is ProximalAdagrad[] float32 over n bytes of each slot, a multiple of 64.
+func proximaladagradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximaladagradF64AVX512 is ProximalAdagrad[] float64 over n bytes of each slot, a multiple of 64.
+func proximaladagradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// sophiaF32AVX512 is Sophia[] float32 over n bytes of each slot, a multiple of 64.
+func sophiaF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// sophiaF64AVX512 is Sophia[] float64 over n bytes of each slot, a multiple of 64.
+func sophiaF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeF32AVX512 is ScheduleFree[] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeF64AVX512 is ScheduleFree[] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeAdamF32AVX512 is ScheduleFree[Adam] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeAdamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeAdamF64AVX512 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeAdamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // addF32AVX512 is ir's add of float32.
 func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)

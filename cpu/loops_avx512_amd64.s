@@ -3342,6 +3342,726 @@ compute:
 	VZEROUPPER
 	RET
 
+// func ftrlF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·ftrlF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), BX
+	MOVQ     24(AX), AX
+	MOVQ     uniforms+8(FP), SI
+	VMOVUPS  576(SI), Z0
+	VPMOVD2M Z0, K1
+	VMOVUPS  256(SI), Z0
+	VMOVUPS  320(SI), Z4
+	VMOVUPS  512(SI), Z5
+	VMOVUPS  640(SI), Z6
+	VMOVUPS  192(SI), Z7
+	VMOVUPS  384(SI), Z8
+	VMOVUPS  448(SI), Z9
+	MOVQ     n+16(FP), SI
+	MOVQ     prefetch+24(FP), DI
+	XORQ     R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPS   (CX)(R8*1), Z10
+	VMULPS    (DX)(R8*1), Z7, Z11
+	VMOVUPS   (BX)(R8*1), Z12
+	VMOVUPS   (AX)(R8*1), Z13
+	VMULPS    Z11, Z11, Z14
+	VADDPS    Z14, Z12, Z14
+	VSQRTPS   Z14, Z15
+	VSQRTPS   Z12, Z16
+	VSUBPS    Z16, Z15, Z16
+	VMULPS    Z0, Z16, Z16
+	VMULPS    Z10, Z9, Z17
+	VADDPS    Z17, Z11, Z11
+	VMULPS    Z10, Z16, Z16
+	VSUBPS    Z16, Z11, Z11
+	VADDPS    Z11, Z13, Z11
+	VCMPPS    $0x11, Z11, Z6, K2
+	VCMPPS    $0x04, Z11, Z11, K3
+	KORW      K2, K3, K2
+	VBLENDMPS Z11, Z6, K2, Z1
+	VCMPPS    $0x11, Z4, Z1, K2
+	VCMPPS    $0x04, Z1, Z1, K3
+	KORW      K2, K3, K2
+	VBLENDMPS Z1, Z4, K2, Z2
+	VMULPS    Z0, Z15, Z15
+	VADDPS    Z8, Z15, Z15
+	VCMPPS    $0x04, Z5, Z15, K2
+	VSUBPS    Z11, Z2, Z16
+	VDIVPS    Z15, Z16, Z15
+	VBLENDMPS Z15, Z5, K2, Z3
+	VMOVUPS   Z10, K1, Z3
+	VMOVUPS   Z12, K1, Z14
+	VMOVUPS   Z13, K1, Z11
+	VMOVUPS   Z3, (CX)(R8*1)
+	VMOVUPS   Z14, (BX)(R8*1)
+	VMOVUPS   Z11, (AX)(R8*1)
+	ADDQ      $0x40, R8
+	CMPQ      R8, SI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func ftrlF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·ftrlF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), BX
+	MOVQ     24(AX), AX
+	MOVQ     uniforms+8(FP), SI
+	VMOVUPD  576(SI), Z0
+	VPMOVQ2M Z0, K1
+	VMOVUPD  256(SI), Z0
+	VMOVUPD  320(SI), Z4
+	VMOVUPD  512(SI), Z5
+	VMOVUPD  640(SI), Z6
+	VMOVUPD  192(SI), Z7
+	VMOVUPD  384(SI), Z8
+	VMOVUPD  448(SI), Z9
+	MOVQ     n+16(FP), SI
+	MOVQ     prefetch+24(FP), DI
+	XORQ     R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPD   (CX)(R8*1), Z10
+	VMULPD    (DX)(R8*1), Z7, Z11
+	VMOVUPD   (BX)(R8*1), Z12
+	VMOVUPD   (AX)(R8*1), Z13
+	VMULPD    Z11, Z11, Z14
+	VADDPD    Z14, Z12, Z14
+	VSQRTPD   Z14, Z15
+	VSQRTPD   Z12, Z16
+	VSUBPD    Z16, Z15, Z16
+	VMULPD    Z0, Z16, Z16
+	VMULPD    Z10, Z9, Z17
+	VADDPD    Z17, Z11, Z11
+	VMULPD    Z10, Z16, Z16
+	VSUBPD    Z16, Z11, Z11
+	VADDPD    Z11, Z13, Z11
+	VCMPPD    $0x11, Z11, Z6, K2
+	VCMPPD    $0x04, Z11, Z11, K3
+	KORW      K2, K3, K2
+	VBLENDMPD Z11, Z6, K2, Z1
+	VCMPPD    $0x11, Z4, Z1, K2
+	VCMPPD    $0x04, Z1, Z1, K3
+	KORW      K2, K3, K2
+	VBLENDMPD Z1, Z4, K2, Z2
+	VMULPD    Z0, Z15, Z15
+	VADDPD    Z8, Z15, Z15
+	VCMPPD    $0x04, Z5, Z15, K2
+	VSUBPD    Z11, Z2, Z16
+	VDIVPD    Z15, Z16, Z15
+	VBLENDMPD Z15, Z5, K2, Z3
+	VMOVUPD   Z10, K1, Z3
+	VMOVUPD   Z12, K1, Z14
+	VMOVUPD   Z13, K1, Z11
+	VMOVUPD   Z3, (CX)(R8*1)
+	VMOVUPD   Z14, (BX)(R8*1)
+	VMOVUPD   Z11, (AX)(R8*1)
+	ADDQ      $0x40, R8
+	CMPQ      R8, SI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func proximalsgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·proximalsgdF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), AX
+	MOVQ    uniforms+8(FP), DX
+	VMOVUPS 448(DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 192(DX), Z2
+	VMOVUPS 256(DX), Z3
+	VMOVUPS 320(DX), Z4
+	VMOVUPS 384(DX), Z5
+	VMOVUPS 512(DX), Z6
+	VMOVUPS 576(DX), Z7
+	MOVQ    n+16(FP), DX
+	MOVQ    prefetch+24(FP), BX
+	XORQ    SI, SI
+
+loop:
+	TESTQ      BX, BX
+	JEQ        compute
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+
+compute:
+	VMULPS    (AX)(SI*1), Z2, Z8
+	VMULPS    Z8, Z3, Z8
+	VMOVUPS   (CX)(SI*1), Z11
+	VSUBPS    Z8, Z11, Z8
+	VCMPPS    $0x11, Z8, Z0, K1
+	VCMPPS    $0x11, Z0, Z8, K2
+	VCMPPS    $0x00, Z0, Z8, K3
+	VBLENDMPS Z0, Z8, K3, Z9
+	VMOVUPS   Z7, K2, Z9
+	VMOVUPS   Z6, K1, Z9
+	VANDPS    Z1, Z8, Z8
+	VSUBPS    Z4, Z8, Z8
+	VCMPPS    $0x11, Z8, Z0, K1
+	VCMPPS    $0x04, Z8, Z8, K2
+	KORW      K1, K2, K1
+	VBLENDMPS Z8, Z0, K1, Z10
+	VMULPS    Z10, Z9, Z8
+	VMULPS    Z5, Z8, Z8
+	VMOVUPS   Z8, (CX)(SI*1)
+	ADDQ      $0x40, SI
+	CMPQ      SI, DX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func proximalsgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·proximalsgdF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), AX
+	MOVQ    uniforms+8(FP), DX
+	VMOVUPD 448(DX), Z0
+	VMOVUPD 64(DX), Z1
+	VMOVUPD 192(DX), Z2
+	VMOVUPD 256(DX), Z3
+	VMOVUPD 320(DX), Z4
+	VMOVUPD 384(DX), Z5
+	VMOVUPD 512(DX), Z6
+	VMOVUPD 576(DX), Z7
+	MOVQ    n+16(FP), DX
+	MOVQ    prefetch+24(FP), BX
+	XORQ    SI, SI
+
+loop:
+	TESTQ      BX, BX
+	JEQ        compute
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+
+compute:
+	VMULPD    (AX)(SI*1), Z2, Z8
+	VMULPD    Z8, Z3, Z8
+	VMOVUPD   (CX)(SI*1), Z11
+	VSUBPD    Z8, Z11, Z8
+	VCMPPD    $0x11, Z8, Z0, K1
+	VCMPPD    $0x11, Z0, Z8, K2
+	VCMPPD    $0x00, Z0, Z8, K3
+	VBLENDMPD Z0, Z8, K3, Z9
+	VMOVUPD   Z7, K2, Z9
+	VMOVUPD   Z6, K1, Z9
+	VANDPD    Z1, Z8, Z8
+	VSUBPD    Z4, Z8, Z8
+	VCMPPD    $0x11, Z8, Z0, K1
+	VCMPPD    $0x04, Z8, Z8, K2
+	KORW      K1, K2, K1
+	VBLENDMPD Z8, Z0, K1, Z10
+	VMULPD    Z10, Z9, Z8
+	VMULPD    Z5, Z8, Z8
+	VMOVUPD   Z8, (CX)(SI*1)
+	ADDQ      $0x40, SI
+	CMPQ      SI, DX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func proximaladagradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·proximaladagradF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPS 448(BX), Z0
+	VMOVUPS 384(BX), Z1
+	VMOVUPS 64(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 512(BX), Z6
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMULPS    (DX)(DI*1), Z3, Z7
+	VMULPS    Z7, Z7, Z8
+	VADDPS    (AX)(DI*1), Z8, Z8
+	VSQRTPS   Z8, Z11
+	VDIVPS    Z11, Z1, Z11
+	VMULPS    Z11, Z4, Z11
+	VMULPS    Z7, Z11, Z7
+	VMOVUPS   (CX)(DI*1), Z12
+	VSUBPS    Z7, Z12, Z7
+	VCMPPS    $0x11, Z7, Z0, K1
+	VCMPPS    $0x11, Z0, Z7, K2
+	VCMPPS    $0x00, Z0, Z7, K3
+	VBLENDMPS Z0, Z7, K3, Z9
+	VMOVUPS   Z6, K2, Z9
+	VMOVUPS   Z1, K1, Z9
+	VANDPS    Z2, Z7, Z7
+	VMULPS    Z5, Z11, Z11
+	VSUBPS    Z11, Z7, Z7
+	VCMPPS    $0x11, Z7, Z0, K1
+	VCMPPS    $0x04, Z7, Z7, K2
+	KORW      K1, K2, K1
+	VBLENDMPS Z7, Z0, K1, Z10
+	VMULPS    Z10, Z9, Z7
+	VMOVUPS   Z7, (CX)(DI*1)
+	VMOVUPS   Z8, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func proximaladagradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·proximaladagradF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPD 448(BX), Z0
+	VMOVUPD 384(BX), Z1
+	VMOVUPD 64(BX), Z2
+	VMOVUPD 192(BX), Z3
+	VMOVUPD 256(BX), Z4
+	VMOVUPD 320(BX), Z5
+	VMOVUPD 512(BX), Z6
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMULPD    (DX)(DI*1), Z3, Z7
+	VMULPD    Z7, Z7, Z8
+	VADDPD    (AX)(DI*1), Z8, Z8
+	VSQRTPD   Z8, Z11
+	VDIVPD    Z11, Z1, Z11
+	VMULPD    Z11, Z4, Z11
+	VMULPD    Z7, Z11, Z7
+	VMOVUPD   (CX)(DI*1), Z12
+	VSUBPD    Z7, Z12, Z7
+	VCMPPD    $0x11, Z7, Z0, K1
+	VCMPPD    $0x11, Z0, Z7, K2
+	VCMPPD    $0x00, Z0, Z7, K3
+	VBLENDMPD Z0, Z7, K3, Z9
+	VMOVUPD   Z6, K2, Z9
+	VMOVUPD   Z1, K1, Z9
+	VANDPD    Z2, Z7, Z7
+	VMULPD    Z5, Z11, Z11
+	VSUBPD    Z11, Z7, Z7
+	VCMPPD    $0x11, Z7, Z0, K1
+	VCMPPD    $0x04, Z7, Z7, K2
+	KORW      K1, K2, K1
+	VBLENDMPD Z7, Z0, K1, Z10
+	VMULPD    Z10, Z9, Z7
+	VMOVUPD   Z7, (CX)(DI*1)
+	VMOVUPD   Z8, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func sophiaF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·sophiaF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPS 640(SI), Z0
+	VMOVUPS 704(SI), Z1
+	VMOVUPS 896(SI), Z2
+	VMOVUPS 64(SI), Z3
+	VMOVUPS 192(SI), Z4
+	VMOVUPS 256(SI), Z5
+	VMOVUPS 320(SI), Z6
+	VMOVUPS 384(SI), Z7
+	VMOVUPS 448(SI), Z8
+	VMOVUPS 512(SI), Z9
+	VMOVUPS 576(SI), Z10
+	VMOVUPS 768(SI), Z11
+	VMOVUPS 832(SI), Z12
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMULPS    (DX)(R8*1), Z4, Z13
+	VMULPS    (CX)(R8*1), Z6, Z14
+	VMULPS    (BX)(R8*1), Z7, Z15
+	VMULPS    Z13, Z8, Z13
+	VADDPS    Z13, Z15, Z13
+	VANDPS    Z3, Z13, Z15
+	VCMPPS    $0x11, Z11, Z15, K1
+	VMOVUPS   Z12, K1, Z13
+	VMULPS    Z9, Z13, Z15
+	VMULPS    (AX)(R8*1), Z10, Z19
+	VCMPPS    $0x11, Z19, Z0, K1
+	VCMPPS    $0x04, Z19, Z19, K2
+	KORW      K1, K2, K1
+	VBLENDMPS Z19, Z0, K1, Z16
+	VDIVPS    Z16, Z15, Z15
+	VCMPPS    $0x11, Z15, Z2, K1
+	VCMPPS    $0x04, Z15, Z15, K2
+	KORW      K1, K2, K1
+	VBLENDMPS Z15, Z2, K1, Z17
+	VCMPPS    $0x11, Z1, Z17, K1
+	VCMPPS    $0x04, Z17, Z17, K2
+	KORW      K1, K2, K1
+	VBLENDMPS Z17, Z1, K1, Z18
+	VMULPS    Z18, Z5, Z15
+	VSUBPS    Z15, Z14, Z14
+	VMOVUPS   Z14, (CX)(R8*1)
+	VMOVUPS   Z13, (BX)(R8*1)
+	ADDQ      $0x40, R8
+	CMPQ      R8, SI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func sophiaF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·sophiaF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPD 640(SI), Z0
+	VMOVUPD 704(SI), Z1
+	VMOVUPD 896(SI), Z2
+	VMOVUPD 64(SI), Z3
+	VMOVUPD 192(SI), Z4
+	VMOVUPD 256(SI), Z5
+	VMOVUPD 320(SI), Z6
+	VMOVUPD 384(SI), Z7
+	VMOVUPD 448(SI), Z8
+	VMOVUPD 512(SI), Z9
+	VMOVUPD 576(SI), Z10
+	VMOVUPD 768(SI), Z11
+	VMOVUPD 832(SI), Z12
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMULPD    (DX)(R8*1), Z4, Z13
+	VMULPD    (CX)(R8*1), Z6, Z14
+	VMULPD    (BX)(R8*1), Z7, Z15
+	VMULPD    Z13, Z8, Z13
+	VADDPD    Z13, Z15, Z13
+	VANDPD    Z3, Z13, Z15
+	VCMPPD    $0x11, Z11, Z15, K1
+	VMOVUPD   Z12, K1, Z13
+	VMULPD    Z9, Z13, Z15
+	VMULPD    (AX)(R8*1), Z10, Z19
+	VCMPPD    $0x11, Z19, Z0, K1
+	VCMPPD    $0x04, Z19, Z19, K2
+	KORW      K1, K2, K1
+	VBLENDMPD Z19, Z0, K1, Z16
+	VDIVPD    Z16, Z15, Z15
+	VCMPPD    $0x11, Z15, Z2, K1
+	VCMPPD    $0x04, Z15, Z15, K2
+	KORW      K1, K2, K1
+	VBLENDMPD Z15, Z2, K1, Z17
+	VCMPPD    $0x11, Z1, Z17, K1
+	VCMPPD    $0x04, Z17, Z17, K2
+	KORW      K1, K2, K1
+	VBLENDMPD Z17, Z1, K1, Z18
+	VMULPD    Z18, Z5, Z15
+	VSUBPD    Z15, Z14, Z14
+	VMOVUPD   Z14, (CX)(R8*1)
+	VMOVUPD   Z13, (BX)(R8*1)
+	ADDQ      $0x40, R8
+	CMPQ      R8, SI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·schedulefreeF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), AX
+	MOVQ     uniforms+8(FP), BX
+	VMOVUPS  192(BX), Z0
+	VMOVUPS  256(BX), Z1
+	VMOVUPS  320(BX), Z2
+	VMOVUPS  384(BX), Z3
+	VMOVUPS  448(BX), Z4
+	VPMOVD2M Z4, K1
+	MOVQ     n+16(FP), BX
+	MOVQ     prefetch+24(FP), SI
+	XORQ     DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPS   (CX)(DI*1), Z4
+	VMULPS    (DX)(DI*1), Z0, Z6
+	VMOVUPS   (AX)(DI*1), Z7
+	VBLENDMPS Z4, Z7, K1, Z5
+	VSUBPS    Z4, Z5, Z7
+	VMULPS    Z7, Z1, Z7
+	VADDPS    Z7, Z4, Z4
+	VMULPS    Z6, Z2, Z7
+	VADDPS    Z7, Z4, Z4
+	VMULPS    Z6, Z3, Z6
+	VSUBPS    Z6, Z5, Z6
+	VMOVUPS   Z4, (CX)(DI*1)
+	VMOVUPS   Z6, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·schedulefreeF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), AX
+	MOVQ     uniforms+8(FP), BX
+	VMOVUPD  192(BX), Z0
+	VMOVUPD  256(BX), Z1
+	VMOVUPD  320(BX), Z2
+	VMOVUPD  384(BX), Z3
+	VMOVUPD  448(BX), Z4
+	VPMOVQ2M Z4, K1
+	MOVQ     n+16(FP), BX
+	MOVQ     prefetch+24(FP), SI
+	XORQ     DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPD   (CX)(DI*1), Z4
+	VMULPD    (DX)(DI*1), Z0, Z6
+	VMOVUPD   (AX)(DI*1), Z7
+	VBLENDMPD Z4, Z7, K1, Z5
+	VSUBPD    Z4, Z5, Z7
+	VMULPD    Z7, Z1, Z7
+	VADDPD    Z7, Z4, Z4
+	VMULPD    Z6, Z2, Z7
+	VADDPD    Z7, Z4, Z4
+	VMULPD    Z6, Z3, Z6
+	VSUBPD    Z6, Z5, Z6
+	VMOVUPD   Z4, (CX)(DI*1)
+	VMOVUPD   Z6, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeAdamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·schedulefreeAdamF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), BX
+	MOVQ     24(AX), AX
+	MOVQ     uniforms+8(FP), SI
+	VMOVUPS  64(SI), Z0
+	VMOVUPS  192(SI), Z1
+	VMOVUPS  256(SI), Z2
+	VMOVUPS  320(SI), Z3
+	VMOVUPS  384(SI), Z4
+	VMOVUPS  448(SI), Z5
+	VMOVUPS  512(SI), Z6
+	VMOVUPS  576(SI), Z7
+	VMOVUPS  640(SI), Z8
+	VMOVUPS  704(SI), Z9
+	VMOVUPS  768(SI), Z10
+	VPMOVD2M Z10, K1
+	VMOVUPS  832(SI), Z10
+	MOVQ     n+16(FP), SI
+	MOVQ     prefetch+24(FP), DI
+	XORQ     R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPS   (CX)(R8*1), Z12
+	VMULPS    (DX)(R8*1), Z1, Z13
+	VMOVUPS   (BX)(R8*1), Z14
+	VBLENDMPS Z12, Z14, K1, Z11
+	VMULPS    (AX)(R8*1), Z5, Z14
+	VMULPS    Z13, Z6, Z15
+	VMULPS    Z13, Z15, Z15
+	VADDPS    Z15, Z14, Z14
+	VANDPS    Z0, Z14, Z15
+	VCMPPS    $0x11, Z10, Z15, K2
+	VMOVUPS   Z9, K2, Z14
+	VSQRTPS   Z14, Z15
+	VMULPS    Z7, Z15, Z15
+	VADDPS    Z8, Z15, Z15
+	VDIVPS    Z15, Z13, Z13
+	VSUBPS    Z12, Z11, Z15
+	VMULPS    Z15, Z2, Z15
+	VADDPS    Z15, Z12, Z12
+	VMULPS    Z13, Z3, Z15
+	VADDPS    Z15, Z12, Z12
+	VMULPS    Z13, Z4, Z13
+	VSUBPS    Z13, Z11, Z13
+	VMOVUPS   Z12, (CX)(R8*1)
+	VMOVUPS   Z13, (BX)(R8*1)
+	VMOVUPS   Z14, (AX)(R8*1)
+	ADDQ      $0x40, R8
+	CMPQ      R8, SI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeAdamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·schedulefreeAdamF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), BX
+	MOVQ     24(AX), AX
+	MOVQ     uniforms+8(FP), SI
+	VMOVUPD  64(SI), Z0
+	VMOVUPD  192(SI), Z1
+	VMOVUPD  256(SI), Z2
+	VMOVUPD  320(SI), Z3
+	VMOVUPD  384(SI), Z4
+	VMOVUPD  448(SI), Z5
+	VMOVUPD  512(SI), Z6
+	VMOVUPD  576(SI), Z7
+	VMOVUPD  640(SI), Z8
+	VMOVUPD  704(SI), Z9
+	VMOVUPD  768(SI), Z10
+	VPMOVQ2M Z10, K1
+	VMOVUPD  832(SI), Z10
+	MOVQ     n+16(FP), SI
+	MOVQ     prefetch+24(FP), DI
+	XORQ     R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPD   (CX)(R8*1), Z12
+	VMULPD    (DX)(R8*1), Z1, Z13
+	VMOVUPD   (BX)(R8*1), Z14
+	VBLENDMPD Z12, Z14, K1, Z11
+	VMULPD    (AX)(R8*1), Z5, Z14
+	VMULPD    Z13, Z6, Z15
+	VMULPD    Z13, Z15, Z15
+	VADDPD    Z15, Z14, Z14
+	VANDPD    Z0, Z14, Z15
+	VCMPPD    $0x11, Z10, Z15, K2
+	VMOVUPD   Z9, K2, Z14
+	VSQRTPD   Z14, Z15
+	VMULPD    Z7, Z15, Z15
+	VADDPD    Z8, Z15, Z15
+	VDIVPD    Z15, Z13, Z13
+	VSUBPD    Z12, Z11, Z15
+	VMULPD    Z15, Z2, Z15
+	VADDPD    Z15, Z12, Z12
+	VMULPD    Z13, Z3, Z15
+	VADDPD    Z15, Z12, Z12
+	VMULPD    Z13, Z4, Z13
+	VSUBPD    Z13, Z11, Z13
+	VMOVUPD   Z12, (CX)(R8*1)
+	VMOVUPD   Z13, (BX)(R8*1)
+	VMOVUPD   Z14, (AX)(R8*1)
+	ADDQ      $0x40, R8
+	CMPQ      R8, SI
+	JNE       loop
+	VZEROUPPER
+	RET
+
 // func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·addF32AVX512(SB), NOSPLIT, $0-72

@@ -29,6 +29,9 @@ func TestBytesPerElement(t *testing.T) {
 		{"adam", adam(kernels.AdamOptions{}), 28, []string{"param", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "exp_avg", "exp_avg_sq"}},
 		{"amsgrad", adam(kernels.AdamOptions{AMSGrad: true}), 36, []string{"param", "grad", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
 			[]string{"param", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}},
+		{"sophia", kernels.SophiaRule().With(kernels.SophiaHyper{}, kernels.SophiaOptions{}), 24, []string{"param", "grad", "exp_avg", "hessian"},
+			[]string{"param", "exp_avg"}},
+		{"schedule-free average", kernels.ScheduleFreeAverageRule().With(kernels.ScheduleFreeHyper{}, struct{}{}), 12, []string{"grad", "z"}, []string{"param"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -79,6 +79,12 @@ func Cases() []Case {
 		{"yogi", "Yogi", "Zaheer et al. 2018", DefaultYogi()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},
 		{"rprop", "Rprop, steps of at most 0.01", "Riedmiller & Braun 1993", rprop},
+		{"ftrl", "FTRL-Proximal", "McMahan et al. 2013", DefaultFTRL()},
+		{"proximalsgd", "proximal SGD", "Duchi & Singer 2009", DefaultProximalSGD()},
+		{"proximaladagrad", "proximal Adagrad", "Duchi, Hazan & Singer 2011", DefaultProximalAdagrad()},
+		{"sophia", "Sophia, given the Hessian's diagonal", "Liu et al. 2023", DefaultSophia()},
+		{"schedulefreesgd", "schedule-free SGD", "Defazio et al. 2024", DefaultScheduleFreeSGD()},
+		{"schedulefreeadamw", "schedule-free AdamW", "Defazio et al. 2024", DefaultScheduleFreeAdamW()},
 	}
 }
 
@@ -88,15 +94,17 @@ func (c Case) Program(t device.DType) (kernels.Program, error) {
 	return kernels.Program{Rule: s.Rule, Options: s.Options, DType: t}, err
 }
 
-// Rules lists the rules of all cases, each once.
+// Rules lists the rules of all cases, those for evaluation among them, each once.
 func Rules() (out []*rule.Rule) {
 	for _, c := range Cases() {
 		s, err := c.Algorithm.Setting()
 		if err != nil {
 			panic("optim: case " + c.Name + ": " + err.Error())
 		}
-		if !slices.Contains(out, s.Rule) {
-			out = append(out, s.Rule)
+		for _, r := range []*rule.Rule{s.Rule, s.Eval} {
+			if r != nil && !slices.Contains(out, r) {
+				out = append(out, r)
+			}
 		}
 	}
 	return out

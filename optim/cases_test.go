@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,11 @@ func TestCases(t *testing.T) {
 		require.NoError(t, err, c.Name)
 		n, err := p.BytesPerElement()
 		require.NoError(t, err, c.Name)
-		require.Equal(t, 4*(3+2*len(state)), n, "%s: parameter and state are read and written, the gradient is read", c.Name)
+		written := len(state)
+		if slices.Contains(state, "hessian") {
+			written-- // by who estimates it, not by a step
+		}
+		require.Equal(t, 4*(3+len(state)+written), n, "%s: parameter and state are read and written, the gradient is read", c.Name)
 	}
 }
 

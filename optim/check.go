@@ -21,7 +21,13 @@ func (o *Optimizer) check(g *group) error {
 		}
 		names[p.Name] = true
 	}
-	return apart(append(slices.Clone(o.groups), g))
+	var uses []use
+	for _, g := range append(slices.Clone(o.groups), g) {
+		for _, p := range g.params {
+			uses = append(uses, use{p, "value", p.Value, true}, use{p, "grad", p.Grad, false})
+		}
+	}
+	return apart(uses)
 }
 
 func (p *param) fail(err error) error {
@@ -64,20 +70,16 @@ func (p *param) check(dev *device.Device) error {
 	return nil
 }
 
-// apart checks that no value shares memory with another buffer. Gradients are only read, so two of them may be one.
-func apart(groups []*group) error {
-	type use struct {
-		p     *param
-		what  string
-		b     *device.Buffer
-		write bool
-	}
-	var uses []use
-	for _, g := range groups {
-		for _, p := range g.params {
-			uses = append(uses, use{p, "value", p.Value, true}, use{p, "grad", p.Grad, false})
-		}
-	}
+// use is a buffer of a tensor, and whether it is written.
+type use struct {
+	p     *param
+	what  string
+	b     *device.Buffer
+	write bool
+}
+
+// apart checks that what is written shares memory with nothing else. What is only read may, as two gradients that are one.
+func apart(uses []use) error {
 	uses = slices.DeleteFunc(uses, func(u use) bool { return u.b.Len() == 0 })
 	slices.SortStableFunc(uses, func(a, b use) int {
 		if a.b.Addr() < b.b.Addr() {

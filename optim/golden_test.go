@@ -39,6 +39,13 @@ type torchHyper struct {
 	NoProx                           bool `json:"no_prox"`
 	AlphaWarmup                      int  `json:"alpha_warmup"`
 	Beta3Warmup                      int  `json:"beta3_warmup"`
+	L2, Beta1, Gamma                 float64
+	L2Shrinkage                      float64 `json:"l2_shrinkage"`
+	ClipThreshold                    float64 `json:"clip_threshold"`
+	BiasCorrection                   bool    `json:"bias_correction"`
+	WarmupSteps                      int     `json:"warmup_steps"`
+	R                                float64
+	WeightLRPower                    float64 `json:"weight_lr_power"`
 }
 
 func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
@@ -83,6 +90,18 @@ func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
 		return optim.Adadelta{LR: h.LR, Rho: h.Rho, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
 	case "rprop":
 		return optim.Rprop{LR: h.LR, Etas: h.Etas, StepSizes: h.StepSizes, Maximize: h.Maximize}
+	case "ftrl":
+		return optim.FTRL{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, L2Shrinkage: h.L2Shrinkage, Beta: h.Beta, Maximize: h.Maximize}
+	case "proximalsgd":
+		return optim.ProximalSGD{LR: h.LR, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
+	case "proximaladagrad":
+		return optim.ProximalAdagrad{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
+	case "sophia":
+		return optim.Sophia{LR: h.LR, Beta1: h.Beta1, Gamma: h.Gamma, Eps: h.Eps, ClipThreshold: h.ClipThreshold, WeightDecay: h.WeightDecay, BiasCorrection: h.BiasCorrection, Maximize: h.Maximize}
+	case "schedulefreesgd":
+		return optim.ScheduleFreeSGD{LR: h.LR, Momentum: h.Momentum, WeightDecay: h.WeightDecay, WarmupSteps: h.WarmupSteps, R: h.R, WeightLRPower: h.WeightLRPower, Maximize: h.Maximize}
+	case "schedulefreeadamw":
+		return optim.ScheduleFreeAdamW{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, WarmupSteps: h.WarmupSteps, R: h.R, WeightLRPower: h.WeightLRPower, Maximize: h.Maximize}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil
@@ -93,6 +112,7 @@ type values map[string][]float64
 type torchCase struct {
 	Name, Optimizer, DType string
 	Hyper                  torchHyper
+	Input                  map[string]values // state that is written from outside, by the step before which it is
 	Param                  values
 	ParamBound             values            `json:"param_bound"`
 	State                  map[string]values `json:"state"`
@@ -109,8 +129,8 @@ func TestTorch(t *testing.T) {
 	}
 	torchFile(t, "optimizers.json", &file)
 	require.NotEmpty(t, file.Cases)
-	for _, name := range []string{"more.json", "variants.json"} {
-		var more struct{ Cases []torchCase } // on the same numbers
+	for _, name := range []string{"more.json", "variants.json", "../libraries/sparse.json", "../libraries/sophia.json", "../libraries/schedule_free.json"} { // on the same numbers
+		var more struct{ Cases []torchCase }
 		torchFile(t, name, &more)
 		require.NotEmpty(t, more.Cases)
 		file.Cases = append(file.Cases, more.Cases...)
@@ -125,14 +145,17 @@ func TestTorch(t *testing.T) {
 			o.SetSchedule(schedule)
 			before, path := h.values(h.value), make([]float64, len(file.Init[c.DType]))
 			for step := 1; step <= file.Steps; step++ {
+				key := strconv.Itoa(step)
 				h.set(h.grad, file.Grads[c.DType][step-1])
+				for name, x := range c.Input[key] {
+					h.set(h.state(o, name), x)
+				}
 				require.NoError(t, o.Step(nil))
 				now := h.values(h.value)
 				for i, p := range now {
 					path[i] += math.Abs(p - before[i])
 				}
 				before = now
-				key := strconv.Itoa(step)
 				if want := c.Param[key]; want != nil {
 					within(t, key+" param", now, want, c.ParamBound[key])
 					for i, p := range now { // beside the derived bound: float64 agrees to 1e-12 of what the parameter moved through, but for RAdam (README)
@@ -142,9 +165,7 @@ func TestTorch(t *testing.T) {
 					}
 				}
 				for name, want := range c.State[key] {
-					b, err := o.State("0.0", name)
-					require.NoError(t, err)
-					within(t, key+" "+name, h.values(b), want, c.StateBound[key][name])
+					within(t, key+" "+name, h.values(h.state(o, name)), want, c.StateBound[key][name])
 				}
 			}
 		})
@@ -188,6 +209,18 @@ func (h *harness) optimizer(a optim.Algorithm) *optim.Optimizer {
 	o, err := optim.New(h.dev, a, []optim.Param{{Value: h.value, Grad: h.grad}})
 	require.NoError(h.t, err)
 	return o
+}
+
+// state is the tensor's state in the optimizer, or what EvalParams makes of it.
+func (h *harness) state(o *optim.Optimizer, name string) *device.Buffer {
+	if name == "eval_params" {
+		b := h.buffer(h.value.DType(), make([]float64, h.value.Len()))
+		require.NoError(h.t, o.EvalParams(nil, map[string]*device.Buffer{"0.0": b}))
+		return b
+	}
+	b, err := o.State("0.0", name)
+	require.NoError(h.t, err)
+	return b
 }
 
 func (h *harness) set(b *device.Buffer, x []float64) {

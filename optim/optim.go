@@ -98,6 +98,9 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	if setting.Rule == nil {
 		return fmt.Errorf("optim: group %d: algorithm %T gives no rule", len(o.groups), alg)
 	}
+	if err := checkEval(setting); err != nil {
+		return fmt.Errorf("optim: group %d: algorithm %T: %w", len(o.groups), alg, err)
+	}
 	g := &group{setting: setting, lrAt: setting.Rule.HyperIndex("LR")}
 	g.lr = setting.Hyper[g.lrAt]
 	for i, p := range params {

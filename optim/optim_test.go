@@ -21,6 +21,16 @@ func TestHyperparameterRanges(t *testing.T) {
 		change(&c)
 		return c
 	}
+	sophia := func(change func(*optim.Sophia)) optim.Algorithm {
+		c := optim.DefaultSophia()
+		change(&c)
+		return c
+	}
+	free := func(change func(*optim.ScheduleFreeAdamW)) optim.Algorithm {
+		c := optim.DefaultScheduleFreeAdamW()
+		change(&c)
+		return c
+	}
 	tests := []struct {
 		alg  optim.Algorithm
 		want string
@@ -74,6 +84,34 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.Rprop{Etas: [2]float64{1, 1.2}}, "optim: rprop: etas[0] is 1, must be above 0 and below 1"},
 		{optim.Rprop{Etas: [2]float64{0.5, 1}}, "optim: rprop: etas[1] is 1, must be above 1, and finite"},
 		{optim.Rprop{Etas: [2]float64{0.5, 1.2}, StepSizes: [2]float64{1, 0.5}}, "optim: rprop: step_sizes[1] is 0.5, must be at least step_sizes[0], and finite"},
+		{optim.FTRL{LR: -1}, "optim: ftrl: lr is -1, must be at least 0, and finite"},
+		{optim.FTRL{InitialAccumulator: -1}, "optim: ftrl: initial_accumulator is -1, must be at least 0, and finite"},
+		{optim.FTRL{L1: nan}, "optim: ftrl: l1 is NaN, must be at least 0, and finite"},
+		{optim.FTRL{L2: -1}, "optim: ftrl: l2 is -1, must be at least 0, and finite"},
+		{optim.FTRL{L2Shrinkage: inf}, "optim: ftrl: l2_shrinkage is +Inf, must be at least 0, and finite"},
+		{optim.FTRL{Beta: -1}, "optim: ftrl: beta is -1, must be at least 0, and finite"},
+		{optim.ProximalSGD{LR: inf}, "optim: proximalsgd: lr is +Inf, must be at least 0, and finite"},
+		{optim.ProximalSGD{L1: -1}, "optim: proximalsgd: l1 is -1, must be at least 0, and finite"},
+		{optim.ProximalSGD{L2: -1}, "optim: proximalsgd: l2 is -1, must be at least 0, and finite"},
+		{optim.ProximalAdagrad{LR: -1}, "optim: proximaladagrad: lr is -1, must be at least 0, and finite"},
+		{optim.ProximalAdagrad{}, "optim: proximaladagrad: initial_accumulator is 0, must be above 0, and finite"},
+		{optim.ProximalAdagrad{InitialAccumulator: 1, L1: -1}, "optim: proximaladagrad: l1 is -1, must be at least 0, and finite"},
+		{optim.ProximalAdagrad{InitialAccumulator: 1, L2: nan}, "optim: proximaladagrad: l2 is NaN, must be at least 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.LR = nan }), "optim: sophia: lr is NaN, must be at least 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.Beta1 = 1 }), "optim: sophia: beta1 is 1, must be at least 0 and below 1"},
+		{sophia(func(c *optim.Sophia) { c.Gamma = -1 }), "optim: sophia: gamma is -1, must be at least 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.Eps = 0 }), "optim: sophia: eps is 0, must be above 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.ClipThreshold = -1 }), "optim: sophia: clip_threshold is -1, must be at least 0, and finite"},
+		{sophia(func(c *optim.Sophia) { c.WeightDecay = -1 }), "optim: sophia: weight_decay is -1, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.LR = -1 }), "optim: schedulefreeadamw: lr is -1, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.Betas[0] = 0 }), "optim: schedulefreeadamw: betas[0] is 0, must be above 0 and below 1"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.Betas[1] = 1 }), "optim: schedulefreeadamw: betas[1] is 1, must be at least 0 and below 1"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.Eps = nan }), "optim: schedulefreeadamw: eps is NaN, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.WeightDecay = inf }), "optim: schedulefreeadamw: weight_decay is +Inf, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.WarmupSteps = -1 }), "optim: schedulefreeadamw: warmup_steps is -1, must be at least 0, and finite"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.R = 16 }), "optim: schedulefreeadamw: r is 16, must be above -16 and below 16"},
+		{free(func(c *optim.ScheduleFreeAdamW) { c.WeightLRPower = -1 }), "optim: schedulefreeadamw: weight_lr_power is -1, must be at least 0 and below 16"},
+		{optim.ScheduleFreeSGD{Momentum: 1}, "optim: schedulefreesgd: momentum is 1, must be above 0 and below 1"},
 	}
 	dev := cpu.New()
 	defer dev.Close()
@@ -297,34 +335,37 @@ func TestStateRoundTrip(t *testing.T) {
 			require.NoError(t, o.Step(nil))
 		}
 	}
-	alg := optim.Adam{LR: 0.1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, AMSGrad: true}
-	whole := newHarness(t, device.Float32, init)
-	run(whole, whole.optimizer(alg), grads)
+	for _, c := range optim.Cases() {
+		whole := newHarness(t, device.Float32, init)
+		run(whole, whole.optimizer(c.Algorithm), grads)
 
-	first := newHarness(t, device.Float32, init)
-	o1 := first.optimizer(alg)
-	run(first, o1, grads[:2])
-	second := newHarness(t, device.Float32, first.values(first.value))
-	o2 := second.optimizer(alg)
-	for _, name := range o1.StateNames(0) {
-		from, err := o1.State("0.0", name)
+		first := newHarness(t, device.Float32, init)
+		o1 := first.optimizer(c.Algorithm)
+		run(first, o1, grads[:2])
+		second := newHarness(t, device.Float32, first.values(first.value))
+		o2 := second.optimizer(c.Algorithm)
+		for _, name := range o1.StateNames(0) {
+			second.set(second.state(o2, name), first.values(first.state(o1, name)))
+		}
+		st, err := o1.GroupState(nil, 0)
 		require.NoError(t, err)
-		to, err := o2.State("0.0", name)
-		require.NoError(t, err)
-		second.set(to, first.values(from))
+		require.NoError(t, o2.SetGroupState(nil, 0, st))
+		run(second, o2, grads[2:])
+		require.Equal(t, whole.values(whole.value), second.values(second.value), c.Name)
 	}
-	st, err := o1.GroupState(nil, 0)
-	require.NoError(t, err)
-	require.NoError(t, o2.SetGroupState(nil, 0, st))
-	run(second, o2, grads[2:])
-	require.Equal(t, whole.values(whole.value), second.values(second.value))
+}
 
-	_, err = o2.State("0.0", "momentum_buffer")
+func TestStateErrors(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	o := h.optimizer(optim.Adam{AMSGrad: true})
+	_, err := o.State("0.0", "momentum_buffer")
 	require.EqualError(t, err, `optim: group 0, tensor "0.0": has no state "momentum_buffer", only ["exp_avg" "exp_avg_sq" "max_exp_avg_sq"]`)
-	_, err = o2.State("nosuch", "exp_avg")
+	_, err = o.State("nosuch", "exp_avg")
 	require.EqualError(t, err, `optim: state: there is no tensor "nosuch"`)
-	require.Error(t, o2.SetGroupState(nil, 0, map[string]float64{"step": 1}))
-	require.ErrorIs(t, o2.SetGroupState(nil, 1, st), device.ErrRange)
+	st, err := o.GroupState(nil, 0)
+	require.NoError(t, err)
+	require.Error(t, o.SetGroupState(nil, 0, map[string]float64{"step": 1}))
+	require.ErrorIs(t, o.SetGroupState(nil, 1, st), device.ErrRange)
 }
 
 // A step allocates nothing, neither on the caller's thread nor on all of them.
@@ -460,4 +501,20 @@ func (u *failingUpdate) Enqueue(s *device.Stream, step kernels.Step) error {
 	}
 	u.f.fail--
 	return u.Update.Enqueue(s, step)
+}
+
+// Where Keras divides 0 by 0, or by a learning rate of 0, FTRL has weights that are 0, or leaves everything as it is.
+func TestFTRLNeverDividesByZero(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1, -2, 3})
+	h.set(h.grad, []float64{0, 1e-30, 2})
+	o := h.optimizer(optim.FTRL{LR: 0.5})
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, []float64{0, 0, 3 - 0.5}, h.values(h.value))
+	linear, err := o.State("0.0", "linear")
+	require.NoError(t, err)
+	before := h.values(linear)
+	require.NoError(t, o.SetLR(0))
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, []float64{0, 0, 2.5}, h.values(h.value))
+	require.Equal(t, before, h.values(linear))
 }

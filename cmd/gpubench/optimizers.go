@@ -30,6 +30,7 @@ type plan struct {
 	setting rule.Setting
 	program kernels.Program
 	slots   []int    // those that the program reads or writes
+	written []int    // those that it writes
 	state   []string // the names of those that are state
 	bytes   int      // moved by a step, per parameter
 }
@@ -41,6 +42,9 @@ func (o optimizer) plan(t device.DType) (plan, error) {
 	}
 	p := plan{setting: s, program: kernels.Program{Rule: s.Rule, Options: s.Options, DType: t}}
 	if p.slots, err = p.program.Used(); err != nil {
+		return plan{}, err
+	}
+	if _, p.written, err = p.program.Slots(); err != nil {
 		return plan{}, err
 	}
 	if p.state, err = p.program.State(); err != nil {

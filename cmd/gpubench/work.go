@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -133,16 +134,17 @@ func (w *work[F]) Close() error {
 	return errors.Join(errs...)
 }
 
-// start makes the optimizer new again, on tame parameters and gradients.
+// start makes the optimizer new again, on tame parameters and gradients. State that a step only reads comes from outside, as the
+// gradient does.
 func (w *work[F]) start() error {
 	values, grads := tame[F](w.rng, 0x1p-5), tame[F](w.rng, 0x1p-7)
 	for i, t := range w.tensors {
 		for _, k := range w.plan.slots {
 			var err error
-			switch w.setting.Rule.Slots[k] {
-			case rule.Param:
+			switch {
+			case w.setting.Rule.Slots[k] == rule.Param:
 				err = values.fill(w.stream, t.slots[k], int64(i))
-			case rule.Grad:
+			case !slices.Contains(w.written, k):
 				err = grads.fill(w.stream, t.slots[k], int64(i))
 			default:
 				err = w.stream.Zero(t.slots[k])

@@ -73,7 +73,7 @@ func TestHardwareSteps(t *testing.T) {
 	adam.L1, adam.WeightDecay, adam.Maximize = 1e-3, 1e-2, true
 	adamw := optim.DefaultAdamW()
 	adamw.AMSGrad = true
-	for _, alg := range []optim.Algorithm{optim.DefaultSGD(), momentum, adam, adamw} {
+	for _, alg := range []optim.Algorithm{optim.DefaultSGD(), momentum, adam, adamw, optim.DefaultScheduleFreeAdamW()} {
 		t.Run(fmt.Sprintf("%T float32", alg), func(t *testing.T) { sameSteps[float32](t, alg) })
 		t.Run(fmt.Sprintf("%T float64", alg), func(t *testing.T) { sameSteps[float64](t, alg) })
 	}
@@ -124,7 +124,7 @@ type run[F rule.Float] struct {
 }
 
 // slots that an algorithm does not have are not found, which is the same on both devices.
-var slots = []string{"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+var slots = []string{"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "z"}
 
 func newRun[F rule.Float](t *testing.T, b kernels.Backend, alg optim.Algorithm) *run[F] {
 	stream, err := b.Device().NewStream()

@@ -79,6 +79,10 @@ type Setting struct {
 	Hyper   []float64 // one a Rule.Hyper
 	// Maximize steps up the gradient. It is no option of a rule: the gradient is multiplied by -1 before the rule sees it.
 	Maximize bool
+	// Eval, where it is not what is trained that is to be evaluated, is the rule that makes the one of the other: it writes
+	// "param", finds what is trained in "grad", and reads slots of Rule by their names. It has Rule's hyperparameters and
+	// state, of which it changes nothing, and no options.
+	Eval *Rule
 }
 
 // Definition is a rule that knows its hyperparameters' and options' types.

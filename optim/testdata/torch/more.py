@@ -360,11 +360,14 @@ def optax_lion(optax, h, lr, t):
 
 
 def case(label, name, hyper, dtype, library, rule, initial):
-    """One case of a file: what the library computes on golden.py's inputs, and the bounds that the rule derives."""
+    """One case of a file: what the library computes on golden.py's inputs, and on more that it is given, by step and name of the
+    state, and the bounds that the rule derives."""
     init, grads = (x.astype(dtype).astype(np.float64) for x in golden.inputs())
     run = library(name, hyper, init, dtype)
     arithmetic = difference.Arithmetic(dtype)
     out = {"name": label, "optimizer": name, "dtype": dtype, "hyper": hyper}
+    if hasattr(run, "given"):
+        out["input"] = run.given
     out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
     slots = {}
     for slot, value in run.values().items():
