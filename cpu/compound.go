@@ -6,12 +6,21 @@ import "github.com/fusestep/fusestep/kernels/ir"
 type tileOp ir.Op
 
 const (
-	mulAdd = tileOp(ir.Select) + 1 + iota // a·b + c, rounded twice, as the next two are
-	mulSub                                // a·b - c
-	subMul                                // c - a·b
-	flush                                 // |a| < b ? 0 : a
-	move                                  // a
+	mulAdd    = tileOp(ir.Select) + 1 + iota // a·b + c, rounded after each operation, as the next four are
+	mulSub                                   // a·b - c
+	subMul                                   // c - a·b
+	mulMulAdd                                // a·b + c·d
+	mulMulSub                                // a·b - c·d
+	flush                                    // |a| < b ? 0 : a
+	move                                     // a
+	selectLt                                 // a < b ? c : d
+	selectLe                                 // a <= b ? c : d
+	selectEq                                 // a == b ? c : d
+	selectNe                                 // a != b ? c : d
 )
+
+// selects are the compounds of a comparison and a choice of numbers by it.
+var selects = map[ir.Op]tileOp{ir.Lt: selectLt, ir.Le: selectLe, ir.Eq: selectEq, ir.Ne: selectNe}
 
 // operation is how a node is computed. One without arguments is not: it is no operation, uniform, or part of another.
 type operation struct {
@@ -54,27 +63,33 @@ func compound(f *ir.Func, varying []bool) []operation {
 			continue
 		}
 		switch n.Op {
-		case ir.Add:
-			if m := inner(n.A, ir.Mul); m != nil {
-				into(i, mulAdd, []ir.Value{n.A}, m.A, m.B, n.B)
-			} else if m := inner(n.B, ir.Mul); m != nil {
-				into(i, mulAdd, []ir.Value{n.B}, m.A, m.B, n.A)
+		case ir.Add, ir.Sub:
+			a, b := inner(n.A, ir.Mul), inner(n.B, ir.Mul)
+			both, left, right := mulMulAdd, mulAdd, mulAdd
+			if n.Op == ir.Sub {
+				both, left, right = mulMulSub, mulSub, subMul
 			}
-		case ir.Sub:
-			if m := inner(n.B, ir.Mul); m != nil {
-				into(i, subMul, []ir.Value{n.B}, m.A, m.B, n.A)
-			} else if m := inner(n.A, ir.Mul); m != nil {
-				into(i, mulSub, []ir.Value{n.A}, m.A, m.B, n.B)
+			switch {
+			case a != nil && b != nil && n.A != n.B:
+				into(i, both, []ir.Value{n.A, n.B}, a.A, a.B, b.A, b.B)
+			case a != nil:
+				into(i, left, []ir.Value{n.A}, a.A, a.B, n.B)
+			case b != nil:
+				into(i, right, []ir.Value{n.B}, b.A, b.B, n.A)
 			}
 		case ir.Select:
-			zero := &f.Nodes[n.A]
-			if zero.Op != ir.Const || zero.Bits != 0 {
+			c := &f.Nodes[n.C]
+			op, compares := selects[c.Op]
+			if !compares || inner(n.C, c.Op) == nil || f.IsBool(n.A) {
 				continue
 			}
-			if less := inner(n.C, ir.Lt); less != nil && !varying[less.B] {
-				if abs := inner(less.A, ir.Abs); abs != nil && abs.A == n.B {
-					into(i, flush, []ir.Value{n.C, less.A}, n.B, less.B)
-				}
+			into(i, op, []ir.Value{n.C}, c.A, c.B, n.A, n.B)
+			zero := &f.Nodes[n.A]
+			if zero.Op != ir.Const || zero.Bits != 0 || c.Op != ir.Lt || varying[c.B] {
+				continue
+			}
+			if abs := inner(c.A, ir.Abs); abs != nil && abs.A == n.B {
+				into(i, flush, []ir.Value{n.C, c.A}, n.B, c.B)
 			}
 		}
 	}

@@ -79,6 +79,30 @@ var avx2 = &instructions{
 		"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX2,          // ScheduleFree[] float64
 		"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX2,      // ScheduleFree[Adam] float32
 		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX2,      // ScheduleFree[Adam] float64
+		"1df37f14674f406e05b1254c": asgdL2F32AVX2,                // ASGD[L2] float32
+		"fe5e85c139817f755f0f92ba": asgdL2F64AVX2,                // ASGD[L2] float64
+		"3ccc29f3b32702d8527e6b8e": rmspropL2F32AVX2,             // RMSprop[L2] float32
+		"9aaf909e4240269b9d5f1e1d": rmspropL2F64AVX2,             // RMSprop[L2] float64
+		"80ea325ca8b60d2fbcfac3a2": adagradL2F32AVX2,             // Adagrad[L2] float32
+		"14ae3f0049cf91fc3b81c4b0": adagradL2F64AVX2,             // Adagrad[L2] float64
+		"ebdbf7b2e9a4943e1dfc29e4": adamaxL2F32AVX2,              // Adamax[L2] float32
+		"b49f3f11885536426230981c": adamaxL2F64AVX2,              // Adamax[L2] float64
+		"341bdcfa7e936f0a8b7a049b": nadamL2F32AVX2,               // NAdam[L2] float32
+		"1bb9124eb163833f2da916e8": nadamL2F64AVX2,               // NAdam[L2] float64
+		"c8f3ba8e565e17c1e107a863": radamL2F32AVX2,               // RAdam[L2] float32
+		"76d6249196f302a9b8379f61": radamL2F64AVX2,               // RAdam[L2] float64
+		"4ef623e469469eb5673de7fa": adabeliefL2F32AVX2,           // AdaBelief[L2] float32
+		"30888da1e4cc7c8349b1f791": adabeliefL2F64AVX2,           // AdaBelief[L2] float64
+		"305420391fdd5d1afda3c603": adabeliefAMSGradF32AVX2,      // AdaBelief[AMSGrad] float32
+		"7d5488760ec5b0c44505b242": adabeliefAMSGradF64AVX2,      // AdaBelief[AMSGrad] float64
+		"2c64cf9e7c4fdbdbd1040c72": adadeltaL2F32AVX2,            // Adadelta[L2] float32
+		"16dd529b5f6925eaf25becc3": adadeltaL2F64AVX2,            // Adadelta[L2] float64
+		"e5f6edd3afc991a7030d2d83": proximaladagradL2F32AVX2,     // ProximalAdagrad[L2] float32
+		"7f54952d03c93d27b017950a": proximaladagradL2F64AVX2,     // ProximalAdagrad[L2] float64
+		"8ea5f280dd84743ec96dc108": schedulefreeDecayF32AVX2,     // ScheduleFree[Decay] float32
+		"bc687ab798dcd45c7b884a6f": schedulefreeDecayF64AVX2,     // ScheduleFree[Decay] float64
+		"d42221698f4e1909a6957661": schedulefreeaverageF32AVX2,   // ScheduleFreeAverage[] float32
+		"80e592bcdf83e34c3ba2efa4": schedulefreeaverageF64AVX2,   // ScheduleFreeAverage[] float64
 	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
@@ -100,6 +124,12 @@ var avx2 = &instructions{
 			mulAdd:            mulAddF32AVX2,
 			mulSub:            mulSubF32AVX2,
 			subMul:            subMulF32AVX2,
+			mulMulAdd:         mulMulAddF32AVX2,
+			mulMulSub:         mulMulSubF32AVX2,
+			selectLt:          selectLtF32AVX2,
+			selectLe:          selectLeF32AVX2,
+			selectEq:          selectEqF32AVX2,
+			selectNe:          selectNeF32AVX2,
 			move:              moveF32AVX2,
 			flush:             flushF32AVX2,
 		},
@@ -122,6 +152,12 @@ var avx2 = &instructions{
 			mulAdd:            mulAddF64AVX2,
 			mulSub:            mulSubF64AVX2,
 			subMul:            subMulF64AVX2,
+			mulMulAdd:         mulMulAddF64AVX2,
+			mulMulSub:         mulMulSubF64AVX2,
+			selectLt:          selectLtF64AVX2,
+			selectLe:          selectLeF64AVX2,
+			selectEq:          selectEqF64AVX2,
+			selectNe:          selectNeF64AVX2,
 			move:              moveF64AVX2,
 			flush:             flushF64AVX2,
 		},
@@ -217,6 +253,30 @@ var avx512 = &instructions{
 		"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX512,          // ScheduleFree[] float64
 		"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX512,      // ScheduleFree[Adam] float32
 		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX512,      // ScheduleFree[Adam] float64
+		"1df37f14674f406e05b1254c": asgdL2F32AVX512,                // ASGD[L2] float32
+		"fe5e85c139817f755f0f92ba": asgdL2F64AVX512,                // ASGD[L2] float64
+		"3ccc29f3b32702d8527e6b8e": rmspropL2F32AVX512,             // RMSprop[L2] float32
+		"9aaf909e4240269b9d5f1e1d": rmspropL2F64AVX512,             // RMSprop[L2] float64
+		"80ea325ca8b60d2fbcfac3a2": adagradL2F32AVX512,             // Adagrad[L2] float32
+		"14ae3f0049cf91fc3b81c4b0": adagradL2F64AVX512,             // Adagrad[L2] float64
+		"ebdbf7b2e9a4943e1dfc29e4": adamaxL2F32AVX512,              // Adamax[L2] float32
+		"b49f3f11885536426230981c": adamaxL2F64AVX512,              // Adamax[L2] float64
+		"341bdcfa7e936f0a8b7a049b": nadamL2F32AVX512,               // NAdam[L2] float32
+		"1bb9124eb163833f2da916e8": nadamL2F64AVX512,               // NAdam[L2] float64
+		"c8f3ba8e565e17c1e107a863": radamL2F32AVX512,               // RAdam[L2] float32
+		"76d6249196f302a9b8379f61": radamL2F64AVX512,               // RAdam[L2] float64
+		"4ef623e469469eb5673de7fa": adabeliefL2F32AVX512,           // AdaBelief[L2] float32
+		"30888da1e4cc7c8349b1f791": adabeliefL2F64AVX512,           // AdaBelief[L2] float64
+		"305420391fdd5d1afda3c603": adabeliefAMSGradF32AVX512,      // AdaBelief[AMSGrad] float32
+		"7d5488760ec5b0c44505b242": adabeliefAMSGradF64AVX512,      // AdaBelief[AMSGrad] float64
+		"2c64cf9e7c4fdbdbd1040c72": adadeltaL2F32AVX512,            // Adadelta[L2] float32
+		"16dd529b5f6925eaf25becc3": adadeltaL2F64AVX512,            // Adadelta[L2] float64
+		"e5f6edd3afc991a7030d2d83": proximaladagradL2F32AVX512,     // ProximalAdagrad[L2] float32
+		"7f54952d03c93d27b017950a": proximaladagradL2F64AVX512,     // ProximalAdagrad[L2] float64
+		"8ea5f280dd84743ec96dc108": schedulefreeDecayF32AVX512,     // ScheduleFree[Decay] float32
+		"bc687ab798dcd45c7b884a6f": schedulefreeDecayF64AVX512,     // ScheduleFree[Decay] float64
+		"d42221698f4e1909a6957661": schedulefreeaverageF32AVX512,   // ScheduleFreeAverage[] float32
+		"80e592bcdf83e34c3ba2efa4": schedulefreeaverageF64AVX512,   // ScheduleFreeAverage[] float64
 	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
@@ -238,6 +298,12 @@ var avx512 = &instructions{
 			mulAdd:            mulAddF32AVX512,
 			mulSub:            mulSubF32AVX512,
 			subMul:            subMulF32AVX512,
+			mulMulAdd:         mulMulAddF32AVX512,
+			mulMulSub:         mulMulSubF32AVX512,
+			selectLt:          selectLtF32AVX512,
+			selectLe:          selectLeF32AVX512,
+			selectEq:          selectEqF32AVX512,
+			selectNe:          selectNeF32AVX512,
 			move:              moveF32AVX512,
 			flush:             flushF32AVX512,
 		},
@@ -260,6 +326,12 @@ var avx512 = &instructions{
 			mulAdd:            mulAddF64AVX512,
 			mulSub:            mulSubF64AVX512,
 			subMul:            subMulF64AVX512,
+			mulMulAdd:         mulMulAddF64AVX512,
+			mulMulSub:         mulMulSubF64AVX512,
+			selectLt:          selectLtF64AVX512,
+			selectLe:          selectLeF64AVX512,
+			selectEq:          selectEqF64AVX512,
+			selectNe:          selectNeF64AVX512,
 			move:              moveF64AVX512,
 			flush:             flushF64AVX512,
 		},
@@ -492,125 +564,233 @@ func schedulefreeAdamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 // schedulefreeAdamF64AVX2 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
 func schedulefreeAdamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
+// asgdL2F32AVX2 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
+func asgdL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// asgdL2F64AVX2 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
+func asgdL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// rmspropL2F32AVX2 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
+func rmspropL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// rmspropL2F64AVX2 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
+func rmspropL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adagradL2F32AVX2 is Adagrad[L2] float32 over n bytes of each slot, a multiple of 64.
+func adagradL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adagradL2F64AVX2 is Adagrad[L2] float64 over n bytes of each slot, a multiple of 64.
+func adagradL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adamaxL2F32AVX2 is Adamax[L2] float32 over n bytes of each slot, a multiple of 64.
+func adamaxL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adamaxL2F64AVX2 is Adamax[L2] float64 over n bytes of each slot, a multiple of 64.
+func adamaxL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// nadamL2F32AVX2 is NAdam[L2] float32 over n bytes of each slot, a multiple of 64.
+func nadamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// nadamL2F64AVX2 is NAdam[L2] float64 over n bytes of each slot, a multiple of 64.
+func nadamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// radamL2F32AVX2 is RAdam[L2] float32 over n bytes of each slot, a multiple of 64.
+func radamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// radamL2F64AVX2 is RAdam[L2] float64 over n bytes of each slot, a multiple of 64.
+func radamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefL2F32AVX2 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefL2F64AVX2 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefAMSGradF32AVX2 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefAMSGradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefAMSGradF64AVX2 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefAMSGradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adadeltaL2F32AVX2 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
+func adadeltaL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adadeltaL2F64AVX2 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
+func adadeltaL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximaladagradL2F32AVX2 is ProximalAdagrad[L2] float32 over n bytes of each slot, a multiple of 64.
+func proximaladagradL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximaladagradL2F64AVX2 is ProximalAdagrad[L2] float64 over n bytes of each slot, a multiple of 64.
+func proximaladagradL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeDecayF32AVX2 is ScheduleFree[Decay] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeDecayF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeDecayF64AVX2 is ScheduleFree[Decay] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeDecayF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeaverageF32AVX2 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeaverageF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeaverageF64AVX2 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeaverageF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
 // addF32AVX2 is ir's add of float32.
-func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // subF32AVX2 is ir's sub of float32.
-func subF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func subF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulF32AVX2 is ir's mul of float32.
-func mulF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // divF32AVX2 is ir's div of float32.
-func divF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func divF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // sqrtF32AVX2 is ir's sqrt of float32.
-func sqrtF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func sqrtF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // negF32AVX2 is ir's neg of float32.
-func negF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func negF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // absF32AVX2 is ir's abs of float32.
-func absF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func absF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // ltF32AVX2 is ir's lt of float32.
-func ltF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func ltF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // leF32AVX2 is ir's le of float32.
-func leF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func leF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // eqF32AVX2 is ir's eq of float32.
-func eqF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func eqF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // neF32AVX2 is ir's ne of float32.
-func neF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func neF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // andF32AVX2 is ir's and of float32.
-func andF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func andF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // orF32AVX2 is ir's or of float32.
-func orF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func orF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // notF32AVX2 is ir's not of float32.
-func notF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func notF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // selectF32AVX2 is ir's select of float32.
-func selectF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func selectF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulAddF32AVX2 is a·b + c, rounded twice, of float32.
-func mulAddF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulAddF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulSubF32AVX2 is a·b - c, rounded twice, of float32.
-func mulSubF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulSubF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // subMulF32AVX2 is c - a·b, rounded twice, of float32.
-func subMulF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func subMulF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// mulMulAddF32AVX2 is a·b + c·d, rounded three times, of float32.
+func mulMulAddF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// mulMulSubF32AVX2 is a·b - c·d, rounded three times, of float32.
+func mulMulSubF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectLtF32AVX2 is a < b ? c : d of float32.
+func selectLtF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectLeF32AVX2 is a <= b ? c : d of float32.
+func selectLeF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectEqF32AVX2 is a == b ? c : d of float32.
+func selectEqF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectNeF32AVX2 is a != b ? c : d of float32.
+func selectNeF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // moveF32AVX2 is a of float32.
-func moveF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func moveF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // flushF32AVX2 is |a| < b ? 0 : a of float32.
-func flushF32AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func flushF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // addF64AVX2 is ir's add of float64.
-func addF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func addF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // subF64AVX2 is ir's sub of float64.
-func subF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func subF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulF64AVX2 is ir's mul of float64.
-func mulF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // divF64AVX2 is ir's div of float64.
-func divF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func divF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // sqrtF64AVX2 is ir's sqrt of float64.
-func sqrtF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func sqrtF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // negF64AVX2 is ir's neg of float64.
-func negF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func negF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // absF64AVX2 is ir's abs of float64.
-func absF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func absF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // ltF64AVX2 is ir's lt of float64.
-func ltF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func ltF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // leF64AVX2 is ir's le of float64.
-func leF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func leF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // eqF64AVX2 is ir's eq of float64.
-func eqF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func eqF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // neF64AVX2 is ir's ne of float64.
-func neF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func neF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // andF64AVX2 is ir's and of float64.
-func andF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func andF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // orF64AVX2 is ir's or of float64.
-func orF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func orF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // notF64AVX2 is ir's not of float64.
-func notF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func notF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // selectF64AVX2 is ir's select of float64.
-func selectF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func selectF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulAddF64AVX2 is a·b + c, rounded twice, of float64.
-func mulAddF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulAddF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulSubF64AVX2 is a·b - c, rounded twice, of float64.
-func mulSubF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulSubF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // subMulF64AVX2 is c - a·b, rounded twice, of float64.
-func subMulF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func subMulF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// mulMulAddF64AVX2 is a·b + c·d, rounded three times, of float64.
+func mulMulAddF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// mulMulSubF64AVX2 is a·b - c·d, rounded three times, of float64.
+func mulMulSubF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectLtF64AVX2 is a < b ? c : d of float64.
+func selectLtF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectLeF64AVX2 is a <= b ? c : d of float64.
+func selectLeF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectEqF64AVX2 is a == b ? c : d of float64.
+func selectEqF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectNeF64AVX2 is a != b ? c : d of float64.
+func selectNeF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // moveF64AVX2 is a of float64.
-func moveF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func moveF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // flushF64AVX2 is |a| < b ? 0 : a of float64.
-func flushF64AVX2(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func flushF64AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // sumSquaresF32AVX2 sums the squares of float32: rows of 128 elements into as many lanes.
 func sumSquaresF32AVX2(lanes *float64, x *byte, rows int)
@@ -867,125 +1047,233 @@ func schedulefreeAdamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int
 // schedulefreeAdamF64AVX512 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
 func schedulefreeAdamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
+// asgdL2F32AVX512 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
+func asgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// asgdL2F64AVX512 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
+func asgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// rmspropL2F32AVX512 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
+func rmspropL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// rmspropL2F64AVX512 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
+func rmspropL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adagradL2F32AVX512 is Adagrad[L2] float32 over n bytes of each slot, a multiple of 64.
+func adagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adagradL2F64AVX512 is Adagrad[L2] float64 over n bytes of each slot, a multiple of 64.
+func adagradL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adamaxL2F32AVX512 is Adamax[L2] float32 over n bytes of each slot, a multiple of 64.
+func adamaxL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adamaxL2F64AVX512 is Adamax[L2] float64 over n bytes of each slot, a multiple of 64.
+func adamaxL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// nadamL2F32AVX512 is NAdam[L2] float32 over n bytes of each slot, a multiple of 64.
+func nadamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// nadamL2F64AVX512 is NAdam[L2] float64 over n bytes of each slot, a multiple of 64.
+func nadamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// radamL2F32AVX512 is RAdam[L2] float32 over n bytes of each slot, a multiple of 64.
+func radamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// radamL2F64AVX512 is RAdam[L2] float64 over n bytes of each slot, a multiple of 64.
+func radamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefL2F32AVX512 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefL2F64AVX512 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefAMSGradF32AVX512 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefAMSGradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefAMSGradF64AVX512 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefAMSGradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adadeltaL2F32AVX512 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
+func adadeltaL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adadeltaL2F64AVX512 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
+func adadeltaL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximaladagradL2F32AVX512 is ProximalAdagrad[L2] float32 over n bytes of each slot, a multiple of 64.
+func proximaladagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// proximaladagradL2F64AVX512 is ProximalAdagrad[L2] float64 over n bytes of each slot, a multiple of 64.
+func proximaladagradL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeDecayF32AVX512 is ScheduleFree[Decay] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeDecayF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeDecayF64AVX512 is ScheduleFree[Decay] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeDecayF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeaverageF32AVX512 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeaverageF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeaverageF64AVX512 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeaverageF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
 // addF32AVX512 is ir's add of float32.
-func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // subF32AVX512 is ir's sub of float32.
-func subF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func subF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulF32AVX512 is ir's mul of float32.
-func mulF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // divF32AVX512 is ir's div of float32.
-func divF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func divF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // sqrtF32AVX512 is ir's sqrt of float32.
-func sqrtF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func sqrtF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // negF32AVX512 is ir's neg of float32.
-func negF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func negF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // absF32AVX512 is ir's abs of float32.
-func absF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func absF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // ltF32AVX512 is ir's lt of float32.
-func ltF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func ltF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // leF32AVX512 is ir's le of float32.
-func leF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func leF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // eqF32AVX512 is ir's eq of float32.
-func eqF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func eqF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // neF32AVX512 is ir's ne of float32.
-func neF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func neF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // andF32AVX512 is ir's and of float32.
-func andF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func andF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // orF32AVX512 is ir's or of float32.
-func orF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func orF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // notF32AVX512 is ir's not of float32.
-func notF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func notF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // selectF32AVX512 is ir's select of float32.
-func selectF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func selectF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulAddF32AVX512 is a·b + c, rounded twice, of float32.
-func mulAddF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulAddF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulSubF32AVX512 is a·b - c, rounded twice, of float32.
-func mulSubF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulSubF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // subMulF32AVX512 is c - a·b, rounded twice, of float32.
-func subMulF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func subMulF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// mulMulAddF32AVX512 is a·b + c·d, rounded three times, of float32.
+func mulMulAddF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// mulMulSubF32AVX512 is a·b - c·d, rounded three times, of float32.
+func mulMulSubF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectLtF32AVX512 is a < b ? c : d of float32.
+func selectLtF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectLeF32AVX512 is a <= b ? c : d of float32.
+func selectLeF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectEqF32AVX512 is a == b ? c : d of float32.
+func selectEqF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectNeF32AVX512 is a != b ? c : d of float32.
+func selectNeF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // moveF32AVX512 is a of float32.
-func moveF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func moveF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // flushF32AVX512 is |a| < b ? 0 : a of float32.
-func flushF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func flushF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // addF64AVX512 is ir's add of float64.
-func addF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func addF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // subF64AVX512 is ir's sub of float64.
-func subF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func subF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulF64AVX512 is ir's mul of float64.
-func mulF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // divF64AVX512 is ir's div of float64.
-func divF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func divF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // sqrtF64AVX512 is ir's sqrt of float64.
-func sqrtF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func sqrtF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // negF64AVX512 is ir's neg of float64.
-func negF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func negF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // absF64AVX512 is ir's abs of float64.
-func absF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func absF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // ltF64AVX512 is ir's lt of float64.
-func ltF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func ltF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // leF64AVX512 is ir's le of float64.
-func leF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func leF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // eqF64AVX512 is ir's eq of float64.
-func eqF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func eqF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // neF64AVX512 is ir's ne of float64.
-func neF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func neF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // andF64AVX512 is ir's and of float64.
-func andF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func andF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // orF64AVX512 is ir's or of float64.
-func orF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func orF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // notF64AVX512 is ir's not of float64.
-func notF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func notF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // selectF64AVX512 is ir's select of float64.
-func selectF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func selectF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulAddF64AVX512 is a·b + c, rounded twice, of float64.
-func mulAddF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulAddF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // mulSubF64AVX512 is a·b - c, rounded twice, of float64.
-func mulSubF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func mulSubF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // subMulF64AVX512 is c - a·b, rounded twice, of float64.
-func subMulF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func subMulF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// mulMulAddF64AVX512 is a·b + c·d, rounded three times, of float64.
+func mulMulAddF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// mulMulSubF64AVX512 is a·b - c·d, rounded three times, of float64.
+func mulMulSubF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectLtF64AVX512 is a < b ? c : d of float64.
+func selectLtF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectLeF64AVX512 is a <= b ? c : d of float64.
+func selectLeF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectEqF64AVX512 is a == b ? c : d of float64.
+func selectEqF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+
+// selectNeF64AVX512 is a != b ? c : d of float64.
+func selectNeF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // moveF64AVX512 is a of float64.
-func moveF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func moveF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // flushF64AVX512 is |a| < b ? 0 : a of float64.
-func flushF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+func flushF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 
 // sumSquaresF32AVX512 sums the squares of float32: rows of 128 elements into as many lanes.
 func sumSquaresF32AVX512(lanes *float64, x *byte, rows int)

@@ -4062,16 +4062,1434 @@ compute:
 	VZEROUPPER
 	RET
 
-// func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func asgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·asgdL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), AX
+	MOVQ     uniforms+8(FP), BX
+	VMOVUPS  192(BX), Z0
+	VMOVUPS  256(BX), Z1
+	VMOVUPS  320(BX), Z2
+	VMOVUPS  384(BX), Z3
+	VMOVUPS  448(BX), Z4
+	VMOVUPS  512(BX), Z5
+	VPMOVD2M Z5, K1
+	MOVQ     n+16(FP), BX
+	MOVQ     prefetch+24(FP), SI
+	XORQ     DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPS   (CX)(DI*1), Z5
+	VMULPS    (DX)(DI*1), Z0, Z7
+	VMOVUPS   (AX)(DI*1), Z8
+	VMULPS    Z5, Z1, Z9
+	VADDPS    Z9, Z7, Z7
+	VMULPS    Z2, Z5, Z5
+	VMULPS    Z7, Z3, Z7
+	VSUBPS    Z7, Z5, Z5
+	VSUBPS    Z8, Z5, Z7
+	VMULPS    Z4, Z7, Z7
+	VADDPS    Z7, Z8, Z7
+	VBLENDMPS Z7, Z5, K1, Z6
+	VMOVUPS   Z5, (CX)(DI*1)
+	VMOVUPS   Z6, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func asgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·asgdL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), AX
+	MOVQ     uniforms+8(FP), BX
+	VMOVUPD  192(BX), Z0
+	VMOVUPD  256(BX), Z1
+	VMOVUPD  320(BX), Z2
+	VMOVUPD  384(BX), Z3
+	VMOVUPD  448(BX), Z4
+	VMOVUPD  512(BX), Z5
+	VPMOVQ2M Z5, K1
+	MOVQ     n+16(FP), BX
+	MOVQ     prefetch+24(FP), SI
+	XORQ     DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPD   (CX)(DI*1), Z5
+	VMULPD    (DX)(DI*1), Z0, Z7
+	VMOVUPD   (AX)(DI*1), Z8
+	VMULPD    Z5, Z1, Z9
+	VADDPD    Z9, Z7, Z7
+	VMULPD    Z2, Z5, Z5
+	VMULPD    Z7, Z3, Z7
+	VSUBPD    Z7, Z5, Z5
+	VSUBPD    Z8, Z5, Z7
+	VMULPD    Z4, Z7, Z7
+	VADDPD    Z7, Z8, Z7
+	VBLENDMPD Z7, Z5, K1, Z6
+	VMOVUPD   Z5, (CX)(DI*1)
+	VMOVUPD   Z6, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func rmspropL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·rmspropL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPS 64(BX), Z0
+	VMOVUPS 192(BX), Z1
+	VMOVUPS 256(BX), Z2
+	VMOVUPS 320(BX), Z3
+	VMOVUPS 384(BX), Z4
+	VMOVUPS 448(BX), Z5
+	VMOVUPS 512(BX), Z6
+	VMOVUPS 576(BX), Z7
+	VMOVUPS 640(BX), Z8
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPS (CX)(DI*1), Z9
+	VMULPS  (DX)(DI*1), Z1, Z10
+	VMULPS  Z9, Z3, Z11
+	VADDPS  Z11, Z10, Z10
+	VMULPS  (AX)(DI*1), Z4, Z11
+	VMULPS  Z10, Z5, Z12
+	VMULPS  Z10, Z12, Z12
+	VADDPS  Z12, Z11, Z11
+	VANDPS  Z0, Z11, Z12
+	VCMPPS  $0x11, Z7, Z12, K1
+	VMOVUPS Z8, K1, Z11
+	VSQRTPS Z11, Z12
+	VADDPS  Z6, Z12, Z12
+	VMULPS  Z10, Z2, Z10
+	VDIVPS  Z12, Z10, Z10
+	VSUBPS  Z10, Z9, Z9
+	VMOVUPS Z9, (CX)(DI*1)
+	VMOVUPS Z11, (AX)(DI*1)
+	ADDQ    $0x40, DI
+	CMPQ    DI, BX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func rmspropL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·rmspropL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPD 64(BX), Z0
+	VMOVUPD 192(BX), Z1
+	VMOVUPD 256(BX), Z2
+	VMOVUPD 320(BX), Z3
+	VMOVUPD 384(BX), Z4
+	VMOVUPD 448(BX), Z5
+	VMOVUPD 512(BX), Z6
+	VMOVUPD 576(BX), Z7
+	VMOVUPD 640(BX), Z8
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPD (CX)(DI*1), Z9
+	VMULPD  (DX)(DI*1), Z1, Z10
+	VMULPD  Z9, Z3, Z11
+	VADDPD  Z11, Z10, Z10
+	VMULPD  (AX)(DI*1), Z4, Z11
+	VMULPD  Z10, Z5, Z12
+	VMULPD  Z10, Z12, Z12
+	VADDPD  Z12, Z11, Z11
+	VANDPD  Z0, Z11, Z12
+	VCMPPD  $0x11, Z7, Z12, K1
+	VMOVUPD Z8, K1, Z11
+	VSQRTPD Z11, Z12
+	VADDPD  Z6, Z12, Z12
+	VMULPD  Z10, Z2, Z10
+	VDIVPD  Z12, Z10, Z10
+	VSUBPD  Z10, Z9, Z9
+	VMOVUPD Z9, (CX)(DI*1)
+	VMOVUPD Z11, (AX)(DI*1)
+	ADDQ    $0x40, DI
+	CMPQ    DI, BX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func adagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adagradL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPS 64(BX), Z0
+	VMOVUPS 192(BX), Z1
+	VMOVUPS 256(BX), Z2
+	VMOVUPS 320(BX), Z3
+	VMOVUPS 384(BX), Z4
+	VMOVUPS 448(BX), Z5
+	VMOVUPS 512(BX), Z6
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPS (CX)(DI*1), Z7
+	VMULPS  (DX)(DI*1), Z1, Z8
+	VMULPS  Z7, Z3, Z9
+	VADDPS  Z9, Z8, Z8
+	VMULPS  Z8, Z8, Z9
+	VADDPS  (AX)(DI*1), Z9, Z9
+	VANDPS  Z0, Z9, Z10
+	VCMPPS  $0x11, Z5, Z10, K1
+	VMOVUPS Z6, K1, Z9
+	VMULPS  Z8, Z2, Z8
+	VSQRTPS Z9, Z10
+	VADDPS  Z4, Z10, Z10
+	VDIVPS  Z10, Z8, Z8
+	VSUBPS  Z8, Z7, Z7
+	VMOVUPS Z7, (CX)(DI*1)
+	VMOVUPS Z9, (AX)(DI*1)
+	ADDQ    $0x40, DI
+	CMPQ    DI, BX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func adagradL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adagradL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPD 64(BX), Z0
+	VMOVUPD 192(BX), Z1
+	VMOVUPD 256(BX), Z2
+	VMOVUPD 320(BX), Z3
+	VMOVUPD 384(BX), Z4
+	VMOVUPD 448(BX), Z5
+	VMOVUPD 512(BX), Z6
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPD (CX)(DI*1), Z7
+	VMULPD  (DX)(DI*1), Z1, Z8
+	VMULPD  Z7, Z3, Z9
+	VADDPD  Z9, Z8, Z8
+	VMULPD  Z8, Z8, Z9
+	VADDPD  (AX)(DI*1), Z9, Z9
+	VANDPD  Z0, Z9, Z10
+	VCMPPD  $0x11, Z5, Z10, K1
+	VMOVUPD Z6, K1, Z9
+	VMULPD  Z8, Z2, Z8
+	VSQRTPD Z9, Z10
+	VADDPD  Z4, Z10, Z10
+	VDIVPD  Z10, Z8, Z8
+	VSUBPD  Z8, Z7, Z7
+	VMOVUPD Z7, (CX)(DI*1)
+	VMOVUPD Z9, (AX)(DI*1)
+	ADDQ    $0x40, DI
+	CMPQ    DI, BX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func adamaxL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adamaxL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPS 64(SI), Z0
+	VMOVUPS 640(SI), Z1
+	VMOVUPS 704(SI), Z2
+	VMOVUPS 192(SI), Z3
+	VMOVUPS 256(SI), Z4
+	VMOVUPS 320(SI), Z5
+	VMOVUPS 384(SI), Z6
+	VMOVUPS 448(SI), Z7
+	VMOVUPS 512(SI), Z8
+	VMOVUPS 576(SI), Z9
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPS (CX)(R8*1), Z10
+	VMULPS  (DX)(R8*1), Z3, Z11
+	VMULPS  Z10, Z4, Z12
+	VADDPS  Z12, Z11, Z11
+	VMULPS  (BX)(R8*1), Z5, Z12
+	VMULPS  Z11, Z6, Z13
+	VADDPS  Z13, Z12, Z12
+	VANDPS  Z0, Z12, Z13
+	VCMPPS  $0x11, Z1, Z13, K1
+	VMOVUPS Z2, K1, Z12
+	VMULPS  (AX)(R8*1), Z7, Z13
+	VANDPS  Z0, Z11, Z11
+	VADDPS  Z9, Z11, Z11
+	VCMPPS  $0x11, Z13, Z11, K1
+	VCMPPS  $0x04, Z13, Z13, K2
+	KORW    K1, K2, K1
+	VMOVUPS Z13, K1, Z11
+	VANDPS  Z0, Z11, Z13
+	VCMPPS  $0x11, Z1, Z13, K1
+	VMOVUPS Z2, K1, Z11
+	VMULPS  Z12, Z8, Z13
+	VDIVPS  Z11, Z13, Z13
+	VSUBPS  Z13, Z10, Z10
+	VMOVUPS Z10, (CX)(R8*1)
+	VMOVUPS Z12, (BX)(R8*1)
+	VMOVUPS Z11, (AX)(R8*1)
+	ADDQ    $0x40, R8
+	CMPQ    R8, SI
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func adamaxL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adamaxL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPD 64(SI), Z0
+	VMOVUPD 640(SI), Z1
+	VMOVUPD 704(SI), Z2
+	VMOVUPD 192(SI), Z3
+	VMOVUPD 256(SI), Z4
+	VMOVUPD 320(SI), Z5
+	VMOVUPD 384(SI), Z6
+	VMOVUPD 448(SI), Z7
+	VMOVUPD 512(SI), Z8
+	VMOVUPD 576(SI), Z9
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPD (CX)(R8*1), Z10
+	VMULPD  (DX)(R8*1), Z3, Z11
+	VMULPD  Z10, Z4, Z12
+	VADDPD  Z12, Z11, Z11
+	VMULPD  (BX)(R8*1), Z5, Z12
+	VMULPD  Z11, Z6, Z13
+	VADDPD  Z13, Z12, Z12
+	VANDPD  Z0, Z12, Z13
+	VCMPPD  $0x11, Z1, Z13, K1
+	VMOVUPD Z2, K1, Z12
+	VMULPD  (AX)(R8*1), Z7, Z13
+	VANDPD  Z0, Z11, Z11
+	VADDPD  Z9, Z11, Z11
+	VCMPPD  $0x11, Z13, Z11, K1
+	VCMPPD  $0x04, Z13, Z13, K2
+	KORW    K1, K2, K1
+	VMOVUPD Z13, K1, Z11
+	VANDPD  Z0, Z11, Z13
+	VCMPPD  $0x11, Z1, Z13, K1
+	VMOVUPD Z2, K1, Z11
+	VMULPD  Z12, Z8, Z13
+	VDIVPD  Z11, Z13, Z13
+	VSUBPD  Z13, Z10, Z10
+	VMOVUPD Z10, (CX)(R8*1)
+	VMOVUPD Z12, (BX)(R8*1)
+	VMOVUPD Z11, (AX)(R8*1)
+	ADDQ    $0x40, R8
+	CMPQ    R8, SI
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func nadamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·nadamL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPS 64(SI), Z0
+	VMOVUPS 896(SI), Z1
+	VMOVUPS 960(SI), Z2
+	VMOVUPS 192(SI), Z3
+	VMOVUPS 256(SI), Z4
+	VMOVUPS 320(SI), Z5
+	VMOVUPS 384(SI), Z6
+	VMOVUPS 448(SI), Z7
+	VMOVUPS 512(SI), Z8
+	VMOVUPS 576(SI), Z9
+	VMOVUPS 640(SI), Z10
+	VMOVUPS 704(SI), Z11
+	VMOVUPS 768(SI), Z12
+	VMOVUPS 832(SI), Z13
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPS (CX)(R8*1), Z14
+	VMULPS  (DX)(R8*1), Z3, Z15
+	VMULPS  Z14, Z4, Z16
+	VADDPS  Z16, Z15, Z15
+	VMULPS  Z5, Z14, Z14
+	VMULPS  (BX)(R8*1), Z6, Z16
+	VMULPS  Z15, Z7, Z17
+	VADDPS  Z17, Z16, Z16
+	VANDPS  Z0, Z16, Z17
+	VCMPPS  $0x11, Z1, Z17, K1
+	VMOVUPS Z2, K1, Z16
+	VMULPS  (AX)(R8*1), Z8, Z17
+	VMULPS  Z15, Z9, Z18
+	VMULPS  Z15, Z18, Z18
+	VADDPS  Z18, Z17, Z17
+	VANDPS  Z0, Z17, Z18
+	VCMPPS  $0x11, Z1, Z18, K1
+	VMOVUPS Z2, K1, Z17
+	VMULPS  Z15, Z10, Z15
+	VMULPS  Z16, Z11, Z18
+	VADDPS  Z18, Z15, Z15
+	VSQRTPS Z17, Z18
+	VMULPS  Z12, Z18, Z18
+	VADDPS  Z13, Z18, Z18
+	VDIVPS  Z18, Z15, Z15
+	VSUBPS  Z15, Z14, Z14
+	VMOVUPS Z14, (CX)(R8*1)
+	VMOVUPS Z16, (BX)(R8*1)
+	VMOVUPS Z17, (AX)(R8*1)
+	ADDQ    $0x40, R8
+	CMPQ    R8, SI
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func nadamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·nadamL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPD 64(SI), Z0
+	VMOVUPD 896(SI), Z1
+	VMOVUPD 960(SI), Z2
+	VMOVUPD 192(SI), Z3
+	VMOVUPD 256(SI), Z4
+	VMOVUPD 320(SI), Z5
+	VMOVUPD 384(SI), Z6
+	VMOVUPD 448(SI), Z7
+	VMOVUPD 512(SI), Z8
+	VMOVUPD 576(SI), Z9
+	VMOVUPD 640(SI), Z10
+	VMOVUPD 704(SI), Z11
+	VMOVUPD 768(SI), Z12
+	VMOVUPD 832(SI), Z13
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPD (CX)(R8*1), Z14
+	VMULPD  (DX)(R8*1), Z3, Z15
+	VMULPD  Z14, Z4, Z16
+	VADDPD  Z16, Z15, Z15
+	VMULPD  Z5, Z14, Z14
+	VMULPD  (BX)(R8*1), Z6, Z16
+	VMULPD  Z15, Z7, Z17
+	VADDPD  Z17, Z16, Z16
+	VANDPD  Z0, Z16, Z17
+	VCMPPD  $0x11, Z1, Z17, K1
+	VMOVUPD Z2, K1, Z16
+	VMULPD  (AX)(R8*1), Z8, Z17
+	VMULPD  Z15, Z9, Z18
+	VMULPD  Z15, Z18, Z18
+	VADDPD  Z18, Z17, Z17
+	VANDPD  Z0, Z17, Z18
+	VCMPPD  $0x11, Z1, Z18, K1
+	VMOVUPD Z2, K1, Z17
+	VMULPD  Z15, Z10, Z15
+	VMULPD  Z16, Z11, Z18
+	VADDPD  Z18, Z15, Z15
+	VSQRTPD Z17, Z18
+	VMULPD  Z12, Z18, Z18
+	VADDPD  Z13, Z18, Z18
+	VDIVPD  Z18, Z15, Z15
+	VSUBPD  Z15, Z14, Z14
+	VMOVUPD Z14, (CX)(R8*1)
+	VMOVUPD Z16, (BX)(R8*1)
+	VMOVUPD Z17, (AX)(R8*1)
+	ADDQ    $0x40, R8
+	CMPQ    R8, SI
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func radamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·radamL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), BX
+	MOVQ     24(AX), AX
+	MOVQ     uniforms+8(FP), SI
+	VMOVUPS  64(SI), Z0
+	VMOVUPS  768(SI), Z1
+	VMOVUPS  832(SI), Z2
+	VMOVUPS  192(SI), Z3
+	VMOVUPS  256(SI), Z4
+	VMOVUPS  320(SI), Z5
+	VMOVUPS  384(SI), Z6
+	VMOVUPS  448(SI), Z7
+	VMOVUPS  512(SI), Z8
+	VMOVUPS  576(SI), Z9
+	VMOVUPS  640(SI), Z10
+	VMOVUPS  704(SI), Z11
+	VMOVUPS  896(SI), Z12
+	VMOVUPS  960(SI), Z13
+	VPMOVD2M Z13, K1
+	MOVQ     n+16(FP), SI
+	MOVQ     prefetch+24(FP), DI
+	XORQ     R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPS   (CX)(R8*1), Z13
+	VMULPS    (DX)(R8*1), Z3, Z15
+	VMULPS    Z13, Z4, Z16
+	VADDPS    Z16, Z15, Z15
+	VMULPS    Z5, Z13, Z13
+	VMULPS    (BX)(R8*1), Z6, Z16
+	VMULPS    Z15, Z7, Z17
+	VADDPS    Z17, Z16, Z16
+	VANDPS    Z0, Z16, Z17
+	VCMPPS    $0x11, Z1, Z17, K2
+	VMOVUPS   Z2, K2, Z16
+	VMULPS    (AX)(R8*1), Z8, Z17
+	VMULPS    Z15, Z9, Z18
+	VMULPS    Z15, Z18, Z15
+	VADDPS    Z15, Z17, Z15
+	VANDPS    Z0, Z15, Z17
+	VCMPPS    $0x11, Z1, Z17, K2
+	VMOVUPS   Z2, K2, Z15
+	VSQRTPS   Z15, Z17
+	VADDPS    Z11, Z17, Z17
+	VBLENDMPS Z17, Z12, K1, Z14
+	VDIVPS    Z14, Z16, Z17
+	VMULPS    Z17, Z10, Z17
+	VSUBPS    Z17, Z13, Z13
+	VMOVUPS   Z13, (CX)(R8*1)
+	VMOVUPS   Z16, (BX)(R8*1)
+	VMOVUPS   Z15, (AX)(R8*1)
+	ADDQ      $0x40, R8
+	CMPQ      R8, SI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func radamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·radamL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), BX
+	MOVQ     24(AX), AX
+	MOVQ     uniforms+8(FP), SI
+	VMOVUPD  64(SI), Z0
+	VMOVUPD  768(SI), Z1
+	VMOVUPD  832(SI), Z2
+	VMOVUPD  192(SI), Z3
+	VMOVUPD  256(SI), Z4
+	VMOVUPD  320(SI), Z5
+	VMOVUPD  384(SI), Z6
+	VMOVUPD  448(SI), Z7
+	VMOVUPD  512(SI), Z8
+	VMOVUPD  576(SI), Z9
+	VMOVUPD  640(SI), Z10
+	VMOVUPD  704(SI), Z11
+	VMOVUPD  896(SI), Z12
+	VMOVUPD  960(SI), Z13
+	VPMOVQ2M Z13, K1
+	MOVQ     n+16(FP), SI
+	MOVQ     prefetch+24(FP), DI
+	XORQ     R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPD   (CX)(R8*1), Z13
+	VMULPD    (DX)(R8*1), Z3, Z15
+	VMULPD    Z13, Z4, Z16
+	VADDPD    Z16, Z15, Z15
+	VMULPD    Z5, Z13, Z13
+	VMULPD    (BX)(R8*1), Z6, Z16
+	VMULPD    Z15, Z7, Z17
+	VADDPD    Z17, Z16, Z16
+	VANDPD    Z0, Z16, Z17
+	VCMPPD    $0x11, Z1, Z17, K2
+	VMOVUPD   Z2, K2, Z16
+	VMULPD    (AX)(R8*1), Z8, Z17
+	VMULPD    Z15, Z9, Z18
+	VMULPD    Z15, Z18, Z15
+	VADDPD    Z15, Z17, Z15
+	VANDPD    Z0, Z15, Z17
+	VCMPPD    $0x11, Z1, Z17, K2
+	VMOVUPD   Z2, K2, Z15
+	VSQRTPD   Z15, Z17
+	VADDPD    Z11, Z17, Z17
+	VBLENDMPD Z17, Z12, K1, Z14
+	VDIVPD    Z14, Z16, Z17
+	VMULPD    Z17, Z10, Z17
+	VSUBPD    Z17, Z13, Z13
+	VMOVUPD   Z13, (CX)(R8*1)
+	VMOVUPD   Z16, (BX)(R8*1)
+	VMOVUPD   Z15, (AX)(R8*1)
+	ADDQ      $0x40, R8
+	CMPQ      R8, SI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func adabeliefL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adabeliefL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPS 64(SI), Z0
+	VMOVUPS 768(SI), Z1
+	VMOVUPS 832(SI), Z2
+	VMOVUPS 896(SI), Z3
+	VMOVUPS 192(SI), Z4
+	VMOVUPS 256(SI), Z5
+	VMOVUPS 320(SI), Z6
+	VMOVUPS 384(SI), Z7
+	VMOVUPS 448(SI), Z8
+	VMOVUPS 512(SI), Z9
+	VMOVUPS 576(SI), Z10
+	VMOVUPS 640(SI), Z11
+	VMOVUPS 704(SI), Z12
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPS (CX)(R8*1), Z13
+	VMULPS  (DX)(R8*1), Z4, Z14
+	VMULPS  Z13, Z5, Z15
+	VADDPS  Z15, Z14, Z14
+	VMULPS  Z6, Z13, Z13
+	VMULPS  (BX)(R8*1), Z7, Z15
+	VMULPS  Z14, Z8, Z16
+	VADDPS  Z16, Z15, Z15
+	VANDPS  Z0, Z15, Z16
+	VCMPPS  $0x11, Z2, Z16, K1
+	VMOVUPS Z3, K1, Z15
+	VSUBPS  Z15, Z14, Z14
+	VMULPS  (AX)(R8*1), Z9, Z16
+	VMULPS  Z14, Z10, Z17
+	VMULPS  Z14, Z17, Z14
+	VADDPS  Z14, Z16, Z14
+	VADDPS  Z1, Z14, Z14
+	VANDPS  Z0, Z14, Z16
+	VCMPPS  $0x11, Z2, Z16, K1
+	VMOVUPS Z3, K1, Z14
+	VSQRTPS Z14, Z16
+	VMULPS  Z12, Z16, Z16
+	VADDPS  Z1, Z16, Z16
+	VDIVPS  Z16, Z15, Z16
+	VMULPS  Z16, Z11, Z16
+	VSUBPS  Z16, Z13, Z13
+	VMOVUPS Z13, (CX)(R8*1)
+	VMOVUPS Z15, (BX)(R8*1)
+	VMOVUPS Z14, (AX)(R8*1)
+	ADDQ    $0x40, R8
+	CMPQ    R8, SI
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func adabeliefL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adabeliefL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPD 64(SI), Z0
+	VMOVUPD 768(SI), Z1
+	VMOVUPD 832(SI), Z2
+	VMOVUPD 896(SI), Z3
+	VMOVUPD 192(SI), Z4
+	VMOVUPD 256(SI), Z5
+	VMOVUPD 320(SI), Z6
+	VMOVUPD 384(SI), Z7
+	VMOVUPD 448(SI), Z8
+	VMOVUPD 512(SI), Z9
+	VMOVUPD 576(SI), Z10
+	VMOVUPD 640(SI), Z11
+	VMOVUPD 704(SI), Z12
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPD (CX)(R8*1), Z13
+	VMULPD  (DX)(R8*1), Z4, Z14
+	VMULPD  Z13, Z5, Z15
+	VADDPD  Z15, Z14, Z14
+	VMULPD  Z6, Z13, Z13
+	VMULPD  (BX)(R8*1), Z7, Z15
+	VMULPD  Z14, Z8, Z16
+	VADDPD  Z16, Z15, Z15
+	VANDPD  Z0, Z15, Z16
+	VCMPPD  $0x11, Z2, Z16, K1
+	VMOVUPD Z3, K1, Z15
+	VSUBPD  Z15, Z14, Z14
+	VMULPD  (AX)(R8*1), Z9, Z16
+	VMULPD  Z14, Z10, Z17
+	VMULPD  Z14, Z17, Z14
+	VADDPD  Z14, Z16, Z14
+	VADDPD  Z1, Z14, Z14
+	VANDPD  Z0, Z14, Z16
+	VCMPPD  $0x11, Z2, Z16, K1
+	VMOVUPD Z3, K1, Z14
+	VSQRTPD Z14, Z16
+	VMULPD  Z12, Z16, Z16
+	VADDPD  Z1, Z16, Z16
+	VDIVPD  Z16, Z15, Z16
+	VMULPD  Z16, Z11, Z16
+	VSUBPD  Z16, Z13, Z13
+	VMOVUPD Z13, (CX)(R8*1)
+	VMOVUPD Z15, (BX)(R8*1)
+	VMOVUPD Z14, (AX)(R8*1)
+	ADDQ    $0x40, R8
+	CMPQ    R8, SI
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func adabeliefAMSGradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adabeliefAMSGradF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), SI
+	MOVQ    32(AX), AX
+	MOVQ    uniforms+8(FP), DI
+	VMOVUPS 64(DI), Z0
+	VMOVUPS 704(DI), Z1
+	VMOVUPS 768(DI), Z2
+	VMOVUPS 832(DI), Z3
+	VMOVUPS 192(DI), Z4
+	VMOVUPS 256(DI), Z5
+	VMOVUPS 320(DI), Z6
+	VMOVUPS 384(DI), Z7
+	VMOVUPS 448(DI), Z8
+	VMOVUPS 512(DI), Z9
+	VMOVUPS 576(DI), Z10
+	VMOVUPS 640(DI), Z11
+	MOVQ    n+16(FP), DI
+	MOVQ    prefetch+24(FP), R8
+	XORQ    R9, R9
+
+loop:
+	TESTQ      R8, R8
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R9*1)
+	PREFETCHT0 2048(DX)(R9*1)
+	PREFETCHT0 2048(BX)(R9*1)
+	PREFETCHT0 2048(SI)(R9*1)
+	PREFETCHT0 2048(AX)(R9*1)
+
+compute:
+	VMULPS    (DX)(R9*1), Z4, Z12
+	VMOVUPS   (AX)(R9*1), Z13
+	VMULPS    (CX)(R9*1), Z5, Z14
+	VMULPS    (BX)(R9*1), Z6, Z15
+	VMULPS    Z12, Z7, Z16
+	VADDPS    Z16, Z15, Z15
+	VANDPS    Z0, Z15, Z16
+	VCMPPS    $0x11, Z2, Z16, K1
+	VMOVUPS   Z3, K1, Z15
+	VSUBPS    Z15, Z12, Z12
+	VMULPS    (SI)(R9*1), Z8, Z16
+	VMULPS    Z12, Z9, Z18
+	VMULPS    Z12, Z18, Z12
+	VADDPS    Z12, Z16, Z12
+	VADDPS    Z1, Z12, Z12
+	VANDPS    Z0, Z12, Z16
+	VCMPPS    $0x11, Z2, Z16, K1
+	VMOVUPS   Z3, K1, Z12
+	VCMPPS    $0x11, Z13, Z12, K1
+	VCMPPS    $0x04, Z13, Z13, K2
+	KORW      K1, K2, K1
+	VBLENDMPS Z13, Z12, K1, Z17
+	VSQRTPS   Z17, Z13
+	VMULPS    Z11, Z13, Z13
+	VADDPS    Z1, Z13, Z13
+	VDIVPS    Z13, Z15, Z13
+	VMULPS    Z13, Z10, Z13
+	VSUBPS    Z13, Z14, Z13
+	VMOVUPS   Z13, (CX)(R9*1)
+	VMOVUPS   Z15, (BX)(R9*1)
+	VMOVUPS   Z12, (SI)(R9*1)
+	VMOVUPS   Z17, (AX)(R9*1)
+	ADDQ      $0x40, R9
+	CMPQ      R9, DI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func adabeliefAMSGradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adabeliefAMSGradF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), SI
+	MOVQ    32(AX), AX
+	MOVQ    uniforms+8(FP), DI
+	VMOVUPD 64(DI), Z0
+	VMOVUPD 704(DI), Z1
+	VMOVUPD 768(DI), Z2
+	VMOVUPD 832(DI), Z3
+	VMOVUPD 192(DI), Z4
+	VMOVUPD 256(DI), Z5
+	VMOVUPD 320(DI), Z6
+	VMOVUPD 384(DI), Z7
+	VMOVUPD 448(DI), Z8
+	VMOVUPD 512(DI), Z9
+	VMOVUPD 576(DI), Z10
+	VMOVUPD 640(DI), Z11
+	MOVQ    n+16(FP), DI
+	MOVQ    prefetch+24(FP), R8
+	XORQ    R9, R9
+
+loop:
+	TESTQ      R8, R8
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R9*1)
+	PREFETCHT0 2048(DX)(R9*1)
+	PREFETCHT0 2048(BX)(R9*1)
+	PREFETCHT0 2048(SI)(R9*1)
+	PREFETCHT0 2048(AX)(R9*1)
+
+compute:
+	VMULPD    (DX)(R9*1), Z4, Z12
+	VMOVUPD   (AX)(R9*1), Z13
+	VMULPD    (CX)(R9*1), Z5, Z14
+	VMULPD    (BX)(R9*1), Z6, Z15
+	VMULPD    Z12, Z7, Z16
+	VADDPD    Z16, Z15, Z15
+	VANDPD    Z0, Z15, Z16
+	VCMPPD    $0x11, Z2, Z16, K1
+	VMOVUPD   Z3, K1, Z15
+	VSUBPD    Z15, Z12, Z12
+	VMULPD    (SI)(R9*1), Z8, Z16
+	VMULPD    Z12, Z9, Z18
+	VMULPD    Z12, Z18, Z12
+	VADDPD    Z12, Z16, Z12
+	VADDPD    Z1, Z12, Z12
+	VANDPD    Z0, Z12, Z16
+	VCMPPD    $0x11, Z2, Z16, K1
+	VMOVUPD   Z3, K1, Z12
+	VCMPPD    $0x11, Z13, Z12, K1
+	VCMPPD    $0x04, Z13, Z13, K2
+	KORW      K1, K2, K1
+	VBLENDMPD Z13, Z12, K1, Z17
+	VSQRTPD   Z17, Z13
+	VMULPD    Z11, Z13, Z13
+	VADDPD    Z1, Z13, Z13
+	VDIVPD    Z13, Z15, Z13
+	VMULPD    Z13, Z10, Z13
+	VSUBPD    Z13, Z14, Z13
+	VMOVUPD   Z13, (CX)(R9*1)
+	VMOVUPD   Z15, (BX)(R9*1)
+	VMOVUPD   Z12, (SI)(R9*1)
+	VMOVUPD   Z17, (AX)(R9*1)
+	ADDQ      $0x40, R9
+	CMPQ      R9, DI
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func adadeltaL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adadeltaL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPS 64(SI), Z0
+	VMOVUPS 384(SI), Z1
+	VMOVUPS 448(SI), Z2
+	VMOVUPS 512(SI), Z3
+	VMOVUPS 576(SI), Z4
+	VMOVUPS 640(SI), Z5
+	VMOVUPS 192(SI), Z6
+	VMOVUPS 256(SI), Z7
+	VMOVUPS 320(SI), Z8
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPS (CX)(R8*1), Z9
+	VMULPS  (DX)(R8*1), Z6, Z10
+	VMOVUPS (AX)(R8*1), Z11
+	VMULPS  Z9, Z8, Z12
+	VADDPS  Z12, Z10, Z10
+	VMULPS  (BX)(R8*1), Z1, Z12
+	VMULPS  Z10, Z2, Z13
+	VMULPS  Z10, Z13, Z13
+	VADDPS  Z13, Z12, Z12
+	VANDPS  Z0, Z12, Z13
+	VCMPPS  $0x11, Z4, Z13, K1
+	VMOVUPS Z5, K1, Z12
+	VADDPS  Z3, Z11, Z13
+	VSQRTPS Z13, Z13
+	VADDPS  Z3, Z12, Z14
+	VSQRTPS Z14, Z14
+	VDIVPS  Z14, Z13, Z13
+	VMULPS  Z10, Z13, Z10
+	VMULPS  Z11, Z1, Z11
+	VMULPS  Z10, Z2, Z13
+	VMULPS  Z10, Z13, Z13
+	VADDPS  Z13, Z11, Z11
+	VANDPS  Z0, Z11, Z13
+	VCMPPS  $0x11, Z4, Z13, K1
+	VMOVUPS Z5, K1, Z11
+	VMULPS  Z10, Z7, Z10
+	VSUBPS  Z10, Z9, Z9
+	VMOVUPS Z9, (CX)(R8*1)
+	VMOVUPS Z12, (BX)(R8*1)
+	VMOVUPS Z11, (AX)(R8*1)
+	ADDQ    $0x40, R8
+	CMPQ    R8, SI
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func adadeltaL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·adadeltaL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), BX
+	MOVQ    24(AX), AX
+	MOVQ    uniforms+8(FP), SI
+	VMOVUPD 64(SI), Z0
+	VMOVUPD 384(SI), Z1
+	VMOVUPD 448(SI), Z2
+	VMOVUPD 512(SI), Z3
+	VMOVUPD 576(SI), Z4
+	VMOVUPD 640(SI), Z5
+	VMOVUPD 192(SI), Z6
+	VMOVUPD 256(SI), Z7
+	VMOVUPD 320(SI), Z8
+	MOVQ    n+16(FP), SI
+	MOVQ    prefetch+24(FP), DI
+	XORQ    R8, R8
+
+loop:
+	TESTQ      DI, DI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(R8*1)
+	PREFETCHT0 2048(DX)(R8*1)
+	PREFETCHT0 2048(BX)(R8*1)
+	PREFETCHT0 2048(AX)(R8*1)
+
+compute:
+	VMOVUPD (CX)(R8*1), Z9
+	VMULPD  (DX)(R8*1), Z6, Z10
+	VMOVUPD (AX)(R8*1), Z11
+	VMULPD  Z9, Z8, Z12
+	VADDPD  Z12, Z10, Z10
+	VMULPD  (BX)(R8*1), Z1, Z12
+	VMULPD  Z10, Z2, Z13
+	VMULPD  Z10, Z13, Z13
+	VADDPD  Z13, Z12, Z12
+	VANDPD  Z0, Z12, Z13
+	VCMPPD  $0x11, Z4, Z13, K1
+	VMOVUPD Z5, K1, Z12
+	VADDPD  Z3, Z11, Z13
+	VSQRTPD Z13, Z13
+	VADDPD  Z3, Z12, Z14
+	VSQRTPD Z14, Z14
+	VDIVPD  Z14, Z13, Z13
+	VMULPD  Z10, Z13, Z10
+	VMULPD  Z11, Z1, Z11
+	VMULPD  Z10, Z2, Z13
+	VMULPD  Z10, Z13, Z13
+	VADDPD  Z13, Z11, Z11
+	VANDPD  Z0, Z11, Z13
+	VCMPPD  $0x11, Z4, Z13, K1
+	VMOVUPD Z5, K1, Z11
+	VMULPD  Z10, Z7, Z10
+	VSUBPD  Z10, Z9, Z9
+	VMOVUPD Z9, (CX)(R8*1)
+	VMOVUPD Z12, (BX)(R8*1)
+	VMOVUPD Z11, (AX)(R8*1)
+	ADDQ    $0x40, R8
+	CMPQ    R8, SI
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func proximaladagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·proximaladagradL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPS 512(BX), Z0
+	VMOVUPS 448(BX), Z1
+	VMOVUPS 64(BX), Z2
+	VMOVUPS 192(BX), Z3
+	VMOVUPS 256(BX), Z4
+	VMOVUPS 320(BX), Z5
+	VMOVUPS 384(BX), Z6
+	VMOVUPS 576(BX), Z7
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMULPS    (DX)(DI*1), Z3, Z8
+	VMULPS    Z8, Z8, Z9
+	VADDPS    (AX)(DI*1), Z9, Z9
+	VSQRTPS   Z9, Z12
+	VDIVPS    Z12, Z1, Z12
+	VMULPS    Z12, Z4, Z12
+	VMULPS    Z8, Z12, Z8
+	VMOVUPS   (CX)(DI*1), Z13
+	VSUBPS    Z8, Z13, Z8
+	VCMPPS    $0x11, Z8, Z0, K1
+	VCMPPS    $0x11, Z0, Z8, K2
+	VCMPPS    $0x00, Z0, Z8, K3
+	VBLENDMPS Z0, Z8, K3, Z10
+	VMOVUPS   Z7, K2, Z10
+	VMOVUPS   Z1, K1, Z10
+	VANDPS    Z2, Z8, Z8
+	VMULPS    Z5, Z12, Z13
+	VSUBPS    Z13, Z8, Z8
+	VCMPPS    $0x11, Z8, Z0, K1
+	VCMPPS    $0x04, Z8, Z8, K2
+	KORW      K1, K2, K1
+	VBLENDMPS Z8, Z0, K1, Z11
+	VMULPS    Z11, Z10, Z8
+	VMULPS    Z6, Z12, Z12
+	VADDPS    Z12, Z1, Z12
+	VDIVPS    Z12, Z8, Z8
+	VMOVUPS   Z8, (CX)(DI*1)
+	VMOVUPS   Z9, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func proximaladagradL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·proximaladagradL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPD 512(BX), Z0
+	VMOVUPD 448(BX), Z1
+	VMOVUPD 64(BX), Z2
+	VMOVUPD 192(BX), Z3
+	VMOVUPD 256(BX), Z4
+	VMOVUPD 320(BX), Z5
+	VMOVUPD 384(BX), Z6
+	VMOVUPD 576(BX), Z7
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMULPD    (DX)(DI*1), Z3, Z8
+	VMULPD    Z8, Z8, Z9
+	VADDPD    (AX)(DI*1), Z9, Z9
+	VSQRTPD   Z9, Z12
+	VDIVPD    Z12, Z1, Z12
+	VMULPD    Z12, Z4, Z12
+	VMULPD    Z8, Z12, Z8
+	VMOVUPD   (CX)(DI*1), Z13
+	VSUBPD    Z8, Z13, Z8
+	VCMPPD    $0x11, Z8, Z0, K1
+	VCMPPD    $0x11, Z0, Z8, K2
+	VCMPPD    $0x00, Z0, Z8, K3
+	VBLENDMPD Z0, Z8, K3, Z10
+	VMOVUPD   Z7, K2, Z10
+	VMOVUPD   Z1, K1, Z10
+	VANDPD    Z2, Z8, Z8
+	VMULPD    Z5, Z12, Z13
+	VSUBPD    Z13, Z8, Z8
+	VCMPPD    $0x11, Z8, Z0, K1
+	VCMPPD    $0x04, Z8, Z8, K2
+	KORW      K1, K2, K1
+	VBLENDMPD Z8, Z0, K1, Z11
+	VMULPD    Z11, Z10, Z8
+	VMULPD    Z6, Z12, Z12
+	VADDPD    Z12, Z1, Z12
+	VDIVPD    Z12, Z8, Z8
+	VMOVUPD   Z8, (CX)(DI*1)
+	VMOVUPD   Z9, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeDecayF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·schedulefreeDecayF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), AX
+	MOVQ     uniforms+8(FP), BX
+	VMOVUPS  192(BX), Z0
+	VMOVUPS  256(BX), Z1
+	VMOVUPS  320(BX), Z2
+	VMOVUPS  384(BX), Z3
+	VMOVUPS  448(BX), Z4
+	VMOVUPS  512(BX), Z5
+	VPMOVD2M Z5, K1
+	MOVQ     n+16(FP), BX
+	MOVQ     prefetch+24(FP), SI
+	XORQ     DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPS   (CX)(DI*1), Z5
+	VMULPS    (DX)(DI*1), Z0, Z7
+	VMOVUPS   (AX)(DI*1), Z8
+	VBLENDMPS Z5, Z8, K1, Z6
+	VMULPS    Z5, Z4, Z8
+	VADDPS    Z8, Z7, Z7
+	VSUBPS    Z5, Z6, Z8
+	VMULPS    Z8, Z1, Z8
+	VADDPS    Z8, Z5, Z5
+	VMULPS    Z7, Z2, Z8
+	VADDPS    Z8, Z5, Z5
+	VMULPS    Z7, Z3, Z7
+	VSUBPS    Z7, Z6, Z7
+	VMOVUPS   Z5, (CX)(DI*1)
+	VMOVUPS   Z7, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeDecayF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512DQ, AVX512F, MMX+
+TEXT ·schedulefreeDecayF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ     slots+0(FP), AX
+	MOVQ     (AX), CX
+	MOVQ     8(AX), DX
+	MOVQ     16(AX), AX
+	MOVQ     uniforms+8(FP), BX
+	VMOVUPD  192(BX), Z0
+	VMOVUPD  256(BX), Z1
+	VMOVUPD  320(BX), Z2
+	VMOVUPD  384(BX), Z3
+	VMOVUPD  448(BX), Z4
+	VMOVUPD  512(BX), Z5
+	VPMOVQ2M Z5, K1
+	MOVQ     n+16(FP), BX
+	MOVQ     prefetch+24(FP), SI
+	XORQ     DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMOVUPD   (CX)(DI*1), Z5
+	VMULPD    (DX)(DI*1), Z0, Z7
+	VMOVUPD   (AX)(DI*1), Z8
+	VBLENDMPD Z5, Z8, K1, Z6
+	VMULPD    Z5, Z4, Z8
+	VADDPD    Z8, Z7, Z7
+	VSUBPD    Z5, Z6, Z8
+	VMULPD    Z8, Z1, Z8
+	VADDPD    Z8, Z5, Z5
+	VMULPD    Z7, Z2, Z8
+	VADDPD    Z8, Z5, Z5
+	VMULPD    Z7, Z3, Z7
+	VSUBPD    Z7, Z6, Z7
+	VMOVUPD   Z5, (CX)(DI*1)
+	VMOVUPD   Z7, (AX)(DI*1)
+	ADDQ      $0x40, DI
+	CMPQ      DI, BX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeaverageF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·addF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·schedulefreeaverageF32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPS 192(BX), Z0
+	VMOVUPS 256(BX), Z1
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMULPS  (DX)(DI*1), Z0, Z2
+	VMOVUPS (AX)(DI*1), Z3
+	VSUBPS  Z2, Z3, Z3
+	VMULPS  Z3, Z1, Z3
+	VADDPS  Z3, Z2, Z2
+	VMOVUPS Z2, (CX)(DI*1)
+	ADDQ    $0x40, DI
+	CMPQ    DI, BX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func schedulefreeaverageF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·schedulefreeaverageF64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    16(AX), AX
+	MOVQ    uniforms+8(FP), BX
+	VMOVUPD 192(BX), Z0
+	VMOVUPD 256(BX), Z1
+	MOVQ    n+16(FP), BX
+	MOVQ    prefetch+24(FP), SI
+	XORQ    DI, DI
+
+loop:
+	TESTQ      SI, SI
+	JEQ        compute
+	PREFETCHT0 2048(CX)(DI*1)
+	PREFETCHT0 2048(DX)(DI*1)
+	PREFETCHT0 2048(AX)(DI*1)
+
+compute:
+	VMULPD  (DX)(DI*1), Z0, Z2
+	VMOVUPD (AX)(DI*1), Z3
+	VSUBPD  Z2, Z3, Z3
+	VMULPD  Z3, Z1, Z3
+	VADDPD  Z3, Z2, Z2
+	VMOVUPD Z2, (CX)(DI*1)
+	ADDQ    $0x40, DI
+	CMPQ    DI, BX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·addF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4087,16 +5505,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func subF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func subF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·subF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·subF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4112,16 +5530,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func mulF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func mulF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·mulF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4137,16 +5555,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func divF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func divF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·divF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·divF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4162,14 +5580,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func sqrtF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func sqrtF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·sqrtF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·sqrtF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4184,14 +5602,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func negF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func negF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·negF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·negF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4208,14 +5626,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func absF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func absF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·absF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·absF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4232,16 +5650,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func ltF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func ltF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·ltF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·ltF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4258,16 +5676,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func leF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func leF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·leF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·leF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4284,16 +5702,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func eqF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func eqF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·eqF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·eqF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4310,16 +5728,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func neF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func neF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·neF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·neF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4336,16 +5754,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func andF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func andF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·andF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·andF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4361,16 +5779,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func orF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func orF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·orF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·orF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4386,14 +5804,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func notF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func notF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·notF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·notF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4409,18 +5827,18 @@ loop:
 	VZEROUPPER
 	RET
 
-// func selectF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func selectF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·selectF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·selectF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 	MOVQ c+24(FP), R9
-	MOVQ stepC+56(FP), R10
+	MOVQ stepC+64(FP), R10
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4440,18 +5858,18 @@ loop:
 	VZEROUPPER
 	RET
 
-// func mulAddF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func mulAddF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulAddF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·mulAddF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 	MOVQ c+24(FP), R9
-	MOVQ stepC+56(FP), R10
+	MOVQ stepC+64(FP), R10
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4469,18 +5887,18 @@ loop:
 	VZEROUPPER
 	RET
 
-// func mulSubF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func mulSubF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulSubF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·mulSubF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 	MOVQ c+24(FP), R9
-	MOVQ stepC+56(FP), R10
+	MOVQ stepC+64(FP), R10
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4498,18 +5916,18 @@ loop:
 	VZEROUPPER
 	RET
 
-// func subMulF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func subMulF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·subMulF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·subMulF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 	MOVQ c+24(FP), R9
-	MOVQ stepC+56(FP), R10
+	MOVQ stepC+64(FP), R10
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4528,14 +5946,214 @@ loop:
 	VZEROUPPER
 	RET
 
-// func moveF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func mulMulAddF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·moveF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·mulMulAddF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPS    (BX), Z0
+	VMOVUPS    (R9), Z1
+	VMULPS     (DI), Z0, Z0
+	VMULPS     (R11), Z1, Z1
+	VADDPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func mulMulSubF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·mulMulSubF32AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPS    (BX), Z0
+	VMOVUPS    (R9), Z1
+	VMULPS     (DI), Z0, Z0
+	VMULPS     (R11), Z1, Z1
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func selectLtF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·selectLtF32AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPS    (BX), Z0
+	VMOVUPS    (R11), Z2
+	VCMPPS     $0x11, (DI), Z0, K1
+	VBLENDMPS  (R9), Z2, K1, Z1
+	VMOVUPS    Z1, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func selectLeF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·selectLeF32AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPS    (BX), Z0
+	VMOVUPS    (R11), Z2
+	VCMPPS     $0x12, (DI), Z0, K1
+	VBLENDMPS  (R9), Z2, K1, Z1
+	VMOVUPS    Z1, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func selectEqF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·selectEqF32AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPS    (BX), Z0
+	VMOVUPS    (R11), Z2
+	VCMPPS     $0x00, (DI), Z0, K1
+	VBLENDMPS  (R9), Z2, K1, Z1
+	VMOVUPS    Z1, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func selectNeF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·selectNeF32AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPS    (BX), Z0
+	VMOVUPS    (R11), Z2
+	VCMPPS     $0x04, (DI), Z0, K1
+	VBLENDMPS  (R9), Z2, K1, Z1
+	VMOVUPS    Z1, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func moveF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·moveF32AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4550,16 +6168,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func flushF32AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func flushF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·flushF32AVX512(SB), NOSPLIT, $0-72
+TEXT ·flushF32AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4580,16 +6198,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func addF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func addF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·addF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·addF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4605,16 +6223,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func subF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func subF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·subF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·subF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4630,16 +6248,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func mulF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func mulF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·mulF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4655,16 +6273,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func divF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func divF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·divF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·divF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4680,14 +6298,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func sqrtF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func sqrtF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·sqrtF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·sqrtF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4702,14 +6320,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func negF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func negF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·negF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·negF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4726,14 +6344,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func absF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func absF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·absF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·absF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4750,16 +6368,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func ltF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func ltF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·ltF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·ltF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4776,16 +6394,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func leF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func leF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·leF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·leF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4802,16 +6420,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func eqF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func eqF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·eqF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·eqF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4828,16 +6446,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func neF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func neF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·neF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·neF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4854,16 +6472,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func andF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func andF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·andF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·andF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4879,16 +6497,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func orF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func orF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·orF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·orF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4904,14 +6522,14 @@ loop:
 	VZEROUPPER
 	RET
 
-// func notF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func notF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·notF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·notF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4927,18 +6545,18 @@ loop:
 	VZEROUPPER
 	RET
 
-// func selectF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func selectF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·selectF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·selectF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 	MOVQ c+24(FP), R9
-	MOVQ stepC+56(FP), R10
+	MOVQ stepC+64(FP), R10
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4958,18 +6576,18 @@ loop:
 	VZEROUPPER
 	RET
 
-// func mulAddF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func mulAddF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulAddF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·mulAddF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 	MOVQ c+24(FP), R9
-	MOVQ stepC+56(FP), R10
+	MOVQ stepC+64(FP), R10
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -4987,18 +6605,18 @@ loop:
 	VZEROUPPER
 	RET
 
-// func mulSubF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func mulSubF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·mulSubF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·mulSubF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 	MOVQ c+24(FP), R9
-	MOVQ stepC+56(FP), R10
+	MOVQ stepC+64(FP), R10
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -5016,18 +6634,18 @@ loop:
 	VZEROUPPER
 	RET
 
-// func subMulF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func subMulF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·subMulF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·subMulF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 	MOVQ c+24(FP), R9
-	MOVQ stepC+56(FP), R10
+	MOVQ stepC+64(FP), R10
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -5046,14 +6664,214 @@ loop:
 	VZEROUPPER
 	RET
 
-// func moveF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func mulMulAddF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·moveF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·mulMulAddF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPD    (BX), Z0
+	VMOVUPD    (R9), Z1
+	VMULPD     (DI), Z0, Z0
+	VMULPD     (R11), Z1, Z1
+	VADDPD     Z1, Z0, Z0
+	VMOVUPD    Z0, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func mulMulSubF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·mulMulSubF64AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPD    (BX), Z0
+	VMOVUPD    (R9), Z1
+	VMULPD     (DI), Z0, Z0
+	VMULPD     (R11), Z1, Z1
+	VSUBPD     Z1, Z0, Z0
+	VMOVUPD    Z0, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func selectLtF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·selectLtF64AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPD    (BX), Z0
+	VMOVUPD    (R11), Z2
+	VCMPPD     $0x11, (DI), Z0, K1
+	VBLENDMPD  (R9), Z2, K1, Z1
+	VMOVUPD    Z1, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func selectLeF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·selectLeF64AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPD    (BX), Z0
+	VMOVUPD    (R11), Z2
+	VCMPPD     $0x12, (DI), Z0, K1
+	VBLENDMPD  (R9), Z2, K1, Z1
+	VMOVUPD    Z1, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func selectEqF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·selectEqF64AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPD    (BX), Z0
+	VMOVUPD    (R11), Z2
+	VCMPPD     $0x00, (DI), Z0, K1
+	VBLENDMPD  (R9), Z2, K1, Z1
+	VMOVUPD    Z1, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func selectNeF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·selectNeF64AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
+	MOVQ b+16(FP), DI
+	MOVQ stepB+56(FP), R8
+	MOVQ c+24(FP), R9
+	MOVQ stepC+64(FP), R10
+	MOVQ d+32(FP), R11
+	MOVQ stepD+72(FP), R12
+
+loop:
+	PREFETCHT0 2048(CX)
+	VMOVUPD    (BX), Z0
+	VMOVUPD    (R11), Z2
+	VCMPPD     $0x04, (DI), Z0, K1
+	VBLENDMPD  (R9), Z2, K1, Z1
+	VMOVUPD    Z1, (AX)
+	ADDQ       $0x40, AX
+	ADDQ       $0x40, CX
+	ADDQ       SI, BX
+	ADDQ       R8, DI
+	ADDQ       R10, R9
+	ADDQ       R12, R11
+	SUBQ       $0x40, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func moveF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·moveF64AVX512(SB), NOSPLIT, $0-88
+	MOVQ dst+0(FP), AX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
+	MOVQ a+8(FP), BX
+	MOVQ stepA+48(FP), SI
 
 loop:
 	PREFETCHT0 2048(CX)
@@ -5068,16 +6886,16 @@ loop:
 	VZEROUPPER
 	RET
 
-// func flushF64AVX512(dst *byte, a *byte, b *byte, c *byte, next *byte, stepA int, stepB int, stepC int, n int)
+// func flushF64AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·flushF64AVX512(SB), NOSPLIT, $0-72
+TEXT ·flushF64AVX512(SB), NOSPLIT, $0-88
 	MOVQ dst+0(FP), AX
-	MOVQ next+32(FP), CX
-	MOVQ n+64(FP), DX
+	MOVQ next+40(FP), CX
+	MOVQ n+80(FP), DX
 	MOVQ a+8(FP), BX
-	MOVQ stepA+40(FP), SI
+	MOVQ stepA+48(FP), SI
 	MOVQ b+16(FP), DI
-	MOVQ stepB+48(FP), R8
+	MOVQ stepB+56(FP), R8
 
 loop:
 	PREFETCHT0 2048(CX)

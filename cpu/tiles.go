@@ -27,13 +27,13 @@ type place int
 
 // operationLoop runs one operation over n bytes, a multiple of the vector. Each operand advances by its step: a vector, or 0 for one
 // vector that stands for all elements. Meanwhile n bytes a tile behind next are prefetched.
-type operationLoop func(dst, a, b, c, next *byte, stepA, stepB, stepC, n int)
+type operationLoop func(dst, a, b, c, d, next *byte, stepA, stepB, stepC, stepD, n int)
 
 type tileStep struct {
 	loop operationLoop
 	dst  place
-	args [3]place
-	step [3]int
+	args [4]place
+	step [4]int
 	next place // whose next tile it prefetches: a slot
 }
 
@@ -168,7 +168,8 @@ func (p *plan) run(slots []*byte, uniforms *byte, at []*byte, n int) {
 		}
 		for i := range p.steps {
 			s := &p.steps[i]
-			s.loop(at[s.dst], at[s.args[0]], at[s.args[1]], at[s.args[2]], at[s.next], s.step[0], s.step[1], s.step[2], size)
+			s.loop(at[s.dst], at[s.args[0]], at[s.args[1]], at[s.args[2]], at[s.args[3]], at[s.next],
+				s.step[0], s.step[1], s.step[2], s.step[3], size)
 		}
 	}
 }

@@ -11,16 +11,26 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// programs are those that have a loop of their own: what the table of cases has, each once. The tile interpreter runs the
-// rest.
+// programs are those that have a loop of their own: what the table of cases has, and each rule without options and with each
+// alone; each graph once. The tile interpreter runs the rest.
 func programs() (out []kernels.Program, err error) {
-	known := map[string]bool{}
+	var sets []kernels.Program
 	for _, c := range optim.Cases() {
-		for _, t := range []device.DType{device.Float32, device.Float64} {
-			p, err := c.Program(t)
-			if err != nil {
-				return nil, err
-			}
+		p, err := c.Program(device.Float32)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, p)
+	}
+	for _, r := range optim.Rules() {
+		sets = append(sets, kernels.Program{Rule: r})
+		for i := range r.Options {
+			sets = append(sets, kernels.Program{Rule: r, Options: 1 << i})
+		}
+	}
+	known := map[string]bool{}
+	for _, p := range sets {
+		for _, p.DType = range []device.DType{device.Float32, device.Float64} {
 			f, err := p.Graph()
 			if err != nil {
 				return nil, err

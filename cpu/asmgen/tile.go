@@ -10,7 +10,7 @@ import (
 )
 
 // operations writes the tile interpreter's loops: for each operation of package ir, and for each that stands for several, at each
-// width. All have one signature: n bytes, a multiple of the vector, of dst from a, b and c, each of which advances by its step,
+// width. All have one signature: n bytes, a multiple of the vector, of dst from a, b, c and d, each of which advances by its step,
 // which is a vector, or 0 for an operand that is one vector for all elements. Meanwhile n bytes from 2 KiB behind next on are prefetched. In
 // memory a truth value is all bits of an element or none, whatever the instruction set.
 func (w *writer) operations() {
@@ -52,6 +52,24 @@ var compounds = []struct {
 		w.number(ir.Mul, width, x, operand(1), y)
 		w.number(ir.Sub, width, z, y, y)
 	}},
+	{"mulMulAdd", "a·b + c·d, rounded three times,", 4, func(w *writer, width int, x, y reg.VecVirtual, operand func(i int) Op) {
+		z := w.reg()
+		w.move(width, operand(2), z)
+		w.number(ir.Mul, width, x, operand(1), y)
+		w.number(ir.Mul, width, z, operand(3), z)
+		w.number(ir.Add, width, y, z, y)
+	}},
+	{"mulMulSub", "a·b - c·d, rounded three times,", 4, func(w *writer, width int, x, y reg.VecVirtual, operand func(i int) Op) {
+		z := w.reg()
+		w.move(width, operand(2), z)
+		w.number(ir.Mul, width, x, operand(1), y)
+		w.number(ir.Mul, width, z, operand(3), z)
+		w.number(ir.Sub, width, y, z, y)
+	}},
+	{"selectLt", "a < b ? c : d", 4, selectBy(ir.Lt)},
+	{"selectLe", "a <= b ? c : d", 4, selectBy(ir.Le)},
+	{"selectEq", "a == b ? c : d", 4, selectBy(ir.Eq)},
+	{"selectNe", "a != b ? c : d", 4, selectBy(ir.Ne)},
 	{"move", "a", 1, func(w *writer, width int, x, y reg.VecVirtual, _ func(i int) Op) { w.move(width, x, y) }},
 	{"flush", "|a| < b ? 0 : a", 2, func(w *writer, width int, x, y reg.VecVirtual, operand func(i int) Op) {
 		size := w.reg()
@@ -66,6 +84,20 @@ var compounds = []struct {
 			pick(width, w.VANDNPS, w.VANDNPD)(x, size, y)
 		}
 	}},
+}
+
+// selectBy writes a comparison and a choice by it.
+func selectBy(op ir.Op) func(w *writer, width int, x, y reg.VecVirtual, operand func(i int) Op) {
+	return func(w *writer, width int, x, y reg.VecVirtual, operand func(i int) Op) {
+		no := w.reg()
+		w.move(width, operand(3), no)
+		cond := Op(y)
+		if w.wide {
+			cond = w.K()
+		}
+		w.compare(op, width, x, operand(1), cond)
+		w.blend(width, cond, operand(2), no, y)
+	}
 }
 
 // single writes y = op(x, …) for an operation of package ir.
@@ -103,7 +135,7 @@ func (w *writer) single(op ir.Op, width int) func(x, y reg.VecVirtual, operand f
 
 // operation writes a loop. The first operand is loaded into a register, the others are memory.
 func (w *writer) operation(name, doc string, width, arity int, write func(x, y reg.VecVirtual, operand func(i int) Op)) {
-	w.function(name, "func(dst, a, b, c, next *byte, stepA, stepB, stepC, n int)", fmt.Sprintf("%s is %s of float%d.", name, doc, width))
+	w.function(name, "func(dst, a, b, c, d, next *byte, stepA, stepB, stepC, stepD, n int)", fmt.Sprintf("%s is %s of float%d.", name, doc, width))
 	dst, next, n := w.Load(w.Param("dst"), w.GP64()), w.Load(w.Param("next"), w.GP64()), w.Load(w.Param("n"), w.GP64())
 	var from, step []reg.Register
 	for i := range arity {
