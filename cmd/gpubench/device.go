@@ -1,9 +1,9 @@
 package main
 
 import (
-	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/internal/gpu"
+	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/kernels"
 )
 

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/models"
 )
 
 // What runs without flags: a step of each size that the optimizers have, on a model that a slow machine steps in a second.

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/models"
 )
 
 func TestDefaults(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/models"
 )
 
 // printList prints what -model, -optimizer and -device may be.

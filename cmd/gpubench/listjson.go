@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/models"
 )
 
 // What -list prints with -format json, for programs that measure the same shapes.

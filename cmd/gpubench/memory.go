@@ -6,8 +6,8 @@ import (
 	"math"
 	"math/bits"
 
-	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/models"
 )
 
 const (
