@@ -54,7 +54,8 @@ type Solver struct {
 var _ gorgonia.Solver = (*Solver)(nil)
 
 // NewSolver returns a solver whose steps run on b, which is cpu.New() for most. With the CPU, values are trained where they are;
-// any other device gets a copy of values and gradients at each step, and values are copied back.
+// any other device gets a copy of values and gradients at each step, and values are copied back. (The tag cuda, with which
+// cuda.Open finds a GPU, also turns on Gorgonia's own CUDA code, which builds only where NVIDIA's cuBLAS and cuDNN are.)
 //
 // The optimizer is made by the first step, when its tensors are known. It is then given to the functions in configure, before
 // it is used: the place for SetSchedule and SetClipNorm. What is wrong with a hyperparameter is an optim.HyperparameterError.
