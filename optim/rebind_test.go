@@ -55,6 +55,9 @@ func TestRebind(t *testing.T) {
 						moved = append(moved, p)
 					}
 					require.NoError(t, o.Rebind(moved))
+					norm, err := o.GradNorm(nil)
+					require.NoError(t, err)
+					require.Zero(t, norm)
 				}
 				for i, p := range params {
 					h.set(p.Grad, step[i])

@@ -75,6 +75,11 @@ func TestSoak(t *testing.T) {
 				require.NoError(t, opt.Rebind(params[:1]))
 				require.NoError(t, old.Value.Close())
 				require.NoError(t, old.Grad.Close())
+				if k%100 == 90 { // clipping is on
+					norm, err := opt.GradNorm(s)
+					require.NoError(t, err)
+					require.Zero(t, norm, "no step has been taken since")
+				}
 			}
 			require.NoError(t, opt.Step(s))
 		}
