@@ -1,5 +1,6 @@
 # Every target is one line; `make help` lists them.
 GO ?= go
+MODULES := cpu/asmgen interop/gorgonia
 
 .DEFAULT_GOAL := help
 .PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz bench-cpu bench ci
@@ -11,7 +12,8 @@ build: ## build everything, and bin/gpubench
 	$(GO) build ./... && $(GO) build -o bin/gpubench ./cmd/gpubench
 
 test: ## run the tests, where there is a C compiler also those of the CUDA path
-	$(GO) test ./... && cd cpu/asmgen && $(GO) test ./...
+	$(GO) test ./...
+	for d in $(MODULES); do (cd $$d && $(GO) test ./...) || exit 1; done
 	@$(GO) test ./cpu -count 1 -v -run '^TestImplementations$$' | grep -v '^[=-]'
 	$(MAKE) -s test-cuda
 
@@ -20,7 +22,8 @@ race: ## run the tests under the race detector
 
 vet: ## gofmt, go vet and the purego build
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w .'; exit 1; }
-	$(GO) vet ./... && $(GO) vet -tags purego ./... && cd cpu/asmgen && $(GO) vet ./...
+	$(GO) vet ./... && $(GO) vet -tags purego ./...
+	for d in $(MODULES); do (cd $$d && $(GO) vet ./...) || exit 1; done
 
 cross: ## build for the systems without code of their own
 	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./...

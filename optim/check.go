@@ -21,13 +21,17 @@ func (o *Optimizer) check(g *group) error {
 		}
 		names[p.Name] = true
 	}
-	var uses []use
-	for _, g := range append(slices.Clone(o.groups), g) {
+	return apart(trained(append(slices.Clone(o.groups), g)))
+}
+
+// trained is how a step uses the tensors of groups.
+func trained(groups []*group) (uses []use) {
+	for _, g := range groups {
 		for _, p := range g.params {
 			uses = append(uses, use{p, "value", p.Value, true}, use{p, "grad", p.Grad, false})
 		}
 	}
-	return apart(uses)
+	return uses
 }
 
 func (p *param) fail(err error) error {

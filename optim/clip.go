@@ -38,7 +38,7 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 }
 
 // GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, before clipping. It
-// is 0 before the first step with SetClipNorm on.
+// is 0 before the first step with SetClipNorm on, and between AddGroup or Rebind and the next step.
 func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 	s, err := o.use(s)
 	if err != nil {
@@ -46,6 +46,9 @@ func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 	}
 	if o.norm == nil {
 		return 0, fmt.Errorf("optim: gradient norm: SetClipNorm is off")
+	}
+	if !o.measured {
+		return 0, nil
 	}
 	var out [1]float64
 	if err := device.Download(s, out[:], o.norm.Total()); err != nil {

@@ -37,6 +37,7 @@ type Optimizer struct {
 	parts    []*part
 	updates  []*launch
 	norm     kernels.Norm
+	measured bool // norm has been that of a step
 	maxNorm  float64
 	schedule Schedule
 	steps    int
@@ -184,7 +185,7 @@ func (o *Optimizer) compile(groups []*group, parts []*part) (retire func() error
 		}
 	}
 	old, oldNorm := o.updates, o.norm
-	o.groups, o.parts, o.updates, o.norm = groups, parts, updates, norm
+	o.groups, o.parts, o.updates, o.norm, o.measured = groups, parts, updates, norm, false
 	return func() error { return closeAll(old, oldNorm) }, nil
 }
 
@@ -239,6 +240,7 @@ func (o *Optimizer) Step(s *device.Stream) error {
 		if err := o.norm.Enqueue(s); err != nil {
 			return fmt.Errorf("optim: step: nothing was updated: gradient norm: %w", err)
 		}
+		o.measured = true
 	}
 	for i, l := range o.updates {
 		if err := l.Enqueue(s, l.step); err != nil {

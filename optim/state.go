@@ -35,7 +35,7 @@ func (q *part) allocate(dev *device.Device, setting rule.Setting) error {
 	}
 	for _, p := range q.params {
 		p.slots = make([]*device.Buffer, len(r.Slots))
-		p.slots[r.Slot(rule.Param)], p.slots[r.Slot(rule.Grad)] = p.Value, p.Grad
+		p.attach(r)
 	}
 	offsets, n := q.places()
 	s := dev.DefaultStream()

@@ -16,8 +16,8 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// TestSoak takes thousands of steps while groups, streams and clipping come and go, one optimizer after the other, and then looks for
-// memory, handles and goroutines that were left: some steps later there may be no more of them than before.
+// TestSoak takes thousands of steps while groups, streams, clipping and tensors come and go, one optimizer after the other, and
+// then looks for memory, handles and goroutines that were left: some steps later there may be no more of them than before.
 func TestSoak(t *testing.T) {
 	steps := 10_000
 	if testing.Short() {
@@ -26,8 +26,7 @@ func TestSoak(t *testing.T) {
 	d := install(t, emu.Config{Checks: ptxvm.AllChecks})
 	dev := open(t)
 	rng := rand.New(rand.NewPCG(1, 2))
-	tensor := func() optim.Param {
-		n := 1 + rng.IntN(100)
+	tensor := func(n int) optim.Param {
 		x := make([]float32, n)
 		for i := range x {
 			x[i] = rng.Float32()
@@ -40,7 +39,7 @@ func TestSoak(t *testing.T) {
 
 	// life is an optimizer from its beginning to its end.
 	life := func(steps int) {
-		params := []optim.Param{tensor()}
+		params := []optim.Param{tensor(1 + rng.IntN(100))}
 		opt, err := optim.New(dev, optim.DefaultAdamW(), params)
 		require.NoError(t, err)
 		s, err := dev.NewStream()
@@ -48,7 +47,7 @@ func TestSoak(t *testing.T) {
 		for k := range steps {
 			switch {
 			case k%100 == 10:
-				params = append(params, tensor())
+				params = append(params, tensor(1+rng.IntN(100)))
 				var alg optim.Algorithm = optim.DefaultAdam()
 				if k%200 == 10 {
 					alg = optim.SGD{LR: 0.1, Momentum: 0.9}
@@ -69,6 +68,18 @@ func TestSoak(t *testing.T) {
 				}
 				require.NoError(t, s.Close())
 				s = next
+			case k%50 == 40:
+				old := params[0]
+				params[0] = tensor(old.Value.Len())
+				params[0].Name = "0.0"
+				require.NoError(t, opt.Rebind(params[:1]))
+				require.NoError(t, old.Value.Close())
+				require.NoError(t, old.Grad.Close())
+				if k%100 == 90 { // clipping is on
+					norm, err := opt.GradNorm(s)
+					require.NoError(t, err)
+					require.Zero(t, norm, "no step has been taken since")
+				}
 			}
 			require.NoError(t, opt.Step(s))
 		}
