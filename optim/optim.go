@@ -295,6 +295,16 @@ func (o *Optimizer) ZeroGrad(s *device.Stream) error {
 // Steps is the number of steps enqueued so far; the schedule's next step.
 func (o *Optimizer) Steps() int { return o.steps }
 
+// SetSteps makes the next step the schedule's step n, as where training goes on that was saved after Steps() = n. What the
+// groups count by themselves is in their GroupState.
+func (o *Optimizer) SetSteps(n int) error {
+	if n < 0 {
+		return fmt.Errorf("optim: set steps: %d is below 0: %w", n, device.ErrRange)
+	}
+	o.steps = n
+	return nil
+}
+
 // SetSchedule makes learning rates follow s from the next step on, which is step Steps() of it; nil leaves them as they are. A field
 // that is out of range is a HyperparameterError, and the schedule the one before.
 func (o *Optimizer) SetSchedule(s Schedule) error {

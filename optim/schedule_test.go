@@ -284,3 +284,29 @@ func refuses(t *testing.T, s optim.Schedule, want string) {
 		require.Equal(t, []float64{-0.25}, h.values(h.value), "nil is the rate as it is")
 	})
 }
+
+// Training that goes on in another optimizer follows the schedule from where it was.
+func TestScheduleResumes(t *testing.T) {
+	schedule := optim.Warmup{Steps: 3, Then: optim.Cosine{Steps: 5}}
+	rates := func(o *optim.Optimizer, h *harness, n int) (out []float64) {
+		require.NoError(t, o.SetSchedule(schedule))
+		h.set(h.grad, []float64{1})
+		for range n {
+			h.set(h.value, []float64{0})
+			require.NoError(t, o.Step(nil))
+			out = append(out, -h.values(h.value)[0])
+		}
+		return out
+	}
+	h := newHarness(t, device.Float64, []float64{0})
+	whole := rates(h.optimizer(optim.SGD{LR: 1}), h, 10)
+	first := h.optimizer(optim.SGD{LR: 1})
+	got := rates(first, h, 4)
+	second := h.optimizer(optim.SGD{LR: 1})
+	require.NoError(t, second.SetSteps(first.Steps()))
+	got = append(got, rates(second, h, 6)...)
+	require.Equal(t, whole, got)
+	require.Equal(t, 10, second.Steps())
+	require.ErrorIs(t, second.SetSteps(-1), device.ErrRange)
+	require.Equal(t, 10, second.Steps())
+}
