@@ -1,6 +1,7 @@
 package optim
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -13,7 +14,7 @@ type Algorithm interface {
 	Setting() (rule.Setting, error)
 }
 
-// ranges collects the first hyperparameter that is out of range. All must be finite.
+// ranges collects the first hyperparameter, or field of a schedule, that is out of range. All must be finite.
 type ranges struct {
 	algorithm string
 	err       error
@@ -27,6 +28,10 @@ func (r *ranges) require(name string, x float64, ok bool, want string) {
 
 func (r *ranges) atLeast0(name string, x float64) {
 	r.require(name, x, x >= 0, "at least 0, and finite")
+}
+
+func (r *ranges) count(name string, n, least int) {
+	r.require(name, float64(n), n >= least, fmt.Sprintf("at least %d", least))
 }
 
 func (r *ranges) beta(name string, x float64) {

@@ -16,10 +16,10 @@ func (e *TensorError) Error() string {
 
 func (e *TensorError) Unwrap() error { return e.Err }
 
-// HyperparameterError is a hyperparameter outside its range.
+// HyperparameterError is a hyperparameter, or a field of a schedule, outside its range.
 type HyperparameterError struct {
-	Algorithm string // "adamw"
-	Name      string // as PyTorch spells it: "lr", "betas[0]", "weight_decay"
+	Algorithm string // "adamw"; "one-cycle"
+	Name      string // as PyTorch spells it: "lr", "betas[0]", "weight_decay"; "pct_start"
 	Value     float64
 	Want      string // "at least 0"
 }

@@ -77,7 +77,7 @@ type launch struct {
 // New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero. What is wrong with a
 // hyperparameter is a HyperparameterError, with a tensor a TensorError.
 func New(b kernels.Backend, alg Algorithm, params []Param) (*Optimizer, error) {
-	o := &Optimizer{backend: b, schedule: Constant{}, names: map[string]*param{}}
+	o := &Optimizer{backend: b, names: map[string]*param{}}
 	if err := o.AddGroup(alg, params); err != nil {
 		return nil, err
 	}
@@ -218,7 +218,7 @@ func (o *Optimizer) Step(s *device.Stream) error {
 	if err != nil {
 		return err
 	}
-	factor := o.schedule.Factor(o.steps)
+	factor := factorOf(o.schedule, o.steps)
 	for _, l := range o.updates {
 		l.step.Hyper, l.step.Scale = l.step.Hyper[:0], l.step.Scale[:0]
 		l.step.Norm, l.step.MaxNorm = o.norm, o.maxNorm
@@ -300,8 +300,25 @@ func (o *Optimizer) ZeroGrad(s *device.Stream) error {
 // Steps is the number of steps enqueued so far; the schedule's next step.
 func (o *Optimizer) Steps() int { return o.steps }
 
-// SetSchedule makes learning rates follow s from the next step on, which is step Steps() of it.
-func (o *Optimizer) SetSchedule(s Schedule) { o.schedule = s }
+// SetSteps makes the next step the schedule's step n, as where training goes on that was saved after Steps() = n. What the
+// groups count by themselves is in their GroupState.
+func (o *Optimizer) SetSteps(n int) error {
+	if n < 0 {
+		return fmt.Errorf("optim: set steps: %d is below 0: %w", n, device.ErrRange)
+	}
+	o.steps = n
+	return nil
+}
+
+// SetSchedule makes learning rates follow s from the next step on, which is step Steps() of it; nil leaves them as they are. A field
+// that is out of range is a HyperparameterError, and the schedule the one before.
+func (o *Optimizer) SetSchedule(s Schedule) error {
+	if err := checkSchedule(s); err != nil {
+		return err
+	}
+	o.schedule = s
+	return nil
+}
 
 // LR is a group's learning rate, before the schedule. It panics if there is no such group, as a slice does.
 func (o *Optimizer) LR(group int) float64 { return o.groups[group].lr }

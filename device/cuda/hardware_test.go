@@ -153,7 +153,7 @@ func newRun[F rule.Float](t *testing.T, b kernels.Backend, alg optim.Algorithm) 
 	require.NoError(t, err)
 	require.NoError(t, r.opt.AddGroup(optim.DefaultAdamW(), r.params[2:]))
 	require.NoError(t, r.opt.SetClipNorm(10))
-	r.opt.SetSchedule(optim.StepDecay{Every: 1, Gamma: 0.5})
+	require.NoError(t, r.opt.SetSchedule(optim.StepDecay{Every: 1, Gamma: 0.5}))
 	return r
 }
 

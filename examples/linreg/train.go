@@ -69,7 +69,9 @@ func newOptimizer(backend kernels.Backend, p *plan, value, grad *device.Buffer) 
 	if err := opt.AddGroup(plain, intercept); err != nil {
 		return nil, errors.Join(err, opt.Close())
 	}
-	opt.SetSchedule(p)
+	if err := opt.SetSchedule(p); err != nil {
+		return nil, errors.Join(err, opt.Close())
+	}
 	return opt, nil
 }
 

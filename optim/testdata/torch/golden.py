@@ -1,4 +1,4 @@
-"""Write optimizers.json, clip.json and schedules.json: what PyTorch computes, for the Go tests to compare with.
+"""Write optimizers.json and clip.json: what PyTorch computes, for the Go tests to compare with.
 
     python -m venv venv
     venv/bin/pip install torch==2.15.0 numpy==2.4.6
@@ -18,11 +18,9 @@ a bound: how far a correct implementation may be from it (bound.py; README.md de
 """
 
 import json
-import math
 import os
 import pathlib
 import sys
-import warnings
 
 os.environ["ATEN_CPU_CAPABILITY"] = "default"  # read once, when torch first selects a kernel
 
@@ -366,57 +364,6 @@ def clip():
     }
 
 
-# --- Learning rate schedules ----------------------------------------------------------------------------------------
-
-SCHEDULE_STEPS = 60
-
-# Each schedule is a list of (class, arguments); more than one are run in sequence, with milestones.
-SCHEDULES = [
-    ("constant", 0.1, [("ConstantLR", {"factor": 1.0, "total_iters": 5})], []),
-    ("linear/defaults", 0.1, [("LinearLR", {"start_factor": 1 / 3, "end_factor": 1.0, "total_iters": 5})], []),
-    ("linear/warm-up", 3e-4, [("LinearLR", {"start_factor": 1e-3, "end_factor": 1.0, "total_iters": 20})], []),
-    ("linear/decay", 0.1, [("LinearLR", {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 50})], []),
-    ("step/7 0.5", 0.1, [("StepLR", {"step_size": 7, "gamma": 0.5})], []),
-    ("step/1 0.97", 1e-3, [("StepLR", {"step_size": 1, "gamma": 0.97})], []),
-    ("step/30 0.1", 0.1, [("StepLR", {"step_size": 30, "gamma": 0.1})], []),
-    ("cosine/60", 0.1, [("CosineAnnealingLR", {"T_max": 60, "eta_min": 0.0})], []),
-    ("cosine/40 eta_min", 0.1, [("CosineAnnealingLR", {"T_max": 40, "eta_min": 1e-3})], []),  # past T_max it rises
-    ("warm-up+cosine", 1e-3, [
-        ("LinearLR", {"start_factor": 0.01, "end_factor": 1.0, "total_iters": 10}),
-        ("CosineAnnealingLR", {"T_max": 50, "eta_min": 1e-5}),
-    ], [10]),
-]  # fmt: skip
-
-
-def schedule(name, lr, parts, milestones):
-    opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, foreach=False, fused=False)
-    stages = [getattr(torch.optim.lr_scheduler, kind)(opt, **arguments) for kind, arguments in parts]
-    scheduler = stages[0]
-    if milestones:
-        scheduler = torch.optim.lr_scheduler.SequentialLR(opt, stages, milestones)
-    rates = []
-    for _ in range(SCHEDULE_STEPS):
-        rates.append(opt.param_groups[0]["lr"])
-        opt.step()
-        scheduler.step()
-    if not all(map(math.isfinite, rates)):
-        raise ValueError(f"{name}: {rates}")
-    return {
-        "name": name,
-        "base_lr": lr,
-        "stages": [{"class": kind, "arguments": arguments} for kind, arguments in parts],
-        "milestones": milestones,
-        "lr": rates,
-    }
-
-
-def schedules():
-    with warnings.catch_warnings():
-        # SequentialLR of this version calls the stage it enters with the deprecated argument epoch.
-        warnings.filterwarnings("ignore", message="The epoch parameter", category=UserWarning)
-        return header() | {"steps": SCHEDULE_STEPS, "schedules": [schedule(*row) for row in SCHEDULES]}
-
-
 # --- Output ---------------------------------------------------------------------------------------------------------
 
 
@@ -445,7 +392,7 @@ def main():
     if torch.backends.cpu.get_cpu_capability() != "DEFAULT":
         sys.exit("golden.py: ATen does not use its baseline kernels, so the results would depend on the CPU")
     torch.set_num_threads(1)
-    for make in (optimizers, clip, schedules):
+    for make in (optimizers, clip):
         (HERE / f"{make.__name__}.json").write_text(encode(make()) + "\n", encoding="ascii")
 
 
