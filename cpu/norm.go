@@ -16,7 +16,9 @@ type norm struct {
 	sums  []float64
 	total *device.Buffer
 	lanes [][kernels.NormLanes]float64 // of each thread
-	body  func(thread, i int)
+	batch int                          // tiles that a thread takes at a time
+	sum   func(thread, i int)          // of a tile
+	body  func(thread, i int)          // of a batch
 }
 
 // tile is at most kernels.NormTile elements of one type; the other slice is nil.
@@ -53,13 +55,20 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 	}
 	n.sums = make([]float64, len(n.tiles))
 	n.lanes = make([][kernels.NormLanes]float64, d.driver.pool.threads)
-	n.body = n.vectorTile
+	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.driver.pool.threads)/kernels.NormTile, 1)
+	n.sum, n.body = n.vectorTile, n.sumBatch
 	if d.driver.choice.set == nil {
-		n.body = n.scalarTile
+		n.sum = n.scalarTile
 	}
 	var err error
 	n.total, err = d.Alloc(device.Float64, 1)
 	return n, err
+}
+
+func (n *norm) sumBatch(thread, i int) {
+	for k := i * n.batch; k < min((i+1)*n.batch, len(n.tiles)); k++ {
+		n.sum(thread, k)
+	}
 }
 
 func (n *norm) scalarTile(_, i int) {
@@ -99,7 +108,7 @@ func vectorSquares[F rule.Float](set *instructions, lane *[kernels.NormLanes]flo
 }
 
 func (n *norm) run() {
-	n.drv.pool.do(len(n.tiles), n.body)
+	n.drv.pool.do((len(n.tiles)+n.batch-1)/n.batch, n.body)
 	view[float64](n.total)[0] = math.Sqrt(kernels.SumTree(n.sums))
 }
 

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // pool is the threads of a device beside the caller's. They start when they are first needed.
@@ -75,8 +76,30 @@ func (p *pool) do(n int, body func(thread, i int)) {
 	p.scratch.Put(j)
 }
 
+// linger is how long a helper looks for the next job before it sleeps, as waking a thread takes longer than a step whose data
+// lies in cache. Meanwhile it lets other goroutines run.
+const linger = 50 * time.Microsecond
+
+// next is the next job, or none where the pool is closed.
+func (p *pool) next() (j *job, ok bool) {
+	for began := time.Now(); time.Since(began) < linger; {
+		select {
+		case j, ok = <-p.jobs:
+			return j, ok
+		default:
+			runtime.Gosched()
+		}
+	}
+	j, ok = <-p.jobs
+	return j, ok
+}
+
 func (p *pool) help(thread int) {
-	for j := range p.jobs {
+	for {
+		j, ok := p.next()
+		if !ok {
+			return
+		}
 		j.active.Add(1)
 		if j.open.Load() {
 			j.loop(thread)
