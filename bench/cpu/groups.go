@@ -176,7 +176,7 @@ func inventoryGroup(alg optim.Algorithm, threads int) group {
 // threadsGroup holds all threads to one, and the ceilings likewise: more than they gain, no step can.
 func threadsGroup(alg optim.Algorithm, lengths []int, threads int) group {
 	goals := []goal{{other: "1 thread", least: 1.8}, {other: "ceiling, 1 thread", ours: "ceiling", what: "what the ceiling gains (no goal)"}}
-	return group{fmt.Sprintf("adamw, 64 Mi parameters, %s", plural(threads, "thread")), goals, func(_ *peers, m *match) error {
+	return group{fmt.Sprintf("adamw, 64 Mi parameters, all %s", plural(threads, "thread")), goals, func(_ *peers, m *match) error {
 		s, err := m.add("fusestep", alg, lengths, threads, "")
 		if err != nil {
 			return err
