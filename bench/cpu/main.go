@@ -9,7 +9,13 @@
 // the same memory (kernels.Backend.CompileTraffic). Against others: with -python, a Python that has torch runs bench/peers/cpu.py,
 // and with -deepspeed, the folder of DeepSpeed's unpacked source package, its CPUAdam too. What cannot be measured here says so.
 //
-// It takes about 10 minutes and 4 GB of memory. The exit status is 0 whether goals are met or not.
+// To have the peers:
+//
+//	python3 -m venv peers && peers/bin/pip install torch ninja
+//	peers/bin/pip download --no-deps --no-binary :all: deepspeed && tar xf deepspeed-*.tar.gz
+//	PATH=$PWD/peers/bin:$PATH make bench-cpu PYTHON=peers/bin/python DEEPSPEED=$(echo deepspeed-*/)
+//
+// It takes about 5 minutes and 4 GB of memory. The exit status is 0 whether goals are met or not.
 package main
 
 import (
