@@ -29,6 +29,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/fusestep/fusestep/internal/cpuinfo"
 )
 
 func main() {
@@ -55,7 +57,7 @@ func measureAll(run string, budget time.Duration, python, deepspeed string) erro
 		}
 		defer p.close()
 	}
-	fmt.Printf("%s, %d processors, %s/%s, %s\n", cpuModel(), runtime.GOMAXPROCS(0), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	fmt.Printf("%s, %d processors, %s/%s, %s\n", cmp.Or(cpuinfo.Model(), runtime.GOARCH), runtime.GOMAXPROCS(0), runtime.GOOS, runtime.GOARCH, runtime.Version())
 	fmt.Println(p.about())
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nwhat\tgoal\tratio\tmet\tfusestep\tthe other")
@@ -118,15 +120,4 @@ func (g goal) print(t *tabwriter.Writer, group string, m measurement) {
 		return s
 	}
 	fmt.Fprintf(t, "%s\t%s\t%.2f\t%s\t%s\t%s\n", what, target, ratio, met, show(ours), show(g.other))
-}
-
-// cpuModel is the processor's name, where Linux tells it.
-func cpuModel() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/manual"
 	"github.com/fusestep/fusestep/internal/models"
 )
 
@@ -33,7 +34,7 @@ func TestDefaults(t *testing.T) {
 
 // Every flag is in the manual, at its place in the synopsis.
 func TestManualNamesEveryFlag(t *testing.T) {
-	text := manual()
+	text := manual.Of(source)
 	for _, name := range []string{"device", "optimizer", "model", "shape", "n", "dtype", "threads", "time", "verify", "format", "list"} {
 		_, err := parseFlags([]string{"-" + name + "=\x00"})
 		require.NotContains(t, err.Error(), "not defined", name)

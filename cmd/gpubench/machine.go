@@ -1,9 +1,9 @@
 package main
 
 import (
-	"os"
 	"runtime"
-	"strings"
+
+	"github.com/fusestep/fusestep/internal/cpuinfo"
 )
 
 // machine is what the results were measured on.
@@ -19,16 +19,5 @@ type machine struct {
 
 func describeMachine(t *target) machine {
 	_, total, _ := t.backend.Device().MemInfo() // 0 on an error
-	return machine{runtime.GOOS, runtime.GOARCH, cpuModel(), runtime.GOMAXPROCS(0), t.gpu, total, runtime.Version()}
-}
-
-// cpuModel is the processor's name, where Linux tells it.
-func cpuModel() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
+	return machine{runtime.GOOS, runtime.GOARCH, cpuinfo.Model(), runtime.GOMAXPROCS(0), t.gpu, total, runtime.Version()}
 }

@@ -81,20 +81,12 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/fusestep/fusestep/internal/manual"
 )
 
 //go:embed main.go
 var source string
-
-// manual is the comment above.
-func manual() string {
-	comment, _, _ := strings.Cut(source, "\npackage main\n")
-	var b strings.Builder
-	for line := range strings.Lines(comment + "\n") {
-		b.WriteString(strings.TrimPrefix(strings.TrimPrefix(line, "//"), " "))
-	}
-	return b.String()
-}
 
 func main() {
 	c := command{stdout: os.Stdout, stderr: os.Stderr, open: openDevice}
@@ -124,7 +116,7 @@ func (c *command) main(args []string) int {
 	case err == nil:
 		return 0
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(c.stdout, manual())
+		fmt.Fprint(c.stdout, manual.Of(source))
 		return 0
 	}
 	// Joined errors stand on lines of their own; we promise one.

@@ -34,26 +34,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+
+	"github.com/fusestep/fusestep/internal/manual"
 )
 
 //go:embed main.go
 var source string
 
-// manual is the comment above.
-func manual() string {
-	comment, _, _ := strings.Cut(source, "\npackage main\n")
-	var b strings.Builder
-	for line := range strings.Lines(comment + "\n") {
-		b.WriteString(strings.TrimPrefix(strings.TrimPrefix(line, "//"), " "))
-	}
-	return b.String()
-}
-
 func main() {
 	switch err := run(os.Args[1:]); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Print(manual())
+		fmt.Print(manual.Of(source))
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "asmgen:", err)
 		os.Exit(1)
