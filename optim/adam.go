@@ -49,13 +49,8 @@ func (c Adam) setting(name string, decoupled bool) (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.AdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, L1: c.L1}
-	o := kernels.AdamOptions{L1: c.L1 != 0, AMSGrad: c.AMSGrad}
-	if decoupled {
-		h.DecoupledDecay = c.WeightDecay
-	} else {
-		h.WeightDecay, o.L2 = c.WeightDecay, c.WeightDecay != 0
-	}
-	s := kernels.AdamRule().With(h, o)
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, decoupled)
+	s := kernels.AdamRule().With(h, kernels.AdamOptions{L1: c.L1 != 0, L2: h.WeightDecay != 0, AMSGrad: c.AMSGrad})
 	s.Name, s.Maximize = name, c.Maximize
 	return s, nil
 }

@@ -36,13 +36,8 @@ func (c NAdam) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.NAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, MomentumFactor: math.Pow(0.96, c.MomentumDecay)}
-	o := kernels.NAdamOptions{}
-	if c.Decoupled {
-		h.DecoupledDecay = c.WeightDecay
-	} else {
-		h.WeightDecay, o.L2 = c.WeightDecay, c.WeightDecay != 0
-	}
-	s := kernels.NAdamRule().With(h, o)
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
+	s := kernels.NAdamRule().With(h, kernels.NAdamOptions{L2: h.WeightDecay != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -30,13 +30,8 @@ func (c RAdam) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.RAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
-	o := kernels.RAdamOptions{}
-	if c.Decoupled {
-		h.DecoupledDecay = c.WeightDecay
-	} else {
-		h.WeightDecay, o.L2 = c.WeightDecay, c.WeightDecay != 0
-	}
-	s := kernels.RAdamRule().With(h, o)
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
+	s := kernels.RAdamRule().With(h, kernels.RAdamOptions{L2: h.WeightDecay != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }
