@@ -52,6 +52,7 @@ type values map[string][]float64
 
 type torchCase struct {
 	Name, Optimizer, DType string
+	Listed                 bool // in docs/coming-from.md
 	Hyper                  map[string]json.RawMessage
 	Input                  map[string]values // state that is written from outside, by the step before which it is
 	Param                  values
@@ -60,57 +61,80 @@ type torchCase struct {
 	StateBound             map[string]values `json:"state_bound"`
 }
 
-func TestTorch(t *testing.T) {
-	var file struct {
-		Steps    int
-		Init     values
-		Grads    map[string][][]float64
-		LRFactor []float64 `json:"lr_factor"`
-		Cases    []torchCase
-	}
-	torchFile(t, "optimizers.json", &file)
-	require.NotEmpty(t, file.Cases)
-	for _, name := range []string{"more.json", "variants.json", "../libraries/sparse.json", "../libraries/sophia.json", "../libraries/schedule_free.json"} { // on the same numbers
-		var more struct{ Cases []torchCase }
-		torchFile(t, name, &more)
-		require.NotEmpty(t, more.Cases)
-		file.Cases = append(file.Cases, more.Cases...)
-	}
-	schedule := optim.ScheduleFunc(func(k int) float64 { return file.LRFactor[k] })
-	for _, c := range file.Cases {
-		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {
-			dtype, err := device.ParseDType(c.DType)
-			require.NoError(t, err)
-			h := newHarness(t, dtype, file.Init[c.DType])
-			o := h.optimizer(algorithm(t, c.Optimizer, c.Hyper))
-			o.SetSchedule(schedule)
-			before, path := h.values(h.value), make([]float64, len(file.Init[c.DType]))
-			for step := 1; step <= file.Steps; step++ {
-				key := strconv.Itoa(step)
-				h.set(h.grad, file.Grads[c.DType][step-1])
-				for name, x := range c.Input[key] {
-					h.set(h.state(o, name), x)
+// torchInputs are what all cases run on.
+type torchInputs struct {
+	Steps    int
+	Init     values
+	Grads    map[string][][]float64
+	LRFactor []float64 `json:"lr_factor"`
+	Cases    []torchCase
+}
+
+// run holds the case to its bounds. It returns how far apart the parameters are at most, and how far they may be, in units of
+// roundoff of what they have moved through.
+func (c torchCase) run(t *testing.T, in *torchInputs) (apart, bound float64) {
+	dtype, err := device.ParseDType(c.DType)
+	require.NoError(t, err)
+	h := newHarness(t, dtype, in.Init[c.DType])
+	o := h.optimizer(algorithm(t, c.Optimizer, c.Hyper))
+	o.SetSchedule(optim.ScheduleFunc(func(k int) float64 { return in.LRFactor[k] }))
+	before, path := h.values(h.value), make([]float64, len(in.Init[c.DType]))
+	for step := 1; step <= in.Steps; step++ {
+		key := strconv.Itoa(step)
+		h.set(h.grad, in.Grads[c.DType][step-1])
+		for name, x := range c.Input[key] {
+			h.set(h.state(o, name), x)
+		}
+		require.NoError(t, o.Step(nil))
+		now := h.values(h.value)
+		for i, p := range now {
+			path[i] += math.Abs(p - before[i])
+		}
+		before = now
+		if want := c.Param[key]; want != nil {
+			within(t, key+" param", now, want, c.ParamBound[key])
+			for i, p := range now {
+				through := math.Abs(p) + path[i]
+				// Beside the derived bound: float64 agrees to 1e-12 of what the parameter moved through, but for RAdam (README).
+				if dtype == device.Float64 && c.Optimizer != "radam" && math.Abs(p-want[i]) > 1e-12*through {
+					t.Errorf("step %s: param[%d] is %v, torch has %v: more than 1e-12 of %v apart", key, i, p, want[i], through)
 				}
-				require.NoError(t, o.Step(nil))
-				now := h.values(h.value)
-				for i, p := range now {
-					path[i] += math.Abs(p - before[i])
-				}
-				before = now
-				if want := c.Param[key]; want != nil {
-					within(t, key+" param", now, want, c.ParamBound[key])
-					for i, p := range now { // beside the derived bound: float64 agrees to 1e-12 of what the parameter moved through, but for RAdam (README)
-						if dtype == device.Float64 && c.Optimizer != "radam" && math.Abs(p-want[i]) > 1e-12*(math.Abs(p)+path[i]) {
-							t.Errorf("step %s: param[%d] is %v, torch has %v: more than 1e-12 of %v apart", key, i, p, want[i], math.Abs(p)+path[i])
-						}
-					}
-				}
-				for name, want := range c.State[key] {
-					within(t, key+" "+name, h.values(h.state(o, name)), want, c.StateBound[key][name])
+				if unit := roundoff(dtype) * through; unit > 0 {
+					apart, bound = max(apart, math.Abs(p-want[i])/unit), max(bound, c.ParamBound[key][i]/unit)
 				}
 			}
-		})
+		}
+		for name, want := range c.State[key] {
+			within(t, key+" "+name, h.values(h.state(o, name)), want, c.StateBound[key][name])
+		}
 	}
+	return apart, bound
+}
+
+func roundoff(t device.DType) float64 {
+	return map[device.DType]float64{device.Float32: 0x1p-24, device.Float64: 0x1p-53}[t]
+}
+
+func TestTorch(t *testing.T) {
+	var in torchInputs
+	torchFile(t, "optimizers.json", &in)
+	files := []string{"more.json", "variants.json", "../libraries/sparse.json", "../libraries/sophia.json", "../libraries/schedule_free.json"}
+	for _, l := range libraries {
+		files = append(files, l.file)
+	}
+	for _, name := range files { // on the same numbers
+		in.Cases = append(in.Cases, torchCases(t, name)...)
+	}
+	for _, c := range in.Cases {
+		t.Run(c.Name+"/"+c.DType, func(t *testing.T) { c.run(t, &in) })
+	}
+}
+
+func torchCases(t *testing.T, name string) []torchCase {
+	var file struct{ Cases []torchCase }
+	torchFile(t, name, &file)
+	require.NotEmpty(t, file.Cases)
+	return file.Cases
 }
 
 func within(t *testing.T, what string, got, want, bound []float64) {
@@ -217,7 +241,7 @@ func TestTorchClip(t *testing.T) {
 		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {
 			dtype, err := device.ParseDType(c.DType)
 			require.NoError(t, err)
-			u := map[device.DType]float64{device.Float32: 0x1p-24, device.Float64: 0x1p-53}[dtype]
+			u := roundoff(dtype)
 			const chain = 16 // torch's norm may err by so many roundings, see the README
 			h := newHarness(t, dtype, nil)
 			var params []optim.Param

@@ -9,11 +9,13 @@ import (
 
 // NAdam is NAdam as torch.optim.NAdam has it (Dozat 2016). Its state is exp_avg and exp_avg_sq.
 type NAdam struct {
-	LR            float64    // at least 0
-	Betas         [2]float64 // each at least 0 and below 1
-	Eps           float64    // at least 0; added to the root
-	WeightDecay   float64    // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
-	MomentumDecay float64    // at least 0: the momentum of step t, from 1, is betas[0]·(1 - 0.96^(t·momentum_decay)/2)
+	LR          float64    // at least 0
+	Betas       [2]float64 // each at least 0 and below 1
+	Eps         float64    // at least 0; added to the root
+	WeightDecay float64    // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
+	// MomentumDecay is at least 0: the momentum of step t, from 1, is betas[0]·(1 - 0.96^(t·momentum_decay)/2). It is 1 in Keras; with
+	// one of 1e6 the momentum is betas[0] from the first step on, as in optax.
+	MomentumDecay float64
 	Decoupled     bool
 	Maximize      bool
 }
