@@ -9,24 +9,22 @@ import "github.com/fusestep/fusestep/kernels/ir"
 var avx2 = &instructions{
 	vector: 32,
 	updates: map[string]Loop{
-		"5dfb9f3c5424dfc034f56d07": sgdF32AVX2,                   // SGD[] float32
-		"c56e04aac811f85974405044": sgdF64AVX2,                   // SGD[] float64
-		"c148bb919de2f1bb573ae093": sgdL1F32AVX2,                 // SGD[L1] float32
-		"443362b5fb986f8cc3714af7": sgdL1F64AVX2,                 // SGD[L1] float64
-		"c3573017d12185fff56957fd": sgdL2F32AVX2,                 // SGD[L2] float32
-		"1b0e51df9ac6bf726f548229": sgdL2F64AVX2,                 // SGD[L2] float64
-		"eaff9c73437aee1b9329a845": sgdMomentumF32AVX2,           // SGD[Momentum] float32
-		"efbcbc3a36845d88d75cce03": sgdMomentumF64AVX2,           // SGD[Momentum] float64
-		"7753eaf26f9a84b9afe0d5dd": sgdL2MomentumF32AVX2,         // SGD[L2 Momentum] float32
-		"fe8cbd60b1da8aed235404db": sgdL2MomentumF64AVX2,         // SGD[L2 Momentum] float64
-		"6415cebe207d15718c10c767": sgdMomentumNesterovF32AVX2,   // SGD[Momentum Nesterov] float32
-		"538af60f34f1e3c7c6303a85": sgdMomentumNesterovF64AVX2,   // SGD[Momentum Nesterov] float64
-		"ccd92fbe0abd47d9bf40e02c": sgdL2MomentumNesterovF32AVX2, // SGD[L2 Momentum Nesterov] float32
-		"bb45cbad148e7ca7a86ab26c": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
+		"f438a16af9b3e51f3b730136": sgdF32AVX2,                   // SGD[] float32
+		"dcec848b550070655cc287e5": sgdF64AVX2,                   // SGD[] float64
+		"ff3a02d6eaf28a891808177d": sgdL1F32AVX2,                 // SGD[L1] float32
+		"a50806a24d8473c71e405a01": sgdL1F64AVX2,                 // SGD[L1] float64
+		"3b19a7892694ea4ee75e96f8": sgdL2F32AVX2,                 // SGD[L2] float32
+		"27b62f902e0a2f2c42f932f3": sgdL2F64AVX2,                 // SGD[L2] float64
+		"feacd664ba4c9afe6f8f694e": sgdMomentumF32AVX2,           // SGD[Momentum] float32
+		"662a30824fec02cfc8658f98": sgdMomentumF64AVX2,           // SGD[Momentum] float64
+		"373cb052873516636aed5009": sgdL2MomentumF32AVX2,         // SGD[L2 Momentum] float32
+		"4b436f830f80aafcd0fbdc0b": sgdL2MomentumF64AVX2,         // SGD[L2 Momentum] float64
+		"ebf380f01e9a46460038e5c9": sgdMomentumNesterovF32AVX2,   // SGD[Momentum Nesterov] float32
+		"b86639301f752ccb95374437": sgdMomentumNesterovF64AVX2,   // SGD[Momentum Nesterov] float64
+		"b0d6ac01baa67dbb2d31192d": sgdL2MomentumNesterovF32AVX2, // SGD[L2 Momentum Nesterov] float32
+		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
 		"c5c0cd98b09005e358f936db": asgdF32AVX2,                  // ASGD[] float32
 		"90b87047b4353c266fedf40d": asgdF64AVX2,                  // ASGD[] float64
-		"9074098f634c6b45476ee4dd": sgdwF32AVX2,                  // SGDW[] float32
-		"488d9e296ce596844ef2697e": sgdwF64AVX2,                  // SGDW[] float64
 		"454e5f55ead9277a97862e2e": adamF32AVX2,                  // Adam[] float32
 		"7eb586814acd67a9377aaac6": adamF64AVX2,                  // Adam[] float64
 		"939298ef4abed14911f6547d": adamL1F32AVX2,                // Adam[L1] float32
@@ -147,24 +145,22 @@ var avx2 = &instructions{
 var avx512 = &instructions{
 	vector: 64,
 	updates: map[string]Loop{
-		"5dfb9f3c5424dfc034f56d07": sgdF32AVX512,                   // SGD[] float32
-		"c56e04aac811f85974405044": sgdF64AVX512,                   // SGD[] float64
-		"c148bb919de2f1bb573ae093": sgdL1F32AVX512,                 // SGD[L1] float32
-		"443362b5fb986f8cc3714af7": sgdL1F64AVX512,                 // SGD[L1] float64
-		"c3573017d12185fff56957fd": sgdL2F32AVX512,                 // SGD[L2] float32
-		"1b0e51df9ac6bf726f548229": sgdL2F64AVX512,                 // SGD[L2] float64
-		"eaff9c73437aee1b9329a845": sgdMomentumF32AVX512,           // SGD[Momentum] float32
-		"efbcbc3a36845d88d75cce03": sgdMomentumF64AVX512,           // SGD[Momentum] float64
-		"7753eaf26f9a84b9afe0d5dd": sgdL2MomentumF32AVX512,         // SGD[L2 Momentum] float32
-		"fe8cbd60b1da8aed235404db": sgdL2MomentumF64AVX512,         // SGD[L2 Momentum] float64
-		"6415cebe207d15718c10c767": sgdMomentumNesterovF32AVX512,   // SGD[Momentum Nesterov] float32
-		"538af60f34f1e3c7c6303a85": sgdMomentumNesterovF64AVX512,   // SGD[Momentum Nesterov] float64
-		"ccd92fbe0abd47d9bf40e02c": sgdL2MomentumNesterovF32AVX512, // SGD[L2 Momentum Nesterov] float32
-		"bb45cbad148e7ca7a86ab26c": sgdL2MomentumNesterovF64AVX512, // SGD[L2 Momentum Nesterov] float64
+		"f438a16af9b3e51f3b730136": sgdF32AVX512,                   // SGD[] float32
+		"dcec848b550070655cc287e5": sgdF64AVX512,                   // SGD[] float64
+		"ff3a02d6eaf28a891808177d": sgdL1F32AVX512,                 // SGD[L1] float32
+		"a50806a24d8473c71e405a01": sgdL1F64AVX512,                 // SGD[L1] float64
+		"3b19a7892694ea4ee75e96f8": sgdL2F32AVX512,                 // SGD[L2] float32
+		"27b62f902e0a2f2c42f932f3": sgdL2F64AVX512,                 // SGD[L2] float64
+		"feacd664ba4c9afe6f8f694e": sgdMomentumF32AVX512,           // SGD[Momentum] float32
+		"662a30824fec02cfc8658f98": sgdMomentumF64AVX512,           // SGD[Momentum] float64
+		"373cb052873516636aed5009": sgdL2MomentumF32AVX512,         // SGD[L2 Momentum] float32
+		"4b436f830f80aafcd0fbdc0b": sgdL2MomentumF64AVX512,         // SGD[L2 Momentum] float64
+		"ebf380f01e9a46460038e5c9": sgdMomentumNesterovF32AVX512,   // SGD[Momentum Nesterov] float32
+		"b86639301f752ccb95374437": sgdMomentumNesterovF64AVX512,   // SGD[Momentum Nesterov] float64
+		"b0d6ac01baa67dbb2d31192d": sgdL2MomentumNesterovF32AVX512, // SGD[L2 Momentum Nesterov] float32
+		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX512, // SGD[L2 Momentum Nesterov] float64
 		"c5c0cd98b09005e358f936db": asgdF32AVX512,                  // ASGD[] float32
 		"90b87047b4353c266fedf40d": asgdF64AVX512,                  // ASGD[] float64
-		"9074098f634c6b45476ee4dd": sgdwF32AVX512,                  // SGDW[] float32
-		"488d9e296ce596844ef2697e": sgdwF64AVX512,                  // SGDW[] float64
 		"454e5f55ead9277a97862e2e": adamF32AVX512,                  // Adam[] float32
 		"7eb586814acd67a9377aaac6": adamF64AVX512,                  // Adam[] float64
 		"939298ef4abed14911f6547d": adamL1F32AVX512,                // Adam[L1] float32
@@ -329,12 +325,6 @@ func asgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // asgdF64AVX2 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
 func asgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdwF32AVX2 is SGDW[] float32 over n bytes of each slot, a multiple of 64.
-func sgdwF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdwF64AVX2 is SGDW[] float64 over n bytes of each slot, a multiple of 64.
-func sgdwF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // adamF32AVX2 is Adam[] float32 over n bytes of each slot, a multiple of 64.
 func adamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
@@ -704,12 +694,6 @@ func asgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // asgdF64AVX512 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
 func asgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdwF32AVX512 is SGDW[] float32 over n bytes of each slot, a multiple of 64.
-func sgdwF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdwF64AVX512 is SGDW[] float64 over n bytes of each slot, a multiple of 64.
-func sgdwF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // adamF32AVX512 is Adam[] float32 over n bytes of each slot, a multiple of 64.
 func adamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)

@@ -13,154 +13,6 @@ TEXT ·sgdF32AVX512(SB), NOSPLIT, $0-32
 	MOVQ    uniforms+8(FP), DX
 	VMOVUPS 192(DX), Z0
 	VMOVUPS 256(DX), Z1
-	MOVQ    n+16(FP), DX
-	MOVQ    prefetch+24(FP), BX
-	XORQ    SI, SI
-
-loop:
-	TESTQ      BX, BX
-	JEQ        compute
-	PREFETCHT0 2048(CX)(SI*1)
-	PREFETCHT0 2048(AX)(SI*1)
-
-compute:
-	VMULPS  (AX)(SI*1), Z0, Z2
-	VMULPS  Z2, Z1, Z2
-	VMOVUPS (CX)(SI*1), Z3
-	VSUBPS  Z2, Z3, Z2
-	VMOVUPS Z2, (CX)(SI*1)
-	ADDQ    $0x40, SI
-	CMPQ    SI, DX
-	JNE     loop
-	VZEROUPPER
-	RET
-
-// func sgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·sgdF64AVX512(SB), NOSPLIT, $0-32
-	MOVQ    slots+0(FP), AX
-	MOVQ    (AX), CX
-	MOVQ    8(AX), AX
-	MOVQ    uniforms+8(FP), DX
-	VMOVUPD 192(DX), Z0
-	VMOVUPD 256(DX), Z1
-	MOVQ    n+16(FP), DX
-	MOVQ    prefetch+24(FP), BX
-	XORQ    SI, SI
-
-loop:
-	TESTQ      BX, BX
-	JEQ        compute
-	PREFETCHT0 2048(CX)(SI*1)
-	PREFETCHT0 2048(AX)(SI*1)
-
-compute:
-	VMULPD  (AX)(SI*1), Z0, Z2
-	VMULPD  Z2, Z1, Z2
-	VMOVUPD (CX)(SI*1), Z3
-	VSUBPD  Z2, Z3, Z2
-	VMOVUPD Z2, (CX)(SI*1)
-	ADDQ    $0x40, SI
-	CMPQ    SI, DX
-	JNE     loop
-	VZEROUPPER
-	RET
-
-// func sgdL1F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·sgdL1F32AVX512(SB), NOSPLIT, $0-32
-	MOVQ    slots+0(FP), AX
-	MOVQ    (AX), CX
-	MOVQ    8(AX), AX
-	MOVQ    uniforms+8(FP), DX
-	VMOVUPS 384(DX), Z0
-	VMOVUPS 192(DX), Z1
-	VMOVUPS 256(DX), Z2
-	VMOVUPS 320(DX), Z3
-	VMOVUPS 448(DX), Z4
-	VMOVUPS 512(DX), Z5
-	MOVQ    n+16(FP), DX
-	MOVQ    prefetch+24(FP), BX
-	XORQ    SI, SI
-
-loop:
-	TESTQ      BX, BX
-	JEQ        compute
-	PREFETCHT0 2048(CX)(SI*1)
-	PREFETCHT0 2048(AX)(SI*1)
-
-compute:
-	VMOVUPS   (CX)(SI*1), Z6
-	VMULPS    (AX)(SI*1), Z1, Z7
-	VCMPPS    $0x11, Z6, Z0, K1
-	VCMPPS    $0x11, Z0, Z6, K2
-	VCMPPS    $0x00, Z0, Z6, K3
-	VBLENDMPS Z0, Z6, K3, Z8
-	VMOVUPS   Z5, K2, Z8
-	VMOVUPS   Z4, K1, Z8
-	VMULPS    Z8, Z3, Z9
-	VADDPS    Z9, Z7, Z7
-	VMULPS    Z7, Z2, Z7
-	VSUBPS    Z7, Z6, Z6
-	VMOVUPS   Z6, (CX)(SI*1)
-	ADDQ      $0x40, SI
-	CMPQ      SI, DX
-	JNE       loop
-	VZEROUPPER
-	RET
-
-// func sgdL1F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·sgdL1F64AVX512(SB), NOSPLIT, $0-32
-	MOVQ    slots+0(FP), AX
-	MOVQ    (AX), CX
-	MOVQ    8(AX), AX
-	MOVQ    uniforms+8(FP), DX
-	VMOVUPD 384(DX), Z0
-	VMOVUPD 192(DX), Z1
-	VMOVUPD 256(DX), Z2
-	VMOVUPD 320(DX), Z3
-	VMOVUPD 448(DX), Z4
-	VMOVUPD 512(DX), Z5
-	MOVQ    n+16(FP), DX
-	MOVQ    prefetch+24(FP), BX
-	XORQ    SI, SI
-
-loop:
-	TESTQ      BX, BX
-	JEQ        compute
-	PREFETCHT0 2048(CX)(SI*1)
-	PREFETCHT0 2048(AX)(SI*1)
-
-compute:
-	VMOVUPD   (CX)(SI*1), Z6
-	VMULPD    (AX)(SI*1), Z1, Z7
-	VCMPPD    $0x11, Z6, Z0, K1
-	VCMPPD    $0x11, Z0, Z6, K2
-	VCMPPD    $0x00, Z0, Z6, K3
-	VBLENDMPD Z0, Z6, K3, Z8
-	VMOVUPD   Z5, K2, Z8
-	VMOVUPD   Z4, K1, Z8
-	VMULPD    Z8, Z3, Z9
-	VADDPD    Z9, Z7, Z7
-	VMULPD    Z7, Z2, Z7
-	VSUBPD    Z7, Z6, Z6
-	VMOVUPD   Z6, (CX)(SI*1)
-	ADDQ      $0x40, SI
-	CMPQ      SI, DX
-	JNE       loop
-	VZEROUPPER
-	RET
-
-// func sgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·sgdL2F32AVX512(SB), NOSPLIT, $0-32
-	MOVQ    slots+0(FP), AX
-	MOVQ    (AX), CX
-	MOVQ    8(AX), AX
-	MOVQ    uniforms+8(FP), DX
-	VMOVUPS 192(DX), Z0
-	VMOVUPS 256(DX), Z1
 	VMOVUPS 320(DX), Z2
 	MOVQ    n+16(FP), DX
 	MOVQ    prefetch+24(FP), BX
@@ -173,12 +25,10 @@ loop:
 	PREFETCHT0 2048(AX)(SI*1)
 
 compute:
-	VMOVUPS (CX)(SI*1), Z3
-	VMULPS  (AX)(SI*1), Z0, Z4
-	VMULPS  Z3, Z2, Z5
-	VADDPS  Z5, Z4, Z4
-	VMULPS  Z4, Z1, Z4
-	VSUBPS  Z4, Z3, Z3
+	VMULPS  (AX)(SI*1), Z0, Z3
+	VMULPS  (CX)(SI*1), Z2, Z4
+	VMULPS  Z3, Z1, Z3
+	VSUBPS  Z3, Z4, Z3
 	VMOVUPS Z3, (CX)(SI*1)
 	ADDQ    $0x40, SI
 	CMPQ    SI, DX
@@ -186,9 +36,9 @@ compute:
 	VZEROUPPER
 	RET
 
-// func sgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// func sgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·sgdL2F64AVX512(SB), NOSPLIT, $0-32
+TEXT ·sgdF64AVX512(SB), NOSPLIT, $0-32
 	MOVQ    slots+0(FP), AX
 	MOVQ    (AX), CX
 	MOVQ    8(AX), AX
@@ -207,13 +57,173 @@ loop:
 	PREFETCHT0 2048(AX)(SI*1)
 
 compute:
-	VMOVUPD (CX)(SI*1), Z3
-	VMULPD  (AX)(SI*1), Z0, Z4
-	VMULPD  Z3, Z2, Z5
-	VADDPD  Z5, Z4, Z4
-	VMULPD  Z4, Z1, Z4
-	VSUBPD  Z4, Z3, Z3
+	VMULPD  (AX)(SI*1), Z0, Z3
+	VMULPD  (CX)(SI*1), Z2, Z4
+	VMULPD  Z3, Z1, Z3
+	VSUBPD  Z3, Z4, Z3
 	VMOVUPD Z3, (CX)(SI*1)
+	ADDQ    $0x40, SI
+	CMPQ    SI, DX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func sgdL1F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·sgdL1F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), AX
+	MOVQ    uniforms+8(FP), DX
+	VMOVUPS 448(DX), Z0
+	VMOVUPS 192(DX), Z1
+	VMOVUPS 256(DX), Z2
+	VMOVUPS 320(DX), Z3
+	VMOVUPS 384(DX), Z4
+	VMOVUPS 512(DX), Z5
+	VMOVUPS 576(DX), Z6
+	MOVQ    n+16(FP), DX
+	MOVQ    prefetch+24(FP), BX
+	XORQ    SI, SI
+
+loop:
+	TESTQ      BX, BX
+	JEQ        compute
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+
+compute:
+	VMOVUPS   (CX)(SI*1), Z7
+	VMULPS    (AX)(SI*1), Z1, Z8
+	VCMPPS    $0x11, Z7, Z0, K1
+	VCMPPS    $0x11, Z0, Z7, K2
+	VCMPPS    $0x00, Z0, Z7, K3
+	VBLENDMPS Z0, Z7, K3, Z9
+	VMOVUPS   Z6, K2, Z9
+	VMOVUPS   Z5, K1, Z9
+	VMULPS    Z9, Z3, Z10
+	VADDPS    Z10, Z8, Z8
+	VMULPS    Z4, Z7, Z7
+	VMULPS    Z8, Z2, Z8
+	VSUBPS    Z8, Z7, Z7
+	VMOVUPS   Z7, (CX)(SI*1)
+	ADDQ      $0x40, SI
+	CMPQ      SI, DX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func sgdL1F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·sgdL1F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), AX
+	MOVQ    uniforms+8(FP), DX
+	VMOVUPD 448(DX), Z0
+	VMOVUPD 192(DX), Z1
+	VMOVUPD 256(DX), Z2
+	VMOVUPD 320(DX), Z3
+	VMOVUPD 384(DX), Z4
+	VMOVUPD 512(DX), Z5
+	VMOVUPD 576(DX), Z6
+	MOVQ    n+16(FP), DX
+	MOVQ    prefetch+24(FP), BX
+	XORQ    SI, SI
+
+loop:
+	TESTQ      BX, BX
+	JEQ        compute
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+
+compute:
+	VMOVUPD   (CX)(SI*1), Z7
+	VMULPD    (AX)(SI*1), Z1, Z8
+	VCMPPD    $0x11, Z7, Z0, K1
+	VCMPPD    $0x11, Z0, Z7, K2
+	VCMPPD    $0x00, Z0, Z7, K3
+	VBLENDMPD Z0, Z7, K3, Z9
+	VMOVUPD   Z6, K2, Z9
+	VMOVUPD   Z5, K1, Z9
+	VMULPD    Z9, Z3, Z10
+	VADDPD    Z10, Z8, Z8
+	VMULPD    Z4, Z7, Z7
+	VMULPD    Z8, Z2, Z8
+	VSUBPD    Z8, Z7, Z7
+	VMOVUPD   Z7, (CX)(SI*1)
+	ADDQ      $0x40, SI
+	CMPQ      SI, DX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func sgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·sgdL2F32AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), AX
+	MOVQ    uniforms+8(FP), DX
+	VMOVUPS 192(DX), Z0
+	VMOVUPS 256(DX), Z1
+	VMOVUPS 320(DX), Z2
+	VMOVUPS 384(DX), Z3
+	MOVQ    n+16(FP), DX
+	MOVQ    prefetch+24(FP), BX
+	XORQ    SI, SI
+
+loop:
+	TESTQ      BX, BX
+	JEQ        compute
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+
+compute:
+	VMOVUPS (CX)(SI*1), Z4
+	VMULPS  (AX)(SI*1), Z0, Z5
+	VMULPS  Z4, Z2, Z6
+	VADDPS  Z6, Z5, Z5
+	VMULPS  Z3, Z4, Z4
+	VMULPS  Z5, Z1, Z5
+	VSUBPS  Z5, Z4, Z4
+	VMOVUPS Z4, (CX)(SI*1)
+	ADDQ    $0x40, SI
+	CMPQ    SI, DX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func sgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·sgdL2F64AVX512(SB), NOSPLIT, $0-32
+	MOVQ    slots+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    8(AX), AX
+	MOVQ    uniforms+8(FP), DX
+	VMOVUPD 192(DX), Z0
+	VMOVUPD 256(DX), Z1
+	VMOVUPD 320(DX), Z2
+	VMOVUPD 384(DX), Z3
+	MOVQ    n+16(FP), DX
+	MOVQ    prefetch+24(FP), BX
+	XORQ    SI, SI
+
+loop:
+	TESTQ      BX, BX
+	JEQ        compute
+	PREFETCHT0 2048(CX)(SI*1)
+	PREFETCHT0 2048(AX)(SI*1)
+
+compute:
+	VMOVUPD (CX)(SI*1), Z4
+	VMULPD  (AX)(SI*1), Z0, Z5
+	VMULPD  Z4, Z2, Z6
+	VADDPD  Z6, Z5, Z5
+	VMULPD  Z3, Z4, Z4
+	VMULPD  Z5, Z1, Z5
+	VSUBPD  Z5, Z4, Z4
+	VMOVUPD Z4, (CX)(SI*1)
 	ADDQ    $0x40, SI
 	CMPQ    SI, DX
 	JNE     loop
@@ -235,6 +245,7 @@ TEXT ·sgdMomentumF32AVX512(SB), NOSPLIT, $0-32
 	VMOVUPS 384(BX), Z4
 	VMOVUPS 448(BX), Z5
 	VMOVUPS 512(BX), Z6
+	VMOVUPS 576(BX), Z7
 	MOVQ    n+16(FP), BX
 	MOVQ    prefetch+24(FP), SI
 	XORQ    DI, DI
@@ -247,18 +258,18 @@ loop:
 	PREFETCHT0 2048(AX)(DI*1)
 
 compute:
-	VMULPS  (DX)(DI*1), Z1, Z7
-	VMULPS  (AX)(DI*1), Z3, Z8
-	VMULPS  Z7, Z4, Z7
-	VADDPS  Z7, Z8, Z7
-	VANDPS  Z0, Z7, Z8
-	VCMPPS  $0x11, Z5, Z8, K1
-	VMOVUPS Z6, K1, Z7
-	VMULPS  Z7, Z2, Z8
-	VMOVUPS (CX)(DI*1), Z9
-	VSUBPS  Z8, Z9, Z8
-	VMOVUPS Z8, (CX)(DI*1)
-	VMOVUPS Z7, (AX)(DI*1)
+	VMULPS  (DX)(DI*1), Z1, Z8
+	VMULPS  Z8, Z4, Z8
+	VMULPS  (AX)(DI*1), Z3, Z9
+	VADDPS  Z8, Z9, Z8
+	VANDPS  Z0, Z8, Z9
+	VCMPPS  $0x11, Z6, Z9, K1
+	VMOVUPS Z7, K1, Z8
+	VMULPS  (CX)(DI*1), Z5, Z9
+	VMULPS  Z8, Z2, Z10
+	VSUBPS  Z10, Z9, Z9
+	VMOVUPS Z9, (CX)(DI*1)
+	VMOVUPS Z8, (AX)(DI*1)
 	ADDQ    $0x40, DI
 	CMPQ    DI, BX
 	JNE     loop
@@ -280,6 +291,7 @@ TEXT ·sgdMomentumF64AVX512(SB), NOSPLIT, $0-32
 	VMOVUPD 384(BX), Z4
 	VMOVUPD 448(BX), Z5
 	VMOVUPD 512(BX), Z6
+	VMOVUPD 576(BX), Z7
 	MOVQ    n+16(FP), BX
 	MOVQ    prefetch+24(FP), SI
 	XORQ    DI, DI
@@ -292,18 +304,18 @@ loop:
 	PREFETCHT0 2048(AX)(DI*1)
 
 compute:
-	VMULPD  (DX)(DI*1), Z1, Z7
-	VMULPD  (AX)(DI*1), Z3, Z8
-	VMULPD  Z7, Z4, Z7
-	VADDPD  Z7, Z8, Z7
-	VANDPD  Z0, Z7, Z8
-	VCMPPD  $0x11, Z5, Z8, K1
-	VMOVUPD Z6, K1, Z7
-	VMULPD  Z7, Z2, Z8
-	VMOVUPD (CX)(DI*1), Z9
-	VSUBPD  Z8, Z9, Z8
-	VMOVUPD Z8, (CX)(DI*1)
-	VMOVUPD Z7, (AX)(DI*1)
+	VMULPD  (DX)(DI*1), Z1, Z8
+	VMULPD  Z8, Z4, Z8
+	VMULPD  (AX)(DI*1), Z3, Z9
+	VADDPD  Z8, Z9, Z8
+	VANDPD  Z0, Z8, Z9
+	VCMPPD  $0x11, Z6, Z9, K1
+	VMOVUPD Z7, K1, Z8
+	VMULPD  (CX)(DI*1), Z5, Z9
+	VMULPD  Z8, Z2, Z10
+	VSUBPD  Z10, Z9, Z9
+	VMOVUPD Z9, (CX)(DI*1)
+	VMOVUPD Z8, (AX)(DI*1)
 	ADDQ    $0x40, DI
 	CMPQ    DI, BX
 	JNE     loop
@@ -326,6 +338,7 @@ TEXT ·sgdL2MomentumF32AVX512(SB), NOSPLIT, $0-32
 	VMOVUPS 448(BX), Z5
 	VMOVUPS 512(BX), Z6
 	VMOVUPS 576(BX), Z7
+	VMOVUPS 640(BX), Z8
 	MOVQ    n+16(FP), BX
 	MOVQ    prefetch+24(FP), SI
 	XORQ    DI, DI
@@ -338,20 +351,21 @@ loop:
 	PREFETCHT0 2048(AX)(DI*1)
 
 compute:
-	VMOVUPS (CX)(DI*1), Z8
-	VMULPS  (DX)(DI*1), Z1, Z9
-	VMULPS  Z8, Z3, Z10
-	VADDPS  Z10, Z9, Z9
-	VMULPS  (AX)(DI*1), Z4, Z10
-	VMULPS  Z9, Z5, Z9
-	VADDPS  Z9, Z10, Z9
-	VANDPS  Z0, Z9, Z10
-	VCMPPS  $0x11, Z6, Z10, K1
-	VMOVUPS Z7, K1, Z9
-	VMULPS  Z9, Z2, Z10
-	VSUBPS  Z10, Z8, Z8
-	VMOVUPS Z8, (CX)(DI*1)
-	VMOVUPS Z9, (AX)(DI*1)
+	VMOVUPS (CX)(DI*1), Z9
+	VMULPS  (DX)(DI*1), Z1, Z10
+	VMULPS  Z9, Z3, Z11
+	VADDPS  Z11, Z10, Z10
+	VMULPS  Z10, Z5, Z10
+	VMULPS  (AX)(DI*1), Z4, Z11
+	VADDPS  Z10, Z11, Z10
+	VANDPS  Z0, Z10, Z11
+	VCMPPS  $0x11, Z7, Z11, K1
+	VMOVUPS Z8, K1, Z10
+	VMULPS  Z6, Z9, Z9
+	VMULPS  Z10, Z2, Z11
+	VSUBPS  Z11, Z9, Z9
+	VMOVUPS Z9, (CX)(DI*1)
+	VMOVUPS Z10, (AX)(DI*1)
 	ADDQ    $0x40, DI
 	CMPQ    DI, BX
 	JNE     loop
@@ -374,6 +388,7 @@ TEXT ·sgdL2MomentumF64AVX512(SB), NOSPLIT, $0-32
 	VMOVUPD 448(BX), Z5
 	VMOVUPD 512(BX), Z6
 	VMOVUPD 576(BX), Z7
+	VMOVUPD 640(BX), Z8
 	MOVQ    n+16(FP), BX
 	MOVQ    prefetch+24(FP), SI
 	XORQ    DI, DI
@@ -386,20 +401,21 @@ loop:
 	PREFETCHT0 2048(AX)(DI*1)
 
 compute:
-	VMOVUPD (CX)(DI*1), Z8
-	VMULPD  (DX)(DI*1), Z1, Z9
-	VMULPD  Z8, Z3, Z10
-	VADDPD  Z10, Z9, Z9
-	VMULPD  (AX)(DI*1), Z4, Z10
-	VMULPD  Z9, Z5, Z9
-	VADDPD  Z9, Z10, Z9
-	VANDPD  Z0, Z9, Z10
-	VCMPPD  $0x11, Z6, Z10, K1
-	VMOVUPD Z7, K1, Z9
-	VMULPD  Z9, Z2, Z10
-	VSUBPD  Z10, Z8, Z8
-	VMOVUPD Z8, (CX)(DI*1)
-	VMOVUPD Z9, (AX)(DI*1)
+	VMOVUPD (CX)(DI*1), Z9
+	VMULPD  (DX)(DI*1), Z1, Z10
+	VMULPD  Z9, Z3, Z11
+	VADDPD  Z11, Z10, Z10
+	VMULPD  Z10, Z5, Z10
+	VMULPD  (AX)(DI*1), Z4, Z11
+	VADDPD  Z10, Z11, Z10
+	VANDPD  Z0, Z10, Z11
+	VCMPPD  $0x11, Z7, Z11, K1
+	VMOVUPD Z8, K1, Z10
+	VMULPD  Z6, Z9, Z9
+	VMULPD  Z10, Z2, Z11
+	VSUBPD  Z11, Z9, Z9
+	VMOVUPD Z9, (CX)(DI*1)
+	VMOVUPD Z10, (AX)(DI*1)
 	ADDQ    $0x40, DI
 	CMPQ    DI, BX
 	JNE     loop
@@ -421,6 +437,7 @@ TEXT ·sgdMomentumNesterovF32AVX512(SB), NOSPLIT, $0-32
 	VMOVUPS 384(BX), Z4
 	VMOVUPS 448(BX), Z5
 	VMOVUPS 512(BX), Z6
+	VMOVUPS 576(BX), Z7
 	MOVQ    n+16(FP), BX
 	MOVQ    prefetch+24(FP), SI
 	XORQ    DI, DI
@@ -433,20 +450,20 @@ loop:
 	PREFETCHT0 2048(AX)(DI*1)
 
 compute:
-	VMULPS  (DX)(DI*1), Z2, Z7
-	VMULPS  (AX)(DI*1), Z0, Z8
-	VMULPS  Z7, Z4, Z9
-	VADDPS  Z9, Z8, Z8
-	VANDPS  Z1, Z8, Z9
-	VCMPPS  $0x11, Z5, Z9, K1
-	VMOVUPS Z6, K1, Z8
-	VMULPS  Z8, Z0, Z9
-	VADDPS  Z9, Z7, Z7
-	VMULPS  Z7, Z3, Z7
-	VMOVUPS (CX)(DI*1), Z9
-	VSUBPS  Z7, Z9, Z7
-	VMOVUPS Z7, (CX)(DI*1)
-	VMOVUPS Z8, (AX)(DI*1)
+	VMULPS  (DX)(DI*1), Z2, Z8
+	VMULPS  Z8, Z4, Z8
+	VMULPS  (AX)(DI*1), Z0, Z9
+	VADDPS  Z8, Z9, Z9
+	VANDPS  Z1, Z9, Z10
+	VCMPPS  $0x11, Z6, Z10, K1
+	VMOVUPS Z7, K1, Z9
+	VMULPS  Z9, Z0, Z10
+	VADDPS  Z10, Z8, Z8
+	VMULPS  (CX)(DI*1), Z5, Z10
+	VMULPS  Z8, Z3, Z8
+	VSUBPS  Z8, Z10, Z8
+	VMOVUPS Z8, (CX)(DI*1)
+	VMOVUPS Z9, (AX)(DI*1)
 	ADDQ    $0x40, DI
 	CMPQ    DI, BX
 	JNE     loop
@@ -468,6 +485,7 @@ TEXT ·sgdMomentumNesterovF64AVX512(SB), NOSPLIT, $0-32
 	VMOVUPD 384(BX), Z4
 	VMOVUPD 448(BX), Z5
 	VMOVUPD 512(BX), Z6
+	VMOVUPD 576(BX), Z7
 	MOVQ    n+16(FP), BX
 	MOVQ    prefetch+24(FP), SI
 	XORQ    DI, DI
@@ -480,20 +498,20 @@ loop:
 	PREFETCHT0 2048(AX)(DI*1)
 
 compute:
-	VMULPD  (DX)(DI*1), Z2, Z7
-	VMULPD  (AX)(DI*1), Z0, Z8
-	VMULPD  Z7, Z4, Z9
-	VADDPD  Z9, Z8, Z8
-	VANDPD  Z1, Z8, Z9
-	VCMPPD  $0x11, Z5, Z9, K1
-	VMOVUPD Z6, K1, Z8
-	VMULPD  Z8, Z0, Z9
-	VADDPD  Z9, Z7, Z7
-	VMULPD  Z7, Z3, Z7
-	VMOVUPD (CX)(DI*1), Z9
-	VSUBPD  Z7, Z9, Z7
-	VMOVUPD Z7, (CX)(DI*1)
-	VMOVUPD Z8, (AX)(DI*1)
+	VMULPD  (DX)(DI*1), Z2, Z8
+	VMULPD  Z8, Z4, Z8
+	VMULPD  (AX)(DI*1), Z0, Z9
+	VADDPD  Z8, Z9, Z9
+	VANDPD  Z1, Z9, Z10
+	VCMPPD  $0x11, Z6, Z10, K1
+	VMOVUPD Z7, K1, Z9
+	VMULPD  Z9, Z0, Z10
+	VADDPD  Z10, Z8, Z8
+	VMULPD  (CX)(DI*1), Z5, Z10
+	VMULPD  Z8, Z3, Z8
+	VSUBPD  Z8, Z10, Z8
+	VMOVUPD Z8, (CX)(DI*1)
+	VMOVUPD Z9, (AX)(DI*1)
 	ADDQ    $0x40, DI
 	CMPQ    DI, BX
 	JNE     loop
@@ -516,6 +534,7 @@ TEXT ·sgdL2MomentumNesterovF32AVX512(SB), NOSPLIT, $0-32
 	VMOVUPS 448(BX), Z5
 	VMOVUPS 512(BX), Z6
 	VMOVUPS 576(BX), Z7
+	VMOVUPS 640(BX), Z8
 	MOVQ    n+16(FP), BX
 	MOVQ    prefetch+24(FP), SI
 	XORQ    DI, DI
@@ -528,22 +547,23 @@ loop:
 	PREFETCHT0 2048(AX)(DI*1)
 
 compute:
-	VMOVUPS (CX)(DI*1), Z8
-	VMULPS  (DX)(DI*1), Z2, Z9
-	VMULPS  Z8, Z4, Z10
-	VADDPS  Z10, Z9, Z9
-	VMULPS  (AX)(DI*1), Z0, Z10
-	VMULPS  Z9, Z5, Z11
+	VMOVUPS (CX)(DI*1), Z9
+	VMULPS  (DX)(DI*1), Z2, Z10
+	VMULPS  Z9, Z4, Z11
 	VADDPS  Z11, Z10, Z10
-	VANDPS  Z1, Z10, Z11
-	VCMPPS  $0x11, Z6, Z11, K1
-	VMOVUPS Z7, K1, Z10
-	VMULPS  Z10, Z0, Z11
-	VADDPS  Z11, Z9, Z9
-	VMULPS  Z9, Z3, Z9
-	VSUBPS  Z9, Z8, Z8
-	VMOVUPS Z8, (CX)(DI*1)
-	VMOVUPS Z10, (AX)(DI*1)
+	VMULPS  Z10, Z5, Z10
+	VMULPS  (AX)(DI*1), Z0, Z11
+	VADDPS  Z10, Z11, Z11
+	VANDPS  Z1, Z11, Z12
+	VCMPPS  $0x11, Z7, Z12, K1
+	VMOVUPS Z8, K1, Z11
+	VMULPS  Z11, Z0, Z12
+	VADDPS  Z12, Z10, Z10
+	VMULPS  Z6, Z9, Z9
+	VMULPS  Z10, Z3, Z10
+	VSUBPS  Z10, Z9, Z9
+	VMOVUPS Z9, (CX)(DI*1)
+	VMOVUPS Z11, (AX)(DI*1)
 	ADDQ    $0x40, DI
 	CMPQ    DI, BX
 	JNE     loop
@@ -566,6 +586,7 @@ TEXT ·sgdL2MomentumNesterovF64AVX512(SB), NOSPLIT, $0-32
 	VMOVUPD 448(BX), Z5
 	VMOVUPD 512(BX), Z6
 	VMOVUPD 576(BX), Z7
+	VMOVUPD 640(BX), Z8
 	MOVQ    n+16(FP), BX
 	MOVQ    prefetch+24(FP), SI
 	XORQ    DI, DI
@@ -578,22 +599,23 @@ loop:
 	PREFETCHT0 2048(AX)(DI*1)
 
 compute:
-	VMOVUPD (CX)(DI*1), Z8
-	VMULPD  (DX)(DI*1), Z2, Z9
-	VMULPD  Z8, Z4, Z10
-	VADDPD  Z10, Z9, Z9
-	VMULPD  (AX)(DI*1), Z0, Z10
-	VMULPD  Z9, Z5, Z11
+	VMOVUPD (CX)(DI*1), Z9
+	VMULPD  (DX)(DI*1), Z2, Z10
+	VMULPD  Z9, Z4, Z11
 	VADDPD  Z11, Z10, Z10
-	VANDPD  Z1, Z10, Z11
-	VCMPPD  $0x11, Z6, Z11, K1
-	VMOVUPD Z7, K1, Z10
-	VMULPD  Z10, Z0, Z11
-	VADDPD  Z11, Z9, Z9
-	VMULPD  Z9, Z3, Z9
-	VSUBPD  Z9, Z8, Z8
-	VMOVUPD Z8, (CX)(DI*1)
-	VMOVUPD Z10, (AX)(DI*1)
+	VMULPD  Z10, Z5, Z10
+	VMULPD  (AX)(DI*1), Z0, Z11
+	VADDPD  Z10, Z11, Z11
+	VANDPD  Z1, Z11, Z12
+	VCMPPD  $0x11, Z7, Z12, K1
+	VMOVUPD Z8, K1, Z11
+	VMULPD  Z11, Z0, Z12
+	VADDPD  Z12, Z10, Z10
+	VMULPD  Z6, Z9, Z9
+	VMULPD  Z10, Z3, Z10
+	VSUBPD  Z10, Z9, Z9
+	VMOVUPD Z9, (CX)(DI*1)
+	VMOVUPD Z11, (AX)(DI*1)
 	ADDQ    $0x40, DI
 	CMPQ    DI, BX
 	JNE     loop
@@ -683,94 +705,6 @@ compute:
 	ADDQ      $0x40, DI
 	CMPQ      DI, BX
 	JNE       loop
-	VZEROUPPER
-	RET
-
-// func sgdwF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·sgdwF32AVX512(SB), NOSPLIT, $0-32
-	MOVQ    slots+0(FP), AX
-	MOVQ    (AX), CX
-	MOVQ    8(AX), DX
-	MOVQ    16(AX), AX
-	MOVQ    uniforms+8(FP), BX
-	VMOVUPS 64(BX), Z0
-	VMOVUPS 192(BX), Z1
-	VMOVUPS 256(BX), Z2
-	VMOVUPS 320(BX), Z3
-	VMOVUPS 384(BX), Z4
-	VMOVUPS 448(BX), Z5
-	VMOVUPS 512(BX), Z6
-	MOVQ    n+16(FP), BX
-	MOVQ    prefetch+24(FP), SI
-	XORQ    DI, DI
-
-loop:
-	TESTQ      SI, SI
-	JEQ        compute
-	PREFETCHT0 2048(CX)(DI*1)
-	PREFETCHT0 2048(DX)(DI*1)
-	PREFETCHT0 2048(AX)(DI*1)
-
-compute:
-	VMULPS  (DX)(DI*1), Z1, Z7
-	VMULPS  (AX)(DI*1), Z3, Z8
-	VMULPS  Z7, Z2, Z7
-	VADDPS  Z7, Z8, Z7
-	VANDPS  Z0, Z7, Z8
-	VCMPPS  $0x11, Z5, Z8, K1
-	VMOVUPS Z6, K1, Z7
-	VMULPS  (CX)(DI*1), Z4, Z8
-	VSUBPS  Z7, Z8, Z8
-	VMOVUPS Z8, (CX)(DI*1)
-	VMOVUPS Z7, (AX)(DI*1)
-	ADDQ    $0x40, DI
-	CMPQ    DI, BX
-	JNE     loop
-	VZEROUPPER
-	RET
-
-// func sgdwF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-// Requires: AVX, AVX512DQ, AVX512F, MMX+
-TEXT ·sgdwF64AVX512(SB), NOSPLIT, $0-32
-	MOVQ    slots+0(FP), AX
-	MOVQ    (AX), CX
-	MOVQ    8(AX), DX
-	MOVQ    16(AX), AX
-	MOVQ    uniforms+8(FP), BX
-	VMOVUPD 64(BX), Z0
-	VMOVUPD 192(BX), Z1
-	VMOVUPD 256(BX), Z2
-	VMOVUPD 320(BX), Z3
-	VMOVUPD 384(BX), Z4
-	VMOVUPD 448(BX), Z5
-	VMOVUPD 512(BX), Z6
-	MOVQ    n+16(FP), BX
-	MOVQ    prefetch+24(FP), SI
-	XORQ    DI, DI
-
-loop:
-	TESTQ      SI, SI
-	JEQ        compute
-	PREFETCHT0 2048(CX)(DI*1)
-	PREFETCHT0 2048(DX)(DI*1)
-	PREFETCHT0 2048(AX)(DI*1)
-
-compute:
-	VMULPD  (DX)(DI*1), Z1, Z7
-	VMULPD  (AX)(DI*1), Z3, Z8
-	VMULPD  Z7, Z2, Z7
-	VADDPD  Z7, Z8, Z7
-	VANDPD  Z0, Z7, Z8
-	VCMPPD  $0x11, Z5, Z8, K1
-	VMOVUPD Z6, K1, Z7
-	VMULPD  (CX)(DI*1), Z4, Z8
-	VSUBPD  Z7, Z8, Z8
-	VMOVUPD Z8, (CX)(DI*1)
-	VMOVUPD Z7, (AX)(DI*1)
-	ADDQ    $0x40, DI
-	CMPQ    DI, BX
-	JNE     loop
 	VZEROUPPER
 	RET
 

@@ -21,6 +21,14 @@ func decay(weightDecay float64, decouple bool) (coupled, decoupled float64) {
 	return weightDecay, 0
 }
 
+// flag is an option that changes scalars alone, which a prologue reads as a number.
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
 // ranges collects the first hyperparameter that is out of range. All must be finite.
 type ranges struct {
 	algorithm string

@@ -143,6 +143,8 @@ LISTED = [
     ("FusedSGD(params, lr=0.1)", "sgd", {"lr": 0.1}),
     ("FusedSGD(params, lr=0.1, momentum=0.9, weight_decay=0.01)", "sgd", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
     ("FusedSGD(params, lr=0.1, momentum=0.9, nesterov=True)", "sgd", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ("FusedSGD(params, lr=0.1, momentum=0.9, weight_decay=0.01, wd_after_momentum=True)", "sgd",
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "decoupled": True}),
     ("FusedAdam(params)", "adam", ADAM),
     ("FusedAdam(params, weight_decay=0.01)", "adamw", ADAM | {"weight_decay": 0.01}),
     ("FusedAdam(params, eps=1e-3, weight_decay=0.01, adam_w_mode=False)", "adam", ADAM | {"eps": 1e-3, "weight_decay": 0.01}),
@@ -150,6 +152,8 @@ LISTED = [
 ]  # fmt: skip
 
 OTHERS = [
+    ("FusedSGD(params, lr=0.3, momentum=0.5, dampening=0.3, weight_decay=0.1, wd_after_momentum=True)", "sgd",
+        {"lr": 0.3, "momentum": 0.5, "dampening": 0.3, "weight_decay": 0.1, "decoupled": True}),
 ]  # fmt: skip
 
 if __name__ == "__main__":

@@ -173,6 +173,9 @@ DECAY = {"weight_decay": 0.004, "decoupled": True}
 
 LISTED = [
     ("SGD()", "sgd", {"lr": 0.01}),
+    ("SGD(momentum=0.9)", "sgd", MOMENTUM),
+    ("SGD(momentum=0.9, nesterov=True)", "sgd", MOMENTUM | {"nesterov": True}),
+    ("SGD(momentum=0.9, weight_decay=0.004)", "sgd", MOMENTUM | DECAY),
     ("Adadelta()", "adadelta", ADADELTA),
     ("Nadam()", "nadam", ADAM | {"momentum_decay": 1.0}),
     ("Nadam(weight_decay=0.004)", "nadam", ADAM | {"momentum_decay": 1.0} | DECAY),
@@ -183,6 +186,9 @@ LISTED = [
 ]
 
 OTHERS = [
+    ("SGD(learning_rate=0.1, weight_decay=0.5)", "sgd", {"lr": 0.1, "weight_decay": 0.5, "decoupled": True}),
+    ("SGD(learning_rate=0.3, momentum=0.5, nesterov=True, weight_decay=0.1)", "sgd",
+        {"lr": 0.3, "momentum": 0.5, "lr_in_momentum": True, "nesterov": True, "weight_decay": 0.1, "decoupled": True}),
 ]  # fmt: skip
 
 # The optimizers' names for the state, and its sign there.
