@@ -25,14 +25,14 @@ var avx2 = &instructions{
 		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
 		"c5c0cd98b09005e358f936db": asgdF32AVX2,                  // ASGD[] float32
 		"90b87047b4353c266fedf40d": asgdF64AVX2,                  // ASGD[] float64
-		"454e5f55ead9277a97862e2e": adamF32AVX2,                  // Adam[] float32
-		"7eb586814acd67a9377aaac6": adamF64AVX2,                  // Adam[] float64
-		"939298ef4abed14911f6547d": adamL1F32AVX2,                // Adam[L1] float32
-		"47079f9be9d4efbe8767907d": adamL1F64AVX2,                // Adam[L1] float64
-		"213b5193c6d290390289901b": adamL2F32AVX2,                // Adam[L2] float32
-		"cf43e4719e256e6940dfb1dd": adamL2F64AVX2,                // Adam[L2] float64
-		"ffd2ce2a162a25a2b4476455": adamAMSGradF32AVX2,           // Adam[AMSGrad] float32
-		"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
+		"ccbc3882f3a93fa6c093820b": adamF32AVX2,                  // Adam[] float32
+		"f26aed40d630926eab77fb98": adamF64AVX2,                  // Adam[] float64
+		"a2f8a091fceaf453ce1d41c7": adamL1F32AVX2,                // Adam[L1] float32
+		"24832a8182fc93d132304585": adamL1F64AVX2,                // Adam[L1] float64
+		"19786db194976b6969c27bcf": adamL2F32AVX2,                // Adam[L2] float32
+		"d3335684e4ae5c71ba985e93": adamL2F64AVX2,                // Adam[L2] float64
+		"aec015eb5f065dac306a7112": adamAMSGradF32AVX2,           // Adam[AMSGrad] float32
+		"eb789a1da03171f47e592e01": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
 		"9a9e613c808118cb4ca0b8a3": lionF32AVX2,                  // Lion[] float32
 		"cd9fb40149bfe8d8e483132f": lionF64AVX2,                  // Lion[] float64
 		"989cb26b82f48061d855b69f": signumF32AVX2,                // Signum[] float32
@@ -161,14 +161,14 @@ var avx512 = &instructions{
 		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX512, // SGD[L2 Momentum Nesterov] float64
 		"c5c0cd98b09005e358f936db": asgdF32AVX512,                  // ASGD[] float32
 		"90b87047b4353c266fedf40d": asgdF64AVX512,                  // ASGD[] float64
-		"454e5f55ead9277a97862e2e": adamF32AVX512,                  // Adam[] float32
-		"7eb586814acd67a9377aaac6": adamF64AVX512,                  // Adam[] float64
-		"939298ef4abed14911f6547d": adamL1F32AVX512,                // Adam[L1] float32
-		"47079f9be9d4efbe8767907d": adamL1F64AVX512,                // Adam[L1] float64
-		"213b5193c6d290390289901b": adamL2F32AVX512,                // Adam[L2] float32
-		"cf43e4719e256e6940dfb1dd": adamL2F64AVX512,                // Adam[L2] float64
-		"ffd2ce2a162a25a2b4476455": adamAMSGradF32AVX512,           // Adam[AMSGrad] float32
-		"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX512,           // Adam[AMSGrad] float64
+		"ccbc3882f3a93fa6c093820b": adamF32AVX512,                  // Adam[] float32
+		"f26aed40d630926eab77fb98": adamF64AVX512,                  // Adam[] float64
+		"a2f8a091fceaf453ce1d41c7": adamL1F32AVX512,                // Adam[L1] float32
+		"24832a8182fc93d132304585": adamL1F64AVX512,                // Adam[L1] float64
+		"19786db194976b6969c27bcf": adamL2F32AVX512,                // Adam[L2] float32
+		"d3335684e4ae5c71ba985e93": adamL2F64AVX512,                // Adam[L2] float64
+		"aec015eb5f065dac306a7112": adamAMSGradF32AVX512,           // Adam[AMSGrad] float32
+		"eb789a1da03171f47e592e01": adamAMSGradF64AVX512,           // Adam[AMSGrad] float64
 		"9a9e613c808118cb4ca0b8a3": lionF32AVX512,                  // Lion[] float32
 		"cd9fb40149bfe8d8e483132f": lionF64AVX512,                  // Lion[] float64
 		"989cb26b82f48061d855b69f": signumF32AVX512,                // Signum[] float32

@@ -148,12 +148,15 @@ LISTED = [
     ("FusedAdam(params)", "adam", ADAM),
     ("FusedAdam(params, weight_decay=0.01)", "adamw", ADAM | {"weight_decay": 0.01}),
     ("FusedAdam(params, eps=1e-3, weight_decay=0.01, adam_w_mode=False)", "adam", ADAM | {"eps": 1e-3, "weight_decay": 0.01}),
+    ("FusedAdam(params, bias_correction=False)", "adam", ADAM | {"no_bias_correction": True}),
     ("FusedAdagrad(params)", "adagrad", {"lr": 0.01, "eps": 1e-10}),
 ]  # fmt: skip
 
 OTHERS = [
     ("FusedSGD(params, lr=0.3, momentum=0.5, dampening=0.3, weight_decay=0.1, wd_after_momentum=True)", "sgd",
         {"lr": 0.3, "momentum": 0.5, "dampening": 0.3, "weight_decay": 0.1, "decoupled": True}),
+    ("FusedAdam(params, lr=0.1, bias_correction=False, betas=(0.3, 0.8), eps=1e-3, weight_decay=0.1)", "adamw",
+        {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "no_bias_correction": True, "weight_decay": 0.1}),
 ]  # fmt: skip
 
 if __name__ == "__main__":

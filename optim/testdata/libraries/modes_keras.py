@@ -176,6 +176,9 @@ LISTED = [
     ("SGD(momentum=0.9)", "sgd", MOMENTUM),
     ("SGD(momentum=0.9, nesterov=True)", "sgd", MOMENTUM | {"nesterov": True}),
     ("SGD(momentum=0.9, weight_decay=0.004)", "sgd", MOMENTUM | DECAY),
+    ("Adam()", "adam", KERAS_ADAM),
+    ("Adam(amsgrad=True)", "adam", KERAS_ADAM | {"amsgrad": True}),
+    ("AdamW()", "adamw", KERAS_ADAM | {"weight_decay": 0.004}),
     ("Adadelta()", "adadelta", ADADELTA),
     ("Nadam()", "nadam", ADAM | {"momentum_decay": 1.0}),
     ("Nadam(weight_decay=0.004)", "nadam", ADAM | {"momentum_decay": 1.0} | DECAY),
@@ -189,6 +192,10 @@ OTHERS = [
     ("SGD(learning_rate=0.1, weight_decay=0.5)", "sgd", {"lr": 0.1, "weight_decay": 0.5, "decoupled": True}),
     ("SGD(learning_rate=0.3, momentum=0.5, nesterov=True, weight_decay=0.1)", "sgd",
         {"lr": 0.3, "momentum": 0.5, "lr_in_momentum": True, "nesterov": True, "weight_decay": 0.1, "decoupled": True}),
+    ("Adam(learning_rate=0.1, beta_1=0.3, beta_2=0.8, epsilon=0.001)", "adam",
+        {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "eps_hat": True}),
+    ("AdamW(learning_rate=0.1, beta_1=0.0, beta_2=0.9, amsgrad=True, weight_decay=0.1)", "adamw",
+        {"lr": 0.1, "betas": (0.0, 0.9), "eps": 1e-7, "eps_hat": True, "amsgrad": True, "weight_decay": 0.1}),
 ]  # fmt: skip
 
 # The optimizers' names for the state, and its sign there.

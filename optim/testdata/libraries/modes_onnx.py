@@ -66,12 +66,18 @@ LISTED = [
     ('Momentum(R=0.1, alpha=0.9, beta=0.25, norm_coefficient=0.0, mode="standard")', "sgd", MOMENTUM | {"dampening": 0.75}),
     ('Momentum(R=0.1, alpha=0.9, beta=1.0, norm_coefficient=0.01, mode="nesterov")', "sgd",
         MOMENTUM | {"nesterov": True, "weight_decay": attribute(0.01)}),
+    ("Adam(R=0.001)", "adam", ADAM),
+    ("Adam(R=0.001, epsilon=0.001, norm_coefficient=0.01)", "adam", ADAM | {"eps": attribute(1e-3), "weight_decay": attribute(0.01)}),
+    ("Adam(R=0.001, norm_coefficient_post=0.0078125)", "adam", ADAM | {"norm_coefficient_post": 0.0078125}),
     ("Adagrad(R=0.01)", "adagrad", {"lr": 0.01, "eps": attribute(1e-6)}),
     ("Adagrad(R=0.01, norm_coefficient=0.01, decay_factor=0.1)", "adagrad",
         {"lr": 0.01, "eps": attribute(1e-6), "weight_decay": attribute(0.01), "lr_decay": attribute(0.1)}),
 ]  # fmt: skip
 
 OTHERS = [
+    ("Adam(R=0.1, alpha=0.3, beta=0.8, epsilon=0.1, norm_coefficient=0.1, norm_coefficient_post=0.25)", "adam",
+        {"lr": 0.1, "betas": (attribute(0.3), attribute(0.8)), "eps": attribute(0.1), "eps_hat": True,
+         "weight_decay": attribute(0.1), "norm_coefficient_post": 0.25}),
 ]  # fmt: skip
 
 SLOTS = {"Momentum": ("momentum_buffer",), "Adam": ("exp_avg", "exp_avg_sq"), "Adagrad": ("sum",)}

@@ -171,9 +171,13 @@ LISTED = [
     ("sgd(0.1, momentum=0.9)", "sgd", {"lr": 0.1, "momentum": 0.9}),
     ("sgd(0.1, momentum=0.9, nesterov=True)", "sgd", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
     ("adam(0.001)", "adam", ADAM),
+    ("adam(0.001, eps_root=1e-6)", "adam", ADAM | {"eps_root": 1e-6}),
     ("adamw(0.001)", "adamw", ADAM | W),
     ("nadam(0.001)", "nadam", NADAM),
     ("nadamw(0.001)", "nadam", NADAM | W | {"decoupled": True}),
+    ("amsgrad(0.001)", "adam", AMSGRAD),
+    ("amsgrad(0.001, bias_correction_mu=False, bias_correction_nu=False)", "adam",
+        ADAM | {"amsgrad": True, "no_bias_correction": True}),
     ("adamax(0.001)", "adamax", ADAM),
     ("adadelta(1.0)", "adadelta", ADADELTA),
     ("adadelta(1.0, weight_decay=0.1)", "adadelta", ADADELTA | {"weight_decay": 0.1}),
@@ -187,6 +191,10 @@ LISTED = [
 ]  # fmt: skip
 
 OTHERS = [
+    ("adamw(0.1, 0.3, 0.8, 1e-3, eps_root=0.01, weight_decay=0.1)", "adamw",
+        {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "eps_root": 0.01, "weight_decay": 0.1}),
+    ("amsgrad(0.1, 0.0, 0.9, eps_root=1e-3)", "adam",
+        {"lr": 0.1, "betas": (0.0, 0.9), "eps": 1e-8, "eps_root": 1e-3, "amsgrad": True, "corrected_max": True}),
     ("nadamw(0.1, 0.3, 0.8, 1e-3, weight_decay=0.1)", "nadam",
         {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "momentum_decay": 1e6, "weight_decay": 0.1, "decoupled": True}),
 ]  # fmt: skip

@@ -44,10 +44,12 @@ SGD = {"lr": 0.1, "momentum": 0.9, "lr_in_momentum": True, "nesterov": True}
 LISTED = [
     ("SGDOptimizer(params)", "sgd", SGD),
     ("SGDOptimizer(params, nesterov=False)", "sgd", SGD | {"nesterov": False}),
+    ("AdamOptimizer(params)", "adam", {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8, "eps_hat": True}),
 ]
 
 OTHERS = [
     ("SGDOptimizer(params, 0.5, momentum=0.3)", "sgd", SGD | {"lr": 0.5, "momentum": 0.3}),
+    ("AdamOptimizer(params, 0.1, 0.3, 0.8, 0.001)", "adam", {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "eps_hat": True}),
 ]
 
 # The optimizers' names for the state, and its sign there.
