@@ -47,8 +47,8 @@ var avx2 = &instructions{
 		"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
 		"b40f9f92111e260652b03555": adagradF32AVX2,               // Adagrad[] float32
 		"ceac6dfad82ec01ecce8c48f": adagradF64AVX2,               // Adagrad[] float64
-		"f87dce39937b26cdaf4407d1": adamaxF32AVX2,                // Adamax[] float32
-		"88e5fc84b98291c7d9f41b1a": adamaxF64AVX2,                // Adamax[] float64
+		"da3ccf64cd6596ba92161627": adamaxF32AVX2,                // Adamax[] float32
+		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX2,                // Adamax[] float64
 		"5f622e12a44b840d95a7e312": nadamF32AVX2,                 // NAdam[] float32
 		"b06a857e4772e6bebd9b2ed0": nadamF64AVX2,                 // NAdam[] float64
 		"f122201061e365145a3ca94c": radamF32AVX2,                 // RAdam[] float32
@@ -183,8 +183,8 @@ var avx512 = &instructions{
 		"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX512,       // RMSprop[Centered] float64
 		"b40f9f92111e260652b03555": adagradF32AVX512,               // Adagrad[] float32
 		"ceac6dfad82ec01ecce8c48f": adagradF64AVX512,               // Adagrad[] float64
-		"f87dce39937b26cdaf4407d1": adamaxF32AVX512,                // Adamax[] float32
-		"88e5fc84b98291c7d9f41b1a": adamaxF64AVX512,                // Adamax[] float64
+		"da3ccf64cd6596ba92161627": adamaxF32AVX512,                // Adamax[] float32
+		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX512,                // Adamax[] float64
 		"5f622e12a44b840d95a7e312": nadamF32AVX512,                 // NAdam[] float32
 		"b06a857e4772e6bebd9b2ed0": nadamF64AVX512,                 // NAdam[] float64
 		"f122201061e365145a3ca94c": radamF32AVX512,                 // RAdam[] float32

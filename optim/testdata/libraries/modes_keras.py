@@ -179,6 +179,8 @@ LISTED = [
     ("Adam()", "adam", KERAS_ADAM),
     ("Adam(amsgrad=True)", "adam", KERAS_ADAM | {"amsgrad": True}),
     ("AdamW()", "adamw", KERAS_ADAM | {"weight_decay": 0.004}),
+    ("Adamax()", "adamax", ADAMAX),
+    ("Adamax(weight_decay=0.004)", "adamax", ADAMAX | DECAY),
     ("Adadelta()", "adadelta", ADADELTA),
     ("Nadam()", "nadam", ADAM | {"momentum_decay": 1.0}),
     ("Nadam(weight_decay=0.004)", "nadam", ADAM | {"momentum_decay": 1.0} | DECAY),
@@ -196,6 +198,8 @@ OTHERS = [
         {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "eps_hat": True}),
     ("AdamW(learning_rate=0.1, beta_1=0.0, beta_2=0.9, amsgrad=True, weight_decay=0.1)", "adamw",
         {"lr": 0.1, "betas": (0.0, 0.9), "eps": 1e-7, "eps_hat": True, "amsgrad": True, "weight_decay": 0.1}),
+    ("Adamax(learning_rate=0.1, beta_1=0.3, beta_2=0.8, epsilon=0.1)", "adamax",
+        {"lr": 0.1, "betas": (0.3, 0.8), "eps": 0.1, "eps_outside": True}),
 ]  # fmt: skip
 
 # The optimizers' names for the state, and its sign there.
