@@ -45,8 +45,8 @@ var avx2 = &instructions{
 		"a4c110f6d2e80cb0da7a907f": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
 		"30866be919346a7e6257d72a": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
 		"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
-		"b40f9f92111e260652b03555": adagradF32AVX2,               // Adagrad[] float32
-		"ceac6dfad82ec01ecce8c48f": adagradF64AVX2,               // Adagrad[] float64
+		"7a7ca4167bc214d71b281276": adagradF32AVX2,               // Adagrad[] float32
+		"855a00174c0f04481669cff9": adagradF64AVX2,               // Adagrad[] float64
 		"da3ccf64cd6596ba92161627": adamaxF32AVX2,                // Adamax[] float32
 		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX2,                // Adamax[] float64
 		"5f622e12a44b840d95a7e312": nadamF32AVX2,                 // NAdam[] float32
@@ -181,8 +181,8 @@ var avx512 = &instructions{
 		"a4c110f6d2e80cb0da7a907f": rmspropMomentumF64AVX512,       // RMSprop[Momentum] float64
 		"30866be919346a7e6257d72a": rmspropCenteredF32AVX512,       // RMSprop[Centered] float32
 		"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX512,       // RMSprop[Centered] float64
-		"b40f9f92111e260652b03555": adagradF32AVX512,               // Adagrad[] float32
-		"ceac6dfad82ec01ecce8c48f": adagradF64AVX512,               // Adagrad[] float64
+		"7a7ca4167bc214d71b281276": adagradF32AVX512,               // Adagrad[] float32
+		"855a00174c0f04481669cff9": adagradF64AVX512,               // Adagrad[] float64
 		"da3ccf64cd6596ba92161627": adamaxF32AVX512,                // Adamax[] float32
 		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX512,                // Adamax[] float64
 		"5f622e12a44b840d95a7e312": nadamF32AVX512,                 // NAdam[] float32

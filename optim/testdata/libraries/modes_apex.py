@@ -150,6 +150,8 @@ LISTED = [
     ("FusedAdam(params, eps=1e-3, weight_decay=0.01, adam_w_mode=False)", "adam", ADAM | {"eps": 1e-3, "weight_decay": 0.01}),
     ("FusedAdam(params, bias_correction=False)", "adam", ADAM | {"no_bias_correction": True}),
     ("FusedAdagrad(params)", "adagrad", {"lr": 0.01, "eps": 1e-10}),
+    ("FusedAdagrad(params, weight_decay=0.01, adagrad_w_mode=True)", "adagrad",
+        {"lr": 0.01, "eps": 1e-10, "weight_decay": 0.01, "decoupled": True}),
 ]  # fmt: skip
 
 OTHERS = [

@@ -181,6 +181,8 @@ LISTED = [
     ("AdamW()", "adamw", KERAS_ADAM | {"weight_decay": 0.004}),
     ("Adamax()", "adamax", ADAMAX),
     ("Adamax(weight_decay=0.004)", "adamax", ADAMAX | DECAY),
+    ("Adagrad()", "adagrad", ADAGRAD),
+    ("Adagrad(weight_decay=0.004)", "adagrad", ADAGRAD | DECAY),
     ("Adadelta()", "adadelta", ADADELTA),
     ("Nadam()", "nadam", ADAM | {"momentum_decay": 1.0}),
     ("Nadam(weight_decay=0.004)", "nadam", ADAM | {"momentum_decay": 1.0} | DECAY),
@@ -200,6 +202,7 @@ OTHERS = [
         {"lr": 0.1, "betas": (0.0, 0.9), "eps": 1e-7, "eps_hat": True, "amsgrad": True, "weight_decay": 0.1}),
     ("Adamax(learning_rate=0.1, beta_1=0.3, beta_2=0.8, epsilon=0.1)", "adamax",
         {"lr": 0.1, "betas": (0.3, 0.8), "eps": 0.1, "eps_outside": True}),
+    ("Adagrad(learning_rate=0.1, initial_accumulator_value=0.0, epsilon=0.001)", "adagrad", {"lr": 0.1, "eps_root": 1e-3}),
 ]  # fmt: skip
 
 # The optimizers' names for the state, and its sign there.

@@ -180,6 +180,7 @@ LISTED = [
         ADAM | {"amsgrad": True, "no_bias_correction": True}),
     ("adamax(0.001)", "adamax", ADAM),
     ("adamaxw(0.001)", "adamax", ADAM | W | {"decoupled": True}),
+    ("adagrad(0.001)", "adagrad", ADAGRAD),
     ("adadelta(1.0)", "adadelta", ADADELTA),
     ("adadelta(1.0, weight_decay=0.1)", "adadelta", ADADELTA | {"weight_decay": 0.1}),
     ("rmsprop(0.001, eps_in_sqrt=False)", "rmsprop", {"lr": 0.001, "alpha": 0.9, "eps": 1e-8}),
