@@ -61,8 +61,8 @@ var avx2 = &instructions{
 		"f85fc6692be2f3354ad1106b": adanF64AVX2,                  // Adan[] float64
 		"fadf8c7d1039f00c03fdddfb": yogiF32AVX2,                  // Yogi[] float32
 		"30fb348c548bdac8036b63eb": yogiF64AVX2,                  // Yogi[] float64
-		"dfc59ce9c279edf5903d8928": adadeltaF32AVX2,              // Adadelta[] float32
-		"cd210b83d41df639d3205071": adadeltaF64AVX2,              // Adadelta[] float64
+		"a3eceaede0adcd3a2d421464": adadeltaF32AVX2,              // Adadelta[] float32
+		"efee4202bf45264120eaab38": adadeltaF64AVX2,              // Adadelta[] float64
 		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX2,                 // Rprop[] float32
 		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX2,                 // Rprop[] float64
 		"c90dd26756dbed87e6ff14bc": ftrlF32AVX2,                  // FTRL[] float32
@@ -197,8 +197,8 @@ var avx512 = &instructions{
 		"f85fc6692be2f3354ad1106b": adanF64AVX512,                  // Adan[] float64
 		"fadf8c7d1039f00c03fdddfb": yogiF32AVX512,                  // Yogi[] float32
 		"30fb348c548bdac8036b63eb": yogiF64AVX512,                  // Yogi[] float64
-		"dfc59ce9c279edf5903d8928": adadeltaF32AVX512,              // Adadelta[] float32
-		"cd210b83d41df639d3205071": adadeltaF64AVX512,              // Adadelta[] float64
+		"a3eceaede0adcd3a2d421464": adadeltaF32AVX512,              // Adadelta[] float32
+		"efee4202bf45264120eaab38": adadeltaF64AVX512,              // Adadelta[] float64
 		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX512,                 // Rprop[] float32
 		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX512,                 // Rprop[] float64
 		"c90dd26756dbed87e6ff14bc": ftrlF32AVX512,                  // FTRL[] float32

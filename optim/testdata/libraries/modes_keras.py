@@ -184,6 +184,7 @@ LISTED = [
     ("Adagrad()", "adagrad", ADAGRAD),
     ("Adagrad(weight_decay=0.004)", "adagrad", ADAGRAD | DECAY),
     ("Adadelta()", "adadelta", ADADELTA),
+    ("Adadelta(weight_decay=0.004)", "adadelta", ADADELTA | DECAY),
     ("Nadam()", "nadam", ADAM | {"momentum_decay": 1.0}),
     ("Nadam(weight_decay=0.004)", "nadam", ADAM | {"momentum_decay": 1.0} | DECAY),
     ("Ftrl()", "ftrl", {"lr": 0.001, "initial_accumulator": 0.1}),
