@@ -39,12 +39,12 @@ var avx2 = &instructions{
 		"9b8197a26c5c0f2ccea84d14": signumF64AVX2,                // Signum[] float64
 		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX2,        // Signum[Momentum] float32
 		"134fe5f61f211b3a64da5325": signumMomentumF64AVX2,        // Signum[Momentum] float64
-		"dbe02926662ff0dad9013cdb": rmspropF32AVX2,               // RMSprop[] float32
-		"aaa2879595b196629e103ef8": rmspropF64AVX2,               // RMSprop[] float64
-		"6938574f9fdc20f27067c4c0": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32
-		"a4c110f6d2e80cb0da7a907f": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
-		"30866be919346a7e6257d72a": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
-		"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
+		"c2c9888d89fa3090ec3b88e7": rmspropF32AVX2,               // RMSprop[] float32
+		"09b4e1b35006540f77580c8c": rmspropF64AVX2,               // RMSprop[] float64
+		"fe7abb9ed9d1daa95ea785c6": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32
+		"7f9e7f805a70eceda6ff9fc1": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
+		"226497dcba3c178637958939": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
+		"5e0f5b02552c2729336a9960": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
 		"7a7ca4167bc214d71b281276": adagradF32AVX2,               // Adagrad[] float32
 		"855a00174c0f04481669cff9": adagradF64AVX2,               // Adagrad[] float64
 		"da3ccf64cd6596ba92161627": adamaxF32AVX2,                // Adamax[] float32
@@ -175,12 +175,12 @@ var avx512 = &instructions{
 		"9b8197a26c5c0f2ccea84d14": signumF64AVX512,                // Signum[] float64
 		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX512,        // Signum[Momentum] float32
 		"134fe5f61f211b3a64da5325": signumMomentumF64AVX512,        // Signum[Momentum] float64
-		"dbe02926662ff0dad9013cdb": rmspropF32AVX512,               // RMSprop[] float32
-		"aaa2879595b196629e103ef8": rmspropF64AVX512,               // RMSprop[] float64
-		"6938574f9fdc20f27067c4c0": rmspropMomentumF32AVX512,       // RMSprop[Momentum] float32
-		"a4c110f6d2e80cb0da7a907f": rmspropMomentumF64AVX512,       // RMSprop[Momentum] float64
-		"30866be919346a7e6257d72a": rmspropCenteredF32AVX512,       // RMSprop[Centered] float32
-		"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX512,       // RMSprop[Centered] float64
+		"c2c9888d89fa3090ec3b88e7": rmspropF32AVX512,               // RMSprop[] float32
+		"09b4e1b35006540f77580c8c": rmspropF64AVX512,               // RMSprop[] float64
+		"fe7abb9ed9d1daa95ea785c6": rmspropMomentumF32AVX512,       // RMSprop[Momentum] float32
+		"7f9e7f805a70eceda6ff9fc1": rmspropMomentumF64AVX512,       // RMSprop[Momentum] float64
+		"226497dcba3c178637958939": rmspropCenteredF32AVX512,       // RMSprop[Centered] float32
+		"5e0f5b02552c2729336a9960": rmspropCenteredF64AVX512,       // RMSprop[Centered] float64
 		"7a7ca4167bc214d71b281276": adagradF32AVX512,               // Adagrad[] float32
 		"855a00174c0f04481669cff9": adagradF64AVX512,               // Adagrad[] float64
 		"da3ccf64cd6596ba92161627": adamaxF32AVX512,                // Adamax[] float32

@@ -59,6 +59,8 @@ func TestHyperparameterRanges(t *testing.T) {
 		{optim.Lion{WeightDecay: -1}, "optim: lion: weight_decay is -1, must be at least 0, and finite"},
 		{optim.RMSprop{Alpha: -1}, "optim: rmsprop: alpha is -1, must be at least 0, and finite"},
 		{optim.RMSprop{Momentum: inf}, "optim: rmsprop: momentum is +Inf, must be at least 0, and finite"},
+		{optim.RMSprop{EpsRoot: -1}, "optim: rmsprop: eps_root is -1, must be at least 0, and finite"},
+		{optim.RMSprop{InitialScale: -1}, "optim: rmsprop: initial_scale is -1, must be at least 0, and finite"},
 		{optim.Adagrad{EpsRoot: inf}, "optim: adagrad: eps_root is +Inf, must be at least 0, and finite"},
 		{optim.Adagrad{LRDecay: -1}, "optim: adagrad: lr_decay is -1, must be at least 0, and finite"},
 		{optim.Adagrad{InitialAccumulator: nan}, "optim: adagrad: initial_accumulator is NaN, must be at least 0, and finite"},

@@ -185,6 +185,10 @@ LISTED = [
     ("Adagrad(weight_decay=0.004)", "adagrad", ADAGRAD | DECAY),
     ("Adadelta()", "adadelta", ADADELTA),
     ("Adadelta(weight_decay=0.004)", "adadelta", ADADELTA | DECAY),
+    ("RMSprop()", "rmsprop", RMSPROP),
+    ("RMSprop(momentum=0.9)", "rmsprop", RMSPROP | {"momentum": 0.9, "lr_in_momentum": True}),
+    ("RMSprop(centered=True)", "rmsprop", RMSPROP | {"centered": True}),
+    ("RMSprop(weight_decay=0.004)", "rmsprop", RMSPROP | DECAY),
     ("Nadam()", "nadam", ADAM | {"momentum_decay": 1.0}),
     ("Nadam(weight_decay=0.004)", "nadam", ADAM | {"momentum_decay": 1.0} | DECAY),
     ("Ftrl()", "ftrl", {"lr": 0.001, "initial_accumulator": 0.1}),
@@ -204,6 +208,9 @@ OTHERS = [
     ("Adamax(learning_rate=0.1, beta_1=0.3, beta_2=0.8, epsilon=0.1)", "adamax",
         {"lr": 0.1, "betas": (0.3, 0.8), "eps": 0.1, "eps_outside": True}),
     ("Adagrad(learning_rate=0.1, initial_accumulator_value=0.0, epsilon=0.001)", "adagrad", {"lr": 0.1, "eps_root": 1e-3}),
+    ("RMSprop(learning_rate=0.1, rho=0.5, momentum=0.5, centered=True, epsilon=0.01, weight_decay=0.1)", "rmsprop",
+        {"lr": 0.1, "alpha": 0.5, "momentum": 0.5, "lr_in_momentum": True, "centered": True, "eps_root": 0.01, "weight_decay": 0.1,
+         "decoupled": True}),
 ]  # fmt: skip
 
 # The optimizers' names for the state, and its sign there.

@@ -183,7 +183,11 @@ LISTED = [
     ("adagrad(0.001)", "adagrad", ADAGRAD),
     ("adadelta(1.0)", "adadelta", ADADELTA),
     ("adadelta(1.0, weight_decay=0.1)", "adadelta", ADADELTA | {"weight_decay": 0.1}),
+    ("rmsprop(0.001)", "rmsprop", RMSPROP),
+    ("rmsprop(0.001, momentum=0.9)", "rmsprop", RMSPROP | {"momentum": 0.9, "lr_in_momentum": True}),
+    ("rmsprop(0.001, centered=True)", "rmsprop", RMSPROP | {"centered": True}),
     ("rmsprop(0.001, eps_in_sqrt=False)", "rmsprop", {"lr": 0.001, "alpha": 0.9, "eps": 1e-8}),
+    ("rmsprop(0.001, initial_scale=1.0)", "rmsprop", RMSPROP | {"initial_scale": 1.0}),
     ("lion(0.001)", "lion", LION | {"weight_decay": 0.001}),
     ("yogi(0.01)", "yogi", {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-3, "initial_accumulator": 1e-6}),
     ("adabelief(0.001)", "adabelief", {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-16}),
@@ -199,6 +203,8 @@ OTHERS = [
         {"lr": 0.1, "betas": (0.0, 0.9), "eps": 1e-8, "eps_root": 1e-3, "amsgrad": True, "corrected_max": True}),
     ("nadamw(0.1, 0.3, 0.8, 1e-3, weight_decay=0.1)", "nadam",
         {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "momentum_decay": 1e6, "weight_decay": 0.1, "decoupled": True}),
+    ("rmsprop(0.1, 0.5, 1e-3, initial_scale=0.5, eps_in_sqrt=False, centered=True, momentum=0.5)", "rmsprop",
+        {"lr": 0.1, "alpha": 0.5, "eps": 1e-3, "initial_scale": 0.5, "centered": True, "momentum": 0.5, "lr_in_momentum": True}),
 ]  # fmt: skip
 
 # The names of what optax keeps, by those of the optimizers' state, and its sign there.
