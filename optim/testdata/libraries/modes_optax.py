@@ -178,6 +178,7 @@ LISTED = [
     ("amsgrad(0.001)", "adam", AMSGRAD),
     ("amsgrad(0.001, bias_correction_mu=False, bias_correction_nu=False)", "adam",
         ADAM | {"amsgrad": True, "no_bias_correction": True}),
+    ("radam(0.001)", "radam", RADAM),
     ("adamax(0.001)", "adamax", ADAM),
     ("adamaxw(0.001)", "adamax", ADAM | W | {"decoupled": True}),
     ("adagrad(0.001)", "adagrad", ADAGRAD),
@@ -203,6 +204,7 @@ OTHERS = [
         {"lr": 0.1, "betas": (0.0, 0.9), "eps": 1e-8, "eps_root": 1e-3, "amsgrad": True, "corrected_max": True}),
     ("nadamw(0.1, 0.3, 0.8, 1e-3, weight_decay=0.1)", "nadam",
         {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "momentum_decay": 1e6, "weight_decay": 0.1, "decoupled": True}),
+    ("radam(0.1, 0.3, 0.8, 1e-3)", "radam", {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "corrected_eps": True}),
     ("rmsprop(0.1, 0.5, 1e-3, initial_scale=0.5, eps_in_sqrt=False, centered=True, momentum=0.5)", "rmsprop",
         {"lr": 0.1, "alpha": 0.5, "eps": 1e-3, "initial_scale": 0.5, "centered": True, "momentum": 0.5, "lr_in_momentum": True}),
 ]  # fmt: skip
