@@ -9,48 +9,46 @@ import "github.com/fusestep/fusestep/kernels/ir"
 var avx2 = &instructions{
 	vector: 32,
 	updates: map[string]Loop{
-		"5dfb9f3c5424dfc034f56d07": sgdF32AVX2,                   // SGD[] float32
-		"c56e04aac811f85974405044": sgdF64AVX2,                   // SGD[] float64
-		"c148bb919de2f1bb573ae093": sgdL1F32AVX2,                 // SGD[L1] float32
-		"443362b5fb986f8cc3714af7": sgdL1F64AVX2,                 // SGD[L1] float64
-		"c3573017d12185fff56957fd": sgdL2F32AVX2,                 // SGD[L2] float32
-		"1b0e51df9ac6bf726f548229": sgdL2F64AVX2,                 // SGD[L2] float64
-		"eaff9c73437aee1b9329a845": sgdMomentumF32AVX2,           // SGD[Momentum] float32
-		"efbcbc3a36845d88d75cce03": sgdMomentumF64AVX2,           // SGD[Momentum] float64
-		"7753eaf26f9a84b9afe0d5dd": sgdL2MomentumF32AVX2,         // SGD[L2 Momentum] float32
-		"fe8cbd60b1da8aed235404db": sgdL2MomentumF64AVX2,         // SGD[L2 Momentum] float64
-		"6415cebe207d15718c10c767": sgdMomentumNesterovF32AVX2,   // SGD[Momentum Nesterov] float32
-		"538af60f34f1e3c7c6303a85": sgdMomentumNesterovF64AVX2,   // SGD[Momentum Nesterov] float64
-		"ccd92fbe0abd47d9bf40e02c": sgdL2MomentumNesterovF32AVX2, // SGD[L2 Momentum Nesterov] float32
-		"bb45cbad148e7ca7a86ab26c": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
+		"f438a16af9b3e51f3b730136": sgdF32AVX2,                   // SGD[] float32
+		"dcec848b550070655cc287e5": sgdF64AVX2,                   // SGD[] float64
+		"ff3a02d6eaf28a891808177d": sgdL1F32AVX2,                 // SGD[L1] float32
+		"a50806a24d8473c71e405a01": sgdL1F64AVX2,                 // SGD[L1] float64
+		"3b19a7892694ea4ee75e96f8": sgdL2F32AVX2,                 // SGD[L2] float32
+		"27b62f902e0a2f2c42f932f3": sgdL2F64AVX2,                 // SGD[L2] float64
+		"feacd664ba4c9afe6f8f694e": sgdMomentumF32AVX2,           // SGD[Momentum] float32
+		"662a30824fec02cfc8658f98": sgdMomentumF64AVX2,           // SGD[Momentum] float64
+		"373cb052873516636aed5009": sgdL2MomentumF32AVX2,         // SGD[L2 Momentum] float32
+		"4b436f830f80aafcd0fbdc0b": sgdL2MomentumF64AVX2,         // SGD[L2 Momentum] float64
+		"ebf380f01e9a46460038e5c9": sgdMomentumNesterovF32AVX2,   // SGD[Momentum Nesterov] float32
+		"b86639301f752ccb95374437": sgdMomentumNesterovF64AVX2,   // SGD[Momentum Nesterov] float64
+		"b0d6ac01baa67dbb2d31192d": sgdL2MomentumNesterovF32AVX2, // SGD[L2 Momentum Nesterov] float32
+		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
 		"c5c0cd98b09005e358f936db": asgdF32AVX2,                  // ASGD[] float32
 		"90b87047b4353c266fedf40d": asgdF64AVX2,                  // ASGD[] float64
-		"9074098f634c6b45476ee4dd": sgdwF32AVX2,                  // SGDW[] float32
-		"488d9e296ce596844ef2697e": sgdwF64AVX2,                  // SGDW[] float64
-		"454e5f55ead9277a97862e2e": adamF32AVX2,                  // Adam[] float32
-		"7eb586814acd67a9377aaac6": adamF64AVX2,                  // Adam[] float64
-		"939298ef4abed14911f6547d": adamL1F32AVX2,                // Adam[L1] float32
-		"47079f9be9d4efbe8767907d": adamL1F64AVX2,                // Adam[L1] float64
-		"213b5193c6d290390289901b": adamL2F32AVX2,                // Adam[L2] float32
-		"cf43e4719e256e6940dfb1dd": adamL2F64AVX2,                // Adam[L2] float64
-		"ffd2ce2a162a25a2b4476455": adamAMSGradF32AVX2,           // Adam[AMSGrad] float32
-		"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
+		"ccbc3882f3a93fa6c093820b": adamF32AVX2,                  // Adam[] float32
+		"f26aed40d630926eab77fb98": adamF64AVX2,                  // Adam[] float64
+		"a2f8a091fceaf453ce1d41c7": adamL1F32AVX2,                // Adam[L1] float32
+		"24832a8182fc93d132304585": adamL1F64AVX2,                // Adam[L1] float64
+		"19786db194976b6969c27bcf": adamL2F32AVX2,                // Adam[L2] float32
+		"d3335684e4ae5c71ba985e93": adamL2F64AVX2,                // Adam[L2] float64
+		"aec015eb5f065dac306a7112": adamAMSGradF32AVX2,           // Adam[AMSGrad] float32
+		"eb789a1da03171f47e592e01": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
 		"9a9e613c808118cb4ca0b8a3": lionF32AVX2,                  // Lion[] float32
 		"cd9fb40149bfe8d8e483132f": lionF64AVX2,                  // Lion[] float64
 		"989cb26b82f48061d855b69f": signumF32AVX2,                // Signum[] float32
 		"9b8197a26c5c0f2ccea84d14": signumF64AVX2,                // Signum[] float64
 		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX2,        // Signum[Momentum] float32
 		"134fe5f61f211b3a64da5325": signumMomentumF64AVX2,        // Signum[Momentum] float64
-		"dbe02926662ff0dad9013cdb": rmspropF32AVX2,               // RMSprop[] float32
-		"aaa2879595b196629e103ef8": rmspropF64AVX2,               // RMSprop[] float64
-		"6938574f9fdc20f27067c4c0": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32
-		"a4c110f6d2e80cb0da7a907f": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
-		"30866be919346a7e6257d72a": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
-		"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
-		"b40f9f92111e260652b03555": adagradF32AVX2,               // Adagrad[] float32
-		"ceac6dfad82ec01ecce8c48f": adagradF64AVX2,               // Adagrad[] float64
-		"f87dce39937b26cdaf4407d1": adamaxF32AVX2,                // Adamax[] float32
-		"88e5fc84b98291c7d9f41b1a": adamaxF64AVX2,                // Adamax[] float64
+		"c2c9888d89fa3090ec3b88e7": rmspropF32AVX2,               // RMSprop[] float32
+		"09b4e1b35006540f77580c8c": rmspropF64AVX2,               // RMSprop[] float64
+		"fe7abb9ed9d1daa95ea785c6": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32
+		"7f9e7f805a70eceda6ff9fc1": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
+		"226497dcba3c178637958939": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
+		"5e0f5b02552c2729336a9960": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
+		"7a7ca4167bc214d71b281276": adagradF32AVX2,               // Adagrad[] float32
+		"855a00174c0f04481669cff9": adagradF64AVX2,               // Adagrad[] float64
+		"da3ccf64cd6596ba92161627": adamaxF32AVX2,                // Adamax[] float32
+		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX2,                // Adamax[] float64
 		"5f622e12a44b840d95a7e312": nadamF32AVX2,                 // NAdam[] float32
 		"b06a857e4772e6bebd9b2ed0": nadamF64AVX2,                 // NAdam[] float64
 		"f122201061e365145a3ca94c": radamF32AVX2,                 // RAdam[] float32
@@ -63,8 +61,8 @@ var avx2 = &instructions{
 		"f85fc6692be2f3354ad1106b": adanF64AVX2,                  // Adan[] float64
 		"fadf8c7d1039f00c03fdddfb": yogiF32AVX2,                  // Yogi[] float32
 		"30fb348c548bdac8036b63eb": yogiF64AVX2,                  // Yogi[] float64
-		"dfc59ce9c279edf5903d8928": adadeltaF32AVX2,              // Adadelta[] float32
-		"cd210b83d41df639d3205071": adadeltaF64AVX2,              // Adadelta[] float64
+		"a3eceaede0adcd3a2d421464": adadeltaF32AVX2,              // Adadelta[] float32
+		"efee4202bf45264120eaab38": adadeltaF64AVX2,              // Adadelta[] float64
 		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX2,                 // Rprop[] float32
 		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX2,                 // Rprop[] float64
 		"c90dd26756dbed87e6ff14bc": ftrlF32AVX2,                  // FTRL[] float32
@@ -81,12 +79,12 @@ var avx2 = &instructions{
 		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX2,      // ScheduleFree[Adam] float64
 		"1df37f14674f406e05b1254c": asgdL2F32AVX2,                // ASGD[L2] float32
 		"fe5e85c139817f755f0f92ba": asgdL2F64AVX2,                // ASGD[L2] float64
-		"3ccc29f3b32702d8527e6b8e": rmspropL2F32AVX2,             // RMSprop[L2] float32
-		"9aaf909e4240269b9d5f1e1d": rmspropL2F64AVX2,             // RMSprop[L2] float64
-		"80ea325ca8b60d2fbcfac3a2": adagradL2F32AVX2,             // Adagrad[L2] float32
-		"14ae3f0049cf91fc3b81c4b0": adagradL2F64AVX2,             // Adagrad[L2] float64
-		"ebdbf7b2e9a4943e1dfc29e4": adamaxL2F32AVX2,              // Adamax[L2] float32
-		"b49f3f11885536426230981c": adamaxL2F64AVX2,              // Adamax[L2] float64
+		"aa3a23ea29627db240a0f83c": rmspropL2F32AVX2,             // RMSprop[L2] float32
+		"85b7f70395deaeeb9052e874": rmspropL2F64AVX2,             // RMSprop[L2] float64
+		"90cd9ae4af48133b075d4cf0": adagradL2F32AVX2,             // Adagrad[L2] float32
+		"b448cca675f27f29050e3f5a": adagradL2F64AVX2,             // Adagrad[L2] float64
+		"e0305752e1d8612698164d69": adamaxL2F32AVX2,              // Adamax[L2] float32
+		"4878ef92e2bc6c4de3c1d4e5": adamaxL2F64AVX2,              // Adamax[L2] float64
 		"341bdcfa7e936f0a8b7a049b": nadamL2F32AVX2,               // NAdam[L2] float32
 		"1bb9124eb163833f2da916e8": nadamL2F64AVX2,               // NAdam[L2] float64
 		"c8f3ba8e565e17c1e107a863": radamL2F32AVX2,               // RAdam[L2] float32
@@ -95,8 +93,8 @@ var avx2 = &instructions{
 		"30888da1e4cc7c8349b1f791": adabeliefL2F64AVX2,           // AdaBelief[L2] float64
 		"305420391fdd5d1afda3c603": adabeliefAMSGradF32AVX2,      // AdaBelief[AMSGrad] float32
 		"7d5488760ec5b0c44505b242": adabeliefAMSGradF64AVX2,      // AdaBelief[AMSGrad] float64
-		"2c64cf9e7c4fdbdbd1040c72": adadeltaL2F32AVX2,            // Adadelta[L2] float32
-		"16dd529b5f6925eaf25becc3": adadeltaL2F64AVX2,            // Adadelta[L2] float64
+		"29a7267fa7f71309f04e1efe": adadeltaL2F32AVX2,            // Adadelta[L2] float32
+		"63a9c514fa161097c8a024ab": adadeltaL2F64AVX2,            // Adadelta[L2] float64
 		"e5f6edd3afc991a7030d2d83": proximaladagradL2F32AVX2,     // ProximalAdagrad[L2] float32
 		"7f54952d03c93d27b017950a": proximaladagradL2F64AVX2,     // ProximalAdagrad[L2] float64
 		"8ea5f280dd84743ec96dc108": schedulefreeDecayF32AVX2,     // ScheduleFree[Decay] float32
@@ -183,48 +181,46 @@ var avx2 = &instructions{
 var avx512 = &instructions{
 	vector: 64,
 	updates: map[string]Loop{
-		"5dfb9f3c5424dfc034f56d07": sgdF32AVX512,                   // SGD[] float32
-		"c56e04aac811f85974405044": sgdF64AVX512,                   // SGD[] float64
-		"c148bb919de2f1bb573ae093": sgdL1F32AVX512,                 // SGD[L1] float32
-		"443362b5fb986f8cc3714af7": sgdL1F64AVX512,                 // SGD[L1] float64
-		"c3573017d12185fff56957fd": sgdL2F32AVX512,                 // SGD[L2] float32
-		"1b0e51df9ac6bf726f548229": sgdL2F64AVX512,                 // SGD[L2] float64
-		"eaff9c73437aee1b9329a845": sgdMomentumF32AVX512,           // SGD[Momentum] float32
-		"efbcbc3a36845d88d75cce03": sgdMomentumF64AVX512,           // SGD[Momentum] float64
-		"7753eaf26f9a84b9afe0d5dd": sgdL2MomentumF32AVX512,         // SGD[L2 Momentum] float32
-		"fe8cbd60b1da8aed235404db": sgdL2MomentumF64AVX512,         // SGD[L2 Momentum] float64
-		"6415cebe207d15718c10c767": sgdMomentumNesterovF32AVX512,   // SGD[Momentum Nesterov] float32
-		"538af60f34f1e3c7c6303a85": sgdMomentumNesterovF64AVX512,   // SGD[Momentum Nesterov] float64
-		"ccd92fbe0abd47d9bf40e02c": sgdL2MomentumNesterovF32AVX512, // SGD[L2 Momentum Nesterov] float32
-		"bb45cbad148e7ca7a86ab26c": sgdL2MomentumNesterovF64AVX512, // SGD[L2 Momentum Nesterov] float64
+		"f438a16af9b3e51f3b730136": sgdF32AVX512,                   // SGD[] float32
+		"dcec848b550070655cc287e5": sgdF64AVX512,                   // SGD[] float64
+		"ff3a02d6eaf28a891808177d": sgdL1F32AVX512,                 // SGD[L1] float32
+		"a50806a24d8473c71e405a01": sgdL1F64AVX512,                 // SGD[L1] float64
+		"3b19a7892694ea4ee75e96f8": sgdL2F32AVX512,                 // SGD[L2] float32
+		"27b62f902e0a2f2c42f932f3": sgdL2F64AVX512,                 // SGD[L2] float64
+		"feacd664ba4c9afe6f8f694e": sgdMomentumF32AVX512,           // SGD[Momentum] float32
+		"662a30824fec02cfc8658f98": sgdMomentumF64AVX512,           // SGD[Momentum] float64
+		"373cb052873516636aed5009": sgdL2MomentumF32AVX512,         // SGD[L2 Momentum] float32
+		"4b436f830f80aafcd0fbdc0b": sgdL2MomentumF64AVX512,         // SGD[L2 Momentum] float64
+		"ebf380f01e9a46460038e5c9": sgdMomentumNesterovF32AVX512,   // SGD[Momentum Nesterov] float32
+		"b86639301f752ccb95374437": sgdMomentumNesterovF64AVX512,   // SGD[Momentum Nesterov] float64
+		"b0d6ac01baa67dbb2d31192d": sgdL2MomentumNesterovF32AVX512, // SGD[L2 Momentum Nesterov] float32
+		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX512, // SGD[L2 Momentum Nesterov] float64
 		"c5c0cd98b09005e358f936db": asgdF32AVX512,                  // ASGD[] float32
 		"90b87047b4353c266fedf40d": asgdF64AVX512,                  // ASGD[] float64
-		"9074098f634c6b45476ee4dd": sgdwF32AVX512,                  // SGDW[] float32
-		"488d9e296ce596844ef2697e": sgdwF64AVX512,                  // SGDW[] float64
-		"454e5f55ead9277a97862e2e": adamF32AVX512,                  // Adam[] float32
-		"7eb586814acd67a9377aaac6": adamF64AVX512,                  // Adam[] float64
-		"939298ef4abed14911f6547d": adamL1F32AVX512,                // Adam[L1] float32
-		"47079f9be9d4efbe8767907d": adamL1F64AVX512,                // Adam[L1] float64
-		"213b5193c6d290390289901b": adamL2F32AVX512,                // Adam[L2] float32
-		"cf43e4719e256e6940dfb1dd": adamL2F64AVX512,                // Adam[L2] float64
-		"ffd2ce2a162a25a2b4476455": adamAMSGradF32AVX512,           // Adam[AMSGrad] float32
-		"dbf5eaa6b4920fecf99bd998": adamAMSGradF64AVX512,           // Adam[AMSGrad] float64
+		"ccbc3882f3a93fa6c093820b": adamF32AVX512,                  // Adam[] float32
+		"f26aed40d630926eab77fb98": adamF64AVX512,                  // Adam[] float64
+		"a2f8a091fceaf453ce1d41c7": adamL1F32AVX512,                // Adam[L1] float32
+		"24832a8182fc93d132304585": adamL1F64AVX512,                // Adam[L1] float64
+		"19786db194976b6969c27bcf": adamL2F32AVX512,                // Adam[L2] float32
+		"d3335684e4ae5c71ba985e93": adamL2F64AVX512,                // Adam[L2] float64
+		"aec015eb5f065dac306a7112": adamAMSGradF32AVX512,           // Adam[AMSGrad] float32
+		"eb789a1da03171f47e592e01": adamAMSGradF64AVX512,           // Adam[AMSGrad] float64
 		"9a9e613c808118cb4ca0b8a3": lionF32AVX512,                  // Lion[] float32
 		"cd9fb40149bfe8d8e483132f": lionF64AVX512,                  // Lion[] float64
 		"989cb26b82f48061d855b69f": signumF32AVX512,                // Signum[] float32
 		"9b8197a26c5c0f2ccea84d14": signumF64AVX512,                // Signum[] float64
 		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX512,        // Signum[Momentum] float32
 		"134fe5f61f211b3a64da5325": signumMomentumF64AVX512,        // Signum[Momentum] float64
-		"dbe02926662ff0dad9013cdb": rmspropF32AVX512,               // RMSprop[] float32
-		"aaa2879595b196629e103ef8": rmspropF64AVX512,               // RMSprop[] float64
-		"6938574f9fdc20f27067c4c0": rmspropMomentumF32AVX512,       // RMSprop[Momentum] float32
-		"a4c110f6d2e80cb0da7a907f": rmspropMomentumF64AVX512,       // RMSprop[Momentum] float64
-		"30866be919346a7e6257d72a": rmspropCenteredF32AVX512,       // RMSprop[Centered] float32
-		"a0e089c617bd7123d698ad36": rmspropCenteredF64AVX512,       // RMSprop[Centered] float64
-		"b40f9f92111e260652b03555": adagradF32AVX512,               // Adagrad[] float32
-		"ceac6dfad82ec01ecce8c48f": adagradF64AVX512,               // Adagrad[] float64
-		"f87dce39937b26cdaf4407d1": adamaxF32AVX512,                // Adamax[] float32
-		"88e5fc84b98291c7d9f41b1a": adamaxF64AVX512,                // Adamax[] float64
+		"c2c9888d89fa3090ec3b88e7": rmspropF32AVX512,               // RMSprop[] float32
+		"09b4e1b35006540f77580c8c": rmspropF64AVX512,               // RMSprop[] float64
+		"fe7abb9ed9d1daa95ea785c6": rmspropMomentumF32AVX512,       // RMSprop[Momentum] float32
+		"7f9e7f805a70eceda6ff9fc1": rmspropMomentumF64AVX512,       // RMSprop[Momentum] float64
+		"226497dcba3c178637958939": rmspropCenteredF32AVX512,       // RMSprop[Centered] float32
+		"5e0f5b02552c2729336a9960": rmspropCenteredF64AVX512,       // RMSprop[Centered] float64
+		"7a7ca4167bc214d71b281276": adagradF32AVX512,               // Adagrad[] float32
+		"855a00174c0f04481669cff9": adagradF64AVX512,               // Adagrad[] float64
+		"da3ccf64cd6596ba92161627": adamaxF32AVX512,                // Adamax[] float32
+		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX512,                // Adamax[] float64
 		"5f622e12a44b840d95a7e312": nadamF32AVX512,                 // NAdam[] float32
 		"b06a857e4772e6bebd9b2ed0": nadamF64AVX512,                 // NAdam[] float64
 		"f122201061e365145a3ca94c": radamF32AVX512,                 // RAdam[] float32
@@ -237,8 +233,8 @@ var avx512 = &instructions{
 		"f85fc6692be2f3354ad1106b": adanF64AVX512,                  // Adan[] float64
 		"fadf8c7d1039f00c03fdddfb": yogiF32AVX512,                  // Yogi[] float32
 		"30fb348c548bdac8036b63eb": yogiF64AVX512,                  // Yogi[] float64
-		"dfc59ce9c279edf5903d8928": adadeltaF32AVX512,              // Adadelta[] float32
-		"cd210b83d41df639d3205071": adadeltaF64AVX512,              // Adadelta[] float64
+		"a3eceaede0adcd3a2d421464": adadeltaF32AVX512,              // Adadelta[] float32
+		"efee4202bf45264120eaab38": adadeltaF64AVX512,              // Adadelta[] float64
 		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX512,                 // Rprop[] float32
 		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX512,                 // Rprop[] float64
 		"c90dd26756dbed87e6ff14bc": ftrlF32AVX512,                  // FTRL[] float32
@@ -255,12 +251,12 @@ var avx512 = &instructions{
 		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX512,      // ScheduleFree[Adam] float64
 		"1df37f14674f406e05b1254c": asgdL2F32AVX512,                // ASGD[L2] float32
 		"fe5e85c139817f755f0f92ba": asgdL2F64AVX512,                // ASGD[L2] float64
-		"3ccc29f3b32702d8527e6b8e": rmspropL2F32AVX512,             // RMSprop[L2] float32
-		"9aaf909e4240269b9d5f1e1d": rmspropL2F64AVX512,             // RMSprop[L2] float64
-		"80ea325ca8b60d2fbcfac3a2": adagradL2F32AVX512,             // Adagrad[L2] float32
-		"14ae3f0049cf91fc3b81c4b0": adagradL2F64AVX512,             // Adagrad[L2] float64
-		"ebdbf7b2e9a4943e1dfc29e4": adamaxL2F32AVX512,              // Adamax[L2] float32
-		"b49f3f11885536426230981c": adamaxL2F64AVX512,              // Adamax[L2] float64
+		"aa3a23ea29627db240a0f83c": rmspropL2F32AVX512,             // RMSprop[L2] float32
+		"85b7f70395deaeeb9052e874": rmspropL2F64AVX512,             // RMSprop[L2] float64
+		"90cd9ae4af48133b075d4cf0": adagradL2F32AVX512,             // Adagrad[L2] float32
+		"b448cca675f27f29050e3f5a": adagradL2F64AVX512,             // Adagrad[L2] float64
+		"e0305752e1d8612698164d69": adamaxL2F32AVX512,              // Adamax[L2] float32
+		"4878ef92e2bc6c4de3c1d4e5": adamaxL2F64AVX512,              // Adamax[L2] float64
 		"341bdcfa7e936f0a8b7a049b": nadamL2F32AVX512,               // NAdam[L2] float32
 		"1bb9124eb163833f2da916e8": nadamL2F64AVX512,               // NAdam[L2] float64
 		"c8f3ba8e565e17c1e107a863": radamL2F32AVX512,               // RAdam[L2] float32
@@ -269,8 +265,8 @@ var avx512 = &instructions{
 		"30888da1e4cc7c8349b1f791": adabeliefL2F64AVX512,           // AdaBelief[L2] float64
 		"305420391fdd5d1afda3c603": adabeliefAMSGradF32AVX512,      // AdaBelief[AMSGrad] float32
 		"7d5488760ec5b0c44505b242": adabeliefAMSGradF64AVX512,      // AdaBelief[AMSGrad] float64
-		"2c64cf9e7c4fdbdbd1040c72": adadeltaL2F32AVX512,            // Adadelta[L2] float32
-		"16dd529b5f6925eaf25becc3": adadeltaL2F64AVX512,            // Adadelta[L2] float64
+		"29a7267fa7f71309f04e1efe": adadeltaL2F32AVX512,            // Adadelta[L2] float32
+		"63a9c514fa161097c8a024ab": adadeltaL2F64AVX512,            // Adadelta[L2] float64
 		"e5f6edd3afc991a7030d2d83": proximaladagradL2F32AVX512,     // ProximalAdagrad[L2] float32
 		"7f54952d03c93d27b017950a": proximaladagradL2F64AVX512,     // ProximalAdagrad[L2] float64
 		"8ea5f280dd84743ec96dc108": schedulefreeDecayF32AVX512,     // ScheduleFree[Decay] float32
@@ -401,12 +397,6 @@ func asgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // asgdF64AVX2 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
 func asgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdwF32AVX2 is SGDW[] float32 over n bytes of each slot, a multiple of 64.
-func sgdwF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdwF64AVX2 is SGDW[] float64 over n bytes of each slot, a multiple of 64.
-func sgdwF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // adamF32AVX2 is Adam[] float32 over n bytes of each slot, a multiple of 64.
 func adamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
@@ -884,12 +874,6 @@ func asgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // asgdF64AVX512 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
 func asgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdwF32AVX512 is SGDW[] float32 over n bytes of each slot, a multiple of 64.
-func sgdwF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdwF64AVX512 is SGDW[] float64 over n bytes of each slot, a multiple of 64.
-func sgdwF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // adamF32AVX512 is Adam[] float32 over n bytes of each slot, a multiple of 64.
 func adamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)

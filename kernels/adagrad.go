@@ -20,12 +20,13 @@ type AdagradElem[F rule.Float] struct {
 }
 
 // AdagradScalars are what Adagrad's prologue computes.
-type AdagradScalars[F rule.Float] struct{ StepSize, WeightDecay, Eps F }
+type AdagradScalars[F rule.Float] struct{ StepSize, WeightDecay, Decay, EpsRoot, Eps F }
 
-// AdagradOptions says which terms Adagrad has.
+// AdagradOptions says which terms Adagrad has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
 type AdagradOptions struct{ L2 bool }
 
-// Adagrad: Duchi, Hazan & Singer 2011, figure 1 with a diagonal matrix, in PyTorch's order.
+// Adagrad: Duchi, Hazan & Singer 2011, figure 1 with a diagonal matrix, in PyTorch's order. Other libraries add
+// eps below the root: there it is EpsRoot, and 0 otherwise.
 func Adagrad[F rule.Float](e *AdagradElem[F], s *AdagradScalars[F], o AdagradOptions) {
 	g := e.G
 	if o.L2 {
@@ -33,11 +34,11 @@ func Adagrad[F rule.Float](e *AdagradElem[F], s *AdagradScalars[F], o AdagradOpt
 	}
 	sum := rule.Flush(e.Sum + F(g*g))
 	e.Sum = sum
-	e.P -= F(s.StepSize*g) / (rule.Sqrt(sum) + s.Eps)
+	e.P = F(e.P*s.Decay) - F(s.StepSize*g)/(rule.Sqrt(sum+s.EpsRoot)+s.Eps)
 }
 
 // AdagradHyper are Adagrad's hyperparameters.
-type AdagradHyper struct{ LR, LRDecay, WeightDecay, InitialAccumulator, Eps float64 }
+type AdagradHyper struct{ LR, LRDecay, WeightDecay, DecoupledDecay, InitialAccumulator, EpsRoot, Eps float64 }
 
 // AdagradState is what Adagrad keeps for a group.
 type AdagradState struct {
@@ -47,6 +48,7 @@ type AdagradState struct {
 // AdagradPrologue computes the scalars of a step.
 func AdagradPrologue(h *AdagradHyper, t *AdagradState, s *AdagradScalars[float64], o AdagradOptions) {
 	s.StepSize = h.LR / (1 + float64(t.Step*h.LRDecay))
-	s.WeightDecay, s.Eps = h.WeightDecay, h.Eps
+	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.WeightDecay, s.EpsRoot, s.Eps = h.WeightDecay, h.EpsRoot, h.Eps
 	t.Step += 1
 }

@@ -23,7 +23,7 @@ type AdamElem[F rule.Float] struct {
 
 // AdamScalars are what Adam's prologue computes.
 type AdamScalars[F rule.Float] struct {
-	WeightDecay, L1, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, InvSqrtBias2, Eps F
+	WeightDecay, L1, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, MaxScale, EpsRoot, InvSqrtBias2, Eps F
 }
 
 // AdamOptions says which terms Adam has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
@@ -31,7 +31,8 @@ type AdamOptions struct{ L1, L2, AMSGrad bool }
 
 // Adam: Kingma & Ba 2015, algorithm 1, in PyTorch's order; AdamW: Loshchilov & Hutter 2019, algorithm 2; AMSGrad: Reddi et
 // al. 2018, with the maximum over the uncorrected second moments, as PyTorch has it. Bias corrections are scalars:
-// StepSize = lr/(1-β1^t), and the root's is a product with InvSqrtBias2 = 1/√(1-β2^t), so that each element divides once.
+// StepSize = lr/(1-β1^t), and the root's is a product with InvSqrtBias2 = 1/√(1-β2^t), so that each element divides once. Where
+// other libraries differ, it is in scalars: in PyTorch's order EpsRoot is 0 and MaxScale 1.
 func Adam[F rule.Float](e *AdamElem[F], s *AdamScalars[F], o AdamOptions) {
 	g := e.G
 	if o.L2 {
@@ -45,15 +46,19 @@ func Adam[F rule.Float](e *AdamElem[F], s *AdamScalars[F], o AdamOptions) {
 	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
 	d := v
 	if o.AMSGrad {
-		d = rule.Max(e.VMax, v)
+		d = rule.Max(e.VMax, F(v*s.MaxScale))
 		e.VMax = d
 	}
-	e.P = p - F(s.StepSize*(m/(F(rule.Sqrt(d)*s.InvSqrtBias2)+s.Eps)))
+	e.P = p - F(s.StepSize*(m/(F(rule.Sqrt(d+s.EpsRoot)*s.InvSqrtBias2)+s.Eps)))
 	e.M, e.V = m, v
 }
 
-// AdamHyper are Adam's hyperparameters. WeightDecay is coupled, an L2 term of the gradient; DecoupledDecay is AdamW's.
-type AdamHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, DecoupledDecay, L1 float64 }
+// AdamHyper are Adam's hyperparameters. WeightDecay is coupled, an L2 term of the gradient; DecoupledDecay is AdamW's, PostDecay a
+// share that p loses after the step. EpsHat, CorrectedMax and NoBiasCorrection are off when 0: they change scalars alone, so that
+// they are no options, each of which would double the variants.
+type AdamHyper struct {
+	LR, Beta1, Beta2, Eps, EpsRoot, WeightDecay, DecoupledDecay, PostDecay, L1, EpsHat, CorrectedMax, NoBiasCorrection float64
+}
 
 // AdamState is what Adam keeps for a group: the powers as running products, which every device computes alike.
 type AdamState struct {
@@ -67,10 +72,27 @@ func AdamPrologue(h *AdamHyper, t *AdamState, s *AdamScalars[float64], o AdamOpt
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	t.Beta2Power *= h.Beta2
+	bias1, bias2 := 1-float64(t.Beta1Power), 1-float64(t.Beta2Power)
+	if h.NoBiasCorrection != 0 {
+		bias1, bias2 = 1, 1
+	}
 	s.WeightDecay, s.L1, s.Eps = h.WeightDecay, h.L1, h.Eps
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
-	s.StepSize = h.LR / (1 - float64(t.Beta1Power))
-	s.InvSqrtBias2 = 1 / rule.Sqrt(1-float64(t.Beta2Power))
+	// What is left of p after the step is a factor of both of its terms.
+	left := 1 - h.PostDecay
+	s.Decay = left * (1 - float64(h.LR*h.DecoupledDecay))
+	lr := float64(left * h.LR)
+	s.StepSize = lr / bias1
+	// √(v/bias2 + eps_root) is √(v + bias2·eps_root)·(1/√bias2).
+	s.EpsRoot, s.InvSqrtBias2 = bias2*h.EpsRoot, 1/rule.Sqrt(bias2)
+	if o.AMSGrad {
+		s.MaxScale = 1
+		if h.CorrectedMax != 0 {
+			s.MaxScale, s.EpsRoot, s.InvSqrtBias2 = 1/bias2, h.EpsRoot, 1
+		}
+	}
+	if h.EpsHat != 0 {
+		s.StepSize, s.EpsRoot, s.InvSqrtBias2 = lr*rule.Sqrt(bias2)/bias1, h.EpsRoot, 1
+	}
 }

@@ -30,7 +30,8 @@ type RAdamOptions struct{ L2 bool }
 
 // RAdam: Liu et al. 2020, algorithm 2, as PyTorch has it: adaptive where the approximated simple moving average is longer than
 // 5, not 4, and with an eps, added to the uncorrected root. What PyTorch multiplies by one after the other, both bias
-// corrections, the rectification and the learning rate, is one scalar here.
+// corrections, the rectification and the learning rate, is one scalar here. Optax adds eps to the corrected root, which is the
+// uncorrected one with eps·√(1-β2^t).
 func RAdam[F rule.Float](e *RAdamElem[F], s *RAdamScalars[F], o RAdamOptions) {
 	g := e.G
 	if o.L2 {
@@ -47,8 +48,8 @@ func RAdam[F rule.Float](e *RAdamElem[F], s *RAdamScalars[F], o RAdamOptions) {
 	e.P = p - F(s.StepSize*(m/d))
 }
 
-// RAdamHyper are RAdam's hyperparameters.
-type RAdamHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, DecoupledDecay float64 }
+// RAdamHyper are RAdam's hyperparameters. CorrectedEps is off when 0.
+type RAdamHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, DecoupledDecay, CorrectedEps float64 }
 
 // RAdamState is what RAdam keeps for a group: the powers as running products, which every device computes alike.
 type RAdamState struct {
@@ -68,6 +69,9 @@ func RAdamPrologue(h *RAdamHyper, t *RAdamState, s *RAdamScalars[float64], o RAd
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
 	bias2 := 1 - float64(t.Beta2Power)
+	if h.CorrectedEps != 0 {
+		s.Eps = h.Eps * rule.Sqrt(bias2)
+	}
 	longest := 2/(1-h.Beta2) - 1
 	length := longest - 2*t.Step*t.Beta2Power/bias2
 	s.StepSize = h.LR / (1 - float64(t.Beta1Power))

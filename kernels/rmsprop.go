@@ -16,20 +16,22 @@ var RMSpropRule = define(RMSprop[float32], RMSprop[float64], RMSpropPrologue, rm
 type RMSpropElem[F rule.Float] struct {
 	P   F `slot:"param"`
 	G   F `slot:"grad"`
-	V   F `slot:"square_avg"`
+	V   F `slot:"square_avg" init:"InitialScale"`
 	GA  F `slot:"grad_avg"`
 	Buf F `slot:"momentum_buffer"`
 }
 
-// RMSpropScalars are what RMSprop's prologue computes.
-type RMSpropScalars[F rule.Float] struct{ LR, WeightDecay, Alpha, OneMinusAlpha, Eps, Momentum F }
+// RMSpropScalars are what RMSprop's prologue computes. The learning rate is InnerLR or OuterLR, and the other of them 1.
+type RMSpropScalars[F rule.Float] struct {
+	InnerLR, OuterLR, WeightDecay, Decay, Alpha, OneMinusAlpha, EpsRoot, Eps, Momentum F
+}
 
-// RMSpropOptions says which terms RMSprop has.
+// RMSpropOptions says which terms RMSprop has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
 type RMSpropOptions struct{ L2, Centered, Momentum bool }
 
 // RMSprop: Tieleman & Hinton 2012, lecture 6e, in PyTorch's order: eps is added to the root, not below it. Centered is Graves
 // 2013, equations 38 to 40, with eps outside the root. A variance that rounding or flushing makes negative is 0; in PyTorch
-// its root is NaN.
+// its root is NaN. Other libraries add eps below the root: there it is EpsRoot, and 0 otherwise.
 func RMSprop[F rule.Float](e *RMSpropElem[F], s *RMSpropScalars[F], o RMSpropOptions) {
 	g := e.G
 	if o.L2 {
@@ -42,18 +44,19 @@ func RMSprop[F rule.Float](e *RMSpropElem[F], s *RMSpropScalars[F], o RMSpropOpt
 		e.GA = mean
 		v = rule.Max(v-F(mean*mean), 0)
 	}
-	d := rule.Sqrt(v) + s.Eps
+	step := F(s.InnerLR*g) / (rule.Sqrt(v+s.EpsRoot) + s.Eps)
 	if o.Momentum {
-		buf := rule.Flush(F(s.Momentum*e.Buf) + g/d)
+		buf := rule.Flush(F(s.Momentum*e.Buf) + step)
 		e.Buf = buf
-		e.P -= F(s.LR * buf)
-	} else {
-		e.P -= F(s.LR*g) / d
+		step = F(s.OuterLR * buf)
 	}
+	e.P = F(e.P*s.Decay) - step
 }
 
-// RMSpropHyper are RMSprop's hyperparameters.
-type RMSpropHyper struct{ LR, Alpha, Eps, Momentum, WeightDecay float64 }
+// RMSpropHyper are RMSprop's hyperparameters. LRInMomentum is off when 0.
+type RMSpropHyper struct {
+	LR, Alpha, EpsRoot, Eps, Momentum, WeightDecay, DecoupledDecay, InitialScale, LRInMomentum float64
+}
 
 // RMSpropState is what RMSprop keeps for a group.
 type RMSpropState struct {
@@ -63,6 +66,11 @@ type RMSpropState struct {
 // RMSpropPrologue computes the scalars of a step.
 func RMSpropPrologue(h *RMSpropHyper, t *RMSpropState, s *RMSpropScalars[float64], o RMSpropOptions) {
 	t.Step += 1
-	s.LR, s.WeightDecay, s.Eps, s.Momentum = h.LR, h.WeightDecay, h.Eps, h.Momentum
+	s.InnerLR, s.OuterLR = h.LR, 1
+	if o.Momentum && h.LRInMomentum == 0 {
+		s.InnerLR, s.OuterLR = 1, h.LR
+	}
+	s.WeightDecay, s.EpsRoot, s.Eps, s.Momentum = h.WeightDecay, h.EpsRoot, h.Eps, h.Momentum
+	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
 	s.Alpha, s.OneMinusAlpha = h.Alpha, 1-h.Alpha
 }

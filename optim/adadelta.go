@@ -10,7 +10,8 @@ type Adadelta struct {
 	LR          float64 // at least 0; the paper has none, which is 1
 	Rho         float64 // 0 to 1: how slowly the averages forget
 	Eps         float64 // at least 0; added below the roots
-	WeightDecay float64 // L2 penalty: weight_decay·p is added to the gradient
+	WeightDecay float64 // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
+	Decoupled   bool
 	Maximize    bool
 }
 
@@ -27,9 +28,9 @@ func (c Adadelta) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.AdadeltaRule().With(
-		kernels.AdadeltaHyper{LR: c.LR, Rho: c.Rho, Eps: c.Eps, WeightDecay: c.WeightDecay},
-		kernels.AdadeltaOptions{L2: c.WeightDecay != 0})
+	h := kernels.AdadeltaHyper{LR: c.LR, Rho: c.Rho, Eps: c.Eps}
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
+	s := kernels.AdadeltaRule().With(h, kernels.AdadeltaOptions{L2: h.WeightDecay != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }

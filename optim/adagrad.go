@@ -9,9 +9,11 @@ import (
 type Adagrad struct {
 	LR                 float64 // at least 0
 	LRDecay            float64 // at least 0: step t, from 0, uses lr/(1 + t·lr_decay)
-	WeightDecay        float64 // L2 penalty: weight_decay·p is added to the gradient
+	WeightDecay        float64 // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
+	Decoupled          bool
 	InitialAccumulator float64 // at least 0: what sum starts with, torch's initial_accumulator_value
 	Eps                float64 // at least 0; added to the root
+	EpsRoot            float64 // at least 0; added below the root: Keras' epsilon and optax's eps, both with an Eps of 0
 	Maximize           bool
 }
 
@@ -26,12 +28,13 @@ func (c Adagrad) Setting() (rule.Setting, error) {
 	r.atLeast0("weight_decay", c.WeightDecay)
 	r.atLeast0("initial_accumulator", c.InitialAccumulator)
 	r.atLeast0("eps", c.Eps)
+	r.atLeast0("eps_root", c.EpsRoot)
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.AdagradRule().With(
-		kernels.AdagradHyper{LR: c.LR, LRDecay: c.LRDecay, WeightDecay: c.WeightDecay, InitialAccumulator: c.InitialAccumulator, Eps: c.Eps},
-		kernels.AdagradOptions{L2: c.WeightDecay != 0})
+	h := kernels.AdagradHyper{LR: c.LR, LRDecay: c.LRDecay, InitialAccumulator: c.InitialAccumulator, EpsRoot: c.EpsRoot, Eps: c.Eps}
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
+	s := kernels.AdagradRule().With(h, kernels.AdagradOptions{L2: h.WeightDecay != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }

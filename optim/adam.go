@@ -15,6 +15,21 @@ type Adam struct {
 	L1          float64    // L1 penalty: l1·sign(p) is added to the gradient, 0 where p is 0
 	AMSGrad     bool
 	Maximize    bool
+
+	// What other libraries do otherwise (docs/coming-from.md).
+
+	// EpsHat adds eps to the root before its bias correction, as Keras, TensorFlow, scikit-learn and ONNX do: the ε̂ of the paper's
+	// section 2.
+	EpsHat bool
+	// EpsRoot, at least 0, is added below the root, to exp_avg_sq after its bias correction: optax's eps_root.
+	EpsRoot float64
+	// CorrectedMax, with AMSGrad and without EpsHat, keeps the maximum of exp_avg_sq after its bias correction, as optax does.
+	CorrectedMax bool
+	// NoBiasCorrection takes the moments as they are: apex' bias_correction=False.
+	NoBiasCorrection bool
+	// NormCoefficientPost, at least 0, is ONNX' norm_coefficient_post: after the step p is multiplied by 1 - it, whatever the
+	// learning rate.
+	NormCoefficientPost float64
 }
 
 // DefaultAdam has torch.optim.Adam's defaults.
@@ -45,17 +60,17 @@ func (c Adam) setting(name string, decoupled bool) (rule.Setting, error) {
 	r.atLeast0("eps", c.Eps)
 	r.atLeast0("weight_decay", c.WeightDecay)
 	r.atLeast0("l1", c.L1)
+	r.atLeast0("eps_root", c.EpsRoot)
+	r.atLeast0("norm_coefficient_post", c.NormCoefficientPost)
+	r.require("corrected_max", flag(c.CorrectedMax), !c.CorrectedMax || c.AMSGrad && !c.EpsHat, "0, off, without amsgrad or with eps_hat")
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.AdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, L1: c.L1}
-	o := kernels.AdamOptions{L1: c.L1 != 0, AMSGrad: c.AMSGrad}
-	if decoupled {
-		h.DecoupledDecay = c.WeightDecay
-	} else {
-		h.WeightDecay, o.L2 = c.WeightDecay, c.WeightDecay != 0
-	}
-	s := kernels.AdamRule().With(h, o)
+	h := kernels.AdamHyper{
+		LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, EpsRoot: c.EpsRoot, PostDecay: c.NormCoefficientPost, L1: c.L1,
+		EpsHat: flag(c.EpsHat), CorrectedMax: flag(c.CorrectedMax), NoBiasCorrection: flag(c.NoBiasCorrection)}
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, decoupled)
+	s := kernels.AdamRule().With(h, kernels.AdamOptions{L1: c.L1 != 0, L2: h.WeightDecay != 0, AMSGrad: c.AMSGrad})
 	s.Name, s.Maximize = name, c.Maximize
 	return s, nil
 }

@@ -10,7 +10,9 @@ type Adamax struct {
 	LR          float64    // at least 0
 	Betas       [2]float64 // each at least 0 and below 1
 	Eps         float64    // at least 0; added to |g|
-	WeightDecay float64    // L2 penalty: weight_decay·p is added to the gradient
+	WeightDecay float64    // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
+	Decoupled   bool
+	EpsOutside  bool // eps is added to exp_inf where it divides, as Keras does, not to |g|
 	Maximize    bool
 }
 
@@ -28,9 +30,12 @@ func (c Adamax) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.AdamaxRule().With(
-		kernels.AdamaxHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, WeightDecay: c.WeightDecay},
-		kernels.AdamaxOptions{L2: c.WeightDecay != 0})
+	h := kernels.AdamaxHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
+	if c.EpsOutside {
+		h.Eps, h.EpsOutside = 0, c.Eps
+	}
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
+	s := kernels.AdamaxRule().With(h, kernels.AdamaxOptions{L2: h.WeightDecay != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }

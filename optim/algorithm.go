@@ -14,6 +14,22 @@ type Algorithm interface {
 	Setting() (rule.Setting, error)
 }
 
+// decay is weight_decay as a rule has it: coupled, a term of the gradient, or decoupled, a factor of the parameter.
+func decay(weightDecay float64, decouple bool) (coupled, decoupled float64) {
+	if decouple {
+		return 0, weightDecay
+	}
+	return weightDecay, 0
+}
+
+// flag is an option that changes scalars alone, which a prologue reads as a number.
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
 // ranges collects the first hyperparameter, or field of a schedule, that is out of range. All must be finite.
 type ranges struct {
 	algorithm string

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-var write = flag.Bool("write", false, "write the README's table instead of comparing with it")
+var write = flag.Bool("write", false, "write the documents' tables instead of comparing with them")
 
 func TestCases(t *testing.T) {
 	seen := map[string]bool{}
@@ -40,14 +41,9 @@ func TestCases(t *testing.T) {
 	}
 }
 
-const (
-	tableBegin = "<!-- the table of optim.Cases, by make generate -->\n"
-	tableEnd   = "<!-- end of table -->\n"
-)
-
 func caseTable(t *testing.T) string {
 	var b strings.Builder
-	b.WriteString("| Case | What it is | From | State | Bytes a step, float32 |\n|---|---|---|---|---|\n")
+	b.WriteString("| Case | What it is | From | State | Bytes a step, float32 | Modes |\n|---|---|---|---|---|---|\n")
 	for _, c := range optim.Cases() {
 		p, err := c.Program(device.Float32)
 		require.NoError(t, err)
@@ -59,24 +55,47 @@ func caseTable(t *testing.T) string {
 		if len(state) > 0 {
 			names = "`" + strings.Join(state, "`, `") + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %d |\n", c.Name, c.Doc, c.Source, names, n)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %d | %s |\n", c.Name, c.Doc, c.Source, names, n, modes(t, c))
 	}
 	return b.String()
 }
 
+// modes are the fields that turn something on or off, of the case that has an algorithm's defaults: bools, and what is 0.
+func modes(t *testing.T, c optim.Case) string {
+	s, err := c.Algorithm.Setting()
+	require.NoError(t, err)
+	if c.Name != s.Name {
+		return ""
+	}
+	var names []string
+	v := reflect.ValueOf(c.Algorithm)
+	for i := range v.NumField() {
+		name, f := v.Type().Field(i).Name, v.Field(i)
+		if name != "Maximize" && (f.Kind() == reflect.Bool || f.IsZero()) {
+			names = append(names, "`"+name+"`")
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
 // The README's table of optimizers is the table of cases.
 func TestReadmeTable(t *testing.T) {
-	const file = "../README.md"
+	generated(t, "../README.md", "the table of optim.Cases", caseTable(t))
+}
+
+// generated holds what a document has between two comments to what it should have, or writes it with -write.
+func generated(t *testing.T, file, what, want string) {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	before, rest, ok := strings.Cut(string(text), tableBegin)
-	require.True(t, ok, "the README has no line %s", tableBegin)
-	table, after, ok := strings.Cut(rest, tableEnd)
-	require.True(t, ok, "the README has no line %s", tableEnd)
-	want := caseTable(t)
+	before, rest, ok := strings.Cut(string(text), "<!-- "+what+", by make generate -->\n")
+	require.True(t, ok, "%s has no place for %s", file, what)
+	begin := strings.TrimSuffix(string(text), rest)
+	got, after, ok := strings.Cut(rest, "<!-- end of table -->\n")
+	require.True(t, ok, "%s has no end of %s", file, what)
+	require.NotEmpty(t, before)
 	if *write {
-		require.NoError(t, os.WriteFile(file, []byte(before+tableBegin+want+tableEnd+after), 0o644))
+		require.NoError(t, os.WriteFile(file, []byte(begin+want+"<!-- end of table -->\n"+after), 0o644))
 		return
 	}
-	require.Equal(t, want, table, "the README's table is not that of optim.Cases: make generate")
+	require.Equal(t, want, got, "%s: %s is not what it should be: make generate", file, what)
 }

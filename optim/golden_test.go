@@ -1,10 +1,13 @@
 package optim_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"os"
+	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,87 +24,25 @@ func torchFile(t *testing.T, name string, into any) {
 	require.NoError(t, json.Unmarshal(text, into))
 }
 
-type torchHyper struct {
-	LR, Momentum, Dampening, Eps, L1 float64
-	WeightDecay                      float64    `json:"weight_decay"`
-	Betas                            [3]float64 // two, but for Adan and AdEMAMix
-	Nesterov, AMSGrad, Maximize      bool
-	Alpha                            float64
-	Centered                         bool
-	LRDecay                          float64 `json:"lr_decay"`
-	InitialAccumulator               float64 `json:"initial_accumulator_value"`
-	MomentumDecay                    float64 `json:"momentum_decay"`
-	Decoupled                        bool    `json:"decoupled_weight_decay"`
-	Rho                              float64
-	Etas                             [2]float64
-	StepSizes                        [2]float64 `json:"step_sizes"`
-	Lambd, T0, Beta                  float64
-	NoProx                           bool `json:"no_prox"`
-	AlphaWarmup                      int  `json:"alpha_warmup"`
-	Beta3Warmup                      int  `json:"beta3_warmup"`
-	L2, Beta1, Gamma                 float64
-	L2Shrinkage                      float64 `json:"l2_shrinkage"`
-	ClipThreshold                    float64 `json:"clip_threshold"`
-	BiasCorrection                   bool    `json:"bias_correction"`
-	WarmupSteps                      int     `json:"warmup_steps"`
-	R                                float64
-	WeightLRPower                    float64 `json:"weight_lr_power"`
-}
+// pythons spells hyperparameters as Go does, but for case, which encoding/json does not look at.
+var pythons = strings.NewReplacer("initial_accumulator_value", "InitialAccumulator", "decoupled_weight_decay", "Decoupled", "_", "")
 
-func (h torchHyper) algorithm(t *testing.T, name string) optim.Algorithm {
-	betas := [2]float64(h.Betas[:2])
-	adam := optim.Adam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, L1: h.L1, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
-	switch name {
-	case "sgd":
-		return optim.SGD{LR: h.LR, Momentum: h.Momentum, Dampening: h.Dampening, Nesterov: h.Nesterov, WeightDecay: h.WeightDecay, L1: h.L1, Maximize: h.Maximize}
-	case "adam":
-		return adam
-	case "adamw":
-		return optim.AdamW(adam)
-	case "asgd":
-		return optim.ASGD{LR: h.LR, Lambd: h.Lambd, Alpha: h.Alpha, T0: h.T0, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
-	case "sgdw":
-		return optim.SGDW{LR: h.LR, Momentum: h.Momentum, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
-	case "signsgd":
-		return optim.SignSGD{LR: h.LR, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
-	case "signum":
-		return optim.Signum{LR: h.LR, Beta: h.Beta, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
-	case "yogi":
-		return optim.Yogi{LR: h.LR, Betas: betas, Eps: h.Eps, InitialAccumulator: h.InitialAccumulator, Maximize: h.Maximize}
-	case "adabelief":
-		return optim.AdaBelief{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, AMSGrad: h.AMSGrad, Maximize: h.Maximize}
-	case "adan":
-		return optim.Adan{LR: h.LR, Betas: h.Betas, Eps: h.Eps, WeightDecay: h.WeightDecay, NoProx: h.NoProx, Maximize: h.Maximize}
-	case "ademamix":
-		return optim.AdEMAMix{LR: h.LR, Betas: h.Betas, Alpha: h.Alpha, AlphaWarmup: h.AlphaWarmup, Beta3Warmup: h.Beta3Warmup, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
-	case "lion":
-		return optim.Lion{LR: h.LR, Betas: betas, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
-	case "rmsprop":
-		return optim.RMSprop{LR: h.LR, Alpha: h.Alpha, Eps: h.Eps, WeightDecay: h.WeightDecay, Momentum: h.Momentum, Centered: h.Centered, Maximize: h.Maximize}
-	case "adagrad":
-		return optim.Adagrad{LR: h.LR, LRDecay: h.LRDecay, WeightDecay: h.WeightDecay, InitialAccumulator: h.InitialAccumulator, Eps: h.Eps, Maximize: h.Maximize}
-	case "adamax":
-		return optim.Adamax{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
-	case "nadam":
-		return optim.NAdam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, MomentumDecay: h.MomentumDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
-	case "radam":
-		return optim.RAdam{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, Decoupled: h.Decoupled, Maximize: h.Maximize}
-	case "adadelta":
-		return optim.Adadelta{LR: h.LR, Rho: h.Rho, Eps: h.Eps, WeightDecay: h.WeightDecay, Maximize: h.Maximize}
-	case "rprop":
-		return optim.Rprop{LR: h.LR, Etas: h.Etas, StepSizes: h.StepSizes, Maximize: h.Maximize}
-	case "ftrl":
-		return optim.FTRL{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, L2Shrinkage: h.L2Shrinkage, Beta: h.Beta, Maximize: h.Maximize}
-	case "proximalsgd":
-		return optim.ProximalSGD{LR: h.LR, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
-	case "proximaladagrad":
-		return optim.ProximalAdagrad{LR: h.LR, InitialAccumulator: h.InitialAccumulator, L1: h.L1, L2: h.L2, Maximize: h.Maximize}
-	case "sophia":
-		return optim.Sophia{LR: h.LR, Beta1: h.Beta1, Gamma: h.Gamma, Eps: h.Eps, ClipThreshold: h.ClipThreshold, WeightDecay: h.WeightDecay, BiasCorrection: h.BiasCorrection, Maximize: h.Maximize}
-	case "schedulefreesgd":
-		return optim.ScheduleFreeSGD{LR: h.LR, Momentum: h.Momentum, WeightDecay: h.WeightDecay, WarmupSteps: h.WarmupSteps, R: h.R, WeightLRPower: h.WeightLRPower, Maximize: h.Maximize}
-	case "schedulefreeadamw":
-		return optim.ScheduleFreeAdamW{LR: h.LR, Betas: betas, Eps: h.Eps, WeightDecay: h.WeightDecay, WarmupSteps: h.WarmupSteps, R: h.R, WeightLRPower: h.WeightLRPower, Maximize: h.Maximize}
+// algorithm is the named case of optim.Cases with other hyperparameters. Each of them must be a field.
+func algorithm(t *testing.T, name string, hyper map[string]json.RawMessage) optim.Algorithm {
+	fields := map[string]json.RawMessage{}
+	for key, x := range hyper {
+		fields[pythons.Replace(key)] = x
+	}
+	text, err := json.Marshal(fields)
+	require.NoError(t, err)
+	for _, c := range optim.Cases() {
+		if c.Name == name {
+			a := reflect.New(reflect.TypeOf(c.Algorithm))
+			d := json.NewDecoder(bytes.NewReader(text))
+			d.DisallowUnknownFields()
+			require.NoError(t, d.Decode(a.Interface()))
+			return a.Elem().Interface().(optim.Algorithm)
+		}
 	}
 	t.Fatalf("no algorithm %q", name)
 	return nil
@@ -111,7 +52,8 @@ type values map[string][]float64
 
 type torchCase struct {
 	Name, Optimizer, DType string
-	Hyper                  torchHyper
+	Listed                 bool // in docs/coming-from.md
+	Hyper                  map[string]json.RawMessage
 	Input                  map[string]values // state that is written from outside, by the step before which it is
 	Param                  values
 	ParamBound             values            `json:"param_bound"`
@@ -119,57 +61,80 @@ type torchCase struct {
 	StateBound             map[string]values `json:"state_bound"`
 }
 
-func TestTorch(t *testing.T) {
-	var file struct {
-		Steps    int
-		Init     values
-		Grads    map[string][][]float64
-		LRFactor []float64 `json:"lr_factor"`
-		Cases    []torchCase
-	}
-	torchFile(t, "optimizers.json", &file)
-	require.NotEmpty(t, file.Cases)
-	for _, name := range []string{"more.json", "variants.json", "../libraries/sparse.json", "../libraries/sophia.json", "../libraries/schedule_free.json"} { // on the same numbers
-		var more struct{ Cases []torchCase }
-		torchFile(t, name, &more)
-		require.NotEmpty(t, more.Cases)
-		file.Cases = append(file.Cases, more.Cases...)
-	}
-	schedule := optim.ScheduleFunc(func(k int) float64 { return file.LRFactor[k] })
-	for _, c := range file.Cases {
-		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {
-			dtype, err := device.ParseDType(c.DType)
-			require.NoError(t, err)
-			h := newHarness(t, dtype, file.Init[c.DType])
-			o := h.optimizer(c.Hyper.algorithm(t, c.Optimizer))
-			require.NoError(t, o.SetSchedule(schedule))
-			before, path := h.values(h.value), make([]float64, len(file.Init[c.DType]))
-			for step := 1; step <= file.Steps; step++ {
-				key := strconv.Itoa(step)
-				h.set(h.grad, file.Grads[c.DType][step-1])
-				for name, x := range c.Input[key] {
-					h.set(h.state(o, name), x)
+// torchInputs are what all cases run on.
+type torchInputs struct {
+	Steps    int
+	Init     values
+	Grads    map[string][][]float64
+	LRFactor []float64 `json:"lr_factor"`
+	Cases    []torchCase
+}
+
+// run holds the case to its bounds. It returns how far apart the parameters are at most, and how far they may be, in units of
+// roundoff of what they have moved through.
+func (c torchCase) run(t *testing.T, in *torchInputs) (apart, bound float64) {
+	dtype, err := device.ParseDType(c.DType)
+	require.NoError(t, err)
+	h := newHarness(t, dtype, in.Init[c.DType])
+	o := h.optimizer(algorithm(t, c.Optimizer, c.Hyper))
+	require.NoError(t, o.SetSchedule(optim.ScheduleFunc(func(k int) float64 { return in.LRFactor[k] })))
+	before, path := h.values(h.value), make([]float64, len(in.Init[c.DType]))
+	for step := 1; step <= in.Steps; step++ {
+		key := strconv.Itoa(step)
+		h.set(h.grad, in.Grads[c.DType][step-1])
+		for name, x := range c.Input[key] {
+			h.set(h.state(o, name), x)
+		}
+		require.NoError(t, o.Step(nil))
+		now := h.values(h.value)
+		for i, p := range now {
+			path[i] += math.Abs(p - before[i])
+		}
+		before = now
+		if want := c.Param[key]; want != nil {
+			within(t, key+" param", now, want, c.ParamBound[key])
+			for i, p := range now {
+				through := math.Abs(p) + path[i]
+				// Beside the derived bound: float64 agrees to 1e-12 of what the parameter moved through, but for RAdam (README).
+				if dtype == device.Float64 && c.Optimizer != "radam" && math.Abs(p-want[i]) > 1e-12*through {
+					t.Errorf("step %s: param[%d] is %v, torch has %v: more than 1e-12 of %v apart", key, i, p, want[i], through)
 				}
-				require.NoError(t, o.Step(nil))
-				now := h.values(h.value)
-				for i, p := range now {
-					path[i] += math.Abs(p - before[i])
-				}
-				before = now
-				if want := c.Param[key]; want != nil {
-					within(t, key+" param", now, want, c.ParamBound[key])
-					for i, p := range now { // beside the derived bound: float64 agrees to 1e-12 of what the parameter moved through, but for RAdam (README)
-						if dtype == device.Float64 && c.Optimizer != "radam" && math.Abs(p-want[i]) > 1e-12*(math.Abs(p)+path[i]) {
-							t.Errorf("step %s: param[%d] is %v, torch has %v: more than 1e-12 of %v apart", key, i, p, want[i], math.Abs(p)+path[i])
-						}
-					}
-				}
-				for name, want := range c.State[key] {
-					within(t, key+" "+name, h.values(h.state(o, name)), want, c.StateBound[key][name])
+				if unit := roundoff(dtype) * through; unit > 0 {
+					apart, bound = max(apart, math.Abs(p-want[i])/unit), max(bound, c.ParamBound[key][i]/unit)
 				}
 			}
-		})
+		}
+		for name, want := range c.State[key] {
+			within(t, key+" "+name, h.values(h.state(o, name)), want, c.StateBound[key][name])
+		}
 	}
+	return apart, bound
+}
+
+func roundoff(t device.DType) float64 {
+	return map[device.DType]float64{device.Float32: 0x1p-24, device.Float64: 0x1p-53}[t]
+}
+
+func TestTorch(t *testing.T) {
+	var in torchInputs
+	torchFile(t, "optimizers.json", &in)
+	files := []string{"more.json", "variants.json", "../libraries/sparse.json", "../libraries/sophia.json", "../libraries/schedule_free.json"}
+	for _, l := range libraries {
+		files = append(files, l.file)
+	}
+	for _, name := range files { // on the same numbers
+		in.Cases = append(in.Cases, torchCases(t, name)...)
+	}
+	for _, c := range in.Cases {
+		t.Run(c.Name+"/"+c.DType, func(t *testing.T) { c.run(t, &in) })
+	}
+}
+
+func torchCases(t *testing.T, name string) []torchCase {
+	var file struct{ Cases []torchCase }
+	torchFile(t, name, &file)
+	require.NotEmpty(t, file.Cases)
+	return file.Cases
 }
 
 func within(t *testing.T, what string, got, want, bound []float64) {
@@ -276,7 +241,7 @@ func TestTorchClip(t *testing.T) {
 		t.Run(c.Name+"/"+c.DType, func(t *testing.T) {
 			dtype, err := device.ParseDType(c.DType)
 			require.NoError(t, err)
-			u := map[device.DType]float64{device.Float32: 0x1p-24, device.Float64: 0x1p-53}[dtype]
+			u := roundoff(dtype)
 			const chain = 16 // torch's norm may err by so many roundings, see the README
 			h := newHarness(t, dtype, nil)
 			var params []optim.Param

@@ -9,11 +9,13 @@ import (
 
 // NAdam is NAdam as torch.optim.NAdam has it (Dozat 2016). Its state is exp_avg and exp_avg_sq.
 type NAdam struct {
-	LR            float64    // at least 0
-	Betas         [2]float64 // each at least 0 and below 1
-	Eps           float64    // at least 0; added to the root
-	WeightDecay   float64    // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
-	MomentumDecay float64    // at least 0: the momentum of step t, from 1, is betas[0]·(1 - 0.96^(t·momentum_decay)/2)
+	LR          float64    // at least 0
+	Betas       [2]float64 // each at least 0 and below 1
+	Eps         float64    // at least 0; added to the root
+	WeightDecay float64    // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
+	// MomentumDecay is at least 0: the momentum of step t, from 1, is betas[0]·(1 - 0.96^(t·momentum_decay)/2). It is 1 in Keras; with
+	// one of 1e6 the momentum is betas[0] from the first step on, as in optax.
+	MomentumDecay float64
 	Decoupled     bool
 	Maximize      bool
 }
@@ -36,13 +38,8 @@ func (c NAdam) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.NAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, MomentumFactor: math.Pow(0.96, c.MomentumDecay)}
-	o := kernels.NAdamOptions{}
-	if c.Decoupled {
-		h.DecoupledDecay = c.WeightDecay
-	} else {
-		h.WeightDecay, o.L2 = c.WeightDecay, c.WeightDecay != 0
-	}
-	s := kernels.NAdamRule().With(h, o)
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
+	s := kernels.NAdamRule().With(h, kernels.NAdamOptions{L2: h.WeightDecay != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }

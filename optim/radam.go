@@ -12,7 +12,9 @@ type RAdam struct {
 	Eps         float64    // at least 0; added to the root
 	WeightDecay float64    // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
 	Decoupled   bool
-	Maximize    bool
+	// CorrectedEps adds eps to the root after its bias correction, as optax.radam does, not before, as PyTorch does.
+	CorrectedEps bool
+	Maximize     bool
 }
 
 // DefaultRAdam has torch.optim.RAdam's defaults.
@@ -29,14 +31,9 @@ func (c RAdam) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.RAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
-	o := kernels.RAdamOptions{}
-	if c.Decoupled {
-		h.DecoupledDecay = c.WeightDecay
-	} else {
-		h.WeightDecay, o.L2 = c.WeightDecay, c.WeightDecay != 0
-	}
-	s := kernels.RAdamRule().With(h, o)
+	h := kernels.RAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, CorrectedEps: flag(c.CorrectedEps)}
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
+	s := kernels.RAdamRule().With(h, kernels.RAdamOptions{L2: h.WeightDecay != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -12,17 +12,24 @@ type SGD struct {
 	Momentum    float64 // at least 0
 	Dampening   float64 // the share of a gradient that the momentum does not take; the first gradient enters whole
 	Nesterov    bool    // needs Momentum above 0 and no Dampening
-	WeightDecay float64 // L2 penalty: weight_decay·p is added to the gradient
+	WeightDecay float64 // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
+	Decoupled   bool
 	L1          float64 // L1 penalty: l1·sign(p) is added to the gradient, 0 where p is 0
 	Maximize    bool
+
+	// LRInMomentum lets the momentum accumulate steps, gradients times learning rates, as Keras and scikit-learn do (Sutskever et
+	// al. 2013), not gradients: after a change of the learning rate the old steps keep their length.
+	LRInMomentum bool
 }
 
 // DefaultSGD has torch.optim.SGD's defaults.
 func DefaultSGD() SGD { return SGD{LR: 1e-3} }
 
 // Setting implements Algorithm.
-func (c SGD) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "sgd"}
+func (c SGD) Setting() (rule.Setting, error) { return c.setting("sgd", c.Momentum != 0) }
+
+func (c SGD) setting(name string, momentum bool) (rule.Setting, error) {
+	r := ranges{algorithm: name}
 	r.atLeast0("lr", c.LR)
 	r.atLeast0("momentum", c.Momentum)
 	r.require("dampening", c.Dampening, true, "finite")
@@ -35,9 +42,9 @@ func (c SGD) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.SGDRule().With(
-		kernels.SGDHyper{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, WeightDecay: c.WeightDecay, L1: c.L1},
-		kernels.SGDOptions{L1: c.L1 != 0, L2: c.WeightDecay != 0, Momentum: c.Momentum != 0, Nesterov: c.Nesterov})
-	s.Maximize = c.Maximize
+	h := kernels.SGDHyper{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, L1: c.L1, LRInMomentum: flag(c.LRInMomentum)}
+	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
+	s := kernels.SGDRule().With(h, kernels.SGDOptions{L1: c.L1 != 0, L2: h.WeightDecay != 0, Momentum: momentum, Nesterov: c.Nesterov})
+	s.Name, s.Maximize = name, c.Maximize
 	return s, nil
 }

@@ -1,9 +1,6 @@
 package optim
 
-import (
-	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/rule"
-)
+import "github.com/fusestep/fusestep/kernels/rule"
 
 // SGDW is SGD with momentum and decoupled weight decay (Loshchilov & Hutter 2019, algorithm 1). Its state is momentum_buffer, which
 // holds steps, gradients times learning rates, where SGD's holds gradients.
@@ -21,15 +18,6 @@ func DefaultSGDW() SGDW { return SGDW{LR: 1e-3, Momentum: 0.9, WeightDecay: 1e-2
 
 // Setting implements Algorithm.
 func (c SGDW) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "sgdw"}
-	r.atLeast0("lr", c.LR)
-	r.atLeast0("momentum", c.Momentum)
-	r.atLeast0("weight_decay", c.WeightDecay)
-	if r.err != nil {
-		return rule.Setting{}, r.err
-	}
-	s := kernels.SGDWRule().With(
-		kernels.SGDWHyper{LR: c.LR, Momentum: c.Momentum, DecoupledDecay: c.WeightDecay}, kernels.SGDWOptions{})
-	s.Maximize = c.Maximize
-	return s, nil
+	sgd := SGD{LR: c.LR, Momentum: c.Momentum, LRInMomentum: true, WeightDecay: c.WeightDecay, Decoupled: true, Maximize: c.Maximize}
+	return sgd.setting("sgdw", true)
 }

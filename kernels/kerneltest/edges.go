@@ -69,8 +69,37 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 // 1 are 0, and nothing hides how exact they are; with 0.5 and 5.7 a number of steps is not over, and an exponent has all kinds
 // of digits.
 func runEach[F rule.Float](t T, b kernels.Backend, p kernels.Program, others, one float64) {
-	n := len(p.Rule.Hyper)
+	var hypers [][]float64
+	for g := range p.Rule.Hyper {
+		hyper := slices.Repeat([]float64{others}, len(p.Rule.Hyper))
+		hyper[g] = one
+		hypers = append(hypers, hyper)
+	}
+	runHypers[F](t, b, p, hypers, 0x1p60, 0x1p50) // a large gradient makes a small change visible in the state
+}
+
+// runOff takes two steps in groups in each of which half of the hyperparameters are 0, so that it is without what they are for, and
+// some are 1.
+func runOff[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
+	rng := rand.New(rand.NewPCG(19, p.Options))
+	var hypers [][]float64
+	for range 128 {
+		var hyper []float64
+		for range p.Rule.Hyper {
+			x := 0.05 + 0.9*rng.Float64()
+			hyper = append(hyper, []float64{0, 0, 0, 0, x, x, x, 1}[rng.IntN(8)])
+		}
+		hyper[p.Rule.HyperIndex("LR")] = []float64{1, 0.5}[rng.IntN(2)]
+		hypers = append(hypers, hyper)
+	}
+	runHypers[F](t, b, p, hypers, 0.25, 3)
+}
+
+// runHypers takes two steps with each of the hyperparameters on a small tensor. Its gradients are multiples of the first one, and
+// the next step's are so many times larger, which is more than the step before has left in the state.
+func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [][]float64, first, growth F) {
 	var shapes []shape
+	n := len(hypers)
 	for g := range n {
 		shapes = append(shapes, shape{n: 5, offset: func(int) int { return g % 4 }})
 	}
@@ -79,14 +108,13 @@ func runEach[F rule.Float](t T, b kernels.Backend, p kernels.Program, others, on
 	for g := range n {
 		tensors[g].group, w.Tensors[g].Group = g, g
 		in.Scale = append(in.Scale, 1)
-		hyper := slices.Repeat([]float64{others}, n)
-		hyper[g] = one
-		in.Hyper = append(in.Hyper, hyper...)
-		// a small parameter does not swallow a small change, and a large gradient makes one visible in the state
-		for k, size := range map[int]F{p.Rule.Slot(rule.Param): 0x1p-60, p.Rule.Slot(rule.Grad): 0x1p60} {
-			for i := range 5 {
-				tensors[g].expect[k][tensors[g].first(k)+i] = size * F(i+1)
-			}
+		in.Hyper = append(in.Hyper, hypers[g]...)
+		param, grad := p.Rule.Slot(rule.Param), p.Rule.Slot(rule.Grad)
+		for i := range 5 {
+			tensors[g].expect[param][tensors[g].first(param)+i] = 0x1p-60 * F(i+1) // swallows no small change
+			tensors[g].expect[grad][tensors[g].first(grad)+i] = first * F(i)
+		}
+		for _, k := range []int{param, grad} {
 			upload(t, b.Device().DefaultStream(), tensors[g].whole[k], tensors[g].expect[k])
 		}
 	}
@@ -99,17 +127,17 @@ func runEach[F rule.Float](t T, b kernels.Backend, p kernels.Program, others, on
 				want[g] = p.Rule.InitialState()
 				continue
 			}
-			grad := p.Rule.Slot(rule.Grad) // larger than what the first step has left in the state
+			grad := p.Rule.Slot(rule.Grad)
 			for i := range 5 {
-				x.expect[grad][x.first(grad)+i] *= 0x1p50
+				x.expect[grad][x.first(grad)+i] *= growth
 			}
 			upload(t, b.Device().DefaultStream(), x.whole[grad], x.expect[grad])
 		}
 		require.NoError(t, u.Enqueue(b.Device().DefaultStream(), in))
 		for g := range n {
-			expectStep(t, p, in.Hyper[g*n:(g+1)*n], want[g], 1, tensors, g)
+			expectStep(t, p, hypers[g], want[g], 1, tensors, g)
 		}
-		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("hyperparameters %v, one of them %v: step %d", others, one, k))
+		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("a group for each of the hyperparameters %v: step %d", hypers, k))
 	}
 	require.NoError(t, u.Close())
 }

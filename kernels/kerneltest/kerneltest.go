@@ -80,6 +80,7 @@ func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths [
 	runClip[F](t, b, p)
 	runEach[F](t, b, p, 1, 0.5)
 	runEach[F](t, b, p, 0.5, 5.7)
+	runOff[F](t, b, p)
 	rng := rand.New(rand.NewPCG(3, p.Options))
 	r := p.Rule
 	shapes := slices.Concat(pairs[F](r), straight(lengths...), short(), apart(slots(t, p)))

@@ -127,11 +127,12 @@ func normCase(t T, b kernels.Backend, i int) {
 
 // clippedStep runs plain gradient descent on one tensor of its own with the norm.
 func clippedStep(t T, b kernels.Backend, norm kernels.Norm, total, maxNorm float64) {
-	p := kernels.Program{Rule: kernels.SGDRule().Rule, DType: device.Float32}
+	sgd := kernels.SGDRule().With(kernels.SGDHyper{LR: 0.5}, kernels.SGDOptions{})
+	p := kernels.Program{Rule: sgd.Rule, DType: device.Float32}
 	w, _, tensors := work[float32](t, b, p, straight(100), 1, rand.New(rand.NewPCG(7, 8)))
 	u, err := b.Compile(w)
 	require.NoError(t, err)
-	in := kernels.Step{Hyper: []float64{0.5, 0, 0, 0, 0}, Scale: []float64{-1}, Norm: norm, MaxNorm: maxNorm}
+	in := kernels.Step{Hyper: sgd.Hyper, Scale: []float64{-1}, Norm: norm, MaxNorm: maxNorm}
 	s := b.Device().DefaultStream()
 	require.NoError(t, u.Enqueue(s, in))
 	coef := maxNorm / (total + 1e-6)

@@ -89,14 +89,16 @@ class Number:
 
 
 class Arithmetic:
-    """Both sides perform the operation: no difference on equal operands, both roundings otherwise."""
+    """Both sides perform the operation: no difference on equal operands, both roundings otherwise. A library that flushes sets what
+    is subnormal to 0, whatever it is."""
 
-    def __init__(self, dtype):
-        self.dtype = dtype
+    def __init__(self, dtype, flushes=False):
+        self.dtype, self.flushes = dtype, flushes
         self.u, self.tiny, self.sub = LIMITS[dtype]
 
     def rounded(self, x, e):
-        return Number(self, x, e + np.where(e > 0, 2 * (self.u * np.abs(x) + self.sub), 0))
+        lost = np.where(self.flushes & (np.abs(x) - e < self.tiny) & ((x != 0) | (e > 0)), self.tiny, 0)
+        return Number(self, x, e + lost + np.where(e > 0, 2 * (self.u * np.abs(x) + self.sub), 0))
 
     def scalar(self, c):
         """A scalar that both sides compute alike in double precision and round once."""
@@ -110,9 +112,8 @@ class Arithmetic:
     def differ(self, ours, torchs, *operands):
         """One formula evaluated in two orders. Both results lie around the exact one: torch's as far as its own roundings
         reach, ours as far as its roundings and the operands' differences do."""
-        single = OneSide(self.dtype)
-        a = ours(*[Number(single, o.x, o.e) for o in operands])
-        b = torchs(*[Number(single, o.x) for o in operands])
+        a = ours(*[Number(OneSide(self.dtype), o.x, o.e) for o in operands])
+        b = torchs(*[Number(OneSide(self.dtype, self.flushes), o.x) for o in operands])
         return Number(self, b.x, a.e + b.e)
 
 
@@ -120,7 +121,8 @@ class OneSide(Arithmetic):
     """One implementation beside exact arithmetic: every operation rounds, and so does every scalar. Only zeros are exact."""
 
     def rounded(self, x, e):
-        return Number(self, x, e + np.where((x != 0) | (e > 0), self.u * (np.abs(x) + e) + self.sub, 0))
+        small = self.tiny if self.flushes else self.sub
+        return Number(self, x, e + np.where((x != 0) | (e > 0), self.u * (np.abs(x) + e) + small, 0))
 
     def scalar(self, c):
         return Number(self, c, self.u * abs(c))

@@ -1,0 +1,88 @@
+package optim_test
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/fusestep/fusestep/optim"
+)
+
+// libraries are those of which docs/coming-from.md has a table, and the golden cases that back it.
+var libraries = []struct{ name, file string }{
+	{"Keras", "../libraries/modes_keras.json"},
+	{"optax", "../libraries/modes_optax.json"},
+	{"scikit-learn", "../libraries/modes_sklearn.json"},
+	{"apex", "../libraries/modes_apex.json"},
+	{"ONNX", "../libraries/modes_onnx.json"},
+}
+
+// The rows of docs/coming-from.md are golden cases: a library's call, what fusestep has for it, and how far apart they are.
+func TestComingFrom(t *testing.T) {
+	var in torchInputs
+	torchFile(t, "optimizers.json", &in)
+	for _, l := range libraries {
+		t.Run(l.name, func(t *testing.T) {
+			var b strings.Builder
+			fmt.Fprintf(&b, "| %s | fusestep | float32 | float64 |\n|---|---|---|---|\n", l.name)
+			var apart string // of the row so far: each case is there in float32, then in float64
+			for _, c := range torchCases(t, l.file) {
+				if !c.Listed {
+					continue
+				}
+				apart += " | " + distance(c.run(t, &in))
+				if c.DType == "float64" {
+					_, call, _ := strings.Cut(c.Name, "/")
+					fmt.Fprintf(&b, "| `%s` | `%s`%s |\n", call, expression(algorithm(t, c.Optimizer, c.Hyper)), apart)
+					apart = ""
+				}
+			}
+			generated(t, "../docs/coming-from.md", "the cases of "+l.name, b.String())
+		})
+	}
+}
+
+func distance(apart, bound float64) string {
+	if bound == 0 {
+		return "same bits"
+	}
+	return figure(apart) + " of " + figure(bound)
+}
+
+// figure has two digits that count.
+func figure(x float64) string {
+	y, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 2, 64), 64)
+	return strconv.FormatFloat(y, 'f', -1, 64)
+}
+
+// expression is the algorithm as a composite literal.
+func expression(a optim.Algorithm) string {
+	v := reflect.ValueOf(a)
+	var fields []string
+	for i := range v.NumField() {
+		if f := v.Field(i); !f.IsZero() {
+			fields = append(fields, v.Type().Field(i).Name+": "+literal(f))
+		}
+	}
+	return fmt.Sprintf("%s{%s}", v.Type(), strings.Join(fields, ", "))
+}
+
+func literal(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.Array:
+		var elems []string
+		for i := range v.Len() {
+			elems = append(elems, literal(v.Index(i)))
+		}
+		return fmt.Sprintf("%s{%s}", v.Type(), strings.Join(elems, ", "))
+	case reflect.Float64:
+		long, short := strconv.FormatFloat(v.Float(), 'g', -1, 64), strconv.FormatFloat(v.Float(), 'g', -1, 32)
+		if v.Float() == float64(float32(v.Float())) && long != short {
+			return "float64(float32(" + short + "))"
+		}
+		return long
+	}
+	return fmt.Sprint(v)
+}

@@ -1,0 +1,268 @@
+"""Write modes_optax.json: what optax' optimizers compute.
+
+    python -m venv venv
+    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2 adabelief-pytorch==0.2.1
+    venv/bin/python modes_optax.py
+
+Nothing is jitted: each operation runs, and is rounded, by itself. A root's reciprocal, which XLA estimates as the processor
+does, is replaced by a root and a division.
+"""
+
+import modes  # first: through it golden chooses torch's kernels
+
+import jax
+import numpy as np
+import optax
+
+import more
+import variants
+
+from modes import squares
+
+jax.config.update("jax_enable_x64", True)
+jax.lax.rsqrt = lambda x: 1 / jax.numpy.sqrt(x)
+
+# --- What both sides do ---------------------------------------------------------------------------------------------
+
+
+def last(k, ours, optaxs, *operands):
+    """The parameter. Decoupled decay is a factor of it here; optax adds wd*p to the step before the learning rate multiplies it."""
+    lr, wd = k.lr, k.h["weight_decay"]
+    if wd:
+        both = lambda p, *o: (1 - lr * wd) * p - ours(*o), lambda p, *o: p - lr * (optaxs(*o) + wd * p)
+    else:
+        both = lambda p, *o: p - ours(*o), lambda p, *o: p - lr * optaxs(*o)
+    k.param(k.a.differ(*both, k.slot("param"), *operands))
+
+
+def moments(k, g):
+    """Adam's. Optax adds in the other order, which changes nothing."""
+    beta1, beta2 = k.h["betas"]
+    return k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g), squares(k, "exp_avg_sq", g, beta2)
+
+
+def sgd(k):
+    h, g, mu = k.h, k.g, k.h["momentum"]
+    if mu:
+        buf = k.keep("momentum_buffer", mu * k.slot("momentum_buffer") + g)
+        g = g + mu * buf if h["nesterov"] else buf
+    k.param(k.slot("param") - k.lr * g)
+
+
+def adam(k):
+    h, lr, eps, root, (beta1, beta2) = k.h, k.lr, k.h["eps"], k.h["eps_root"], k.h["betas"]
+    m, v = moments(k, k.g)
+    bias1, bias2 = (k.number(1.0), k.number(1.0)) if h["no_bias_correction"] else (variants.bias(k, beta1), variants.bias(k, beta2))
+    if h["amsgrad"]:
+        v = k.a.differ(lambda v, b: v * (1 / b), lambda v, b: v / b, v, bias2)
+        v = k.put("max_exp_avg_sq", k.slot("max_exp_avg_sq").maximum(v))
+        ours = lambda m, v, bias1, bias2: lr / bias1 * (m / ((v + root).sqrt() + eps))
+        optaxs = lambda m, v, bias1, bias2: m / bias1 / ((v + root).sqrt() + eps)
+    else:
+        ours = lambda m, v, bias1, bias2: lr / bias1 * (m / ((v + bias2 * root).sqrt() * (1 / bias2.sqrt()) + eps))
+        optaxs = lambda m, v, bias1, bias2: m / bias1 / ((v / bias2 + root).sqrt() + eps)
+    last(k, ours, optaxs, m, v, bias1, bias2)
+
+
+def nadam(k):
+    g, lr, eps, (beta1, beta2) = k.g, k.lr, k.h["eps"], k.h["betas"]
+    m, v = moments(k, g)
+    after = beta1 ** (k.t + 1)
+    following = k.a.unlike(1 - after, 2 * (k.t + 1) * after / (1 - after) + 2)
+
+    def ours(g, m, v, bias1, following, bias2):
+        return (lr * (1 - beta1) / bias1 * g + lr * beta1 / following * m) / (v.sqrt() * (1 / bias2.sqrt()) + eps)
+
+    def optaxs(g, m, v, bias1, following, bias2):
+        return (beta1 * (m / following) + (1 - beta1) * (g / bias1)) / ((v / bias2).sqrt() + eps)
+
+    last(k, ours, optaxs, g, m, v, variants.bias(k, beta1), following, variants.bias(k, beta2))
+
+
+def radam(k):
+    lr, eps, (beta1, beta2), t = k.lr, k.h["eps"], k.h["betas"], k.t
+    m, v = moments(k, k.g)
+    bias1, bias2 = variants.bias(k, beta1), variants.bias(k, beta2)
+    length, error = more.average_length(beta2, t)
+    if length <= 5:
+        last(k, lambda m, b: lr / b * m, lambda m, b: m / b, m, bias1)
+        return
+    # In the length digits cancel: the rule takes optax' own, since all that is known of ours is how near it is.
+    longest, power = 2 / (1 - beta2) - 1, beta2 ** jax.numpy.int32(t)
+    length = longest - 2 * t * power / (1 - power)
+    rect = jax.numpy.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+    rect = k.a.unlike(np.longdouble(rect), more.rectification(beta2, float(length), error)[1])
+    ours = lambda m, v, b1, b2, r: lr / b1 * b2.sqrt() * r * (m / (v.sqrt() + eps * b2.sqrt()))
+    last(k, ours, lambda m, v, b1, b2, r: r * (m / b1) / ((v / b2).sqrt() + eps), m, v, bias1, bias2, rect)
+
+
+def adamax(k):
+    g, lr, (beta1, beta2) = k.g, k.lr, k.h["betas"]
+    m = k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g)
+    u = k.keep("exp_inf", (beta2 * k.slot("exp_inf")).maximum(g.abs() + k.h["eps"]))
+    last(k, lambda m, u, b: lr / b * m / u, lambda m, u, b: m / b / u, m, u, variants.bias(k, beta1))
+
+
+def adagrad(k):
+    lr, root = k.lr, k.h["eps_root"]
+    total = k.keep("sum", k.slot("sum") + k.g * k.g)
+    last(k, lambda s, g: lr * g / (s + root).sqrt(), lambda s, g: 1 / (s + root).sqrt() * g, total, k.g)
+
+
+def adadelta(k):
+    g, rho, eps, p = more.gradient(k), k.h["rho"], k.h["eps"], k.slot("param")
+    v = squares(k, "square_avg", g, rho)
+    delta = (k.slot("acc_delta") + eps).sqrt() / (v + eps).sqrt() * g
+    squares(k, "acc_delta", delta, rho)
+    k.param(p - k.lr * delta)
+
+
+def rmsprop(k):
+    h, g, lr, alpha, root, eps = k.h, k.g, k.lr, k.h["alpha"], k.h["eps_root"], k.h["eps"]
+    v = squares(k, "square_avg", g, alpha)
+    if h["centered"]:
+        mean = k.keep("grad_avg", alpha * k.slot("grad_avg") + (1 - alpha) * g)
+        v = v - mean * mean
+    ours = lambda g, v: lr * g / ((v + root).sqrt() + eps)
+    step = k.a.differ(ours, lambda g, v: lr * (1 / ((v + root).sqrt() + eps) * g), g, v)
+    if h["momentum"]:
+        step = k.keep("momentum_buffer", h["momentum"] * k.slot("momentum_buffer") + step)
+    k.param(k.slot("param") - step)
+
+
+def adabelief(k):
+    h, g, lr, (beta1, beta2) = k.h, k.g, k.lr, k.h["betas"]
+    m = k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g)
+    residual = g - m
+    ours = lambda v, r: beta2 * v + (1 - beta2) * r * r + h["eps"]
+    v = k.a.differ(ours, lambda v, r: (1 - beta2) * (r * r) + beta2 * v + h["eps"], k.slot("exp_avg_var"), residual)
+    v = k.keep("exp_avg_var", v)
+    optaxs = lambda p, m, v, bias1, bias2: p - lr * (m / bias1 / ((v / bias2).sqrt() + h["eps"]))
+    variants.adam(k, k.slot("param"), m, v, optaxs)
+
+
+def sign(k):
+    beta, m = k.h["beta"], k.g
+    if beta:
+        m = k.keep("exp_avg", beta * k.slot("exp_avg") + (1 - beta) * m)
+    k.param(k.slot("param") - k.lr * m.sign())
+
+
+RULES = {
+    "sgd": sgd, "adam": adam, "adamw": adam, "nadam": nadam, "radam": radam, "adamax": adamax, "adagrad": adagrad, "adadelta": adadelta,
+    "rmsprop": rmsprop, "lion": more.lion, "yogi": variants.yogi, "adabelief": adabelief, "signsgd": sign,
+    "signum": sign, "ademamix": variants.ademamix,
+}  # fmt: skip
+
+# --- Cases ----------------------------------------------------------------------------------------------------------
+
+ADAM = {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8}
+W = {"weight_decay": 0.0001}
+NADAM = ADAM | {"momentum_decay": 1e6}
+AMSGRAD = ADAM | {"amsgrad": True, "corrected_max": True}
+RADAM = ADAM | {"corrected_eps": True}
+ADAGRAD = {"lr": 0.001, "initial_accumulator": 0.1, "eps_root": 1e-7}
+ADADELTA = {"lr": 1.0, "rho": 0.9, "eps": 1e-6}
+RMSPROP = {"lr": 0.001, "alpha": 0.9, "eps_root": 1e-8}
+LION = {"lr": 0.001, "betas": (0.9, 0.99)}
+
+LISTED = [
+    ("sgd(0.1)", "sgd", {"lr": 0.1}),
+    ("sgd(0.1, momentum=0.9)", "sgd", {"lr": 0.1, "momentum": 0.9}),
+    ("sgd(0.1, momentum=0.9, nesterov=True)", "sgd", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    ("adam(0.001)", "adam", ADAM),
+    ("adam(0.001, eps_root=1e-6)", "adam", ADAM | {"eps_root": 1e-6}),
+    ("adamw(0.001)", "adamw", ADAM | W),
+    ("nadam(0.001)", "nadam", NADAM),
+    ("nadamw(0.001)", "nadam", NADAM | W | {"decoupled": True}),
+    ("amsgrad(0.001)", "adam", AMSGRAD),
+    ("amsgrad(0.001, bias_correction_mu=False, bias_correction_nu=False)", "adam",
+        ADAM | {"amsgrad": True, "no_bias_correction": True}),
+    ("radam(0.001)", "radam", RADAM),
+    ("adamax(0.001)", "adamax", ADAM),
+    ("adamaxw(0.001)", "adamax", ADAM | W | {"decoupled": True}),
+    ("adagrad(0.001)", "adagrad", ADAGRAD),
+    ("adadelta(1.0)", "adadelta", ADADELTA),
+    ("adadelta(1.0, weight_decay=0.1)", "adadelta", ADADELTA | {"weight_decay": 0.1}),
+    ("rmsprop(0.001)", "rmsprop", RMSPROP),
+    ("rmsprop(0.001, momentum=0.9)", "rmsprop", RMSPROP | {"momentum": 0.9, "lr_in_momentum": True}),
+    ("rmsprop(0.001, centered=True)", "rmsprop", RMSPROP | {"centered": True}),
+    ("rmsprop(0.001, eps_in_sqrt=False)", "rmsprop", {"lr": 0.001, "alpha": 0.9, "eps": 1e-8}),
+    ("rmsprop(0.001, initial_scale=1.0)", "rmsprop", RMSPROP | {"initial_scale": 1.0}),
+    ("lion(0.001)", "lion", LION | {"weight_decay": 0.001}),
+    ("yogi(0.01)", "yogi", {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-3, "initial_accumulator": 1e-6}),
+    ("adabelief(0.001)", "adabelief", {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-16}),
+    ("sign_sgd(0.001)", "signsgd", {"lr": 0.001}),
+    ("signum(0.001)", "signum", {"lr": 0.001, "beta": 0.9}),
+    ("contrib.ademamix(0.001)", "ademamix", {"lr": 0.001, "betas": (0.9, 0.999, 0.9999), "alpha": 5.0, "eps": 1e-8}),
+]  # fmt: skip
+
+OTHERS = [
+    ("adamw(0.1, 0.3, 0.8, 1e-3, eps_root=0.01, weight_decay=0.1)", "adamw",
+        {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "eps_root": 0.01, "weight_decay": 0.1}),
+    ("amsgrad(0.1, 0.0, 0.9, eps_root=1e-3)", "adam",
+        {"lr": 0.1, "betas": (0.0, 0.9), "eps": 1e-8, "eps_root": 1e-3, "amsgrad": True, "corrected_max": True}),
+    ("nadamw(0.1, 0.3, 0.8, 1e-3, weight_decay=0.1)", "nadam",
+        {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "momentum_decay": 1e6, "weight_decay": 0.1, "decoupled": True}),
+    ("radam(0.1, 0.3, 0.8, 1e-3)", "radam", {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "corrected_eps": True}),
+    ("rmsprop(0.1, 0.5, 1e-3, initial_scale=0.5, eps_in_sqrt=False, centered=True, momentum=0.5)", "rmsprop",
+        {"lr": 0.1, "alpha": 0.5, "eps": 1e-3, "initial_scale": 0.5, "centered": True, "momentum": 0.5, "lr_in_momentum": True}),
+]  # fmt: skip
+
+# The names of what optax keeps, by those of the optimizers' state, and its sign there.
+SLOTS = {
+    "sgd": {"momentum_buffer": ("trace", 1)},
+    "adam": {"exp_avg": ("mu", 1), "exp_avg_sq": ("nu", 1), "max_exp_avg_sq": ("nu_max", 1)},
+    "adamax": {"exp_avg": ("mu", 1), "exp_inf": ("nu", 1)},
+    "adagrad": {"sum": ("sum_of_squares", 1)},
+    "adadelta": {"square_avg": ("e_g", 1), "acc_delta": ("e_x", 1)},
+    "rmsprop": {"square_avg": ("nu", 1), "grad_avg": ("mu", 1), "momentum_buffer": ("trace", -1)},
+    "lion": {"exp_avg": ("mu", 1)},
+    "adabelief": {"exp_avg": ("mu", 1), "exp_avg_var": ("nu", 1)},
+    "signum": {"exp_avg": ("ema", 1)},
+    "ademamix": {"exp_avg_fast": ("m1", 1), "exp_avg_slow": ("m2", 1), "exp_avg_sq": ("nu", 1)},
+}
+SLOTS |= {"signsgd": {}} | dict.fromkeys(("adamw", "nadam", "radam", "yogi"), SLOTS["adam"])
+
+
+class Optax:
+    flushes = True  # XLA sets what is subnormal to 0
+
+    def __init__(self, name, call, hyper, init, dtype):
+        self.call, self.hyper, self.slots = call, hyper, SLOTS[name]
+        self.value = jax.numpy.asarray(init, dtype=dtype)
+        self.state = self.optimizer(hyper["lr"]).init(self.value)
+
+    def optimizer(self, lr):
+        """The call's, whose first argument is the learning rate, with another one."""
+
+        def function(make):
+            def called(first, *args, **options):
+                if first != self.hyper["lr"]:
+                    raise ValueError(f"{self.call}: the learning rate is {first}")
+                return make(lr, *args, **options)
+
+            return called
+
+        name, _, arguments = self.call.partition("(")
+        make = optax
+        for part in name.split("."):
+            make = getattr(make, part)
+        return eval("make(" + arguments, {"make": function(make)})
+
+    def step(self, lr, grad):
+        g = jax.numpy.asarray(grad, dtype=self.value.dtype)
+        updates, self.state = self.optimizer(lr).update(g, self.state, self.value)
+        self.value = optax.apply_updates(self.value, updates)
+
+    def values(self):
+        out = {"param": np.array(self.value, dtype=np.float64)}
+        for name, (field, sign) in self.slots.items():
+            for state in self.state:
+                if hasattr(state, field):
+                    out[name] = sign * np.array(getattr(state, field), dtype=np.float64) + 0.0
+        return out
+
+
+if __name__ == "__main__":
+    modes.write("modes_optax", LISTED, OTHERS, RULES, Optax, optax=more.OPTAX, jax=more.JAX)
