@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/plot"
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/examples/internal/host"
@@ -201,14 +202,26 @@ func TestDrawn(t *testing.T) {
 	require.Equal(t, []float64{0.5, 2}, []float64{lo, hi})
 }
 
-func TestLogTicks(t *testing.T) {
-	var labels []string
-	for _, tick := range logTicks(math.Log10(0.04), math.Log10(2.1)) {
-		if tick.Label != "" {
-			labels = append(labels, tick.Label)
+func TestTicks(t *testing.T) {
+	for _, tt := range []struct {
+		ticks  plot.TickerFunc
+		lo, hi float64
+		want   string
+	}{
+		{logTicks, math.Log10(0.04), math.Log10(2.1), "0.05 0.1 0.2 0.5 1 2"},
+		{linearTicks, 0.25, 0.449, "0.26 0.28 0.3 0.32 0.34 0.36 0.38 0.4 0.42 0.44"},
+		{linearTicks, 0, 3, "0 0.5 1 1.5 2 2.5 3"},
+		{linearTicks, 11, 16.5, "11 12 13 14 15 16"},
+		{linearTicks, 1, 1, ""},
+	} {
+		var labels []string
+		for _, tick := range tt.ticks(tt.lo, tt.hi) {
+			if tick.Label != "" {
+				labels = append(labels, tick.Label)
+			}
 		}
+		require.Equal(t, tt.want, strings.Join(labels, " "))
 	}
-	require.Equal(t, []string{"0.05", "0.1", "0.2", "0.5", "1", "2"}, labels)
 }
 
 // TestLineStyles: runs of a rule have its colour and differ in their dashes.
