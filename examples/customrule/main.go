@@ -25,7 +25,7 @@ import (
 func main() {
 	name := flag.String("device", "cpu", host.Devices)
 	flag.Parse()
-	dev, err := host.Open(*name)
+	dev, err := host.Open(*name, ConcordLoops)
 	if err == nil {
 		err = run(os.Stdout, dev)
 	}

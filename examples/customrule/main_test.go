@@ -99,13 +99,13 @@ func BenchmarkConcord(b *testing.B) {
 	for name, dev := range map[string]*cpu.Device{"loop": cpu.New(ConcordLoops), "tiles": cpu.New()} {
 		b.Run(name, func(b *testing.B) {
 			c := Settings{LR: 1e-3, Beta: 0.9, Limit: 0.5, Doubt: 0.25}
-			tr, err := newTrainer(dev, device.Float32, c, make([]float32, n))
+			tr, err := newTrainer(dev, c, make([]float32, n))
 			require.NoError(b, err)
 			defer func() { require.NoError(b, tr.close()) }()
 			b.SetBytes(20 * n)
 			for b.Loop() {
 				require.NoError(b, tr.opt.Step(nil))
-				require.NoError(b, tr.stream.Synchronize())
+				require.NoError(b, tr.placed.Stream.Synchronize())
 			}
 		})
 	}

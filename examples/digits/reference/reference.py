@@ -33,7 +33,6 @@ class Network(libraries.Problem):
         return params
 
     def logits(self, params, x):
-        x = x.to(params[0].dtype)
         for i in range(0, len(params), 2):
             if i > 0:
                 x = torch.tanh(x)

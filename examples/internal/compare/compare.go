@@ -8,7 +8,8 @@
 // that it learns from, with seed 1 after the example's epochs. Held-out data had no say in it. All other hyperparameters are
 // those of optim.Cases. Flag -tune makes the lines of the table, reference/NAME.csv. So a comparison says how well an optimizer
 // does at its best learning rate and without a schedule, on a small problem; it says nothing of what is easy to tune or best
-// at scale. An optimizer without a line keeps its own learning rate.
+// at scale. An optimizer without a line keeps its own learning rate. Sophia is given no Hessian here, which leaves a momentum's sign;
+// the schedule-free ones are evaluated at their average.
 //
 // # The other libraries
 //

@@ -3,6 +3,7 @@ package compare
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"image/png"
 	"io"
 	"math"
@@ -13,6 +14,7 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/plot"
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/examples/internal/host"
@@ -201,22 +203,46 @@ func TestDrawn(t *testing.T) {
 	require.Equal(t, []float64{0.5, 2}, []float64{lo, hi})
 }
 
-func TestLogTicks(t *testing.T) {
-	var labels []string
-	for _, tick := range logTicks(math.Log10(0.04), math.Log10(2.1)) {
-		if tick.Label != "" {
-			labels = append(labels, tick.Label)
+func TestTicks(t *testing.T) {
+	for _, tt := range []struct {
+		ticks  plot.TickerFunc
+		lo, hi float64
+		want   string
+	}{
+		{logTicks, math.Log10(0.04), math.Log10(2.1), "0.05 0.1 0.2 0.5 1 2"},
+		{linearTicks, 0.25, 0.449, "0.26 0.28 0.3 0.32 0.34 0.36 0.38 0.4 0.42 0.44"},
+		{linearTicks, 0, 3, "0 0.5 1 1.5 2 2.5 3"},
+		{linearTicks, 11, 16.5, "11 12 13 14 15 16"},
+		{linearTicks, 1, 1, ""},
+	} {
+		var labels []string
+		for _, tick := range tt.ticks(tt.lo, tt.hi) {
+			if tick.Label != "" {
+				labels = append(labels, tick.Label)
+			}
 		}
+		require.Equal(t, tt.want, strings.Join(labels, " "))
 	}
-	require.Equal(t, []string{"0.05", "0.1", "0.2", "0.5", "1", "2"}, labels)
 }
 
-// TestLineStyles: runs of a rule have its colour and differ in their dashes.
+// TestLineStyles: runs of a rule have its colour, and no two of all cases look the same.
 func TestLineStyles(t *testing.T) {
 	s := lineStyles([]*Run{{Rule: "Adam"}, {Rule: "SGD"}, {Rule: "Adam"}})
 	require.Equal(t, s[0].Color, s[2].Color)
-	require.NotEqual(t, s[0].Dashes, s[2].Dashes)
 	require.NotEqual(t, s[0].Color, s[1].Color)
+
+	var runs []*Run
+	for _, c := range optim.Cases() {
+		setting, err := c.Algorithm.Setting()
+		require.NoError(t, err)
+		runs = append(runs, &Run{Optimizer: c.Name, Rule: setting.Rule.Name})
+	}
+	seen := map[string]string{}
+	for i, s := range lineStyles(runs) {
+		look := fmt.Sprint(s.Color, s.Dashes)
+		require.Empty(t, seen[look], "%s looks like it", runs[i].Optimizer)
+		seen[look] = runs[i].Optimizer
+	}
 }
 
 func TestLoad(t *testing.T) {

@@ -13,13 +13,16 @@ import sys
 import jax
 import numpy as np
 import optax
+import optax.contrib
 import torch
 
 jax.config.update("jax_enable_x64", True)
 torch.set_num_threads(1)
 
-# What a run is disturbed by to see what rounding to float32 can do. A rounding changes a number by a part of 2^-24 at most: the
-# noise is 16 times that. The drift is for what is rounded once and then errs in every step, as 1 - lr·weight_decay does, by 2^-25.
+# What a run is disturbed by to see what rounding to float32 can do: each step multiplies the gradients by 1 + noise, and then the
+# parameters and the optimizer's state by 1 + noise + drift. A rounding changes a number by a part of 2^-24 at most: the noise is 16
+# times that. The drift is for what errs the same way in every step: 1 - lr·weight_decay, rounded once, is off by up to 2^-25, and a
+# sum of squares that grows by less than 2^-25 of itself does not grow.
 NOISE, DRIFT = 2.0**-20, 2.0**-24
 NOISY_RUNS = 8
 
@@ -68,24 +71,32 @@ def batches(rows, size, epochs, seed):
     return out
 
 
-class L1:
-    """Another optimizer, with l1·sign(p) added to the gradients before its steps, which torch has not."""
+class Torch:
+    """An optimizer of torch, with l1·sign(p) added to the gradients before its steps, which torch has not."""
 
-    def __init__(self, inner, params, l1):
-        self.inner, self.params, self.l1 = inner, params, l1
+    def __init__(self, params, kind, lr, l1=0.0, **hyper):
+        self.params, self.l1 = params, l1
+        self.inner = getattr(torch.optim, kind)(params, lr=lr, **hyper)
 
     def step(self):
-        with torch.no_grad():
+        if self.l1:
             for p in self.params:
                 p.grad += self.l1 * p.sign()
         self.inner.step()
+
+    def change(self, f):
+        """Replaces the state by what f makes of it: all of it that has an element for each of a parameter's."""
+        for p, slots in self.inner.state.items():
+            for t in slots.values():
+                if torch.is_tensor(t) and t.shape == p.shape:
+                    t.copy_(f(t))
 
 
 class Optax:
     """An optimizer of optax on torch's tensors."""
 
     def __init__(self, params, transform):
-        self.params = params
+        self.params, self.shapes = params, {p.shape for p in params}
         self.state = transform.init(self.arrays(params))
         self.update = jax.jit(transform.update)
 
@@ -93,23 +104,26 @@ class Optax:
     def arrays(tensors):
         return [jax.numpy.asarray(t.detach().numpy()) for t in tensors]
 
+    @staticmethod
+    def tensor(array):
+        return torch.from_numpy(np.array(array))
+
     def step(self):
         updates, self.state = self.update(self.arrays([p.grad for p in self.params]), self.state, self.arrays(self.params))
-        with torch.no_grad():
-            for p, u in zip(self.params, updates):
-                p += torch.from_numpy(np.asarray(u).copy())
+        for p, u in zip(self.params, updates):
+            p += self.tensor(u)
+
+    def change(self, f):
+        whole = lambda a: jax.numpy.asarray(f(self.tensor(a)).numpy()) if a.shape in self.shapes else a
+        self.state = jax.tree.map(whole, self.state)
 
 
-def torch_optimizer(kind, l1=0.0, **hyper):
-    def make(params, lr):
-        opt = getattr(torch.optim, kind)(params, lr=lr, **hyper)
-        return L1(opt, params, l1) if l1 else opt
-
-    return f"torch {kind}", make
+def torch_optimizer(kind, **hyper):
+    return f"torch {kind}", lambda params, lr: Torch(params, kind, lr, **hyper)
 
 
-def optax_optimizer(kind, **hyper):
-    return f"optax {kind}", lambda params, lr: Optax(params, getattr(optax, kind)(lr, **hyper))
+def optax_optimizer(name, transform):
+    return f"optax {name}", lambda params, lr: Optax(params, transform(lr))
 
 
 # The cases of optim.Cases that torch or optax has, by their names there.
@@ -121,13 +135,15 @@ OPTIMIZERS = {
     "sgd-momentum-l2": torch_optimizer("SGD", momentum=0.9, weight_decay=1e-4),
     "sgd-nesterov": torch_optimizer("SGD", momentum=0.9, nesterov=True),
     "sgd-nesterov-l2": torch_optimizer("SGD", momentum=0.9, nesterov=True, weight_decay=1e-4),
+    "asgd": torch_optimizer("ASGD"),
     "adam": torch_optimizer("Adam"),
     "adam-l1": torch_optimizer("Adam", l1=1e-4),
     "adam-l2": torch_optimizer("Adam", weight_decay=1e-4),
     "adam-amsgrad": torch_optimizer("Adam", amsgrad=True),
     "adamw": torch_optimizer("AdamW"),
     "adamw-amsgrad": torch_optimizer("AdamW", amsgrad=True),
-    "lion": optax_optimizer("lion", weight_decay=0.0),
+    "lion": optax_optimizer("lion", lambda lr: optax.lion(lr, weight_decay=0.0)),
+    "signsgd": optax_optimizer("sign_sgd", optax.sign_sgd),
     "rmsprop": torch_optimizer("RMSprop"),
     "rmsprop-momentum": torch_optimizer("RMSprop", momentum=0.9),
     "rmsprop-centered": torch_optimizer("RMSprop", centered=True),
@@ -135,6 +151,9 @@ OPTIMIZERS = {
     "adamax": torch_optimizer("Adamax"),
     "nadam": torch_optimizer("NAdam"),
     "radam": torch_optimizer("RAdam"),
+    "adabelief": optax_optimizer("adabelief", optax.adabelief),
+    "ademamix": optax_optimizer("ademamix", lambda lr: optax.contrib.ademamix(lr, alpha=2.0)),
+    "yogi": optax_optimizer("yogi", optax.yogi),
     "adadelta": torch_optimizer("Adadelta"),
     "rprop": torch_optimizer("Rprop", step_sizes=(1e-6, 1e-2)),
 }
@@ -152,34 +171,46 @@ class Problem:
 
 
 def train(problem, deal, make, lr, dtype=torch.float64, noise=None):
-    """The losses and qualities of a run, before it and after each epoch; disturbed if noise is a number."""
+    """The losses and qualities of a run, before it and after each epoch; disturbed if noise is a number.
+
+    They and the gradients are calculated in float64, whatever the type of the parameters and so of the optimizer. Torch's gradients
+    in float32 would err by the size of the terms that cancel in them, and Adagrad, dividing by what is left, would show it.
+    """
     params = [torch.tensor(a, dtype=dtype, requires_grad=True) for a in problem.init(Rand(problem.seed, 1))]
     opt = make(params, lr)
-
     generator = torch.Generator().manual_seed(noise or 0)
+    drift = DRIFT if (noise or 0) % 2 else -DRIFT
 
-    @torch.no_grad()
-    def disturb(tensors, drift=0.0):
-        for t in tensors:
-            t *= 1 + drift + NOISE * (2 * torch.rand(t.shape, generator=generator, dtype=dtype) - 1)
+    def disturbed(t, drift=drift):
+        return t * (1 + drift + NOISE * (2 * torch.rand(t.shape, generator=generator, dtype=dtype) - 1))
+
+    def wide():
+        return [p.double() for p in params]
 
     def evaluate():
-        with torch.no_grad():
-            wide = [p.double() for p in params]
-            return float(problem.loss(wide, None)), float(problem.quality(wide))
+        return float(problem.loss(wide(), None)), float(problem.quality(wide()))
 
-    figures = [evaluate()]
-    for epoch in deal:
-        for rows in epoch:
-            for p in params:
-                p.grad = None
-            problem.loss(params, rows).backward()
-            if noise is not None:
-                disturb([p.grad for p in params])
+    def step(rows):
+        for p in params:
+            p.grad = None
+        with torch.enable_grad():
+            problem.loss(wide(), rows).backward()
+        if noise is None:
             opt.step()
-            if noise is not None:
-                disturb(params, DRIFT if noise % 2 else -DRIFT)
-        figures.append(evaluate())
+            return
+        for p in params:
+            p.grad.copy_(disturbed(p.grad, drift=0))
+        opt.step()
+        for p in params:
+            p.copy_(disturbed(p))
+        opt.change(disturbed)
+
+    with torch.no_grad():
+        figures = [evaluate()]
+        for epoch in deal:
+            for rows in epoch:
+                step(rows)
+            figures.append(evaluate())
     return np.array(figures).T
 
 
@@ -193,8 +224,8 @@ def curve(problem, deal, name, lr):
     spread += np.array([[0.0], [problem.unit]]) + 1e-7 * np.abs(clean)
     single = np.abs(run(dtype=torch.float32) - clean) / spread
     print(f"{name:20} {clean[0, -1]:.6g} {clean[1, -1]:.6g}  float32 at {single.max(axis=1)} of the spread", flush=True)
-    if not (single <= 1).all():
-        raise SystemExit(f"{name}: torch in float32 is further from itself in float64 than the spread")
+    if not (single <= 2).all():  # as in Curve.Check
+        raise SystemExit(f"{name}: in float32 the library is further from itself in float64 than twice the spread")
     number = lambda digits: lambda row: [float(f"%.{digits}g" % x) for x in row]
     return {
         "library": library,

@@ -37,12 +37,12 @@ func (p *Problem) draw(w io.Writer, runs []*Run) error {
 		pl.Y.Label.Text = fmt.Sprintf("loss less %.4f (%s)", p.Best, p.Unit)
 	}
 	lo, hi := p.span(runs)
-	y := func(loss float64) float64 { return loss }
+	y, ticks := func(loss float64) float64 { return loss }, linearTicks
 	if hi > 4*lo { // logarithms on a linear axis, because plot.LogScale puts the axis's label in the wrong place
-		y = math.Log10
+		y, ticks = math.Log10, logTicks
 		pl.Y.Label.Text += ", log scale"
-		pl.Y.Tick.Marker = plot.TickerFunc(logTicks)
 	}
+	pl.Y.Tick.Marker = plot.TickerFunc(ticks)
 	legend.Top, legend.Left, legend.ThumbnailWidth, legend.Padding = true, true, vg.Points(36), vg.Points(2)
 	legend.TextStyle.Font.Size = min(11, (pictureHeight-vg.Points(60))/(1.4*vg.Length(len(runs)+1)))
 	pl.Add(plotter.NewGrid())
@@ -103,21 +103,11 @@ func rank(r *Run) float64 {
 	return last(r)
 }
 
-// points are the losses above Best up to the first that cannot be drawn: one that is not finite, or not above Best.
-func (p *Problem) points(r *Run) (out plotter.XYs) {
-	for i, loss := range r.Loss {
-		if !(loss > p.Best && loss <= math.MaxFloat32) {
-			break
-		}
-		out = append(out, plotter.XY{X: float64(i), Y: loss - p.Best})
-	}
-	return out
-}
-
 // dashes tell variants of a rule apart.
 var dashes = [][]vg.Length{
 	nil, {vg.Points(7), vg.Points(3)}, {vg.Points(2), vg.Points(2)}, {vg.Points(9), vg.Points(2), vg.Points(2), vg.Points(2)},
 	{vg.Points(4), vg.Points(1.5)}, {vg.Points(12), vg.Points(4)}, {vg.Points(1), vg.Points(3)},
+	{vg.Points(9), vg.Points(2), vg.Points(2), vg.Points(2), vg.Points(2), vg.Points(2)},
 }
 
 // lineStyles gives each rule a hue, as far from the others as can be, and each of its variants dashes.
@@ -148,6 +138,21 @@ func hue(k, n int) color.Color {
 		c.S, c.V = 0.55, 0.8
 	}
 	return c
+}
+
+// linearTicks labels four to ten multiples of 1, 2 or 5 times a power of ten.
+func linearTicks(lo, hi float64) (out []plot.Tick) {
+	step := math.Pow(10, math.Floor(math.Log10(hi-lo)))
+	switch span := hi - lo; {
+	case span < 2*step:
+		step /= 5
+	case span < 4*step:
+		step /= 2
+	}
+	for k := math.Ceil(lo / step); k*step <= hi; k++ {
+		out = append(out, plot.Tick{Value: k * step, Label: fmt.Sprintf("%.3g", k*step)})
+	}
+	return out
 }
 
 // logTicks labels 1, 2 and 5 times each power of ten, between two logarithms.

@@ -67,14 +67,18 @@ func (p *Problem) Train(b kernels.Backend, c optim.Case, lr float64, seed uint64
 
 	all, deal := batches.New(p.Rows, p.Rows, 0).Take(), batches.New(p.Rows, p.Batch, seed)
 	for epoch := 0; ; epoch++ {
+		if err := placed.Evaluate(opt); err != nil {
+			return nil, err
+		}
 		run.Loss = append(run.Loss, run.Model.Loss(all))
 		run.Quality = append(run.Quality, run.Model.Quality())
 		if progress != nil {
 			progress(run)
 		}
 		if epoch == epochs {
-			return run, nil
+			return run, nil // whose model is as it was evaluated
 		}
+		placed.Resume()
 		for range batches.InEpoch(p.Rows, p.Batch) {
 			run.Model.Gradient(deal.Take())
 			if err := placed.Step(opt); err != nil {

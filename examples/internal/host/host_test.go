@@ -53,9 +53,45 @@ func TestPlace(t *testing.T) {
 			require.NoError(t, p.Step(opt))
 			require.Equal(t, []float32{-1, 2, 5}, w.Value)
 			require.Equal(t, []float32{5}, bias.Value)
+			require.NoError(t, p.Evaluate(opt))
+			require.Equal(t, []float32{-1, 2, 5}, w.Value, "SGD is evaluated where it is")
+			p.Resume()
+			require.Equal(t, []float32{-1, 2, 5}, w.Value)
 			require.NoError(t, opt.Close())
 			require.NoError(t, p.Close())
 			require.NoError(t, b.Device().Close())
+		})
+	}
+}
+
+// TestEvaluate: the average of a schedule-free optimizer is elsewhere than its parameter, which training goes on from.
+func TestEvaluate(t *testing.T) {
+	for name, b := range map[string]kernels.Backend{"wrapped": cpu.New(), "copied": copying{cpu.New()}} {
+		t.Run(name, func(t *testing.T) {
+			w := Param[float64]{"w", []float64{0}, make([]float64, 1)}
+			p, err := Place(b, w)
+			require.NoError(t, err)
+			alg := optim.DefaultScheduleFreeSGD()
+			alg.Momentum = 0.5
+			opt, err := optim.New(b, alg, p.Params())
+			require.NoError(t, err)
+			step := func(g float64) {
+				w.Grad[0] = g
+				require.NoError(t, p.Step(opt))
+			}
+			// z goes to -8 and -12, their averages are -8 and -10, and the parameter is halfway between them.
+			step(8)
+			require.Equal(t, -8.0, w.Value[0])
+			step(4)
+			require.Equal(t, -11.0, w.Value[0])
+			require.NoError(t, p.Evaluate(opt))
+			require.Equal(t, -10.0, w.Value[0])
+			p.Resume()
+			require.Equal(t, -11.0, w.Value[0])
+			step(0) // to an average of -32/3
+			require.InDelta(t, -34./3, w.Value[0], 1e-14)
+			require.NoError(t, opt.Close())
+			require.NoError(t, p.Close())
 		})
 	}
 }

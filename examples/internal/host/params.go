@@ -75,6 +75,38 @@ func (p *Placed[F]) Step(opt *optim.Optimizer) error {
 	return p.Stream.Synchronize()
 }
 
+// Evaluate puts what the optimizer wants the parameters to be evaluated with in the place of the host's values, until Resume.
+func (p *Placed[F]) Evaluate(opt *optim.Optimizer) error {
+	to := map[string]*device.Buffer{}
+	for _, t := range p.there {
+		to[t.Name] = t.Grad // no gradient is needed before the next one is made
+	}
+	if err := opt.EvalParams(p.Stream, to); err != nil {
+		return err
+	}
+	if p.copied {
+		for i, h := range p.host {
+			if err := device.Download(p.Stream, h.Grad, p.there[i].Grad); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.Stream.Synchronize(); err != nil {
+		return err
+	}
+	p.Resume()
+	return nil
+}
+
+// Resume puts the values back that Evaluate has put where the gradients are.
+func (p *Placed[F]) Resume() {
+	for _, h := range p.host {
+		for k := range h.Value {
+			h.Value[k], h.Grad[k] = h.Grad[k], h.Value[k]
+		}
+	}
+}
+
 // Close frees the buffers, after the optimizer has been closed.
 func (p *Placed[F]) Close() error {
 	var errs []error

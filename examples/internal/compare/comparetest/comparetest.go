@@ -44,8 +44,12 @@ func Gradient(t *testing.T, m compare.Model[float64], rows []int) {
 	}
 }
 
-// References trains with every optimizer that the problem has a reference of, and holds each epoch against it.
+// References trains with every optimizer that the problem has a reference of, and holds each epoch against it; in short tests
+// the first alone.
 func References(t *testing.T, p *compare.Problem, epochs int) {
+	if testing.Short() {
+		epochs = 1
+	}
 	dev := cpu.New()
 	checked := 0
 	for _, c := range optim.Cases() {
