@@ -34,7 +34,7 @@ func check[F rule.Float](backend kernels.Backend, t device.DType, c Settings, n 
 		}
 		return x
 	}
-	tr, err := newTrainer(backend, t, c, normal())
+	tr, err := newTrainer(backend, c, normal())
 	if err != nil {
 		return out, err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 
-	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 )
 
@@ -29,7 +28,7 @@ func meanSquare(b []float32) float64 {
 
 // fitCubic trains a cubic to be sin 2x between -1 and 1, and returns the mean square error before and after.
 func fitCubic(backend kernels.Backend, c Settings, steps int) (before, after float64, err error) {
-	tr, err := newTrainer(backend, device.Float32, c, make([]float32, 4))
+	tr, err := newTrainer(backend, c, make([]float32, 4))
 	if err != nil {
 		return 0, 0, err
 	}

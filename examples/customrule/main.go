@@ -18,13 +18,14 @@ import (
 	"os"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/examples/internal/host"
 	"github.com/fusestep/fusestep/kernels"
 )
 
 func main() {
-	name := flag.String("device", "cpu", "where the rule runs: cpu, cuda, cuda:N, or emu, an emulated GPU")
+	name := flag.String("device", "cpu", host.Devices)
 	flag.Parse()
-	dev, err := openDevice(*name)
+	dev, err := host.Open(*name, ConcordLoops)
 	if err == nil {
 		err = run(os.Stdout, dev)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/examples/internal/host"
 	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/kernels"
 )
@@ -26,17 +27,12 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestOpenDevice: what this build has runs the program, and the rest is refused.
-func TestOpenDevice(t *testing.T) {
-	_, err := openDevice("tpu")
-	require.ErrorContains(t, err, `"tpu" is not cpu, cuda, cuda:N or emu`)
-	_, err = openDevice("cuda:9999")
-	require.ErrorIs(t, err, device.ErrUnavailable)
-	emulated, err := openDevice("emu")
+// TestEmulated runs the program on the emulated GPU, in the builds that have one.
+func TestEmulated(t *testing.T) {
 	if !gpu.Built {
-		require.ErrorIs(t, err, device.ErrUnavailable)
-		return
+		t.Skip("this build has no CUDA: see make test-cuda")
 	}
+	emulated, err := host.Open("emu")
 	require.NoError(t, err)
 	require.NoError(t, run(io.Discard, emulated))
 }
@@ -103,13 +99,13 @@ func BenchmarkConcord(b *testing.B) {
 	for name, dev := range map[string]*cpu.Device{"loop": cpu.New(ConcordLoops), "tiles": cpu.New()} {
 		b.Run(name, func(b *testing.B) {
 			c := Settings{LR: 1e-3, Beta: 0.9, Limit: 0.5, Doubt: 0.25}
-			tr, err := newTrainer(dev, device.Float32, c, make([]float32, n))
+			tr, err := newTrainer(dev, c, make([]float32, n))
 			require.NoError(b, err)
 			defer func() { require.NoError(b, tr.close()) }()
 			b.SetBytes(20 * n)
 			for b.Loop() {
 				require.NoError(b, tr.opt.Step(nil))
-				require.NoError(b, tr.stream.Synchronize())
+				require.NoError(b, tr.placed.Stream.Synchronize())
 			}
 		})
 	}

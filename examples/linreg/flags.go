@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/examples/internal/host"
 )
 
 // parseFlags reads the command line. Every error is a usageError, or flag.ErrHelp when the help has been printed.
@@ -22,7 +23,7 @@ func parseFlags(args []string, stdout io.Writer) (*plan, error) {
 	fs.Float64Var(&p.l1, "l1", 0, "L1 penalty of the slopes (lasso)")
 	fs.Float64Var(&p.l2, "l2", 0, "L2 penalty of the slopes (ridge)")
 	dtype := fs.String("dtype", "f64", "type of the parameters: f32 or f64")
-	fs.StringVar(&p.device, "device", "cpu", "where the optimizer runs: cpu, cuda, cuda:N, or emu, an emulated GPU")
+	fs.StringVar(&p.device, "device", "cpu", host.Devices)
 	fs.IntVar(&p.steps, "steps", 0, "steps; 0 is the method's default for the data")
 	fs.Float64Var(&p.lr, "lr", 0, "first learning rate; 0 is the default")
 	fs.Float64Var(&p.decay, "decay", 0, "last learning rate as a part of the first, at most 1; 0 is the default")

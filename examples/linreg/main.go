@@ -61,6 +61,7 @@ import (
 	"os"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/examples/internal/host"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -76,12 +77,13 @@ var errNotConverged = errors.New("not converged")
 func run(args []string, stdout, stderr io.Writer) int {
 	err := fit(args, stdout)
 	var usage usageError
+	var unknown host.UnknownError
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 		return 0
 	case errors.Is(err, errNotConverged):
 		return 1
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &unknown):
 		fmt.Fprintf(stderr, "linreg: %v\n", err)
 		return 2
 	}
@@ -94,7 +96,7 @@ func fit(args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	backend, err := openDevice(p.device)
+	backend, err := host.Open(p.device)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/examples/internal/batches"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -105,4 +106,14 @@ func (p *plan) algorithms() (penalised, plain optim.Algorithm) {
 // run, times a short batch's share.
 func (p *plan) Factor(k int) float64 {
 	return math.Pow(p.decay, float64(k)/float64(p.steps)) * share(p.rows, p.batch, k)
+}
+
+// share is the part of a whole batch that batch k of a run is. The learning rate is multiplied by it, so that each row weighs
+// the same in an epoch, and so do the penalties.
+func share(rows, size, k int) float64 {
+	perEpoch := batches.InEpoch(rows, size)
+	if k%perEpoch == perEpoch-1 && rows%size != 0 {
+		return float64(rows%size) / float64(size)
+	}
+	return 1
 }

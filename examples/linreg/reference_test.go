@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/mat"
+
+	"github.com/fusestep/fusestep/examples/internal/batches"
 )
 
 // TestLeastSquares holds QR against the certified values and against the normal equations.
@@ -49,7 +51,7 @@ func TestLasso(t *testing.T) {
 			s := loadStandard(t, tt.name)
 			b := coordinateDescent(s, tt.l1, tt.l2)
 			g := make([]float64, len(b))
-			newDesign[float64](s).gradient(g, b, newBatches(len(s.y), len(s.y), 0).take())
+			newDesign[float64](s).gradient(g, b, batches.New(len(s.y), len(s.y), 0).Take())
 			zeros := 0
 			for j := 1; j < len(b); j++ {
 				d := g[j] + tt.l2*b[j]

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/examples/internal/batches"
 )
 
 // objective is the one of the documentation.
@@ -34,7 +35,7 @@ func TestGradient(t *testing.T) {
 	d := newDesign[float64](s)
 	b := []float64{0.5, 1, -2, 0.25, 3, -0.125, 0.75}
 	g, part := make([]float64, len(b)), make([]float64, len(b))
-	all := newBatches(16, 16, 0).take()
+	all := batches.New(16, 16, 0).Take()
 	d.gradient(g, b, all)
 	for j := range b {
 		const h = 1e-4
@@ -44,9 +45,9 @@ func TestGradient(t *testing.T) {
 		require.InDelta(t, (objective(s, up, 0, 0)-objective(s, down, 0, 0))/(2*h), g[j], 1e-9, "coefficient %d", j)
 	}
 	mean := make([]float64, len(b))
-	batches := newBatches(16, 4, 1)
+	quarters := batches.New(16, 4, 1)
 	for range 4 {
-		d.gradient(part, b, batches.take())
+		d.gradient(part, b, quarters.Take())
 		for j := range mean {
 			mean[j] += part[j] / 4
 		}
@@ -61,7 +62,7 @@ func TestFirstStep(t *testing.T) {
 	got, err := train[float64](cpu.New(), s, p)
 	require.NoError(t, err)
 	g := make([]float64, 2)
-	newDesign[float64](s).gradient(g, []float64{start, start}, newBatches(36, 36, 0).take())
+	newDesign[float64](s).gradient(g, []float64{start, start}, batches.New(36, 36, 0).Take())
 	require.Equal(t, []float64{start - 0.5*g[0], start - 0.5*(g[1]+0.5*start+0.25)}, got)
 }
 
