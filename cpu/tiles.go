@@ -26,7 +26,7 @@ type plan struct {
 type place int
 
 // operationLoop runs one operation over n bytes, a multiple of the vector. Each operand advances by its step: a vector, or 0 for one
-// vector that stands for all elements. Meanwhile n bytes a tile behind next are prefetched.
+// vector that stands for all elements. Meanwhile n bytes two tiles behind next are prefetched.
 type operationLoop func(dst, a, b, c, d, next *byte, stepA, stepB, stepC, stepD, n int)
 
 type tileStep struct {
@@ -34,7 +34,7 @@ type tileStep struct {
 	dst  place
 	args [4]place
 	step [4]int
-	next place // whose next tile it prefetches: a slot
+	next place // whose tile after the next it prefetches: a slot
 }
 
 // planner makes a plan.
@@ -78,7 +78,7 @@ func newPlan(set *instructions, f *ir.Func, used []int, uniforms []ir.Value) *pl
 	for _, s := range late {
 		p.add(move, p.slot(s.Var), s.Value)
 	}
-	for i := range p.steps { // one operation at a time, the processor would not see the next tile coming
+	for i := range p.steps { // one operation at a time, the processor would not see the next tiles coming
 		p.steps[i].next = place(i * p.plan.slots / len(p.steps))
 	}
 	return p.plan

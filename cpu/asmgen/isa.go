@@ -25,7 +25,8 @@ const round = 64 // bytes
 const (
 	loopLayout    = 1
 	loopSignature = "func(slots **byte, uniforms *byte, n, prefetch int)"
-	ahead         = 2 << 10 // bytes to prefetch ahead, where prefetch is not 0; and a tile
+	ahead         = 2 << 10 // bytes to prefetch ahead, where prefetch is not 0
+	tile          = 2 << 10 // bytes of cpu's tileBytes
 )
 
 // The block of uniforms starts with three masks, a vector each: the sign bit, all bits but it, all bits; then come the graph's

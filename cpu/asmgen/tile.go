@@ -11,8 +11,9 @@ import (
 
 // operations writes the tile interpreter's loops: for each operation of package ir, and for each that stands for several, at each
 // width. All have one signature: n bytes, a multiple of the vector, of dst from a, b, c and d, each of which advances by its step,
-// which is a vector, or 0 for an operand that is one vector for all elements. Meanwhile n bytes from 2 KiB behind next on are prefetched. In
-// memory a truth value is all bits of an element or none, whatever the instruction set.
+// which is a vector, or 0 for an operand that is one vector for all elements. Meanwhile n bytes from two tiles behind next on are
+// prefetched, into the second-level cache: a core can wait for more lines there than in the first. In memory a truth value is all
+// bits of an element or none, whatever the instruction set.
 func (w *writer) operations() {
 	for _, width := range []int{32, 64} {
 		for op := ir.Add; op <= ir.Select; op++ {
@@ -143,7 +144,7 @@ func (w *writer) operation(name, doc string, width, arity int, write func(x, y r
 		step = append(step, w.Load(w.Param("step"+string(rune('A'+i))), w.GP64()))
 	}
 	w.Label("loop")
-	w.PREFETCHT0(Mem{Base: next, Disp: ahead})
+	w.PREFETCHT1(Mem{Base: next, Disp: 2 * tile})
 	x, y := w.reg(), w.reg()
 	w.move(width, Mem{Base: from[0]}, x)
 	write(x, y, func(i int) Op { return Mem{Base: from[i]} })
