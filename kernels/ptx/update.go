@@ -72,8 +72,8 @@ func pass(name string, p kernels.Program, f *ir.Func, slots, loads, stores []int
 	size := f.Width / 8
 	w := &passWriter{writer: &writer{}, p: p, f: f, slots: slots, loads: loads, stores: stores, traffic: traffic,
 		typ: fmt.Sprintf("f%d", f.Width), size: size, lanes: 16 / size}
-	if f.Width == 64 {
-		w.perProcessor = 2 // by itself, ptxas spills on sm_75
+	if scalars := len(f.Loads()) - len(loads); f.Width == 64 || scalars > 11 {
+		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
 	}
 	params := UpdateParams
 	if traffic {
