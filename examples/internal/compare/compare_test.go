@@ -187,6 +187,10 @@ func TestPlot(t *testing.T) {
 
 	_, err = run(t, bowlProblem(), "-plot", filepath.Join(t.TempDir(), "no", "such.png"))
 	require.ErrorIs(t, err, os.ErrNotExist)
+
+	// Seed 0 begins at the minimum, which nothing is above.
+	_, err = run(t, bowlProblem(), "-plot", file, "-seed", "0")
+	require.EqualError(t, err, "no picture: the loss begins at 0, where nothing is above the least, 0")
 }
 
 func TestDrawn(t *testing.T) {

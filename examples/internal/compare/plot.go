@@ -26,6 +26,9 @@ const (
 // draw writes a PNG of the losses by epoch, a line a run. The legend stands beside them, the best run first. Variants of a
 // rule have its colour, and dashes of their own.
 func (p *Problem) draw(w io.Writer, runs []*Run) error {
+	if len(p.drawn(runs[0])) == 0 { // all runs begin alike
+		return fmt.Errorf("no picture: the loss begins at %v, where nothing is above the least, %v", runs[0].Loss[0], p.Best)
+	}
 	runs = slices.SortedFunc(slices.Values(runs), func(a, b *Run) int { return cmp.Compare(rank(a), rank(b)) })
 	plot.DefaultFont.Variant = "Sans"
 	pl, legend := plot.New(), plot.NewLegend()

@@ -17,8 +17,9 @@ type Reference struct {
 	Baselines  []Baseline       `json:"baselines"`
 }
 
-// Curve is a run of another library. Each spread is the most that a figure moved in eight runs in which every gradient and, after
-// each step, every parameter was multiplied by a random number within 1 ± 2⁻²⁰: 16 times what rounding to float32 does.
+// Curve is a run of another library. Each spread is the most that a figure moved in eight runs in which every step multiplied the
+// gradients by random numbers within 1 ± 2⁻²⁰, 16 times what rounding to float32 does, and then the parameters and the
+// optimizer's state by such numbers and, one way in all steps of a run, by 1 ± 2⁻²⁴: libraries.py says why.
 type Curve struct {
 	Library       string    `json:"library"`
 	LR            float64   `json:"lr"`
