@@ -78,9 +78,9 @@ func modes(t *testing.T, c optim.Case) string {
 	return strings.Join(names, ", ")
 }
 
-// The README's table of optimizers is the table of cases.
-func TestReadmeTable(t *testing.T) {
-	generated(t, "../README.md", "the table of optim.Cases", caseTable(t))
+// The table of docs/optimizers.md is the table of cases.
+func TestOptimizersTable(t *testing.T) {
+	generated(t, "../docs/optimizers.md", "the table of optim.Cases", caseTable(t))
 }
 
 // generated holds what a document has between two comments to what it should have, or writes it with -write.

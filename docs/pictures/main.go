@@ -1,7 +1,7 @@
 // Command pictures draws docs/lion.svg: the rule of Lion as its Go source, the graph that fusestep makes of it, and the PTX that it
 // makes of the graph. All three are read from the code, so the picture cannot tell anything else than the code does.
 //
-//	go run ./docs/pictures docs/lion.svg
+//	go generate ./docs/pictures
 package main
 
 import (

@@ -32,6 +32,7 @@ var layers = map[string]string{
 	"internal/cpuinfo":   "",
 	"internal/manual":    "",
 	"internal/models":    "",
+	"docs/":              "device kernels kernels/",
 	"examples/":          "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/gpu examples/",
 	"internal/lint":      "",
 }
