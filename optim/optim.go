@@ -90,15 +90,9 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	if o.closed {
 		return fmt.Errorf("optim: add group: optimizer is %w", device.ErrClosed)
 	}
-	if alg == nil {
-		return fmt.Errorf("optim: group %d: the algorithm is nil", len(o.groups))
-	}
-	setting, err := alg.Setting()
+	setting, err := settingOf(alg, fmt.Sprintf("group %d", len(o.groups)))
 	if err != nil {
 		return err
-	}
-	if setting.Rule == nil {
-		return fmt.Errorf("optim: group %d: algorithm %T gives no rule", len(o.groups), alg)
 	}
 	if err := checkEval(setting); err != nil {
 		return fmt.Errorf("optim: group %d: algorithm %T: %w", len(o.groups), alg, err)
