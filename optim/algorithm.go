@@ -3,6 +3,7 @@ package optim
 import (
 	"fmt"
 	"math"
+	"reflect"
 
 	"github.com/fusestep/fusestep/kernels/rule"
 )
@@ -12,6 +13,32 @@ import (
 type Algorithm interface {
 	// Setting checks the hyperparameters and gives them to the rule.
 	Setting() (rule.Setting, error)
+}
+
+// settingOf is an algorithm's setting, or an error where there is none to ask. Of says whose algorithm it is.
+func settingOf(a Algorithm, of string) (rule.Setting, error) {
+	if v := reflect.ValueOf(a); a == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+		return rule.Setting{}, fmt.Errorf("optim: %s: the algorithm is nil", of)
+	}
+	s, err := a.Setting()
+	if err == nil && s.Rule == nil {
+		err = fmt.Errorf("optim: %s: algorithm %T gives no rule", of, a)
+	}
+	return s, err
+}
+
+// fromDefault is in the struct of every algorithm here. Only the struct's Default function sets it, and Setting refuses a value
+// without it, such as Adam{LR: 0.1}: its betas and eps would be 0, which nobody meant. A field that is 0 in a value that has it
+// was set to 0, or is 0 by default.
+type fromDefault bool
+
+// ranges starts to check a value of the algorithm. Start is the function that such a value must start from.
+func (f fromDefault) ranges(algorithm, start string) ranges {
+	r := ranges{algorithm: algorithm}
+	if !f {
+		r.err = &DefaultError{Algorithm: algorithm, Default: start}
+	}
+	return r
 }
 
 // decay is weight_decay as a rule has it: coupled, a term of the gradient, or decoupled, a factor of the parameter.

@@ -69,7 +69,7 @@ func (o *Optimizer) evalPart(s *device.Stream, q *part, to map[string]*device.Bu
 	if err != nil {
 		return err
 	}
-	return errors.Join(u.Enqueue(s, kernels.Step{Hyper: setting.Hyper, Scale: []float64{1}}), u.Close())
+	return errors.Join(u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{{Hyper: setting.Hyper, Scale: 1}}}), u.Close())
 }
 
 // checkEvalParams finds what is wrong with the buffers, by themselves and beside what is read.
@@ -110,7 +110,7 @@ func checkEval(s rule.Setting) error {
 	if e == nil {
 		return nil
 	}
-	state, err := kernels.Program{Rule: s.Rule, Options: s.Options, DType: device.Float32}.State()
+	state, err := kernels.ProgramOf(s, device.Float32).State()
 	if err != nil {
 		return err
 	}

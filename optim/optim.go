@@ -71,7 +71,8 @@ type part struct {
 type launch struct {
 	kernels.Update
 	parts []*part
-	step  kernels.Step // reused from step to step
+	step  kernels.Step // reused from step to step, as hyper is
+	hyper []float64    // of all groups
 }
 
 // New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero. What is wrong with a
@@ -89,15 +90,9 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	if o.closed {
 		return fmt.Errorf("optim: add group: optimizer is %w", device.ErrClosed)
 	}
-	if alg == nil {
-		return fmt.Errorf("optim: group %d: the algorithm is nil", len(o.groups))
-	}
-	setting, err := alg.Setting()
+	setting, err := settingOf(alg, fmt.Sprintf("group %d", len(o.groups)))
 	if err != nil {
 		return err
-	}
-	if setting.Rule == nil {
-		return fmt.Errorf("optim: group %d: algorithm %T gives no rule", len(o.groups), alg)
 	}
 	if err := checkEval(setting); err != nil {
 		return fmt.Errorf("optim: group %d: algorithm %T: %w", len(o.groups), alg, err)
@@ -136,8 +131,7 @@ func (o *Optimizer) partition(g *group) (parts []*part, err error) {
 		i := slices.IndexFunc(parts, func(q *part) bool { return q.program.DType == p.Value.DType() })
 		if i < 0 {
 			i = len(parts)
-			program := kernels.Program{Rule: g.setting.Rule, Options: g.setting.Options, DType: p.Value.DType()}
-			parts = append(parts, &part{group: p.group, program: program})
+			parts = append(parts, &part{group: p.group, program: kernels.ProgramOf(g.setting, p.Value.DType())})
 		}
 		parts[i].params = append(parts[i].params, p)
 	}
@@ -220,20 +214,17 @@ func (o *Optimizer) Step(s *device.Stream) error {
 	}
 	factor := factorOf(o.schedule, o.steps)
 	for _, l := range o.updates {
-		l.step.Hyper, l.step.Scale = l.step.Hyper[:0], l.step.Scale[:0]
+		l.step.Groups, l.hyper = l.step.Groups[:0], l.hyper[:0]
 		l.step.Norm, l.step.MaxNorm = o.norm, o.maxNorm
 		for _, q := range l.parts {
 			g := o.groups[q.group]
-			l.step.Hyper = append(l.step.Hyper, g.setting.Hyper...)
-			lr := &l.step.Hyper[len(l.step.Hyper)-len(g.setting.Hyper)+g.lrAt]
+			n := len(l.hyper)
+			l.hyper = append(l.hyper, g.setting.Hyper...)
+			lr := &l.hyper[n+g.lrAt]
 			if *lr = g.lr * factor; !(*lr >= 0 && *lr <= math.MaxFloat64) {
 				return &HyperparameterError{Algorithm: g.setting.Name, Name: "lr", Value: *lr, Want: "at least 0, and finite, after its schedule"}
 			}
-			sign := 1.0
-			if g.setting.Maximize {
-				sign = -1
-			}
-			l.step.Scale = append(l.step.Scale, sign)
+			l.step.Groups = append(l.step.Groups, kernels.GroupStepOf(g.setting, l.hyper[n:]))
 		}
 	}
 	if o.norm != nil {
