@@ -206,7 +206,7 @@ func TestScheduleFactors(t *testing.T) {
 	}
 	for name, s := range all {
 		require.NoError(t, harnessOptimizer(t).SetSchedule(s), name)
-		for _, k := range []int{0, 1, 2, 3, 9, 10, 11, 1 << 20, 1 << 31, 1 << 53, math.MaxInt - 1, math.MaxInt} {
+		for _, k := range []int{0, 1, 2, 3, 9, 10, 11, 1 << 20, min(1<<31, math.MaxInt), min(1<<53, math.MaxInt), math.MaxInt - 1, math.MaxInt} {
 			if f := s.Factor(k); !(f >= 0 && f <= 1) {
 				t.Errorf("%s: step %d: %v", name, k, f)
 			}
