@@ -127,8 +127,8 @@ func between(low, high, share float64) float64 { return low + float64((high-low)
 // checkSchedule finds a schedule that is a nil function or pointer, and a field that is out of range. What a schedule of the user's
 // own has is the user's. A nil interface is no schedule, which is allowed.
 func checkSchedule(s Schedule) error {
-	if isNil(s) {
-		return fmt.Errorf("optim: the schedule is a nil %T", s)
+	if s != nil && isNil(s) {
+		return fmt.Errorf("optim: schedule %T is nil", s)
 	}
 	if c, ok := s.(interface{ check() error }); ok {
 		return c.check()
@@ -136,9 +136,14 @@ func checkSchedule(s Schedule) error {
 	return nil
 }
 
-func isNil(s Schedule) bool {
-	v := reflect.ValueOf(s)
-	return (v.Kind() == reflect.Func || v.Kind() == reflect.Pointer) && v.IsNil()
+// isNil says whether an interface holds nothing, or a nil pointer or function, on which no method can be called. A nil slice can have
+// methods.
+func isNil(x any) bool {
+	if x == nil {
+		return true
+	}
+	v := reflect.ValueOf(x)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }
 
 // with is the first error of the ranges and, after them, of the schedule that a field holds.
@@ -146,8 +151,8 @@ func (r *ranges) with(field string, s Schedule) error {
 	switch {
 	case r.err != nil:
 		return r.err
-	case isNil(s):
-		return fmt.Errorf("optim: %s: %s is a nil %T", r.algorithm, field, s)
+	case s != nil && isNil(s):
+		return fmt.Errorf("optim: %s: %s: schedule %T is nil", r.algorithm, field, s)
 	}
 	return checkSchedule(s)
 }

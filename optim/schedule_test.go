@@ -293,13 +293,13 @@ func TestNilSchedules(t *testing.T) {
 		s    optim.Schedule
 		want string
 	}{
-		{optim.ScheduleFunc(nil), "the schedule is a nil optim.ScheduleFunc"},
-		{plateau, "the schedule is a nil *optim.ReduceOnPlateau"},
-		{warmup, "the schedule is a nil *optim.Warmup"},
-		{optim.Warmup{Then: plateau}, "warmup: then is a nil *optim.ReduceOnPlateau"},
-		{optim.WSD{Decay: optim.ScheduleFunc(nil)}, "wsd: decay is a nil optim.ScheduleFunc"},
-		{optim.Sequence{{1, nil}, {1, plateau}}, "sequence: schedule of stage 1 is a nil *optim.ReduceOnPlateau"},
-		{optim.Warmup{Then: &optim.Sequence{{Schedule: optim.WSD{Decay: warmup}}}}, "wsd: decay is a nil *optim.Warmup"},
+		{optim.ScheduleFunc(nil), "schedule optim.ScheduleFunc is nil"},
+		{plateau, "schedule *optim.ReduceOnPlateau is nil"},
+		{warmup, "schedule *optim.Warmup is nil"},
+		{optim.Warmup{Then: plateau}, "warmup: then: schedule *optim.ReduceOnPlateau is nil"},
+		{optim.WSD{Decay: optim.ScheduleFunc(nil)}, "wsd: decay: schedule optim.ScheduleFunc is nil"},
+		{optim.Sequence{{1, nil}, {1, plateau}}, "sequence: schedule of stage 1: schedule *optim.ReduceOnPlateau is nil"},
+		{optim.Warmup{Then: &optim.Sequence{{Schedule: optim.WSD{Decay: warmup}}}}, "wsd: decay: schedule *optim.Warmup is nil"},
 	} {
 		o := harnessOptimizer(t)
 		require.EqualError(t, o.SetSchedule(c.s), "optim: "+c.want)
