@@ -1,10 +1,9 @@
 package optim
 
 import (
-	"math"
-
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/optim/internal/elementary"
 )
 
 // AdEMAMix is AdEMAMix as its paper and the authors' code have it (Pagliardini et al. 2024); PyTorch has none. Its state is
@@ -46,7 +45,7 @@ func (c AdEMAMix) Setting() (rule.Setting, error) {
 	if c.Beta3Warmup > 0 {
 		r.require("betas[0]", c.Betas[0], c.Betas[0] > 0, "above 0 with beta3_warmup")
 		r.require("betas[2]", c.Betas[2], c.Betas[2] >= c.Betas[0], "at least betas[0] with beta3_warmup")
-		h.LogRatio = math.Log(c.Betas[0]) / math.Log(c.Betas[2])
+		h.LogRatio = elementary.LogRatio(c.Betas[0], c.Betas[2])
 	}
 	if r.err != nil {
 		return rule.Setting{}, r.err

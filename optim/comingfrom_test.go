@@ -2,10 +2,14 @@ package optim_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/optim"
 )
@@ -23,6 +27,12 @@ var libraries = []struct{ name, file string }{
 func TestComingFrom(t *testing.T) {
 	var in torchInputs
 	torchFile(t, "optimizers.json", &in)
+	_, files := goldens(t)
+	for path, cases := range files {
+		isListed := slices.ContainsFunc(cases, func(c torchCase) bool { return c.Listed })
+		has := slices.ContainsFunc(libraries, func(l struct{ name, file string }) bool { return filepath.Join("testdata/torch", l.file) == path })
+		require.Equal(t, isListed, has, "%s: whether it has listed cases, and whether docs/coming-from.md has a table of it", path)
+	}
 	for _, l := range libraries {
 		t.Run(l.name, func(t *testing.T) {
 			var b strings.Builder

@@ -1,6 +1,10 @@
 package optim
 
-import "math"
+import (
+	"math"
+
+	"github.com/fusestep/fusestep/optim/internal/elementary"
+)
 
 // CosineWarmRestarts falls from 1 to Min along half a cosine, over T0 steps, and starts again at 1; each time takes TMult times
 // as many steps as the one before (SGDR, Loshchilov & Hutter 2017). It is torch's CosineAnnealingWarmRestarts with
@@ -17,10 +21,10 @@ func (c CosineWarmRestarts) Factor(k int) float64 {
 	if c.TMult <= 1 {
 		j = math.Mod(j, t)
 	}
-	for ; 0 < t && t <= j; t *= float64(c.TMult) {
+	for ; 0 < t && t <= j; t = float64(t * float64(c.TMult)) {
 		j -= t
 	}
-	return between(c.Min, 1, halfCosine((t-j)/t))
+	return between(c.Min, 1, elementary.HalfCosine((t-j)/t))
 }
 
 func (c CosineWarmRestarts) check() error {
@@ -61,16 +65,16 @@ func (c OneCycle) Factor(k int) float64 {
 		return c.anneal(first, 1, x/peak)
 	case !c.ThreePhase:
 		return c.anneal(end, 1, (last-x)/(last-peak))
-	case x < 2*peak:
-		return c.anneal(first, 1, (2*peak-x)/peak)
+	case x < peak+peak:
+		return c.anneal(first, 1, (peak+peak-x)/peak)
 	}
-	return c.anneal(end, first, (last-x)/(last-2*peak))
+	return c.anneal(end, first, (last-x)/(last-(peak+peak)))
 }
 
 // anneal is what lies that share of the way from low to high, as the phases go.
 func (c OneCycle) anneal(low, high, share float64) float64 {
 	if !c.Linear {
-		share = halfCosine(share)
+		share = elementary.HalfCosine(share)
 	}
 	return between(low, high, share)
 }

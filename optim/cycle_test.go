@@ -11,7 +11,7 @@ import (
 
 // After a restart all is as in a cosine of that length.
 func TestRestarts(t *testing.T) {
-	for _, mult := range []int{1, 2, 3, 1 << 40} {
+	for _, mult := range []int{1, 2, 3, min(1<<40, math.MaxInt)} {
 		s := optim.CosineWarmRestarts{T0: 10, TMult: mult, Min: 0.01}
 		start, length := 0, 10
 		for range 30 {
@@ -19,7 +19,7 @@ func TestRestarts(t *testing.T) {
 			for _, j := range []int{1, length / 2, length - 1} {
 				require.Equal(t, optim.Cosine{Steps: length, Min: 0.01}.Factor(j), s.Factor(start+j), "%d: %d after %d", mult, j, start)
 			}
-			if length > (1<<52)/mult {
+			if length > min(1<<52, math.MaxInt)/mult {
 				break
 			}
 			start, length = start+length, length*mult

@@ -3,6 +3,8 @@ package optim
 import (
 	"fmt"
 	"math"
+
+	"github.com/fusestep/fusestep/optim/internal/elementary"
 )
 
 // StepDecay multiplies by Gamma after every Every steps, as torch's StepLR does.
@@ -16,7 +18,7 @@ func (d StepDecay) Factor(k int) float64 {
 	if d.Every < 1 {
 		return math.NaN()
 	}
-	return power(d.Gamma, k/d.Every)
+	return elementary.Power(d.Gamma, k/d.Every)
 }
 
 func (d StepDecay) check() error {
@@ -41,7 +43,7 @@ func (m MultiStep) Factor(k int) float64 {
 			n++
 		}
 	}
-	return power(m.Gamma, n)
+	return elementary.Power(m.Gamma, n)
 }
 
 func (m MultiStep) check() error {
@@ -59,7 +61,7 @@ type Exponential struct {
 }
 
 // Factor is Gamma^k.
-func (e Exponential) Factor(k int) float64 { return power(e.Gamma, k) }
+func (e Exponential) Factor(k int) float64 { return elementary.Power(e.Gamma, k) }
 
 func (e Exponential) check() error {
 	r := ranges{algorithm: "exponential"}
@@ -89,7 +91,7 @@ type Polynomial struct {
 
 // Factor is Min + (1-Min)·(1-k/Steps)^Power.
 func (p Polynomial) Factor(k int) float64 {
-	return between(p.Min, 1, math.Pow(left(k, p.Steps), p.Power))
+	return between(p.Min, 1, elementary.Pow(left(k, p.Steps), p.Power))
 }
 
 func (p Polynomial) check() error {
@@ -106,7 +108,9 @@ type Cosine struct {
 }
 
 // Factor is Min + (1-Min)·(1+cos(π·k/Steps))/2.
-func (c Cosine) Factor(k int) float64 { return between(c.Min, 1, halfCosine(left(k, c.Steps))) }
+func (c Cosine) Factor(k int) float64 {
+	return between(c.Min, 1, elementary.HalfCosine(left(k, c.Steps)))
+}
 
 func (c Cosine) check() error { return checkDecay("cosine", c.Steps, c.Min) }
 
@@ -159,32 +163,4 @@ func left(k, n int) float64 {
 		return 0
 	}
 	return float64(n-k) / float64(n)
-}
-
-// halfCosine rises from 0 to 1 with x, along half a cosine: (1-cos(πx))/2, as a square, because the difference would cancel where
-// it is small.
-func halfCosine(x float64) float64 {
-	s := math.Sin(math.Pi / 2 * x)
-	return s * s
-}
-
-// power is x^n, rounded once but for rare cases. Numbers are sums of two, never added up: math.Pow squares rounded ones, and was
-// seen to err by n/8 units of 2⁻⁵³. What overflows is NaN.
-func power(x float64, n int) float64 {
-	p, pLow, xLow := 1.0, 0.0, 0.0
-	for ; n > 0; n >>= 1 {
-		if n&1 == 1 {
-			p, pLow = product(p, pLow, x, xLow)
-		}
-		x, xLow = product(x, xLow, x, xLow)
-	}
-	return p
-}
-
-// product is (a + aLow)·(b + bLow), without aLow·bLow.
-func product(a, aLow, b, bLow float64) (high, low float64) {
-	p := float64(a * b)
-	e := math.FMA(a, b, -p) + float64(a*bLow) + float64(aLow*b)
-	high = p + e
-	return high, e - (high - p)
 }

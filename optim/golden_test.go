@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -121,18 +124,99 @@ func roundoff(t device.DType) float64 {
 	return map[device.DType]float64{device.Float32: 0x1p-24, device.Float64: 0x1p-53}[t]
 }
 
-func TestTorch(t *testing.T) {
-	var in torchInputs
+// goldensAhead are optimizers that have goldens and no case yet, and why.
+var goldensAhead = map[string]string{
+	"adopt": "its goldens were made before its rule",
+}
+
+// withoutGolden are cases of optim.Cases that no golden case is of, and why.
+var withoutGolden = map[string]string{}
+
+// goldens are the golden cases of all optimizers, by the file in testdata that holds them. They run on the same inputs. Files are
+// found, not listed: a file holds an optimizer's if its cases name one.
+func goldens(t *testing.T) (in torchInputs, cases map[string][]torchCase) {
 	torchFile(t, "optimizers.json", &in)
-	files := []string{"more.json", "variants.json", "../libraries/sparse.json", "../libraries/sophia.json", "../libraries/schedule_free.json"}
-	for _, l := range libraries {
-		files = append(files, l.file)
+	files, err := filepath.Glob("testdata/*/*.json")
+	require.NoError(t, err)
+	cases = map[string][]torchCase{}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		var named struct{ Cases []struct{ Optimizer string } }
+		require.NoError(t, json.Unmarshal(text, &named), path)
+		n := 0
+		for _, c := range named.Cases {
+			if c.Optimizer != "" {
+				n++
+			}
+		}
+		if n == 0 {
+			continue // schedules, clipping: other tests read these
+		}
+		require.Equal(t, len(named.Cases), n, "%s: a case names no optimizer", path)
+		name, err := filepath.Rel("testdata/torch", path)
+		require.NoError(t, err)
+		for _, c := range torchCases(t, name) {
+			if goldensAhead[c.Optimizer] == "" || hasCase(c.Optimizer) {
+				cases[path] = append(cases[path], c)
+			}
+		}
 	}
-	for _, name := range files { // on the same numbers
-		in.Cases = append(in.Cases, torchCases(t, name)...)
+	return in, cases
+}
+
+func hasCase(name string) bool {
+	return slices.ContainsFunc(optim.Cases(), func(c optim.Case) bool { return c.Name == name })
+}
+
+// Every algorithm computes what its golden cases say, within the bound of each number.
+func TestGoldens(t *testing.T) {
+	in, files := goldens(t)
+	for path, cases := range files {
+		for _, c := range cases {
+			t.Run(path+"/"+c.Name+"/"+c.DType, func(t *testing.T) { c.run(t, &in) })
+		}
 	}
-	for _, c := range in.Cases {
-		t.Run(c.Name+"/"+c.DType, func(t *testing.T) { c.run(t, &in) })
+	for name, why := range goldensAhead {
+		require.False(t, hasCase(name), "%s has a case now: goldensAhead should no longer say %q", name, why)
+	}
+}
+
+// Every case of the table has golden cases, of its algorithm with its options, in both types, or withoutGolden says why not.
+func TestEveryCaseHasAGolden(t *testing.T) {
+	type computation struct {
+		algorithm string
+		options   uint64
+		dtype     string
+	}
+	golden := map[computation]bool{}
+	setting := func(name string, a optim.Algorithm) rule.Setting {
+		s, err := a.Setting()
+		require.NoError(t, err, name)
+		return s
+	}
+	_, files := goldens(t)
+	for _, cases := range files {
+		for _, c := range cases {
+			s := setting(c.Name, algorithm(t, c.Optimizer, c.Hyper))
+			golden[computation{s.Name, s.Options, c.DType}] = true
+		}
+	}
+	for _, c := range optim.Cases() {
+		s := setting(c.Name, c.Algorithm)
+		has := golden[computation{s.Name, s.Options, "float32"}] && golden[computation{s.Name, s.Options, "float64"}]
+		why, excused := withoutGolden[c.Name]
+		switch {
+		case !has && !excused:
+			t.Errorf("case %s has no golden: testdata/README.md says how to add one; or give withoutGolden a reason", c.Name)
+		case has && excused:
+			t.Errorf("case %s has a golden now: withoutGolden should no longer say %q", c.Name, why)
+		case excused && why == "":
+			t.Errorf("case %s: withoutGolden gives no reason", c.Name)
+		}
+	}
+	for name := range withoutGolden {
+		require.True(t, hasCase(name), "withoutGolden has %s, and there is no such case", name)
 	}
 }
 

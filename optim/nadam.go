@@ -1,10 +1,9 @@
 package optim
 
 import (
-	"math"
-
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/optim/internal/elementary"
 )
 
 // NAdam is NAdam as torch.optim.NAdam has it (Dozat 2016). Its state is exp_avg and exp_avg_sq.
@@ -41,7 +40,7 @@ func (c NAdam) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.NAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, MomentumFactor: math.Pow(0.96, c.MomentumDecay)}
+	h := kernels.NAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, MomentumFactor: elementary.Pow(0.96, c.MomentumDecay)}
 	s := kernels.NAdamRule().With(h, kernels.NAdamOptions{})
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize

@@ -1,6 +1,10 @@
 package optim
 
-import "math"
+import (
+	"math"
+
+	"github.com/fusestep/fusestep/optim/internal/elementary"
+)
 
 // ReduceOnPlateau multiplies by Gamma when a metric has stopped improving, as torch's ReduceLROnPlateau does. It is a Schedule that
 // does not look at the step: Observe gets the metric, after each epoch or validation, and what follows from it counts from the
@@ -46,7 +50,7 @@ func DefaultReduceOnPlateau() ReduceOnPlateau {
 func (p *ReduceOnPlateau) Factor(int) float64 { return p.after(p.State.Reductions) }
 
 func (p *ReduceOnPlateau) after(reductions int) float64 {
-	return math.Max(power(p.Gamma, reductions), p.Min)
+	return math.Max(elementary.Power(p.Gamma, reductions), p.Min)
 }
 
 // Observe takes the next metric. It must not be called at the same time as Step.
@@ -69,16 +73,23 @@ func (p *ReduceOnPlateau) Observe(metric float64) {
 }
 
 func (p *ReduceOnPlateau) better(metric float64) bool {
-	sign := 1.0
+	threshold := p.Threshold
 	if p.Maximize {
-		sign = -1
+		threshold = -threshold
 	}
-	bound := p.State.Best * (1 - sign*p.Threshold)
+	bound := float64(p.State.Best * (1 - threshold))
 	if p.Absolute {
-		bound = p.State.Best - sign*p.Threshold
+		bound = p.State.Best - threshold
 	}
-	finite := math.Abs(metric) <= math.MaxFloat64
-	return finite && (!p.State.Observed || sign*metric < sign*bound)
+	switch {
+	case !(math.Abs(metric) <= math.MaxFloat64):
+		return false
+	case !p.State.Observed:
+		return true
+	case p.Maximize:
+		return metric > bound
+	}
+	return metric < bound
 }
 
 func (p *ReduceOnPlateau) check() error {

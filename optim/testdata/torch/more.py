@@ -15,35 +15,12 @@ import golden  # first: it chooses torch's kernels
 import numpy as np
 import torch
 
-import difference
+from steps import average, average_square, case, decayed, gradient, power_units
 
 OPTAX, JAX = "0.2.8", "0.10.2"
 
 
 # --- What both sides do ---------------------------------------------------------------------------------------------
-
-
-def gradient(k):
-    """The effective gradient, with coupled decay."""
-    g, wd = k.g, k.h.get("weight_decay", 0)
-    if wd != 0 and not k.decoupled:
-        g = g + wd * k.slot("param")
-    return g
-
-
-def average(k, name, g, beta):
-    """A moving average: ours is beta*m + (1-beta)*g, torch's a lerp."""
-    w = 1 - beta
-    if w < 0.5:
-        lerp = lambda m, g: m + w * (g - m)
-    else:
-        lerp = lambda m, g: g - (g - m) * beta
-    return k.keep(name, k.a.differ(lambda m, g: beta * m + w * g, lerp, k.slot(name), g))
-
-
-def average_square(k, name, g, beta):
-    """A moving average of squares: the same operations on both sides."""
-    return k.keep(name, beta * k.slot(name) + (1 - beta) * g * g)
 
 
 def lion(k):
@@ -77,11 +54,6 @@ def adagrad(k):
     k.param(k.slot("param") - step * g / (total.sqrt() + h["eps"]))
 
 
-def power_units(beta, t):
-    """How far apart 1 - beta^t may be from a power and from a running product, relative, in units of 2^-53."""
-    return (t + 2) * beta**t / (1 - beta**t) + 2
-
-
 def adamax(k):
     h, g = k.h, gradient(k)
     beta1, beta2 = h["betas"]
@@ -89,13 +61,6 @@ def adamax(k):
     u = k.keep("exp_inf", (beta2 * k.slot("exp_inf")).maximum(g.abs() + h["eps"]))
     step = k.a.unlike(k.lr / (1 - beta1**k.t), 2 + power_units(beta1, k.t))
     k.param(k.slot("param") - step * m / u)
-
-
-def decayed(k):
-    """The parameter after decoupled decay: the same operations on both sides."""
-    wd = k.h["weight_decay"]
-    p = k.slot("param")
-    return (1 - k.lr * wd) * p if k.decoupled and wd != 0 else p
 
 
 def denominator(k, v, beta2):
@@ -276,34 +241,6 @@ CASES = {
 }
 
 
-class Step:
-    """One step of a trajectory, as a rule above sees it."""
-
-    def __init__(self, t, hyper, lr, grad, after, slots, arithmetic):
-        self.t, self.h, self.lr, self.after, self.a = t, hyper, lr, after, arithmetic
-        self.decoupled = hyper.get("decoupled_weight_decay", hyper.get("decoupled", False))
-        self.slots, self.next = slots, {}
-        self.g = self.number(-grad if hyper["maximize"] else grad)
-
-    def number(self, x, e=0.0):
-        return difference.Number(self.a, x, e)
-
-    def slot(self, name):
-        return self.slots[name]
-
-    def keep(self, name, x):
-        """The new value of a moment that ours flushes."""
-        self.next[name] = x.flushed(self.after[name])
-        return self.next[name]
-
-    def put(self, name, x):
-        self.next[name] = x.stored(self.after[name])
-        return self.next[name]
-
-    def param(self, x):
-        self.put("param", x)
-
-
 class CorrectSquareRoot(torch.overrides.TorchFunctionMode):
     """golden.CorrectSquareRoot, for roots in place too."""
 
@@ -367,49 +304,6 @@ class Optax:
 
 def optax_lion(optax, h, lr, t):
     return optax.lion(lr, b1=h["betas"][0], b2=h["betas"][1], weight_decay=h["weight_decay"])
-
-
-def case(label, name, hyper, dtype, library, rule, initial):
-    """One case of a file: what the library computes on golden.py's inputs, and on more that it is given, by step and name of the
-    state, and the bounds that the rule derives."""
-    init, grads = (x.astype(dtype).astype(np.float64) for x in golden.inputs())
-    run = library(name, hyper, init, dtype)
-    arithmetic = difference.Arithmetic(dtype, getattr(run, "flushes", False))
-    out = {"name": label, "optimizer": name, "dtype": dtype, "hyper": hyper}
-    if hasattr(run, "given"):
-        out["input"] = run.given
-    out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
-    slots = {}
-    for slot, value in run.values().items():
-        slots[slot] = difference.Number(arithmetic, value)
-    for t, (factor, grad) in enumerate(zip(golden.LR_FACTOR, grads), start=1):
-        lr = hyper["lr"] * factor
-        run.step(lr, grad)
-        after = run.values()
-        for slot, value in after.items():
-            if not np.isfinite(value).all():
-                raise ValueError(f"{label}: {slot} is not finite: {value}")
-            slots.setdefault(slot, difference.Number(arithmetic, np.zeros_like(value)))
-        if t == 1:
-            slots |= {slot: difference.Number(arithmetic, np.full_like(init, x)) for slot, x in initial(name, hyper).items()}
-        step = Step(t, hyper, lr, grad, after, slots, arithmetic)
-        rule(step)
-        for slot, x in step.next.items():
-            if not np.isfinite(x.e).all():
-                raise ValueError(f"{label} {dtype}: {slot} after step {t}: no bound: {x.e}")
-            # What the rule above computes is what the library computed, or the bound is one of something else.
-            path = np.abs(after[slot]) + np.abs(slots[slot].x)
-            lost = (4 if arithmetic.flushes else 1) * arithmetic.tiny
-            if (np.abs(x.computed - after[slot]) > 100 * arithmetic.u * path + lost).any():
-                raise ValueError(f"{label} {dtype}: {slot} after step {t} is {after[slot]}, by its rule {x.computed}")
-        slots = step.next
-        if t in golden.RECORDED:
-            out["param"][t] = after["param"].tolist()
-            out["param_bound"][t] = golden.round_up(slots["param"].e)
-        if t in golden.RECORDED_STATE:
-            out["state"][t] = {slot: value.tolist() for slot, value in after.items() if slot != "param"}
-            out["state_bound"][t] = {slot: golden.round_up(slots[slot].e) for slot in out["state"][t]}
-    return out
 
 
 def initial(name, hyper):

@@ -12,10 +12,10 @@ import math
 import golden  # first: it chooses torch's kernels
 
 import adabelief_pytorch
-import numpy as np
 import torch
 
 import more
+from steps import bias
 
 VERSIONS = {"optax": more.OPTAX, "jax": more.JAX, "adabelief-pytorch": "0.2.1"}
 
@@ -40,13 +40,6 @@ def asgd(k):
     k.param(p)
 
 
-def sgdw(k):
-    wd, lr = k.h["weight_decay"], k.lr
-    buf = k.keep("momentum_buffer", k.h["momentum"] * k.slot("momentum_buffer") + lr * k.g)
-    ours = lambda p, buf: (1 - lr * wd) * p - buf
-    k.param(k.a.differ(ours, lambda p, buf: p - buf - lr * wd * p, k.slot("param"), buf))
-
-
 def signum(k):
     beta, m = k.h.get("beta"), k.g
     if beta is not None:
@@ -54,13 +47,6 @@ def signum(k):
     wd, lr = k.h["weight_decay"], k.lr
     ours = lambda p, s: (1 - lr * wd) * p - lr * s
     k.param(k.a.differ(ours, lambda p, s: p - lr * (s + wd * p), k.slot("param"), m.sign()))
-
-
-def bias(k, beta):
-    """1 - beta^t. Torch and the authors take a power, within 2 units of 2^-53; XLA's is a product by squaring, within t - 1 of them,
-    as ours is."""
-    power = beta**k.t
-    return k.a.unlike(1 - power, 2 * k.t * power / (1 - power) + 2)
 
 
 def adam(k, p, m, v, theirs):
@@ -86,28 +72,6 @@ def adabelief(k):
     if h["amsgrad"]:
         v = k.put("max_exp_avg_var", k.slot("max_exp_avg_var").maximum(v))
     adam(k, p, m, v, lambda p, m, v, bias1, bias2: p - lr / bias1 * m / (v.sqrt() / bias2.sqrt() + h["eps"]))
-
-
-def adan(k):
-    h, g, lr, (beta1, beta2, beta3), t = k.h, k.g, k.lr, k.h["betas"], k.t
-    diff = g + (k.slot("neg_pre_grad") if t > 1 else -g)
-    ahead = g + beta2 * diff
-    m = k.keep("exp_avg", beta1 * k.slot("exp_avg") + (1 - beta1) * g)
-    d = k.keep("exp_avg_diff", beta2 * k.slot("exp_avg_diff") + (1 - beta2) * diff)
-    v = k.keep("exp_avg_sq", beta3 * k.slot("exp_avg_sq") + (1 - beta3) * ahead * ahead)
-    k.put("neg_pre_grad", -g)
-    decay = 1 - lr * h["weight_decay"] if h["no_prox"] else 1
-    divisor = 1 if h["no_prox"] else 1 + lr * h["weight_decay"]
-
-    def ours(p, m, d, v, bias1, bias2, bias3):
-        step = (lr / bias1 * m + lr * beta2 / bias2 * d) / (v.sqrt() * (1 / bias3.sqrt()) + h["eps"])
-        return (decay * p - step) * (1 / divisor)
-
-    def authors(p, m, d, v, bias1, bias2, bias3):
-        denominator = v.sqrt() / bias3.sqrt() + h["eps"]
-        return (decay * p - lr / bias1 * m / denominator - lr * beta2 / bias2 * d / denominator) / divisor
-
-    k.param(k.a.differ(ours, authors, k.slot("param"), m, d, v, bias(k, beta1), bias(k, beta2), bias(k, beta3)))
 
 
 def warmed(h, t):
@@ -142,56 +106,9 @@ def ademamix(k):
     k.param(k.a.differ(ours, optaxs, k.slot("param"), fast, slow, v, bias(k, beta1), bias(k, beta2)))
 
 
-RULES = {"asgd": asgd, "sgdw": sgdw, "signsgd": signum, "signum": signum, "yogi": yogi, "adabelief": adabelief, "adan": adan, "ademamix": ademamix}
+RULES = {"asgd": asgd, "signsgd": signum, "signum": signum, "yogi": yogi, "adabelief": adabelief, "ademamix": ademamix}
 
 # --- What is not torch's own -----------------------------------------------------------------------------------------
-
-
-class Stated:
-    """An algorithm as its paper, or its authors' code, states it: each operation is one of numpy, on arrays of the dtype."""
-
-    def __init__(self, step, hyper, init, dtype):
-        self.rule, self.hyper, self.dtype = step, hyper, np.dtype(dtype).type
-        self.slots, self.t = {"param": np.array(init, dtype=dtype)}, 0
-
-    def step(self, lr, grad):
-        self.t += 1
-        g = np.array(grad, dtype=self.dtype)
-        self.rule(self, lr, -g if self.hyper["maximize"] else g)
-
-    def state(self, name):
-        return self.slots.get(name, np.zeros_like(self.slots["param"]))
-
-    def values(self):
-        return {name: x.astype(np.float64) for name, x in self.slots.items()}
-
-
-def stated_sgdw(run, lr, g):
-    """Loshchilov & Hutter 2019, algorithm 1, lines 8 and 9. Its alpha*eta is lr, its eta*lambda is lr*weight_decay."""
-    f, h, p = run.dtype, run.hyper, run.slots["param"]
-    buf = run.slots["momentum_buffer"] = f(h["momentum"]) * run.state("momentum_buffer") + f(lr) * g
-    run.slots["param"] = p - buf - f(lr * h["weight_decay"]) * p
-
-
-def stated_adan(run, lr, g):
-    """The authors' adan.py at commit 2c65beaf, one tensor, without clipping: the same bits in all cases."""
-    f, h, p, (beta1, beta2, beta3) = run.dtype, run.hyper, run.slots["param"], run.hyper["betas"]
-    diff = g + (run.state("neg_pre_grad") if run.t > 1 else -g)
-    m = run.slots["exp_avg"] = f(beta1) * run.state("exp_avg") + f(1 - beta1) * g
-    d = run.slots["exp_avg_diff"] = f(beta2) * run.state("exp_avg_diff") + f(1 - beta2) * diff
-    ahead = f(beta2) * diff + g
-    v = run.slots["exp_avg_sq"] = f(beta3) * run.state("exp_avg_sq") + (f(1 - beta3) * ahead) * ahead
-    denominator = np.sqrt(v) / f(math.sqrt(1 - beta3**run.t)) + f(h["eps"])
-    if h["no_prox"]:
-        p = p * f(1 - lr * h["weight_decay"])
-    p = p + f(-lr / (1 - beta1**run.t)) * m / denominator
-    p = p + f(-lr * beta2 / (1 - beta2**run.t)) * d / denominator
-    if not h["no_prox"]:
-        p = p / f(1 + lr * h["weight_decay"])
-    run.slots["param"], run.slots["neg_pre_grad"] = p, -g
-
-
-STATED = {"sgdw": stated_sgdw, "adan": stated_adan}
 
 
 def authors_adabelief(params, foreach, maximize, decoupled_weight_decay, **hyper):
@@ -233,12 +150,10 @@ OPTAX = {
 
 DEFAULTS = {
     "asgd": {"lr": 1e-2, "lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0, "maximize": False},
-    "sgdw": {"lr": 1e-2, "momentum": 0.9, "weight_decay": 0.0, "maximize": False},
     "signsgd": {"lr": 1e-2, "weight_decay": 0.0, "maximize": False},
     "signum": {"lr": 1e-2, "beta": 0.9, "weight_decay": 0.0, "maximize": False},
     "yogi": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-3, "initial_accumulator_value": 1e-6, "maximize": False},
     "adabelief": {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-16, "weight_decay": 0.0, "decoupled_weight_decay": True, "amsgrad": False, "maximize": False},
-    "adan": {"lr": 1e-2, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.0, "no_prox": False, "maximize": False},
     "ademamix": {"lr": 1e-2, "betas": (0.9, 0.999, 0.9999), "alpha": 2.0, "alpha_warmup": 0, "beta3_warmup": 0, "eps": 1e-8, "weight_decay": 0.0, "maximize": False},
 }
 CLASSES = {"asgd": torch.optim.ASGD, "adabelief": authors_adabelief}
@@ -253,14 +168,6 @@ CASES = {
         "alpha 2 t0 10": {"alpha": 2.0, "lambd": 1.0, "lr": 0.1, "t0": 10.0},
         "wd": {"weight_decay": 0.1, "t0": 3.0},
         "wd+maximize": {"weight_decay": 0.1, "maximize": True, "t0": -1.0},
-    },
-    "sgdw": {
-        "defaults": {"lr": 1e-3, "weight_decay": 1e-2},
-        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
-        "momentum 0": {"momentum": 0.0, "weight_decay": 0.1},
-        "momentum 0.5": {"momentum": 0.5},
-        "wd": {"lr": 0.3, "weight_decay": 0.5},
-        "wd+maximize": {"weight_decay": 0.1, "maximize": True},
     },
     "signsgd": {
         "defaults": {"lr": 1e-4},
@@ -294,16 +201,6 @@ CASES = {
         "amsgrad+wd+maximize": {"amsgrad": True, "weight_decay": 0.1, "maximize": True, "betas": (0.8, 0.9)},
         "coupled wd+amsgrad+maximize": {"weight_decay": 0.1, "eps": 1e-3, "decoupled_weight_decay": False, "amsgrad": True, "maximize": True},
     },
-    "adan": {
-        "defaults": {"lr": 1e-3},
-        "lr 0": {"lr": 0.0, "weight_decay": 0.1},
-        "betas 0.3 0.5 0.8": {"lr": 0.1, "betas": (0.3, 0.5, 0.8)},
-        "betas 0 0 0.9": {"betas": (0.0, 0.0, 0.9)},
-        "eps 1e-3": {"eps": 1e-3, "betas": (0.9, 0.8, 0.999)},
-        "wd": {"weight_decay": 0.5},
-        "wd+maximize": {"lr": 0.1, "weight_decay": 0.1, "maximize": True},
-        "wd+no_prox": {"lr": 0.1, "weight_decay": 0.1, "no_prox": True},
-    },
     "ademamix": {
         "defaults": {"lr": 1e-3},
         "lr 0": {"lr": 0.0, "weight_decay": 0.1},
@@ -319,8 +216,6 @@ CASES = {
 
 
 def library(name, hyper, init, dtype):
-    if name in STATED:
-        return Stated(STATED[name], hyper, init, dtype)
     if name in OPTAX:
         return more.Optax(*OPTAX[name], hyper, init, dtype)
     return more.Torch(CLASSES[name], hyper, init, dtype)
