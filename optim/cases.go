@@ -75,6 +75,7 @@ func Cases() []Case {
 		{"radam", "RAdam", "Liu et al. 2020", DefaultRAdam()},
 		{"adabelief", "AdaBelief", "Zhuang et al. 2020", DefaultAdaBelief()},
 		{"ademamix", "AdEMAMix", "Pagliardini et al. 2024", DefaultAdEMAMix()},
+		{"adopt", "ADOPT", "Taniguchi et al. 2024", DefaultADOPT()},
 		{"adan", "Adan", "Xie et al. 2022", DefaultAdan()},
 		{"yogi", "Yogi", "Zaheer et al. 2018", DefaultYogi()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},

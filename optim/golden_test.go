@@ -124,11 +124,6 @@ func roundoff(t device.DType) float64 {
 	return map[device.DType]float64{device.Float32: 0x1p-24, device.Float64: 0x1p-53}[t]
 }
 
-// goldensAhead are optimizers that have goldens and no case yet, and why.
-var goldensAhead = map[string]string{
-	"adopt": "its goldens were made before its rule",
-}
-
 // withoutGolden are cases of optim.Cases that no golden case is of, and why.
 var withoutGolden = map[string]string{}
 
@@ -156,17 +151,9 @@ func goldens(t *testing.T) (in torchInputs, cases map[string][]torchCase) {
 		require.Equal(t, len(named.Cases), n, "%s: a case names no optimizer", path)
 		name, err := filepath.Rel("testdata/torch", path)
 		require.NoError(t, err)
-		for _, c := range torchCases(t, name) {
-			if goldensAhead[c.Optimizer] == "" || hasCase(c.Optimizer) {
-				cases[path] = append(cases[path], c)
-			}
-		}
+		cases[path] = torchCases(t, name)
 	}
 	return in, cases
-}
-
-func hasCase(name string) bool {
-	return slices.ContainsFunc(optim.Cases(), func(c optim.Case) bool { return c.Name == name })
 }
 
 // Every algorithm computes what its golden cases say, within the bound of each number.
@@ -176,9 +163,6 @@ func TestGoldens(t *testing.T) {
 		for _, c := range cases {
 			t.Run(path+"/"+c.Name+"/"+c.DType, func(t *testing.T) { c.run(t, &in) })
 		}
-	}
-	for name, why := range goldensAhead {
-		require.False(t, hasCase(name), "%s has a case now: goldensAhead should no longer say %q", name, why)
 	}
 }
 
@@ -216,7 +200,8 @@ func TestEveryCaseHasAGolden(t *testing.T) {
 		}
 	}
 	for name := range withoutGolden {
-		require.True(t, hasCase(name), "withoutGolden has %s, and there is no such case", name)
+		has := slices.ContainsFunc(optim.Cases(), func(c optim.Case) bool { return c.Name == name })
+		require.True(t, has, "withoutGolden has %s, and there is no such case", name)
 	}
 }
 
