@@ -1,6 +1,7 @@
 package optim_test
 
 import (
+	"math"
 	"reflect"
 	"testing"
 
@@ -73,4 +74,30 @@ func TestValuesStartFromDefaults(t *testing.T) {
 	require.NoError(t, err)
 	_, err = optim.AdamW(optim.Adam{LR: 1}).Setting()
 	require.EqualError(t, err, "optim: adamw: the value does not start from DefaultAdamW(): fields that it leaves out would be 0")
+}
+
+// Of every algorithm each number is checked: one that is NaN is refused.
+func TestEveryHyperparameterIsChecked(t *testing.T) {
+	for _, c := range optim.Cases() {
+		v := reflect.New(reflect.TypeOf(c.Algorithm)).Elem()
+		v.Set(reflect.ValueOf(c.Algorithm))
+		check := func(name string, x reflect.Value) {
+			was := x.Float()
+			x.SetFloat(math.NaN())
+			_, err := v.Interface().(optim.Algorithm).Setting()
+			var e *optim.HyperparameterError
+			require.ErrorAs(t, err, &e, "%s: %s is NaN", c.Name, name)
+			x.SetFloat(was)
+		}
+		for i := range v.NumField() {
+			switch f, name := v.Field(i), v.Type().Field(i).Name; f.Kind() {
+			case reflect.Float64:
+				check(name, f)
+			case reflect.Array:
+				for k := range f.Len() {
+					check(name, f.Index(k))
+				}
+			}
+		}
+	}
 }

@@ -135,7 +135,7 @@ func TestBits(t *testing.T) {
 	}
 	want, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, string(want), got, "where a rule or a schedule was meant to change, make generate writes %s", file)
+	sameLines(t, got, string(want), "where a rule or a schedule was meant to change, make generate writes "+file)
 }
 
 // N7: they are the same without this machine's instructions, and with more of them: with a compiler that has no 64-bit registers,

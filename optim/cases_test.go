@@ -97,5 +97,26 @@ func generated(t *testing.T, file, what, want string) {
 		require.NoError(t, os.WriteFile(file, []byte(begin+want+"<!-- end of table -->\n"+after), 0o644))
 		return
 	}
-	require.Equal(t, want, got, "%s: %s is not what it should be: make generate", file, what)
+	sameLines(t, want, got, file+": "+what+" is not what it should be: make generate")
+}
+
+// sameLines fails with the lines that only one of two texts has.
+func sameLines(t *testing.T, want, got, otherwise string) {
+	t.Helper()
+	if want == got {
+		return
+	}
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	var apart strings.Builder
+	for _, side := range []struct {
+		sign     string
+		of, than []string
+	}{{"-", g, w}, {"+", w, g}} {
+		for _, line := range side.of {
+			if !slices.Contains(side.than, line) {
+				fmt.Fprintf(&apart, "%s %s\n", side.sign, line)
+			}
+		}
+	}
+	t.Errorf("%s\n%s", otherwise, apart.String())
 }
