@@ -135,7 +135,13 @@ func TestBits(t *testing.T) {
 	}
 	want, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, string(want), got, "where a rule or a schedule was meant to change, make generate writes %s", file)
+	has, is := slices.Collect(strings.Lines(string(want))), slices.Collect(strings.Lines(got))
+	for _, line := range is {
+		if !slices.Contains(has, line) {
+			t.Errorf("%s has no line %q: where a rule or a schedule is new or was meant to change, make generate writes it", file, strings.TrimSpace(line))
+		}
+	}
+	require.Equal(t, len(is), len(has), "lines of %s", file)
 }
 
 // N7: they are the same without this machine's instructions, and with more of them: with a compiler that has no 64-bit registers,
