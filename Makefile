@@ -29,7 +29,7 @@ cross: ## build for the systems without code of their own
 	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./...
 
 generate: ## write every generated file again
-	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestBits)$$' -write
+	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestBits)$$' -write
 
 ptxas: ## assemble the PTX with NVIDIA's ptxas, from PyPI
 	kernels/ptx/ptxas.sh -all

@@ -36,9 +36,9 @@ func (c CosineWarmRestarts) check() error {
 }
 
 // OneCycle rises from 1/DivFactor to 1 in the first PctStart of Steps steps and falls to 1/(DivFactor·FinalDivFactor), where it
-// stays (Smith & Topin 2019). It is torch's OneCycleLR, whose max_lr is the group's rate; the peak lies where torch has it, at
-// step PctStart·Steps-1, which need not be a whole number. Momentum and betas stay as they are: torch's cycle_momentum, which cycles
-// them too, is not done.
+// stays (Smith & Topin 2019). It is torch's OneCycleLR, whose max_lr is the group's rate. The peak lies where torch has it, at step
+// PctStart·Steps-1, which need not be a whole number. Momentum and betas stay as they are. Torch's cycle_momentum is a schedule of
+// theirs: docs/schedules.md has it.
 type OneCycle struct {
 	Steps          int     // at least 0: torch's total_steps
 	PctStart       float64 // at least 0 and below 1; with ThreePhase at most 0.5

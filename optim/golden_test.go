@@ -192,7 +192,7 @@ func TestEveryCaseHasAGolden(t *testing.T) {
 		why, excused := withoutGolden[c.Name]
 		switch {
 		case !has && !excused:
-			t.Errorf("case %s has no golden: testdata/README.md says how to add one; or give withoutGolden a reason", c.Name)
+			t.Errorf("case %s has no golden: testdata/numpy/README.md says how to add one; or give withoutGolden a reason", c.Name)
 		case has && excused:
 			t.Errorf("case %s has a golden now: withoutGolden should no longer say %q", c.Name, why)
 		case excused && why == "":

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,9 +29,8 @@ func scheduleFile[C any](t *testing.T, name string) []C {
 	return file.Cases
 }
 
-// The schedules are where the libraries' rates are, by way of the exact ones: a library's may be as far from them as its
-// formulas and recurrences explain, ours by 12 u, however small the rate.
-func TestScheduleGoldens(t *testing.T) {
+// ours are the schedules of testdata/schedules/schedules.json, as fusestep has them.
+func ours() map[string]optim.Schedule {
 	linear := func(steps int, least float64) optim.Schedule { return optim.Linear{Steps: steps, Min: least} }
 	cosine := func(steps int, least float64) optim.Schedule { return optim.Cosine{Steps: steps, Min: least} }
 	cycle := func(steps int, change func(*optim.OneCycle)) optim.Schedule {
@@ -37,7 +38,7 @@ func TestScheduleGoldens(t *testing.T) {
 		change(&c)
 		return c
 	}
-	ours := map[string]optim.Schedule{
+	return map[string]optim.Schedule{
 		"constant":          optim.Constant{},
 		"step/7 0.5":        optim.StepDecay{Every: 7, Gamma: 0.5},
 		"step/1 0.97":       optim.StepDecay{Every: 1, Gamma: 0.97},
@@ -94,11 +95,19 @@ func TestScheduleGoldens(t *testing.T) {
 		"optax/warm-up+cosine": optim.Warmup{Start: 1e-4 / 1e-3, Steps: 10, Then: cosine(40, 1e-5/1e-3)},
 		"optax/join":           optim.Sequence{{Steps: 10, Schedule: optim.Warmup{Steps: 10}}, {Steps: 20}, {Schedule: cosine(20, 0)}},
 	}
-	cases := scheduleFile[struct {
-		Name      string
-		BaseLR    float64 `json:"base_lr"`
-		LR, Exact []float64
-	}](t, "schedules.json")
+}
+
+type scheduleCase struct {
+	Name, Call string
+	BaseLR     float64 `json:"base_lr"`
+	LR, Exact  []float64
+}
+
+// The schedules are where the libraries' rates are, by way of the exact ones: a library's may be as far from them as its
+// formulas and recurrences explain, ours by 12 u, however small the rate.
+func TestScheduleGoldens(t *testing.T) {
+	ours := ours()
+	cases := scheduleFile[scheduleCase](t, "schedules.json")
 	require.Len(t, ours, len(cases))
 	var worst, worstTheirs, apart float64
 	for _, c := range cases {
@@ -126,6 +135,42 @@ func TestScheduleGoldens(t *testing.T) {
 	}
 	t.Logf("from the exact rates: ours within %.2f u, the libraries' within %.2f u of the highest rate, %.0f u of the rate itself",
 		worst, worstTheirs, apart)
+}
+
+// The table of docs/schedules.md is the golden cases.
+func TestScheduleTable(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| The library's call | Its learning rate | fusestep |\n|---|---|---|\n")
+	ours := ours()
+	for _, c := range scheduleFile[scheduleCase](t, "schedules.json") {
+		fmt.Fprintf(&b, "| `%s` | %v | `%s` |\n", c.Call, c.BaseLR, scheduleLiteral(reflect.ValueOf(ours[c.Name])))
+	}
+	generated(t, "../docs/schedules.md", "the cases of schedules.json", b.String())
+}
+
+// scheduleLiteral is a schedule as Go writes it, without the fields that are 0.
+func scheduleLiteral(v reflect.Value) string {
+	var elements []string
+	switch v.Kind() {
+	case reflect.Interface:
+		return scheduleLiteral(v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Field(i); !f.IsZero() {
+				elements = append(elements, v.Type().Field(i).Name+": "+scheduleLiteral(f))
+			}
+		}
+		if v.Type() == reflect.TypeFor[optim.Stage]() {
+			return "{" + strings.Join(elements, ", ") + "}"
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			elements = append(elements, scheduleLiteral(v.Index(i)))
+		}
+	default:
+		return fmt.Sprint(v)
+	}
+	return fmt.Sprintf("%s{%s}", v.Type(), strings.Join(elements, ", "))
 }
 
 func harnessOptimizer(t *testing.T) *optim.Optimizer {

@@ -5,7 +5,7 @@
     venv/bin/python adopt_optax.py
 
 Nothing is jitted: each operation runs, and is rounded, by itself. Inputs, format and bounds are those of ../torch/more.py. The
-authors' ADOPT is in ../stated/adopt.py.
+authors' ADOPT is in ../numpy/adopt.py.
 """
 
 import pathlib

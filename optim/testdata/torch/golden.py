@@ -6,7 +6,7 @@
 
 The files are written beside this script. Every run writes the same bytes:
 
-  - inputs come from a generator of our own (../stated/inputs.py), not from a library's;
+  - inputs come from a generator of our own (../numpy/inputs.py), not from a library's;
   - ATen is told to use its baseline kernels. They evaluate each operation as it is written and round it; the AVX2 and
     AVX-512 kernels fuse some multiplications with additions, and which elements they reach depends on the CPU;
   - square roots are rounded correctly, as IEEE 754 asks; x86 builds of torch take them from MKL, whose float32 roots
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "stated"))
+sys.path.insert(0, str(HERE.parent / "numpy"))
 
 import bound
 from inputs import LR_FACTOR, NUMPY, RECORDED, RECORDED_STATE, STEPS, Random, encode, inputs, round_up
