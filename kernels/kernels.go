@@ -52,7 +52,8 @@ func (p Program) Variant() []string {
 
 // Graph is what the program does to an element. Around the rule's graph it has what every rule has, by the scalars of bank
 // rule.SharedBank: the gradient is scaled and then gets the penalties, the parameter is decayed. All of them multiply, and
-// a factor of 1 is exact, so only penalties have variants. The graph fails with device.ErrUnsupported for an element type that has no arithmetic yet.
+// a factor of 1 is exact, so only penalties have variants. What becomes of the parameter is flushed, as rule.Flush does: a
+// parameter that decays would otherwise stay subnormal for ever. The graph fails with device.ErrUnsupported for an element type that has no arithmetic yet.
 func (p Program) Graph() (*ir.Func, error) {
 	if p.DType != device.Float32 && p.DType != device.Float64 {
 		return nil, fmt.Errorf("kernels: %s: %w", p, device.ErrUnsupported)
@@ -89,8 +90,13 @@ func (p Program) around(f *ir.Func) *ir.Func {
 	entry := slices.Clone(keep)
 	entry[grad], entry[param] = g, product(keep[param], decay)
 	final := b.Inline(f, entry)
-	final[grad] = keep[grad]
+	final[grad], final[param] = keep[grad], flush(b, final[param])
 	return b.Func(final)
+}
+
+// flush is rule.Flush.
+func flush(b *ir.Builder, x ir.Value) ir.Value {
+	return b.Select(b.Binary(ir.Lt, b.Unary(ir.Abs, x), b.SmallestNormal()), b.Const(0), x)
 }
 
 // sign is rule.Sign.
