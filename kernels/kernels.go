@@ -187,8 +187,8 @@ func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
 // Backend is a device that runs rules. What it is given has been checked: package optim does that.
 type Backend interface {
 	Device() *device.Device
-	// Compile makes an update of work whose buffers are open, of this device, as long as their tensor's parameter, of
-	// the program's type, and apart from each other where one of two is written.
+	// Compile makes an update of the work. All buffers are open and belong to this device. A tensor's buffers have the program's type and
+	// as many elements as its parameter. A buffer that a step writes overlaps no other buffer of the work.
 	Compile(w Work) (Update, error)
 	// CompileTraffic makes an update that loads and stores what w's does and leaves every byte as it is: the ceiling that
 	// gpubench holds an update to. Its steps are not looked at.
