@@ -131,6 +131,9 @@ func (o *Optimizer) partition(g *group) (parts []*part, err error) {
 		i := slices.IndexFunc(parts, func(q *part) bool { return q.program.DType == p.Value.DType() })
 		if i < 0 {
 			i = len(parts)
+			if err := checkPrecision(g.setting, p.Value.DType()); err != nil {
+				return nil, err
+			}
 			parts = append(parts, &part{group: p.group, program: kernels.ProgramOf(g.setting, p.Value.DType())})
 		}
 		parts[i].params = append(parts[i].params, p)
