@@ -41,7 +41,7 @@ func lower(t testing.TB, src string) error {
 	if err != nil {
 		return err
 	}
-	for set := range uint64(1) << min(len(fn.Options), maxOptions) {
+	for set := range uint64(1) << len(fn.Options) {
 		for _, width := range []int{32, 64} {
 			if _, err := fn.Lower(width, set); err != nil {
 				return err
@@ -68,9 +68,9 @@ func TestErrors(t *testing.T) {
 		{"defer", "defer func() {}()", "r.go:10:1: Defer statement is not allowed"},
 		{"store to an input", "s.A = 1", "r.go:10:1: s.A is an input: only the fields of e are stored to"},
 		{"store to a parameter", "s = s", "r.go:10:5: this is a *p.S[F]: a rule has numbers and conditions"},
-		{"integer variable", "i := 3\ne.P = F(i/2)", "r.go:10:1: i is a int: a rule's variables are numbers or conditions"},
+		{"integer variable", "i := 3\ne.P = F(i/2)", "r.go:10:6: this is a int: a rule has numbers and conditions"},
 		{"other width", "e.P = F(float64(e.P) + 1)", "r.go:10:"},
-		{"float64 in a generic rule", "x := float64(1)\ne.P = F(x)", "r.go:11:9: this is a float64"},
+		{"float64 in a generic rule", "x := float64(1)\ne.P = F(x)", "r.go:10:6: this is a float64"},
 		{"float32", "e.P = F(float32(e.P))", "r.go:10:"},
 		{"tagged switch", "switch e.P {\ncase 0: e.P = 1\n}", "r.go:10:1: a switch of a rule has no tag"},
 		{"fallthrough", "switch {\ncase e.P > 0: fallthrough\ndefault: e.P = 1\n}", "r.go:11:15: Branch statement is not allowed"},
@@ -81,13 +81,13 @@ func TestErrors(t *testing.T) {
 		{"package variable", "e.P = F(v)\n}\nvar v = 3.5\nfunc f() {", "r.go:10:9: v is a package variable: a rule depends on its parameters alone"},
 		{"package variable assigned", "v = 1\n}\nvar v = 3.5\nfunc f() {", "r.go:10:1: v is a package variable"},
 		{"type elsewhere", "var x T\ne.P = x", "r.go:10:7: undefined: T (a rule, its types and the functions it calls stand in one file)"},
-		{"builtin", "e.P = max(e.P, e.G)", "r.go:10:7: max cannot be called in a rule"},
+		{"builtin", "e.P = max(e.P, e.G)", "r.go:10:7: max cannot be used in a rule: use rule.Max"},
 		{"recursion", "e.P = f(e.P)\n}\nfunc f[F rule.Float](x F) F { return f(x)", "calls of f nest too deep"},
 		{"function literal", "e.P = func() F { return 1 }()", "r.go:10:7:"},
 		{"syntax", "e.P = = 1", "r.go:10:7: expected operand"},
-		{"type error", "e.P = true", "r.go:10:7: cannot use true"},
+		{"type error", "e.P = o.X", "r.go:10:7: cannot use o.X"},
 		{"shift", "e.P = e.P % 2", "r.go:10:"},
-		{"option assigned", "o.X = true", "r.go:10:1: only fields of the rule's parameters can be selected"},
+		{"option assigned", "o.X = o.Y", "r.go:10:1: only fields of the rule's parameters can be selected"},
 		{"address", "x := &e.P\n_ = x", "r.go:10:6:"},
 		{"too large", strings.Repeat("if e.P > 0 { if e.G > 0 { return } }\n", 14), "the rule is too large"},
 	}
@@ -106,8 +106,6 @@ func TestErrors(t *testing.T) {
 func TestDeclarationErrors(t *testing.T) {
 	tests := []struct{ name, src, want string }{
 		{"no function", "package p", "there is no function R"},
-		{"other package", "package p\nimport \"math\"\ntype E struct{ P, G float64 }\ntype S struct{ A float64 }\nfunc R(e *E, s *S) { e.P = math.Sqrt(e.P) }",
-			`r.go:2:8: could not import math (a rule cannot use package "math": it may use the rule package alone)`},
 		{"result", "package p\ntype E struct{ P, G float64 }\nfunc R(e *E, s *E) float64 { return 1 }", "r.go:3:20: a rule returns nothing"},
 		{"value parameter", "package p\ntype E struct{ P, G float64 }\nfunc R(e E, s *E) {}", "r.go:3:8: parameter e must be a pointer"},
 		{"int field", "package p\ntype E struct{ P, G int }\nfunc R(e *E, s *E) {}", "r.go:2:16: field P is a int"},
