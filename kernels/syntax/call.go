@@ -92,7 +92,9 @@ func (l *lowerer) inline(e *ast.CallExpr, decl *ast.FuncDecl, obj types.Object, 
 		}
 	}
 	for p := range sig.Results().Variables() {
-		callee.locals[p] = l.zero(e, p.Type())
+		if p.Name() != "" {
+			callee.locals[p] = l.zero(e, p.Type())
+		}
 	}
 	results := l.results
 	l.results = sig.Results().Len()
