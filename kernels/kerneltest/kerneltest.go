@@ -33,10 +33,10 @@ const (
 	groups = 300 // more than one block of a GPU's prologue
 )
 
-// Run tries the rules, with all sets of options, the norm and the traffic. Open returns a device, which the suite closes; backends
+// Run tries the rules and that of Names, with all sets of options, the norm and the traffic. Open returns a device, which the suite closes; backends
 // whose results could depend on how many threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
-	for _, r := range rules {
+	for _, r := range append(slices.Clone(rules), Names(t)) {
 		for set := range uint64(1) << len(r.Options) {
 			for _, dtype := range []device.DType{device.Float32, device.Float64} {
 				p := kernels.Program{Rule: r, Options: set, DType: dtype}
