@@ -28,7 +28,7 @@ const Block = 256
 // A writer collects the instructions and registers of one kernel.
 type writer struct {
 	body strings.Builder
-	regs [][2]string // type and name, in order of first use
+	regs [][2]string       // type and name, in order of first use
 	seen map[string]string // the type of each
 
 	// perProcessor, if not 0, is how many blocks must fit a multiprocessor: it lets the compiler use more registers than it
