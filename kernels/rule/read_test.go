@@ -3,7 +3,9 @@ package rule_test
 import (
 	_ "embed"
 	"errors"
+	"go/format"
 	"math"
+	"os"
 	"strings"
 	"testing"
 
@@ -82,6 +84,25 @@ func TestShapeErrorsHaveAPosition(t *testing.T) {
 
 //go:embed read_test.go
 var readSource string
+
+// The rule that the package's documentation shows is one.
+func TestDocumentedRule(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	var code strings.Builder
+	for line := range strings.Lines(string(doc)) {
+		if text, ok := strings.CutPrefix(line, "//\t"); ok {
+			code.WriteString(text)
+		} else {
+			code.WriteString("\n")
+		}
+	}
+	r, err := rule.Read("doc.go", code.String(), "Step", "Prologue")
+	require.NoError(t, err, code.String())
+	require.Equal(t, []string{"param", "grad", "momentum"}, r.Slots)
+	_, err = format.Source([]byte(strings.TrimSpace(code.String())))
+	require.NoError(t, err)
+}
 
 // W2, C2: a setting is checked as a whole.
 func TestSettingCheck(t *testing.T) {

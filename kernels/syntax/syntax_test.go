@@ -158,6 +158,13 @@ func FuzzRule(f *testing.F) {
 		"x, y := e.P, e.G\nx, y = y, x\nswitch { case x > y: e.P = x; return; default: e.P = -y }",
 		"var t F\nif b := e.P; b == 0 { return }\ne.P = t", "e.P = rule.Sqrt[F](e.G) / rule.Flush(s.A)",
 		strings.Repeat("if e.P > 0 { if e.G > 0 { return } }\n", 30),
+		// C2, I13, W4: what is refused, and what stands beside a rule.
+		"e.P = f(e.P)\n}\nfunc f[F rule.Float](x F) F", "e.P = f(g(e.P))\n}\nfunc f[F rule.Float](x, y F) F { return x }\nfunc g[F rule.Float](x F) (F, F) { return x, x",
+		"e.P = e.m(1)\n}\nfunc (e *E[F]) m(x F) (y F) { return x", "e.P = f[F](1)\n}\nfunc f[P any](x P) P { return f[P](x)",
+		"e.P = F(0x1p-1074) + F(1<<60) + F(c)/2 + e.G/(2+2)\n}\nconst ( c float64 = iota + 'a'; d )\nfunc f() {",
+		"var a, b, c = e.P > 0, e.G, s.A\nif a { b, c = c, b } else if !a || o.X { return }\ne.P = b - c",
+		"true, nil := e.P, e.G\n{ const F = 1; true = nil }\ne.P = true\n}\ntype m struct{ m *m }\nvar R2 = m{}.x.y[0]()\nfunc (m) m() {",
+		"e.P = F(math.Exp(1)) + min(1, 2)\n}\nfunc f[A, B interface{ float64 | ~float32 }](x A) (y B) { y = B(x); return y",
 	} {
 		f.Add(inRule(body))
 	}
@@ -172,9 +179,12 @@ func FuzzRule(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, name := range []string{"R", "SGD", "Adam"} {
+		for _, name := range []string{"R", "SGD", "Adam", "f"} {
 			fn, err := file.Function(name, ReadWrite, Read)
 			if err != nil {
+				if _, ok := err.(*Error); !ok {
+					t.Fatalf("%T: %v", err, err)
+				}
 				continue
 			}
 			for set := range uint64(1) << min(len(fn.Options), 2) {
