@@ -29,7 +29,11 @@ func everything(t *testing.T) map[string]string {
 				p := kernels.Program{Rule: r, Options: set, DType: dtype}
 				m, err := New(p)
 				require.NoError(t, err)
-				all[strings.TrimSuffix(m.Update, "_update")] = m.Text
+				name := strings.TrimSuffix(m.Update, "_update")
+				for all[name] != "" {
+					name += "_" // options that differ in case alone
+				}
+				all[name] = m.Text
 			}
 		}
 	}
