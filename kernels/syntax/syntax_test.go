@@ -61,6 +61,37 @@ func TestErrors(t *testing.T) {
 		{"product through a call", "e.P += twice(e.G)\n}\nfunc twice[F rule.Float](x F) F { return 2*x", "r.go:10:1: a product is added"},
 		{"product through a field", "e.P = s.A*e.G\ne.P = e.P + s.B", "r.go:11:7: a product is added"},
 		{"product through Abs", "e.P = rule.Abs(s.A*e.G) + s.B", "r.go:10:7: a product is added"},
+		// W4: what the Go compiler divides by it may multiply with the reciprocal of.
+		{"quotient", "e.P = e.P/2 + e.G", "r.go:10:7: a quotient by a constant is added without a conversion around it: write F(a/2)"},
+		{"quotient subtracted", "e.P -= e.G/4", "r.go:10:1: a quotient by a constant"},
+		{"quotient on the left", "e.P = e.G/0.25 - e.P", "r.go:10:7: a quotient"},
+		{"quotient by a third", "e.P = e.G/3 - e.P", "r.go:10:7: a quotient"},
+		{"quotient by one", "e.P = e.G + e.P/1", "r.go:10:7: a quotient"},
+		{"quotient of a product", "e.P = F(e.G*e.P)/2 + e.P", "r.go:10:7: a quotient"},
+		{"quotient assigned", "e.P /= 2\ne.P += e.G", "r.go:11:1: a quotient"},
+		{"quotient's sign", "e.P = -(e.P/2) + e.G", "r.go:10:7: a quotient"},
+		{"quotient by a named constant", "e.P = e.P/two + e.G\n}\nconst two = 1 << 1\nfunc f() {", "r.go:10:7: a quotient"},
+		{"quotient by a variable", "two := F(1)\ntwo += 1\ne.P = e.P/two + e.G", "r.go:12:7: a quotient"},
+		{"quotient by a root", "e.P = e.P/rule.Sqrt(F(4)) + e.G", "r.go:10:7: a quotient"},
+		{"quotient by an option", "x := e.G\nif o.X { x = 2 }\ne.P = e.P/x + e.G", "r.go:12:7: a quotient"},
+		{"quotient by a choice", "x := s.A\nif e.G > 0 { x = 2 }\ne.P = e.P/x + e.G", "r.go:12:7: a quotient"},
+		{"quotient by Max", "e.P = e.P/rule.Max(2, s.A) + e.G", "r.go:10:7: a quotient"},
+		{"quotient through a call", "e.P = half(e.P) + e.G\n}\nfunc half[F rule.Float](x F) F { return div(x, 2) }\nfunc div[F rule.Float](x, y F) F { return x/y", "r.go:10:7: a quotient"},
+		{"product of constants", "x := F(2)\ne.P = x*x + e.G", "r.go:11:7: a product"},
+		{"product by two", "e.P = e.P*2 + e.G", "r.go:10:7: a product"},
+		{"product in brackets", "e.P = (e.P*e.G) + s.A", "r.go:10:7: a product"},
+		{"product through a result", "e.P += f(e.P)\n}\nfunc f[F rule.Float](x F) (y F) { y = x*x; return y", "r.go:10:1: a product"},
+		{"product of several values", "x, y := e.P*e.G, e.P\nx, y = y, x\ne.P = y - s.A", "r.go:12:7: a product"},
+		// W4: a constant is a number of the rule's type, or stands in a conversion.
+		{"float64 constant of a call", "if less(0.1, 0.1000000001) { e.P = 1 }\n}\nfunc less[T rule.Float](x, y T) bool { return x < y", "r.go:10:4: less is called for float64: a rule calculates in one number type"},
+		{"float64 constant of a function", "if less(0.1, 0.1000000001) { e.P = 1 }\n}\nfunc less(x, y float64) bool { return x < y", "r.go:10:9: this is a float64"},
+		{"float64 instance", "e.P = F(rule.Max[float64](0.1, 1))", "r.go:10:9: this is a float64"},
+		{"float64 instance of a condition", "if is[float64]() { e.P = 1 }\n}\nfunc is[T rule.Float]() bool { return T(0.1) > 0.1", "r.go:10:4: is is called for float64"},
+		{"float64 variable", "const c float64 = 0.1\nx := c\ne.P = F(x)", "r.go:11:6: this is a float64"},
+		{"multi-value argument", "e.P = f(g(e.P))\n}\nfunc f[F rule.Float](x, y F) F { return x*y }\nfunc g[F rule.Float](x F) (F, F) { return x, x }\nfunc h() { for {}", ""},
+		{"named result", "e.P = f(e.P)\n}\nfunc f[F rule.Float](x F) (y F) { if x > 0 { y = x }; return y }\nfunc h() { for {}", ""},
+		{"quotient by a scalar", "e.P = e.P/s.A + e.G/e.P", ""},
+		{"quotient converted", "e.P = F(e.P/2) + F(e.G/4)", ""},
 		{"loop", "for e.P < 1 { e.P += 1 }", "r.go:10:1: a loop is not allowed: a rule has declarations, assignments, if, tagless switch and return"},
 		{"range", "for range 3 { e.P = 1 }", "r.go:10:1: a loop is not allowed"},
 		{"increment", "e.P++", "r.go:10:1: ++ or -- is not allowed"},
@@ -94,6 +125,10 @@ func TestErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			err := lower(t, inRule(tt.body))
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
 			require.Error(t, err)
 			var e *Error
 			require.True(t, errors.As(err, &e), "%T: %v", err, err)
