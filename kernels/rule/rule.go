@@ -2,6 +2,7 @@ package rule
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -107,19 +108,23 @@ func (d Definition[H, O]) With(h H, o O) Setting {
 // others are state, which starts at 0, or as the hyperparameter that a tag `init:"Name"` names. S32 and S64 are the scalars that the
 // prologue computes. H holds the hyperparameters. One of them is called LR, the learning rate. T holds what the prologue keeps from
 // step to step. Its fields are tagged `state:"name"` and, if they do not start at 0, `init:"value"`. O holds the options, all bools, at
-// most syntax.MaxOptions. H, T and O may be empty structs.
+// most syntax.MaxOptions. T and O may be empty structs.
 //
-// New lowers the source for every set of options, and compares it with the compiled functions: for each set and width it runs both
-// on the same 512 sets of numbers, and every field must come out the same to the last bit, where any NaN is like another. Among them
-// are sets of ordinary numbers, sets in which one field is NaN, an infinity or a zero among ordinary numbers, and sets of any
-// numbers: any bit patterns, the ends of the range, the constants of the source and numbers beside them, and equal ones. That finds
-// a source that is another file's, or of another day. It is a test and no proof: functions that differ for few numbers can pass.
+// New lowers the source for every choice of options, and compares it with the compiled functions: for each choice and each width it
+// runs both 512 times on the same numbers. Every field must come out the same to the last bit, where any NaN is like another. In a
+// quarter of the runs all numbers are ordinary; in a quarter one field is NaN, an infinity or a zero, and the others are ordinary; in
+// the rest many or all are any numbers: any bit patterns, the ends of the range, the constants of the source and numbers beside them,
+// and equal ones. That finds a source that is another file's, or of another day. It is a test and no proof: functions that differ for
+// few numbers can pass.
 //
 // The error is a *syntax.Error where the source is not a rule; otherwise it says for which options and numbers the source
 // and the functions differ.
 func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64, *S64, O),
 	prologue func(*H, *T, *S64, O), source string) (Definition[H, O], error) {
 	none := Definition[H, O]{}
+	if f32 == nil || f64 == nil || prologue == nil {
+		return none, errors.New("a rule's function is nil")
+	}
 	name, file := funcName(f32)
 	pro, _ := funcName(prologue)
 	r, err := Read(file, source, name, pro)
