@@ -66,6 +66,9 @@ func TestUserRule(t *testing.T) {
 		{"unknown option", plain, "Thrice", 0, `-options Thrice: Rule has no option "Thrice", only ["Twice" "Abs"]`},
 		{"twice", plain, "Abs,Abs", 0, "-options Abs,Abs: Abs is there twice"},
 		{"too many registers", hungry(), "none", 0, "ruleF32AVX2 needs more than 16 registers, which is all that AVX2 has"},
+		{"I16: one name", strings.NewReplacer("Twice, Abs bool", "Twice, Abs, TwiceA, bs bool").Replace(plain), "Twice+Abs,TwiceA+bs", 0,
+			"the loops of Rule[Twice Abs] float32 and Rule[TwiceA bs] float32 would have the same name"},
+		{"I16: Greek", strings.NewReplacer("Twice", "Δίς", "Abs bool", "β1 bool", "o.Abs", "o.β1", "LR F", "λ F", "s.LR", "s.λ", "g ", "γ ", "g)", "γ)", " g\n", " γ\n").Replace(plain), "", 6, ""},
 		{"no rule", strings.Replace(plain, "F(s.LR * e.G)", "s.LR*e.G + e.P", 1), "", 0, "rule.go:16:7: a product is added without a conversion around it"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -42,6 +42,9 @@ func userRule(path, name, prologue, options string) error {
 			all = append(all, p)
 		}
 	}
+	if err := apart(all); err != nil {
+		return err
+	}
 	dir, prefix := filepath.Dir(path), strings.ToLower(name)
 	out := output{}
 	var stubs, tables strings.Builder
@@ -71,6 +74,19 @@ func userRule(path, name, prologue, options string) error {
 		return err
 	}
 	return out.write()
+}
+
+// apart refuses two sets of options whose loops would have one name, as A and BC, and AB and C.
+func apart(programs []kernels.Program) error {
+	w, named := &writer{}, map[string]kernels.Program{}
+	for _, p := range programs {
+		name := w.updateName(p)
+		if other, ok := named[name]; ok {
+			return fmt.Errorf("the loops of %s and %s would have the same name: rename an option, or make loops for one of the two", other, p)
+		}
+		named[name] = p
+	}
+	return nil
 }
 
 // optionSets reads the value of -options.

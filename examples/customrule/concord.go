@@ -12,7 +12,7 @@ import (
 //go:embed concord.go
 var concordSource string
 
-// concordRule is the rule, made when it is first asked for: New compiles the source and proves that it is the functions'.
+// concordRule is the rule, made when it is first asked for: New compiles the source and compares it with the functions.
 var concordRule = sync.OnceValues(func() (rule.Definition[ConcordHyper, ConcordOptions], error) {
 	return rule.New(Concord[float32], Concord[float64], ConcordPrologue, concordSource)
 })

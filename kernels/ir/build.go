@@ -1,11 +1,15 @@
 package ir
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // A Builder makes a Func. Equal nodes are made once. Conditions that are known are folded; numbers never are.
 type Builder struct {
-	f    Func
-	seen map[Node]Value
+	f     Func
+	seen  map[Node]Value
+	fixed []bool // per node: see Fixed
 }
 
 // NewBuilder starts a function of the width over the fields.
@@ -26,9 +30,24 @@ func (b *Builder) node(n Node) Value {
 	v := Value(len(b.f.Nodes))
 	b.f.Nodes = append(b.f.Nodes, n)
 	b.f.Names = append(b.f.Names, "")
+	b.fixed = append(b.fixed, b.fixes(&n))
 	b.seen[n] = v
 	return v
 }
+
+func (b *Builder) fixes(n *Node) bool {
+	switch n.Op {
+	case Var:
+		return false
+	case Select:
+		return b.fixed[n.A] || b.fixed[n.B]
+	}
+	return !slices.ContainsFunc(n.Args(), func(a Value) bool { return !b.fixed[a] })
+}
+
+// Fixed says whether v depends on no field, or is a choice by a condition and one side of it does not: a compiler may know its
+// value, or what it is on that side.
+func (b *Builder) Fixed(v Value) bool { return b.fixed[v] }
 
 // Var is the value of field i on entry.
 func (b *Builder) Var(i int) Value { return b.node(Node{Op: Var, Index: i}) }

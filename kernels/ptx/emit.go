@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/fusestep/fusestep/kernels/ir"
@@ -27,23 +28,49 @@ const Block = 256
 // A writer collects the instructions and registers of one kernel.
 type writer struct {
 	body strings.Builder
-	regs [][2]string // type and name, in order of first use
-	seen map[string]bool
+	regs [][2]string       // type and name, in order of first use
+	seen map[string]string // the type of each
 
 	// perProcessor, if not 0, is how many blocks must fit a multiprocessor: it lets the compiler use more registers than it
 	// would by itself.
 	perProcessor int
 }
 
+// named is a name that belongs to something of the user's: what the emitter calls it, a $, and the user's name. The emitter's part
+// never contains a $, so that user's names can meet neither the emitter's nor, for two different names, each other.
+func named(own, user string) string { return own + "$" + mangle(user) }
+
+// mangle spells a name as it can stand in an identifier of PTX. The dot between a parameter and its field becomes a $, which is no
+// letter of Go's, and every other rune that PTX does not have becomes its number, as in $03b2$ for β. The 0 tells that from a field,
+// which does not start with a digit. Different names stay different.
+func mangle(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		switch {
+		case r == '_' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9':
+			b.WriteRune(r)
+		case r == '.':
+			b.WriteByte('$')
+		default:
+			fmt.Fprintf(&b, "$0%x$", r)
+		}
+	}
+	return b.String()
+}
+
 // reg declares a register, once, and returns its name.
 func (w *writer) reg(typ, name string) string {
 	name = "%" + name
-	if !w.seen[name] {
+	switch w.seen[name] {
+	case typ:
+	case "":
 		if w.seen == nil {
-			w.seen = map[string]bool{}
+			w.seen = map[string]string{}
 		}
-		w.seen[name] = true
+		w.seen[name] = typ
 		w.regs = append(w.regs, [2]string{typ, name})
+	default:
+		panic("ptx: register " + name + " has two types")
 	}
 	return name
 }
@@ -55,8 +82,11 @@ func (w *writer) op(format string, args ...any) {
 
 func (w *writer) label(name string) { fmt.Fprintf(&w.body, "%s:\n", name) }
 func (w *writer) comment(format string, args ...any) {
-	fmt.Fprintf(&w.body, "\t// "+format+"\n", args...)
+	fmt.Fprintf(&w.body, "\t// %s\n", ascii(fmt.Sprintf(format, args...)))
 }
+
+// ascii spells what PTX, which is ASCII in comments too, does not have as Go does: \u03b2.
+func ascii(s string) string { return strings.Trim(strconv.QuoteToASCII(s), `"`) }
 
 // entry is the text of a kernel with its parameters, given as "u64 name".
 func (w *writer) entry(name string, params ...string) string {
@@ -155,15 +185,18 @@ func (g *graph) node(v ir.Value) string {
 	case ir.Var:
 		panic("ptx: " + g.f.Vars[n.Index].Name + " has no operand")
 	}
-	name := fmt.Sprintf("v%d", v)
-	if label := g.f.Names[v]; label != "" {
-		name += "_" + strings.ReplaceAll(label, ".", "_")
+	reg := func(typ, part string) string {
+		name := fmt.Sprintf("v%d%s%s", v, part, g.suffix)
+		if label := g.f.Names[v]; label != "" {
+			name = named(name, label)
+		}
+		return g.reg(typ, name)
 	}
 	typ := g.typ
 	if g.f.IsBool(v) {
 		typ = "pred"
 	}
-	dst := g.reg(typ, name+g.suffix)
+	dst := reg(typ, "")
 	a, b, c := "", "", ""
 	switch n.Op.Arity() {
 	case 3:
@@ -183,7 +216,7 @@ func (g *graph) node(v ir.Value) string {
 			g.op("selp.%s %s, %s, %s, %s", typ, dst, a, b, c)
 			break
 		}
-		yes, not := g.reg("pred", name+"_yes"+g.suffix), g.reg("pred", name+"_no"+g.suffix)
+		yes, not := reg("pred", "_yes"), reg("pred", "_no")
 		g.op("and.pred %s, %s, %s", yes, c, a)
 		g.op("not.pred %s, %s", not, c)
 		g.op("and.pred %s, %s, %s", not, not, b)

@@ -67,7 +67,7 @@ func prologue(name string, p kernels.Program, f *ir.Func) string {
 	for _, v := range f.Loads() {
 		field := f.Vars[v]
 		from := map[int]string{rule.HyperBank: "inputs", rule.StateBank: "state"}[field.Bank]
-		x := w.reg("f64", strings.ReplaceAll(field.Name, ".", "_"))
+		x := w.reg("f64", named("in", field.Name))
 		w.op("ld.global.f64 %s, [%%%s+%d]", x, from, field.Index*word)
 		g.set(v, x)
 	}

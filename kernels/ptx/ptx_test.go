@@ -14,6 +14,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/kerneltest"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -23,13 +24,17 @@ var write = flag.Bool("write", false, "write the golden files instead of compari
 // everything is each text that is ever emitted for the rules, by name.
 func everything(t *testing.T) map[string]string {
 	all := map[string]string{"norm": Norm()}
-	for _, r := range optim.Rules() {
+	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
 		for set := range uint64(1) << len(r.Options) {
 			for penalties := range rule.AllPenalties + 1 {
 				for _, dtype := range []device.DType{device.Float32, device.Float64} {
 					m, err := New(kernels.Program{Rule: r, Options: set, Penalties: penalties, DType: dtype})
 					require.NoError(t, err)
-					all[strings.TrimSuffix(m.Update, "_update")] = m.Text
+					name := strings.TrimSuffix(m.Update, "_update")
+					for all[name] != "" {
+						name += "_" // options that differ in case alone
+					}
+					all[name] = m.Text
 				}
 			}
 		}
@@ -82,7 +87,7 @@ var allowed = regexp.MustCompile(`^(` + strings.Join([]string{
 }, "|") + `)$`)
 
 var (
-	registers   = regexp.MustCompile(`%[a-zA-Z_][a-zA-Z0-9_]*(\.x)?`)
+	registers   = regexp.MustCompile(`%[a-zA-Z0-9_$]+(\.x)?`)
 	declaration = regexp.MustCompile(`^\t\.reg \.\w+ (.*);$`)
 	special     = []string{"%tid.x", "%ntid.x", "%ctaid.x", "%nctaid.x"}
 )
@@ -165,6 +170,30 @@ func lint(text string) (wrong []string) {
 func TestLint(t *testing.T) {
 	for name, text := range everything(t) {
 		require.Empty(t, lint(text), name)
+	}
+}
+
+// I16, W3: different names stay different, whatever stands before them, and are identifiers of PTX.
+func TestNames(t *testing.T) {
+	identifier := regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9_$]*|[_$%][a-zA-Z0-9_$]+)$`)
+	own := []string{"in", "in_0", "in_1", "at", "address", "v1", "v12", "v1_0", "v1_scale", "v12_yes_0"}
+	user := []string{"e.M_x", "e_M.x", "e.M_x_0", "e_M.x_0", "e.M", "e", "M", "x", "e.e", "no.norm", "no_norm", "in.Norm", "in_Norm", "_", "_._", "__",
+		"β", "β1", "e.β1", "e_β1", "eβ.1x", "δ", "Δ", "µ", "μ", "数", "e.数", "b", "e.b", "_03b2_", "_03b2", "u03b2", "가", "ac00", "e.ac00",
+		"e가", "e.x가", "in_0", "at", "v1", "e.v1", "𝛽", "é", "e\u0301"}
+	seen := map[string]string{}
+	for _, u := range user {
+		require.Regexp(t, identifier, mangle(u)+"_f32")
+		for _, o := range own {
+			name := named(o, u)
+			require.Regexp(t, identifier, name)
+			require.Empty(t, seen[name], "%s and %s of %s", seen[name], u, o)
+			seen[name] = o + " of " + u
+		}
+	}
+	for name, text := range everything(t) {
+		for i, r := range text {
+			require.Less(t, r, rune(0x80), "%s at %d", name, i)
+		}
 	}
 }
 

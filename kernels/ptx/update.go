@@ -45,12 +45,12 @@ func New(p kernels.Program) (*Module, error) {
 		return nil, err
 	}
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
-	name += fmt.Sprintf("_f%d", f.Width)
+	name = fmt.Sprintf("%s_f%d", mangle(name), f.Width)
 	m := &Module{Update: name + "_update", Prologue: name + "_prologue", Traffic: name + "_traffic"}
 	if m.Slots, err = p.Used(); err != nil {
 		return nil, err
 	}
-	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", p) + header +
+	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
 		pass(m.Update, p, f, m.Slots, loads, stores, false) + prologue(m.Prologue, p, pro) +
 		pass(m.Traffic, p, f, m.Slots, loads, stores, true)
 	return m, nil
@@ -121,20 +121,20 @@ func (w *passWriter) chunk() {
 	w.op("mul.lo.u64 %s, %%first, %d", w.reg("b64", "first_byte"), w.size)
 	w.op("mov.u64 %s, 0", w.reg("b64", "apart"))
 	for i, k := range w.slots {
-		a := w.reg("b64", "at_"+w.slotName(k))
+		a := w.reg("b64", w.slot("at", k))
 		w.op("ld.global.u64 %s, [%s+%d]", a, e, (1+i)*word)
 		w.op("cvta.to.global.u64 %s, %s", a, a)
 		w.op("add.u64 %s, %s, %%first_byte", a, a)
 		if i > 0 {
 			x := w.reg("b64", "diff")
-			w.op("xor.b64 %s, %s, %%at_%s", x, a, w.slotName(w.slots[0]))
+			w.op("xor.b64 %s, %s, %%%s", x, a, w.slot("at", w.slots[0]))
 			w.op("or.b64 %%apart, %%apart, %s", x)
 		}
 	}
 	w.op("and.b64 %%apart, %%apart, 15")
 	w.op("setp.eq.u64 %s, %%apart, 0", w.reg("pred", "together"))
 	w.comment("head: elements up to a multiple of 16 bytes, or all")
-	w.op("neg.s64 %s, %%at_%s", w.reg("b64", "head"), w.slotName(w.slots[0]))
+	w.op("neg.s64 %s, %%%s", w.reg("b64", "head"), w.slot("at", w.slots[0]))
 	w.op("and.b64 %%head, %%head, 15")
 	w.op("div.u64 %%head, %%head, %d", w.size)
 	w.op("min.u64 %%head, %%head, %%count")
@@ -158,7 +158,7 @@ func (w *passWriter) chunk() {
 		if field.Bank == rule.SharedBank {
 			i += len(w.p.Rule.Scalars)
 		}
-		r := w.reg(w.typ, strings.ReplaceAll(field.Name, ".", "_"))
+		r := w.reg(w.typ, named("in", field.Name))
 		w.op("ld.global.%s %s, [%s+%d]", w.typ, r, e, i*w.size)
 		w.g.set(v, r)
 	}
@@ -166,8 +166,8 @@ func (w *passWriter) chunk() {
 	w.g.run(func(v ir.Value) bool { return !varying[v] })
 }
 
-// slotName is a slot's name in registers: the field of the rule's element struct.
-func (w *passWriter) slotName(k int) string { return strings.ReplaceAll(w.f.Vars[k].Name, ".", "_") }
+// slot is the name of a register that belongs to a slot, by the field of the rule's element struct.
+func (w *passWriter) slot(own string, k int) string { return named(own, w.f.Vars[k].Name) }
 
 // vectorLoop updates 16 bytes of each slot at a time.
 func (w *passWriter) vectorLoop() {
@@ -203,14 +203,11 @@ func (w *passWriter) scalarLoop() {
 
 // elements updates n elements from %element on.
 func (w *passWriter) elements(n int) {
-	address := func(k int) string {
-		a := w.reg("b64", "address_"+w.slotName(k))
-		return a
-	}
+	address := func(k int) string { return w.reg("b64", w.slot("address", k)) }
 	for _, k := range w.slots {
-		w.op("mad.lo.u64 %s, %%element, %d, %%at_%s", address(k), w.size, w.slotName(k))
+		w.op("mad.lo.u64 %s, %%element, %d, %%%s", address(k), w.size, w.slot("at", k))
 	}
-	reg := func(k, lane int) string { return w.reg(w.typ, fmt.Sprintf("%s_%d", w.slotName(k), lane)) }
+	reg := func(k, lane int) string { return w.reg(w.typ, w.slot(fmt.Sprintf("in_%d", lane), k)) }
 	each := func(of func(lane int) string) string {
 		if n == 1 {
 			return of(0)

@@ -2,13 +2,14 @@ package rule
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 // Function makes the graph of a float64 function of two structs, one read and one written, that is no rule of its own but is
-// written as one, and proves it as New does. Its banks are 0 and 1.
+// written as one, and compares it with the compiled function as New does. Its banks are 0 and 1.
 func Function[In, Out any](fn func(*In, *Out), source string) (*ir.Func, error) {
 	name, file := funcName(fn)
 	parsed, err := syntax.Parse(file, source, lang)
@@ -23,7 +24,12 @@ func Function[In, Out any](fn func(*In, *Out), source string) (*ir.Func, error) 
 	if err != nil {
 		return nil, fmt.Errorf("function %s: %w", name, err)
 	}
-	err = prove(f, func(vars []float64) {
+	for _, err := range []error{sameStruct[In](sf.Banks[0], reflect.Float64), sameStruct[Out](sf.Banks[1], reflect.Float64)} {
+		if err != nil {
+			return nil, fmt.Errorf("function %s: %w", name, err)
+		}
+	}
+	err = compare(f, func(vars []float64) {
 		var in In
 		var out Out
 		copy(numbers[float64](&in), vars)

@@ -1,16 +1,3 @@
-// Package rule is what an optimizer's rule is written with, and the door by which a rule enters fusestep, a user's own as
-// well as the ones in package kernels.
-//
-// A rule is two short Go functions. The element function says how one element changes:
-//
-//	func Momentum[F rule.Float](e *MomentumElem[F], s *MomentumScalars[F], o MomentumOptions) {
-//		e.M = F(s.Mu*e.M) + e.G
-//		e.P -= F(s.LR * e.M)
-//	}
-//
-// and the prologue, once a step and group, in float64, computes the scalars from the hyperparameters and from state that it
-// keeps from step to step. New ties them together and proves, on random bit patterns, that the source text means what
-// the compiled functions do. Package syntax says what a rule may contain.
 package rule
 
 import (

@@ -22,7 +22,7 @@ type powOut struct{ P, Rest float64 }
 // power also subtracts what Pow returns, which is rounded and no product that needs a conversion.
 func power(in *powIn, out *powOut) { out.P, out.Rest = rule.Pow(in.X, in.Y), 1-rule.Pow(in.X, in.Y) }
 
-// powGraph is Pow as what runs on a device is made from: rule.Function proves it equal to the compiled function.
+// powGraph is Pow as what runs on a device is made from: rule.Function compares it with the compiled function.
 func powGraph(t *testing.T) func(x, y float64) float64 {
 	f, err := rule.Function(power, powSource)
 	require.NoError(t, err)

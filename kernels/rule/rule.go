@@ -2,15 +2,14 @@ package rule
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/syntax"
@@ -41,7 +40,7 @@ const (
 	OutputsBank = 2 // prologue: the element function's scalars
 )
 
-// Rule is one optimizer's algorithm: an element function and its prologue, proven to be what their source says.
+// Rule is one optimizer's algorithm: an element function and its prologue, and the graphs that their source became.
 type Rule struct {
 	Name    string       // of the element function
 	Slots   []string     // per field of the element struct, in order: the slot tags
@@ -83,9 +82,9 @@ type Setting struct {
 	// mentions them. Before the rule sees them, weight_decay·p and l1·sign(p) are added to the gradient, and p is multiplied by
 	// 1 - lr·decoupled_decay, as AdamW does. Each is at least 0, and off where it is 0.
 	L1, WeightDecay, DecoupledDecay float64
-	// Eval, where it is not what is trained that is to be evaluated, is the rule that makes the one of the other: it writes
-	// "param", finds what is trained in "grad", and reads slots of Rule by their names. It has Rule's hyperparameters and
-	// state, of which it changes nothing, and no options.
+	// Eval is for an optimizer that evaluates other values than those that it trains. It is a rule that computes the ones from the
+	// others. Its slot "param" is what it computes, and "grad" the trained value; its other slots are those of Rule with the same
+	// names. It has the hyperparameters and the state of Rule, and no options. It changes neither state nor any slot but "param".
 	Eval *Rule
 }
 
@@ -102,24 +101,34 @@ func (d Definition[H, O]) With(h H, o O) Setting {
 }
 
 // New makes a rule of its element function for both widths, its prologue, and the source of the one Go file that both, their
-// types and the functions that they call stand in. The file embeds itself:
+// types, and the functions that they call stand in. The file embeds itself:
 //
 //	//go:embed adam.go
 //	var adamSource string
 //
 //	var def, err = rule.New(Adam[float32], Adam[float64], AdamPrologue, adamSource)
 //
-// E32 and E64 are the element struct: its fields are tagged `slot:"name"`, two of them with the names param and grad; the
-// others are state, which starts at 0, or as the hyperparameter that a tag `init:"Name"` names.
-// S32 and S64 are the scalars that the prologue computes. H holds the hyperparameters; one of them is called LR, the learning
-// rate. T holds what the prologue keeps from step to step, tagged `state:"name"` and, if it does not start at 0,
-// `init:"value"`. O holds the options, all bools; H, T and O may be empty structs.
+// E32 and E64 are the element struct. Each of its fields is a slot, tagged `slot:"name"`. Two slots are called param and grad. The
+// others are state, which starts at 0, or as the hyperparameter that a tag `init:"Name"` names. S32 and S64 are the scalars that the
+// prologue computes. H holds the hyperparameters. One of them is called LR, the learning rate. T holds what the prologue keeps from
+// step to step. Its fields are tagged `state:"name"` and, if they do not start at 0, `init:"value"`. O holds the options, all bools, at
+// most syntax.MaxOptions. T and O may be empty structs.
+//
+// New lowers the source for every choice of options, and compares it with the compiled functions: for each choice and each width it
+// runs both 512 times on the same numbers. Every field must come out the same to the last bit, where any NaN is like another. In a
+// quarter of the runs all numbers are ordinary; in a quarter one field is NaN, an infinity or a zero, and the others are ordinary; in
+// the rest many or all are any numbers: any bit patterns, the ends of the range, the constants of the source and numbers beside them,
+// and equal ones. That finds a source that is another file's, or of another day. It is a test and no proof: functions that differ for
+// few numbers can pass.
 //
 // The error is a *syntax.Error where the source is not a rule; otherwise it says for which options and numbers the source
 // and the functions differ.
 func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64, *S64, O),
 	prologue func(*H, *T, *S64, O), source string) (Definition[H, O], error) {
 	none := Definition[H, O]{}
+	if f32 == nil || f64 == nil || prologue == nil {
+		return none, errors.New("a rule's function is nil")
+	}
 	name, file := funcName(f32)
 	pro, _ := funcName(prologue)
 	r, err := Read(file, source, name, pro)
@@ -138,36 +147,43 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 	}
 	r.apply32, r.apply64 = applier[float32](f32), applier[float64](f64)
 	r.runPrologue = prologueRunner(prologue)
-	if err := r.prove(); err != nil {
+	if err := r.compare(); err != nil {
 		return none, fmt.Errorf("rule %s: %w", name, err)
 	}
 	return Definition[H, O]{r}, nil
 }
 
 // Read makes a rule of its source alone: of the element function and the prologue of those names. It is described and has graphs,
-// but has not been proven and cannot be run on a CPU. It is for generators.
+// but nothing was compared with it, and it cannot be run by Apply. It is for generators.
 func Read(file, source, elem, prologue string) (*Rule, error) {
-	parsed, err := syntax.Parse(file, source, lang)
-	if err != nil {
-		return nil, fmt.Errorf("rule %s: %w", elem, err)
-	}
 	r := &Rule{Name: elem, graphs: map[graphKey]*ir.Func{}}
-	if r.elem, err = parsed.Function(elem, syntax.ReadWrite, syntax.Read); err != nil {
-		return nil, fmt.Errorf("rule %s: %w", elem, err)
-	}
-	if !r.elem.Generic {
-		return nil, fmt.Errorf("rule %s: the element function must be generic: func %s[F rule.Float](…)", elem, elem)
-	}
-	if r.prologue, err = parsed.Function(prologue, syntax.Read, syntax.ReadWrite, syntax.Write); err != nil {
-		return nil, fmt.Errorf("rule %s: %w", elem, err)
-	}
-	if r.prologue.Generic {
-		return nil, fmt.Errorf("rule %s: the prologue %s must be a float64 function, not a generic one", elem, prologue)
-	}
-	if err := r.describe(); err != nil {
+	if err := r.read(file, source, prologue); err != nil {
 		return nil, fmt.Errorf("rule %s: %w", elem, err)
 	}
 	return r, nil
+}
+
+func (r *Rule) read(file, source, prologue string) error {
+	parsed, err := syntax.Parse(file, source, lang)
+	if err != nil {
+		return err
+	}
+	if r.elem, err = parsed.Function(r.Name, syntax.ReadWrite, syntax.Read); err != nil {
+		return err
+	}
+	if !r.elem.Generic {
+		return wrong(r.elem.Pos, "the element function must be generic: func %s[F rule.Float](…)", r.Name)
+	}
+	if r.prologue, err = parsed.Function(prologue, syntax.Read, syntax.ReadWrite, syntax.Write); err != nil {
+		return err
+	}
+	if r.prologue.Generic {
+		return wrong(r.prologue.Pos, "the prologue %s must be a float64 function, not a generic one", prologue)
+	}
+	if err := r.describe(); err != nil {
+		return err
+	}
+	return r.eachSet(r.complete)
 }
 
 // funcName is a function's name in its package, and the base name of its file.
@@ -177,55 +193,6 @@ func funcName(f any) (name, file string) {
 	name = name[strings.LastIndexByte(name, '.')+1:]
 	file, _ = fn.FileLine(fn.Entry())
 	return name, filepath.Base(file)
-}
-
-// describe fills in the names that the banks' fields and tags give.
-func (r *Rule) describe() error {
-	for _, f := range r.elem.Banks[0].Fields {
-		slot := f.Tag.Get("slot")
-		if slot == "" || slices.Contains(r.Slots, slot) {
-			return fmt.Errorf("element field %s needs a slot tag that no other has, such as `slot:\"exp_avg\"`", f.Name)
-		}
-		r.Slots = append(r.Slots, slot)
-	}
-	if r.Slot(Param) < 0 || r.Slot(Grad) < 0 {
-		return fmt.Errorf("the element struct has no field with slot %q or none with slot %q", Param, Grad)
-	}
-	for _, f := range r.elem.Banks[1].Fields {
-		r.Scalars = append(r.Scalars, f.Name)
-	}
-	for _, f := range r.prologue.Banks[0].Fields {
-		r.Hyper = append(r.Hyper, f.Name)
-	}
-	if r.HyperIndex("LR") < 0 {
-		return fmt.Errorf("the hyperparameters have no field LR, the learning rate")
-	}
-	for _, f := range r.elem.Banks[0].Fields {
-		start := -1
-		if init, ok := f.Tag.Lookup("init"); ok {
-			start = r.HyperIndex(init)
-			if slot := f.Tag.Get("slot"); start < 0 || slot == Param || slot == Grad {
-				return fmt.Errorf("element field %s: init tag %q must be a hyperparameter, and the slot state", f.Name, init)
-			}
-		}
-		r.Start = append(r.Start, start)
-	}
-	for _, f := range r.prologue.Banks[1].Fields {
-		s := StateField{Name: f.Tag.Get("state")}
-		if s.Name == "" || slices.ContainsFunc(r.State, func(o StateField) bool { return o.Name == s.Name }) {
-			return fmt.Errorf("state field %s needs a state tag that no other has, such as `state:\"step\"`", f.Name)
-		}
-		if init, ok := f.Tag.Lookup("init"); ok {
-			x, err := strconv.ParseFloat(init, 64)
-			if err != nil {
-				return fmt.Errorf("state field %s: init tag %q is not a number", f.Name, init)
-			}
-			s.Init = x
-		}
-		r.State = append(r.State, s)
-	}
-	r.Options = r.elem.Options
-	return nil
 }
 
 // Slot is the index of the named slot, or -1.
@@ -279,57 +246,4 @@ func (r *Rule) OptionNames(set uint64) []string {
 		}
 	}
 	return out
-}
-
-// sameStruct checks that a compiled struct is the one of the source: flat, all of one kind, the same names and tags.
-func sameStruct[S any](bank syntax.Bank, kind reflect.Kind) error {
-	t := reflect.TypeFor[S]()
-	if t.Kind() != reflect.Struct || t.NumField() != len(bank.Fields) {
-		return fmt.Errorf("type %s is not the struct that the source gives parameter %s", t, bank.Param)
-	}
-	for i, f := range bank.Fields {
-		if g := t.Field(i); g.Name != f.Name || g.Tag != f.Tag || g.Type.Kind() != kind {
-			return fmt.Errorf("field %s of %s is not the source's field %s", g.Name, t, f.Name)
-		}
-	}
-	return nil
-}
-
-func sameOptions[O any](names []string) error {
-	t := reflect.TypeFor[O]()
-	if t.Kind() != reflect.Struct || t.NumField() != len(names) {
-		return fmt.Errorf("type %s is not the options struct of the source", t)
-	}
-	for i, name := range names {
-		if g := t.Field(i); g.Name != name || g.Type.Kind() != reflect.Bool {
-			return fmt.Errorf("field %s of %s is not the source's option %s", g.Name, t, name)
-		}
-	}
-	return nil
-}
-
-// numbers views a flat struct of numbers as a slice. New has checked that it is one.
-func numbers[F Float, S any](s *S) []F {
-	n := unsafe.Sizeof(*s) / unsafe.Sizeof(F(0))
-	return unsafe.Slice((*F)(unsafe.Pointer(s)), n)
-}
-
-func bools[O any](o *O) []bool {
-	return unsafe.Slice((*bool)(unsafe.Pointer(o)), unsafe.Sizeof(*o))
-}
-
-func setOptions[O any](o *O, set uint64) {
-	b := bools(o)
-	for i := range b {
-		b[i] = set>>i&1 != 0
-	}
-}
-
-func optionSet[O any](o O) (set uint64) {
-	for i, on := range bools(&o) {
-		if on {
-			set |= 1 << i
-		}
-	}
-	return set
 }

@@ -224,19 +224,23 @@ func TestNewRefuses(t *testing.T) {
 		{"not generic", func() error {
 			_, err := rule.New(notGeneric, func(*elem[float64], *scalars[float64], options) {}, prologue, source)
 			return err
-		}, "field P is a float32: every field of a struct of numbers has the rule's number type"},
+		}, "float32 cannot be used in a rule"},
 		{"float64 alone", func() error {
 			_, err := rule.New(only64, only64, prologue, source)
 			return err
-		}, "rule only64: the element function must be generic"},
+		}, "rule only64: rule_test.go:168:1: the element function must be generic"},
 		{"scalar not computed", func() error { _, err := rule.New(plain[float32], plain[float64], lazyPrologue, source); return err },
 			"s.X is read, but lazyPrologue does not compute it"},
 		{"no slot tag", func() error { _, err := rule.New(untagged[float32], untagged[float64], prologue, source); return err },
-			"element field G needs a slot tag"},
+			"element field G has no slot tag, such as `slot:\"exp_avg\"`"},
 		{"starts as nothing", func() error { _, err := rule.New(starts[float32], starts[float64], prologue, source); return err },
-			`element field M: init tag "NoSuch" must be a hyperparameter, and the slot state`},
+			`element field M has the init tag "NoSuch", which is no hyperparameter: there are ["LR" "H"]`},
 		{"no learning rate", func() error { _, err := rule.New(plain[float32], plain[float64], prologueNoRate, source); return err },
 			"the hyperparameters have no field LR"},
+		{"no function", func() error {
+			_, err := rule.New(plain[float32], (func(*elem[float64], *scalars[float64], options))(nil), prologue, source)
+			return err
+		}, "a rule's function is nil"},
 		{"no source", func() error { _, err := rule.New(plain[float32], plain[float64], prologue, "package p"); return err },
 			"there is no function plain in this source"},
 	}

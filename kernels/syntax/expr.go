@@ -14,22 +14,22 @@ import (
 
 // typeAndValue is what the checker knows of an expression, in the rule's file or in the library.
 func (l *lowerer) typeAndValue(e ast.Expr) types.TypeAndValue {
-	if tv, ok := l.info.Types[e]; ok {
+	if tv, ok := l.file.info.Types[e]; ok {
 		return tv
 	}
-	return l.lib.info.Types[e]
+	return l.file.lib.info.Types[e]
 }
 
 func (l *lowerer) typeOf(e ast.Expr) types.Type {
-	if id, ok := e.(*ast.Ident); ok {
-		return l.object(id).Type()
+	if tv := l.typeAndValue(e); tv.Type != nil {
+		return tv.Type
 	}
-	return l.typeAndValue(e).Type
+	return l.object(e.(*ast.Ident)).Type() // a variable where it is declared
 }
 
 // object is what an identifier names.
 func (l *lowerer) object(id *ast.Ident) types.Object {
-	for _, info := range []*types.Info{l.info, l.lib.info} {
+	for _, info := range []*types.Info{l.file.info, l.file.lib.info} {
 		if o := info.Defs[id]; o != nil {
 			return o
 		}
@@ -45,8 +45,6 @@ func (l *lowerer) isParam(obj types.Object) bool {
 	_, bank := l.banks[obj]
 	return bank || obj == l.options
 }
-
-func isPackageVar(v *types.Var) bool { return v.Pkg() != nil && v.Parent() == v.Pkg().Scope() }
 
 func isBool(t types.Type) bool {
 	b, ok := t.Underlying().(*types.Basic)
@@ -97,20 +95,19 @@ func (l *lowerer) number(e ast.Expr, st *state) val {
 
 // expr lowers an expression that has one value.
 func (l *lowerer) expr(e ast.Expr, st *state) val {
-	if tv := l.typeAndValue(e); tv.Value != nil {
-		return val{Value: l.constant(e, tv)}
-	}
-	if id, ok := e.(*ast.Ident); ok {
-		if v, ok := l.object(id).(*types.Var); ok && isPackageVar(v) {
-			l.fail(e, "%s is a package variable: a rule depends on its parameters alone", id.Name)
-		}
-	}
+	l.step(e)
 	switch t := l.typeOf(e); {
 	case isBool(t):
 	case !isNumber(t):
 		l.fail(e, "this is a %s: a rule has numbers and conditions", t)
-	case l.Generic && t == types.Typ[types.Float64]:
+	case !l.calculates(t):
 		l.fail(e, "this is a float64: a generic rule calculates in its own number type")
+	}
+	if v := l.typeAndValue(e).Value; v != nil {
+		if v.Kind() == constant.Bool {
+			return val{Value: l.b.Bool(constant.BoolVal(v))}
+		}
+		return val{Value: l.constant(e, v)}
 	}
 	switch e := e.(type) {
 	case *ast.ParenExpr:
@@ -123,7 +120,7 @@ func (l *lowerer) expr(e ast.Expr, st *state) val {
 		switch e.Op {
 		case token.SUB:
 			x := l.number(e.X, st)
-			return val{l.b.Unary(ir.Neg, x.Value), x.product}
+			return val{l.b.Unary(ir.Neg, x.Value), x.unrounded}
 		case token.ADD:
 			return l.number(e.X, st)
 		case token.NOT:
@@ -143,21 +140,34 @@ func (l *lowerer) expr(e ast.Expr, st *state) val {
 	return val{}
 }
 
+// calculates says whether t is the number type that the rule calculates in.
+func (l *lowerer) calculates(t types.Type) bool {
+	basic, ok := types.Unalias(t).(*types.Basic)
+	return isNumber(t) && !(l.Generic && ok && basic.Kind() == types.Float64)
+}
+
 // constant rounds a constant expression once to the rule's width, as the Go compiler does.
-func (l *lowerer) constant(e ast.Expr, tv types.TypeAndValue) ir.Value {
-	switch v := constant.ToFloat(tv.Value); {
-	case tv.Value.Kind() == constant.Bool:
-		return l.b.Bool(constant.BoolVal(tv.Value))
-	case v.Kind() != constant.Float:
-	case l.width == 32:
+func (l *lowerer) constant(e ast.Expr, v constant.Value) ir.Value {
+	v = constant.ToFloat(v)
+	if v.Kind() != constant.Float {
+		l.fail(e, "constant %s is not a number", v)
+	}
+	if l.width == 32 {
 		x, _ := constant.Float32Val(v)
 		return l.b.Const(float64(x))
-	default:
-		x, _ := constant.Float64Val(v)
-		return l.b.Const(x)
 	}
-	l.fail(e, "constant %s is not a number", tv.Value)
-	return 0
+	x, _ := constant.Float64Val(v)
+	return l.b.Const(x)
+}
+
+// converted is a constant that stands alone in a conversion to a type parameter. It is not constant any more, and so an untyped one
+// becomes a float64 first, unless it is an integer: F(c) can be rounded twice where c·x, or a variable of type F, rounds c once.
+func (l *lowerer) converted(e ast.Expr, tv types.TypeAndValue) ir.Value {
+	if b, ok := tv.Type.Underlying().(*types.Basic); ok && b.Info()&types.IsFloat != 0 {
+		x, _ := constant.Float64Val(constant.ToFloat(tv.Value))
+		return l.constant(e, constant.MakeFloat64(x))
+	}
+	return l.constant(e, tv.Value)
 }
 
 func (l *lowerer) ident(e *ast.Ident, st *state) val {
@@ -210,92 +220,26 @@ func (l *lowerer) binary(e *ast.BinaryExpr, st *state) val {
 	return l.arith(e, e.Op, x, y)
 }
 
-// arith makes x op y, and refuses a sum of an unrounded product.
+// arith makes x op y, and refuses a sum of what is not rounded.
 func (l *lowerer) arith(at ast.Node, op token.Token, x, y val) val {
 	ops := map[token.Token]ir.Op{token.ADD: ir.Add, token.SUB: ir.Sub, token.MUL: ir.Mul, token.QUO: ir.Div}
 	o, ok := ops[op]
 	if !ok {
 		l.fail(at, "operator %s is not allowed: a rule has + - * /, comparisons, && || and !", op)
 	}
-	if (o == ir.Add || o == ir.Sub) && (x.product || y.product) {
+	out := val{Value: l.b.Binary(o, x.Value, y.Value)}
+	switch {
+	case o == ir.Mul:
+		out.unrounded = product
+	case o == ir.Div && l.b.Fixed(y.Value):
+		out.unrounded = quotient
+	case o == ir.Div:
+	case max(x.unrounded, y.unrounded) == product:
 		l.fail(at, "a product is added without a conversion around it: write F(a*b), or the Go compiler may fuse the two")
+	case max(x.unrounded, y.unrounded) == quotient:
+		l.fail(at, "a quotient by a constant is added without a conversion around it: write F(a/2), or the Go compiler may multiply by the reciprocal and fuse the two")
 	}
-	return val{l.b.Binary(o, x.Value, y.Value), o == ir.Mul}
-}
-
-// call lowers a conversion, an intrinsic or a function to inline.
-func (l *lowerer) call(e *ast.CallExpr, st *state) []val {
-	if tv := l.typeAndValue(e.Fun); tv.IsType() {
-		if !isNumber(tv.Type) || l.Generic && tv.Type == types.Typ[types.Float64] {
-			l.fail(e, "conversion to %s: a rule calculates in one number type", tv.Type)
-		}
-		return []val{{Value: l.number(e.Args[0], st).Value}}
-	}
-	fun := ast.Unparen(e.Fun)
-	if ix, ok := fun.(*ast.IndexExpr); ok {
-		fun = ix.X
-	}
-	if sel, ok := fun.(*ast.SelectorExpr); ok {
-		fun = sel.Sel
-	}
-	id, ok := fun.(*ast.Ident)
-	if !ok {
-		l.fail(e, "only functions can be called in a rule")
-	}
-	obj := l.object(id)
-	if f, ok := obj.(*types.Func); ok {
-		obj = f.Origin()
-	}
-	if obj.Pkg() == l.lib.pkg {
-		if op, ok := l.lib.Intrinsics[obj.Name()]; ok {
-			return []val{l.intrinsic(op, e, st)}
-		}
-	}
-	decl := l.defs[obj]
-	if decl == nil {
-		decl = l.lib.defs[obj]
-	}
-	if decl == nil {
-		l.fail(e, "%s cannot be called in a rule: only functions of its own file and of the rule package can, such as rule.Max", id.Name)
-	}
-	return l.inline(e, decl, obj, st)
-}
-
-func (l *lowerer) intrinsic(op Intrinsic, e *ast.CallExpr, st *state) val {
-	switch op {
-	case Sqrt:
-		return val{Value: l.b.Unary(ir.Sqrt, l.number(e.Args[0], st).Value)}
-	case Abs:
-		x := l.number(e.Args[0], st)
-		return val{l.b.Unary(ir.Abs, x.Value), x.product}
-	default:
-		if l.width == 32 {
-			return val{Value: l.b.Const(0x1p-126)}
-		}
-		return val{Value: l.b.Const(0x1p-1022)}
-	}
-}
-
-// inline lowers a call of a function of numbers and conditions.
-func (l *lowerer) inline(e *ast.CallExpr, decl *ast.FuncDecl, obj types.Object, st *state) []val {
-	sig := obj.Type().(*types.Signature)
-	if l.depth++; l.depth > maxInlined {
-		l.fail(e, "calls of %s nest too deep", decl.Name.Name)
-	}
-	callee := &state{locals: map[types.Object]val{}, fields: st.fields}
-	for i := range sig.Params().Len() {
-		p := sig.Params().At(i)
-		if !isNumber(p.Type()) && !isBool(p.Type()) {
-			l.fail(e, "%s takes a %s: functions that a rule calls take numbers and conditions", decl.Name.Name, p.Type())
-		}
-		callee.locals[p] = l.expr(e.Args[i], st)
-	}
-	results := l.results
-	l.results = sig.Results().Len()
-	end := l.run(decl.Body.List, callee, nil)
-	l.results = results
-	l.depth--
-	return end.values
+	return out
 }
 
 // ordered lists the variables by position.

@@ -1,7 +1,6 @@
 package syntax
 
 import (
-	"fmt"
 	"go/ast"
 	"go/token"
 	"go/types"
@@ -20,9 +19,16 @@ const (
 	Write
 )
 
+// Limits. New lowers and tries a rule for every set of its options, 2 to the power of their number.
+const (
+	MaxOptions = 8
+	maxFields  = 1 << 10 // of one struct
+)
+
 // Bank is a parameter of a function: a pointer to a struct of numbers.
 type Bank struct {
-	Param  string // the parameter's name
+	Param  string         // the parameter's name
+	Pos    token.Position // of the struct's declaration
 	Mode   Mode
 	Fields []BankField
 }
@@ -30,21 +36,20 @@ type Bank struct {
 // BankField is a field of a bank's struct.
 type BankField struct {
 	Name string
+	Pos  token.Position
 	Tag  reflect.StructTag
 }
 
 // Function is a checked rule function: banks of numbers and, last, a struct of bool options.
 type Function struct {
 	Name    string
+	Pos     token.Position
 	Generic bool // over its number type; else that is float64
 	Banks   []Bank
 	Options []string
 
-	fset    *token.FileSet
+	file    *File
 	decl    *ast.FuncDecl
-	info    *types.Info // of the rule's declarations and the library's
-	defs    map[types.Object]*ast.FuncDecl
-	lib     *library
 	banks   map[types.Object]int
 	options types.Object
 	firstOf []int // of each bank, the index of its first field among all banks' fields
@@ -52,17 +57,12 @@ type Function struct {
 
 // Function looks up and checks a function by name. The modes are those of its banks, in order; it must have as many.
 func (f *File) Function(name string, modes ...Mode) (*Function, error) {
-	file, decl, err := f.slice(name)
+	decl, err := f.reach(name)
 	if err != nil {
 		return nil, err
 	}
-	fn := &Function{Name: name, fset: f.fset, decl: decl, lib: f.lib, info: newInfo(),
-		defs: map[types.Object]*ast.FuncDecl{}, banks: map[types.Object]int{}}
-	if _, err := check(f.fset, file.Name.Name, file, fn.info, imports{f.lib.Path: f.lib.pkg}); err != nil {
-		return nil, err
-	}
-	addDefs(fn.defs, file, fn.info)
-	sig := fn.info.Defs[decl.Name].Type().(*types.Signature)
+	fn := &Function{Name: name, Pos: f.fset.Position(decl.Pos()), file: f, decl: decl, banks: map[types.Object]int{}}
+	sig := f.info.Defs[decl.Name].Type().(*types.Signature)
 	fn.Generic = sig.TypeParams().Len() > 0
 	if sig.TypeParams().Len() > 1 {
 		return nil, fn.errorf(decl, "a rule has one type parameter, its number type")
@@ -94,13 +94,19 @@ func (fn *Function) params(sig *types.Signature, modes []Mode) error {
 		if !ok {
 			return fn.errorAt(p.Pos(), "parameter %s must point to a struct of numbers, not to %s", p.Name(), ptr.Elem())
 		}
-		bank := Bank{Param: p.Name(), Mode: modes[i]}
+		bank := Bank{Param: p.Name(), Mode: modes[i], Pos: fn.file.fset.Position(p.Pos())}
+		if named, ok := types.Unalias(ptr.Elem()).(*types.Named); ok {
+			bank.Pos = fn.file.fset.Position(named.Obj().Pos())
+		}
+		if n := st.NumFields(); n > maxFields {
+			return fn.errorAt(st.Field(maxFields).Pos(), "field %s is one too many: a struct of numbers has at most %d fields, not %d", st.Field(maxFields).Name(), maxFields, n)
+		}
 		for k := range st.NumFields() {
 			v := st.Field(k)
 			if v.Embedded() || !isNumber(v.Type()) {
 				return fn.errorAt(v.Pos(), "field %s is a %s: every field of a struct of numbers has the rule's number type", v.Name(), v.Type())
 			}
-			bank.Fields = append(bank.Fields, BankField{Name: v.Name(), Tag: reflect.StructTag(st.Tag(k))})
+			bank.Fields = append(bank.Fields, BankField{Name: v.Name(), Pos: fn.file.fset.Position(v.Pos()), Tag: reflect.StructTag(st.Tag(k))})
 		}
 		fn.banks[p] = len(fn.Banks)
 		fn.Banks = append(fn.Banks, bank)
@@ -123,6 +129,9 @@ func (fn *Function) optionStruct(p *types.Var) error {
 		if b, ok := v.Type().Underlying().(*types.Basic); !ok || b.Kind() != types.Bool {
 			return fn.errorAt(v.Pos(), "option %s is a %s: options are bools", v.Name(), v.Type())
 		}
+		if k == MaxOptions {
+			return fn.errorAt(v.Pos(), "option %s is one too many: a rule has at most %d options, not %d, as it is tried with every set of them", v.Name(), MaxOptions, st.NumFields())
+		}
 		fn.Options = append(fn.Options, v.Name())
 	}
 	fn.options = p
@@ -131,7 +140,7 @@ func (fn *Function) optionStruct(p *types.Var) error {
 
 // isNumber says whether t is what a rule calculates with: a type parameter, or float64 outside a generic function.
 func isNumber(t types.Type) bool {
-	switch t := t.(type) {
+	switch t := types.Unalias(t).(type) {
 	case *types.TypeParam:
 		return true
 	case *types.Basic:
@@ -156,5 +165,5 @@ func (fn *Function) errorf(at ast.Node, format string, args ...any) error {
 }
 
 func (fn *Function) errorAt(pos token.Pos, format string, args ...any) error {
-	return &Error{Pos: fn.fset.Position(pos), Msg: fmt.Sprintf(format, args...)}
+	return fn.file.errorAt(pos, format, args...)
 }

@@ -6,6 +6,7 @@ import (
 	"go/types"
 	"maps"
 	"math/bits"
+	"slices"
 
 	"github.com/fusestep/fusestep/kernels/ir"
 )
@@ -14,15 +15,23 @@ import (
 const (
 	maxSteps   = 1 << 13
 	maxInlined = 16
-	maxOptions = 10
 )
 
-// A val is a number or a condition while lowering. A number that is product is a*b not yet rounded as far as the Go
-// compiler is concerned; it may go anywhere but into an addition.
+// A val is a number or a condition while lowering.
 type val struct {
 	ir.Value
-	product bool
+	unrounded unrounded
 }
+
+// unrounded says what a number is that the Go compiler may fuse with an addition, so that it is rounded once, not twice. It may
+// go anywhere but into an addition.
+type unrounded uint8
+
+const (
+	rounded  unrounded = iota
+	quotient           // by what depends on no field: by a power of two, the Go compiler multiplies by its reciprocal
+	product
+)
 
 // state is what the rule's variables hold at a point of it.
 type state struct {
@@ -54,6 +63,8 @@ type lowerer struct {
 	depth   int
 	steps   int
 	results int // of the function being lowered
+
+	made map[ast.Node]bool // of the statements that switches become: those in which a return statement stands
 }
 
 // Lower makes the function's graph for a width of 32 or 64 bits and the options that are on. Bit i of the set is option i.
@@ -61,10 +72,10 @@ func (fn *Function) Lower(width int, optionSet uint64) (f *ir.Func, err error) {
 	if !fn.Generic && width != 64 {
 		return nil, fn.errorf(fn.decl, "%s is a float64 function: it has no %d-bit form", fn.Name, width)
 	}
-	if len(fn.Options) > maxOptions || bits.Len64(optionSet) > len(fn.Options) {
-		return nil, fn.errorf(fn.decl, "%s has %d options: the set %#x does not fit (at most %d options)", fn.Name, len(fn.Options), optionSet, maxOptions)
+	if bits.Len64(optionSet) > len(fn.Options) {
+		return nil, fn.errorf(fn.decl, "%s has %d options: the set %#x does not fit", fn.Name, len(fn.Options), optionSet)
 	}
-	l := &lowerer{Function: fn, width: width, enabled: map[string]bool{}, b: ir.NewBuilder(fn.Name, width, fn.fields())}
+	l := &lowerer{Function: fn, width: width, enabled: map[string]bool{}, made: map[ast.Node]bool{}, b: ir.NewBuilder(fn.Name, width, fn.fields())}
 	for i, name := range fn.Options {
 		l.enabled[name] = optionSet>>i&1 != 0
 	}
@@ -93,14 +104,19 @@ func (l *lowerer) fail(at ast.Node, format string, args ...any) {
 	panic(l.errorf(at, format, args...).(*Error))
 }
 
+// step counts what is lowered, so that a rule ends.
+func (l *lowerer) step(at ast.Node) {
+	if l.steps++; l.steps > maxSteps {
+		l.fail(at, "the rule is too large: more than %d statements and expressions once its branches and calls are expanded", maxSteps)
+	}
+}
+
 const allowed = "a rule has declarations, assignments, if, tagless switch and return"
 
 // run lowers the statements and then what follows them, to the end of the function.
 func (l *lowerer) run(list []ast.Stmt, st *state, next *rest) result {
 	for i, s := range list {
-		if l.steps++; l.steps > maxSteps || l.b.Len() > maxSteps {
-			l.fail(s, "the rule is too large: more than %d statements or operations once its branches and calls are expanded", maxSteps)
-		}
+		l.step(s)
 		switch s := s.(type) {
 		case *ast.EmptyStmt:
 		case *ast.DeclStmt:
@@ -146,7 +162,7 @@ func (l *lowerer) branch(cond ast.Expr, yes, no []ast.Stmt, st *state, next *res
 		}
 		return l.run(yes, st, next), true
 	}
-	if !returns(yes) && !returns(no) {
+	if !l.returning(yes) && !l.returning(no) {
 		a := l.run(yes, st.clone(), nil)
 		b := l.run(no, st.clone(), nil)
 		*st = *l.merge(c, a, b).st
@@ -159,14 +175,14 @@ func (l *lowerer) branch(cond ast.Expr, yes, no []ast.Stmt, st *state, next *res
 func (l *lowerer) merge(c ir.Value, a, b result) result {
 	out := result{st: &state{locals: map[types.Object]val{}}}
 	pick := func(x, y val) val {
-		return val{l.b.Select(c, x.Value, y.Value), x.product || y.product}
+		return val{l.b.Select(c, x.Value, y.Value), max(x.unrounded, y.unrounded)}
 	}
 	for i := range a.st.fields {
 		out.st.fields = append(out.st.fields, pick(a.st.fields[i], b.st.fields[i]))
 	}
 	for obj, x := range a.st.locals {
-		if y, ok := b.st.locals[obj]; ok {
-			out.st.locals[obj] = val{x.Value, x.product || y.product}
+		if _, ok := b.st.locals[obj]; ok {
+			out.st.locals[obj] = x
 		}
 	}
 	// In a fixed order, so that the graph, and the text made from it, is the same every time.
@@ -185,31 +201,49 @@ func (l *lowerer) switchChain(s *ast.SwitchStmt) ast.Stmt {
 		l.fail(s, "a switch of a rule has no tag and no statement before it")
 	}
 	var chain ast.Stmt
-	for i := len(s.Body.List) - 1; i >= 0; i-- {
-		if c := s.Body.List[i].(*ast.CaseClause); c.List == nil {
-			chain = &ast.BlockStmt{Lbrace: c.Colon, List: c.Body, Rbrace: c.End()}
+	for _, c := range s.Body.List {
+		if c := c.(*ast.CaseClause); c.List == nil {
+			chain = l.block(c)
 		}
 	}
-	for i := len(s.Body.List) - 1; i >= 0; i-- {
-		c := s.Body.List[i].(*ast.CaseClause)
-		for k := len(c.List) - 1; k >= 0; k-- {
-			chain = &ast.IfStmt{If: c.Case, Cond: c.List[k], Body: &ast.BlockStmt{Lbrace: c.Colon, List: c.Body, Rbrace: c.End()}, Else: chain}
+	for _, c := range slices.Backward(s.Body.List) {
+		c := c.(*ast.CaseClause)
+		for _, cond := range slices.Backward(c.List) {
+			chain = &ast.IfStmt{If: c.Case, Cond: cond, Body: l.block(c), Else: chain}
+			l.made[chain] = l.returning(s.Body.List)
 		}
 	}
 	return chain
 }
 
-// returns says whether a return statement stands in the statements.
-func returns(list []ast.Stmt) bool {
-	found := false
-	for _, s := range list {
-		ast.Inspect(s, func(n ast.Node) bool {
-			_, ok := n.(*ast.ReturnStmt)
-			found = found || ok
-			return !found
-		})
-	}
-	return found
+// block is the body of a case.
+func (l *lowerer) block(c *ast.CaseClause) *ast.BlockStmt {
+	b := &ast.BlockStmt{Lbrace: c.Colon, List: c.Body, Rbrace: c.End()}
+	l.made[b] = l.returning(c.Body)
+	return b
+}
+
+// markReturns marks the nodes in which a return statement stands.
+func markReturns(d *ast.FuncDecl, marked map[ast.Node]bool) {
+	var around []ast.Node
+	ast.Inspect(d, func(n ast.Node) bool {
+		if n == nil {
+			around = around[:len(around)-1]
+			return true
+		}
+		around = append(around, n)
+		if _, ok := n.(*ast.ReturnStmt); ok {
+			for i := len(around) - 1; i >= 0 && !marked[around[i]]; i-- {
+				marked[around[i]] = true
+			}
+		}
+		return true
+	})
+}
+
+// returning says whether a return statement stands in the statements.
+func (l *lowerer) returning(list []ast.Stmt) bool {
+	return slices.ContainsFunc(list, func(s ast.Stmt) bool { return l.file.returns[s] || l.made[s] })
 }
 
 func (l *lowerer) returned(s *ast.ReturnStmt, st *state) []val {
@@ -239,19 +273,23 @@ func (l *lowerer) declare(s *ast.DeclStmt, st *state) {
 				continue
 			}
 			for i, n := range v.Names {
-				zero := val{Value: l.b.Const(0)}
-				switch t := l.typeOf(n); {
-				case isBool(t):
-					zero = val{Value: l.b.Bool(false)}
-				case !isNumber(t):
-					l.fail(n, "%s is a %s: a rule's variables are numbers or conditions", n.Name, t)
-				}
-				l.store(lhs[i:i+1], []val{zero}, st)
+				l.store(lhs[i:i+1], []val{l.zero(n, l.typeOf(n))}, st)
 			}
 		}
 	default:
 		l.fail(s, "a %s declaration is not allowed inside a rule", d.Tok)
 	}
+}
+
+// zero is what a variable of the type starts as.
+func (l *lowerer) zero(at ast.Node, t types.Type) val {
+	if isBool(t) {
+		return val{Value: l.b.Bool(false)}
+	}
+	if !isNumber(t) {
+		l.fail(at, "this is a %s: a rule's variables are numbers or conditions", t)
+	}
+	return val{Value: l.b.Const(0)}
 }
 
 func (l *lowerer) assign(s *ast.AssignStmt, st *state) {
@@ -270,8 +308,11 @@ func (l *lowerer) assign(s *ast.AssignStmt, st *state) {
 
 // values evaluates the right-hand side of an assignment to n variables, all before any is stored.
 func (l *lowerer) values(rhs []ast.Expr, n int, st *state) []val {
-	if call, ok := rhs[0].(*ast.CallExpr); ok && len(rhs) == 1 && n > 1 {
-		return l.call(call, st)
+	if len(rhs) == 1 && n > 1 {
+		if call, ok := ast.Unparen(rhs[0]).(*ast.CallExpr); ok {
+			return l.call(call, st)
+		}
+		l.fail(rhs[0], "a call with %d values is needed here", n)
 	}
 	var out []val
 	for _, e := range rhs {
@@ -288,9 +329,6 @@ func (l *lowerer) store(lhs []ast.Expr, values []val, st *state) {
 				continue
 			}
 			obj := l.object(e)
-			if v, ok := obj.(*types.Var); ok && isPackageVar(v) {
-				l.fail(e, "%s is a package variable: a rule depends on its parameters alone", e.Name)
-			}
 			if t := obj.Type(); !isNumber(t) && !isBool(t) {
 				l.fail(e, "%s is a %s: a rule's variables are numbers or conditions", e.Name, t)
 			}

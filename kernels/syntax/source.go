@@ -1,12 +1,3 @@
-// Package syntax reads a rule: a Go function over the fields of structs, in the small part of Go that means the same on every
-// device. It checks the function with go/types, needing neither GOROOT nor export data, and lowers it to ir for one set
-// of options at one width.
-//
-// What a rule may say: declarations, assignments (also += -= *= /=), if, tagless switch and return; the operators
-// + - * / and unary - on numbers, comparisons, && || ! on conditions; conversions to its own number type; calls of Sqrt
-// and Abs, of the rule package's other functions and of functions in its own file, which are inlined. A product that is
-// added or subtracted must stand in a conversion, F(a*b): without one the Go compiler may fuse the two and round once
-// where every other device rounds twice.
 package syntax
 
 import (
@@ -16,8 +7,9 @@ import (
 	"go/scanner"
 	"go/token"
 	"go/types"
+	"maps"
 	"path"
-	"strconv"
+	"regexp"
 	"strings"
 )
 
@@ -48,30 +40,77 @@ const (
 
 // File is a parsed source file in which rules are looked up by name.
 type File struct {
-	fset *token.FileSet
-	ast  *ast.File
-	lib  *library
+	fset  *token.FileSet
+	ast   *ast.File
+	lib   *library
+	pkg   *types.Package
+	info  *types.Info
+	wrong []types.Error         // what the checker says of the whole file, whether a rule reaches it or not
+	decls map[string][]ast.Node // by package-level name, what declares it
+
+	funcs   map[types.Object]*ast.FuncDecl // the file's and the library's
+	returns map[ast.Node]bool              // the nodes of functions in which a return statement stands
 }
 
 type library struct {
 	Library
-	pkg  *types.Package
-	defs map[types.Object]*ast.FuncDecl
-	info *types.Info
+	pkg   *types.Package
+	funcs map[types.Object]*ast.FuncDecl
+	info  *types.Info
 }
 
-// Parse reads a file. The library is what it may import.
+// Parse reads a file. The library is what its rules may use. Only syntax errors count here: what else is wrong with the file
+// matters where a rule reaches it.
 func Parse(name, src string, lib Library) (*File, error) {
 	fset := token.NewFileSet()
 	l, err := loadLibrary(fset, lib)
 	if err != nil {
 		return nil, err
 	}
-	f, err := parser.ParseFile(fset, name, src, parser.SkipObjectResolution)
+	tree, err := parser.ParseFile(fset, name, src, parser.SkipObjectResolution)
 	if err != nil {
 		return nil, firstError(fset, err)
 	}
-	return &File{fset: fset, ast: f, lib: l}, nil
+	if err := checkNesting(fset, tree); err != nil {
+		return nil, err
+	}
+	f := &File{fset: fset, ast: tree, lib: l, info: newInfo(), decls: declarations(tree)}
+	conf := types.Config{Importer: imports{l.Path: l.pkg}, Error: func(err error) { f.wrong = append(f.wrong, err.(types.Error)) }}
+	f.pkg, _ = conf.Check(tree.Name.Name, fset, []*ast.File{tree}, f.info) // the errors are in f.wrong
+	f.funcs = functions(tree, f.info)
+	maps.Copy(f.funcs, l.funcs)
+	f.returns = map[ast.Node]bool{}
+	for _, d := range f.funcs {
+		markReturns(d, f.returns)
+	}
+	return f, nil
+}
+
+// maxNesting is how deep blocks of a file may stand in each other. The checker looks for a name in each of them.
+const maxNesting = 500
+
+func checkNesting(fset *token.FileSet, f *ast.File) (err error) {
+	var open []bool // whether the nodes around are blocks
+	depth := 0
+	ast.Inspect(f, func(n ast.Node) bool {
+		if n == nil {
+			if open[len(open)-1] {
+				depth--
+			}
+			open = open[:len(open)-1]
+			return true
+		}
+		_, block := n.(*ast.BlockStmt)
+		_, branch := n.(*ast.IfStmt) // an else is a block in the block of its if
+		open = append(open, block || branch)
+		if block || branch {
+			if depth++; depth > maxNesting && err == nil {
+				err = &Error{Pos: fset.Position(n.Pos()), Msg: fmt.Sprintf("blocks nest too deep: more than %d", maxNesting)}
+			}
+		}
+		return true
+	})
+	return err
 }
 
 // loadLibrary checks the library's source. Of its imports only package unsafe and two functions of math exist here.
@@ -88,132 +127,51 @@ func loadLibrary(fset *token.FileSet, lib Library) (*library, error) {
 	}
 	math.MarkComplete()
 
-	l := &library{Library: lib, info: newInfo(), defs: map[types.Object]*ast.FuncDecl{}}
-	pkg, err := check(fset, lib.Path, f, l.info, map[string]*types.Package{"math": math, "unsafe": types.Unsafe})
-	if err != nil {
-		return nil, err
+	l := &library{Library: lib, info: newInfo()}
+	conf := types.Config{Importer: imports{"math": math, "unsafe": types.Unsafe}}
+	if l.pkg, err = conf.Check(lib.Path, fset, []*ast.File{f}, l.info); err != nil {
+		return nil, firstError(fset, err)
 	}
-	l.pkg = pkg
-	addDefs(l.defs, f, l.info)
+	l.funcs = functions(f, l.info)
 	return l, nil
 }
 
 func newInfo() *types.Info {
 	return &types.Info{
-		Types: map[ast.Expr]types.TypeAndValue{},
-		Defs:  map[*ast.Ident]types.Object{},
-		Uses:  map[*ast.Ident]types.Object{},
+		Types:     map[ast.Expr]types.TypeAndValue{},
+		Instances: map[*ast.Ident]types.Instance{},
+		Defs:      map[*ast.Ident]types.Object{},
+		Uses:      map[*ast.Ident]types.Object{},
 	}
 }
 
-func addDefs(defs map[types.Object]*ast.FuncDecl, f *ast.File, info *types.Info) {
+// functions are those that a file declares. Methods are none.
+func functions(f *ast.File, info *types.Info) map[types.Object]*ast.FuncDecl {
+	defs := map[types.Object]*ast.FuncDecl{}
 	for _, d := range f.Decls {
-		if fd, ok := d.(*ast.FuncDecl); ok {
+		if fd, ok := d.(*ast.FuncDecl); ok && fd.Recv == nil {
 			defs[info.Defs[fd.Name]] = fd
 		}
 	}
+	return defs
 }
 
-// imports resolves the import paths that exist for a rule.
+// imports resolves the import paths that exist for a rule. Every other package is empty: nobody reads its source, and that a rule
+// uses it is refused where it does.
 type imports map[string]*types.Package
 
 func (m imports) Import(path string) (*types.Package, error) {
-	if p := m[path]; p != nil {
-		return p, nil
+	if m[path] == nil {
+		m[path] = types.NewPackage(path, baseName(path))
+		m[path].MarkComplete()
 	}
-	return nil, fmt.Errorf("a rule cannot use package %q: it may use the rule package alone", path)
+	return m[path], nil
 }
 
-func check(fset *token.FileSet, path string, f *ast.File, info *types.Info, known imports) (*types.Package, error) {
-	var first error
-	conf := types.Config{Importer: known, Error: func(err error) {
-		if first == nil {
-			first = err
-		}
-	}}
-	pkg, err := conf.Check(path, fset, []*ast.File{f}, info)
-	if first == nil {
-		first = err
-	}
-	if first != nil {
-		return nil, firstError(fset, first)
-	}
-	return pkg, nil
-}
+var majorVersion = regexp.MustCompile(`/v[0-9]+$`)
 
-// slice returns the file with only the declarations that the named function reaches, so that the rest of the file may use
-// any package at all, and the imports that they use.
-func (f *File) slice(name string) (*ast.File, *ast.FuncDecl, error) {
-	funcs, others := map[string]*ast.FuncDecl{}, map[string]ast.Decl{}
-	for _, d := range f.ast.Decls {
-		switch d := d.(type) {
-		case *ast.FuncDecl:
-			if d.Recv == nil {
-				funcs[d.Name.Name] = d
-			}
-		case *ast.GenDecl:
-			for _, spec := range d.Specs {
-				switch s := spec.(type) {
-				case *ast.TypeSpec:
-					others[s.Name.Name] = &ast.GenDecl{TokPos: d.TokPos, Tok: d.Tok, Specs: []ast.Spec{s}}
-				case *ast.ValueSpec:
-					for _, n := range s.Names {
-						others[n.Name] = d // whole: a constant may be an iota of its group
-					}
-				}
-			}
-		}
-	}
-	entry := funcs[name]
-	if entry == nil {
-		return nil, nil, &Error{Pos: f.fset.Position(f.ast.Name.Pos()), Msg: "there is no function " + name + " in this source: a rule's functions are named ones, of the one file whose source is given"}
-	}
-	keep := &ast.File{Package: f.ast.Package, Name: f.ast.Name, FileStart: f.ast.FileStart, FileEnd: f.ast.FileEnd}
-	taken, used := map[ast.Node]bool{}, map[string]bool{}
-	var visit func(d ast.Decl)
-	visit = func(d ast.Decl) {
-		key := ast.Node(d)
-		if g, ok := d.(*ast.GenDecl); ok && len(g.Specs) == 1 {
-			key = g.Specs[0]
-		}
-		if taken[key] {
-			return
-		}
-		taken[key] = true
-		keep.Decls = append(keep.Decls, d)
-		ast.Inspect(d, func(n ast.Node) bool {
-			id, ok := n.(*ast.Ident)
-			if !ok {
-				return true
-			}
-			used[id.Name] = true
-			if fd := funcs[id.Name]; fd != nil {
-				visit(fd)
-			}
-			if gd := others[id.Name]; gd != nil {
-				visit(gd)
-			}
-			return true
-		})
-	}
-	visit(entry)
-	var specs []ast.Spec
-	for _, im := range f.ast.Imports {
-		p, _ := strconv.Unquote(im.Path.Value)
-		local := path.Base(p)
-		if im.Name != nil {
-			local = im.Name.Name
-		}
-		if local != "_" && used[local] || local == "." {
-			specs = append(specs, im)
-			keep.Imports = append(keep.Imports, im)
-		}
-	}
-	if specs != nil {
-		keep.Decls = append([]ast.Decl{&ast.GenDecl{TokPos: f.ast.Package, Tok: token.IMPORT, Specs: specs}}, keep.Decls...)
-	}
-	return keep, entry, nil
-}
+// baseName is the name that a package most likely has, from its path: rand of math/rand/v2.
+func baseName(p string) string { return path.Base(majorVersion.ReplaceAllString(p, "")) }
 
 // firstError turns what the parser or the checker said into one Error with a position.
 func firstError(fset *token.FileSet, err error) error {

@@ -47,7 +47,7 @@ type kernel struct {
 }
 
 var (
-	entryLine    = regexp.MustCompile(`^\.visible \.entry (\w+)\($`)
+	entryLine    = regexp.MustCompile(`^\.visible \.entry ([\w$]+)\($`)
 	paramLine    = regexp.MustCompile(`^\t\.param \.\w+ (\w+),?$`)
 	registerLine = regexp.MustCompile(`^\t\.reg \.(\w+) (.*);$`)
 	labelLine    = regexp.MustCompile(`^(\w+):$`)
@@ -101,9 +101,9 @@ var instead = [][]string{
 }
 
 var (
-	word        = regexp.MustCompile(`[%@!]?[A-Za-z_][A-Za-z0-9_.]*|0[fd][0-9A-F]+|0x[0-9a-f]+|[0-9]+`)
+	word        = regexp.MustCompile(`[%@!]?[A-Za-z_][A-Za-z0-9_.$]*|0[fd][0-9A-F]+|0x[0-9a-f]+|[0-9]+`)
 	braces      = regexp.MustCompile(`\{[^}]*\}`)
-	address     = regexp.MustCompile(`\[(%\w+)(?:\+(\d+))?\]`)
+	address     = regexp.MustCompile(`\[(%[\w$]+)(?:\+(\d+))?\]`)
 	commutative = regexp.MustCompile(`^(add|mul|mad|and|or|xor|min|setp.(eq|neu?))\.`)
 	specialXY   = []string{"%tid.x", "%ntid.x", "%ctaid.x", "%nctaid.x", "%tid.y"}
 )

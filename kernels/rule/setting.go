@@ -1,0 +1,101 @@
+package rule
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/fusestep/fusestep/kernels/ir"
+)
+
+// Check says what is wrong with a setting, however it was made: that of a Definition's With is right but for its numbers. No
+// hyperparameter may be NaN, and LR must be finite; what else they must be, their algorithm says.
+func (s Setting) Check() error {
+	r := s.Rule
+	if r == nil {
+		return fmt.Errorf("setting %q has no rule", s.Name)
+	}
+	if err := r.compiled(); err != nil {
+		return err
+	}
+	if len(s.Hyper) != len(r.Hyper) {
+		return fmt.Errorf("rule %s: there are %d hyperparameters, must be %d: %q", r.Name, len(s.Hyper), len(r.Hyper), r.Hyper)
+	}
+	for i, x := range s.Hyper {
+		if math.IsNaN(x) || math.IsInf(x, 0) && i == r.HyperIndex("LR") {
+			return fmt.Errorf("rule %s: hyperparameter %s is %v, must be a number", r.Name, r.Hyper[i], x)
+		}
+	}
+	for name, x := range map[string]float64{"L1": s.L1, "WeightDecay": s.WeightDecay, "DecoupledDecay": s.DecoupledDecay} {
+		if !(x >= 0 && x <= math.MaxFloat64) {
+			return fmt.Errorf("rule %s: penalty %s is %v, must be at least 0, and finite", r.Name, name, x)
+		}
+	}
+	if bits.Len64(s.Options) > len(r.Options) {
+		return fmt.Errorf("rule %s: the options are %#b, must be of %d bits: %q", r.Name, s.Options, len(r.Options), r.Options)
+	}
+	if s.Eval != nil {
+		return s.checkEval()
+	}
+	return nil
+}
+
+// compiled says whether a rule has functions to run.
+func (r *Rule) compiled() error {
+	if r.apply32 == nil || r.apply64 == nil || r.runPrologue == nil {
+		return fmt.Errorf("rule %s has no compiled functions: it was not made by rule.New", r.Name)
+	}
+	return nil
+}
+
+// checkEval says whether the rule for evaluation can be given what the rule for training has, and changes nothing of it.
+func (s Setting) checkEval() error {
+	r, e := s.Rule, s.Eval
+	if err := e.compiled(); err != nil {
+		return err
+	}
+	if len(e.Options) != 0 {
+		return fmt.Errorf("rule %s for evaluation has the options %q, must have none", e.Name, e.Options)
+	}
+	if !slices.Equal(e.Hyper, r.Hyper) {
+		return fmt.Errorf("rule %s for evaluation has the hyperparameters %q, must have those of rule %s: %q", e.Name, e.Hyper, r.Name, r.Hyper)
+	}
+	if !slices.Equal(e.State, r.State) {
+		return fmt.Errorf("rule %s for evaluation has the state %v, must have that of rule %s: %v", e.Name, e.State, r.Name, r.State)
+	}
+	trained, err := r.Element(64, s.Options)
+	if err != nil {
+		return err
+	}
+	var used []string
+	for i, slot := range r.Slots {
+		if slices.Contains(trained.Loads(), i) || slices.ContainsFunc(trained.Stores, func(s ir.Store) bool { return s.Var == i }) {
+			used = append(used, slot)
+		}
+	}
+	for _, slot := range e.Slots {
+		if slot != Param && slot != Grad && !slices.Contains(used, slot) {
+			return fmt.Errorf("rule %s for evaluation has the slot %q, but rule %s has %q with these options", e.Name, slot, r.Name, used)
+		}
+	}
+	elem, err := e.Element(64, 0)
+	if err != nil {
+		return err
+	}
+	for _, st := range elem.Stores {
+		if slot := e.Slots[st.Var]; slot != Param {
+			return fmt.Errorf("rule %s for evaluation stores slot %q, may store %q alone", e.Name, slot, Param)
+		}
+	}
+	pro, err := e.Prologue(0)
+	if err != nil {
+		return err
+	}
+	for _, st := range pro.Stores {
+		if f := pro.Vars[st.Var]; f.Bank == StateBank {
+			return fmt.Errorf("rule %s for evaluation changes the state %q: evaluating is no step", e.Name, e.State[f.Index].Name)
+		}
+	}
+	return nil
+}
