@@ -42,3 +42,15 @@ type DTypeError struct {
 func (e *DTypeError) Error() string {
 	return fmt.Sprintf("%s is %s, %s is %s", e.What, e.Got, e.Ref, e.Want)
 }
+
+// PanicError is work of a stream that panicked: a fault of a rule or of this module. Synchronize returns it, and so does
+// every later call of the stream.
+type PanicError struct {
+	Value any    // what was given to panic
+	Stack string // of the goroutine that panicked
+}
+
+// Error is the value, then the stack.
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("panic in enqueued work: %v\n%s", e.Value, e.Stack)
+}
