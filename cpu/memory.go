@@ -45,7 +45,7 @@ func aligned(b []byte, n, align int) []byte {
 func (m *memory) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.b)))) }
 
 func (m *memory) Free() error {
-	m.drv.drain()
+	_ = m.drv.drain() // its error is the streams'
 	m.drv.mu.Lock()
 	defer m.drv.mu.Unlock()
 	if m.drv.memories[m] { // not where Wrap made it
