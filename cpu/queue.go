@@ -63,7 +63,9 @@ func (q *queue) enqueue(t task, small bool) error {
 		q.progress.Wait()
 	}
 	if q.err != nil {
+		unhide()
 		acquire(&q.done)
+		hide()
 		return q.err
 	}
 	q.added++
@@ -177,6 +179,21 @@ func (q *queue) wait() error {
 	return err
 }
 
+// failure is the queue's error, without waiting.
+//
+//go:norace
+func (q *queue) failure() error {
+	hide()
+	q.mu.Lock()
+	err := q.err
+	q.mu.Unlock()
+	unhide()
+	if err != nil {
+		acquire(&q.done)
+	}
+	return err
+}
+
 // copyTask copies, or zeroes where src is nil.
 type copyTask struct {
 	pool     *pool
@@ -217,7 +234,7 @@ func (q *queue) Record(m device.Marker) error {
 func (q *queue) Wait(m device.Marker) error {
 	p := m.(*marker).last.Load()
 	if p.passed() && p.err == nil {
-		return nil
+		return q.failure()
 	}
 	return q.enqueue(await{p}, false)
 }
