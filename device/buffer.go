@@ -19,7 +19,7 @@ type Buffer struct {
 type block struct {
 	mem    Memory // nil if empty
 	closed atomic.Bool
-	stop   func() // stops the collector's watch; nil if there is none
+	stop   func() // stops the collector's watch; nil if there is no memory
 }
 
 // zero says whether there is no buffer, nil or the zero value.
@@ -111,9 +111,7 @@ func (b *Buffer) Close() error {
 	case b.zero() || b.dev.closed.Load() || b.block.closed.Swap(true):
 		err = ErrClosed
 	case b.block.mem != nil:
-		if b.block.stop != nil {
-			b.block.stop()
-		}
+		b.block.stop()
 		err = b.block.mem.Free()
 	}
 	if err != nil {

@@ -41,7 +41,7 @@ func TestCollected(t *testing.T) {
 		}, []string{"free"}},
 		{"stream", func(w *world) any { _, _ = w.dev.NewStream(); return nil }, []string{"synchronize queue", "close queue"}},
 		{"event", func(w *world) any { _, _ = w.dev.NewEvent(); return nil }, []string{"close marker"}},
-		{"others' memory", func(w *world) any { _, _ = w.dev.Wrap(Float32, 1, &fakeMemory{w.fake, 64}); return nil }, nil},
+		{"others' memory", func(w *world) any { _, _ = w.dev.Wrap(Float32, 1, &fakeMemory{w.fake, 64}); return nil }, []string{"free"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)

@@ -91,11 +91,7 @@ func (d *Device) Alloc(t DType, n int) (*Buffer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("device %s: alloc of %d %s: %w", d.Name(), n, t, err)
 	}
-	b := &Buffer{dev: d, dtype: t, n: n, block: &block{mem: mem}}
-	if mem != nil {
-		b.block.stop = watch(d.collector, b.block, mem.Free)
-	}
-	return b, nil
+	return d.buffer(t, n, mem), nil
 }
 
 // sized says whether the device can be asked for n elements.
@@ -117,7 +113,16 @@ func (d *Device) Wrap(t DType, n int, mem Memory) (*Buffer, error) {
 	if err := d.sized(t, n); err != nil {
 		return nil, fmt.Errorf("device %s: wrap of %d %s: %w", d.Name(), n, t, err)
 	}
-	return &Buffer{dev: d, dtype: t, n: n, block: &block{mem: mem}}, nil
+	return d.buffer(t, n, mem), nil
+}
+
+// buffer makes a buffer, whose memory is freed when nobody reaches it.
+func (d *Device) buffer(t DType, n int, mem Memory) *Buffer {
+	b := &Buffer{dev: d, dtype: t, n: n, block: &block{mem: mem}}
+	if mem != nil {
+		b.block.stop = watch(d.collector, b.block, mem.Free)
+	}
+	return b
 }
 
 // NewStream makes a stream. It fails with ErrClosed, and where the device can have no more of them.

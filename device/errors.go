@@ -14,7 +14,8 @@ var (
 	ErrOverlap     = errors.New("overlaps")                     // two buffers that must be apart share memory
 	ErrUnsupported = errors.New("not supported by this device") // such as an element type that a backend lacks
 	ErrNotRecorded = errors.New("event has not been recorded")  // an event that no stream has been told to record
-	ErrRange       = errors.New("out of range")                 // a length that no memory has, or a slice beyond its buffer
+	ErrMisaligned  = errors.New("misaligned")                   // an address that is no multiple of its element's size
+	ErrRange       = errors.New("out of range")                 // a length that no memory has, a slice beyond its buffer, or addresses where there is no memory
 )
 
 // LengthError is data whose length is not what it must be.

@@ -46,6 +46,14 @@ func (e *Event) own() error {
 	return e.past(e.dev)
 }
 
+// Marker is the backend's part of the event, for the backend's own use. It is nil for a nil or zero Event.
+func (e *Event) Marker() Marker {
+	if e.zero() {
+		return nil
+	}
+	return e.marker
+}
+
 // zero says whether there is no event, nil or the zero value.
 func (e *Event) zero() bool { return e == nil || e.dev == nil }
 

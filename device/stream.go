@@ -18,7 +18,7 @@ type Stream struct {
 	dev    *Device
 	queue  Queue
 	closed atomic.Bool
-	stop   func() // stops the collector's watch; nil if there is none
+	stop   func() // stops the collector's watch; nil for the default stream
 }
 
 // zero says whether there is no stream, nil or the zero value.
@@ -184,9 +184,7 @@ func (s *Stream) Close() error {
 	case s.closed.Swap(true):
 		err = ErrClosed
 	default:
-		if s.stop != nil {
-			s.stop()
-		}
+		s.stop()
 		err = closeQueue(s.queue)
 	}
 	if err != nil {
