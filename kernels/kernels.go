@@ -199,14 +199,15 @@ type Backend interface {
 
 // Update is work that is ready to run.
 type Update interface {
-	// Enqueue puts one step on the stream: prologues, then one pass over all tensors. It keeps nothing of step but the norm.
+	// Enqueue puts one step on the stream: prologues, then one pass over all tensors. It keeps nothing of step but the norm. Hundreds
+	// of steps may be under way; then it waits for the oldest.
 	Enqueue(s *device.Stream, step Step) error
 	// Close gives the update's own memory back, after the work enqueued so far.
 	Close() error
 }
 
-// Norm is the L2 norm over all elements of some buffers, by the tree that SumSquares and SumTree define. Its steps are ordered:
-// all on one stream, or on streams that wait for each other.
+// Norm is the L2 norm over all elements of some buffers, by the tree that SumSquares, SumTree and NormBy define. Its steps are
+// ordered: all on one stream, or on streams that wait for each other.
 type Norm interface {
 	Enqueue(s *device.Stream) error
 	// Total is where the norm is put: one Float64.
