@@ -237,7 +237,10 @@ func TestNewRefuses(t *testing.T) {
 			`element field M has the init tag "NoSuch", which is no hyperparameter: there are ["LR" "H"]`},
 		{"no learning rate", func() error { _, err := rule.New(plain[float32], plain[float64], prologueNoRate, source); return err },
 			"the hyperparameters have no field LR"},
-		{"no function", func() error { _, err := rule.New(plain[float32], (func(*elem[float64], *scalars[float64], options))(nil), prologue, source); return err }, "a rule's function is nil"},
+		{"no function", func() error {
+			_, err := rule.New(plain[float32], (func(*elem[float64], *scalars[float64], options))(nil), prologue, source)
+			return err
+		}, "a rule's function is nil"},
 		{"no source", func() error { _, err := rule.New(plain[float32], plain[float64], prologue, "package p"); return err },
 			"there is no function plain in this source"},
 	}
