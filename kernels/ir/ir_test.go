@@ -39,6 +39,19 @@ func TestBuilder(t *testing.T) {
 	require.Equal(t, []int{0}, f.Loads())
 }
 
+// W4: a compiler may know what depends on no field, and one side of a choice.
+func TestFixed(t *testing.T) {
+	b := NewBuilder("f", 32, fields(2))
+	x, two := b.Var(0), b.Const(2)
+	less := b.Binary(Lt, x, two)
+	for v, want := range map[Value]bool{
+		x: false, two: true, b.Binary(Add, two, two): true, b.Unary(Sqrt, two): true, b.Binary(Mul, x, two): false, less: false,
+		b.Select(less, x, two): true, b.Select(less, b.Var(1), x): false, b.Unary(Neg, b.Select(less, x, two)): true,
+	} {
+		require.Equal(t, want, b.Fixed(v), "node %d", v)
+	}
+}
+
 func TestVarying(t *testing.T) {
 	b := NewBuilder("f", 32, []Field{{Bank: 0, Name: "e.P"}, {Bank: 1, Name: "s.A"}})
 	uniform := b.Binary(Mul, b.Var(1), b.Const(2))

@@ -27,11 +27,6 @@ func (s Setting) Check() error {
 			return fmt.Errorf("rule %s: hyperparameter %s is %v, must be a number", r.Name, r.Hyper[i], x)
 		}
 	}
-	for name, x := range map[string]float64{"L1": s.L1, "WeightDecay": s.WeightDecay, "DecoupledDecay": s.DecoupledDecay} {
-		if !(x >= 0 && x <= math.MaxFloat64) {
-			return fmt.Errorf("rule %s: penalty %s is %v, must be at least 0, and finite", r.Name, name, x)
-		}
-	}
 	if bits.Len64(s.Options) > len(r.Options) {
 		return fmt.Errorf("rule %s: the options are %#b, must be of %d bits: %q", r.Name, s.Options, len(r.Options), r.Options)
 	}
