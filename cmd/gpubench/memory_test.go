@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // fakeMemory is a driver that has nothing but an amount of memory.
@@ -44,7 +46,7 @@ func TestFits(t *testing.T) {
 			"-n 1e15: sgd on 1,000,000,000,000,000 elements needs 8.00 PB of memory, this machine has 141 TB", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			cfg, err := parseFlags(test.args)
+			cfg, err := parseFlags(test.args, nil)
 			require.NoError(t, err)
 			dev, err := device.New("fake", test.memory)
 			require.NoError(t, err)
@@ -54,7 +56,7 @@ func TestFits(t *testing.T) {
 				return
 			}
 			require.EqualError(t, err, test.want)
-			assert.Equal(t, test.usage, assert.ErrorAs(&testing.T{}, err, &usageError{}))
+			assert.Equal(t, test.usage, assert.ErrorAs(&testing.T{}, err, new(cli.UsageError)))
 		})
 	}
 }
@@ -72,7 +74,7 @@ func TestNeed(t *testing.T) {
 		{[]string{"-n", "4611686018427387904", "-optimizer", "sgd"}, math.MaxInt64},
 		{[]string{"-n", "4611686018427387904", "-optimizer", "adamw-amsgrad", "-dtype", "f64"}, math.MaxInt64},
 	} {
-		cfg, err := parseFlags(test.args)
+		cfg, err := parseFlags(test.args, nil)
 		require.NoError(t, err)
 		p, err := cfg.optimizers[0].plan(cfg.dtype)
 		require.NoError(t, err)

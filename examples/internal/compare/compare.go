@@ -53,6 +53,7 @@ type Problem struct {
 	Rates    map[string]float64 // learning rates; an optimizer that is not here keeps its own
 	Expected *Reference         // nil if there is none
 	Beside   []Baseline         // for the table
+	Inputs   []string           // files that were read, which the picture must not replace
 }
 
 // Baseline is what something else than an optimizer of ours reaches.
