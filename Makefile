@@ -25,8 +25,10 @@ vet: ## gofmt, go vet and the purego build
 	$(GO) vet ./... && $(GO) vet -tags purego ./...
 	for d in $(MODULES); do (cd $$d && $(GO) vet ./...) || exit 1; done
 
-cross: ## build for the systems without code of their own
+cross: ## build for the systems without code of their own, and where that is possible test for one of 32 bits
 	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./...
+	GOOS=linux GOARCH=386 $(GO) vet ./...
+	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr '\n' /)" = linux/amd64/ ]; then set -x; GOARCH=386 $(GO) test -short ./optim ./cmd/gpubench ./device; fi
 
 generate: ## write every generated file again
 	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestReadmeTable|TestComingFrom)$$' -write

@@ -28,7 +28,8 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// condition is [cuda]: this build can have GPUs; [driver]: the machine has a driver for them; [full]: it has a full device.
+// condition is [cuda]: this build can have GPUs; [driver]: the machine has a driver for them; [full]: it has a full device;
+// [64bit]: an int is as wide.
 func condition(name string) (bool, error) {
 	switch name {
 	case "cuda":
@@ -36,6 +37,8 @@ func condition(name string) (bool, error) {
 	case "driver":
 		_, err := os.Stat("/proc/driver/nvidia/version")
 		return err == nil, nil
+	case "64bit":
+		return strconv.IntSize == 64, nil
 	case "full":
 		_, err := os.Stat("/dev/full")
 		return err == nil, nil
