@@ -3,9 +3,12 @@
 package gpu
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 
+	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 )
@@ -45,5 +48,9 @@ func Open(name string) (*Device, error) {
 	if m := cudaName.FindStringSubmatch(name); m != nil && m[1] != "" {
 		ordinal, _ = strconv.Atoi(m[1]) // four digits
 	}
-	return open(name, ordinal, name == "emu")
+	d, err := open(name, ordinal, name == "emu")
+	if name == "emu" && Built && errors.Is(err, device.ErrUnavailable) {
+		err = fmt.Errorf("%w; -device emu reserves address space, though no memory: see ulimit -v", err)
+	}
+	return d, err
 }
