@@ -22,6 +22,7 @@ type fakeMemory struct {
 	err         error
 }
 
+func (f fakeMemory) Close() error                            { return nil }
 func (f fakeMemory) NewQueue() (device.Queue, error)         { return nil, nil }
 func (f fakeMemory) MemInfo() (free, total int64, err error) { return f.free, f.total, f.err }
 
