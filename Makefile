@@ -3,7 +3,7 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz bench-cpu bench ci
+.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -25,8 +25,10 @@ vet: ## gofmt, go vet and the purego build
 	$(GO) vet ./... && $(GO) vet -tags purego ./...
 	for d in $(MODULES); do (cd $$d && $(GO) vet ./...) || exit 1; done
 
-cross: ## build for the systems without code of their own
+cross: ## build for the systems without code of their own, and where that is possible test for one of 32 bits
 	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./...
+	GOOS=linux GOARCH=386 $(GO) vet ./...
+	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr '\n' /)" = linux/amd64/ ]; then set -x; GOARCH=386 $(GO) test -short ./optim ./cmd/gpubench ./device; fi
 
 generate: ## write every generated file again
 	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestBits)$$' -write
@@ -55,12 +57,19 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 fuzz: ## a minute for each fuzz target
 	for f in kernels/syntax:FuzzRule cpu:FuzzImplementations internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
 
+bench: ## how close to the memory's limit the CPU's steps run
+	$(GO) run ./cmd/gpubench -optimizer all
+
 bench-cpu: ## the CPU's goals, and what is reached of them; PYTHON, one with torch, and DEEPSPEED, its source package's folder, for the peers
 	$(GO) run ./bench/cpu -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)'
 	$(GO) test ./cpu -run '^$$' -bench Passes -benchtime 50x
 
-bench: ## how close to the memory's limit the CPU's steps run
-	$(GO) run ./cmd/gpubench -optimizer all
+bench-readme: ## measure what the README's table and picture show, and draw docs/speed.png; PYTHON and DEEPSPEED as for bench-cpu
+	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json
+	$(GO) run ./bench/picture bench/results/readme.json docs/speed.png
+
+release-check: ## make a release in a copy, and use its modules from a fresh one
+	.ci/release -check
 
 ci: vet cross test race ## what CI runs
 	CGO_ENABLED=0 $(GO) test -short ./... && $(GO) test -short -tags purego ./cpu ./optim

@@ -1,29 +1,35 @@
 package main
 
 import (
-	"slices"
 	"time"
+
+	"github.com/fusestep/fusestep/bench/internal/results"
 )
 
 // contender is something whose time is compared.
 type contender struct {
-	name  string
-	bytes float64                            // that one step must move, or 0
-	run   func(n int) (time.Duration, error) // n steps, one after the other
+	name    string
+	bytes   float64                            // that one step must move, or 0
+	setting string                             // the threads, and how they wait
+	tried   []results.Trial                    // the settings that this one is the best of
+	run     func(n int) (time.Duration, error) // n steps, one after the other
 }
 
-// measurement is the seconds of a step of each contender, round by round.
+// measurement is what was measured of the contenders of a group.
 type measurement struct {
-	seconds map[string][]float64
-	bytes   map[string]float64
-	missing map[string]string // what could not be measured, and why
+	seconds  map[string][]float64 // of a step, round by round
+	bytes    map[string]float64
+	settings map[string]string
+	tried    map[string][]results.Trial
+	missing  map[string]string // what could not be measured, and why
+	order    []string          // of the contenders
 }
 
 const rounds = 15
 
 // compare times the contenders in turns, in rounds that take the budget together.
 func compare(all []contender, budget time.Duration) (measurement, error) {
-	m := measurement{map[string][]float64{}, map[string]float64{}, map[string]string{}}
+	m := measurement{map[string][]float64{}, map[string]float64{}, map[string]string{}, map[string][]results.Trial{}, map[string]string{}, nil}
 	each := budget / time.Duration(rounds*len(all))
 	batch := make([]int, len(all))
 	for i, c := range all {
@@ -36,7 +42,8 @@ func compare(all []contender, budget time.Duration) (measurement, error) {
 				break
 			}
 		}
-		m.bytes[c.name] = c.bytes
+		m.bytes[c.name], m.settings[c.name], m.tried[c.name] = c.bytes, c.setting, c.tried
+		m.order = append(m.order, c.name)
 	}
 	for range rounds {
 		for i, c := range all {
@@ -57,9 +64,4 @@ func (m measurement) ratio(a, b string) float64 {
 		r = append(r, x/m.seconds[b][i])
 	}
 	return median(r)
-}
-
-func median(x []float64) float64 {
-	s := slices.Sorted(slices.Values(x))
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }

@@ -17,9 +17,12 @@ import (
 
 // group is what is compared in one run.
 type group struct {
-	name  string
-	goals []goal
-	make  func(p *peers, m *match) error
+	name      string
+	readme    bool // it is part of the README's table
+	optimizer string
+	lengths   []int
+	goals     []goal
+	make      func(p *peers, m *match) error
 }
 
 // match is the contenders of a group.
@@ -43,7 +46,7 @@ func (g group) measure(p *peers, budget time.Duration) (measurement, error) {
 	return m, err
 }
 
-// add adds a step of ours under a name.
+// add adds a step of ours under a name, with so many threads.
 func (m *match) add(name string, alg optim.Algorithm, lengths []int, threads int, implementation string) (*step, error) {
 	s, err := newStep(alg, lengths, threads, implementation)
 	if err != nil {
@@ -54,79 +57,128 @@ func (m *match) add(name string, alg optim.Algorithm, lengths []int, threads int
 	return s, nil
 }
 
-// addPeer adds a peer's, or says why it is missing.
-func (m *match) addPeer(p *peers, peer, optimizer string, lengths []int, threads int, bytes float64) {
-	c, drop, err := p.contender(peer, optimizer, lengths, threads, bytes)
+// addBest adds a step of ours with as many threads, up to most, as it runs best with, and its ceiling with as many.
+func (m *match) addBest(alg optim.Algorithm, lengths []int, most int) error {
+	var places []place
+	var made *step // the one that was opened last
+	for _, threads := range threadCounts(most) {
+		places = append(places, place{"", []int{threads}, func() (func(threads, steps int) (time.Duration, error), func() error, error) {
+			s, err := newStep(alg, lengths, threads, "")
+			if err != nil {
+				return nil, nil, err
+			}
+			made = s
+			return func(_, n int) (time.Duration, error) { return s.contender("").run(n) }, s.close, nil
+		}})
+	}
+	c, drop, err := best("fusestep", 0, places)
 	if err != nil {
-		m.missing[peer] = err.Error()
+		return err
+	}
+	m.closers = append(m.closers, drop)
+	c.bytes = made.bytes
+	ceiling := made.ceiling()
+	ceiling.setting = c.setting
+	m.contenders = append(m.contenders, c, ceiling)
+	return nil
+}
+
+// addPeer adds a peer's with the threads, up to most, and the waiting with which it runs best, or says why it is missing.
+func (m *match) addPeer(p *peers, name, optimizer string, lengths []int, most int, bytes float64) {
+	places, err := p.places(name, optimizer, lengths, most)
+	if err != nil {
+		m.missing[name] = err.Error()
+		return
+	}
+	c, drop, err := best(name, bytes, places)
+	if err != nil {
+		m.missing[name] = err.Error()
 		return
 	}
 	m.closers = append(m.closers, drop)
 	m.contenders = append(m.contenders, c)
 }
 
-// stepGroup holds one of our steps to its ceiling and to peers: all that the goals name.
+// stepGroup holds one of our steps to its ceiling and to peers: all that the goals name. Each has up to so many threads, and takes
+// as many as suit it.
 func stepGroup(name, optimizer string, alg optim.Algorithm, lengths []int, threads int, goals ...goal) group {
-	return group{fmt.Sprintf("%s, %s", name, plural(threads, "thread")), goals, func(p *peers, m *match) error {
-		s, err := m.add("fusestep", alg, lengths, threads, "")
-		if err != nil {
+	what := "1 thread"
+	if threads > 1 {
+		what = "up to " + plural(threads, "thread")
+	}
+	return group{name: name + ", " + what, optimizer: optimizer, lengths: lengths, goals: goals, make: func(p *peers, m *match) error {
+		if err := m.addBest(alg, lengths, threads); err != nil {
 			return err
 		}
 		for i, g := range goals {
-			switch {
-			case slices.ContainsFunc(goals[:i], func(o goal) bool { return o.other == g.other }):
-			case g.other == "ceiling":
-				m.contenders = append(m.contenders, s.ceiling())
-			default:
-				m.addPeer(p, g.other, optimizer, lengths, threads, s.bytes)
+			if g.other != "ceiling" && !slices.ContainsFunc(goals[:i], func(o goal) bool { return o.other == g.other }) {
+				m.addPeer(p, g.other, optimizer, lengths, threads, m.contenders[0].bytes)
 			}
 		}
 		return nil
 	}}
 }
 
-func groups() (out []group) {
+// sizes are what the groups that do not fit into caches measure.
+type sizes struct{ large, many int }
+
+var (
+	whole     = sizes{64 << 20, 10_000}
+	rehearsal = sizes{64 << 10, 100} // whose times mean nothing
+)
+
+func groups(size sizes) (out []group) {
 	all := runtime.GOMAXPROCS(0)
 	l2, l3 := cacheSize(2)/2/16, cacheSize(3)/4/16 // elements of Adam's four slots
-	dram := []int{64 << 20}
 	adamw := optim.DefaultAdamW()
 	momentum := optim.DefaultSGD()
 	momentum.Momentum = 0.9
-	threads := slices.Compact([]int{1, all})
-	for _, t := range threads {
-		out = append(out, stepGroup("adamw, 64 Mi parameters", "adamw", adamw, dram, t,
-			goal{other: "ceiling", least: 0.95}, goal{other: "deepspeed", least: 1.1}, goal{other: "fused", least: 1}))
+	dram := []int{size.large}
+	large := plural(size.large, "parameter")
+	if size.large%(1<<20) == 0 {
+		large = fmt.Sprintf("%d Mi parameters", size.large>>20)
 	}
+	threads := slices.Compact([]int{1, all})
 	for _, o := range []struct {
-		name string
-		alg  optim.Algorithm
-	}{{"sgd", optim.DefaultSGD()}, {"sgd-momentum", momentum}, {"lion", optim.DefaultLion()}, {"rmsprop", optim.DefaultRMSprop()}, {"adagrad", optim.DefaultAdagrad()}} {
+		name  string
+		alg   optim.Algorithm
+		goals []goal
+	}{
+		{"adamw", adamw, []goal{{other: "deepspeed", least: 1.1}, {other: "fused", least: 1}, {other: "foreach", least: 1}, {other: "for-loop", least: 1}}},
+		{"sgd", optim.DefaultSGD(), []goal{{other: "fused", least: 1}}},
+		{"sgd-momentum", momentum, []goal{{other: "fused", least: 1}}},
+		{"lion", optim.DefaultLion(), nil},
+		{"rmsprop", optim.DefaultRMSprop(), nil},
+		{"adagrad", optim.DefaultAdagrad(), []goal{{other: "fused", least: 1}}},
+	} {
 		for _, t := range threads {
-			goals := []goal{{other: "ceiling", least: 0.95}}
-			if o.name == "sgd" || o.name == "adagrad" {
-				goals = append(goals, goal{other: "fused", least: 1})
-			}
-			out = append(out, stepGroup(o.name+", 64 Mi parameters", o.name, o.alg, dram, t, goals...))
+			g := stepGroup(o.name+", "+large, o.name, o.alg, dram, t, append([]goal{{other: "ceiling", least: 0.95}}, o.goals...)...)
+			g.readme = t == all && o.name != "rmsprop"
+			out = append(out, g)
 		}
 	}
 	for _, t := range threads {
 		out = append(out, stepGroup(fmt.Sprintf("adamw, %d parameters, in L3", l3), "adamw", adamw, []int{l3}, t,
 			goal{other: "ceiling", least: 0.93}, goal{other: "deepspeed", least: 1.05}, goal{other: "fused-kernel", least: 1}))
 	}
+	name, lengths := fmt.Sprintf("adamw, %d tensors of 1,024", size.many), slices.Repeat([]int{1024}, size.many)
+	many := stepGroup(name, "adamw", adamw, lengths, all,
+		goal{other: "deepspeed", least: 1.1}, goal{other: "fused", least: 3}, goal{other: "foreach", least: 3}, goal{other: "for-loop", least: 3}, goal{other: "ceiling", what: "against ceiling (no goal)"})
+	many.readme = true
 	out = append(out,
 		stepGroup(fmt.Sprintf("adamw, %d parameters, in L2", l2), "adamw", adamw, []int{l2}, 1,
 			goal{other: "ceiling", what: "against ceiling (no goal)"}, goal{other: "deepspeed", least: 1.05}, goal{other: "deepspeed", least: 1.5, what: "against deepspeed (stretch)"},
 			goal{other: "fused-kernel", least: 1.4}),
-		stepGroup("adamw, 10,000 tensors of 1,024", "adamw", adamw, slices.Repeat([]int{1024}, 10_000), all,
-			goal{other: "foreach-1.13", least: 30}, goal{other: "fused", least: 3}, goal{other: "foreach", least: 3}, goal{other: "ceiling", what: "against ceiling (no goal)"}),
+		many,
+		stepGroup(name+", as torch 1.13 did it", "adamw", adamw, lengths, all, goal{other: "foreach-1.13", least: 30}),
 		smallGroup(adamw),
 		inventoryGroup(adamw, all),
-		threadsGroup(adamw, dram, all),
+		threadsGroup(adamw, large, dram, all),
 		zeroGroup(adamw),
 		tilesGroup("a rule without a loop of its own (adamw's), in L2", adamw, l2, 1, goal{other: "scalar", least: 3}),
 	)
 	for _, t := range threads {
-		out = append(out, tilesGroup("a rule without a loop of its own (adamw's), 64 Mi parameters", adamw, dram[0], t, goal{other: "ceiling", least: 0.45}))
+		out = append(out, tilesGroup("a rule without a loop of its own (adamw's), "+large, adamw, dram[0], t, goal{other: "ceiling", least: 0.45}))
 	}
 	return out
 }
@@ -135,7 +187,7 @@ func groups() (out []group) {
 // cache.
 func smallGroup(alg optim.Algorithm) group {
 	const many = 32
-	return group{"adamw, one tensor of 1,024", []goal{{other: "kernel", most: 1, difference: true, what: "beyond the kernel, µs"}}, func(_ *peers, m *match) error {
+	return group{name: "adamw, one tensor of 1,024", goals: []goal{{other: "kernel", most: 1, difference: true, what: "beyond the kernel, µs"}}, make: func(_ *peers, m *match) error {
 		if _, err := m.add("fusestep", alg, []int{1024}, 1, ""); err != nil {
 			return err
 		}
@@ -154,7 +206,7 @@ func smallGroup(alg optim.Algorithm) group {
 
 // inventoryGroup holds the parameters of GPT-2 to one flat tensor of as many elements.
 func inventoryGroup(alg optim.Algorithm, threads int) group {
-	return group{"adamw, GPT-2 124M's 148 tensors", []goal{{other: "one tensor", least: 0.95}, {other: "ceiling", least: 0.95}}, func(_ *peers, m *match) error {
+	return group{name: "adamw, GPT-2 124M's 148 tensors", goals: []goal{{other: "one tensor", least: 0.95}, {other: "ceiling", least: 0.95}}, make: func(_ *peers, m *match) error {
 		gpt2, err := models.Parse("gpt2", "", "")
 		if err != nil {
 			return err
@@ -174,9 +226,9 @@ func inventoryGroup(alg optim.Algorithm, threads int) group {
 }
 
 // threadsGroup holds all threads to one, and the ceilings likewise: more than they gain, no step can.
-func threadsGroup(alg optim.Algorithm, lengths []int, threads int) group {
+func threadsGroup(alg optim.Algorithm, large string, lengths []int, threads int) group {
 	goals := []goal{{other: "1 thread", least: 1.8}, {other: "ceiling, 1 thread", ours: "ceiling", what: "what the ceiling gains (no goal)"}}
-	return group{fmt.Sprintf("adamw, 64 Mi parameters, all %s", plural(threads, "thread")), goals, func(_ *peers, m *match) error {
+	return group{name: fmt.Sprintf("adamw, %s, all %s", large, plural(threads, "thread")), goals: goals, make: func(_ *peers, m *match) error {
 		s, err := m.add("fusestep", alg, lengths, threads, "")
 		if err != nil {
 			return err
@@ -194,7 +246,7 @@ func threadsGroup(alg optim.Algorithm, lengths []int, threads int) group {
 
 // zeroGroup holds a tensor whose gradient has been zero for a million steps to one that has always had one.
 func zeroGroup(alg optim.Algorithm) group {
-	return group{"adamw, gradient zero for 10⁶ steps", []goal{{other: "ordinary", most: 1.1, what: "against an ordinary gradient"}}, func(_ *peers, m *match) error {
+	return group{name: "adamw, gradient zero for 10⁶ steps", goals: []goal{{other: "ordinary", most: 1.1, what: "against an ordinary gradient"}}, make: func(_ *peers, m *match) error {
 		s, err := m.add("fusestep", alg, []int{1024}, 1, "")
 		if err != nil {
 			return err
@@ -215,7 +267,7 @@ func zeroGroup(alg optim.Algorithm) group {
 
 // tilesGroup runs a built-in rule as one of a user's own runs that has no generated loop.
 func tilesGroup(name string, alg optim.Algorithm, n, threads int, g goal) group {
-	return group{fmt.Sprintf("%s, %s", name, plural(threads, "thread")), []goal{g}, func(_ *peers, m *match) error {
+	return group{name: fmt.Sprintf("%s, %s", name, plural(threads, "thread")), goals: []goal{g}, make: func(_ *peers, m *match) error {
 		all := cpu.Implementations()
 		i := len(all) - 2
 		if i < 0 {
@@ -233,13 +285,6 @@ func tilesGroup(name string, alg optim.Algorithm, n, threads int, g goal) group 
 		_, err = m.add(g.other, alg, []int{n}, threads, g.other)
 		return err
 	}}
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // cacheSize is the bytes of the first processor's cache of a level, where Linux tells them; otherwise those of a small one.

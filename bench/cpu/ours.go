@@ -17,6 +17,7 @@ import (
 // step is an optimizer of ours on tensors of its own.
 type step struct {
 	dev     *cpu.Device
+	threads int
 	params  []optim.Param
 	opt     *optim.Optimizer
 	bytes   float64
@@ -29,7 +30,7 @@ func newStep(alg optim.Algorithm, lengths []int, threads int, implementation str
 		return nil, err
 	}
 	defer os.Unsetenv(cpu.Environment)
-	s := &step{dev: cpu.NewThreads(threads, loops...)}
+	s := &step{dev: cpu.NewThreads(threads, loops...), threads: threads}
 	total := 0
 	for _, n := range lengths {
 		total += (n + 31) / 32 * 32
@@ -132,12 +133,14 @@ func (s *step) compileTraffic(alg optim.Algorithm, lengths []int) error {
 
 // contender is the step under a name.
 func (s *step) contender(name string) contender {
-	return contender{name, s.bytes, func(n int) (time.Duration, error) { return s.time(n, func() error { return s.opt.Step(nil) }) }}
+	return contender{name: name, bytes: s.bytes, setting: plural(s.threads, "thread"), run: func(n int) (time.Duration, error) {
+		return s.time(n, func() error { return s.opt.Step(nil) })
+	}}
 }
 
 // ceiling is the step's traffic.
 func (s *step) ceiling() contender {
-	return contender{"ceiling", s.bytes, func(n int) (time.Duration, error) {
+	return contender{name: "ceiling", bytes: s.bytes, setting: plural(s.threads, "thread"), run: func(n int) (time.Duration, error) {
 		return s.time(n, func() error { return s.traffic.Enqueue(s.dev.DefaultStream(), kernels.Step{}) })
 	}}
 }

@@ -4,25 +4,44 @@
 #
 #   bundle.sh [folder, default bin/gpu-bundle]
 #
+# The folder must be empty, or not exist, or be a bundle that this script has built: that one is replaced.
+#
 # Programs that use cgo need the symbol versions of the C library they are linked with. So the last step, the linking, is
-# Zig's, which carries the stubs of older ones: it comes from PyPI into a temporary folder. Needs go, a C compiler with
+# Zig's, which carries the stubs of older ones: it comes from PyPI, held to its hash (requirements.txt), into a temporary folder.
+# Needs go, a C compiler with
 # binutils, python3 with pip, and the registry.
 set -euo pipefail
+out=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/../.."
+out=${out:-$(realpath -m bin/gpu-bundle)}
 glibc=2.31
-zig_version=0.17.1
-out=$(realpath -m "${1:-bin/gpu-bundle}")
+marker=.fusestep-gpu-bundle # of a folder that this script has filled, and may empty
+if [ -e "$out" ] && [ ! -d "$out" ]; then
+  echo "bundle: $out is no folder" >&2
+  exit 2
+elif [ -d "$out" ] && [ -n "$(ls -A "$out")" ] && [ ! -f "$out/$marker" ]; then
+  echo "bundle: $out is neither empty nor a bundle: nothing in it is touched" >&2
+  exit 2
+fi
+case $PWD/ in
+  "${out%/}"/*)
+    echo "bundle: $out has the source in it" >&2
+    exit 2
+    ;;
+esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$work" "ziglang==$zig_version"
+python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$work" --require-hashes -r bench/gpu/requirements.txt
 python3 -m zipfile -e "$work"/ziglang-*.whl "$work"
 zig=$work/ziglang/zig
 chmod +x "$zig"
 export ZIG_GLOBAL_CACHE_DIR=$work/cache ZIG_LOCAL_CACHE_DIR=$work/cache
 
-rm -rf "$out"
-mkdir -p "$out/ptx"
+if [ -d "$out" ]; then find "$out" -mindepth 1 -delete; fi
+mkdir -p "$out"
+: >"$out/$marker"
+mkdir "$out/ptx"
 # Zig warns of the library folders of toolkits, which gorgonia.org/cu names and nobody needs.
 build() {
   local package=$1 to=$2

@@ -8,12 +8,14 @@ It reads a request a line on standard input, JSON, and answers each with a line 
   {"what": "run", "id": i, "threads": t, "steps": n}          -> {"seconds": s} for the n steps together
   {"what": "drop", "id": i}                                   -> {}
 
-Peers: "fused", torch.optim's fused=True; "fused-kernel", the call beneath it without Python's share of a step; "foreach", torch.optim's foreach=True; "foreach-1.13", AdamW as the calls of torch._foreach_*
+Peers: "fused", torch.optim's fused=True; "fused-kernel", the call beneath it without Python's share of a step;
+"foreach", torch.optim's foreach=True; "for-loop", torch.optim's
+foreach=False, a call for each tensor and operation; "foreach-1.13", AdamW as the calls of torch._foreach_*
 that torch 1.13 made; "deepspeed", the kernel of DeepSpeed's CPUAdam (--deepspeed folder), which this script compiles from the
 csrc folder of DeepSpeed's source package with the flags that DeepSpeed's own builder uses.
 
 Parameters, gradients and state are float32, with ordinary numbers. Torch is asked for huge pages, as fusestep's device asks
-for them, and --threads bounds its threads, which do not spin when they wait.
+for them. How idle threads wait is OMP_WAIT_POLICY's, which bench/cpu sets: it starts this script once for each policy.
 """
 import argparse
 import json
@@ -22,7 +24,6 @@ import sys
 import time
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread would take a processor from who is timed next
 
 import torch  # noqa: E402  (after its environment)
 
@@ -107,15 +108,26 @@ class DeepSpeed:
         )
 
 
+def normal(shape, scale):
+    """Random numbers, of which large tensors have the same again and again: to draw them takes long."""
+    out = torch.empty(shape)
+    flat, some = out.view(-1), torch.randn(min(out.numel(), 1 << 20)) * scale
+    for part in flat.split(some.numel()):
+        part.copy_(some[: part.numel()])
+    return out
+
+
 def make(peer, optimizer, shapes):
     torch.manual_seed(1)
     params = []
     for shape in shapes:
-        p = torch.nn.Parameter(torch.randn(shape) * 2**-5)
-        p.grad = torch.randn(shape) * 2**-7
+        p = torch.nn.Parameter(normal(shape, 2**-5))
+        p.grad = normal(shape, 2**-7)
         params.append(p)
     if peer in ("fused", "foreach") and optimizer in TORCH:
         return TORCH[optimizer](params, **{peer: True})
+    if peer == "for-loop" and optimizer in TORCH:
+        return TORCH[optimizer](params, foreach=False)
     if peer == "fused-kernel" and optimizer == "adamw":
         return FusedKernel(params)
     if peer == "foreach-1.13" and optimizer == "adamw":

@@ -40,5 +40,5 @@ func TestFromBits(t *testing.T) {
 	assert.Equal(t, float32(1), fromBits[float32](0x3f800000_00000000))
 	assert.Equal(t, 1.0, fromBits[float64](0x3ff00000_00000000))
 	assert.EqualValues(t, 0x3f800000, bitsOf(float32(1)))
-	assert.EqualValues(t, 0x3ff0000000000000, bitsOf(1.0))
+	assert.Equal(t, uint64(0x3ff0000000000000), bitsOf(1.0))
 }

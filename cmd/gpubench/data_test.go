@@ -38,7 +38,7 @@ func TestFill(t *testing.T) {
 
 // After many steps on tame numbers, everything is as ordinary as at the start.
 func TestTameNumbersStayOrdinary(t *testing.T) {
-	cfg, err := parseFlags([]string{"-n", "500", "-optimizer", "all"})
+	cfg, err := parseFlags([]string{"-n", "500", "-optimizer", "all"}, nil)
 	require.NoError(t, err)
 	dev := cpu.NewThreads(1)
 	defer dev.Close()

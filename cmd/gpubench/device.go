@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/internal/gpu"
-	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/kernels"
 )
 
@@ -29,14 +28,6 @@ func deviceDocs() [][2]string {
 		{"cuda, cuda:N", "an NVIDIA GPU, the first or number N" + missing},
 		{"emu", "an emulated GPU, whose times mean nothing" + missing},
 	}
-}
-
-// checkDevice says whether there is a device of this name in any build.
-func checkDevice(name string) error {
-	if name == "cpu" || gpu.Known(name) {
-		return nil
-	}
-	return models.Unknown("-device", name, "device", []string{"cpu", "cuda", "cuda:N", "emu"})
 }
 
 // openDevice opens what -device names.

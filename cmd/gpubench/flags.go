@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
+	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/internal/models"
 )
 
@@ -33,11 +35,9 @@ type config struct {
 	format     string
 }
 
-func parseFlags(args []string) (*config, error) {
+func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	cfg := &config{}
-	fs := flag.NewFlagSet("gpubench", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // errors are one line, and the manual is the doc comment
-	fs.Usage = func() {}
+	fs := cli.Flags("gpubench")
 	var (
 		names = fs.String("optimizer", defaultOptimizers, "")
 		model = fs.String("model", "", "")
@@ -51,20 +51,14 @@ func parseFlags(args []string) (*config, error) {
 	fs.BoolVar(&cfg.verify, "verify", false, "")
 	fs.BoolVar(&cfg.list, "list", false, "")
 	fs.StringVar(&cfg.format, "format", "text", "")
-	if err := fs.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			return nil, err
-		}
-		return nil, usagef("%w; gpubench -h prints the manual", err)
-	}
-	if fs.NArg() > 0 {
-		return nil, usagef("unexpected argument %q; gpubench -h prints the manual", fs.Arg(0))
+	if err := cli.Parse(fs, args, func() { io.WriteString(stdout, cli.Manual(source)) }); err != nil {
+		return nil, err
 	}
 	if cfg.list {
 		other := false
 		fs.Visit(func(f *flag.Flag) { other = other || f.Name != "list" && f.Name != "format" })
 		if other {
-			return nil, usagef("-list takes no other flag but -format")
+			return nil, cli.Usagef("-list takes no other flag but -format")
 		}
 		return cfg, checkFormat(cfg.format)
 	}
@@ -74,7 +68,7 @@ func parseFlags(args []string) (*config, error) {
 		threads = threads || f.Name == "threads"
 		if slices.Contains([]string{"model", "shape", "n"}, f.Name) {
 			sized = true
-			cfg.asked = "-" + f.Name + " " + models.Shown(f.Value.String())
+			cfg.asked = "-" + f.Name + " " + cli.Shown(f.Value.String())
 		}
 	})
 	if !sized {
@@ -82,36 +76,36 @@ func parseFlags(args []string) (*config, error) {
 	}
 	var err error
 	if cfg.model, err = models.Parse(*model, *shape, *n); err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
 	cfg.named = *model != ""
 	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
 	if cfg.dtype, err = parseDType(*dtype); err != nil {
 		return nil, err
 	}
-	if err := checkDevice(cfg.device); err != nil {
-		return nil, usageError{err}
+	if err := gpu.CheckFlag(cfg.device); err != nil {
+		return nil, err
 	}
 	all := runtime.GOMAXPROCS(0)
 	switch {
 	case cfg.device != "cpu" && threads:
-		return nil, usagef("-threads %d: only -device cpu has threads to choose", cfg.threads)
+		return nil, cli.Usagef("-threads %d: only -device cpu has threads to choose", cfg.threads)
 	case cfg.threads < 0 || cfg.threads > all:
-		return nil, usagef("-threads %d: must be 1 to %d, the processors that Go uses here, or 0 for all of them", cfg.threads, all)
+		return nil, cli.Usagef("-threads %d: must be 1 to %d, the processors that Go uses here, or 0 for all of them", cfg.threads, all)
 	case cfg.threads == 0:
 		cfg.threads = all
 	}
 	if cfg.time <= 0 {
-		return nil, usagef("-time %v: must be above 0, such as 500ms or 10s", cfg.time)
+		return nil, cli.Usagef("-time %v: must be above 0, such as 500ms or 10s", cfg.time)
 	}
 	return cfg, checkFormat(cfg.format)
 }
 
 func checkFormat(s string) error {
 	if s != "text" && s != "json" {
-		return usagef("-format %s: must be text or json", models.Shown(s))
+		return cli.Usagef("-format %s: must be text or json", cli.Shown(s))
 	}
 	return nil
 }
@@ -119,10 +113,10 @@ func checkFormat(s string) error {
 func parseDType(s string) (device.DType, error) {
 	t, err := device.ParseDType(s)
 	if err != nil {
-		return 0, usagef("-dtype %s: must be f32 or f64", models.Shown(s))
+		return 0, cli.Usagef("-dtype %s: must be f32 or f64", cli.Shown(s))
 	}
 	if shortDType[t] == "" {
-		return 0, usagef("-dtype %s: not supported yet, only f32 and f64 are", s)
+		return 0, cli.Usagef("-dtype %s: not supported yet, only f32 and f64 are", s)
 	}
 	return t, nil
 }
@@ -141,10 +135,10 @@ func parseOptimizers(s string) ([]optimizer, error) {
 		is := func(o optimizer) bool { return o.Name == name }
 		i := slices.IndexFunc(known, is)
 		if i < 0 {
-			return nil, models.Unknown("-optimizer", name, "optimizer", append(optimizerNames(), "all"))
+			return nil, cli.Unknown("-optimizer", name, "optimizer", append(optimizerNames(), "all"))
 		}
 		if slices.ContainsFunc(out, is) {
-			return nil, usagef("-optimizer %s: %s is named twice", s, name)
+			return nil, cli.Usagef("-optimizer %s: %s is named twice", s, name)
 		}
 		out = append(out, known[i])
 	}

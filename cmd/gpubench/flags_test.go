@@ -11,12 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/internal/manual"
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/internal/models"
 )
 
 func TestDefaults(t *testing.T) {
-	cfg, err := parseFlags(nil)
+	cfg, err := parseFlags(nil, nil)
 	require.NoError(t, err)
 	var names []string
 	for _, o := range cfg.optimizers {
@@ -34,9 +34,9 @@ func TestDefaults(t *testing.T) {
 
 // Every flag is in the manual, at its place in the synopsis.
 func TestManualNamesEveryFlag(t *testing.T) {
-	text := manual.Of(source)
+	text := cli.Manual(source)
 	for _, name := range []string{"device", "optimizer", "model", "shape", "n", "dtype", "threads", "time", "verify", "format", "list"} {
-		_, err := parseFlags([]string{"-" + name + "=\x00"})
+		_, err := parseFlags([]string{"-" + name + "=\x00"}, nil)
 		require.NotContains(t, err.Error(), "not defined", name)
 		assert.Regexp(t, regexp.MustCompile(`(?m)^\t.*-`+name+`\b`), text)
 	}

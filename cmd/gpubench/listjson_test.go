@@ -8,14 +8,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/internal/models"
 )
 
 // Whoever measures the same shapes must get the same ones.
 func TestListJSON(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	c := command{stdout: &stdout, stderr: &stderr}
-	require.Zero(t, c.main([]string{"-list", "-format", "json"}), stderr.String())
+	c := command{}
+	require.Zero(t, cli.Run("gpubench", []string{"-list", "-format", "json"}, &stdout, &stderr, c.main), stderr.String())
 	var got struct {
 		Models     []listedModel
 		Optimizers []listedOptimizer

@@ -74,66 +74,45 @@ package main
 import (
 	_ "embed"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"golang.org/x/term"
 
-	"github.com/fusestep/fusestep/internal/manual"
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 //go:embed main.go
 var source string
 
 func main() {
-	c := command{stdout: os.Stdout, stderr: os.Stderr, open: openDevice}
+	c := command{open: openDevice}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		c.progress.w = os.Stderr
 	}
-	os.Exit(c.main(os.Args[1:]))
+	cli.Main("gpubench", c.main)
 }
 
 // command is gpubench and what it works with, so that a test can give it something else.
 type command struct {
-	stdout, stderr io.Writer
-	open           func(name string, threads int) (*target, error)
-	progress       progress
+	open     func(name string, threads int) (*target, error)
+	progress progress
 }
 
-// usageError is a mistake in the command line.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-// main runs the command and returns its exit status.
-func (c *command) main(args []string) int {
-	err := c.run(args)
-	c.progress.clear()
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(c.stdout, manual.Of(source))
-		return 0
-	}
-	// Joined errors stand on lines of their own; we promise one.
-	fmt.Fprintf(c.stderr, "gpubench: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
-	if errors.As(err, &usageError{}) {
-		return 2
-	}
-	return 1
+// main runs the command.
+func (c *command) main(args []string, stdout io.Writer) error {
+	defer c.progress.clear()
+	return c.run(args, stdout)
 }
 
-func (c *command) run(args []string) error {
-	cfg, err := parseFlags(args)
+func (c *command) run(args []string, stdout io.Writer) error {
+	cfg, err := parseFlags(args, stdout)
 	if err != nil {
 		return err
 	}
 	if cfg.list {
-		return printList(c.stdout, cfg.format)
+		return printList(stdout, cfg.format)
 	}
 	t, err := c.open(cfg.device, cfg.threads)
 	if err != nil {
@@ -143,7 +122,7 @@ func (c *command) run(args []string) error {
 	if err := cfg.fits(t.backend.Device()); err != nil {
 		return err
 	}
-	out := newReport(cfg.format, c.stdout)
+	out := newReport(cfg.format, stdout)
 	if err := out.begin(describeMachine(t), t); err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (t turn) Enqueue(s *device.Stream, in kernels.Step) error {
 
 // Where one step fills a batch, steps and the ceiling alternate one by one, three times at least.
 func TestMeasureTakesTurns(t *testing.T) {
-	cfg, err := parseFlags([]string{"-n", "100", "-optimizer", "sgd"})
+	cfg, err := parseFlags([]string{"-n", "100", "-optimizer", "sgd"}, nil)
 	require.NoError(t, err)
 	var order []byte
 	dev := turns{cpu.NewThreads(1), &order}

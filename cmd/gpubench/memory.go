@@ -7,6 +7,7 @@ import (
 	"math/bits"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/internal/models"
 )
 
@@ -63,7 +64,7 @@ func (cfg *config) fits(dev *device.Device) error {
 		switch {
 		case n <= free:
 		case n > total && !cfg.named:
-			return usagef("%s: %s on %s elements needs %s of memory, this machine has %s", cfg.asked, o.Name,
+			return cli.Usagef("%s: %s on %s elements needs %s of memory, this machine has %s", cfg.asked, o.Name,
 				thousands(cfg.model.Params()), formatBytes(n), formatBytes(total))
 		default:
 			return fmt.Errorf("%s on %s needs %s of memory: %s of %s are free", o.Name, cfg.model.Name,

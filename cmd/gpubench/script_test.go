@@ -28,13 +28,19 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// condition says whether this build can have GPUs, for [cuda], and whether the machine has a driver for them, for [driver].
+// condition is [cuda]: this build can have GPUs; [driver]: the machine has a driver for them; [full]: it has a full device;
+// [64bit]: an int is as wide.
 func condition(name string) (bool, error) {
 	switch name {
 	case "cuda":
 		return gpu.Built, nil
 	case "driver":
 		_, err := os.Stat("/proc/driver/nvidia/version")
+		return err == nil, nil
+	case "64bit":
+		return strconv.IntSize == 64, nil
+	case "full":
+		_, err := os.Stat("/dev/full")
 		return err == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)

@@ -12,6 +12,8 @@ import (
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // broken is a CPU whose updates go wrong in one element, from one step on.
@@ -94,11 +96,11 @@ func TestVerifyFails(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			c := command{stdout: &stdout, stderr: &stderr, open: func(string, int) (*target, error) {
+			c := command{open: func(string, int) (*target, error) {
 				b := &broken{cpu.NewThreads(1), test.slot, test.tensor, test.element, test.step, test.change}
 				return &target{backend: b, threads: 1}, nil
 			}}
-			got := c.main([]string{"-shape", shapes, "-optimizer", "adamw", "-verify", "-time", "1ms", "-format", "json"})
+			got := cli.Run("gpubench", []string{"-shape", shapes, "-optimizer", "adamw", "-verify", "-time", "1ms", "-format", "json"}, &stdout, &stderr, c.main)
 			assert.Equal(t, 1, got, "exit status")
 			assert.Contains(t, stderr.String(), "gpubench: adamw on 2x3,5000,40: verification failed: "+test.where)
 			assert.Equal(t, 1, countLines(stderr.String()), stderr.String())
@@ -114,10 +116,10 @@ func TestVerifyFails(t *testing.T) {
 // The text report says so too, and the optimizers after the wrong one are still measured.
 func TestVerifyFailsInText(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	c := command{stdout: &stdout, stderr: &stderr, open: func(string, int) (*target, error) {
+	c := command{open: func(string, int) (*target, error) {
 		return &target{backend: &broken{cpu.NewThreads(1), 0, 0, 7, 2, next}, threads: 1}, nil
 	}}
-	assert.Equal(t, 1, c.main([]string{"-n", "100", "-optimizer", "sgd,adam", "-verify", "-time", "1ms"}))
+	assert.Equal(t, 1, cli.Run("gpubench", []string{"-n", "100", "-optimizer", "sgd,adam", "-verify", "-time", "1ms"}, &stdout, &stderr, c.main))
 	assert.Regexp(t, `(?m)^ +sgd .* NO +[1-9]`, stdout.String())
 	assert.Regexp(t, `(?m)^ +adam .* NO +[1-9]`, stdout.String())
 	assert.Equal(t, 1, countLines(stderr.String()), stderr.String())
@@ -126,7 +128,7 @@ func TestVerifyFailsInText(t *testing.T) {
 
 // Most of what is compared must be ordinary numbers: NaN equals NaN, so a model of NaNs would verify anything.
 func TestVerifiedNumbersAreOrdinary(t *testing.T) {
-	cfg, err := parseFlags([]string{"-n", "20000", "-optimizer", "all", "-verify"})
+	cfg, err := parseFlags([]string{"-n", "20000", "-optimizer", "all", "-verify"}, nil)
 	require.NoError(t, err)
 	dev := cpu.NewThreads(1)
 	defer dev.Close()

@@ -3,11 +3,8 @@ package main
 import (
 	"fmt"
 	"go/format"
-	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/mmcloughlin/avo/build"
@@ -15,6 +12,7 @@ import (
 	"github.com/mmcloughlin/avo/pass"
 	"github.com/mmcloughlin/avo/printer"
 
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 )
 
@@ -23,14 +21,7 @@ const constraint = "!purego"
 // output is files that are written together, once all of them are made.
 type output map[string][]byte
 
-func (o output) write() error {
-	for _, path := range slices.Sorted(maps.Keys(o)) {
-		if err := os.WriteFile(path, o[path], 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (o output) write() error { return cli.WriteGenerated(o) }
 
 // assemble makes a file of functions for an instruction set, by what write writes, and returns their declarations.
 func (o output) assemble(set isa, path string, write func(w *writer)) (stubs string, err error) {

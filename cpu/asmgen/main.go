@@ -21,6 +21,7 @@
 //	                  Decay+Nesterov, and none is the empty one. Without the flag: none, and each option alone.
 //
 // Each set has a loop for float32 and one for float64. A rule that needs more registers than there are is refused.
+// Asmgen replaces no file that does not say that it is generated. The exit status is 2 for a wrong command line, 1 for any other error.
 //
 // With -builtin and a folder instead of a rule, asmgen writes package cpu's own: the loops of the programs that optim.Cases has
 // of each rule with each option alone and of those that PyTorch gives an L2 penalty with it, a loop for each operation of package ir and for some that stand for several, for
@@ -29,45 +30,32 @@ package main
 
 import (
 	_ "embed"
-	"errors"
-	"flag"
-	"fmt"
 	"io"
-	"os"
 
-	"github.com/fusestep/fusestep/internal/manual"
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 //go:embed main.go
 var source string
 
-func main() {
-	switch err := run(os.Args[1:]); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Print(manual.Of(source))
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "asmgen:", err)
-		os.Exit(1)
-	}
-}
+func main() { cli.Main("asmgen", run) }
 
-func run(args []string) error {
-	fs := flag.NewFlagSet("asmgen", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+func run(args []string, stdout io.Writer) error {
+	fs := cli.Flags("asmgen")
 	name := fs.String("rule", "", "")
 	prologue := fs.String("prologue", "", "")
 	options := fs.String("options", "", "")
 	own := fs.Bool("builtin", false, "")
-	if err := fs.Parse(args); err != nil {
+	if err := cli.ParseFlags(fs, args, func() { io.WriteString(stdout, cli.Manual(source)) }); err != nil {
 		return err
 	}
 	switch {
 	case *own && (*name != "" || *prologue != "" || *options != "" || fs.NArg() != 1):
-		return errors.New("-builtin takes no other flag, and the folder to write to")
+		return cli.Usagef("-builtin takes no other flag, and the folder to write to")
 	case *own:
 		return builtin(fs.Arg(0))
 	case *name == "" || fs.NArg() != 1:
-		return errors.New("need -rule and one file; asmgen -h prints the manual")
+		return cli.Usagef("need -rule and one file; asmgen -h prints the manual")
 	case *prologue == "":
 		*prologue = *name + "Prologue"
 	}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 )
 
@@ -75,7 +77,7 @@ func TestUserRule(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "rule.go")
 			require.NoError(t, os.WriteFile(path, []byte(tt.source), 0o666))
-			err := run([]string{"-rule", "Rule", "-prologue", "Prologue", "-options", tt.options, path})
+			err := run([]string{"-rule", "Rule", "-prologue", "Prologue", "-options", tt.options, path}, io.Discard)
 			if tt.err != "" {
 				require.ErrorContains(t, err, tt.err)
 				files, err := os.ReadDir(dir)
@@ -110,6 +112,38 @@ func TestCommandLine(t *testing.T) {
 		"-unknown":                       "flag provided but not defined: -unknown",
 		"-builtin testdata/is/no/folder": "testdata/is/no/folder",
 	} {
-		require.ErrorContains(t, run(strings.Fields(args)), want, args)
+		require.ErrorContains(t, run(strings.Fields(args), io.Discard), want, args)
 	}
+}
+
+// TestOverwritesNothing: what somebody has written, the rule itself among it, is not replaced. D3.
+func TestOverwritesNothing(t *testing.T) {
+	for _, tt := range []struct{ source, beside string }{
+		{"rule_amd64.go", ""},
+		{"mine.go", "rule_noasm.go"},
+		{"mine.go", "rule_avx2_amd64.s"},
+	} {
+		dir := t.TempDir()
+		source := filepath.Join(dir, tt.source)
+		require.NoError(t, os.WriteFile(source, []byte(plain), 0o666))
+		if tt.beside != "" {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, tt.beside), []byte("package mine\n"), 0o666))
+		}
+		before, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.ErrorContains(t, run([]string{"-rule", "Rule", "-prologue", "Prologue", source}, io.Discard), "does not say that it is generated")
+		text, err := os.ReadFile(source)
+		require.NoError(t, err)
+		require.Equal(t, plain, string(text))
+		after, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, after, len(before))
+	}
+}
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"asmgen": main}) }
+
+// TestSessions runs the program as a user does: testdata holds shell sessions.
+func TestSessions(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata"})
 }

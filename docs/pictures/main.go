@@ -1,36 +1,43 @@
 // Command pictures draws docs/lion.svg: the rule of Lion as its Go source, the graph that fusestep makes of it, and the PTX that it
 // makes of the graph. All three are read from the code, so the picture cannot tell anything else than the code does.
 //
-//	go generate ./docs/pictures
+//	go run ./docs/pictures kernels/lion.go docs/lion.svg
 package main
 
 import (
 	"fmt"
 	"html"
-	"log"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
-//go:generate go run . ../lion.svg
+//go:generate go run . ../../kernels/lion.go ../lion.svg
 
-func main() {
-	log.SetFlags(0)
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: pictures FILE.svg")
-		os.Exit(2)
+func main() { cli.Main("pictures", run) }
+
+func run(args []string, stdout io.Writer) error {
+	fs := cli.Flags("pictures")
+	if err := cli.ParseFlags(fs, args, func() { fmt.Fprintln(stdout, "usage: pictures lion.go lion.svg") }); err != nil {
+		return err
 	}
-	svg, err := lion("../../kernels/lion.go")
-	if err == nil {
-		err = os.WriteFile(os.Args[1], []byte(svg), 0o644)
+	if fs.NArg() != 2 {
+		return cli.Usagef("need lion.go and lion.svg")
 	}
+	file, err := cli.NewOutputFile("pictures", fs.Arg(1), []string{".svg"}, []string{fs.Arg(0)})
 	if err != nil {
-		log.Fatal("pictures: ", err)
+		return err
 	}
+	svg, err := lion(fs.Arg(0))
+	if err != nil {
+		return err
+	}
+	return file.Write([]byte(svg))
 }
 
 // The picture's measures, in pixels.

@@ -3,8 +3,8 @@
 //	bigram [-text file] [-optimizer name,…|all] [-device cpu|cuda|cuda:N|emu] [-seed n] [-epochs n] [-lr x]
 //	       [-plot file.png] [-tune]
 //
-// The text is the first book of Newton's Opticks, 248,985 characters (data/README.md), or that of -text. The first nine tenths
-// are learned from, the last held out.
+// The text is the first book of Newton's Opticks, 248,985 characters (data/README.md), or that of -text, in UTF-8, with at most 4,096
+// different characters. The first nine tenths are learned from, the last held out.
 //
 // The model is a table of 86 by 86 logits, a row for each character, whose softmax says how likely the next ones are. It is the
 // smallest language model there is, and was chosen because the best table is known: counting gives it. What is minimised is the
@@ -70,6 +70,8 @@ func problem(file string) (*compare.Problem, error) {
 	}
 	if file == "" {
 		p.Expected = expected
+	} else {
+		p.Inputs = []string{file}
 	}
 	return p, nil
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
@@ -46,6 +47,21 @@ func TestLoad(t *testing.T) {
 		_, err := load(write(t, content))
 		require.ErrorContains(t, err, want)
 	}
+	// P2: a byte-order mark is no character.
+	x, err = load(write(t, "\ufeff"+strings.Repeat("böb ", 25)))
+	require.NoError(t, err)
+	require.Equal(t, []rune(" bö"), x.alphabet)
+	require.Len(t, x.chars, 100)
+
+	// C4: a table of all pairs of 63,000 characters would be 16 GB, and training it a multiple.
+	var many strings.Builder
+	for r := rune(0); many.Len() < 200_000; r++ {
+		if utf8.ValidRune(r) {
+			many.WriteRune(r)
+		}
+	}
+	_, err = load(write(t, many.String()))
+	require.ErrorContains(t, err, "different characters: the table of all pairs is for at most 4096")
 	_, err = load("no/such/file")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

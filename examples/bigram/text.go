@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
 //go:embed data/opticks.txt
 var opticks string
+
+// mostCharacters bounds the memory: a model of so many different characters has 16,777,216 parameters, and training it takes about 1.5 GB.
+const mostCharacters = 4096
 
 // text is characters, as indices of its alphabet. A model learns from the first nine tenths.
 type text struct {
@@ -26,7 +30,7 @@ func load(name string) (*text, error) {
 		if err != nil {
 			return nil, err
 		}
-		s = string(b)
+		s = strings.TrimPrefix(string(b), "\ufeff") // a byte-order mark, which says what the encoding is
 	}
 	const least = 100
 	switch {
@@ -36,7 +40,11 @@ func load(name string) (*text, error) {
 		return nil, fmt.Errorf("%s has fewer than %d characters", name, least)
 	}
 	runes := []rune(s)
-	t := &text{alphabet: slices.Compact(slices.Sorted(slices.Values(runes))), train: len(runes) * 9 / 10}
+	alphabet := slices.Compact(slices.Sorted(slices.Values(runes)))
+	if len(alphabet) > mostCharacters {
+		return nil, fmt.Errorf("%s has %d different characters: the table of all pairs is for at most %d", name, len(alphabet), mostCharacters)
+	}
+	t := &text{alphabet: alphabet, train: len(runes) * 9 / 10}
 	for _, r := range runes {
 		i, _ := slices.BinarySearch(t.alphabet, r)
 		t.chars = append(t.chars, i)

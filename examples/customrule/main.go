@@ -2,7 +2,7 @@
 // fusestep by the door that the built-in rules use.
 //
 // It checks the rule against the Go function, bit for bit, and against the formula, in float32 and float64, then fits a
-// cubic to a sine with it. The exit status is 1 if a check fails.
+// cubic to a sine with it. The exit status is 1 if a check fails or the output cannot be written, and 2 for wrong flags.
 //
 //	customrule [-device cpu|cuda|cuda:N|emu]
 //
@@ -12,27 +12,29 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/examples/internal/host"
+	"github.com/fusestep/fusestep/internal/cli"
+	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/kernels"
 )
 
-func main() {
-	name := flag.String("device", "cpu", host.Devices)
-	flag.Parse()
+func main() { cli.Main("customrule", command) }
+
+func command(args []string, stdout io.Writer) error {
+	fs := cli.Flags("customrule")
+	name := fs.String("device", "cpu", gpu.Help)
+	if err := cli.Parse(fs, args, func() { cli.PrintDefaults(fs, stdout) }); err != nil {
+		return err
+	}
 	dev, err := host.Open(*name, ConcordLoops)
-	if err == nil {
-		err = run(os.Stdout, dev)
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "customrule:", err)
-		os.Exit(1)
+		return err
 	}
+	return run(stdout, dev)
 }
 
 func run(w io.Writer, dev kernels.Backend) error {

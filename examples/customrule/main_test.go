@@ -6,14 +6,21 @@ import (
 	"io"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/examples/internal/compare/comparetest"
 	"github.com/fusestep/fusestep/examples/internal/host"
 	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/kernels"
 )
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"customrule": main}) }
+
+// TestSessions runs the program as a user does: testdata holds shell sessions.
+func TestSessions(t *testing.T) { comparetest.Sessions(t) }
 
 func TestRun(t *testing.T) {
 	var out bytes.Buffer

@@ -32,6 +32,7 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/examples/internal/compare"
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 //go:embed reference/*.json reference/*.csv
@@ -70,7 +71,7 @@ func problem(model string) (*compare.Problem, error) {
 			return newNetwork[float32](train, test, seed, pixels, hidden, classes)
 		}
 	default:
-		return nil, compare.UsageError(fmt.Sprintf("-model %q is not softmax or mlp", model))
+		return nil, cli.Unknown("-model", model, "model", []string{"softmax", "mlp"})
 	}
 	if p.Rates, p.Expected, err = compare.Load(reference, model); err != nil {
 		return nil, err

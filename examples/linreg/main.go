@@ -55,41 +55,14 @@ package main
 
 import (
 	"errors"
-	"flag"
-	"fmt"
 	"io"
-	"os"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/examples/internal/host"
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
-
-// usageError is a command line that makes no sense.
-type usageError string
-
-func (e usageError) Error() string { return string(e) }
-
-// errNotConverged is a run whose table shows why it failed.
-var errNotConverged = errors.New("not converged")
-
-func run(args []string, stdout, stderr io.Writer) int {
-	err := fit(args, stdout)
-	var usage usageError
-	var unknown host.UnknownError
-	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.Is(err, errNotConverged):
-		return 1
-	case errors.As(err, &usage), errors.As(err, &unknown):
-		fmt.Fprintf(stderr, "linreg: %v\n", err)
-		return 2
-	}
-	fmt.Fprintf(stderr, "linreg: %v\n", err)
-	return 1
-}
+func main() { cli.Main("linreg", fit) }
 
 func fit(args []string, stdout io.Writer) error {
 	p, err := parseFlags(args, stdout)

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/examples/internal/batches"
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -82,7 +82,7 @@ func (p *plan) complete() (*standard, error) {
 		p.batch = def.batch
 	}
 	if p.batch > p.rows {
-		return nil, usageError(fmt.Sprintf("-batch %d is more than the %d rows of %s", p.batch, p.rows, p.data))
+		return nil, cli.Usagef("-batch %d is more than the %d rows of %s", p.batch, p.rows, p.data)
 	}
 	if p.batch == 0 {
 		p.batch = p.rows

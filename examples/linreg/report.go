@@ -5,6 +5,8 @@ import (
 	"io"
 	"math"
 	"strings"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // coefficient is a row of the table.
@@ -32,7 +34,7 @@ func compare(s *standard, p *plan, got []float64, ref *reference) []coefficient 
 	return out
 }
 
-// report prints the table and the verdict. It fails with errNotConverged.
+// report prints the table and the verdict. It fails with cli.ErrReported.
 func report(w io.Writer, s *standard, p *plan, got []float64, ref *reference) error {
 	fmt.Fprintf(w, "%s: %d rows, %d columns, standardised; l1 %g, l2 %g\n", s.name, len(s.y), len(s.columns), p.l1, p.l2)
 	fmt.Fprintf(w, "%s in %s on %s: %d steps of %d rows, lr %g to %.3g\n\n", p.method, p.dtype, p.device, p.steps, p.batch, p.lr, p.lr*p.decay)
@@ -57,5 +59,5 @@ func report(w io.Writer, s *standard, p *plan, got []float64, ref *reference) er
 		fmt.Fprintf(w, "\nconverged: every error is within its bound\n")
 		return nil
 	}
-	return errNotConverged
+	return cli.ErrReported
 }

@@ -6,14 +6,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
-func TestKnown(t *testing.T) {
-	for _, name := range []string{"cuda", "cuda:0", "cuda:12", "emu"} {
-		require.True(t, Known(name), name)
+func TestCheckFlag(t *testing.T) {
+	for _, name := range []string{"cpu", "cuda", "cuda:0", "cuda:12", "emu"} {
+		require.NoError(t, CheckFlag(name), name)
 	}
-	for _, name := range []string{"", "cpu", "cuda:", "cuda:x", "cuda:-1", "cuda:10000", "emu:1", "CUDA"} {
-		require.False(t, Known(name), name)
+	for _, name := range []string{"", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:10000", "emu:1", "CUDA"} {
+		require.ErrorAs(t, CheckFlag(name), new(cli.UsageError), name)
+		_, err := Open(name)
+		require.ErrorAs(t, err, new(cli.UsageError), name)
 	}
 }
 

@@ -10,10 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var (
-	fence = "```go\n"
-	block = regexp.MustCompile("(?s)<!-- (\\S+) -->\n" + fence + "(.*?)```")
-)
+const goFence = "```go\n"
+
+var block = regexp.MustCompile("(?s)<!-- (\\S+) -->\n" + goFence + "(.*?)```")
 
 // TestDocumentsAreCompiled holds every Go block of the documents to the file that it names, which the tests compile or run.
 func TestDocumentsAreCompiled(t *testing.T) {
@@ -25,7 +24,7 @@ func TestDocumentsAreCompiled(t *testing.T) {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		blocks := block.FindAllStringSubmatch(string(text), -1)
-		require.Equal(t, strings.Count(string(text), fence), len(blocks), "%s: a Go block does not name its file", file)
+		require.Equal(t, strings.Count(string(text), goFence), len(blocks), "%s: a Go block does not name its file", file)
 		for _, b := range blocks {
 			source, err := os.ReadFile(filepath.Join(root, b[1]))
 			require.NoError(t, err, file)

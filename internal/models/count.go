@@ -2,10 +2,11 @@ package models
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // ParseCount reads the value of the flag -n, the number of elements of one
@@ -16,7 +17,7 @@ import (
 func ParseCount(s string) (Model, error) {
 	n, err := parseCount(s)
 	if err != nil {
-		return Model{}, fmt.Errorf("-n %s: %w", Shown(s), err)
+		return Model{}, cli.Usagef("-n %s: %w", cli.Shown(s), err)
 	}
 	return Model{
 		Name:    strconv.FormatInt(n, 10),

@@ -1,11 +1,9 @@
 package models
 
 import (
-	"errors"
 	"math"
-	"strconv"
-	"strings"
-	"unicode"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // maxLen is the largest number of elements accepted from a flag: 2^62, so
@@ -24,22 +22,5 @@ func Parse(model, shape, n string) (Model, error) {
 	case model == "" && shape == "" && n != "":
 		return ParseCount(n)
 	}
-	return Model{}, errors.New("give exactly one of -model, -shape and -n")
-}
-
-// Shown returns a flag's value for an error of one line: as typed where that
-// is readable, quoted where it is not, and cut where it is long.
-func Shown(value string) string {
-	const most = 80
-	tail := ""
-	if len(value) > most {
-		value, tail = value[:most], "..."
-	}
-	unreadable := func(r rune) bool {
-		return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == '"' || r == unicode.ReplacementChar
-	}
-	if value == "" || strings.ContainsFunc(value, unreadable) {
-		value = strconv.Quote(value)
-	}
-	return value + tail
+	return Model{}, cli.Usagef("give exactly one of -model, -shape and -n")
 }

@@ -35,23 +35,6 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestShown(t *testing.T) {
-	for _, test := range []struct{ value, want string }{
-		{"gpt2", "gpt2"},
-		{"größe", "größe"},
-		{"", `""`},
-		{"a b", `"a b"`},
-		{"a\nb", `"a\nb"`},
-		{`a"b`, `"a\"b"`},
-		{"\x1b[31m", `"\x1b[31m"`},
-		{"\xff", `"\xff"`},
-		{strings.Repeat("9", 80), strings.Repeat("9", 80)},
-		{strings.Repeat("9", 81), strings.Repeat("9", 80) + "..."},
-	} {
-		assert.Equal(t, test.want, Shown(test.value), "%q", test.value)
-	}
-}
-
 // checkParsed asserts what holds for whatever a parser of a flag returns: a
 // refusal is an error of one line that names the flag, and a model is not
 // empty, adds up without overflow, and reads back from its name.

@@ -1,13 +1,11 @@
 package models
 
 import (
-	"fmt"
-	"strings"
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
-// List returns all named models, always in the same order: language models,
-// image models, and last the list of small tensors. The result is the
-// caller's own.
+// List returns all named models in a fixed order: language models, image models, then the list of small tensors. The caller
+// may change the result.
 func List() []Model {
 	return []Model{
 		GPT2(),
@@ -24,8 +22,8 @@ func List() []Model {
 	}
 }
 
-// ByName returns the model of that name, the value of the flag -model. For a
-// name it does not know the error lists the ones it does, and the closest.
+// ByName returns the model that the flag -model names. The error of an unknown name is a cli.UsageError, which lists the known
+// names.
 func ByName(name string) (Model, error) {
 	var names []string
 	for _, m := range List() {
@@ -34,16 +32,5 @@ func ByName(name string) (Model, error) {
 		}
 		names = append(names, m.Name)
 	}
-	return Model{}, Unknown("-model", name, "model", names)
-}
-
-// Unknown is the error for a flag's value that is none of the known names of
-// a kind of thing: it lists them, and the closest.
-func Unknown(flag, value, kind string, known []string) error {
-	hint := ""
-	if near := closest(value, known); len(near) > 0 {
-		hint = "; did you mean " + strings.Join(near, " or ") + "?"
-	}
-	return fmt.Errorf("%s %s: unknown %s%s (known: %s)",
-		flag, Shown(value), kind, hint, strings.Join(known, ", "))
+	return Model{}, cli.Unknown("-model", name, "model", names)
 }

@@ -41,21 +41,3 @@ func TestByNameUnknown(t *testing.T) {
 		assert.Zero(t, m, "%q", test.name)
 	}
 }
-
-func TestEdits(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0},
-		{"", "abc", 3},
-		{"abc", "", 3},
-		{"gpt2", "gpt2", 0},
-		{"gpt", "gpt2", 1},
-		{"gpt3", "gpt2", 1},
-		{"gtp2", "gpt2", 2},
-		{"kitten", "sitting", 3},
-	} {
-		assert.Equal(t, test.want, edits(test.a, test.b), "%q to %q", test.a, test.b)
-	}
-}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // ParseShapes reads the value of the flag -shape: the dimensions of a tensor
@@ -15,7 +17,7 @@ import (
 func ParseShapes(s string) (Model, error) {
 	m, err := parseShapes(s)
 	if err != nil {
-		return Model{}, fmt.Errorf("-shape %s: %w", Shown(s), err)
+		return Model{}, cli.Usagef("-shape %s: %w", cli.Shown(s), err)
 	}
 	return m, nil
 }
@@ -60,7 +62,7 @@ func parseShape(s string) (shape []int, n int64, err error) {
 			return nil, 0, errTooLarge
 		}
 		if err != nil || d == 0 {
-			return nil, 0, fmt.Errorf("dimension %s must be a whole number, 1 or more", Shown(text))
+			return nil, 0, fmt.Errorf("dimension %s must be a whole number, 1 or more", cli.Shown(text))
 		}
 		if d > uint64(maxLen/n) {
 			return nil, 0, errTooLarge

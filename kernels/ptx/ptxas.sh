@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Assembles the committed texts, with -all every text there is, with NVIDIA's ptxas for each architecture, and checks that nothing spills to
-# memory and that updates of float32 load and store 128 bits at a time. The tools come from PyPI into a temporary
-# folder, which is removed. Needs go, python3 with pip, and the registry.
+# memory and that updates of float32 load and store 128 bits at a time. The tools come from PyPI, held to their hashes
+# (requirements.txt), into a temporary folder, which is removed. Needs go, python3 with pip, and the registry.
 set -euo pipefail
 cd "$(dirname "$0")"
-version=13.5.37
+version=$(sed -n 's/^nvidia-cuda-nvcc==\([0-9.]*\).*/\1/p' requirements.txt)
 architectures="75 80 86 89 90 100 120"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m pip download -q --no-deps -d "$work" "nvidia-cuda-nvcc==$version" "nvidia-cuda-nvdisasm==$version"
+python3 -m pip download -q --no-deps --only-binary :all: -d "$work" --require-hashes -r requirements.txt
 for wheel in "$work"/*.whl; do python3 -m zipfile -e "$wheel" "$work/tools"; done
 ptxas=$(find "$work/tools" -name ptxas -type f) nvdisasm=$(find "$work/tools" -name nvdisasm -type f)
 chmod +x "$ptxas" "$nvdisasm"

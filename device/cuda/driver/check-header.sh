@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds the tables of package driver against NVIDIA's cuda.h: the value of every constant, the size and the field
-# offsets of every type, and the suffix and signature of every exported symbol. The headers come from NVIDIA's packages on PyPI
-# into a temporary folder and are removed with it.
+# offsets of every type, and the suffix and signature of every exported symbol. The headers come from NVIDIA's packages on PyPI,
+# held to their hashes (requirements.txt), into a temporary folder and are removed with it.
 #
 #   check-header.sh [version of the runtime package ...]
 #
@@ -25,8 +25,10 @@ for version in "${versions[@]}"; do
     *) package=nvidia-cuda-runtime ;;
   esac
   dir=$tmp/$version
+  grep -F "$package==$version " requirements.txt >"$tmp/requirements.txt" ||
+    { echo "check-header: requirements.txt has no hash of $package==$version" >&2; exit 1; }
   python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-    --platform manylinux2014_x86_64 --dest "$dir" "$package==$version"
+    --platform manylinux2014_x86_64 --dest "$dir" --require-hashes -r "$tmp/requirements.txt"
   python3 -m zipfile -e "$dir"/*.whl "$dir"
   header=$(find "$dir" -name cuda.h)
   [[ -n $header ]] || { echo "check-header: $package $version has no cuda.h" >&2; exit 1; }

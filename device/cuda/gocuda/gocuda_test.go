@@ -97,7 +97,7 @@ func TestCommand(t *testing.T) {
 		c := exec.Command(gocuda, "build", ".")
 		c.Dir = t.TempDir()
 		out, err := c.CombinedOutput()
-		require.ErrorContains(t, err, "exit status 2")
+		require.ErrorContains(t, err, "exit status 1")
 		require.Regexp(t, `^gocuda: package \S+ is not found from here: .*\n$`, string(out))
 	})
 	t.Run("no arguments", func(t *testing.T) {

@@ -14,7 +14,8 @@
 //   - sets CGO_ENABLED=1 and adds the tag cuda, in GOFLAGS and to any -tags among the arguments. With the run
 //     subcommand a -tags must stand first, as whatever follows the package belongs to the program.
 //
-// Then it becomes the go command: the exit status, signals and output are that one's.
+// Then it becomes the go command: the exit status, signals and output are that one's. Where it cannot become the go
+// command, the exit status is 1, and 2 without arguments.
 package main
 
 import (
@@ -22,27 +23,25 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 const driver = "github.com/fusestep/fusestep/device/cuda/driver"
 
-func main() {
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "gocuda:", err)
-		os.Exit(2)
-	}
-}
+func main() { cli.Main("gocuda", run) }
 
 // run only returns when there is an error.
-func run(args []string) error {
+func run(args []string, _ io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("usage: gocuda build|test|run|vet|... [arguments of the go command]")
+		return cli.Usagef("usage: gocuda build|test|run|vet|... [arguments of the go command]")
 	}
 	if runtime.GOOS != "linux" {
 		return fmt.Errorf("CUDA is supported on linux, this is %s", runtime.GOOS)

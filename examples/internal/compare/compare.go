@@ -14,9 +14,10 @@
 // # The other libraries
 //
 // Torch, or optax for what torch has not, trained the same models in float64 from the same float32 weights on the same
-// batches, with gradients by torch's automatic differentiation: reference.py of each example, and libraries.py here, which
-// repeats Go's generator of random numbers. A run is held against that after every epoch. How far rounding to float32 may take
-// it was measured there, by disturbing the run in float64: see Curve.Check.
+// batches, with gradients by torch's automatic differentiation. The scripts are each example's, such as
+// examples/bigram/reference/reference.py, and libraries.py here, which repeats Go's generator of random numbers. A run is held
+// against their curves after every epoch. How far rounding to float32 may take it was measured there, by disturbing the run in
+// float64: see Curve and Curve.Check.
 package compare
 
 import (
@@ -53,6 +54,7 @@ type Problem struct {
 	Rates    map[string]float64 // learning rates; an optimizer that is not here keeps its own
 	Expected *Reference         // nil if there is none
 	Beside   []Baseline         // for the table
+	Inputs   []string           // files that were read, which the picture must not replace
 }
 
 // Baseline is what something else than an optimizer of ours reaches.

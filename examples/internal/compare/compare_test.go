@@ -18,6 +18,7 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/examples/internal/host"
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -110,7 +111,7 @@ func TestMismatch(t *testing.T) {
 		c := p.Expected.Optimizers["sgd"]
 		change(&c)
 		out, err := run(t, p, "-seed", "8", "-optimizer", "sgd")
-		require.ErrorIs(t, err, errMismatch)
+		require.ErrorIs(t, err, cli.ErrReported)
 		require.Contains(t, out, want)
 		require.Contains(t, out, "paper !")
 	}
@@ -144,20 +145,18 @@ func TestTuneDiverges(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for want, args := range map[string][]string{
-		`unexpected argument "a b"`:                            {"a", "b"},
-		"-epochs -1 is negative":                               {"-epochs", "-1"},
-		"-lr NaN is not at least 0 and finite":                 {"-lr", "NaN"},
-		"-tune takes neither -lr nor -plot":                    {"-tune", "-lr", "1"},
-		`-optimizer "adem" is not all, nor any of sgd, sgd-l1`: {"-optimizer", "adam,adem"},
-		`invalid value "x" for flag -seed`:                     {"-seed", "x"},
+		`unexpected argument "a b"; bowl -h prints the manual`:  {"a", "b"},
+		"-epochs -1 is negative":                                {"-epochs", "-1"},
+		"-lr NaN is not at least 0 and finite":                  {"-lr", "NaN"},
+		"-tune takes neither -lr nor -plot":                     {"-tune", "-lr", "1"},
+		"-optimizer adem: unknown optimizer; did you mean adam": {"-optimizer", "adam,adem"},
+		"-device tpu: unknown device":                           {"-device", "tpu"},
+		`invalid value "x" for flag -seed`:                      {"-seed", "x"},
 	} {
 		_, err := run(t, bowlProblem(), args...)
-		var usage UsageError
-		require.ErrorAs(t, err, &usage, want)
+		require.ErrorAs(t, err, new(cli.UsageError), want)
 		require.ErrorContains(t, err, want)
 	}
-	_, err := run(t, bowlProblem(), "-device", "tpu")
-	require.ErrorAs(t, err, new(host.UnknownError))
 	out, err := run(t, bowlProblem(), "-h")
 	require.ErrorIs(t, err, flag.ErrHelp)
 	require.True(t, strings.HasPrefix(out, "usage: bowl [flags]\n"), out)
@@ -193,6 +192,66 @@ func TestPlot(t *testing.T) {
 	require.EqualError(t, err, "no picture: the loss begins at 0, where nothing is above the least, 0")
 }
 
+// TestPlotEnds: whatever the losses are, a picture is drawn, or there is an error. C1.
+func TestPlotEnds(t *testing.T) {
+	tiny := math.Nextafter(6.4263, 7)
+	for name, losses := range map[string][][]float64{
+		"flat":            {{2, 2, 2}},
+		"flat to a bit":   {{tiny, 6.4263, 6.4263}},
+		"one point":       {{2}},
+		"one that lasts":  {{2, math.NaN(), 1}},
+		"to the infinite": {{2, math.Inf(1)}, {2, 1}},
+		"a huge range":    {{3e38, 1, 1e-300}},
+		"all tiny":        {{1e-300, 2e-300, 1e-320}},
+		"subnormal":       {{5e-324, 1e-323}},
+		"subnormal, flat": {{5e-324}},
+		"huge, flat":      {{3e38, 3e38}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var runs []*Run
+			for _, l := range losses {
+				runs = append(runs, &Run{Loss: l})
+			}
+			var b bytes.Buffer
+			require.NoError(t, (&Problem{}).draw(&b, runs))
+			_, err := png.Decode(&b)
+			require.NoError(t, err)
+		})
+	}
+	require.ErrorContains(t, (&Problem{}).draw(io.Discard, []*Run{{Loss: []float64{math.NaN()}}}), "no picture: the loss begins at NaN")
+}
+
+// TestPlotLater: the old picture stays when a run fails, an input is no output, and what cannot be drawn is refused before training. D2.
+func TestPlotLater(t *testing.T) {
+	dir := t.TempDir()
+	old, text := filepath.Join(dir, "old.png"), filepath.Join(dir, "text.png")
+	for _, f := range []string{old, text} {
+		require.NoError(t, os.WriteFile(f, []byte(f), 0o666))
+	}
+	p := bowlProblem()
+	p.Inputs = []string{text}
+	for want, args := range map[string][]string{
+		"-plot losses.jpg: must end in .png":   {"-plot", "losses.jpg"},
+		"-plot losses: must end in .png":       {"-plot", "losses"},
+		"-plot " + text + ": that is an input": {"-plot", text},
+		"no picture: the loss begins at 0":     {"-plot", old, "-seed", "0"},
+	} {
+		out, err := run(t, p, args...)
+		require.ErrorContains(t, err, want)
+		if !strings.Contains(want, "no picture") {
+			require.Empty(t, out, "before training")
+		}
+	}
+	for _, f := range []string{old, text} {
+		content, err := os.ReadFile(f)
+		require.NoError(t, err)
+		require.Equal(t, f, string(content))
+	}
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, files, 2)
+}
+
 func TestDrawn(t *testing.T) {
 	p := &Problem{Best: 1}
 	for _, tt := range []struct{ loss, want []float64 }{
@@ -218,6 +277,17 @@ func TestTicks(t *testing.T) {
 		{linearTicks, 0, 3, "0 0.5 1 1.5 2 2.5 3"},
 		{linearTicks, 11, 16.5, "11 12 13 14 15 16"},
 		{linearTicks, 1, 1, ""},
+		{linearTicks, -0.5, 0.5, "-0.4 -0.2 0 0.2 0.4"},
+		{linearTicks, 3, 3.000003, "3 3.0000005 3.000001 3.0000015 3.000002 3.0000025 3.000003"},
+		{linearTicks, 1e20, 4e20, "1e+20 1.5e+20 2e+20 2.5e+20 3e+20 3.5e+20 4e+20"},
+		{linearTicks, 5e-324, 1e-323, ""},
+		{linearTicks, math.NaN(), 1, ""},
+		{linearTicks, 0, math.Inf(1), ""},
+		{linearTicks, -math.MaxFloat64, math.MaxFloat64, ""},
+		{logTicks, -300, 308, "1e-255 1e-204 1e-153 1e-102 1e-51 1 1e+51 1e+102 1e+153 1e+204 1e+255 1e+306"},
+		{logTicks, -6, 2, "1e-06 1e-05 0.0001 0.001 0.01 0.1 1 10 100"},
+		{logTicks, math.Inf(-1), 1, ""},
+		{logTicks, 0, math.NaN(), ""},
 	} {
 		var labels []string
 		for _, tick := range tt.ticks(tt.lo, tt.hi) {

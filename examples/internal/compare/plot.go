@@ -56,12 +56,11 @@ func (p *Problem) draw(w io.Writer, runs []*Run) error {
 		for epoch, loss := range p.drawn(r) {
 			points = append(points, plotter.XY{X: float64(epoch), Y: y(loss)})
 		}
-		line, err := plotter.NewLine(points)
-		if err != nil {
-			return err
-		}
-		line.LineStyle = styles[i]
+		line := &plotter.Line{XYs: points, LineStyle: styles[i]}
 		pl.Add(line)
+		if len(points) == 1 { // which no line is seen of
+			pl.Add(&plotter.Scatter{XYs: points, GlyphStyle: draw.GlyphStyle{Color: styles[i].Color, Radius: vg.Points(3), Shape: draw.CircleGlyph{}}})
+		}
 		legend.Add(fmt.Sprintf("%#.4g  %s", last(r), r.Optimizer), line)
 	}
 	pl.X.Min, pl.X.Max = 0, float64(max(1, len(runs[0].Loss)-1))
@@ -86,12 +85,17 @@ func (p *Problem) drawn(r *Run) (out []float64) {
 	return out
 }
 
-// span is what the picture must show. A run that runs away does not set its scale.
+// span is what the picture must show. A run that runs away does not set its scale. Losses that hardly differ are shown amid a
+// millionth of their size: no axis can label less.
 func (p *Problem) span(runs []*Run) (lo, hi float64) {
 	lo = math.Inf(1)
 	for _, r := range runs {
 		losses := p.drawn(r)
 		lo, hi = min(lo, slices.Min(losses)), max(hi, losses[0])
+	}
+	if least := 1e-6 * hi; hi-lo < least {
+		middle := lo/2 + hi/2
+		lo, hi = middle-least/2, middle+least/2
 	}
 	return lo, hi
 }
@@ -141,37 +145,4 @@ func hue(k, n int) color.Color {
 		c.S, c.V = 0.55, 0.8
 	}
 	return c
-}
-
-// linearTicks labels four to ten multiples of 1, 2 or 5 times a power of ten.
-func linearTicks(lo, hi float64) (out []plot.Tick) {
-	step := math.Pow(10, math.Floor(math.Log10(hi-lo)))
-	switch span := hi - lo; {
-	case span < 2*step:
-		step /= 5
-	case span < 4*step:
-		step /= 2
-	}
-	for k := math.Ceil(lo / step); k*step <= hi; k++ {
-		out = append(out, plot.Tick{Value: k * step, Label: fmt.Sprintf("%.3g", k*step)})
-	}
-	return out
-}
-
-// logTicks labels 1, 2 and 5 times each power of ten, between two logarithms.
-func logTicks(lo, hi float64) (out []plot.Tick) {
-	for e := math.Floor(lo); e <= hi; e++ {
-		for m := 1.0; m < 10; m++ {
-			x := m * math.Pow(10, e)
-			t := plot.Tick{Value: math.Log10(x)}
-			if t.Value < lo || t.Value > hi {
-				continue
-			}
-			if m == 1 || m == 2 || m == 5 {
-				t.Label = fmt.Sprintf("%.3g", x)
-			}
-			out = append(out, t)
-		}
-	}
-	return out
 }

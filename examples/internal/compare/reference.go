@@ -9,17 +9,19 @@ import (
 	"strconv"
 )
 
-// Reference is what other libraries reach from the same initial weights on the same batches, in float64. An example's
-// reference.py writes it.
+// Reference is what other libraries reach in float64 from the same initial weights on the same batches. A script of the example
+// writes it, such as examples/bigram/reference/reference.py.
 type Reference struct {
 	Seed       uint64           `json:"seed"`
 	Optimizers map[string]Curve `json:"optimizers"`
 	Baselines  []Baseline       `json:"baselines"`
 }
 
-// Curve is a run of another library. Each spread is the most that a figure moved in eight runs in which every step multiplied the
-// gradients by random numbers within 1 ± 2⁻²⁰, 16 times what rounding to float32 does, and then the parameters and the
-// optimizer's state by such numbers and, one way in all steps of a run, by 1 ± 2⁻²⁴: libraries.py says why.
+// Curve is a run of another library. A spread is how far rounding can move a figure up to that epoch. It was measured: eight more
+// runs of the library were disturbed, and the spread is the most that any of them differed from the undisturbed run. A disturbed
+// run changes the gradients, the parameters and the optimizer's state in each step by random parts of up to 2⁻²⁰, which is 16 times
+// what rounding to float32 does. It also moves the parameters and the state by a part of 2⁻²⁴ in a direction that stays the same in
+// all its steps. The script libraries.py beside this file says why.
 type Curve struct {
 	Library       string    `json:"library"`
 	LR            float64   `json:"lr"`
@@ -56,8 +58,8 @@ func Load(fsys fs.FS, name string) (rates map[string]float64, ref *Reference, er
 	return rates, ref, nil
 }
 
-// expected is the curve of the run that was asked for; nil if there is none: of another seed or learning rate, of an optimizer that
-// the reference does not know, or longer.
+// expected is the curve that a run must follow. It is nil where the reference has none: the seed or the learning rate is another,
+// the optimizer is unknown to it, or the run is longer than the curve.
 func (p *Problem) expected(r *Run, seed uint64) *Curve {
 	if p.Expected == nil || p.Expected.Seed != seed {
 		return nil
@@ -69,9 +71,11 @@ func (p *Problem) expected(r *Run, seed uint64) *Curve {
 	return &c
 }
 
-// Check says at which epoch a run first differs from the other library's by more than rounding can explain: twice the spread. A
-// run in float32 is one disturbed run more; where signs decide, as with Lion or L1, the noise's size hardly matters,
-// and a ninth run then goes beyond the eight that the spread is the most of about once in nine times, but hardly ever twice as far.
+// Check compares a run with the curve. Its error names the first epoch at which they differ by more than twice the spread.
+//
+// Twice, because a float32 run is like a ninth disturbed run. The spread is the largest difference of eight. Where signs decide, as
+// with Lion or L1, the ninth difference is about as large as the others, so it exceeds the largest of them once in nine times. It
+// hardly ever is twice as large.
 func (c *Curve) Check(r *Run) error {
 	for i := range r.Loss {
 		for _, f := range []struct {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // report prints a comparison as it comes about.
@@ -65,7 +67,7 @@ func (r *report) row(run *Run) {
 	}
 }
 
-// end prints what the table lacks. It fails with errMismatch.
+// end prints what the table lacks. It fails with cli.ErrReported.
 func (r *report) end(runs []*Run) error {
 	for _, b := range r.p.Beside {
 		r.printf("%-31s %s %s\n", b.Name, figure(b.Loss), figure(b.Quality))
@@ -85,7 +87,7 @@ func (r *report) end(runs []*Run) error {
 		r.printf("differs: %v\n", err)
 	}
 	if len(r.mismatches) > 0 {
-		return errMismatch
+		return cli.ErrReported
 	}
 	return nil
 }

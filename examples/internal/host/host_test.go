@@ -7,6 +7,7 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/optim"
@@ -14,8 +15,8 @@ import (
 
 func TestOpen(t *testing.T) {
 	_, err := Open("tpu")
-	require.Equal(t, UnknownError("tpu"), err)
-	require.EqualError(t, err, `-device "tpu" is not cpu, cuda, cuda:N or emu`)
+	require.ErrorAs(t, err, new(cli.UsageError))
+	require.EqualError(t, err, "-device tpu: unknown device; did you mean cpu? (known: cpu, cuda, cuda:N, emu)")
 	_, err = Open("cuda:9999")
 	require.ErrorIs(t, err, device.ErrUnavailable)
 	cpu, err := Open("cpu")

@@ -3,31 +3,16 @@
 package host
 
 import (
-	"fmt"
-
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// Devices is the help text of a flag -device.
-const Devices = "where the optimizer runs: cpu, cuda, cuda:N, or emu, an emulated GPU"
-
-// UnknownError is a name that is no device's in any build.
-type UnknownError string
-
-func (e UnknownError) Error() string {
-	return fmt.Sprintf("-device %q is not cpu, cuda, cuda:N or emu", string(e))
-}
-
-// Open opens the device that -device names, a CPU with these loops of the program's own. What no build knows is an
-// UnknownError, what this one lacks is device.ErrUnavailable.
+// Open opens the device that -device names, a CPU with these loops of the program's own. The error of a name that no build knows
+// is a cli.UsageError, that of a device which this build or machine lacks is device.ErrUnavailable.
 func Open(name string, loops ...cpu.Loops) (kernels.Backend, error) {
-	switch {
-	case name == "cpu":
+	if name == "cpu" {
 		return cpu.New(loops...), nil
-	case !gpu.Known(name):
-		return nil, UnknownError(name)
 	}
 	g, err := gpu.Open(name)
 	if err != nil {

@@ -1,7 +1,7 @@
 """Write modes_apex.json: what apex' fused optimizers compute.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python modes_apex.py
 
 Apex runs on NVIDIA's GPUs alone, and was not run. The classes here state, in numpy, each operation rounded, what its source at commit

@@ -1,7 +1,7 @@
 """Write modes_keras.json: what Keras' optimizers compute.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 keras==3.15.1 tensorflow-cpu==2.21.0
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python modes_keras.py
 
 On TensorFlow, without which Keras has no float64, and nothing is compiled: each operation is rounded by itself. Three things are

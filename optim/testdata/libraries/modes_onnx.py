@@ -1,7 +1,7 @@
 """Write modes_onnx.json: what the optimizers among ONNX' operators compute, those of ai.onnx.preview.training.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 onnx==1.23.2
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python modes_onnx.py
 
 By ONNX' reference evaluator. Its results are float64 where numpy's rules make them so; the next step starts from them rounded to

@@ -1,7 +1,7 @@
 """Write modes_optax.json: what optax' optimizers compute.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2 adabelief-pytorch==0.2.1
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python modes_optax.py
 
 Nothing is jitted: each operation runs, and is rounded, by itself. A root's reciprocal, which XLA estimates as the processor

@@ -1,7 +1,7 @@
 """Write modes_sklearn.json: what the optimizers of scikit-learn's MLPClassifier and MLPRegressor compute.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 scikit-learn==1.9.1
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python modes_sklearn.py
 """
 

@@ -1,7 +1,7 @@
 """Write schedule_free.json: what the authors' schedule-free optimizers compute.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 schedulefree==1.4.1
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python schedule_free.py
 
 Inputs, format and bounds are those of ../torch/more.py, and torch's kernels as there. "eval_params" stands among the state: what

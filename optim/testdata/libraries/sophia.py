@@ -1,7 +1,7 @@
 """Write sophia.json: what optax's Sophia computes, given the Hessian's diagonal.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python sophia.py
 
 Nothing is jitted: each operation runs, and is rounded, by itself. Inputs, format and bounds are those of ../torch/more.py. The

@@ -1,7 +1,7 @@
 """Write sparse.json: what the optimizers compute that set weights to exactly 0.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 keras==3.15.1 tensorflow-cpu==2.21.0
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python sparse.py
 
 FTRL is Keras', on TensorFlow, without which Keras has no float64; the proximal optimizers are TensorFlow's. Nothing is

@@ -1,7 +1,7 @@
 """Write schedules.json and plateau.json: learning rates that PyTorch, transformers and optax compute, for the Go tests.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 transformers==5.23.0 optax==0.2.8 jax==0.10.2 numpy==2.4.6 mpmath==1.3.0
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python schedules.py
 
 The files are written beside this script. With every rate of a schedule stands the exact one: the schedule's formula in 50

@@ -1,7 +1,7 @@
 """Write optimizers.json and clip.json: what PyTorch computes, for the Go tests to compare with.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python golden.py
 
 The files are written beside this script. Every run writes the same bytes:
@@ -288,7 +288,7 @@ def main():
     for module, want in ((torch, TORCH), (np, NUMPY)):
         have = module.__version__.split("+")[0]  # 2.15.0+cpu and 2.15.0+cu132 compute the same here
         if have != want:
-            sys.exit(f"golden.py: {module.__name__} is {have}, want {want}: pip install {module.__name__}=={want}")
+            sys.exit(f"golden.py: {module.__name__} is {have}, want {want}: see ../requirements.txt")
     if torch.backends.cpu.get_cpu_capability() != "DEFAULT":
         sys.exit("golden.py: ATen does not use its baseline kernels, so the results would depend on the CPU")
     torch.set_num_threads(1)

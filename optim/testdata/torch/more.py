@@ -1,6 +1,6 @@
 """Write more.json: what the optimizers beside SGD and Adam compute, for the Go tests to compare with.
 
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python more.py
 
 The inputs, the format and what keeps the bytes the same on every machine are golden.py's. Lion, which torch lacks, is

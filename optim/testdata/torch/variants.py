@@ -1,6 +1,6 @@
 """Write variants.json: what variants of SGD and Adam compute, for the Go tests to compare with.
 
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2 adabelief-pytorch==0.2.1
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python variants.py
 
 Frame and format are more.py's: RULES says the operations of each side, and a bound stands beside each result.

@@ -2,7 +2,9 @@
 package comparetest
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -71,10 +73,21 @@ func References(t *testing.T, p *compare.Problem, epochs int) {
 }
 
 // Sessions runs the shell sessions in testdata, for which TestMain must name the program. [cuda] says whether this build can have
-// GPUs.
+// GPUs, [full] whether the machine has a full device.
 func Sessions(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:       "testdata",
-		Condition: func(name string) (bool, error) { return name == "cuda" && gpu.Built, nil },
+		Condition: condition,
 	})
+}
+
+func condition(name string) (bool, error) {
+	switch name {
+	case "cuda":
+		return gpu.Built, nil
+	case "full":
+		_, err := os.Stat("/dev/full")
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
 }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // TestCommitted fails when the tables or this program changed and `go generate` was not run.
@@ -20,6 +23,18 @@ func TestCommitted(t *testing.T) {
 		require.NoError(t, err, "libcuda.a is easily lost to a *.a in .gitignore")
 		require.True(t, string(want) == string(got), "%s is not what the tables say; run go generate", name)
 	}
+}
+
+// TestOverwritesNothing: a header of somebody else's is not replaced. D3.
+func TestOverwritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	header := filepath.Join(dir, "cuda.h")
+	require.NoError(t, os.WriteFile(header, []byte("/* NVIDIA's */\n"), 0o666))
+	require.ErrorContains(t, run([]string{"-o", dir}, io.Discard), "does not say that it is generated")
+	require.NoError(t, os.Remove(header))
+	require.NoError(t, run([]string{"-o", dir}, io.Discard))
+	require.NoError(t, run([]string{"-o", dir}, io.Discard), "its own it replaces")
+	require.ErrorAs(t, run([]string{"extra"}, io.Discard), new(cli.UsageError))
 }
 
 func TestParse(t *testing.T) {

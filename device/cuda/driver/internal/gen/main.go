@@ -4,46 +4,49 @@
 //	constants.txt  PREFIX_ =value NAME NAME ...     each next NAME is one more; =n restarts
 //	types.txt      C declarations, copied into the header as they are
 //
-// Without flags it writes cuda.h, forward.c, table.h, table.go and libcuda.a into the directory -o. With -check it
+// Without flags it writes cuda.h, forward.c, table.h, table.go and libcuda.a into the directory -o, and replaces there only
+// what says that it is generated. With -check it
 // writes to standard output a C file that compares the tables with the cuda.h that the C compiler finds; see
 // check-header.sh beside the package.
 package main
 
 import (
 	"embed"
-	"flag"
-	"log"
-	"os"
+	"io"
 	"path/filepath"
+
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 //go:embed entries.txt constants.txt types.txt
 var tables embed.FS
 
-func main() {
-	log.SetFlags(0)
-	log.SetPrefix("gen: ")
-	dir := flag.String("o", ".", "directory of package driver")
-	check := flag.Bool("check", false, "write the header check to standard output")
-	flag.Parse()
+func main() { cli.Main("gen", run) }
 
+func run(args []string, stdout io.Writer) error {
+	fs := cli.Flags("gen")
+	dir := fs.String("o", ".", "directory of package driver")
+	check := fs.Bool("check", false, "write the header check to standard output")
+	if err := cli.Parse(fs, args, func() { cli.PrintDefaults(fs, stdout) }); err != nil {
+		return err
+	}
 	api, err := load()
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	if *check {
-		os.Stdout.Write(api.checkC())
-		return
+		_, err := stdout.Write(api.checkC())
+		return err
 	}
 	files, err := api.files()
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
+	paths := map[string][]byte{}
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(*dir, name), text, 0o644); err != nil {
-			log.Fatal(err)
-		}
+		paths[filepath.Join(*dir, name)] = text
 	}
+	return cli.WriteGenerated(paths)
 }
 
 // files is all that is generated, by name.

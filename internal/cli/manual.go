@@ -1,10 +1,9 @@
-// Package manual makes a command's documentation of its source, so that the doc comment is the manual.
-package manual
+package cli
 
 import "strings"
 
-// Of is the doc comment of a main package's file, whose text is source.
-func Of(source string) string {
+// Manual is the doc comment of a main package's file, whose text is source: the doc comment is the program's manual.
+func Manual(source string) string {
 	comment, _, _ := strings.Cut(source, "\npackage main\n")
 	var b strings.Builder
 	for line := range strings.Lines(comment + "\n") {
