@@ -1,7 +1,7 @@
 """Write adopt_optax.json: what optax's ADOPT computes. It has neither weight decay nor maximize; the gradient is negated before.
 
     python -m venv venv
-    venv/bin/pip install torch==2.15.0 numpy==2.4.6 optax==0.2.8 jax==0.10.2
+    venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python adopt_optax.py
 
 Nothing is jitted: each operation runs, and is rounded, by itself. Inputs, format and bounds are those of ../torch/more.py. The
