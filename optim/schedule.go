@@ -120,6 +120,9 @@ func between(low, high, share float64) float64 { return low + float64((high-low)
 
 // checkSchedule finds a field that is out of range. What a schedule of the user's own has is the user's.
 func checkSchedule(s Schedule) error {
+	if s != nil && isNil(s) {
+		return fmt.Errorf("optim: schedule %T is nil", s)
+	}
 	if c, ok := s.(interface{ check() error }); ok {
 		return c.check()
 	}
