@@ -41,7 +41,7 @@ cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
 
 test-cuda: ## run the tests of the CUDA path on an emulated GPU
-	@if [ "$$CGO_ENABLED" = 0 ] || [ "$$(uname)" != Linux ] || ! command -v $${CC:-cc} >/dev/null; then echo 'CUDA path not tested: it needs Linux, cgo and a C compiler'; else set -x; $(GO) run ./device/cuda/gocuda vet ./... && $(GO) run ./device/cuda/gocuda test ./device/cuda/... ./cmd/gpubench ./examples/... ./internal/gpu; fi
+	@if [ "$$CGO_ENABLED" = 0 ] || [ "$$(uname)" != Linux ] || ! command -v $${CC:-cc} >/dev/null; then echo 'CUDA path not tested: it needs Linux, cgo and a C compiler'; else set -x; $(GO) run ./device/cuda/gocuda vet ./... && $(GO) run ./device/cuda/gocuda test ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu; fi
 
 test-gpu: ## run the hardware tests on the GPU; without one they are skipped, with REQUIRE_GPU=1 they fail
 	$(GO) run ./device/cuda/gocuda test -count=1 -v -run '^TestHardware' ./device/cuda

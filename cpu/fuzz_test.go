@@ -14,18 +14,20 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// FuzzImplementations holds every implementation to the rule itself, as the Go compiler made it: any rule and options, any
-// hyperparameters and any bit patterns.
+// FuzzImplementations holds every implementation to the rule itself, as the Go compiler made it: any rule, options and penalties,
+// any hyperparameters and any bit patterns.
 func FuzzImplementations(f *testing.F) {
 	rules := optim.Rules()
 	for i := range rules {
-		f.Add(uint8(i), uint64(i), uint64(1000+i), uint16(1+97*i%3000), uint8(i%4))
+		f.Add(uint8(i), uint64(i), uint8(i), uint64(1000+i), uint16(1+97*i%3000), uint8(i%4))
 	}
-	f.Fuzz(func(t *testing.T, which uint8, options, seed uint64, n uint16, offset uint8) {
+	f.Fuzz(func(t *testing.T, which uint8, options uint64, penalties uint8, seed uint64, n uint16, offset uint8) {
 		r := rules[int(which)%len(rules)]
 		options %= 1 << len(r.Options)
-		same[float32](t, kernels.Program{Rule: r, Options: options, DType: device.Float32}, seed, int(n), int(offset%4))
-		same[float64](t, kernels.Program{Rule: r, Options: options, DType: device.Float64}, seed, int(n), int(offset%4))
+		p := kernels.Program{Rule: r, Options: options, Penalties: rule.Penalties(penalties) & rule.AllPenalties, DType: device.Float32}
+		same[float32](t, p, seed, int(n), int(offset%4))
+		p.DType = device.Float64
+		same[float64](t, p, seed, int(n), int(offset%4))
 	})
 }
 
@@ -66,15 +68,17 @@ func run[F rule.Float](t *testing.T, implementation string, p kernels.Program, s
 	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, State: []*device.Buffer{state}})
 	require.NoError(t, err)
 	for range 2 {
-		in := kernels.Step{Scale: []float64{float64(anything[F](rng, 1)[0])}}
-		for range p.Rule.Hyper {
-			h := rng.Float64()
+		hyper := func() float64 {
 			if rng.IntN(4) == 0 {
-				h = anything[float64](rng, 1)[0]
+				return anything[float64](rng, 1)[0]
 			}
-			in.Hyper = append(in.Hyper, h)
+			return rng.Float64()
 		}
-		require.NoError(t, u.Enqueue(dev.DefaultStream(), in))
+		g := kernels.GroupStep{Scale: float64(anything[F](rng, 1)[0]), L1: hyper(), WeightDecay: hyper(), DecoupledDecay: hyper()}
+		for range p.Rule.Hyper {
+			g.Hyper = append(g.Hyper, hyper())
+		}
+		require.NoError(t, u.Enqueue(dev.DefaultStream(), kernels.Step{Groups: []kernels.GroupStep{g}}))
 	}
 	require.NoError(t, dev.DefaultStream().Synchronize())
 	return slots

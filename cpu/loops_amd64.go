@@ -9,98 +9,96 @@ import "github.com/fusestep/fusestep/kernels/ir"
 var avx2 = &instructions{
 	vector: 32,
 	updates: map[string]Loop{
-		"f438a16af9b3e51f3b730136": sgdF32AVX2,                   // SGD[] float32
-		"dcec848b550070655cc287e5": sgdF64AVX2,                   // SGD[] float64
-		"ff3a02d6eaf28a891808177d": sgdL1F32AVX2,                 // SGD[L1] float32
-		"a50806a24d8473c71e405a01": sgdL1F64AVX2,                 // SGD[L1] float64
-		"3b19a7892694ea4ee75e96f8": sgdL2F32AVX2,                 // SGD[L2] float32
-		"27b62f902e0a2f2c42f932f3": sgdL2F64AVX2,                 // SGD[L2] float64
-		"feacd664ba4c9afe6f8f694e": sgdMomentumF32AVX2,           // SGD[Momentum] float32
-		"662a30824fec02cfc8658f98": sgdMomentumF64AVX2,           // SGD[Momentum] float64
-		"373cb052873516636aed5009": sgdL2MomentumF32AVX2,         // SGD[L2 Momentum] float32
-		"4b436f830f80aafcd0fbdc0b": sgdL2MomentumF64AVX2,         // SGD[L2 Momentum] float64
-		"ebf380f01e9a46460038e5c9": sgdMomentumNesterovF32AVX2,   // SGD[Momentum Nesterov] float32
-		"b86639301f752ccb95374437": sgdMomentumNesterovF64AVX2,   // SGD[Momentum Nesterov] float64
-		"b0d6ac01baa67dbb2d31192d": sgdL2MomentumNesterovF32AVX2, // SGD[L2 Momentum Nesterov] float32
-		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
-		"c5c0cd98b09005e358f936db": asgdF32AVX2,                  // ASGD[] float32
-		"90b87047b4353c266fedf40d": asgdF64AVX2,                  // ASGD[] float64
-		"ccbc3882f3a93fa6c093820b": adamF32AVX2,                  // Adam[] float32
-		"f26aed40d630926eab77fb98": adamF64AVX2,                  // Adam[] float64
-		"a2f8a091fceaf453ce1d41c7": adamL1F32AVX2,                // Adam[L1] float32
-		"24832a8182fc93d132304585": adamL1F64AVX2,                // Adam[L1] float64
-		"19786db194976b6969c27bcf": adamL2F32AVX2,                // Adam[L2] float32
-		"d3335684e4ae5c71ba985e93": adamL2F64AVX2,                // Adam[L2] float64
-		"aec015eb5f065dac306a7112": adamAMSGradF32AVX2,           // Adam[AMSGrad] float32
-		"eb789a1da03171f47e592e01": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
-		"9a9e613c808118cb4ca0b8a3": lionF32AVX2,                  // Lion[] float32
-		"cd9fb40149bfe8d8e483132f": lionF64AVX2,                  // Lion[] float64
-		"989cb26b82f48061d855b69f": signumF32AVX2,                // Signum[] float32
-		"9b8197a26c5c0f2ccea84d14": signumF64AVX2,                // Signum[] float64
-		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX2,        // Signum[Momentum] float32
-		"134fe5f61f211b3a64da5325": signumMomentumF64AVX2,        // Signum[Momentum] float64
-		"c2c9888d89fa3090ec3b88e7": rmspropF32AVX2,               // RMSprop[] float32
-		"09b4e1b35006540f77580c8c": rmspropF64AVX2,               // RMSprop[] float64
-		"fe7abb9ed9d1daa95ea785c6": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32
-		"7f9e7f805a70eceda6ff9fc1": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
-		"226497dcba3c178637958939": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
-		"5e0f5b02552c2729336a9960": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
-		"7a7ca4167bc214d71b281276": adagradF32AVX2,               // Adagrad[] float32
-		"855a00174c0f04481669cff9": adagradF64AVX2,               // Adagrad[] float64
-		"da3ccf64cd6596ba92161627": adamaxF32AVX2,                // Adamax[] float32
-		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX2,                // Adamax[] float64
-		"5f622e12a44b840d95a7e312": nadamF32AVX2,                 // NAdam[] float32
-		"b06a857e4772e6bebd9b2ed0": nadamF64AVX2,                 // NAdam[] float64
-		"f122201061e365145a3ca94c": radamF32AVX2,                 // RAdam[] float32
-		"eb989bdb8bec4aaaafc4ed41": radamF64AVX2,                 // RAdam[] float64
-		"d8314f6e4357c36c4559c937": adabeliefF32AVX2,             // AdaBelief[] float32
-		"96266ae8ef3fea0b95189646": adabeliefF64AVX2,             // AdaBelief[] float64
-		"c656dc768fa9873442e079e8": ademamixF32AVX2,              // AdEMAMix[] float32
-		"3984e35a9318a46163fd5752": ademamixF64AVX2,              // AdEMAMix[] float64
-		"7dde5b657efbb6d93f63f2c6": adanF32AVX2,                  // Adan[] float32
-		"f85fc6692be2f3354ad1106b": adanF64AVX2,                  // Adan[] float64
-		"fadf8c7d1039f00c03fdddfb": yogiF32AVX2,                  // Yogi[] float32
-		"30fb348c548bdac8036b63eb": yogiF64AVX2,                  // Yogi[] float64
-		"a3eceaede0adcd3a2d421464": adadeltaF32AVX2,              // Adadelta[] float32
-		"efee4202bf45264120eaab38": adadeltaF64AVX2,              // Adadelta[] float64
-		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX2,                 // Rprop[] float32
-		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX2,                 // Rprop[] float64
-		"c90dd26756dbed87e6ff14bc": ftrlF32AVX2,                  // FTRL[] float32
-		"fb73cc41b1634511cc4adf78": ftrlF64AVX2,                  // FTRL[] float64
-		"c8c257a3c7ca6b13dde0461a": proximalsgdF32AVX2,           // ProximalSGD[] float32
-		"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX2,           // ProximalSGD[] float64
-		"2fd10c18d67acb1d212f9204": proximaladagradF32AVX2,       // ProximalAdagrad[] float32
-		"d063e517b0978f0e12e59b27": proximaladagradF64AVX2,       // ProximalAdagrad[] float64
-		"a102ebd711aea5ba1c3e9db0": sophiaF32AVX2,                // Sophia[] float32
-		"d4e1077e278e9d92e3e6583e": sophiaF64AVX2,                // Sophia[] float64
-		"c0fc84f01c0d3b7afb8baa3c": schedulefreeF32AVX2,          // ScheduleFree[] float32
-		"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX2,          // ScheduleFree[] float64
-		"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX2,      // ScheduleFree[Adam] float32
-		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX2,      // ScheduleFree[Adam] float64
-		"1df37f14674f406e05b1254c": asgdL2F32AVX2,                // ASGD[L2] float32
-		"fe5e85c139817f755f0f92ba": asgdL2F64AVX2,                // ASGD[L2] float64
-		"aa3a23ea29627db240a0f83c": rmspropL2F32AVX2,             // RMSprop[L2] float32
-		"85b7f70395deaeeb9052e874": rmspropL2F64AVX2,             // RMSprop[L2] float64
-		"90cd9ae4af48133b075d4cf0": adagradL2F32AVX2,             // Adagrad[L2] float32
-		"b448cca675f27f29050e3f5a": adagradL2F64AVX2,             // Adagrad[L2] float64
-		"e0305752e1d8612698164d69": adamaxL2F32AVX2,              // Adamax[L2] float32
-		"4878ef92e2bc6c4de3c1d4e5": adamaxL2F64AVX2,              // Adamax[L2] float64
-		"341bdcfa7e936f0a8b7a049b": nadamL2F32AVX2,               // NAdam[L2] float32
-		"1bb9124eb163833f2da916e8": nadamL2F64AVX2,               // NAdam[L2] float64
-		"c8f3ba8e565e17c1e107a863": radamL2F32AVX2,               // RAdam[L2] float32
-		"76d6249196f302a9b8379f61": radamL2F64AVX2,               // RAdam[L2] float64
-		"4ef623e469469eb5673de7fa": adabeliefL2F32AVX2,           // AdaBelief[L2] float32
-		"30888da1e4cc7c8349b1f791": adabeliefL2F64AVX2,           // AdaBelief[L2] float64
-		"305420391fdd5d1afda3c603": adabeliefAMSGradF32AVX2,      // AdaBelief[AMSGrad] float32
-		"7d5488760ec5b0c44505b242": adabeliefAMSGradF64AVX2,      // AdaBelief[AMSGrad] float64
-		"29a7267fa7f71309f04e1efe": adadeltaL2F32AVX2,            // Adadelta[L2] float32
-		"63a9c514fa161097c8a024ab": adadeltaL2F64AVX2,            // Adadelta[L2] float64
-		"e5f6edd3afc991a7030d2d83": proximaladagradL2F32AVX2,     // ProximalAdagrad[L2] float32
-		"7f54952d03c93d27b017950a": proximaladagradL2F64AVX2,     // ProximalAdagrad[L2] float64
-		"8ea5f280dd84743ec96dc108": schedulefreeDecayF32AVX2,     // ScheduleFree[Decay] float32
-		"bc687ab798dcd45c7b884a6f": schedulefreeDecayF64AVX2,     // ScheduleFree[Decay] float64
-		"d42221698f4e1909a6957661": schedulefreeaverageF32AVX2,   // ScheduleFreeAverage[] float32
-		"80e592bcdf83e34c3ba2efa4": schedulefreeaverageF64AVX2,   // ScheduleFreeAverage[] float64
+		"451d3724f26d2374350cb9ae": sgdF32AVX2,                       // SGD[] float32
+		"9a741083ac2a046aa3abaa1f": sgdF64AVX2,                       // SGD[] float64
+		"1f957045f51329e4bf51aa7b": sgdL1F32AVX2,                     // SGD[L1] float32
+		"78e1615ab6d9e28b32c9c6d1": sgdL1F64AVX2,                     // SGD[L1] float64
+		"999dd79c622698e0bbfcdcd9": sgdL2F32AVX2,                     // SGD[L2] float32
+		"dd0f1cf77a70c783ea897c55": sgdL2F64AVX2,                     // SGD[L2] float64
+		"b86a98acea48b4b5378459ad": sgdMomentumF32AVX2,               // SGD[Momentum] float32
+		"37979707a2399e5ac779ffdb": sgdMomentumF64AVX2,               // SGD[Momentum] float64
+		"5a276deed862ebee6e6ff5ba": sgdL2MomentumF32AVX2,             // SGD[L2 Momentum] float32
+		"481ac351357d99a8315a8482": sgdL2MomentumF64AVX2,             // SGD[L2 Momentum] float64
+		"0d993a0448e9d782c5034153": sgdMomentumNesterovF32AVX2,       // SGD[Momentum Nesterov] float32
+		"4c74644055e8967e1a57604a": sgdMomentumNesterovF64AVX2,       // SGD[Momentum Nesterov] float64
+		"d67398cffb20d8cc70eab62f": sgdL2MomentumNesterovF32AVX2,     // SGD[L2 Momentum Nesterov] float32
+		"234b6c0bfced9324e2a9125e": sgdL2MomentumNesterovF64AVX2,     // SGD[L2 Momentum Nesterov] float64
+		"f35f257a65cd36450a535b0a": asgdF32AVX2,                      // ASGD[] float32
+		"dca4b9c7900e801fa94c88de": asgdF64AVX2,                      // ASGD[] float64
+		"82a4a931c341c58e154154fe": adamF32AVX2,                      // Adam[] float32
+		"ff4c329aaf2aea9a108a234d": adamF64AVX2,                      // Adam[] float64
+		"8b10ee83348b971b9714c70e": adamL1F32AVX2,                    // Adam[L1] float32
+		"4676b51e74be481070590642": adamL1F64AVX2,                    // Adam[L1] float64
+		"95267d77bf85ba44c01f7637": adamL2F32AVX2,                    // Adam[L2] float32
+		"dbf77f3e33f7389fb7bd2376": adamL2F64AVX2,                    // Adam[L2] float64
+		"761df080d8fb855513149ee8": adamAMSGradF32AVX2,               // Adam[AMSGrad] float32
+		"9e21ad6f1d3d6dfedd9bf139": adamAMSGradF64AVX2,               // Adam[AMSGrad] float64
+		"9958a9a01decc4dfd9a8ae14": lionF32AVX2,                      // Lion[] float32
+		"72f50c26f71b7a69b89cd055": lionF64AVX2,                      // Lion[] float64
+		"00102ec9c4ced07030ced432": signumF32AVX2,                    // Signum[] float32
+		"b60590b39e609feef3e9c717": signumF64AVX2,                    // Signum[] float64
+		"a8b125bbc2a03d4531c00030": signumMomentumF32AVX2,            // Signum[Momentum] float32
+		"8ebfd027247daf6ef53c4a42": signumMomentumF64AVX2,            // Signum[Momentum] float64
+		"f1caae9c064b14439cfe97fa": rmspropF32AVX2,                   // RMSprop[] float32
+		"e7006666aa71a60a55d50ece": rmspropF64AVX2,                   // RMSprop[] float64
+		"d671f871779c1812683d515d": rmspropMomentumF32AVX2,           // RMSprop[Momentum] float32
+		"b7aa1c471da51f08d6c0b461": rmspropMomentumF64AVX2,           // RMSprop[Momentum] float64
+		"129b6daba9fe86ea60151ba2": rmspropCenteredF32AVX2,           // RMSprop[Centered] float32
+		"9c7f247119890279a0982245": rmspropCenteredF64AVX2,           // RMSprop[Centered] float64
+		"f1a5f13036fb415d4ac0310d": adagradF32AVX2,                   // Adagrad[] float32
+		"9dffa85f6846d340b9989223": adagradF64AVX2,                   // Adagrad[] float64
+		"140a5ba33deabb9ee730356d": adamaxF32AVX2,                    // Adamax[] float32
+		"ce731f374cad1b5d781f5d25": adamaxF64AVX2,                    // Adamax[] float64
+		"73ae5f794e08375d7ce2ae19": nadamF32AVX2,                     // NAdam[] float32
+		"7f9cb8a8125a9701b9462e47": nadamF64AVX2,                     // NAdam[] float64
+		"730c39487e7f10bd9930873d": radamF32AVX2,                     // RAdam[] float32
+		"66749c109966d808c63a3499": radamF64AVX2,                     // RAdam[] float64
+		"28e09a53011dc4376545445f": adabeliefF32AVX2,                 // AdaBelief[] float32
+		"3b7f642a9a79e4e39af1f1d8": adabeliefF64AVX2,                 // AdaBelief[] float64
+		"e98d68cb1283bc446fde11b8": ademamixF32AVX2,                  // AdEMAMix[] float32
+		"2d4dcf3cbc27dc3450ceb4d3": ademamixF64AVX2,                  // AdEMAMix[] float64
+		"237f2ea2f069d67b7392dc52": adanF32AVX2,                      // Adan[] float32
+		"4eefc30f27f42b1c78f05526": adanF64AVX2,                      // Adan[] float64
+		"b016cb6f9bc38c32a5766ccb": yogiF32AVX2,                      // Yogi[] float32
+		"6542f5ca5dd534c9a59d293c": yogiF64AVX2,                      // Yogi[] float64
+		"9c7008fe76ef5450c6ff3357": adadeltaF32AVX2,                  // Adadelta[] float32
+		"281f2a0b46196fb35175b283": adadeltaF64AVX2,                  // Adadelta[] float64
+		"5ccadb70e21899cd640e5308": rpropF32AVX2,                     // Rprop[] float32
+		"37bf3961e7970d11b418293f": rpropF64AVX2,                     // Rprop[] float64
+		"d592f67faf6fb7b724f27a8f": ftrlF32AVX2,                      // FTRL[] float32
+		"59005fb7956831b2b7c0dd39": ftrlF64AVX2,                      // FTRL[] float64
+		"7bd2a69e644421d1d05225f2": proximalsgdF32AVX2,               // ProximalSGD[] float32
+		"3e6f24362b95d04cc5545b10": proximalsgdF64AVX2,               // ProximalSGD[] float64
+		"b47ebbb51ef8f5b63921d2b0": proximaladagradF32AVX2,           // ProximalAdagrad[] float32
+		"caa4fd5aa9e4aafb0209d39b": proximaladagradF64AVX2,           // ProximalAdagrad[] float64
+		"3d54da0298d32c3bc14d4914": sophiaF32AVX2,                    // Sophia[] float32
+		"4c7bd7368f74562d807178ae": sophiaF64AVX2,                    // Sophia[] float64
+		"d802d72e1c3c54d376bc38a6": schedulefreeF32AVX2,              // ScheduleFree[] float32
+		"ac595db6d2809ef13e381c5e": schedulefreeF64AVX2,              // ScheduleFree[] float64
+		"90546d911905c92832a68a65": schedulefreeAdamF32AVX2,          // ScheduleFree[Adam] float32
+		"dfb7f089609778f783f96fb1": schedulefreeAdamF64AVX2,          // ScheduleFree[Adam] float64
+		"a16d7fcc8e28999f0e4a8ccc": adabeliefAMSGradF32AVX2,          // AdaBelief[AMSGrad] float32
+		"3fadfb4ba5e8b5ebfff7d49e": adabeliefAMSGradF64AVX2,          // AdaBelief[AMSGrad] float64
+		"ce354fbbde085b75b2e29728": proximaladagradProximalL2F32AVX2, // ProximalAdagrad[ProximalL2] float32
+		"24fe26db6d42f30dac32c4dd": proximaladagradProximalL2F64AVX2, // ProximalAdagrad[ProximalL2] float64
+		"5ff1b4536ef8dbd23261d550": schedulefreeaverageF32AVX2,       // ScheduleFreeAverage[] float32
+		"d796f4eb46fc2cdf6f1b88af": schedulefreeaverageF64AVX2,       // ScheduleFreeAverage[] float64
+		"5ad5e7d748b735d558d1cb17": adabeliefL2F32AVX2,               // AdaBelief[L2] float32
+		"8eb449607b23e4ab8b62d635": adabeliefL2F64AVX2,               // AdaBelief[L2] float64
+		"0dec8d489de9c91f3d1c215d": adadeltaL2F32AVX2,                // Adadelta[L2] float32
+		"f9bda43ff286568d83c35ea9": adadeltaL2F64AVX2,                // Adadelta[L2] float64
+		"90273a835e4a8377bb952940": adagradL2F32AVX2,                 // Adagrad[L2] float32
+		"e349624cb3de83e62e8b4dc5": adagradL2F64AVX2,                 // Adagrad[L2] float64
+		"727bacb0f15f2c199c06d3c5": adamaxL2F32AVX2,                  // Adamax[L2] float32
+		"4445be54baa40e397ccb2ae9": adamaxL2F64AVX2,                  // Adamax[L2] float64
+		"7a5748472b1345a258c66391": asgdL2F32AVX2,                    // ASGD[L2] float32
+		"fff2191ef143c58bffe0ee7b": asgdL2F64AVX2,                    // ASGD[L2] float64
+		"3189c420d13857340cccf991": nadamL2F32AVX2,                   // NAdam[L2] float32
+		"6600c4812c463b24b8492ce4": nadamL2F64AVX2,                   // NAdam[L2] float64
+		"ef96ee4e230cd4c22058502a": radamL2F32AVX2,                   // RAdam[L2] float32
+		"a24314af2d31247c2f3fb5be": radamL2F64AVX2,                   // RAdam[L2] float64
+		"cb63bad75c5daff75692eb8b": rmspropL2F32AVX2,                 // RMSprop[L2] float32
+		"660197051bf5ceb13099bdf3": rmspropL2F64AVX2,                 // RMSprop[L2] float64
 	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
@@ -181,98 +179,96 @@ var avx2 = &instructions{
 var avx512 = &instructions{
 	vector: 64,
 	updates: map[string]Loop{
-		"f438a16af9b3e51f3b730136": sgdF32AVX512,                   // SGD[] float32
-		"dcec848b550070655cc287e5": sgdF64AVX512,                   // SGD[] float64
-		"ff3a02d6eaf28a891808177d": sgdL1F32AVX512,                 // SGD[L1] float32
-		"a50806a24d8473c71e405a01": sgdL1F64AVX512,                 // SGD[L1] float64
-		"3b19a7892694ea4ee75e96f8": sgdL2F32AVX512,                 // SGD[L2] float32
-		"27b62f902e0a2f2c42f932f3": sgdL2F64AVX512,                 // SGD[L2] float64
-		"feacd664ba4c9afe6f8f694e": sgdMomentumF32AVX512,           // SGD[Momentum] float32
-		"662a30824fec02cfc8658f98": sgdMomentumF64AVX512,           // SGD[Momentum] float64
-		"373cb052873516636aed5009": sgdL2MomentumF32AVX512,         // SGD[L2 Momentum] float32
-		"4b436f830f80aafcd0fbdc0b": sgdL2MomentumF64AVX512,         // SGD[L2 Momentum] float64
-		"ebf380f01e9a46460038e5c9": sgdMomentumNesterovF32AVX512,   // SGD[Momentum Nesterov] float32
-		"b86639301f752ccb95374437": sgdMomentumNesterovF64AVX512,   // SGD[Momentum Nesterov] float64
-		"b0d6ac01baa67dbb2d31192d": sgdL2MomentumNesterovF32AVX512, // SGD[L2 Momentum Nesterov] float32
-		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX512, // SGD[L2 Momentum Nesterov] float64
-		"c5c0cd98b09005e358f936db": asgdF32AVX512,                  // ASGD[] float32
-		"90b87047b4353c266fedf40d": asgdF64AVX512,                  // ASGD[] float64
-		"ccbc3882f3a93fa6c093820b": adamF32AVX512,                  // Adam[] float32
-		"f26aed40d630926eab77fb98": adamF64AVX512,                  // Adam[] float64
-		"a2f8a091fceaf453ce1d41c7": adamL1F32AVX512,                // Adam[L1] float32
-		"24832a8182fc93d132304585": adamL1F64AVX512,                // Adam[L1] float64
-		"19786db194976b6969c27bcf": adamL2F32AVX512,                // Adam[L2] float32
-		"d3335684e4ae5c71ba985e93": adamL2F64AVX512,                // Adam[L2] float64
-		"aec015eb5f065dac306a7112": adamAMSGradF32AVX512,           // Adam[AMSGrad] float32
-		"eb789a1da03171f47e592e01": adamAMSGradF64AVX512,           // Adam[AMSGrad] float64
-		"9a9e613c808118cb4ca0b8a3": lionF32AVX512,                  // Lion[] float32
-		"cd9fb40149bfe8d8e483132f": lionF64AVX512,                  // Lion[] float64
-		"989cb26b82f48061d855b69f": signumF32AVX512,                // Signum[] float32
-		"9b8197a26c5c0f2ccea84d14": signumF64AVX512,                // Signum[] float64
-		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX512,        // Signum[Momentum] float32
-		"134fe5f61f211b3a64da5325": signumMomentumF64AVX512,        // Signum[Momentum] float64
-		"c2c9888d89fa3090ec3b88e7": rmspropF32AVX512,               // RMSprop[] float32
-		"09b4e1b35006540f77580c8c": rmspropF64AVX512,               // RMSprop[] float64
-		"fe7abb9ed9d1daa95ea785c6": rmspropMomentumF32AVX512,       // RMSprop[Momentum] float32
-		"7f9e7f805a70eceda6ff9fc1": rmspropMomentumF64AVX512,       // RMSprop[Momentum] float64
-		"226497dcba3c178637958939": rmspropCenteredF32AVX512,       // RMSprop[Centered] float32
-		"5e0f5b02552c2729336a9960": rmspropCenteredF64AVX512,       // RMSprop[Centered] float64
-		"7a7ca4167bc214d71b281276": adagradF32AVX512,               // Adagrad[] float32
-		"855a00174c0f04481669cff9": adagradF64AVX512,               // Adagrad[] float64
-		"da3ccf64cd6596ba92161627": adamaxF32AVX512,                // Adamax[] float32
-		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX512,                // Adamax[] float64
-		"5f622e12a44b840d95a7e312": nadamF32AVX512,                 // NAdam[] float32
-		"b06a857e4772e6bebd9b2ed0": nadamF64AVX512,                 // NAdam[] float64
-		"f122201061e365145a3ca94c": radamF32AVX512,                 // RAdam[] float32
-		"eb989bdb8bec4aaaafc4ed41": radamF64AVX512,                 // RAdam[] float64
-		"d8314f6e4357c36c4559c937": adabeliefF32AVX512,             // AdaBelief[] float32
-		"96266ae8ef3fea0b95189646": adabeliefF64AVX512,             // AdaBelief[] float64
-		"c656dc768fa9873442e079e8": ademamixF32AVX512,              // AdEMAMix[] float32
-		"3984e35a9318a46163fd5752": ademamixF64AVX512,              // AdEMAMix[] float64
-		"7dde5b657efbb6d93f63f2c6": adanF32AVX512,                  // Adan[] float32
-		"f85fc6692be2f3354ad1106b": adanF64AVX512,                  // Adan[] float64
-		"fadf8c7d1039f00c03fdddfb": yogiF32AVX512,                  // Yogi[] float32
-		"30fb348c548bdac8036b63eb": yogiF64AVX512,                  // Yogi[] float64
-		"a3eceaede0adcd3a2d421464": adadeltaF32AVX512,              // Adadelta[] float32
-		"efee4202bf45264120eaab38": adadeltaF64AVX512,              // Adadelta[] float64
-		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX512,                 // Rprop[] float32
-		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX512,                 // Rprop[] float64
-		"c90dd26756dbed87e6ff14bc": ftrlF32AVX512,                  // FTRL[] float32
-		"fb73cc41b1634511cc4adf78": ftrlF64AVX512,                  // FTRL[] float64
-		"c8c257a3c7ca6b13dde0461a": proximalsgdF32AVX512,           // ProximalSGD[] float32
-		"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX512,           // ProximalSGD[] float64
-		"2fd10c18d67acb1d212f9204": proximaladagradF32AVX512,       // ProximalAdagrad[] float32
-		"d063e517b0978f0e12e59b27": proximaladagradF64AVX512,       // ProximalAdagrad[] float64
-		"a102ebd711aea5ba1c3e9db0": sophiaF32AVX512,                // Sophia[] float32
-		"d4e1077e278e9d92e3e6583e": sophiaF64AVX512,                // Sophia[] float64
-		"c0fc84f01c0d3b7afb8baa3c": schedulefreeF32AVX512,          // ScheduleFree[] float32
-		"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX512,          // ScheduleFree[] float64
-		"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX512,      // ScheduleFree[Adam] float32
-		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX512,      // ScheduleFree[Adam] float64
-		"1df37f14674f406e05b1254c": asgdL2F32AVX512,                // ASGD[L2] float32
-		"fe5e85c139817f755f0f92ba": asgdL2F64AVX512,                // ASGD[L2] float64
-		"aa3a23ea29627db240a0f83c": rmspropL2F32AVX512,             // RMSprop[L2] float32
-		"85b7f70395deaeeb9052e874": rmspropL2F64AVX512,             // RMSprop[L2] float64
-		"90cd9ae4af48133b075d4cf0": adagradL2F32AVX512,             // Adagrad[L2] float32
-		"b448cca675f27f29050e3f5a": adagradL2F64AVX512,             // Adagrad[L2] float64
-		"e0305752e1d8612698164d69": adamaxL2F32AVX512,              // Adamax[L2] float32
-		"4878ef92e2bc6c4de3c1d4e5": adamaxL2F64AVX512,              // Adamax[L2] float64
-		"341bdcfa7e936f0a8b7a049b": nadamL2F32AVX512,               // NAdam[L2] float32
-		"1bb9124eb163833f2da916e8": nadamL2F64AVX512,               // NAdam[L2] float64
-		"c8f3ba8e565e17c1e107a863": radamL2F32AVX512,               // RAdam[L2] float32
-		"76d6249196f302a9b8379f61": radamL2F64AVX512,               // RAdam[L2] float64
-		"4ef623e469469eb5673de7fa": adabeliefL2F32AVX512,           // AdaBelief[L2] float32
-		"30888da1e4cc7c8349b1f791": adabeliefL2F64AVX512,           // AdaBelief[L2] float64
-		"305420391fdd5d1afda3c603": adabeliefAMSGradF32AVX512,      // AdaBelief[AMSGrad] float32
-		"7d5488760ec5b0c44505b242": adabeliefAMSGradF64AVX512,      // AdaBelief[AMSGrad] float64
-		"29a7267fa7f71309f04e1efe": adadeltaL2F32AVX512,            // Adadelta[L2] float32
-		"63a9c514fa161097c8a024ab": adadeltaL2F64AVX512,            // Adadelta[L2] float64
-		"e5f6edd3afc991a7030d2d83": proximaladagradL2F32AVX512,     // ProximalAdagrad[L2] float32
-		"7f54952d03c93d27b017950a": proximaladagradL2F64AVX512,     // ProximalAdagrad[L2] float64
-		"8ea5f280dd84743ec96dc108": schedulefreeDecayF32AVX512,     // ScheduleFree[Decay] float32
-		"bc687ab798dcd45c7b884a6f": schedulefreeDecayF64AVX512,     // ScheduleFree[Decay] float64
-		"d42221698f4e1909a6957661": schedulefreeaverageF32AVX512,   // ScheduleFreeAverage[] float32
-		"80e592bcdf83e34c3ba2efa4": schedulefreeaverageF64AVX512,   // ScheduleFreeAverage[] float64
+		"451d3724f26d2374350cb9ae": sgdF32AVX512,                       // SGD[] float32
+		"9a741083ac2a046aa3abaa1f": sgdF64AVX512,                       // SGD[] float64
+		"1f957045f51329e4bf51aa7b": sgdL1F32AVX512,                     // SGD[L1] float32
+		"78e1615ab6d9e28b32c9c6d1": sgdL1F64AVX512,                     // SGD[L1] float64
+		"999dd79c622698e0bbfcdcd9": sgdL2F32AVX512,                     // SGD[L2] float32
+		"dd0f1cf77a70c783ea897c55": sgdL2F64AVX512,                     // SGD[L2] float64
+		"b86a98acea48b4b5378459ad": sgdMomentumF32AVX512,               // SGD[Momentum] float32
+		"37979707a2399e5ac779ffdb": sgdMomentumF64AVX512,               // SGD[Momentum] float64
+		"5a276deed862ebee6e6ff5ba": sgdL2MomentumF32AVX512,             // SGD[L2 Momentum] float32
+		"481ac351357d99a8315a8482": sgdL2MomentumF64AVX512,             // SGD[L2 Momentum] float64
+		"0d993a0448e9d782c5034153": sgdMomentumNesterovF32AVX512,       // SGD[Momentum Nesterov] float32
+		"4c74644055e8967e1a57604a": sgdMomentumNesterovF64AVX512,       // SGD[Momentum Nesterov] float64
+		"d67398cffb20d8cc70eab62f": sgdL2MomentumNesterovF32AVX512,     // SGD[L2 Momentum Nesterov] float32
+		"234b6c0bfced9324e2a9125e": sgdL2MomentumNesterovF64AVX512,     // SGD[L2 Momentum Nesterov] float64
+		"f35f257a65cd36450a535b0a": asgdF32AVX512,                      // ASGD[] float32
+		"dca4b9c7900e801fa94c88de": asgdF64AVX512,                      // ASGD[] float64
+		"82a4a931c341c58e154154fe": adamF32AVX512,                      // Adam[] float32
+		"ff4c329aaf2aea9a108a234d": adamF64AVX512,                      // Adam[] float64
+		"8b10ee83348b971b9714c70e": adamL1F32AVX512,                    // Adam[L1] float32
+		"4676b51e74be481070590642": adamL1F64AVX512,                    // Adam[L1] float64
+		"95267d77bf85ba44c01f7637": adamL2F32AVX512,                    // Adam[L2] float32
+		"dbf77f3e33f7389fb7bd2376": adamL2F64AVX512,                    // Adam[L2] float64
+		"761df080d8fb855513149ee8": adamAMSGradF32AVX512,               // Adam[AMSGrad] float32
+		"9e21ad6f1d3d6dfedd9bf139": adamAMSGradF64AVX512,               // Adam[AMSGrad] float64
+		"9958a9a01decc4dfd9a8ae14": lionF32AVX512,                      // Lion[] float32
+		"72f50c26f71b7a69b89cd055": lionF64AVX512,                      // Lion[] float64
+		"00102ec9c4ced07030ced432": signumF32AVX512,                    // Signum[] float32
+		"b60590b39e609feef3e9c717": signumF64AVX512,                    // Signum[] float64
+		"a8b125bbc2a03d4531c00030": signumMomentumF32AVX512,            // Signum[Momentum] float32
+		"8ebfd027247daf6ef53c4a42": signumMomentumF64AVX512,            // Signum[Momentum] float64
+		"f1caae9c064b14439cfe97fa": rmspropF32AVX512,                   // RMSprop[] float32
+		"e7006666aa71a60a55d50ece": rmspropF64AVX512,                   // RMSprop[] float64
+		"d671f871779c1812683d515d": rmspropMomentumF32AVX512,           // RMSprop[Momentum] float32
+		"b7aa1c471da51f08d6c0b461": rmspropMomentumF64AVX512,           // RMSprop[Momentum] float64
+		"129b6daba9fe86ea60151ba2": rmspropCenteredF32AVX512,           // RMSprop[Centered] float32
+		"9c7f247119890279a0982245": rmspropCenteredF64AVX512,           // RMSprop[Centered] float64
+		"f1a5f13036fb415d4ac0310d": adagradF32AVX512,                   // Adagrad[] float32
+		"9dffa85f6846d340b9989223": adagradF64AVX512,                   // Adagrad[] float64
+		"140a5ba33deabb9ee730356d": adamaxF32AVX512,                    // Adamax[] float32
+		"ce731f374cad1b5d781f5d25": adamaxF64AVX512,                    // Adamax[] float64
+		"73ae5f794e08375d7ce2ae19": nadamF32AVX512,                     // NAdam[] float32
+		"7f9cb8a8125a9701b9462e47": nadamF64AVX512,                     // NAdam[] float64
+		"730c39487e7f10bd9930873d": radamF32AVX512,                     // RAdam[] float32
+		"66749c109966d808c63a3499": radamF64AVX512,                     // RAdam[] float64
+		"28e09a53011dc4376545445f": adabeliefF32AVX512,                 // AdaBelief[] float32
+		"3b7f642a9a79e4e39af1f1d8": adabeliefF64AVX512,                 // AdaBelief[] float64
+		"e98d68cb1283bc446fde11b8": ademamixF32AVX512,                  // AdEMAMix[] float32
+		"2d4dcf3cbc27dc3450ceb4d3": ademamixF64AVX512,                  // AdEMAMix[] float64
+		"237f2ea2f069d67b7392dc52": adanF32AVX512,                      // Adan[] float32
+		"4eefc30f27f42b1c78f05526": adanF64AVX512,                      // Adan[] float64
+		"b016cb6f9bc38c32a5766ccb": yogiF32AVX512,                      // Yogi[] float32
+		"6542f5ca5dd534c9a59d293c": yogiF64AVX512,                      // Yogi[] float64
+		"9c7008fe76ef5450c6ff3357": adadeltaF32AVX512,                  // Adadelta[] float32
+		"281f2a0b46196fb35175b283": adadeltaF64AVX512,                  // Adadelta[] float64
+		"5ccadb70e21899cd640e5308": rpropF32AVX512,                     // Rprop[] float32
+		"37bf3961e7970d11b418293f": rpropF64AVX512,                     // Rprop[] float64
+		"d592f67faf6fb7b724f27a8f": ftrlF32AVX512,                      // FTRL[] float32
+		"59005fb7956831b2b7c0dd39": ftrlF64AVX512,                      // FTRL[] float64
+		"7bd2a69e644421d1d05225f2": proximalsgdF32AVX512,               // ProximalSGD[] float32
+		"3e6f24362b95d04cc5545b10": proximalsgdF64AVX512,               // ProximalSGD[] float64
+		"b47ebbb51ef8f5b63921d2b0": proximaladagradF32AVX512,           // ProximalAdagrad[] float32
+		"caa4fd5aa9e4aafb0209d39b": proximaladagradF64AVX512,           // ProximalAdagrad[] float64
+		"3d54da0298d32c3bc14d4914": sophiaF32AVX512,                    // Sophia[] float32
+		"4c7bd7368f74562d807178ae": sophiaF64AVX512,                    // Sophia[] float64
+		"d802d72e1c3c54d376bc38a6": schedulefreeF32AVX512,              // ScheduleFree[] float32
+		"ac595db6d2809ef13e381c5e": schedulefreeF64AVX512,              // ScheduleFree[] float64
+		"90546d911905c92832a68a65": schedulefreeAdamF32AVX512,          // ScheduleFree[Adam] float32
+		"dfb7f089609778f783f96fb1": schedulefreeAdamF64AVX512,          // ScheduleFree[Adam] float64
+		"a16d7fcc8e28999f0e4a8ccc": adabeliefAMSGradF32AVX512,          // AdaBelief[AMSGrad] float32
+		"3fadfb4ba5e8b5ebfff7d49e": adabeliefAMSGradF64AVX512,          // AdaBelief[AMSGrad] float64
+		"ce354fbbde085b75b2e29728": proximaladagradProximalL2F32AVX512, // ProximalAdagrad[ProximalL2] float32
+		"24fe26db6d42f30dac32c4dd": proximaladagradProximalL2F64AVX512, // ProximalAdagrad[ProximalL2] float64
+		"5ff1b4536ef8dbd23261d550": schedulefreeaverageF32AVX512,       // ScheduleFreeAverage[] float32
+		"d796f4eb46fc2cdf6f1b88af": schedulefreeaverageF64AVX512,       // ScheduleFreeAverage[] float64
+		"5ad5e7d748b735d558d1cb17": adabeliefL2F32AVX512,               // AdaBelief[L2] float32
+		"8eb449607b23e4ab8b62d635": adabeliefL2F64AVX512,               // AdaBelief[L2] float64
+		"0dec8d489de9c91f3d1c215d": adadeltaL2F32AVX512,                // Adadelta[L2] float32
+		"f9bda43ff286568d83c35ea9": adadeltaL2F64AVX512,                // Adadelta[L2] float64
+		"90273a835e4a8377bb952940": adagradL2F32AVX512,                 // Adagrad[L2] float32
+		"e349624cb3de83e62e8b4dc5": adagradL2F64AVX512,                 // Adagrad[L2] float64
+		"727bacb0f15f2c199c06d3c5": adamaxL2F32AVX512,                  // Adamax[L2] float32
+		"4445be54baa40e397ccb2ae9": adamaxL2F64AVX512,                  // Adamax[L2] float64
+		"7a5748472b1345a258c66391": asgdL2F32AVX512,                    // ASGD[L2] float32
+		"fff2191ef143c58bffe0ee7b": asgdL2F64AVX512,                    // ASGD[L2] float64
+		"3189c420d13857340cccf991": nadamL2F32AVX512,                   // NAdam[L2] float32
+		"6600c4812c463b24b8492ce4": nadamL2F64AVX512,                   // NAdam[L2] float64
+		"ef96ee4e230cd4c22058502a": radamL2F32AVX512,                   // RAdam[L2] float32
+		"a24314af2d31247c2f3fb5be": radamL2F64AVX512,                   // RAdam[L2] float64
+		"cb63bad75c5daff75692eb8b": rmspropL2F32AVX512,                 // RMSprop[L2] float32
+		"660197051bf5ceb13099bdf3": rmspropL2F64AVX512,                 // RMSprop[L2] float64
 	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
@@ -554,17 +550,35 @@ func schedulefreeAdamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 // schedulefreeAdamF64AVX2 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
 func schedulefreeAdamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
-// asgdL2F32AVX2 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func asgdL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+// adabeliefAMSGradF32AVX2 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefAMSGradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
-// asgdL2F64AVX2 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func asgdL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+// adabeliefAMSGradF64AVX2 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefAMSGradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
-// rmspropL2F32AVX2 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
-func rmspropL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+// proximaladagradProximalL2F32AVX2 is ProximalAdagrad[ProximalL2] float32 over n bytes of each slot, a multiple of 64.
+func proximaladagradProximalL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
-// rmspropL2F64AVX2 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
-func rmspropL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+// proximaladagradProximalL2F64AVX2 is ProximalAdagrad[ProximalL2] float64 over n bytes of each slot, a multiple of 64.
+func proximaladagradProximalL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeaverageF32AVX2 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeaverageF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeaverageF64AVX2 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeaverageF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefL2F32AVX2 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefL2F64AVX2 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adadeltaL2F32AVX2 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
+func adadeltaL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adadeltaL2F64AVX2 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
+func adadeltaL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // adagradL2F32AVX2 is Adagrad[L2] float32 over n bytes of each slot, a multiple of 64.
 func adagradL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
@@ -578,6 +592,12 @@ func adamaxL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 // adamaxL2F64AVX2 is Adamax[L2] float64 over n bytes of each slot, a multiple of 64.
 func adamaxL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
+// asgdL2F32AVX2 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
+func asgdL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
+// asgdL2F64AVX2 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
+func asgdL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+
 // nadamL2F32AVX2 is NAdam[L2] float32 over n bytes of each slot, a multiple of 64.
 func nadamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
@@ -590,41 +610,11 @@ func radamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 // radamL2F64AVX2 is RAdam[L2] float64 over n bytes of each slot, a multiple of 64.
 func radamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
-// adabeliefL2F32AVX2 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+// rmspropL2F32AVX2 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
+func rmspropL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
-// adabeliefL2F64AVX2 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF32AVX2 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF64AVX2 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F32AVX2 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F64AVX2 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradL2F32AVX2 is ProximalAdagrad[L2] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradL2F64AVX2 is ProximalAdagrad[L2] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeDecayF32AVX2 is ScheduleFree[Decay] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeDecayF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeDecayF64AVX2 is ScheduleFree[Decay] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeDecayF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF32AVX2 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF64AVX2 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
+// rmspropL2F64AVX2 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
+func rmspropL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
@@ -1031,17 +1021,35 @@ func schedulefreeAdamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int
 // schedulefreeAdamF64AVX512 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
 func schedulefreeAdamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
-// asgdL2F32AVX512 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func asgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// adabeliefAMSGradF32AVX512 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefAMSGradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
-// asgdL2F64AVX512 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func asgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// adabeliefAMSGradF64AVX512 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefAMSGradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
-// rmspropL2F32AVX512 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
-func rmspropL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// proximaladagradProximalL2F32AVX512 is ProximalAdagrad[ProximalL2] float32 over n bytes of each slot, a multiple of 64.
+func proximaladagradProximalL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
-// rmspropL2F64AVX512 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
-func rmspropL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// proximaladagradProximalL2F64AVX512 is ProximalAdagrad[ProximalL2] float64 over n bytes of each slot, a multiple of 64.
+func proximaladagradProximalL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeaverageF32AVX512 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
+func schedulefreeaverageF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// schedulefreeaverageF64AVX512 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
+func schedulefreeaverageF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefL2F32AVX512 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
+func adabeliefL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adabeliefL2F64AVX512 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
+func adabeliefL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adadeltaL2F32AVX512 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
+func adadeltaL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// adadeltaL2F64AVX512 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
+func adadeltaL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // adagradL2F32AVX512 is Adagrad[L2] float32 over n bytes of each slot, a multiple of 64.
 func adagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
@@ -1055,6 +1063,12 @@ func adamaxL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 // adamaxL2F64AVX512 is Adamax[L2] float64 over n bytes of each slot, a multiple of 64.
 func adamaxL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
+// asgdL2F32AVX512 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
+func asgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
+// asgdL2F64AVX512 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
+func asgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+
 // nadamL2F32AVX512 is NAdam[L2] float32 over n bytes of each slot, a multiple of 64.
 func nadamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
@@ -1067,41 +1081,11 @@ func radamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 // radamL2F64AVX512 is RAdam[L2] float64 over n bytes of each slot, a multiple of 64.
 func radamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
-// adabeliefL2F32AVX512 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// rmspropL2F32AVX512 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
+func rmspropL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
-// adabeliefL2F64AVX512 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF32AVX512 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF64AVX512 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F32AVX512 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F64AVX512 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradL2F32AVX512 is ProximalAdagrad[L2] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradL2F64AVX512 is ProximalAdagrad[L2] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeDecayF32AVX512 is ScheduleFree[Decay] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeDecayF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeDecayF64AVX512 is ScheduleFree[Decay] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeDecayF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF32AVX512 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF64AVX512 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+// rmspropL2F64AVX512 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
+func rmspropL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
 
 // addF32AVX512 is ir's add of float32.
 func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)

@@ -32,7 +32,7 @@ func TestCallersLoops(t *testing.T) {
 		w.State = []*device.Buffer{state}
 		u, err := d.Compile(w)
 		require.NoError(t, err)
-		step := kernels.Step{Hyper: make([]float64, len(p.Rule.Hyper)), Scale: []float64{1}}
+		step := kernels.Step{Groups: []kernels.GroupStep{{Hyper: make([]float64, len(p.Rule.Hyper)), Scale: 1}}}
 		require.NoError(t, u.Enqueue(d.DefaultStream(), step))
 		require.NoError(t, d.DefaultStream().Synchronize())
 	}

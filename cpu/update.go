@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/fusestep/fusestep/device"
@@ -94,15 +93,15 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 
 // step is a task: one step of an update, with what it was given from outside.
 type step[F rule.Float] struct {
-	u         *update[F]
-	hyper     []float64
-	scale     []float64
-	norm      []float64 // nil, or the norm
-	maxNorm   float64
-	scalars   []float64      // of one group, before rounding
-	rounded   []F            // of all groups
-	gradScale []F            // of all groups
-	passes    []rule.Pass[F] // of each thread, without vectors
+	u       *update[F]
+	groups  []kernels.GroupStep
+	hyper   []float64 // of all groups, whose Hyper point here
+	norm    *float64  // nil, or the norm
+	maxNorm float64
+	scalars []float64        // of one group, before rounding
+	rounded []F              // of all groups
+	shared  []rule.Shared[F] // of all groups
+	passes  []rule.Pass[F]   // of each thread, without vectors
 
 	uniforms []F // of all groups, a block each, with vectors
 	eval     *ir.Evaluator[F]
@@ -122,7 +121,7 @@ func (u *update[F]) take() *step[F] {
 	}
 	r := u.work.Program.Rule
 	s := &step[F]{u: u, scalars: make([]float64, len(r.Scalars)), rounded: make([]F, len(u.state)*len(r.Scalars)),
-		gradScale: make([]F, len(u.state))}
+		shared: make([]rule.Shared[F], len(u.state))}
 	if v := u.vectors; v != nil {
 		s.body = s.vectorChunk
 		s.uniforms = make([]F, len(u.state)*v.blockLen())
@@ -135,17 +134,23 @@ func (u *update[F]) take() *step[F] {
 	s.body = s.chunk
 	for range u.drv.pool.threads {
 		s.passes = append(s.passes, rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: u.loads, Stores: u.stores,
-			Grad: r.Slot(rule.Grad), Options: u.work.Program.Options})
+			Options: u.work.Program.Options, Penalties: u.work.Program.Penalties})
 	}
 	return s
 }
 
 func (u *update[F]) Enqueue(s *device.Stream, in kernels.Step) error {
 	t := u.take()
-	t.hyper, t.scale = append(t.hyper[:0], in.Hyper...), append(t.scale[:0], in.Scale...)
-	t.norm, t.maxNorm = nil, math.Inf(1)
+	t.groups, t.hyper = append(t.groups[:0], in.Groups...), t.hyper[:0]
+	for i := range t.groups {
+		g := &t.groups[i]
+		n := len(t.hyper)
+		t.hyper = append(t.hyper, g.Hyper...)
+		g.Hyper = t.hyper[n:]
+	}
+	t.norm, t.maxNorm = nil, in.MaxNorm
 	if in.Norm != nil {
-		t.norm, t.maxNorm = view[float64](in.Norm.Total()), in.MaxNorm
+		t.norm = &view[float64](in.Norm.Total())[0]
 	}
 	s.Queue().(*queue).enqueue(t, u.small())
 	return nil
@@ -156,22 +161,16 @@ func (u *update[F]) Close() error { return nil }
 func (s *step[F]) run() {
 	u := s.u
 	r := u.work.Program.Rule
-	nh, ns := len(r.Hyper), len(r.Scalars)
+	ns := len(r.Scalars)
 	for g, state := range u.state {
-		r.RunPrologue(s.hyper[g*nh:(g+1)*nh], state, s.scalars, u.work.Program.Options)
+		r.RunPrologue(s.groups[g].Hyper, state, s.scalars, u.work.Program.Options)
 		for i, x := range s.scalars {
 			s.rounded[g*ns+i] = F(x)
 		}
-		in := kernels.GradScaleIn{Scale: s.scale[g], MaxNorm: s.maxNorm}
-		if s.norm != nil {
-			in.Norm = s.norm[0]
-		}
-		var out kernels.GradScaleOut
-		kernels.GradScale(&in, &out)
-		s.gradScale[g] = F(out.GradScale)
+		s.shared[g] = rule.Round[F](s.groups[g].Shared(r, s.norm, s.maxNorm))
 		if v := u.vectors; v != nil {
 			n := v.blockLen()
-			v.block(s.uniforms[g*n:(g+1)*n], s.vars, s.eval, s.rounded[g*ns:(g+1)*ns], s.gradScale[g])
+			v.block(s.uniforms[g*n:(g+1)*n], s.vars, s.eval, s.rounded[g*ns:(g+1)*ns], &s.shared[g])
 		}
 	}
 	u.each(s.body)
@@ -205,7 +204,7 @@ func (s *step[F]) chunk(thread, i int) {
 		}
 	}
 	ns := len(s.u.work.Program.Rule.Scalars)
-	p.Scalars, p.GradScale = s.rounded[t.group*ns:(t.group+1)*ns], s.gradScale[t.group]
+	p.Scalars, p.Shared = s.rounded[t.group*ns:(t.group+1)*ns], &s.shared[t.group]
 	rule.Apply(s.u.work.Program.Rule, p)
 }
 

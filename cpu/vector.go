@@ -90,14 +90,14 @@ func (v *vectors[F]) blockLen() int {
 
 // block fills a group's uniforms: the masks, then each uniform node of the graph, a vector each. vars is scratch for the graph's
 // fields.
-func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, gradScale F) {
+func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, shared *rule.Shared[F]) {
 	per := len(to) / (masks + len(v.uniforms))
 	for i, f := range v.graph.Vars {
 		switch f.Bank {
 		case rule.ScalarsBank:
 			vars[i] = scalars[f.Index]
-		case rule.ScaleBank:
-			vars[i] = gradScale
+		case rule.SharedBank:
+			vars[i] = shared.Numbers()[f.Index]
 		}
 	}
 	eval.Run(vars)

@@ -9,7 +9,7 @@ import (
 //go:embed adabelief.go
 var adabeliefSource string
 
-// AdaBeliefRule is AdaBelief, with coupled or decoupled decay.
+// AdaBeliefRule is AdaBelief.
 var AdaBeliefRule = define(AdaBelief[float32], AdaBelief[float64], AdaBeliefPrologue, adabeliefSource)
 
 // AdaBeliefElem is one element of a parameter under AdaBelief.
@@ -23,21 +23,17 @@ type AdaBeliefElem[F rule.Float] struct {
 
 // AdaBeliefScalars are what AdaBelief's prologue computes.
 type AdaBeliefScalars[F rule.Float] struct {
-	WeightDecay, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, InvSqrtBias2, Eps F
+	Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, InvSqrtBias2, Eps F
 }
 
-// AdaBeliefOptions says which terms AdaBelief has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
-type AdaBeliefOptions struct{ L2, AMSGrad bool }
+// AdaBeliefOptions says which terms AdaBelief has.
+type AdaBeliefOptions struct{ AMSGrad bool }
 
 // AdaBelief: Zhuang et al. 2020, algorithm 2, in the order of the authors' code, without its rectification: Adam that divides by
 // the gradient's deviation from its own average. Eps enters twice, into exp_avg_var, where it adds up from step to step, and
 // beside the root. Bias corrections are scalars, as in Adam.
 func AdaBelief[F rule.Float](e *AdaBeliefElem[F], s *AdaBeliefScalars[F], o AdaBeliefOptions) {
 	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
-	p := F(e.P * s.Decay)
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
 	residual := g - m
 	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*residual)*residual) + s.Eps)
@@ -46,12 +42,12 @@ func AdaBelief[F rule.Float](e *AdaBeliefElem[F], s *AdaBeliefScalars[F], o AdaB
 		d = rule.Max(e.VMax, v)
 		e.VMax = d
 	}
-	e.P = p - F(s.StepSize*(m/(F(rule.Sqrt(d)*s.InvSqrtBias2)+s.Eps)))
+	e.P -= F(s.StepSize * (m / (F(rule.Sqrt(d)*s.InvSqrtBias2) + s.Eps)))
 	e.M, e.V = m, v
 }
 
-// AdaBeliefHyper are AdaBelief's hyperparameters. WeightDecay is coupled, an L2 term of the gradient.
-type AdaBeliefHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, DecoupledDecay float64 }
+// AdaBeliefHyper are AdaBelief's hyperparameters.
+type AdaBeliefHyper struct{ LR, Beta1, Beta2, Eps float64 }
 
 // AdaBeliefState is what AdaBelief keeps for a group: the powers as running products, which every device computes alike.
 type AdaBeliefState struct {
@@ -65,8 +61,7 @@ func AdaBeliefPrologue(h *AdaBeliefHyper, t *AdaBeliefState, s *AdaBeliefScalars
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	t.Beta2Power *= h.Beta2
-	s.WeightDecay, s.Eps = h.WeightDecay, h.Eps
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.Eps = h.Eps
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
 	s.StepSize = h.LR / (1 - float64(t.Beta1Power))

@@ -21,26 +21,23 @@ type AdadeltaElem[F rule.Float] struct {
 }
 
 // AdadeltaScalars are what Adadelta's prologue computes.
-type AdadeltaScalars[F rule.Float] struct{ LR, WeightDecay, Decay, Rho, OneMinusRho, Eps F }
+type AdadeltaScalars[F rule.Float] struct{ LR, Rho, OneMinusRho, Eps F }
 
-// AdadeltaOptions says which terms Adadelta has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
-type AdadeltaOptions struct{ L2 bool }
+// AdadeltaOptions is empty.
+type AdadeltaOptions struct{}
 
 // Adadelta: Zeiler 2012, algorithm 1, in PyTorch's order, with its learning rate.
 func Adadelta[F rule.Float](e *AdadeltaElem[F], s *AdadeltaScalars[F], o AdadeltaOptions) {
 	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
 	v := rule.Flush(F(s.Rho*e.V) + F(F(s.OneMinusRho*g)*g))
 	delta := F(rule.Sqrt(e.D+s.Eps) / rule.Sqrt(v+s.Eps) * g)
 	e.V = v
 	e.D = rule.Flush(F(s.Rho*e.D) + F(F(s.OneMinusRho*delta)*delta))
-	e.P = F(e.P*s.Decay) - F(s.LR*delta)
+	e.P -= F(s.LR * delta)
 }
 
 // AdadeltaHyper are Adadelta's hyperparameters.
-type AdadeltaHyper struct{ LR, Rho, Eps, WeightDecay, DecoupledDecay float64 }
+type AdadeltaHyper struct{ LR, Rho, Eps float64 }
 
 // AdadeltaState is what Adadelta keeps for a group.
 type AdadeltaState struct {
@@ -50,7 +47,6 @@ type AdadeltaState struct {
 // AdadeltaPrologue computes the scalars of a step.
 func AdadeltaPrologue(h *AdadeltaHyper, t *AdadeltaState, s *AdadeltaScalars[float64], o AdadeltaOptions) {
 	t.Step += 1
-	s.LR, s.WeightDecay, s.Eps = h.LR, h.WeightDecay, h.Eps
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.LR, s.Eps = h.LR, h.Eps
 	s.Rho, s.OneMinusRho = h.Rho, 1-h.Rho
 }

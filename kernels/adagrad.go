@@ -20,25 +20,22 @@ type AdagradElem[F rule.Float] struct {
 }
 
 // AdagradScalars are what Adagrad's prologue computes.
-type AdagradScalars[F rule.Float] struct{ StepSize, WeightDecay, Decay, EpsRoot, Eps F }
+type AdagradScalars[F rule.Float] struct{ StepSize, EpsRoot, Eps F }
 
-// AdagradOptions says which terms Adagrad has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
-type AdagradOptions struct{ L2 bool }
+// AdagradOptions is empty.
+type AdagradOptions struct{}
 
 // Adagrad: Duchi, Hazan & Singer 2011, figure 1 with a diagonal matrix, in PyTorch's order. Other libraries add
 // eps below the root: there it is EpsRoot, and 0 otherwise.
 func Adagrad[F rule.Float](e *AdagradElem[F], s *AdagradScalars[F], o AdagradOptions) {
 	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
 	sum := rule.Flush(e.Sum + F(g*g))
 	e.Sum = sum
-	e.P = F(e.P*s.Decay) - F(s.StepSize*g)/(rule.Sqrt(sum+s.EpsRoot)+s.Eps)
+	e.P -= F(s.StepSize*g) / (rule.Sqrt(sum+s.EpsRoot) + s.Eps)
 }
 
 // AdagradHyper are Adagrad's hyperparameters.
-type AdagradHyper struct{ LR, LRDecay, WeightDecay, DecoupledDecay, InitialAccumulator, EpsRoot, Eps float64 }
+type AdagradHyper struct{ LR, LRDecay, InitialAccumulator, EpsRoot, Eps float64 }
 
 // AdagradState is what Adagrad keeps for a group.
 type AdagradState struct {
@@ -48,7 +45,6 @@ type AdagradState struct {
 // AdagradPrologue computes the scalars of a step.
 func AdagradPrologue(h *AdagradHyper, t *AdagradState, s *AdagradScalars[float64], o AdagradOptions) {
 	s.StepSize = h.LR / (1 + float64(t.Step*h.LRDecay))
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
-	s.WeightDecay, s.EpsRoot, s.Eps = h.WeightDecay, h.EpsRoot, h.Eps
+	s.EpsRoot, s.Eps = h.EpsRoot, h.Eps
 	t.Step += 1
 }

@@ -9,7 +9,7 @@ import (
 //go:embed adam.go
 var adamSource string
 
-// AdamRule is Adam, and with decoupled decay AdamW.
+// AdamRule is Adam, and where its program decays the parameter AdamW.
 var AdamRule = define(Adam[float32], Adam[float64], AdamPrologue, adamSource)
 
 // AdamElem is one element of a parameter under Adam.
@@ -23,25 +23,19 @@ type AdamElem[F rule.Float] struct {
 
 // AdamScalars are what Adam's prologue computes.
 type AdamScalars[F rule.Float] struct {
-	WeightDecay, L1, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, MaxScale, EpsRoot, InvSqrtBias2, Eps F
+	Left, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, MaxScale, EpsRoot, InvSqrtBias2, Eps F
 }
 
-// AdamOptions says which terms Adam has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
-type AdamOptions struct{ L1, L2, AMSGrad bool }
+// AdamOptions says which terms Adam has.
+type AdamOptions struct{ AMSGrad bool }
 
 // Adam: Kingma & Ba 2015, algorithm 1, in PyTorch's order; AdamW: Loshchilov & Hutter 2019, algorithm 2; AMSGrad: Reddi et
 // al. 2018, with the maximum over the uncorrected second moments, as PyTorch has it. Bias corrections are scalars:
 // StepSize = lr/(1-β1^t), and the root's is a product with InvSqrtBias2 = 1/√(1-β2^t), so that each element divides once. Where
-// other libraries differ, it is in scalars: in PyTorch's order EpsRoot is 0 and MaxScale 1.
+// other libraries differ, it is in scalars: in PyTorch's order EpsRoot is 0, MaxScale and Left are 1.
 func Adam[F rule.Float](e *AdamElem[F], s *AdamScalars[F], o AdamOptions) {
 	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
-	if o.L1 {
-		g += F(s.L1 * rule.Sign(e.P))
-	}
-	p := F(e.P * s.Decay)
+	p := F(e.P * s.Left)
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
 	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
 	d := v
@@ -53,11 +47,10 @@ func Adam[F rule.Float](e *AdamElem[F], s *AdamScalars[F], o AdamOptions) {
 	e.M, e.V = m, v
 }
 
-// AdamHyper are Adam's hyperparameters. WeightDecay is coupled, an L2 term of the gradient; DecoupledDecay is AdamW's, PostDecay a
-// share that p loses after the step. EpsHat, CorrectedMax and NoBiasCorrection are off when 0: they change scalars alone, so that
+// AdamHyper are Adam's hyperparameters. PostDecay is a share that p loses after the step. EpsHat, CorrectedMax and NoBiasCorrection are off when 0: they change scalars alone, so that
 // they are no options, each of which would double the variants.
 type AdamHyper struct {
-	LR, Beta1, Beta2, Eps, EpsRoot, WeightDecay, DecoupledDecay, PostDecay, L1, EpsHat, CorrectedMax, NoBiasCorrection float64
+	LR, Beta1, Beta2, Eps, EpsRoot, PostDecay, EpsHat, CorrectedMax, NoBiasCorrection float64
 }
 
 // AdamState is what Adam keeps for a group: the powers as running products, which every device computes alike.
@@ -76,13 +69,12 @@ func AdamPrologue(h *AdamHyper, t *AdamState, s *AdamScalars[float64], o AdamOpt
 	if h.NoBiasCorrection != 0 {
 		bias1, bias2 = 1, 1
 	}
-	s.WeightDecay, s.L1, s.Eps = h.WeightDecay, h.L1, h.Eps
+	s.Eps = h.Eps
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
 	// What is left of p after the step is a factor of both of its terms.
-	left := 1 - h.PostDecay
-	s.Decay = left * (1 - float64(h.LR*h.DecoupledDecay))
-	lr := float64(left * h.LR)
+	s.Left = 1 - h.PostDecay
+	lr := float64(s.Left * h.LR)
 	s.StepSize = lr / bias1
 	// √(v/bias2 + eps_root) is √(v + bias2·eps_root)·(1/√bias2).
 	s.EpsRoot, s.InvSqrtBias2 = bias2*h.EpsRoot, 1/rule.Sqrt(bias2)

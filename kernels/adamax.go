@@ -22,27 +22,24 @@ type AdamaxElem[F rule.Float] struct {
 
 // AdamaxScalars are what Adamax's prologue computes.
 type AdamaxScalars[F rule.Float] struct {
-	WeightDecay, Decay, Beta1, OneMinusBeta1, Beta2, StepSize, Eps, EpsOutside F
+	Beta1, OneMinusBeta1, Beta2, StepSize, Eps, EpsOutside F
 }
 
-// AdamaxOptions says which terms Adamax has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
-type AdamaxOptions struct{ L2 bool }
+// AdamaxOptions is empty.
+type AdamaxOptions struct{}
 
 // Adamax: Kingma & Ba 2015, algorithm 2, in PyTorch's order, with its eps: added to |g| before the maximum. Keras adds it to the
 // divisor. The scalar of the other place is 0.
 func Adamax[F rule.Float](e *AdamaxElem[F], s *AdamaxScalars[F], o AdamaxOptions) {
 	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
 	u := rule.Flush(rule.Max(F(s.Beta2*e.U), rule.Abs(g)+s.Eps))
 	e.M, e.U = m, u
-	e.P = F(e.P*s.Decay) - F(s.StepSize*m)/(u+s.EpsOutside)
+	e.P -= F(s.StepSize*m) / (u + s.EpsOutside)
 }
 
 // AdamaxHyper are Adamax's hyperparameters. Eps is PyTorch's, EpsOutside Keras'.
-type AdamaxHyper struct{ LR, Beta1, Beta2, Eps, EpsOutside, WeightDecay, DecoupledDecay float64 }
+type AdamaxHyper struct{ LR, Beta1, Beta2, Eps, EpsOutside float64 }
 
 // AdamaxState is what Adamax keeps for a group.
 type AdamaxState struct {
@@ -54,8 +51,7 @@ type AdamaxState struct {
 func AdamaxPrologue(h *AdamaxHyper, t *AdamaxState, s *AdamaxScalars[float64], o AdamaxOptions) {
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
-	s.WeightDecay, s.Eps, s.EpsOutside = h.WeightDecay, h.Eps, h.EpsOutside
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.Eps, s.EpsOutside = h.Eps, h.EpsOutside
 	s.Beta1, s.OneMinusBeta1, s.Beta2 = h.Beta1, 1-h.Beta1, h.Beta2
 	s.StepSize = h.LR / (1 - float64(t.Beta1Power))
 }

@@ -24,10 +24,10 @@ type AdanElem[F rule.Float] struct {
 
 // AdanScalars are what Adan's prologue computes. First is 1 in the first step, which has no gradient before it, and 0 after.
 type AdanScalars[F rule.Float] struct {
-	Decay, Shrink, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, Beta3, OneMinusBeta3, StepSize, DiffStep, InvSqrtBias3, Eps, First F
+	Shrink, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, Beta3, OneMinusBeta3, StepSize, DiffStep, InvSqrtBias3, Eps, First F
 }
 
-// AdanOptions is empty: of Decay and Shrink, the two ways to decay, one is 1 or both are.
+// AdanOptions is empty: without the proximal decay Shrink is 1.
 type AdanOptions struct{}
 
 // Adan: Xie et al. 2022, algorithm 1, in the order of the authors' code, whose betas are 1 - the paper's, with bias
@@ -45,12 +45,12 @@ func Adan[F rule.Float](e *AdanElem[F], s *AdanScalars[F], o AdanOptions) {
 	d := rule.Flush(F(s.Beta2*e.Diff) + F(s.OneMinusBeta2*diff))
 	v := rule.Flush(F(s.Beta3*e.V) + F(F(s.OneMinusBeta3*ahead)*ahead))
 	step := (F(s.StepSize*m) + F(s.DiffStep*d)) / (F(rule.Sqrt(v)*s.InvSqrtBias3) + s.Eps)
-	e.P = (F(e.P*s.Decay) - step) * s.Shrink
+	e.P = (e.P - step) * s.Shrink
 	e.M, e.Diff, e.V, e.NegPrev = m, d, v, -g
 }
 
-// AdanHyper are Adan's hyperparameters. DecoupledDecay multiplies the parameter before the step, ProximalDecay divides it after.
-type AdanHyper struct{ LR, Beta1, Beta2, Beta3, Eps, DecoupledDecay, ProximalDecay float64 }
+// AdanHyper are Adan's hyperparameters. ProximalDecay divides the parameter after the step.
+type AdanHyper struct{ LR, Beta1, Beta2, Beta3, Eps, ProximalDecay float64 }
 
 // AdanState is what Adan keeps for a group: the powers as running products, which every device computes alike.
 type AdanState struct {
@@ -71,7 +71,6 @@ func AdanPrologue(h *AdanHyper, t *AdanState, s *AdanScalars[float64], o AdanOpt
 	t.Beta2Power *= h.Beta2
 	t.Beta3Power *= h.Beta3
 	s.Eps = h.Eps
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
 	s.Shrink = 1 / (1 + float64(h.LR*h.ProximalDecay))
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2

@@ -23,28 +23,28 @@ type AdEMAMixElem[F rule.Float] struct {
 
 // AdEMAMixScalars are what AdEMAMix's prologue computes.
 type AdEMAMixScalars[F rule.Float] struct {
-	Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, Beta3, OneMinusBeta3, FastStep, SlowStep, InvSqrtBias2, Eps F
+	Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, Beta3, OneMinusBeta3, FastStep, SlowStep, InvSqrtBias2, Eps F
 }
 
-// AdEMAMixOptions is empty: without decay, Decay is 1.
+// AdEMAMixOptions is empty.
 type AdEMAMixOptions struct{}
 
 // AdEMAMix: Pagliardini et al. 2024, algorithm 1: AdamW with a second, slow average of the gradients, uncorrected. What the
 // authors' code multiplies after the division, the learning rate, is part of both averages' scalars, as the bias correction and
-// alpha are; the decay is a factor of the parameter.
+// alpha are.
 func AdEMAMix[F rule.Float](e *AdEMAMixElem[F], s *AdEMAMixScalars[F], o AdEMAMixOptions) {
 	g := e.G
 	fast := rule.Flush(F(s.Beta1*e.Fast) + F(s.OneMinusBeta1*g))
 	slow := rule.Flush(F(s.Beta3*e.Slow) + F(s.OneMinusBeta3*g))
 	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
-	e.P = F(e.P*s.Decay) - (F(s.FastStep*fast)+F(s.SlowStep*slow))/(F(rule.Sqrt(v)*s.InvSqrtBias2)+s.Eps)
+	e.P -= (F(s.FastStep*fast) + F(s.SlowStep*slow)) / (F(rule.Sqrt(v)*s.InvSqrtBias2) + s.Eps)
 	e.Fast, e.Slow, e.V = fast, slow, v
 }
 
 // AdEMAMixHyper are AdEMAMix's hyperparameters. Alpha and Beta3 are the last ones of their warm-ups, which are numbers of steps, 0
 // for none. LogRatio is ln β1/ln β3, which only the warm-up of β3 needs.
 type AdEMAMixHyper struct {
-	LR, Beta1, Beta2, Beta3, Alpha, Eps, DecoupledDecay, AlphaWarmup, Beta3Warmup, LogRatio float64
+	LR, Beta1, Beta2, Beta3, Alpha, Eps, AlphaWarmup, Beta3Warmup, LogRatio float64
 }
 
 // AdEMAMixState is what AdEMAMix keeps for a group: the powers as running products, which every device computes alike.
@@ -70,7 +70,6 @@ func AdEMAMixPrologue(h *AdEMAMixHyper, t *AdEMAMixState, s *AdEMAMixScalars[flo
 		beta3 = rule.Min(rule.Pow(h.Beta1, 1/(1-w+float64(w*h.LogRatio))), h.Beta3)
 	}
 	s.Eps = h.Eps
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
 	s.Beta3, s.OneMinusBeta3 = beta3, 1-beta3

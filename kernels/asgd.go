@@ -19,20 +19,16 @@ type ASGDElem[F rule.Float] struct {
 	AX F `slot:"ax"`
 }
 
-// ASGDScalars are what ASGD's prologue computes.
-type ASGDScalars[F rule.Float] struct{ WeightDecay, Decay, Eta, Mu F }
+// ASGDScalars are what ASGD's prologue computes. Shrink is 1 - lambd·eta, which no learning rate of now multiplies.
+type ASGDScalars[F rule.Float] struct{ Shrink, Eta, Mu F }
 
-// ASGDOptions says which terms ASGD has.
-type ASGDOptions struct{ L2 bool }
+// ASGDOptions is empty.
+type ASGDOptions struct{}
 
 // ASGD: Polyak & Juditsky 1992, with Bottou's learning rates, in PyTorch's order: gradient descent that keeps the average of its
 // parameters beside them. Ax is an average of parameters, no moment, and is not flushed.
 func ASGD[F rule.Float](e *ASGDElem[F], s *ASGDScalars[F], o ASGDOptions) {
-	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
-	p := F(e.P*s.Decay) - F(s.Eta*g)
+	p := F(e.P*s.Shrink) - F(s.Eta*e.G)
 	ax := p
 	if s.Mu != 1 {
 		ax = e.AX + F((p-e.AX)*s.Mu)
@@ -41,7 +37,7 @@ func ASGD[F rule.Float](e *ASGDElem[F], s *ASGDScalars[F], o ASGDOptions) {
 }
 
 // ASGDHyper are ASGD's hyperparameters.
-type ASGDHyper struct{ LR, Lambd, Alpha, T0, WeightDecay float64 }
+type ASGDHyper struct{ LR, Lambd, Alpha, T0 float64 }
 
 // ASGDState is what ASGD keeps for a group: the learning rate and the average's weight of the next step.
 type ASGDState struct {
@@ -57,8 +53,7 @@ func ASGDPrologue(h *ASGDHyper, t *ASGDState, s *ASGDScalars[float64], o ASGDOpt
 		t.Eta = h.LR
 	}
 	t.Step += 1
-	s.WeightDecay = h.WeightDecay
-	s.Decay = 1 - float64(h.Lambd*t.Eta)
+	s.Shrink = 1 - float64(h.Lambd*t.Eta)
 	s.Eta, s.Mu = t.Eta, t.Mu
 	t.Eta = h.LR / rule.Pow(1+float64(h.Lambd*h.LR*t.Step), h.Alpha)
 	t.Mu = 1 / rule.Max(1, t.Step-h.T0)

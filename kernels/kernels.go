@@ -28,19 +28,31 @@ func define[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*
 	})
 }
 
-// Program is a rule for one set of options and one element type. It is comparable: equal programs are the same code.
+// Program is a rule for one set of options and penalties and one element type. It is comparable: equal programs are the same code.
 type Program struct {
-	Rule    *rule.Rule
-	Options uint64
-	DType   device.DType
+	Rule      *rule.Rule
+	Options   uint64
+	Penalties rule.Penalties
+	DType     device.DType
+}
+
+// ProgramOf is what a setting runs on elements of a type.
+func ProgramOf(s rule.Setting, t device.DType) Program {
+	return Program{Rule: s.Rule, Options: s.Options, Penalties: s.Penalties(), DType: t}
 }
 
 func (p Program) String() string {
-	return fmt.Sprintf("%s[%s] %s", p.Rule.Name, strings.Join(p.Rule.OptionNames(p.Options), " "), p.DType)
+	return fmt.Sprintf("%s[%s] %s", p.Rule.Name, strings.Join(p.Variant(), " "), p.DType)
 }
 
-// Graph is what the program does to an element: the rule, on a gradient multiplied by the gradient scale, which is the one
-// field of bank rule.ScaleBank. It fails with device.ErrUnsupported for an element type that has no arithmetic yet.
+// Variant names the penalties and the options that are on.
+func (p Program) Variant() []string {
+	return append(p.Penalties.Names(), p.Rule.OptionNames(p.Options)...)
+}
+
+// Graph is what the program does to an element. Around the rule's graph it has what every rule has, by the scalars of bank
+// rule.SharedBank: the gradient is scaled and then gets the penalties, the parameter is decayed. All of them multiply, and
+// a factor of 1 is exact, so only penalties have variants. The graph fails with device.ErrUnsupported for an element type that has no arithmetic yet.
 func (p Program) Graph() (*ir.Func, error) {
 	if p.DType != device.Float32 && p.DType != device.Float64 {
 		return nil, fmt.Errorf("kernels: %s: %w", p, device.ErrUnsupported)
@@ -49,7 +61,43 @@ func (p Program) Graph() (*ir.Func, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kernels: %s: %w", p, err)
 	}
-	return f.ScaleVar(p.Rule.Slot(rule.Grad), ir.Field{Bank: rule.ScaleBank, Name: "gradScale"}), nil
+	return p.around(f), nil
+}
+
+func (p Program) around(f *ir.Func) *ir.Func {
+	vars := slices.Clone(f.Vars)
+	for i, name := range sharedNames {
+		vars = append(vars, ir.Field{Bank: rule.SharedBank, Index: i, Name: name})
+	}
+	b := ir.NewBuilder(f.Name, f.Width, vars)
+	shared := func(i int) ir.Value { return b.Var(len(f.Vars) + i) }
+	gradScale, decay, weightDecay, l1 := shared(0), shared(1), shared(2), shared(3)
+	product := func(x, y ir.Value) ir.Value { return b.Binary(ir.Mul, x, y) }
+
+	keep := make([]ir.Value, len(vars))
+	for i := range vars {
+		keep[i] = b.Var(i)
+	}
+	param, grad := p.Rule.Slot(rule.Param), p.Rule.Slot(rule.Grad)
+	g := product(keep[grad], gradScale)
+	if p.Penalties&rule.L2 != 0 {
+		g = b.Binary(ir.Add, g, product(weightDecay, keep[param]))
+	}
+	if p.Penalties&rule.L1 != 0 {
+		g = b.Binary(ir.Add, g, product(l1, sign(b, keep[param])))
+	}
+	entry := slices.Clone(keep)
+	entry[grad], entry[param] = g, product(keep[param], decay)
+	final := b.Inline(f, entry)
+	final[grad] = keep[grad]
+	return b.Func(final)
+}
+
+// sign is rule.Sign.
+func sign(b *ir.Builder, x ir.Value) ir.Value {
+	zero := b.Const(0)
+	return b.Select(b.Binary(ir.Lt, zero, x), b.Const(1), b.Select(b.Binary(ir.Lt, x, zero), b.Const(-1),
+		b.Select(b.Binary(ir.Eq, x, zero), zero, x)))
 }
 
 // Slots tells the slots that the program reads and those that it writes. What is in neither needs no buffer.
@@ -107,12 +155,27 @@ type Work struct {
 	State   []*device.Buffer // per group, Float64: the prologue's state, one a Rule.State
 }
 
-// Step is what a step of the work is given from outside, by group.
+// Step is what a step of the work is given from outside.
 type Step struct {
-	Hyper   []float64 // group by group: one a Rule.Hyper
-	Scale   []float64 // per group: the gradient is multiplied by it. -1 maximises.
-	Norm    Norm      // if not nil, has been enqueued before: gradients are clipped to MaxNorm by it
+	Groups  []GroupStep // one a Work.State
+	Norm    Norm        // if not nil, has been enqueued before: gradients are clipped to MaxNorm by it
 	MaxNorm float64
+}
+
+// GroupStep is what a step is given for one group.
+type GroupStep struct {
+	Hyper                           []float64 // one a Rule.Hyper, of this step: the learning rate is after its schedule
+	Scale                           float64   // the gradient is multiplied by it. -1 maximises.
+	L1, WeightDecay, DecoupledDecay float64   // the setting's; L1 and WeightDecay count in a program that has the penalty
+}
+
+// GroupStepOf is a step of a group with the setting and the step's hyperparameters.
+func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
+	g := GroupStep{Hyper: hyper, Scale: 1, L1: s.L1, WeightDecay: s.WeightDecay, DecoupledDecay: s.DecoupledDecay}
+	if s.Maximize {
+		g.Scale = -1
+	}
+	return g
 }
 
 // Backend is a device that runs rules. What it is given has been checked: package optim does that.

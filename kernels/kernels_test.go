@@ -15,6 +15,11 @@ import (
 // The bytes that a step moves come from the dataflow alone.
 func TestBytesPerElement(t *testing.T) {
 	sgd := func(o kernels.SGDOptions) rule.Setting { return kernels.SGDRule().With(kernels.SGDHyper{}, o) }
+	penalized := sgd(kernels.SGDOptions{})
+	penalized.L1, penalized.WeightDecay = 1, 1
+	average := kernels.ScheduleFreeAverageRule().With(kernels.ScheduleFreeHyper{}, struct{}{})
+	averageL2 := average
+	averageL2.WeightDecay = 1
 	adam := func(o kernels.AdamOptions) rule.Setting { return kernels.AdamRule().With(kernels.AdamHyper{}, o) }
 	tests := []struct {
 		name          string
@@ -23,7 +28,7 @@ func TestBytesPerElement(t *testing.T) {
 		loads, stores []string
 	}{
 		{"sgd", sgd(kernels.SGDOptions{}), 12, []string{"param", "grad"}, []string{"param"}},
-		{"sgd l1 l2", sgd(kernels.SGDOptions{L1: true, L2: true}), 12, []string{"param", "grad"}, []string{"param"}},
+		{"sgd l1 l2", penalized, 12, []string{"param", "grad"}, []string{"param"}},
 		{"momentum", sgd(kernels.SGDOptions{Momentum: true}), 20, []string{"param", "grad", "momentum_buffer"}, []string{"param", "momentum_buffer"}},
 		{"nesterov without momentum", sgd(kernels.SGDOptions{Nesterov: true}), 12, []string{"param", "grad"}, []string{"param"}},
 		{"adam", adam(kernels.AdamOptions{}), 28, []string{"param", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "exp_avg", "exp_avg_sq"}},
@@ -31,12 +36,13 @@ func TestBytesPerElement(t *testing.T) {
 			[]string{"param", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}},
 		{"sophia", kernels.SophiaRule().With(kernels.SophiaHyper{}, kernels.SophiaOptions{}), 24, []string{"param", "grad", "exp_avg", "hessian"},
 			[]string{"param", "exp_avg"}},
-		{"schedule-free average", kernels.ScheduleFreeAverageRule().With(kernels.ScheduleFreeHyper{}, struct{}{}), 12, []string{"grad", "z"}, []string{"param"}},
+		{"schedule-free average", average, 12, []string{"grad", "z"}, []string{"param"}},
+		{"a penalty of a parameter that the rule only writes", averageL2, 16, []string{"param", "grad", "z"}, []string{"param"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, dtype := range []device.DType{device.Float32, device.Float64} {
-				p := kernels.Program{Rule: tt.s.Rule, Options: tt.s.Options, DType: dtype}
+				p := kernels.ProgramOf(tt.s, dtype)
 				bytes, err := p.BytesPerElement()
 				require.NoError(t, err)
 				require.Equal(t, tt.f32*dtype.Size()/4, bytes)
@@ -62,19 +68,26 @@ func TestStorageTypesHaveNoProgramYet(t *testing.T) {
 	}
 }
 
-func TestGradScale(t *testing.T) {
+// The bits are the graph's, and the numbers those of clip_grad_norm_ and AdamW. W5: a limit of +Inf clips nothing.
+func TestShared(t *testing.T) {
 	inf, nan := math.Inf(1), math.NaN()
 	tests := []struct{ scale, norm, maxNorm, want float64 }{
 		{1, 0, inf, 1}, {-1, 0, inf, -1}, {1, 2, inf, 1}, {1, 3, 1, 1 / (3 + 1e-6)}, {-1, 3, 1, -1 / (3 + 1e-6)},
-		{1, 0.5, 1, 1}, {1, inf, 1, 0}, {1, nan, 1, nan}, {1, inf, inf, nan},
+		{1, 0.5, 1, 1}, {1, inf, 1, 0}, {1, nan, 1, nan}, {1, inf, inf, 1}, {-1, nan, inf, -1}, {1, inf, math.MaxFloat64, 0},
 	}
 	for _, tt := range tests {
-		var out kernels.GradScaleOut
-		kernels.GradScale(&kernels.GradScaleIn{Scale: tt.scale, Norm: tt.norm, MaxNorm: tt.maxNorm}, &out)
+		in := kernels.SharedIn{Scale: tt.scale, Norm: tt.norm, MaxNorm: tt.maxNorm, LR: 0.5, DecoupledDecay: 0.25, WeightDecay: 3, L1: 4}
+		var out kernels.SharedOut
+		kernels.Shared(&in, &out)
 		require.True(t, out.GradScale == tt.want || tt.want != tt.want && out.GradScale != out.GradScale, "%+v: got %v", tt, out.GradScale)
-		vars := []float64{tt.scale, tt.norm, tt.maxNorm, 0}
-		ir.Eval(kernels.GradScaleGraph(), vars)
-		require.Equal(t, math.Float64bits(out.GradScale), math.Float64bits(vars[3]), "%+v: the graph says %v", tt, vars[3])
+		require.Equal(t, [...]float64{0.875, 3, 4}, [...]float64{out.Decay, out.WeightDecay, out.L1})
+		vars := []float64{in.Scale, in.Norm, in.MaxNorm, in.LR, in.DecoupledDecay, in.WeightDecay, in.L1, 0, 0, 0, 0}
+		ir.Eval(kernels.SharedGraph(), vars)
+		shared := rule.Shared[float64](out)
+		for i, x := range shared.Numbers() {
+			require.Equal(t, math.Float64bits(x), math.Float64bits(vars[7+i]), "%+v: the graph says %v, not %v", tt, vars[7+i], x)
+		}
+		require.Len(t, shared.Numbers(), kernels.SharedScalars)
 	}
 }
 

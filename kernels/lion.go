@@ -20,21 +20,20 @@ type LionElem[F rule.Float] struct {
 }
 
 // LionScalars are what Lion's prologue computes.
-type LionScalars[F rule.Float] struct{ LR, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2 F }
+type LionScalars[F rule.Float] struct{ LR, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2 F }
 
-// LionOptions is empty: without decay, Decay is 1.
+// LionOptions is empty.
 type LionOptions struct{}
 
-// Lion: Chen et al. 2023, algorithm 2, with the decoupled decay first, as the authors' PyTorch code has it. The step is the
+// Lion: Chen et al. 2023, algorithm 2, in the order of the authors' PyTorch code. The step is the
 // sign of what β1 interpolates; the momentum that is kept is interpolated by β2, between the old one and the same gradient.
 func Lion[F rule.Float](e *LionElem[F], s *LionScalars[F], o LionOptions) {
-	p := F(e.P * s.Decay)
-	e.P = p - F(s.LR*rule.Sign(F(s.Beta1*e.M)+F(s.OneMinusBeta1*e.G)))
+	e.P -= F(s.LR * rule.Sign(F(s.Beta1*e.M)+F(s.OneMinusBeta1*e.G)))
 	e.M = rule.Flush(F(s.Beta2*e.M) + F(s.OneMinusBeta2*e.G))
 }
 
 // LionHyper are Lion's hyperparameters.
-type LionHyper struct{ LR, Beta1, Beta2, DecoupledDecay float64 }
+type LionHyper struct{ LR, Beta1, Beta2 float64 }
 
 // LionState is what Lion keeps for a group.
 type LionState struct {
@@ -45,7 +44,6 @@ type LionState struct {
 func LionPrologue(h *LionHyper, t *LionState, s *LionScalars[float64], o LionOptions) {
 	t.Step += 1
 	s.LR = h.LR
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
 }

@@ -9,7 +9,7 @@ import (
 //go:embed nadam.go
 var nadamSource string
 
-// NAdamRule is NAdam, and with decoupled decay NAdamW.
+// NAdamRule is NAdam.
 var NAdamRule = define(NAdam[float32], NAdam[float64], NAdamPrologue, nadamSource)
 
 // NAdamElem is one element of a parameter under NAdam.
@@ -22,28 +22,24 @@ type NAdamElem[F rule.Float] struct {
 
 // NAdamScalars are what NAdam's prologue computes.
 type NAdamScalars[F rule.Float] struct {
-	WeightDecay, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, GradStep, MomentStep, InvSqrtBias2, Eps F
+	Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, GradStep, MomentStep, InvSqrtBias2, Eps F
 }
 
-// NAdamOptions says which terms NAdam has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
-type NAdamOptions struct{ L2 bool }
+// NAdamOptions is empty.
+type NAdamOptions struct{}
 
 // NAdam: Dozat 2016, algorithm 2, with PyTorch's schedule of the momentum, μ(t) = β1·(1 - 0.96^(t·ψ)/2). PyTorch divides the
 // gradient's and the moment's share by the same denominator; here their sum is divided, once.
 func NAdam[F rule.Float](e *NAdamElem[F], s *NAdamScalars[F], o NAdamOptions) {
 	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
-	p := F(e.P * s.Decay)
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
 	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
 	e.M, e.V = m, v
-	e.P = p - (F(s.GradStep*g)+F(s.MomentStep*m))/(F(rule.Sqrt(v)*s.InvSqrtBias2)+s.Eps)
+	e.P -= (F(s.GradStep*g) + F(s.MomentStep*m)) / (F(rule.Sqrt(v)*s.InvSqrtBias2) + s.Eps)
 }
 
 // NAdamHyper are NAdam's hyperparameters. MomentumFactor is 0.96^ψ, ψ being the momentum's decay.
-type NAdamHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, DecoupledDecay, MomentumFactor float64 }
+type NAdamHyper struct{ LR, Beta1, Beta2, Eps, MomentumFactor float64 }
 
 // NAdamState is what NAdam keeps for a group: the powers as running products, which every device computes alike.
 type NAdamState struct {
@@ -62,8 +58,7 @@ func NAdamPrologue(h *NAdamHyper, t *NAdamState, s *NAdamScalars[float64], o NAd
 	mu := float64(h.Beta1 * (1 - float64(0.5*t.MomentumPower)))
 	muNext := float64(h.Beta1 * (1 - float64(0.5*next)))
 	t.MuProduct *= mu
-	s.WeightDecay, s.Eps = h.WeightDecay, h.Eps
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.Eps = h.Eps
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
 	s.GradStep = h.LR * (1 - mu) / (1 - float64(t.MuProduct))

@@ -22,8 +22,9 @@ type ProximalAdagradElem[F rule.Float] struct {
 // ProximalAdagradScalars are what proximal Adagrad's prologue computes.
 type ProximalAdagradScalars[F rule.Float] struct{ LR, L1, L2 F }
 
-// ProximalAdagradOptions says which penalties proximal Adagrad has. L1 is no option: without it the threshold is 0, which is exact.
-type ProximalAdagradOptions struct{ L2 bool }
+// ProximalAdagradOptions says whether proximal Adagrad has its L2 penalty. L1 is no option: without it the threshold is 0, which is
+// exact.
+type ProximalAdagradOptions struct{ ProximalL2 bool }
 
 // ProximalAdagrad: Duchi, Hazan & Singer 2011, the composite mirror descent update with a diagonal matrix, in the order of
 // TensorFlow's ApplyProximalAdagrad, which divides by 1 also without L2. Each element has a learning rate of its own, so that L2
@@ -34,7 +35,7 @@ func ProximalAdagrad[F rule.Float](e *ProximalAdagradElem[F], s *ProximalAdagrad
 	rate := F(s.LR * (1 / rule.Sqrt(n)))
 	prox := e.P - F(rate*e.G)
 	p := F(rule.Sign(prox) * rule.Max(rule.Abs(prox)-F(rate*s.L1), 0))
-	if o.L2 {
+	if o.ProximalL2 {
 		p /= 1 + F(rate*s.L2)
 	}
 	e.P = p

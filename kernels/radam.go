@@ -9,7 +9,7 @@ import (
 //go:embed radam.go
 var radamSource string
 
-// RAdamRule is RAdam, and with decoupled decay RAdamW.
+// RAdamRule is RAdam.
 var RAdamRule = define(RAdam[float32], RAdam[float64], RAdamPrologue, radamSource)
 
 // RAdamElem is one element of a parameter under RAdam.
@@ -22,11 +22,11 @@ type RAdamElem[F rule.Float] struct {
 
 // RAdamScalars are what RAdam's prologue computes. Adaptive is 1 in steps that divide by the root, 0 in those before.
 type RAdamScalars[F rule.Float] struct {
-	WeightDecay, Decay, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, Adaptive, Eps F
+	Beta1, OneMinusBeta1, Beta2, OneMinusBeta2, StepSize, Adaptive, Eps F
 }
 
-// RAdamOptions says which terms RAdam has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
-type RAdamOptions struct{ L2 bool }
+// RAdamOptions is empty.
+type RAdamOptions struct{}
 
 // RAdam: Liu et al. 2020, algorithm 2, as PyTorch has it: adaptive where the approximated simple moving average is longer than
 // 5, not 4, and with an eps, added to the uncorrected root. What PyTorch multiplies by one after the other, both bias
@@ -34,10 +34,6 @@ type RAdamOptions struct{ L2 bool }
 // uncorrected one with eps·√(1-β2^t).
 func RAdam[F rule.Float](e *RAdamElem[F], s *RAdamScalars[F], o RAdamOptions) {
 	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
-	p := F(e.P * s.Decay)
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
 	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
 	e.M, e.V = m, v
@@ -45,11 +41,11 @@ func RAdam[F rule.Float](e *RAdamElem[F], s *RAdamScalars[F], o RAdamOptions) {
 	if s.Adaptive != 0 {
 		d = rule.Sqrt(v) + s.Eps
 	}
-	e.P = p - F(s.StepSize*(m/d))
+	e.P -= F(s.StepSize * (m / d))
 }
 
 // RAdamHyper are RAdam's hyperparameters. CorrectedEps is off when 0.
-type RAdamHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, DecoupledDecay, CorrectedEps float64 }
+type RAdamHyper struct{ LR, Beta1, Beta2, Eps, CorrectedEps float64 }
 
 // RAdamState is what RAdam keeps for a group: the powers as running products, which every device computes alike.
 type RAdamState struct {
@@ -64,8 +60,7 @@ func RAdamPrologue(h *RAdamHyper, t *RAdamState, s *RAdamScalars[float64], o RAd
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	t.Beta2Power *= h.Beta2
-	s.WeightDecay, s.Eps = h.WeightDecay, h.Eps
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.Eps = h.Eps
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
 	bias2 := 1 - float64(t.Beta2Power)

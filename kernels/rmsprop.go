@@ -23,20 +23,17 @@ type RMSpropElem[F rule.Float] struct {
 
 // RMSpropScalars are what RMSprop's prologue computes. The learning rate is InnerLR or OuterLR, and the other of them 1.
 type RMSpropScalars[F rule.Float] struct {
-	InnerLR, OuterLR, WeightDecay, Decay, Alpha, OneMinusAlpha, EpsRoot, Eps, Momentum F
+	InnerLR, OuterLR, Alpha, OneMinusAlpha, EpsRoot, Eps, Momentum F
 }
 
-// RMSpropOptions says which terms RMSprop has. Decoupled decay is no option: without it Decay is 1, and p·1 is p.
-type RMSpropOptions struct{ L2, Centered, Momentum bool }
+// RMSpropOptions says which terms RMSprop has.
+type RMSpropOptions struct{ Centered, Momentum bool }
 
 // RMSprop: Tieleman & Hinton 2012, lecture 6e, in PyTorch's order: eps is added to the root, not below it. Centered is Graves
 // 2013, equations 38 to 40, with eps outside the root. A variance that rounding or flushing makes negative is 0; in PyTorch
 // its root is NaN. Other libraries add eps below the root: there it is EpsRoot, and 0 otherwise.
 func RMSprop[F rule.Float](e *RMSpropElem[F], s *RMSpropScalars[F], o RMSpropOptions) {
 	g := e.G
-	if o.L2 {
-		g += F(s.WeightDecay * e.P)
-	}
 	v := rule.Flush(F(s.Alpha*e.V) + F(F(s.OneMinusAlpha*g)*g))
 	e.V = v
 	if o.Centered {
@@ -50,12 +47,12 @@ func RMSprop[F rule.Float](e *RMSpropElem[F], s *RMSpropScalars[F], o RMSpropOpt
 		e.Buf = buf
 		step = F(s.OuterLR * buf)
 	}
-	e.P = F(e.P*s.Decay) - step
+	e.P -= step
 }
 
 // RMSpropHyper are RMSprop's hyperparameters. LRInMomentum is off when 0.
 type RMSpropHyper struct {
-	LR, Alpha, EpsRoot, Eps, Momentum, WeightDecay, DecoupledDecay, InitialScale, LRInMomentum float64
+	LR, Alpha, EpsRoot, Eps, Momentum, InitialScale, LRInMomentum float64
 }
 
 // RMSpropState is what RMSprop keeps for a group.
@@ -70,7 +67,6 @@ func RMSpropPrologue(h *RMSpropHyper, t *RMSpropState, s *RMSpropScalars[float64
 	if o.Momentum && h.LRInMomentum == 0 {
 		s.InnerLR, s.OuterLR = 1, h.LR
 	}
-	s.WeightDecay, s.EpsRoot, s.Eps, s.Momentum = h.WeightDecay, h.EpsRoot, h.Eps, h.Momentum
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
+	s.EpsRoot, s.Eps, s.Momentum = h.EpsRoot, h.Eps, h.Momentum
 	s.Alpha, s.OneMinusAlpha = h.Alpha, 1-h.Alpha
 }

@@ -27,15 +27,15 @@ type ScheduleFreeElem[F rule.Float] struct {
 
 // ScheduleFreeScalars are what the prologue computes. First is 1 in the first step, 0 after it. Average is the paper's c.
 type ScheduleFreeScalars[F rule.Float] struct {
-	First, Average, GradStep, LR, WeightDecay, Beta2, OneMinusBeta2, InvSqrtBias2, Eps F
+	First, Average, GradStep, LR, DecayAtY, Beta2, OneMinusBeta2, InvSqrtBias2, Eps F
 }
 
-// ScheduleFreeOptions says whether steps are SGD's or Adam's, and whether they have weight decay.
-type ScheduleFreeOptions struct{ Adam, Decay bool }
+// ScheduleFreeOptions says whether steps are SGD's or Adam's, and whether Adam's have their decay at y.
+type ScheduleFreeOptions struct{ Adam, DecayAtY bool }
 
 // ScheduleFree: Defazio et al. 2024, in the order of the authors' package schedulefree: z takes the steps, x is the average of
-// where it was, and y = (1-β1)·z + β1·x moves without x being stored. In the first step z is y. Decay is at y, and does not
-// enter the second moment. Theirs interpolates from z where c is at least a half, which it is in the first steps alone;
+// where it was, and y = (1-β1)·z + β1·x moves without x being stored. In the first step z is y. Adam's decay is at y, and does
+// not enter the second moment. Theirs interpolates from z where c is at least a half, which it is in the first steps alone;
 // this does from y always. Its denominator is √(v/(1-β2^t)) + eps, this one's has a reciprocal, as Adam's has here.
 func ScheduleFree[F rule.Float](e *ScheduleFreeElem[F], s *ScheduleFreeScalars[F], o ScheduleFreeOptions) {
 	y, z, g := e.Y, e.Z, e.G
@@ -46,16 +46,16 @@ func ScheduleFree[F rule.Float](e *ScheduleFreeElem[F], s *ScheduleFreeScalars[F
 		v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
 		e.V = v
 		g /= F(rule.Sqrt(v)*s.InvSqrtBias2) + s.Eps
-	}
-	if o.Decay {
-		g += F(s.WeightDecay * y)
+		if o.DecayAtY {
+			g += F(s.DecayAtY * y)
+		}
 	}
 	e.Y = y + F(s.Average*(z-y)) + F(s.GradStep*g)
 	e.Z = z - F(s.LR*g)
 }
 
 // ScheduleFreeHyper are the hyperparameters of schedule-free optimizers. Beta1 is SGD's momentum.
-type ScheduleFreeHyper struct{ LR, Beta1, Beta2, Eps, WeightDecay, WarmupSteps, R, WeightLRPower float64 }
+type ScheduleFreeHyper struct{ LR, Beta1, Beta2, Eps, DecayAtY, WarmupSteps, R, WeightLRPower float64 }
 
 // ScheduleFreeState is what a schedule-free optimizer keeps for a group. Without Adam the power is 0.
 type ScheduleFreeState struct {
@@ -85,7 +85,7 @@ func ScheduleFreePrologue(h *ScheduleFreeHyper, t *ScheduleFreeState, s *Schedul
 		s.Average = weight / t.WeightSum
 	}
 	s.GradStep = lr * (float64(h.Beta1*(1-s.Average)) - 1)
-	s.LR, s.WeightDecay, s.Eps = lr, h.WeightDecay, h.Eps
+	s.LR, s.DecayAtY, s.Eps = lr, h.DecayAtY, h.Eps
 	s.Beta2, s.OneMinusBeta2 = h.Beta2, 1-h.Beta2
 	s.InvSqrtBias2 = 1 / rule.Sqrt(1-float64(t.Beta2Power))
 }

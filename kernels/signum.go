@@ -20,24 +20,23 @@ type SignumElem[F rule.Float] struct {
 }
 
 // SignumScalars are what Signum's prologue computes.
-type SignumScalars[F rule.Float] struct{ LR, Decay, Beta, OneMinusBeta F }
+type SignumScalars[F rule.Float] struct{ LR, Beta, OneMinusBeta F }
 
-// SignumOptions says which terms Signum has. Decay is no option: without it Decay is 1, and p·1 is p.
+// SignumOptions says which terms Signum has.
 type SignumOptions struct{ Momentum bool }
 
-// Signum: Bernstein et al. 2018, algorithm 2; signSGD, algorithm 1, has no momentum and takes the gradient's sign. The decay is
-// that of Bernstein et al. 2019, algorithm 1, as a factor of the parameter.
+// Signum: Bernstein et al. 2018, algorithm 2; signSGD, algorithm 1, has no momentum and takes the gradient's sign.
 func Signum[F rule.Float](e *SignumElem[F], s *SignumScalars[F], o SignumOptions) {
 	m := e.G
 	if o.Momentum {
 		m = rule.Flush(F(s.Beta*e.M) + F(s.OneMinusBeta*e.G))
 		e.M = m
 	}
-	e.P = F(e.P*s.Decay) - F(s.LR*rule.Sign(m))
+	e.P -= F(s.LR * rule.Sign(m))
 }
 
 // SignumHyper are Signum's hyperparameters.
-type SignumHyper struct{ LR, Beta, DecoupledDecay float64 }
+type SignumHyper struct{ LR, Beta float64 }
 
 // SignumState is what Signum keeps for a group.
 type SignumState struct {
@@ -48,6 +47,5 @@ type SignumState struct {
 func SignumPrologue(h *SignumHyper, t *SignumState, s *SignumScalars[float64], o SignumOptions) {
 	t.Step += 1
 	s.LR = h.LR
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
 	s.Beta, s.OneMinusBeta = h.Beta, 1-h.Beta
 }

@@ -22,25 +22,24 @@ type SophiaElem[F rule.Float] struct {
 
 // SophiaScalars are what Sophia's prologue computes.
 type SophiaScalars[F rule.Float] struct {
-	LR, Decay, Beta1, OneMinusBeta1, InvBias1, Gamma, Eps, Clip F
+	LR, Beta1, OneMinusBeta1, InvBias1, Gamma, Eps, Clip F
 }
 
-// SophiaOptions is empty: without decay, Decay is 1, without correction InvBias1, and without clipping Clip is infinite.
+// SophiaOptions is empty: without correction InvBias1, and without clipping Clip is infinite.
 type SophiaOptions struct{}
 
 // Sophia: Liu et al. 2023, algorithm 3, but for its average of the Hessian's estimates, which is not a step's. Optax corrects
 // the bias of the momentum, as the authors' code for one of their two estimators does, and the paper does not; it divides by
 // 1-β1^t where this multiplies by the reciprocal, and decays last.
 func Sophia[F rule.Float](e *SophiaElem[F], s *SophiaScalars[F], o SophiaOptions) {
-	p := F(e.P * s.Decay)
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*e.G))
 	e.M = m
 	step := F(m*s.InvBias1) / rule.Max(F(s.Gamma*e.H), s.Eps)
-	e.P = p - F(s.LR*rule.Min(rule.Max(step, -s.Clip), s.Clip))
+	e.P -= F(s.LR * rule.Min(rule.Max(step, -s.Clip), s.Clip))
 }
 
 // SophiaHyper are Sophia's hyperparameters. BiasBeta1 is β1, or 0 where the average is not corrected.
-type SophiaHyper struct{ LR, Beta1, BiasBeta1, Gamma, Eps, Clip, DecoupledDecay float64 }
+type SophiaHyper struct{ LR, Beta1, BiasBeta1, Gamma, Eps, Clip float64 }
 
 // SophiaState is what Sophia keeps for a group: the power as a running product, which every device computes alike.
 type SophiaState struct {
@@ -53,7 +52,6 @@ func SophiaPrologue(h *SophiaHyper, t *SophiaState, s *SophiaScalars[float64], o
 	t.Step += 1
 	t.Beta1Power *= h.BiasBeta1
 	s.LR, s.Gamma, s.Eps, s.Clip = h.LR, h.Gamma, h.Eps, h.Clip
-	s.Decay = 1 - float64(h.LR*h.DecoupledDecay)
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1
 	s.InvBias1 = 1 / (1 - float64(t.Beta1Power))
 }

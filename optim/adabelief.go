@@ -34,8 +34,8 @@ func (c AdaBelief) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.AdaBeliefHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.AdaBeliefRule().With(h, kernels.AdaBeliefOptions{L2: h.WeightDecay != 0, AMSGrad: c.AMSGrad})
+	s := kernels.AdaBeliefRule().With(h, kernels.AdaBeliefOptions{AMSGrad: c.AMSGrad})
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -29,8 +29,8 @@ func (c Adadelta) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.AdadeltaHyper{LR: c.LR, Rho: c.Rho, Eps: c.Eps}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.AdadeltaRule().With(h, kernels.AdadeltaOptions{L2: h.WeightDecay != 0})
+	s := kernels.AdadeltaRule().With(h, kernels.AdadeltaOptions{})
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil
 }

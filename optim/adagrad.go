@@ -33,8 +33,8 @@ func (c Adagrad) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.AdagradHyper{LR: c.LR, LRDecay: c.LRDecay, InitialAccumulator: c.InitialAccumulator, EpsRoot: c.EpsRoot, Eps: c.Eps}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.AdagradRule().With(h, kernels.AdagradOptions{L2: h.WeightDecay != 0})
+	s := kernels.AdagradRule().With(h, kernels.AdagradOptions{})
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -67,10 +67,10 @@ func (c Adam) setting(name string, decoupled bool) (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.AdamHyper{
-		LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, EpsRoot: c.EpsRoot, PostDecay: c.NormCoefficientPost, L1: c.L1,
+		LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, EpsRoot: c.EpsRoot, PostDecay: c.NormCoefficientPost,
 		EpsHat: flag(c.EpsHat), CorrectedMax: flag(c.CorrectedMax), NoBiasCorrection: flag(c.NoBiasCorrection)}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, decoupled)
-	s := kernels.AdamRule().With(h, kernels.AdamOptions{L1: c.L1 != 0, L2: h.WeightDecay != 0, AMSGrad: c.AMSGrad})
-	s.Name, s.Maximize = name, c.Maximize
+	s := kernels.AdamRule().With(h, kernels.AdamOptions{AMSGrad: c.AMSGrad})
+	s.Name, s.Maximize, s.L1 = name, c.Maximize, c.L1
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, decoupled)
 	return s, nil
 }

@@ -34,8 +34,8 @@ func (c Adamax) Setting() (rule.Setting, error) {
 	if c.EpsOutside {
 		h.Eps, h.EpsOutside = 0, c.Eps
 	}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.AdamaxRule().With(h, kernels.AdamaxOptions{L2: h.WeightDecay != 0})
+	s := kernels.AdamaxRule().With(h, kernels.AdamaxOptions{})
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -33,12 +33,9 @@ func (c Adan) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.AdanHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Beta3: c.Betas[2], Eps: c.Eps}
-	if c.NoProx {
-		h.DecoupledDecay = c.WeightDecay
-	} else {
-		h.ProximalDecay = c.WeightDecay
-	}
+	var decoupled float64
+	h.ProximalDecay, decoupled = decay(c.WeightDecay, c.NoProx)
 	s := kernels.AdanRule().With(h, kernels.AdanOptions{})
-	s.Maximize = c.Maximize
+	s.Maximize, s.DecoupledDecay = c.Maximize, decoupled
 	return s, nil
 }

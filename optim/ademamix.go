@@ -38,7 +38,7 @@ func (c AdEMAMix) Setting() (rule.Setting, error) {
 	r.atLeast0("eps", c.Eps)
 	r.atLeast0("weight_decay", c.WeightDecay)
 	h := kernels.AdEMAMixHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Beta3: c.Betas[2], Alpha: c.Alpha, Eps: c.Eps,
-		DecoupledDecay: c.WeightDecay, AlphaWarmup: float64(c.AlphaWarmup), Beta3Warmup: float64(c.Beta3Warmup)}
+		AlphaWarmup: float64(c.AlphaWarmup), Beta3Warmup: float64(c.Beta3Warmup)}
 	if c.Beta3Warmup > 0 {
 		r.require("betas[0]", c.Betas[0], c.Betas[0] > 0, "above 0 with beta3_warmup")
 		r.require("betas[2]", c.Betas[2], c.Betas[2] >= c.Betas[0], "at least betas[0] with beta3_warmup")
@@ -48,6 +48,6 @@ func (c AdEMAMix) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	s := kernels.AdEMAMixRule().With(h, kernels.AdEMAMixOptions{})
-	s.Maximize = c.Maximize
+	s.Maximize, s.DecoupledDecay = c.Maximize, c.WeightDecay
 	return s, nil
 }

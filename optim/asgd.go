@@ -31,8 +31,7 @@ func (c ASGD) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	s := kernels.ASGDRule().With(
-		kernels.ASGDHyper{LR: c.LR, Lambd: c.Lambd, Alpha: c.Alpha, T0: c.T0, WeightDecay: c.WeightDecay},
-		kernels.ASGDOptions{L2: c.WeightDecay != 0})
-	s.Maximize = c.Maximize
+		kernels.ASGDHyper{LR: c.LR, Lambd: c.Lambd, Alpha: c.Alpha, T0: c.T0}, kernels.ASGDOptions{})
+	s.Maximize, s.WeightDecay = c.Maximize, c.WeightDecay
 	return s, nil
 }

@@ -91,7 +91,10 @@ func Cases() []Case {
 // Program is what a step of the case runs on elements of a type.
 func (c Case) Program(t device.DType) (kernels.Program, error) {
 	s, err := c.Algorithm.Setting()
-	return kernels.Program{Rule: s.Rule, Options: s.Options, DType: t}, err
+	if err != nil {
+		return kernels.Program{}, err
+	}
+	return kernels.ProgramOf(s, t), nil
 }
 
 // Rules lists the rules of all cases, those for evaluation among them, each once.

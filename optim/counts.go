@@ -95,7 +95,7 @@ func (g *group) restore(known map[string]float64) ([]float64, error) {
 		if !slices.Contains(names, name) {
 			return nil, fmt.Errorf("optim: group %d: set state: rule %s keeps no %q, only %q", g.index, r.Name, name, names)
 		}
-		if x := known[name]; math.IsNaN(x) || isInf(x) {
+		if x := known[name]; !holds(device.Float64, x) {
 			return nil, fail(name, "finite")
 		}
 	}
@@ -162,7 +162,7 @@ func limitsOf(r *rule.Rule, hyper []float64, options uint64) []limits {
 		for step := range 100 {
 			for i, h := range hyper {
 				varied[i] = h
-				if vary && !isInf(h) {
+				if vary && !math.IsInf(h, 0) {
 					_, share := math.Modf(float64(step*len(hyper)+i+1) * math.Phi) // of all sizes
 					varied[i] = h * share
 					if (step+i)%7 == 6 {

@@ -73,7 +73,7 @@ func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) e
 	for _, u := range o.eval.updates {
 		var step kernels.Step
 		for _, q := range u.parts {
-			step.Hyper, step.Scale = append(step.Hyper, q.group.now.Hyper...), append(step.Scale, 1)
+			step.Groups = append(step.Groups, kernels.GroupStep{Hyper: q.group.now.Hyper, Scale: 1})
 		}
 		if err := u.update.Enqueue(s, step); err != nil {
 			return fmt.Errorf("optim: eval params: %w", err)

@@ -108,7 +108,7 @@ type evalElem[F rule.Float] struct {
 	M F `slot:"momentum_buffer"`
 }
 type evalScalars[F rule.Float] struct{ LR F }
-type evalHyper struct{ LR, Momentum, Dampening, WeightDecay, DecoupledDecay, L1, LRInMomentum float64 }
+type evalHyper struct{ LR, Momentum, Dampening, LRInMomentum float64 }
 type evalState struct {
 	Step float64 `state:"step"`
 }

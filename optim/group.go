@@ -79,7 +79,7 @@ func checkSetting(s rule.Setting) error {
 
 // partOf is the part of a group's new tensors of a type that have a gradient, or have none.
 func (g *group) partOf(t device.DType, active bool) *part {
-	program := kernels.Program{Rule: g.setting.Rule, Options: g.setting.Options, DType: t}
+	program := kernels.ProgramOf(g.setting, t)
 	for _, q := range g.parts {
 		if q.program == program && q.active() == active {
 			return q

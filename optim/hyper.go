@@ -10,10 +10,10 @@ import (
 )
 
 // Hyperparameters are the exported fields of an algorithm's struct, a user's own too, that are numbers or truth values, by PyTorch's names: a field's
-// name in lower case with underscores, or its hyper tag. An array is as many of them: betas[0], betas[1]. Those of an embedded struct or
-// algorithm belong to it. A truth value is 0 or 1.
+// name in lower case with underscores, or its hyper tag. An array is as many of them: betas[0], betas[1]. Those of an embedded struct, and of an algorithm in
+// a field, belong to it, where it has none of the same name. A truth value is 0 or 1.
 
-// copied is a copy of an algorithm, which nobody else can change.
+// copied is a copy of an algorithm, and of those within it, which nobody else can change.
 func copied(a Algorithm) Algorithm {
 	_, whole := clone(reflect.ValueOf(a))
 	return whole.Interface().(Algorithm)
@@ -24,41 +24,57 @@ func clone(v reflect.Value) (inner, whole reflect.Value) {
 	if v.Kind() == reflect.Interface {
 		return clone(v.Elem())
 	}
-	if v.Kind() == reflect.Pointer {
-		p := reflect.New(v.Type().Elem())
-		p.Elem().Set(v.Elem())
-		return p.Elem(), p
-	}
 	p := reflect.New(v.Type())
+	whole = p.Elem()
+	if v.Kind() == reflect.Pointer {
+		p = reflect.New(v.Type().Elem())
+		whole, v = p, v.Elem()
+	}
 	p.Elem().Set(v)
-	return p.Elem(), p.Elem()
+	for _, x := range within(p.Elem()) {
+		if leads(x) && x.CanSet() && !x.IsNil() {
+			_, copy := clone(x)
+			x.Set(copy)
+		}
+	}
+	return p.Elem(), whole
 }
+
+var algorithmType = reflect.TypeFor[Algorithm]()
+
+// within are the fields of a struct whose hyperparameters are the struct's too.
+func within(v reflect.Value) (out []reflect.Value) {
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); f.Tag.Get("hyper") != "-" && (f.Anonymous || f.IsExported() && f.Type.Implements(algorithmType)) {
+			out = append(out, v.Field(i))
+		}
+	}
+	return out
+}
+
+// leads says whether a value is elsewhere.
+func leads(v reflect.Value) bool { return v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer }
 
 // eachHyper calls f with each hyperparameter of a struct, and says whether f has said that it is done.
 func eachHyper(v reflect.Value, f func(name string, x reflect.Value) bool) bool {
 	if v.Kind() != reflect.Struct {
 		return false
 	}
-	var embedded []reflect.Value
 	for i := range v.NumField() {
 		field, x := v.Type().Field(i), v.Field(i)
 		name, ok := field.Tag.Lookup("hyper")
-		switch {
-		case name == "-":
-		case field.Anonymous:
-			embedded = append(embedded, x)
-		case !field.IsExported():
-		default:
-			if !ok {
-				name = snake(field.Name)
-			}
-			if eachNumber(name, x, f) {
-				return true
-			}
+		if !ok {
+			name = snake(field.Name)
+		}
+		if field.IsExported() && !field.Anonymous && name != "-" && eachNumber(name, x, f) {
+			return true
 		}
 	}
-	for _, x := range embedded {
-		if x.Kind() != reflect.Interface && x.Kind() != reflect.Pointer {
+	for _, x := range within(v) {
+		if !leads(x) {
 			if eachHyper(x, f) {
 				return true
 			}
@@ -120,7 +136,9 @@ func number(x reflect.Value) float64 {
 func hyperNames(a Algorithm) (out []string) {
 	inner, _ := clone(reflect.ValueOf(a))
 	eachHyper(inner, func(name string, _ reflect.Value) bool {
-		out = append(out, name)
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
 		return false
 	})
 	return out

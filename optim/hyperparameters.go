@@ -158,15 +158,10 @@ func (g *group) accepts(s rule.Setting) error {
 	return nil
 }
 
-// programOf is what a setting runs on elements of a type.
-func (q *part) programOf(s rule.Setting) kernels.Program {
-	return kernels.Program{Rule: s.Rule, Options: s.Options, DType: q.program.DType}
-}
-
 // supply gives a group the state that a setting needs.
 func (o *Optimizer) supply(g *group, s rule.Setting) error {
 	for _, q := range g.parts {
-		if p := q.programOf(s); p != q.program {
+		if p := kernels.ProgramOf(s, q.program.DType); p != q.program {
 			if err := q.allocate(o.backend.Device(), p, s); err != nil {
 				return fmt.Errorf("optim: group %d: %w", g.index, err)
 			}
@@ -178,14 +173,14 @@ func (o *Optimizer) supply(g *group, s rule.Setting) error {
 
 // reprogram lets a group do what a setting says.
 func (o *Optimizer) reprogram(g *group, s rule.Setting) error {
-	if !slices.ContainsFunc(g.parts, func(q *part) bool { return q.programOf(s) != q.program }) {
+	if !slices.ContainsFunc(g.parts, func(q *part) bool { return kernels.ProgramOf(s, q.program.DType) != q.program }) {
 		return nil
 	}
 	if err := o.supply(g, s); err != nil {
 		return err
 	}
 	for _, q := range g.parts {
-		if p := q.programOf(s); p != q.program {
+		if p := kernels.ProgramOf(s, q.program.DType); p != q.program {
 			q.program, q.changed, o.stale = p, true, true
 		}
 	}

@@ -113,14 +113,9 @@ func closeLaunches(launches []*launch) error {
 
 // enqueue puts the launch's step on the stream. What its groups' prologues make is then what was foreseen.
 func (l *launch) enqueue(s *device.Stream, n kernels.Norm, maxNorm float64) error {
-	l.step.Hyper, l.step.Scale = l.step.Hyper[:0], l.step.Scale[:0]
-	l.step.Norm, l.step.MaxNorm = n, maxNorm
+	l.step.Groups, l.step.Norm, l.step.MaxNorm = l.step.Groups[:0], n, maxNorm
 	for _, q := range l.parts {
-		sign := 1.0
-		if q.group.now.Maximize {
-			sign = -1
-		}
-		l.step.Hyper, l.step.Scale = append(l.step.Hyper, q.group.now.Hyper...), append(l.step.Scale, sign)
+		l.step.Groups = append(l.step.Groups, kernels.GroupStepOf(q.group.now, q.group.now.Hyper))
 	}
 	err := l.update.Enqueue(s, l.step)
 	for _, q := range l.parts {

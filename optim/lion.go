@@ -29,7 +29,7 @@ func (c Lion) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	s := kernels.LionRule().With(
-		kernels.LionHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], DecoupledDecay: c.WeightDecay}, kernels.LionOptions{})
-	s.Maximize = c.Maximize
+		kernels.LionHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1]}, kernels.LionOptions{})
+	s.Maximize, s.DecoupledDecay = c.Maximize, c.WeightDecay
 	return s, nil
 }

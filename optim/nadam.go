@@ -38,8 +38,8 @@ func (c NAdam) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.NAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, MomentumFactor: math.Pow(0.96, c.MomentumDecay)}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.NAdamRule().With(h, kernels.NAdamOptions{L2: h.WeightDecay != 0})
+	s := kernels.NAdamRule().With(h, kernels.NAdamOptions{})
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil
 }

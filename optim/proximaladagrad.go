@@ -33,7 +33,7 @@ func (c ProximalAdagrad) Setting() (rule.Setting, error) {
 	}
 	s := kernels.ProximalAdagradRule().With(
 		kernels.ProximalAdagradHyper{LR: c.LR, InitialAccumulator: c.InitialAccumulator, L1: c.L1, L2: c.L2},
-		kernels.ProximalAdagradOptions{L2: c.L2 != 0})
+		kernels.ProximalAdagradOptions{ProximalL2: c.L2 != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -32,8 +32,8 @@ func (c RAdam) Setting() (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	h := kernels.RAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, CorrectedEps: flag(c.CorrectedEps)}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.RAdamRule().With(h, kernels.RAdamOptions{L2: h.WeightDecay != 0})
+	s := kernels.RAdamRule().With(h, kernels.RAdamOptions{})
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -44,8 +44,8 @@ func (c RMSprop) Setting() (rule.Setting, error) {
 	}
 	h := kernels.RMSpropHyper{
 		LR: c.LR, Alpha: c.Alpha, EpsRoot: c.EpsRoot, Eps: c.Eps, Momentum: c.Momentum, InitialScale: c.InitialScale, LRInMomentum: flag(c.LRInMomentum)}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.RMSpropRule().With(h, kernels.RMSpropOptions{L2: h.WeightDecay != 0, Centered: c.Centered, Momentum: c.Momentum != 0})
+	s := kernels.RMSpropRule().With(h, kernels.RMSpropOptions{Centered: c.Centered, Momentum: c.Momentum != 0})
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil
 }

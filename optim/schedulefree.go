@@ -28,8 +28,8 @@ func DefaultScheduleFreeSGD() ScheduleFreeSGD {
 
 // Setting implements Algorithm.
 func (c ScheduleFreeSGD) Setting() (rule.Setting, error) {
-	return scheduleFree("schedulefreesgd", "momentum", kernels.ScheduleFreeHyper{LR: c.LR, Beta1: c.Momentum, WeightDecay: c.WeightDecay,
-		WarmupSteps: float64(c.WarmupSteps), R: c.R, WeightLRPower: c.WeightLRPower}, false, c.Maximize)
+	return scheduleFree("schedulefreesgd", "momentum", kernels.ScheduleFreeHyper{LR: c.LR, Beta1: c.Momentum,
+		WarmupSteps: float64(c.WarmupSteps), R: c.R, WeightLRPower: c.WeightLRPower}, c.WeightDecay, false, c.Maximize)
 }
 
 // ScheduleFreeAdamW is AdamW that averages where it was in place of the first moment, and so needs no schedule but a warm-up
@@ -54,23 +54,25 @@ func DefaultScheduleFreeAdamW() ScheduleFreeAdamW {
 // Setting implements Algorithm.
 func (c ScheduleFreeAdamW) Setting() (rule.Setting, error) {
 	return scheduleFree("schedulefreeadamw", "betas[0]", kernels.ScheduleFreeHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1],
-		Eps: c.Eps, WeightDecay: c.WeightDecay, WarmupSteps: float64(c.WarmupSteps), R: c.R, WeightLRPower: c.WeightLRPower}, true, c.Maximize)
+		Eps: c.Eps, WarmupSteps: float64(c.WarmupSteps), R: c.R, WeightLRPower: c.WeightLRPower}, c.WeightDecay, true, c.Maximize)
 }
 
-func scheduleFree(name, beta1 string, h kernels.ScheduleFreeHyper, adam, maximize bool) (rule.Setting, error) {
+func scheduleFree(name, beta1 string, h kernels.ScheduleFreeHyper, weightDecay float64, adam, maximize bool) (rule.Setting, error) {
 	r := ranges{algorithm: name}
 	r.atLeast0("lr", h.LR)
 	r.require(beta1, h.Beta1, h.Beta1 > 0 && h.Beta1 < 1, "above 0 and below 1")
 	r.beta("betas[1]", h.Beta2)
 	r.atLeast0("eps", h.Eps)
-	r.atLeast0("weight_decay", h.WeightDecay)
+	r.atLeast0("weight_decay", weightDecay)
 	r.atLeast0("warmup_steps", h.WarmupSteps)
 	r.require("r", h.R, h.R > -16 && h.R < 16, "above -16 and below 16")
 	r.require("weight_lr_power", h.WeightLRPower, h.WeightLRPower >= 0 && h.WeightLRPower < 16, "at least 0 and below 16")
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.ScheduleFreeRule().With(h, kernels.ScheduleFreeOptions{Adam: adam, Decay: h.WeightDecay != 0})
-	s.Name, s.Maximize, s.Eval = name, maximize, kernels.ScheduleFreeAverageRule().Rule
+	var l2 float64
+	l2, h.DecayAtY = decay(weightDecay, adam)
+	s := kernels.ScheduleFreeRule().With(h, kernels.ScheduleFreeOptions{Adam: adam, DecayAtY: h.DecayAtY != 0})
+	s.Name, s.Maximize, s.WeightDecay, s.Eval = name, maximize, l2, kernels.ScheduleFreeAverageRule().Rule
 	return s, nil
 }

@@ -42,9 +42,9 @@ func (c SGD) setting(name string, momentum bool) (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.SGDHyper{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, L1: c.L1, LRInMomentum: flag(c.LRInMomentum)}
-	h.WeightDecay, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.SGDRule().With(h, kernels.SGDOptions{L1: c.L1 != 0, L2: h.WeightDecay != 0, Momentum: momentum, Nesterov: c.Nesterov})
-	s.Name, s.Maximize = name, c.Maximize
+	h := kernels.SGDHyper{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, LRInMomentum: flag(c.LRInMomentum)}
+	s := kernels.SGDRule().With(h, kernels.SGDOptions{Momentum: momentum, Nesterov: c.Nesterov})
+	s.Name, s.Maximize, s.L1 = name, c.Maximize, c.L1
+	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	return s, nil
 }

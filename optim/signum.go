@@ -45,7 +45,7 @@ func (c Signum) setting(name string, momentum bool) (rule.Setting, error) {
 		return rule.Setting{}, r.err
 	}
 	s := kernels.SignumRule().With(
-		kernels.SignumHyper{LR: c.LR, Beta: c.Beta, DecoupledDecay: c.WeightDecay}, kernels.SignumOptions{Momentum: momentum})
-	s.Name, s.Maximize = name, c.Maximize
+		kernels.SignumHyper{LR: c.LR, Beta: c.Beta}, kernels.SignumOptions{Momentum: momentum})
+	s.Name, s.Maximize, s.DecoupledDecay = name, c.Maximize, c.WeightDecay
 	return s, nil
 }

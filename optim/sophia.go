@@ -44,7 +44,7 @@ func (c Sophia) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.SophiaHyper{LR: c.LR, Beta1: c.Beta1, Gamma: c.Gamma, Eps: c.Eps, Clip: c.ClipThreshold, DecoupledDecay: c.WeightDecay}
+	h := kernels.SophiaHyper{LR: c.LR, Beta1: c.Beta1, Gamma: c.Gamma, Eps: c.Eps, Clip: c.ClipThreshold}
 	if c.BiasCorrection {
 		h.BiasBeta1 = c.Beta1
 	}
@@ -52,6 +52,6 @@ func (c Sophia) Setting() (rule.Setting, error) {
 		h.Clip = math.Inf(1)
 	}
 	s := kernels.SophiaRule().With(h, kernels.SophiaOptions{})
-	s.Maximize = c.Maximize
+	s.Maximize, s.DecoupledDecay = c.Maximize, c.WeightDecay
 	return s, nil
 }

@@ -2,7 +2,6 @@ package optim
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -92,30 +91,6 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 func (g *group) mixed() bool {
 	return slices.ContainsFunc(g.parts, func(q *part) bool { return q.mixed })
 }
-
-// foresee runs the prologue of the step that is being made on the host, and says whether the elements' type can hold what it computes.
-func (q *part) foresee(step int) error {
-	r := q.program.Rule
-	hyper := q.group.now.Hyper
-	copy(q.next, q.mirror)
-	r.RunPrologue(hyper, q.next, q.scalars, q.program.Options)
-	for i, x := range q.scalars {
-		if !holds(q.program.DType, x) && !(math.IsInf(x, 0) && slices.ContainsFunc(hyper, isInf)) {
-			return &ScalarError{Group: q.group.index, Algorithm: q.group.now.Name, Scalar: r.Scalars[i], Value: x, DType: q.program.DType, Step: step}
-		}
-	}
-	return nil
-}
-
-// holds says whether x, rounded to the type, is a finite number. What is too small for the type is 0, and finite.
-func holds(t device.DType, x float64) bool {
-	if t == device.Float32 {
-		x = float64(float32(x))
-	}
-	return !isInf(x) && !math.IsNaN(x)
-}
-
-func isInf(x float64) bool { return math.IsInf(x, 0) }
 
 func groupsOf(launches []*launch) (out []int) {
 	for _, l := range launches {

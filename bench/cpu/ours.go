@@ -95,7 +95,7 @@ func (s *step) compileTraffic(alg optim.Algorithm, lengths []int) error {
 		return err
 	}
 	r := setting.Rule
-	p := kernels.Program{Rule: r, Options: setting.Options, DType: device.Float32}
+	p := kernels.ProgramOf(setting, device.Float32)
 	used, err := p.Used()
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func (o optimizer) plan(t device.DType) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	p := plan{setting: s, program: kernels.Program{Rule: s.Rule, Options: s.Options, DType: t}}
+	p := plan{setting: s, program: kernels.ProgramOf(s, t)}
 	if p.slots, err = p.program.Used(); err != nil {
 		return plan{}, err
 	}

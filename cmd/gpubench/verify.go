@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
@@ -74,14 +75,12 @@ func (o *oracle[F]) step() {
 	copy(vars[len(hyper):], o.state)
 	ir.Eval(o.prologue, vars)
 	copy(o.state, vars[len(hyper):])
-	elem := make([]F, len(o.graph.Vars)) // slots, scalars, gradient scale
+	elem := make([]F, len(o.graph.Vars)) // slots, scalars, those that every program has
 	for i, x := range vars[len(hyper)+len(o.state):] {
 		elem[len(o.setting.Rule.Slots)+i] = F(x)
 	}
-	elem[len(elem)-1] = 1
-	if o.setting.Maximize {
-		elem[len(elem)-1] = -1
-	}
+	shared := rule.Round[F](kernels.GroupStepOf(o.setting, hyper).Shared(o.setting.Rule, nil, 0))
+	copy(elem[len(elem)-kernels.SharedScalars:], shared.Numbers())
 	var wait sync.WaitGroup
 	total := len(o.expect[o.slots[0]])
 	share := (total + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0)

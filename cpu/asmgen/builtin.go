@@ -8,11 +8,12 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
-// programs are those that have a loop of their own: what the table of cases has, and each rule without options and with each
-// alone; each graph once. The tile interpreter runs the rest.
+// programs are those that have a loop of their own: what the table of cases has, and each rule without options and with each alone,
+// and those of penalized with an L2 penalty; each graph once. The tile interpreter runs the rest.
 func programs() (out []kernels.Program, err error) {
 	var sets []kernels.Program
 	for _, c := range optim.Cases() {
@@ -28,6 +29,9 @@ func programs() (out []kernels.Program, err error) {
 			sets = append(sets, kernels.Program{Rule: r, Options: 1 << i})
 		}
 	}
+	for _, r := range penalized() {
+		sets = append(sets, kernels.Program{Rule: r, Penalties: rule.L2})
+	}
 	known := map[string]bool{}
 	for _, p := range sets {
 		for _, p.DType = range []device.DType{device.Float32, device.Float64} {
@@ -42,6 +46,12 @@ func programs() (out []kernels.Program, err error) {
 		}
 	}
 	return out, nil
+}
+
+// penalized are the rules whose PyTorch optimizer has weight_decay as an L2 penalty, but for those that have cases with one.
+func penalized() []*rule.Rule {
+	return []*rule.Rule{kernels.AdaBeliefRule().Rule, kernels.AdadeltaRule().Rule, kernels.AdagradRule().Rule, kernels.AdamaxRule().Rule,
+		kernels.ASGDRule().Rule, kernels.NAdamRule().Rule, kernels.RAdamRule().Rule, kernels.RMSpropRule().Rule}
 }
 
 // builtin writes package cpu's loops into a folder.

@@ -107,7 +107,7 @@ func (w *writer) fingerprints(programs []kernels.Program) string {
 
 // updateName is such as adamAMSGradF32AVX2.
 func (w *writer) updateName(p kernels.Program) string {
-	return fmt.Sprintf("%s%sF%d%s", strings.ToLower(p.Rule.Name), strings.Join(p.Rule.OptionNames(p.Options), ""), 8*p.DType.Size(), w.name)
+	return fmt.Sprintf("%s%sF%d%s", strings.ToLower(p.Rule.Name), strings.Join(p.Variant(), ""), 8*p.DType.Size(), w.name)
 }
 
 // assemblyFile is such as loops_avx2_amd64.s.

@@ -23,7 +23,7 @@
 // Each set has a loop for float32 and one for float64. A rule that needs more registers than there are is refused.
 //
 // With -builtin and a folder instead of a rule, asmgen writes package cpu's own: the loops of the programs that optim.Cases has
-// and of each rule with each option alone, a loop for each operation of package ir and for some that stand for several, for
+// of each rule with each option alone and of those that PyTorch gives an L2 penalty with it, a loop for each operation of package ir and for some that stand for several, for
 // the tile interpreter, and those of the gradient norm and of gpubench's ceiling.
 package main
 

@@ -97,7 +97,7 @@ func (u *update) fill(d *Device) (err error) {
 	if u.states, err = d.words(states); err != nil {
 		return err
 	}
-	if u.scalars, err = d.Alloc(u.work.Program.DType, groups*(len(r.Scalars)+1)); err != nil {
+	if u.scalars, err = d.Alloc(u.work.Program.DType, groups*(len(r.Scalars)+kernels.SharedScalars)); err != nil {
 		return err
 	}
 	if u.inputs, err = d.Alloc(device.Float64, words); err != nil {
@@ -150,14 +150,12 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 	u.next = (u.next + 1) % len(u.ring)
 	words := ptx.InputWords(u.work.Program.Rule)
 	host := unsafe.Slice((*float64)(in.host.p), groups*words)
-	nh := words - 2
 	maxNorm, norm := math.Inf(1), uint64(0)
 	if step.Norm != nil {
 		maxNorm, norm = step.MaxNorm, step.Norm.Total().Addr()
 	}
 	for g := range groups {
-		copy(host[g*words:], step.Hyper[g*nh:(g+1)*nh])
-		host[g*words+nh], host[g*words+nh+1] = step.Scale[g], maxNorm
+		ptx.GroupInputs(host[g*words:(g+1)*words], step.Groups[g], maxNorm)
 	}
 	unrecorded := false
 	err := u.g.do(func() error {

@@ -130,7 +130,7 @@ func describe(c Settings, t device.DType) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := kernels.Program{Rule: s.Rule, Options: s.Options, DType: t}
+	p := kernels.ProgramOf(s, t)
 	bytes, err := p.BytesPerElement()
 	return fmt.Sprintf("%s: %d bytes an element and step", p, bytes), err
 }

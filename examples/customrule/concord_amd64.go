@@ -9,16 +9,16 @@ import "github.com/fusestep/fusestep/cpu"
 // ConcordLoops are the loops that were generated for Concord: hand them to cpu.New.
 var ConcordLoops = cpu.Loops{
 	AVX2: map[string]cpu.Loop{
-		"a9e8f7a6ffc3ec7f200ebe51": concordF32AVX2,      // Concord[] float32
-		"5a1cf22106e6cd81d073cbeb": concordF64AVX2,      // Concord[] float64
-		"3eca56f6f981bd29eaaecce2": concordDecayF32AVX2, // Concord[Decay] float32
-		"c6e9afad90b40bfc1748ca47": concordDecayF64AVX2, // Concord[Decay] float64
+		"c4f69fdb3a7bd2b1e6604e09": concordF32AVX2,      // Concord[] float32
+		"006b2dbc28d9cb861480a446": concordF64AVX2,      // Concord[] float64
+		"76570136839b650be37acef0": concordDecayF32AVX2, // Concord[Decay] float32
+		"fa2a3d63814e540c6e52871b": concordDecayF64AVX2, // Concord[Decay] float64
 	},
 	AVX512: map[string]cpu.Loop{
-		"a9e8f7a6ffc3ec7f200ebe51": concordF32AVX512,      // Concord[] float32
-		"5a1cf22106e6cd81d073cbeb": concordF64AVX512,      // Concord[] float64
-		"3eca56f6f981bd29eaaecce2": concordDecayF32AVX512, // Concord[Decay] float32
-		"c6e9afad90b40bfc1748ca47": concordDecayF64AVX512, // Concord[Decay] float64
+		"c4f69fdb3a7bd2b1e6604e09": concordF32AVX512,      // Concord[] float32
+		"006b2dbc28d9cb861480a446": concordF64AVX512,      // Concord[] float64
+		"76570136839b650be37acef0": concordDecayF32AVX512, // Concord[Decay] float32
+		"fa2a3d63814e540c6e52871b": concordDecayF64AVX512, // Concord[Decay] float64
 	},
 }
 

@@ -152,19 +152,14 @@ func compact(f Func, stores []Store) *Func {
 	return &out
 }
 
-// ScaleVar returns f with every use of field v on entry replaced by its product with a further field, which is appended to
-// Vars. A field that is not loaded stays as it is, and so does one that keeps its value.
-func (f *Func) ScaleVar(v int, by Field) *Func {
-	vars := append(append([]Field(nil), f.Vars...), by)
-	b := NewBuilder(f.Name, f.Width, vars)
+// Inline adds the nodes of f, which has the builder's width and whose fields are the builder's first ones. Entry is the value that each
+// field starts with; what is returned is the value that each has at the end.
+func (b *Builder) Inline(f *Func, entry []Value) []Value {
 	to := make([]Value, len(f.Nodes))
 	for i, n := range f.Nodes {
 		switch n.Op {
 		case Var:
-			to[i] = b.Var(n.Index)
-			if n.Index == v {
-				to[i] = b.Binary(Mul, to[i], b.Var(len(vars)-1))
-			}
+			to[i] = entry[n.Index]
 		case Const, Bool:
 			to[i] = b.node(n)
 		case Select:
@@ -180,9 +175,9 @@ func (f *Func) ScaleVar(v int, by Field) *Func {
 			b.Label(to[i], f.Names[i])
 		}
 	}
-	var stores []Store
+	final := append([]Value(nil), entry...)
 	for _, s := range f.Stores {
-		stores = append(stores, Store{Var: s.Var, Value: to[s.Value]})
+		final[s.Var] = to[s.Value]
 	}
-	return compact(b.f, stores)
+	return final
 }

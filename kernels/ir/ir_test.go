@@ -49,10 +49,15 @@ func TestVarying(t *testing.T) {
 	}
 }
 
-func TestScaleVar(t *testing.T) {
+// A field may enter as something else, and what leaves may go elsewhere.
+func TestInline(t *testing.T) {
 	b := NewBuilder("f", 64, []Field{{Name: "e.P"}, {Name: "e.G"}})
 	p, g := b.Var(0), b.Var(1)
-	f := b.Func([]Value{b.Select(b.Binary(Lt, g, p), b.Unary(Neg, g), b.Binary(Sub, p, g)), g}).ScaleVar(1, Field{Bank: 2, Name: "scale"})
+	inner := b.Func([]Value{b.Select(b.Binary(Lt, g, p), b.Unary(Neg, g), b.Binary(Sub, p, g)), g})
+	b = NewBuilder("f", 64, append(inner.Vars, Field{Bank: 2, Name: "scale"}))
+	final := b.Inline(inner, []Value{b.Var(0), b.Binary(Mul, b.Var(1), b.Var(2))})
+	require.Equal(t, b.Binary(Mul, b.Var(1), b.Var(2)), final[1], "a field that keeps its value keeps the one that it entered with")
+	f := b.Func([]Value{final[0], b.Var(1), b.Var(2)})
 	vars := []float64{10, 2, 3}
 	Eval(f, vars)
 	require.Equal(t, []float64{-6, 2, 3}, vars)

@@ -13,7 +13,7 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// runClip takes steps on a small tensor with gradient norms and limits that lead GradScale everywhere. A scale halfway between two
+// runClip takes steps on a small tensor with gradient norms and limits that lead kernels.Shared everywhere. A scale halfway between two
 // float32 shows what half a unit in the last place of a float64 does.
 func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 	dev := b.Device()
@@ -25,7 +25,7 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 		scale       float64
 	}{
 		{[]float64{3, 4}, 5, 1, -0.75}, {[]float64{3, 4}, 5, 7, -0.75}, {[]float64{3, 4}, 5, 5 + 1e-6, -0.75}, {[]float64{0}, 0, 1e-9, 3},
-		{nil, 0, 2, 1}, {[]float64{1, inf}, inf, 1, 1}, {[]float64{nan}, nan, 1, 1},
+		{nil, 0, 2, 1}, {[]float64{1, inf}, inf, 1, 1}, {[]float64{nan}, nan, 1, 1}, {[]float64{inf}, inf, inf, -1}, {[]float64{nan}, nan, inf, 1},
 		{nil, 0, 1e-6 * (0.5 + 0x1p-25), 1}, {nil, 0, 1e-6 * (0.5 + 0x3p-25), 1},
 		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
 	}
@@ -49,15 +49,13 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 		upload(t, s, grad, tt.grad)
 		norm, err := b.CompileNorm([]*device.Buffer{grad})
 		require.NoError(t, err)
-		in := kernels.Step{Scale: []float64{tt.scale}, Norm: norm, MaxNorm: tt.limit}
+		g := kernels.GroupStep{Scale: tt.scale, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1}
 		for i := range p.Rule.Hyper {
-			in.Hyper = append(in.Hyper, 1/float64(i+3))
+			g.Hyper = append(g.Hyper, 1/float64(i+3))
 		}
 		require.NoError(t, norm.Enqueue(s))
-		require.NoError(t, u.Enqueue(s, in))
-		var scale kernels.GradScaleOut
-		kernels.GradScale(&kernels.GradScaleIn{Scale: tt.scale, Norm: tt.norm, MaxNorm: tt.limit}, &scale)
-		expectStep(t, p, in.Hyper, want, F(scale.GradScale), tensors, 0)
+		require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Norm: norm, MaxNorm: tt.limit}))
+		expectStep(t, p, g, &tt.norm, tt.limit, want, tensors, 0)
 		require.Equal(t, want, download[float64](t, s, state), "%s: prologue's state", when)
 		compare(t, s, p, tensors, when)
 		require.NoError(t, norm.Close())
@@ -107,8 +105,7 @@ func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [
 	in := kernels.Step{}
 	for g := range n {
 		tensors[g].group, w.Tensors[g].Group = g, g
-		in.Scale = append(in.Scale, 1)
-		in.Hyper = append(in.Hyper, hypers[g]...)
+		in.Groups = append(in.Groups, kernels.GroupStep{Hyper: hypers[g], Scale: 1})
 		param, grad := p.Rule.Slot(rule.Param), p.Rule.Slot(rule.Grad)
 		for i := range 5 {
 			tensors[g].expect[param][tensors[g].first(param)+i] = 0x1p-60 * F(i+1) // swallows no small change
@@ -135,7 +132,7 @@ func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [
 		}
 		require.NoError(t, u.Enqueue(b.Device().DefaultStream(), in))
 		for g := range n {
-			expectStep(t, p, hypers[g], want[g], 1, tensors, g)
+			expectStep(t, p, in.Groups[g], nil, 0, want[g], tensors, g)
 		}
 		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("a group for each of the hyperparameters %v: step %d", hypers, k))
 	}

@@ -33,18 +33,27 @@ const (
 	groups = 300 // more than one block of a GPU's prologue
 )
 
-// Run tries the rules, with all sets of options, the norm and the traffic. Open returns a device, which the suite closes; backends
+// Programs are what Run tries of a rule for elements of a type: every set of options, and with penalties the first and the last set.
+func Programs(r *rule.Rule, t device.DType) (out []kernels.Program) {
+	all := uint64(1)<<len(r.Options) - 1
+	for set := range all + 1 {
+		out = append(out, kernels.Program{Rule: r, Options: set, DType: t})
+	}
+	return append(out, kernels.Program{Rule: r, Penalties: rule.L1, DType: t}, kernels.Program{Rule: r, Penalties: rule.L2, DType: t},
+		kernels.Program{Rule: r, Options: all, Penalties: rule.AllPenalties, DType: t})
+}
+
+// Run tries the rules, with all sets of options and the penalties, the norm and the traffic. Open returns a device, which the suite closes; backends
 // whose results could depend on how many threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	for _, r := range rules {
-		for set := range uint64(1) << len(r.Options) {
-			for _, dtype := range []device.DType{device.Float32, device.Float64} {
-				p := kernels.Program{Rule: r, Options: set, DType: dtype}
+		for _, dtype := range []device.DType{device.Float32, device.Float64} {
+			for _, p := range Programs(r, dtype) {
 				t.Run(p.String(), func(t *testing.T) {
 					b := open(t)
 					defer b.Device().Close()
 					n := lengths
-					if set == 1<<len(r.Options)-1 && dtype == device.Float32 && !testing.Short() {
+					if p.Options == 1<<len(r.Options)-1 && p.Penalties == 0 && dtype == device.Float32 && !testing.Short() {
 						n = append(append([]int(nil), n...), long)
 					}
 					runProgram(t, b, p, n)
@@ -77,13 +86,16 @@ type tensor[F rule.Float] struct {
 }
 
 func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths []int) {
-	runClip[F](t, b, p)
-	runEach[F](t, b, p, 1, 0.5)
-	runEach[F](t, b, p, 0.5, 5.7)
-	runOff[F](t, b, p)
 	rng := rand.New(rand.NewPCG(3, p.Options))
 	r := p.Rule
-	shapes := slices.Concat(pairs[F](r), straight(lengths...), short(), apart(slots(t, p)))
+	runClip[F](t, b, p)
+	shapes := slices.Concat(pairs[F](r), straight(31, 127))
+	if p.Penalties == 0 { // which change neither the prologue nor how a pass walks its tensors
+		runEach[F](t, b, p, 1, 0.5)
+		runEach[F](t, b, p, 0.5, 5.7)
+		runOff[F](t, b, p)
+		shapes = slices.Concat(pairs[F](r), straight(lengths...), short(), apart(slots(t, p)))
+	}
 	w, state, tensors := work[F](t, b, p, shapes, groups, rng)
 	u, err := b.Compile(w)
 	require.NoError(t, err)
@@ -95,18 +107,24 @@ func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths [
 	for k := range steps {
 		var in kernels.Step
 		for g := range groups {
-			in.Scale = append(in.Scale, []float64{1, -1, 0.75}[g%3])
-			for range r.Hyper {
-				h := 0.05 + 0.9*rng.Float64()
+			hyper := func() float64 {
 				if g == 0 && k == 0 {
-					h = 0.5 // exact, which brings what is twice a limit to the limit
+					return 0.5 // exact, which brings what is twice a limit to the limit
 				}
-				in.Hyper = append(in.Hyper, h)
+				return 0.05 + 0.9*rng.Float64()
 			}
+			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: hyper(), WeightDecay: hyper()}
+			if g%2 == 1 {
+				step.DecoupledDecay = hyper()
+			}
+			for range r.Hyper {
+				step.Hyper = append(step.Hyper, hyper())
+			}
+			in.Groups = append(in.Groups, step)
 		}
 		require.NoError(t, u.Enqueue(s, in))
 		for g := range want {
-			expectStep(t, p, in.Hyper[g*len(r.Hyper):(g+1)*len(r.Hyper)], want[g], F(in.Scale[g]), tensors, g)
+			expectStep(t, p, in.Groups[g], nil, 0, want[g], tensors, g)
 		}
 		require.Equal(t, slices.Concat(want...), download[float64](t, s, state), "step %d: prologue's state", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
@@ -161,8 +179,8 @@ func slots(t T, p kernels.Program) []int {
 }
 
 // expectStep runs the graph on the expected values of a group.
-func expectStep[F rule.Float](t T, p kernels.Program, hyper, state []float64, scale F, tensors []*tensor[F], group int) {
-	r := p.Rule
+func expectStep[F rule.Float](t T, p kernels.Program, step kernels.GroupStep, norm *float64, maxNorm float64, state []float64, tensors []*tensor[F], group int) {
+	r, hyper := p.Rule, step.Hyper
 	pro, err := r.Prologue(p.Options)
 	require.NoError(t, err)
 	vars := make([]float64, len(pro.Vars))
@@ -179,7 +197,8 @@ func expectStep[F rule.Float](t T, p kernels.Program, hyper, state []float64, sc
 	for i, x := range vars[len(hyper)+len(state):] {
 		elem[len(r.Slots)+i] = F(x)
 	}
-	elem[len(elem)-1] = scale
+	shared := rule.Round[F](step.Shared(r, norm, maxNorm))
+	copy(elem[len(elem)-kernels.SharedScalars:], shared.Numbers())
 	eval := ir.NewEvaluator[F](f)
 	for _, x := range tensors {
 		if x.group != group {

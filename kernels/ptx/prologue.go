@@ -3,6 +3,7 @@ package ptx
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/fusestep/fusestep/kernels"
@@ -12,14 +13,23 @@ import (
 
 // PrologueParams are the parameters of a prologue, which runs one thread a group:
 //
-//	inputs   per group, float64: the hyperparameters, the gradient's scale, and the norm to clip to
+//	inputs   per group, float64: what GroupInputs writes
 //	states   per group: the address of the prologue's state
 //	scalars  as UpdateParams
 //	norm     the address of the gradient norm, or 0
 var PrologueParams = []string{"u64 inputs", "u64 states", "u64 scalars", "u64 norm", "u64 groups"}
 
 // InputWords is the number of float64 that a group has in a prologue's inputs.
-func InputWords(r *rule.Rule) int { return len(r.Hyper) + 2 }
+func InputWords(r *rule.Rule) int { return len(r.Hyper) + len(own) }
+
+// own are the fields of kernels.SharedIn that stand in the inputs after the hyperparameters, in order.
+var own = []string{"Scale", "MaxNorm", "DecoupledDecay", "WeightDecay", "L1"}
+
+// GroupInputs writes the inputs of a group: the hyperparameters, and then what own names.
+func GroupInputs(to []float64, g kernels.GroupStep, maxNorm float64) {
+	n := copy(to, g.Hyper)
+	copy(to[n:], []float64{g.Scale, maxNorm, g.DecoupledDecay, g.WeightDecay, g.L1})
+}
 
 func prologue(name string, p kernels.Program, f *ir.Func) string {
 	w := &writer{}
@@ -37,7 +47,7 @@ func prologue(name string, p kernels.Program, f *ir.Func) string {
 	w.op("@%%done bra END")
 
 	r := p.Rule
-	scalars, size := len(r.Scalars)+1, p.DType.Size()
+	scalars, size := len(r.Scalars)+kernels.SharedScalars, p.DType.Size()
 	w.op("mad.lo.u64 %%inputs, %%group, %d, %%inputs", InputWords(r)*word)
 	w.op("mad.lo.u64 %%states, %%group, %d, %%states", word)
 	w.op("ld.global.u64 %s, [%%states]", w.reg("b64", "state"))
@@ -71,24 +81,39 @@ func prologue(name string, p kernels.Program, f *ir.Func) string {
 		}
 	}
 
-	w.comment("the gradient scale")
-	scale := kernels.GradScaleGraph()
-	q := w.graph(scale)
-	q.suffix = "_scale"
-	w.op("mov.f64 %s, %s", w.reg("f64", "in_Norm"), imm("f64", 0))
-	w.op("mov.f64 %s, %s", w.reg("f64", "in_MaxNorm"), imm("f64", math.Inf(1)))
-	w.op("ld.global.f64 %s, [%%inputs+%d]", w.reg("f64", "in_Scale"), len(r.Hyper)*word)
+	w.comment("the scalars that every program has")
+	shared := kernels.SharedGraph()
+	q := w.graph(shared)
+	q.suffix = "_shared"
+	at := func(field string) int {
+		if field == "LR" {
+			return r.HyperIndex("LR") * word
+		}
+		return (len(r.Hyper) + slices.Index(own, field)) * word
+	}
+	for _, v := range shared.Loads() {
+		name := shared.Vars[v].Name
+		x := w.reg("f64", strings.ReplaceAll(name, ".", "_"))
+		switch field := strings.TrimPrefix(name, "in."); field {
+		case "Norm":
+			w.op("mov.f64 %s, %s", x, imm("f64", 0))
+		case "MaxNorm":
+			w.op("mov.f64 %s, %s", x, imm("f64", math.Inf(1)))
+		default:
+			w.op("ld.global.f64 %s, [%%inputs+%d]", x, at(field))
+		}
+		q.set(v, x)
+	}
 	w.op("setp.eq.u64 %s, %%norm, 0", w.reg("pred", "no_norm"))
 	w.op("@%%no_norm bra NO_NORM")
 	w.op("cvta.to.global.u64 %%norm, %%norm")
 	w.op("ld.global.f64 %%in_Norm, [%%norm]")
-	w.op("ld.global.f64 %%in_MaxNorm, [%%inputs+%d]", (len(r.Hyper)+1)*word)
+	w.op("ld.global.f64 %%in_MaxNorm, [%%inputs+%d]", at("MaxNorm"))
 	w.label("NO_NORM")
-	for _, v := range scale.Loads() {
-		q.set(v, "%"+strings.ReplaceAll(scale.Vars[v].Name, ".", "_"))
-	}
 	q.run(func(ir.Value) bool { return true })
-	store(scalars-1, q.at[scale.Stores[0].Value])
+	for _, s := range shared.Stores {
+		store(len(r.Scalars)+shared.Vars[s.Var].Index, q.at[s.Value])
+	}
 	w.label("END")
 	w.op("ret")
 	return w.entry(name, PrologueParams...)

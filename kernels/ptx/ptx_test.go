@@ -14,6 +14,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -24,11 +25,12 @@ func everything(t *testing.T) map[string]string {
 	all := map[string]string{"norm": Norm()}
 	for _, r := range optim.Rules() {
 		for set := range uint64(1) << len(r.Options) {
-			for _, dtype := range []device.DType{device.Float32, device.Float64} {
-				p := kernels.Program{Rule: r, Options: set, DType: dtype}
-				m, err := New(p)
-				require.NoError(t, err)
-				all[strings.TrimSuffix(m.Update, "_update")] = m.Text
+			for penalties := range rule.AllPenalties + 1 {
+				for _, dtype := range []device.DType{device.Float32, device.Float64} {
+					m, err := New(kernels.Program{Rule: r, Options: set, Penalties: penalties, DType: dtype})
+					require.NoError(t, err)
+					all[strings.TrimSuffix(m.Update, "_update")] = m.Text
+				}
 			}
 		}
 	}

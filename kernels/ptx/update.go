@@ -14,7 +14,7 @@ import (
 //
 //	chunk   tensor, first element, number of elements
 //	tensor  group, then the address of each slot that the program uses, in order of slot
-//	scalars per group: the rule's scalars and then the gradient scale, each of the program's type
+//	scalars per group: the rule's scalars and then a rule.Shared, each of the program's type
 const (
 	ChunkWords = 3
 	word       = 8
@@ -44,7 +44,7 @@ func New(p kernels.Program) (*Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Rule.OptionNames(p.Options)...), "_"))
+	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
 	name += fmt.Sprintf("_f%d", f.Width)
 	m := &Module{Update: name + "_update", Prologue: name + "_prologue", Traffic: name + "_traffic"}
 	if m.Slots, err = p.Used(); err != nil {
@@ -147,7 +147,7 @@ func (w *passWriter) chunk() {
 	}
 	w.comment("the group's scalars")
 	w.g = w.graph(w.f)
-	scalars := len(w.p.Rule.Scalars) + 1
+	scalars := len(w.p.Rule.Scalars) + kernels.SharedScalars
 	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", e, scalars*w.size)
 	for _, v := range w.f.Loads() {
 		field := w.f.Vars[v]
@@ -155,8 +155,8 @@ func (w *passWriter) chunk() {
 			continue
 		}
 		i := field.Index
-		if field.Bank == rule.ScaleBank {
-			i = scalars - 1
+		if field.Bank == rule.SharedBank {
+			i += len(w.p.Rule.Scalars)
 		}
 		r := w.reg(w.typ, strings.ReplaceAll(field.Name, ".", "_"))
 		w.op("ld.global.%s %s, [%s+%d]", w.typ, r, e, i*w.size)

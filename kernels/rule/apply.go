@@ -9,29 +9,29 @@ type Pass[F Float] struct {
 	Loads     []int // slots to read, from the graph
 	Stores    []int // slots to write
 	Scalars   []F   // per scalar of the rule
-	Grad      int   // the slot of the gradient
-	GradScale F     // multiplies the gradient before the rule sees it
 	Options   uint64
+	Shared    *Shared[F] // what the program does around its rule; nil runs the rule alone
+	Penalties Penalties
 }
 
 // Apply runs the compiled element function over all elements of the pass.
 func Apply[F Float](r *Rule, p *Pass[F]) {
 	switch p := any(p).(type) {
 	case *Pass[float32]:
-		r.apply32(p)
+		r.apply32(r, p)
 	case *Pass[float64]:
-		r.apply64(p)
+		r.apply64(r, p)
 	}
 }
 
 // applier makes the loop over elements for an element function.
-func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Pass[F]) {
+func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Rule, *Pass[F]) {
 	type frame struct {
 		e E
 		s S
 	}
 	frames := sync.Pool{New: func() any { return new(frame) }} // a func value's arguments escape: reuse them
-	return func(p *Pass[F]) {
+	return func(r *Rule, p *Pass[F]) {
 		f := frames.Get().(*frame)
 		defer frames.Put(f)
 		var o O
@@ -42,11 +42,14 @@ func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Pass[F]) {
 		for _, k := range p.Stores {
 			n = len(p.Slots[k])
 		}
+		param, grad := r.Slot(Param), r.Slot(Grad)
 		for i := range n {
 			for _, k := range p.Loads {
 				e[k] = p.Slots[k][i]
 			}
-			e[p.Grad] = F(e[p.Grad] * p.GradScale)
+			if p.Shared != nil {
+				e[grad], e[param] = p.Shared.before(p.Penalties, e[grad], e[param])
+			}
 			fn(&f.e, &f.s, o)
 			for _, k := range p.Stores {
 				p.Slots[k][i] = e[k]

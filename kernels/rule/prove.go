@@ -44,10 +44,10 @@ func (r *Rule) proveSet(set uint64) error {
 	if err := r.complete(e64, pro); err != nil {
 		return err
 	}
-	if err := proveElement(e32, len(r.Slots), set, r.apply32, float32Of); err != nil {
+	if err := proveElement(e32, len(r.Slots), set, func(p *Pass[float32]) { r.apply32(r, p) }, float32Of); err != nil {
 		return err
 	}
-	if err := proveElement(e64, len(r.Slots), set, r.apply64, float64Of); err != nil {
+	if err := proveElement(e64, len(r.Slots), set, func(p *Pass[float64]) { r.apply64(r, p) }, float64Of); err != nil {
 		return err
 	}
 	return prove(pro, func(vars []float64) {
@@ -85,7 +85,7 @@ func proveElement[F Float](f *ir.Func, slots int, set uint64, apply func(*Pass[F
 		all[i] = i
 	}
 	return prove(f, func(vars []F) {
-		p := Pass[F]{Loads: all, Stores: all, Scalars: vars[slots:], GradScale: 1, Options: set}
+		p := Pass[F]{Loads: all, Stores: all, Scalars: vars[slots:], Options: set}
 		for i := range slots {
 			p.Slots = append(p.Slots, vars[i:i+1])
 		}

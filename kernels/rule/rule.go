@@ -34,7 +34,7 @@ const (
 const (
 	ElemBank    = 0 // element function: its slots
 	ScalarsBank = 1 // element function: its scalars
-	ScaleBank   = 2 // element function under Scaled: the one gradient scale
+	SharedBank  = 2 // a program's graph: the scalars that every program has
 
 	HyperBank   = 0 // prologue: hyperparameters
 	StateBank   = 1 // prologue: state
@@ -52,8 +52,8 @@ type Rule struct {
 	Options []string     // fields of the options struct
 
 	elem, prologue *syntax.Function
-	apply32        func(*Pass[float32])
-	apply64        func(*Pass[float64])
+	apply32        func(*Rule, *Pass[float32])
+	apply64        func(*Rule, *Pass[float64])
 	runPrologue    func(hyper, state, scalars []float64, options uint64)
 
 	mu     sync.Mutex
@@ -79,6 +79,10 @@ type Setting struct {
 	Hyper   []float64 // one a Rule.Hyper
 	// Maximize steps up the gradient. It is no option of a rule: the gradient is multiplied by -1 before the rule sees it.
 	Maximize bool
+	// L1, WeightDecay and DecoupledDecay are penalties that the program around the rule applies, so that every rule has them and none
+	// mentions them. Before the rule sees them, weight_decay·p and l1·sign(p) are added to the gradient, and p is multiplied by
+	// 1 - lr·decoupled_decay, as AdamW does. Each is at least 0, and off where it is 0.
+	L1, WeightDecay, DecoupledDecay float64
 	// Eval, where it is not what is trained that is to be evaluated, is the rule that makes the one of the other: it writes
 	// "param", finds what is trained in "grad", and reads slots of Rule by their names. It has Rule's hyperparameters and
 	// state, of which it changes nothing, and no options.

@@ -143,7 +143,7 @@ func TestLoweringIsDeterministic(t *testing.T) {
 		require.NoError(t, err)
 		fn, err := f.Function("Adam", ReadWrite, Read)
 		require.NoError(t, err)
-		g, err := fn.Lower(32, 7)
+		g, err := fn.Lower(32, 1)
 		require.NoError(t, err)
 		text := fmt.Sprintf("%+v", *g)
 		if first == "" {

@@ -21,6 +21,7 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
 	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // What becomes of a mutation.
@@ -40,16 +41,16 @@ type subject struct {
 
 // subjects are SGD with all that makes its update and prologue what they are, Adam likewise, Adam in float64, and the norm.
 func subjects() []subject {
-	sgd := kernels.SGDRule().With(kernels.SGDHyper{}, kernels.SGDOptions{L2: true, Momentum: true, Nesterov: true})
-	adam := kernels.AdamRule().With(kernels.AdamHyper{}, kernels.AdamOptions{L2: true, AMSGrad: true})
+	sgd := kernels.SGDRule().With(kernels.SGDHyper{}, kernels.SGDOptions{Momentum: true, Nesterov: true})
+	adam := kernels.AdamRule().With(kernels.AdamHyper{}, kernels.AdamOptions{AMSGrad: true})
 	plain := kernels.AdamRule().With(kernels.AdamHyper{}, kernels.AdamOptions{})
 	list := []subject{
 		{ptx.Norm(), regexp.MustCompile(`^norm_sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }},
 		{ptx.Norm(), regexp.MustCompile(`^norm_(squares|root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }},
 	}
 	for _, p := range []kernels.Program{
-		{Rule: sgd.Rule, Options: sgd.Options, DType: device.Float32},
-		{Rule: adam.Rule, Options: adam.Options, DType: device.Float32},
+		{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L2, DType: device.Float32},
+		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.AllPenalties, DType: device.Float32},
 		{Rule: plain.Rule, Options: plain.Options, DType: device.Float64},
 	} {
 		m, err := ptx.New(p)

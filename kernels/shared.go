@@ -1,0 +1,68 @@
+package kernels
+
+import (
+	_ "embed"
+	"math"
+	"sync"
+
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+//go:embed shared.go
+var sharedSource string
+
+// SharedGraph is Shared for a device to run.
+var SharedGraph = sync.OnceValue(func() *ir.Func {
+	f, err := rule.Function(Shared, sharedSource)
+	if err != nil {
+		panic(err)
+	}
+	return f
+})
+
+// SharedIn is what the shared scalars of a group are made from.
+type SharedIn struct {
+	Scale          float64 // the gradient's: -1 maximises
+	Norm           float64 // global norm of the gradients; 0 where nothing is clipped
+	MaxNorm        float64 // +Inf where nothing is clipped
+	LR             float64
+	DecoupledDecay float64
+	WeightDecay    float64
+	L1             float64
+}
+
+// SharedOut are the scalars that every program has beside its rule's: a rule.Shared.
+type SharedOut struct{ GradScale, Decay, WeightDecay, L1 float64 }
+
+// sharedNames are the fields of SharedOut and rule.Shared, in order, as the fields of bank rule.SharedBank.
+var sharedNames = []string{"gradScale", "decay", "weightDecay", "l1"}
+
+// SharedScalars is how many there are.
+const SharedScalars = 4
+
+// Shared computes the shared scalars. It is written as a prologue is, so that a device can run it.
+//
+// The gradient's factor clips by the global norm (Pascanu et al. 2013) as torch.nn.utils.clip_grad_norm_ does: gradients are
+// multiplied by max_norm / (norm + 1e-6) where that is below 1. A NaN or infinite norm is not hidden, but a max_norm of +Inf clips
+// nothing, whatever the norm. Decay is AdamW's factor of the parameter (Loshchilov & Hutter 2019).
+func Shared(in *SharedIn, out *SharedOut) {
+	out.GradScale = in.Scale
+	if in.MaxNorm <= 0x1.fffffffffffffp1023 {
+		out.GradScale = in.Scale * rule.Min(in.MaxNorm/(in.Norm+1e-6), 1)
+	}
+	out.Decay = 1 - float64(in.LR*in.DecoupledDecay)
+	out.WeightDecay, out.L1 = in.WeightDecay, in.L1
+}
+
+// Shared are the group's shared scalars, of a step that is clipped to MaxNorm by the norm, or not clipped where norm is nil.
+func (g GroupStep) Shared(r *rule.Rule, norm *float64, maxNorm float64) rule.Shared[float64] {
+	in := SharedIn{Scale: g.Scale, MaxNorm: math.Inf(1), LR: g.Hyper[r.HyperIndex("LR")],
+		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1}
+	if norm != nil {
+		in.Norm, in.MaxNorm = *norm, maxNorm
+	}
+	var out SharedOut
+	Shared(&in, &out)
+	return rule.Shared[float64](out)
+}
