@@ -7,6 +7,8 @@ import (
 
 // AdaBelief is AdaBelief as the authors' adabelief-pytorch has it with rectify=False (Zhuang et al. 2020); without decay it is
 // also optax.adabelief with eps_root=eps. Its state is exp_avg and exp_avg_var, with AMSGrad also max_exp_avg_var.
+//
+// Start from DefaultAdaBelief: a value that does not is refused.
 type AdaBelief struct {
 	LR          float64    // at least 0
 	Betas       [2]float64 // each at least 0 and below 1
@@ -15,16 +17,18 @@ type AdaBelief struct {
 	Decoupled   bool
 	AMSGrad     bool
 	Maximize    bool
+
+	from fromDefault
 }
 
 // DefaultAdaBelief has adabelief-pytorch's defaults, but for its rectification.
 func DefaultAdaBelief() AdaBelief {
-	return AdaBelief{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-16, Decoupled: true}
+	return AdaBelief{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-16, Decoupled: true, from: true}
 }
 
 // Setting implements Algorithm.
 func (c AdaBelief) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "adabelief"}
+	r := c.from.ranges("adabelief", "DefaultAdaBelief")
 	r.atLeast0("lr", c.LR)
 	r.beta("betas[0]", c.Betas[0])
 	r.beta("betas[1]", c.Betas[1])

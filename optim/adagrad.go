@@ -6,6 +6,8 @@ import (
 )
 
 // Adagrad is Adagrad as torch.optim.Adagrad has it (Duchi, Hazan & Singer 2011). Its state is sum.
+//
+// Start from DefaultAdagrad: a value that does not is refused.
 type Adagrad struct {
 	LR                 float64 // at least 0
 	LRDecay            float64 // at least 0: step t, from 0, uses lr/(1 + t·lr_decay)
@@ -15,14 +17,16 @@ type Adagrad struct {
 	Eps                float64 // at least 0; added to the root
 	EpsRoot            float64 // at least 0; added below the root: Keras' epsilon and optax's eps, both with an Eps of 0
 	Maximize           bool
+
+	from fromDefault
 }
 
 // DefaultAdagrad has torch.optim.Adagrad's defaults.
-func DefaultAdagrad() Adagrad { return Adagrad{LR: 1e-2, Eps: 1e-10} }
+func DefaultAdagrad() Adagrad { return Adagrad{LR: 1e-2, Eps: 1e-10, from: true} }
 
 // Setting implements Algorithm.
 func (c Adagrad) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "adagrad"}
+	r := c.from.ranges("adagrad", "DefaultAdagrad")
 	r.atLeast0("lr", c.LR)
 	r.atLeast0("lr_decay", c.LRDecay)
 	r.atLeast0("weight_decay", c.WeightDecay)

@@ -7,6 +7,8 @@ import (
 
 // Adam is Adam as torch.optim.Adam has it (Kingma & Ba 2015). Its state is exp_avg and exp_avg_sq, with AMSGrad also
 // max_exp_avg_sq.
+//
+// Start from DefaultAdam: a value that does not is refused.
 type Adam struct {
 	LR          float64    // at least 0
 	Betas       [2]float64 // each at least 0 and below 1
@@ -30,16 +32,22 @@ type Adam struct {
 	// NormCoefficientPost, at least 0, is ONNX' norm_coefficient_post: after the step p is multiplied by 1 - it, whatever the
 	// learning rate.
 	NormCoefficientPost float64
+
+	from fromDefault
 }
 
 // DefaultAdam has torch.optim.Adam's defaults.
-func DefaultAdam() Adam { return Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8} }
+func DefaultAdam() Adam { return Adam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, from: true} }
 
 // Setting implements Algorithm.
-func (c Adam) Setting() (rule.Setting, error) { return c.setting("adam", false) }
+func (c Adam) Setting() (rule.Setting, error) {
+	return c.setting(c.from.ranges("adam", "DefaultAdam"), false)
+}
 
 // AdamW is Adam with decoupled weight decay as torch.optim.AdamW has it (Loshchilov & Hutter 2019): each step first
 // multiplies p by 1 - lr·weight_decay. The fields and the state are Adam's.
+//
+// Start from DefaultAdamW: a value that does not is refused.
 type AdamW Adam
 
 // DefaultAdamW has torch.optim.AdamW's defaults.
@@ -50,10 +58,11 @@ func DefaultAdamW() AdamW {
 }
 
 // Setting implements Algorithm.
-func (c AdamW) Setting() (rule.Setting, error) { return Adam(c).setting("adamw", true) }
+func (c AdamW) Setting() (rule.Setting, error) {
+	return Adam(c).setting(c.from.ranges("adamw", "DefaultAdamW"), true)
+}
 
-func (c Adam) setting(name string, decoupled bool) (rule.Setting, error) {
-	r := ranges{algorithm: name}
+func (c Adam) setting(r ranges, decoupled bool) (rule.Setting, error) {
 	r.atLeast0("lr", c.LR)
 	r.beta("betas[0]", c.Betas[0])
 	r.beta("betas[1]", c.Betas[1])
@@ -70,7 +79,7 @@ func (c Adam) setting(name string, decoupled bool) (rule.Setting, error) {
 		LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, EpsRoot: c.EpsRoot, PostDecay: c.NormCoefficientPost,
 		EpsHat: flag(c.EpsHat), CorrectedMax: flag(c.CorrectedMax), NoBiasCorrection: flag(c.NoBiasCorrection)}
 	s := kernels.AdamRule().With(h, kernels.AdamOptions{AMSGrad: c.AMSGrad})
-	s.Name, s.Maximize, s.L1 = name, c.Maximize, c.L1
+	s.Name, s.Maximize, s.L1 = r.algorithm, c.Maximize, c.L1
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, decoupled)
 	return s, nil
 }

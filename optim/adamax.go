@@ -6,6 +6,8 @@ import (
 )
 
 // Adamax is Adamax as torch.optim.Adamax has it (Kingma & Ba 2015, algorithm 2). Its state is exp_avg and exp_inf.
+//
+// Start from DefaultAdamax: a value that does not is refused.
 type Adamax struct {
 	LR          float64    // at least 0
 	Betas       [2]float64 // each at least 0 and below 1
@@ -14,14 +16,18 @@ type Adamax struct {
 	Decoupled   bool
 	EpsOutside  bool // eps is added to exp_inf where it divides, as Keras does, not to |g|
 	Maximize    bool
+
+	from fromDefault
 }
 
 // DefaultAdamax has torch.optim.Adamax's defaults.
-func DefaultAdamax() Adamax { return Adamax{LR: 2e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8} }
+func DefaultAdamax() Adamax {
+	return Adamax{LR: 2e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, from: true}
+}
 
 // Setting implements Algorithm.
 func (c Adamax) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "adamax"}
+	r := c.from.ranges("adamax", "DefaultAdamax")
 	r.atLeast0("lr", c.LR)
 	r.beta("betas[0]", c.Betas[0])
 	r.beta("betas[1]", c.Betas[1])

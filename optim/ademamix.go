@@ -9,6 +9,8 @@ import (
 
 // AdEMAMix is AdEMAMix as its paper and the authors' code have it (Pagliardini et al. 2024); PyTorch has none. Its state is
 // exp_avg_fast, exp_avg_slow and exp_avg_sq. The paper warms both up over all of a training's steps.
+//
+// Start from DefaultAdEMAMix: a value that does not is refused.
 type AdEMAMix struct {
 	LR          float64    // at least 0
 	Betas       [3]float64 // each at least 0 and below 1: of the fast average, of the squares, of the slow average
@@ -18,16 +20,18 @@ type AdEMAMix struct {
 	Eps         float64    // at least 0; added to the root
 	WeightDecay float64    // decoupled: each step first multiplies p by 1 - lr·weight_decay
 	Maximize    bool
+
+	from fromDefault
 }
 
 // DefaultAdEMAMix has the defaults of the authors' code, which has no warm-ups.
 func DefaultAdEMAMix() AdEMAMix {
-	return AdEMAMix{LR: 1e-3, Betas: [3]float64{0.9, 0.999, 0.9999}, Alpha: 2, Eps: 1e-8}
+	return AdEMAMix{LR: 1e-3, Betas: [3]float64{0.9, 0.999, 0.9999}, Alpha: 2, Eps: 1e-8, from: true}
 }
 
 // Setting implements Algorithm.
 func (c AdEMAMix) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "ademamix"}
+	r := c.from.ranges("ademamix", "DefaultAdEMAMix")
 	r.atLeast0("lr", c.LR)
 	r.beta("betas[0]", c.Betas[0])
 	r.beta("betas[1]", c.Betas[1])

@@ -14,6 +14,32 @@ type Algorithm interface {
 	Setting() (rule.Setting, error)
 }
 
+// settingOf is an algorithm's setting, or an error where there is none to ask. Of says whose algorithm it is.
+func settingOf(a Algorithm, of string) (rule.Setting, error) {
+	if isNil(a) {
+		return rule.Setting{}, fmt.Errorf("optim: %s: the algorithm is nil", of)
+	}
+	s, err := a.Setting()
+	if err == nil && s.Rule == nil {
+		err = fmt.Errorf("optim: %s: algorithm %T gives no rule", of, a)
+	}
+	return s, err
+}
+
+// fromDefault is in the struct of every algorithm here. Only the struct's Default function sets it, and Setting refuses a value
+// without it, such as Adam{LR: 0.1}: its betas and eps would be 0, which nobody meant. A field that is 0 in a value that has it
+// was set to 0, or is 0 by default.
+type fromDefault bool
+
+// ranges starts to check a value of the algorithm. Start is the function that such a value must start from.
+func (f fromDefault) ranges(algorithm, start string) ranges {
+	r := ranges{algorithm: algorithm}
+	if !f {
+		r.err = &DefaultError{Algorithm: algorithm, Default: start}
+	}
+	return r
+}
+
 // decay is weight_decay as a rule has it: coupled, a term of the gradient, or decoupled, a factor of the parameter.
 func decay(weightDecay float64, decouple bool) (coupled, decoupled float64) {
 	if decouple {

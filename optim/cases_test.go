@@ -71,7 +71,7 @@ func modes(t *testing.T, c optim.Case) string {
 	v := reflect.ValueOf(c.Algorithm)
 	for i := range v.NumField() {
 		name, f := v.Type().Field(i).Name, v.Field(i)
-		if name != "Maximize" && (f.Kind() == reflect.Bool || f.IsZero()) {
+		if v.Type().Field(i).IsExported() && name != "Maximize" && (f.Kind() == reflect.Bool || f.IsZero()) {
 			names = append(names, "`"+name+"`")
 		}
 	}

@@ -35,7 +35,7 @@ func TestComingFrom(t *testing.T) {
 				apart += " | " + distance(c.run(t, &in))
 				if c.DType == "float64" {
 					_, call, _ := strings.Cut(c.Name, "/")
-					fmt.Fprintf(&b, "| `%s` | `%s`%s |\n", call, expression(algorithm(t, c.Optimizer, c.Hyper)), apart)
+					fmt.Fprintf(&b, "| `%s` | %s%s |\n", call, expression(algorithm(t, c.Optimizer, c.Hyper)), apart)
 					apart = ""
 				}
 			}
@@ -57,16 +57,27 @@ func figure(x float64) string {
 	return strconv.FormatFloat(y, 'f', -1, 64)
 }
 
-// expression is the algorithm as a composite literal.
+// expression is the algorithm's default and the fields that are otherwise.
 func expression(a optim.Algorithm) string {
 	v := reflect.ValueOf(a)
-	var fields []string
-	for i := range v.NumField() {
-		if f := v.Field(i); !f.IsZero() {
-			fields = append(fields, v.Type().Field(i).Name+": "+literal(f))
+	for _, c := range optim.Cases() {
+		d := reflect.ValueOf(c.Algorithm)
+		if s, err := c.Algorithm.Setting(); err != nil || d.Type() != v.Type() || c.Name != s.Name {
+			continue // not the case of the defaults
 		}
+		out := "`optim.Default" + v.Type().Name() + "()`"
+		var fields []string
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() && !v.Field(i).Equal(d.Field(i)) {
+				fields = append(fields, f.Name+" = "+literal(v.Field(i)))
+			}
+		}
+		if len(fields) > 0 {
+			out += " with `" + strings.Join(fields, ", ") + "`"
+		}
+		return out
 	}
-	return fmt.Sprintf("%s{%s}", v.Type(), strings.Join(fields, ", "))
+	panic("no case of " + v.Type().Name())
 }
 
 func literal(v reflect.Value) string {

@@ -24,6 +24,16 @@ func (e *TensorError) Error() string {
 
 func (e *TensorError) Unwrap() error { return e.Err }
 
+// DefaultError is an algorithm's value that was made without its Default function, as a literal, so that every field left out is 0.
+type DefaultError struct {
+	Algorithm string // "adamw"
+	Default   string // the function to start from: "DefaultAdamW"
+}
+
+func (e *DefaultError) Error() string {
+	return fmt.Sprintf("optim: %s: the value does not start from %s(): fields that it leaves out would be 0", e.Algorithm, e.Default)
+}
+
 // HyperparameterError is a hyperparameter, or a field of a schedule, outside its range.
 type HyperparameterError struct {
 	Algorithm string // "adamw"; "one-cycle"

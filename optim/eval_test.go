@@ -15,7 +15,7 @@ import (
 
 // Averages come from all groups, of both types, values from the others, and training does not notice.
 func TestEvalParams(t *testing.T) {
-	alg := optim.ScheduleFreeSGD{LR: 0.5, Momentum: 0.5}
+	alg := with(optim.DefaultScheduleFreeSGD(), func(c *optim.ScheduleFreeSGD) { c.LR, c.Momentum, c.WeightLRPower = 0.5, 0.5, 0 })
 	h := newHarness(t, device.Float64, []float64{0, 0}) // New finds other values than the first step does
 	h.set(h.grad, []float64{8, 8})
 	o := h.optimizer(alg)
@@ -23,7 +23,7 @@ func TestEvalParams(t *testing.T) {
 	single, grad := h.buffer(device.Float32, []float64{1, 2, 3}), h.buffer(device.Float32, []float64{8, 8, 0})
 	plain, late := h.buffer(device.Float32, []float64{1}), h.buffer(device.Float32, []float64{8})
 	require.NoError(t, o.AddGroup(alg, []optim.Param{{Name: "single", Value: single, Grad: grad}}))
-	require.NoError(t, o.AddGroup(optim.SGD{LR: 0.5}, []optim.Param{{Name: "plain", Value: plain, Grad: late}}))
+	require.NoError(t, o.AddGroup(sgd(0.5), []optim.Param{{Name: "plain", Value: plain, Grad: late}}))
 
 	x, single2, plain2 := h.buffer(device.Float64, []float64{9, 9}), grad, h.buffer(device.Float32, []float64{9})
 	to := map[string]*device.Buffer{"0.0": x, "plain": plain2}
@@ -138,13 +138,13 @@ func TestEvalRule(t *testing.T) {
 	require.NoError(t, err)
 	h := newHarness(t, device.Float32, []float64{1, 2})
 	h.set(h.grad, []float64{1, -1})
-	o := h.optimizer(ahead{optim.SGD{LR: 0.25, Momentum: 0.5}, own.Rule})
+	o := h.optimizer(ahead{with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR, c.Momentum = 0.25, 0.5 }), own.Rule})
 	require.NoError(t, o.Step(nil))
 	require.Equal(t, []float64{0.5, 2.5}, h.values(h.state(o, "eval_params")))
 
-	_, err = optim.New(h.dev, ahead{optim.SGD{LR: 0.25}, own.Rule}, nil)
+	_, err = optim.New(h.dev, ahead{sgd(0.25), own.Rule}, nil)
 	require.EqualError(t, err, `optim: group 0: algorithm optim_test.ahead has rule lookAhead for evaluation with a slot "momentum_buffer", rule SGD has only []`)
-	_, err = optim.New(h.dev, ahead{optim.SGD{LR: 0.25}, kernels.ScheduleFreeAverageRule().Rule}, nil)
+	_, err = optim.New(h.dev, ahead{sgd(0.25), kernels.ScheduleFreeAverageRule().Rule}, nil)
 	require.EqualError(t, err, "optim: group 0: algorithm optim_test.ahead has rule ScheduleFreeAverage for evaluation, which must have no options, "+
 		"and the hyperparameters and state of rule SGD")
 }

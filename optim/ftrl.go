@@ -11,6 +11,8 @@ import (
 // The two of them make the parameter anew at each step: with L1 it is exactly 0 where linear is within ±l1, and what it was
 // before the first step is forgotten. Linear adds up gradients in units of the learning rate: one that changes rescales
 // what was learned. A step of learning rate 0 changes nothing.
+//
+// Start from DefaultFTRL: a value that does not is refused.
 type FTRL struct {
 	LR                 float64 // at least 0; the paper's α
 	InitialAccumulator float64 // at least 0: what accumulator starts with, Keras' initial_accumulator_value
@@ -19,14 +21,16 @@ type FTRL struct {
 	L2Shrinkage        float64 // at least 0: 2·l2_shrinkage·p is added to the gradient, but not to its square
 	Beta               float64 // at least 0: the paper's β, added to the root
 	Maximize           bool
+
+	from fromDefault
 }
 
 // DefaultFTRL has keras.optimizers.Ftrl's defaults.
-func DefaultFTRL() FTRL { return FTRL{LR: 1e-3, InitialAccumulator: 0.1} }
+func DefaultFTRL() FTRL { return FTRL{LR: 1e-3, InitialAccumulator: 0.1, from: true} }
 
 // Setting implements Algorithm.
 func (c FTRL) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "ftrl"}
+	r := c.from.ranges("ftrl", "DefaultFTRL")
 	r.atLeast0("lr", c.LR)
 	r.atLeast0("initial_accumulator", c.InitialAccumulator)
 	r.atLeast0("l1", c.L1)

@@ -28,7 +28,7 @@ func torchFile(t *testing.T, name string, into any) {
 // pythons spells hyperparameters as Go does, but for case, which encoding/json does not look at.
 var pythons = strings.NewReplacer("initial_accumulator_value", "InitialAccumulator", "decoupled_weight_decay", "Decoupled", "_", "")
 
-// algorithm is the named case of optim.Cases with other hyperparameters. Each of them must be a field.
+// algorithm is the named case of optim.Cases with these hyperparameters and no others. Each of them must be a field.
 func algorithm(t *testing.T, name string, hyper map[string]json.RawMessage) optim.Algorithm {
 	fields := map[string]json.RawMessage{}
 	for key, x := range hyper {
@@ -39,6 +39,12 @@ func algorithm(t *testing.T, name string, hyper map[string]json.RawMessage) opti
 	for _, c := range optim.Cases() {
 		if c.Name == name {
 			a := reflect.New(reflect.TypeOf(c.Algorithm))
+			a.Elem().Set(reflect.ValueOf(c.Algorithm)) // which starts from its defaults
+			for _, f := range reflect.VisibleFields(a.Type().Elem()) {
+				if f.IsExported() {
+					a.Elem().FieldByIndex(f.Index).SetZero()
+				}
+			}
 			d := json.NewDecoder(bytes.NewReader(text))
 			d.DisallowUnknownFields()
 			require.NoError(t, d.Decode(a.Interface()))
@@ -237,7 +243,7 @@ func TestTorchClip(t *testing.T) {
 				params = append(params, optim.Param{Value: h.buffer(dtype, x), Grad: h.buffer(dtype, make([]float64, len(x)))})
 				bounds = append(bounds, make([]float64, len(x)))
 			}
-			o, err := optim.New(h.dev, optim.SGD{LR: file.LR}, params)
+			o, err := optim.New(h.dev, sgd(file.LR), params)
 			require.NoError(t, err)
 			require.NoError(t, o.SetClipNorm(c.MaxNorm))
 			for step, total := range c.TotalNorm {

@@ -40,12 +40,9 @@ type param struct {
 }
 
 func newGroup(index int, alg Algorithm) (*group, error) {
-	if isNil(alg) {
-		return nil, fmt.Errorf("optim: group %d: the algorithm is nil", index)
-	}
 	g := &group{index: index, algorithm: copied(alg)}
 	var err error
-	if g.setting, err = g.algorithm.Setting(); err != nil {
+	if g.setting, err = settingOf(g.algorithm, fmt.Sprintf("group %d", index)); err != nil {
 		return nil, err
 	}
 	if err := checkSetting(g.setting); err != nil {
@@ -60,9 +57,6 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 
 // checkSetting says what is wrong with what an algorithm gives.
 func checkSetting(s rule.Setting) error {
-	if s.Rule == nil {
-		return errors.New("gives no rule")
-	}
 	if len(s.Hyper) != len(s.Rule.Hyper) {
 		return fmt.Errorf("gives rule %s %d hyperparameters, it has %d: %q", s.Rule.Name, len(s.Hyper), len(s.Rule.Hyper), s.Rule.Hyper)
 	}

@@ -201,7 +201,7 @@ func TestNothingPanics(t *testing.T) {
 	}
 	require.EqualError(t, o.SetSchedule(optim.ScheduleFunc(nil)), "optim: schedule optim.ScheduleFunc is nil")
 	require.NoError(t, o.SetSchedule(optim.Sequence(nil)), "which has no stages")
-	require.EqualError(t, o.SetAlgorithm(0, (*optim.SGD)(nil)), "optim: set algorithm: group 0: the algorithm is nil")
+	require.EqualError(t, o.SetAlgorithm(0, (*optim.SGD)(nil)), "optim: group 0: the algorithm is nil")
 
 	for name, call := range calls() {
 		for what, o := range map[string]*optim.Optimizer{"zero": {}, "nil": nil} {

@@ -15,6 +15,9 @@ import (
 
 // copied is a copy of an algorithm, and of those within it, which nobody else can change.
 func copied(a Algorithm) Algorithm {
+	if isNil(a) {
+		return a
+	}
 	_, whole := clone(reflect.ValueOf(a))
 	return whole.Interface().(Algorithm)
 }

@@ -26,8 +26,8 @@ func (o *Optimizer) SetAlgorithm(index int, alg Algorithm) error {
 	if err != nil {
 		return err
 	}
-	if isNil(alg) {
-		return fmt.Errorf("optim: set algorithm: group %d: the algorithm is nil", index)
+	if _, err := settingOf(alg, fmt.Sprintf("group %d", index)); err != nil {
+		return err
 	}
 	alg = copied(alg)
 	for _, x := range g.schedules {
@@ -115,7 +115,7 @@ func (o *Optimizer) change(groups []*group, edit func(*group) (Algorithm, error)
 		if algorithms[i], err = edit(g); err != nil {
 			return err
 		}
-		if settings[i], err = algorithms[i].Setting(); err != nil {
+		if settings[i], err = settingOf(algorithms[i], fmt.Sprintf("group %d", g.index)); err != nil {
 			return err
 		}
 		if err := g.accepts(settings[i]); err != nil {
@@ -259,7 +259,7 @@ func (g *group) follow(step int) error {
 			}
 		}
 		var err error
-		if setting, err = alg.Setting(); err != nil {
+		if setting, err = settingOf(alg, fmt.Sprintf("group %d", g.index)); err != nil {
 			return g.afterSchedule(err)
 		}
 		if err := g.accepts(setting); err != nil {

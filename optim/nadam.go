@@ -8,6 +8,8 @@ import (
 )
 
 // NAdam is NAdam as torch.optim.NAdam has it (Dozat 2016). Its state is exp_avg and exp_avg_sq.
+//
+// Start from DefaultNAdam: a value that does not is refused.
 type NAdam struct {
 	LR          float64    // at least 0
 	Betas       [2]float64 // each at least 0 and below 1
@@ -18,16 +20,18 @@ type NAdam struct {
 	MomentumDecay float64
 	Decoupled     bool
 	Maximize      bool
+
+	from fromDefault
 }
 
 // DefaultNAdam has torch.optim.NAdam's defaults.
 func DefaultNAdam() NAdam {
-	return NAdam{LR: 2e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, MomentumDecay: 4e-3}
+	return NAdam{LR: 2e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, MomentumDecay: 4e-3, from: true}
 }
 
 // Setting implements Algorithm.
 func (c NAdam) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "nadam"}
+	r := c.from.ranges("nadam", "DefaultNAdam")
 	r.atLeast0("lr", c.LR)
 	r.beta("betas[0]", c.Betas[0])
 	r.beta("betas[1]", c.Betas[1])

@@ -35,15 +35,15 @@ func TestHyperparameterRanges(t *testing.T) {
 		alg  optim.Algorithm
 		want string
 	}{
-		{optim.SGD{LR: -1}, "optim: sgd: lr is -1, must be at least 0, and finite"},
-		{optim.SGD{LR: nan}, "optim: sgd: lr is NaN, must be at least 0, and finite"},
-		{optim.SGD{LR: inf}, "optim: sgd: lr is +Inf, must be at least 0, and finite"},
-		{optim.SGD{Momentum: -0.5}, "optim: sgd: momentum is -0.5, must be at least 0, and finite"},
-		{optim.SGD{Dampening: nan}, "optim: sgd: dampening is NaN, must be finite"},
-		{optim.SGD{WeightDecay: -1}, "optim: sgd: weight_decay is -1, must be at least 0, and finite"},
-		{optim.SGD{L1: -1}, "optim: sgd: l1 is -1, must be at least 0, and finite"},
-		{optim.SGD{Nesterov: true}, "optim: sgd: momentum is 0, must be above 0 with nesterov"},
-		{optim.SGD{Nesterov: true, Momentum: 0.9, Dampening: 0.1}, "optim: sgd: dampening is 0.1, must be 0 with nesterov"},
+		{sgd(-1), "optim: sgd: lr is -1, must be at least 0, and finite"},
+		{sgd(nan), "optim: sgd: lr is NaN, must be at least 0, and finite"},
+		{sgd(inf), "optim: sgd: lr is +Inf, must be at least 0, and finite"},
+		{with(optim.DefaultSGD(), func(c *optim.SGD) { c.Momentum = -0.5 }), "optim: sgd: momentum is -0.5, must be at least 0, and finite"},
+		{with(optim.DefaultSGD(), func(c *optim.SGD) { c.Dampening = nan }), "optim: sgd: dampening is NaN, must be finite"},
+		{with(optim.DefaultSGD(), func(c *optim.SGD) { c.WeightDecay = -1 }), "optim: sgd: weight_decay is -1, must be at least 0, and finite"},
+		{with(optim.DefaultSGD(), func(c *optim.SGD) { c.L1 = -1 }), "optim: sgd: l1 is -1, must be at least 0, and finite"},
+		{with(optim.DefaultSGD(), func(c *optim.SGD) { c.Nesterov = true }), "optim: sgd: momentum is 0, must be above 0 with nesterov"},
+		{with(optim.DefaultSGD(), func(c *optim.SGD) { c.Nesterov, c.Momentum, c.Dampening = true, 0.9, 0.1 }), "optim: sgd: dampening is 0.1, must be 0 with nesterov"},
 		{adam(func(c *optim.Adam) { c.LR = -1 }), "optim: adam: lr is -1, must be at least 0, and finite"},
 		{adam(func(c *optim.Adam) { c.Betas[0] = 1 }), "optim: adam: betas[0] is 1, must be at least 0 and below 1"},
 		{adam(func(c *optim.Adam) { c.Betas[1] = -0.1 }), "optim: adam: betas[1] is -0.1, must be at least 0 and below 1"},
@@ -52,58 +52,58 @@ func TestHyperparameterRanges(t *testing.T) {
 		{adam(func(c *optim.Adam) { c.NormCoefficientPost = nan }), "optim: adam: norm_coefficient_post is NaN, must be at least 0, and finite"},
 		{adam(func(c *optim.Adam) { c.CorrectedMax = true }), "optim: adam: corrected_max is 1, must be 0, off, without amsgrad or with eps_hat"},
 		{adam(func(c *optim.Adam) { c.AMSGrad, c.CorrectedMax, c.EpsHat = true, true, true }), "optim: adam: corrected_max is 1, must be 0, off, without amsgrad or with eps_hat"},
-		{optim.AdamW{Betas: [2]float64{0.9, 0.999}, WeightDecay: -1}, "optim: adamw: weight_decay is -1, must be at least 0, and finite"},
-		{optim.Lion{LR: nan}, "optim: lion: lr is NaN, must be at least 0, and finite"},
-		{optim.Lion{Betas: [2]float64{1, 0}}, "optim: lion: betas[0] is 1, must be at least 0 and below 1"},
-		{optim.Lion{Betas: [2]float64{0, 1}}, "optim: lion: betas[1] is 1, must be at least 0 and below 1"},
-		{optim.Lion{WeightDecay: -1}, "optim: lion: weight_decay is -1, must be at least 0, and finite"},
-		{optim.RMSprop{Alpha: -1}, "optim: rmsprop: alpha is -1, must be at least 0, and finite"},
-		{optim.RMSprop{Momentum: inf}, "optim: rmsprop: momentum is +Inf, must be at least 0, and finite"},
-		{optim.RMSprop{EpsRoot: -1}, "optim: rmsprop: eps_root is -1, must be at least 0, and finite"},
-		{optim.RMSprop{InitialScale: -1}, "optim: rmsprop: initial_scale is -1, must be at least 0, and finite"},
-		{optim.Adagrad{EpsRoot: inf}, "optim: adagrad: eps_root is +Inf, must be at least 0, and finite"},
-		{optim.Adagrad{LRDecay: -1}, "optim: adagrad: lr_decay is -1, must be at least 0, and finite"},
-		{optim.Adagrad{InitialAccumulator: nan}, "optim: adagrad: initial_accumulator is NaN, must be at least 0, and finite"},
-		{optim.Adamax{Betas: [2]float64{0, 1}}, "optim: adamax: betas[1] is 1, must be at least 0 and below 1"},
-		{optim.NAdam{MomentumDecay: -1}, "optim: nadam: momentum_decay is -1, must be at least 0, and finite"},
-		{optim.RAdam{Eps: -1}, "optim: radam: eps is -1, must be at least 0, and finite"},
-		{optim.Adadelta{Rho: 1.5}, "optim: adadelta: rho is 1.5, must be at least 0 and at most 1"},
-		{optim.ASGD{Lambd: -1}, "optim: asgd: lambd is -1, must be at least 0, and finite"},
-		{optim.ASGD{Alpha: 16}, "optim: asgd: alpha is 16, must be at least 0 and below 16"},
-		{optim.ASGD{T0: nan}, "optim: asgd: t0 is NaN, must be finite"},
-		{optim.SGDW{Momentum: -1}, "optim: sgdw: momentum is -1, must be at least 0, and finite"},
-		{optim.SGDW{WeightDecay: inf}, "optim: sgdw: weight_decay is +Inf, must be at least 0, and finite"},
-		{optim.SignSGD{LR: -1}, "optim: signsgd: lr is -1, must be at least 0, and finite"},
-		{optim.Signum{Beta: 1}, "optim: signum: beta is 1, must be at least 0 and below 1"},
-		{optim.Signum{WeightDecay: -1}, "optim: signum: weight_decay is -1, must be at least 0, and finite"},
-		{optim.Yogi{Betas: [2]float64{0, 1}}, "optim: yogi: betas[1] is 1, must be at least 0 and below 1"},
-		{optim.Yogi{InitialAccumulator: -1}, "optim: yogi: initial_accumulator is -1, must be at least 0, and finite"},
-		{optim.AdaBelief{Betas: [2]float64{-1, 0}}, "optim: adabelief: betas[0] is -1, must be at least 0 and below 1"},
-		{optim.AdaBelief{Decoupled: true, WeightDecay: -1}, "optim: adabelief: weight_decay is -1, must be at least 0, and finite"},
-		{optim.Adan{Betas: [3]float64{0, 0, 1}}, "optim: adan: betas[2] is 1, must be at least 0 and below 1"},
-		{optim.Adan{WeightDecay: -1}, "optim: adan: weight_decay is -1, must be at least 0, and finite"},
-		{optim.AdEMAMix{Betas: [3]float64{0, 0, 1}}, "optim: ademamix: betas[2] is 1, must be at least 0 and below 1"},
-		{optim.AdEMAMix{Alpha: -1}, "optim: ademamix: alpha is -1, must be at least 0, and finite"},
-		{optim.AdEMAMix{AlphaWarmup: -1}, "optim: ademamix: alpha_warmup is -1, must be at least 0, and finite"},
-		{optim.AdEMAMix{Beta3Warmup: -1}, "optim: ademamix: beta3_warmup is -1, must be at least 0, and finite"},
-		{optim.AdEMAMix{Beta3Warmup: 1, Betas: [3]float64{0, 0, 0.5}}, "optim: ademamix: betas[0] is 0, must be above 0 with beta3_warmup"},
-		{optim.AdEMAMix{Beta3Warmup: 1, Betas: [3]float64{0.9, 0, 0.5}}, "optim: ademamix: betas[2] is 0.5, must be at least betas[0] with beta3_warmup"},
-		{optim.Rprop{Etas: [2]float64{1, 1.2}}, "optim: rprop: etas[0] is 1, must be above 0 and below 1"},
-		{optim.Rprop{Etas: [2]float64{0.5, 1}}, "optim: rprop: etas[1] is 1, must be above 1, and finite"},
-		{optim.Rprop{Etas: [2]float64{0.5, 1.2}, StepSizes: [2]float64{1, 0.5}}, "optim: rprop: step_sizes[1] is 0.5, must be at least step_sizes[0], and finite"},
-		{optim.FTRL{LR: -1}, "optim: ftrl: lr is -1, must be at least 0, and finite"},
-		{optim.FTRL{InitialAccumulator: -1}, "optim: ftrl: initial_accumulator is -1, must be at least 0, and finite"},
-		{optim.FTRL{L1: nan}, "optim: ftrl: l1 is NaN, must be at least 0, and finite"},
-		{optim.FTRL{L2: -1}, "optim: ftrl: l2 is -1, must be at least 0, and finite"},
-		{optim.FTRL{L2Shrinkage: inf}, "optim: ftrl: l2_shrinkage is +Inf, must be at least 0, and finite"},
-		{optim.FTRL{Beta: -1}, "optim: ftrl: beta is -1, must be at least 0, and finite"},
-		{optim.ProximalSGD{LR: inf}, "optim: proximalsgd: lr is +Inf, must be at least 0, and finite"},
-		{optim.ProximalSGD{L1: -1}, "optim: proximalsgd: l1 is -1, must be at least 0, and finite"},
-		{optim.ProximalSGD{L2: -1}, "optim: proximalsgd: l2 is -1, must be at least 0, and finite"},
-		{optim.ProximalAdagrad{LR: -1}, "optim: proximaladagrad: lr is -1, must be at least 0, and finite"},
-		{optim.ProximalAdagrad{}, "optim: proximaladagrad: initial_accumulator is 0, must be above 0, and finite"},
-		{optim.ProximalAdagrad{InitialAccumulator: 1, L1: -1}, "optim: proximaladagrad: l1 is -1, must be at least 0, and finite"},
-		{optim.ProximalAdagrad{InitialAccumulator: 1, L2: nan}, "optim: proximaladagrad: l2 is NaN, must be at least 0, and finite"},
+		{with(optim.DefaultAdamW(), func(c *optim.AdamW) { c.Betas, c.WeightDecay = [2]float64{0.9, 0.999}, -1 }), "optim: adamw: weight_decay is -1, must be at least 0, and finite"},
+		{with(optim.DefaultLion(), func(c *optim.Lion) { c.LR = nan }), "optim: lion: lr is NaN, must be at least 0, and finite"},
+		{with(optim.DefaultLion(), func(c *optim.Lion) { c.Betas = [2]float64{1, 0} }), "optim: lion: betas[0] is 1, must be at least 0 and below 1"},
+		{with(optim.DefaultLion(), func(c *optim.Lion) { c.Betas = [2]float64{0, 1} }), "optim: lion: betas[1] is 1, must be at least 0 and below 1"},
+		{with(optim.DefaultLion(), func(c *optim.Lion) { c.WeightDecay = -1 }), "optim: lion: weight_decay is -1, must be at least 0, and finite"},
+		{with(optim.DefaultRMSprop(), func(c *optim.RMSprop) { c.Alpha = -1 }), "optim: rmsprop: alpha is -1, must be at least 0, and finite"},
+		{with(optim.DefaultRMSprop(), func(c *optim.RMSprop) { c.Momentum = inf }), "optim: rmsprop: momentum is +Inf, must be at least 0, and finite"},
+		{with(optim.DefaultRMSprop(), func(c *optim.RMSprop) { c.EpsRoot = -1 }), "optim: rmsprop: eps_root is -1, must be at least 0, and finite"},
+		{with(optim.DefaultRMSprop(), func(c *optim.RMSprop) { c.InitialScale = -1 }), "optim: rmsprop: initial_scale is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.EpsRoot = inf }), "optim: adagrad: eps_root is +Inf, must be at least 0, and finite"},
+		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.LRDecay = -1 }), "optim: adagrad: lr_decay is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = nan }), "optim: adagrad: initial_accumulator is NaN, must be at least 0, and finite"},
+		{with(optim.DefaultAdamax(), func(c *optim.Adamax) { c.Betas = [2]float64{0, 1} }), "optim: adamax: betas[1] is 1, must be at least 0 and below 1"},
+		{with(optim.DefaultNAdam(), func(c *optim.NAdam) { c.MomentumDecay = -1 }), "optim: nadam: momentum_decay is -1, must be at least 0, and finite"},
+		{with(optim.DefaultRAdam(), func(c *optim.RAdam) { c.Eps = -1 }), "optim: radam: eps is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdadelta(), func(c *optim.Adadelta) { c.Rho = 1.5 }), "optim: adadelta: rho is 1.5, must be at least 0 and at most 1"},
+		{with(optim.DefaultASGD(), func(c *optim.ASGD) { c.Lambd = -1 }), "optim: asgd: lambd is -1, must be at least 0, and finite"},
+		{with(optim.DefaultASGD(), func(c *optim.ASGD) { c.Alpha = 16 }), "optim: asgd: alpha is 16, must be at least 0 and below 16"},
+		{with(optim.DefaultASGD(), func(c *optim.ASGD) { c.T0 = nan }), "optim: asgd: t0 is NaN, must be finite"},
+		{with(optim.DefaultSGDW(), func(c *optim.SGDW) { c.Momentum = -1 }), "optim: sgdw: momentum is -1, must be at least 0, and finite"},
+		{with(optim.DefaultSGDW(), func(c *optim.SGDW) { c.WeightDecay = inf }), "optim: sgdw: weight_decay is +Inf, must be at least 0, and finite"},
+		{with(optim.DefaultSignSGD(), func(c *optim.SignSGD) { c.LR = -1 }), "optim: signsgd: lr is -1, must be at least 0, and finite"},
+		{with(optim.DefaultSignum(), func(c *optim.Signum) { c.Beta = 1 }), "optim: signum: beta is 1, must be at least 0 and below 1"},
+		{with(optim.DefaultSignum(), func(c *optim.Signum) { c.WeightDecay = -1 }), "optim: signum: weight_decay is -1, must be at least 0, and finite"},
+		{with(optim.DefaultYogi(), func(c *optim.Yogi) { c.Betas = [2]float64{0, 1} }), "optim: yogi: betas[1] is 1, must be at least 0 and below 1"},
+		{with(optim.DefaultYogi(), func(c *optim.Yogi) { c.InitialAccumulator = -1 }), "optim: yogi: initial_accumulator is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdaBelief(), func(c *optim.AdaBelief) { c.Betas = [2]float64{-1, 0} }), "optim: adabelief: betas[0] is -1, must be at least 0 and below 1"},
+		{with(optim.DefaultAdaBelief(), func(c *optim.AdaBelief) { c.Decoupled, c.WeightDecay = true, -1 }), "optim: adabelief: weight_decay is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdan(), func(c *optim.Adan) { c.Betas = [3]float64{0, 0, 1} }), "optim: adan: betas[2] is 1, must be at least 0 and below 1"},
+		{with(optim.DefaultAdan(), func(c *optim.Adan) { c.WeightDecay = -1 }), "optim: adan: weight_decay is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdEMAMix(), func(c *optim.AdEMAMix) { c.Betas = [3]float64{0, 0, 1} }), "optim: ademamix: betas[2] is 1, must be at least 0 and below 1"},
+		{with(optim.DefaultAdEMAMix(), func(c *optim.AdEMAMix) { c.Alpha = -1 }), "optim: ademamix: alpha is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdEMAMix(), func(c *optim.AdEMAMix) { c.AlphaWarmup = -1 }), "optim: ademamix: alpha_warmup is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdEMAMix(), func(c *optim.AdEMAMix) { c.Beta3Warmup = -1 }), "optim: ademamix: beta3_warmup is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdEMAMix(), func(c *optim.AdEMAMix) { c.Beta3Warmup, c.Betas = 1, [3]float64{0, 0, 0.5} }), "optim: ademamix: betas[0] is 0, must be above 0 with beta3_warmup"},
+		{with(optim.DefaultAdEMAMix(), func(c *optim.AdEMAMix) { c.Beta3Warmup, c.Betas = 1, [3]float64{0.9, 0, 0.5} }), "optim: ademamix: betas[2] is 0.5, must be at least betas[0] with beta3_warmup"},
+		{with(optim.DefaultRprop(), func(c *optim.Rprop) { c.Etas = [2]float64{1, 1.2} }), "optim: rprop: etas[0] is 1, must be above 0 and below 1"},
+		{with(optim.DefaultRprop(), func(c *optim.Rprop) { c.Etas = [2]float64{0.5, 1} }), "optim: rprop: etas[1] is 1, must be above 1, and finite"},
+		{with(optim.DefaultRprop(), func(c *optim.Rprop) { c.Etas, c.StepSizes = [2]float64{0.5, 1.2}, [2]float64{1, 0.5} }), "optim: rprop: step_sizes[1] is 0.5, must be at least step_sizes[0], and finite"},
+		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.LR = -1 }), "optim: ftrl: lr is -1, must be at least 0, and finite"},
+		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.InitialAccumulator = -1 }), "optim: ftrl: initial_accumulator is -1, must be at least 0, and finite"},
+		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.L1 = nan }), "optim: ftrl: l1 is NaN, must be at least 0, and finite"},
+		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.L2 = -1 }), "optim: ftrl: l2 is -1, must be at least 0, and finite"},
+		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.L2Shrinkage = inf }), "optim: ftrl: l2_shrinkage is +Inf, must be at least 0, and finite"},
+		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.Beta = -1 }), "optim: ftrl: beta is -1, must be at least 0, and finite"},
+		{with(optim.DefaultProximalSGD(), func(c *optim.ProximalSGD) { c.LR = inf }), "optim: proximalsgd: lr is +Inf, must be at least 0, and finite"},
+		{with(optim.DefaultProximalSGD(), func(c *optim.ProximalSGD) { c.L1 = -1 }), "optim: proximalsgd: l1 is -1, must be at least 0, and finite"},
+		{with(optim.DefaultProximalSGD(), func(c *optim.ProximalSGD) { c.L2 = -1 }), "optim: proximalsgd: l2 is -1, must be at least 0, and finite"},
+		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.LR = -1 }), "optim: proximaladagrad: lr is -1, must be at least 0, and finite"},
+		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.InitialAccumulator = 0 }), "optim: proximaladagrad: initial_accumulator is 0, must be above 0, and finite"},
+		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.InitialAccumulator, c.L1 = 1, -1 }), "optim: proximaladagrad: l1 is -1, must be at least 0, and finite"},
+		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.InitialAccumulator, c.L2 = 1, nan }), "optim: proximaladagrad: l2 is NaN, must be at least 0, and finite"},
 		{sophia(func(c *optim.Sophia) { c.LR = nan }), "optim: sophia: lr is NaN, must be at least 0, and finite"},
 		{sophia(func(c *optim.Sophia) { c.Beta1 = 1 }), "optim: sophia: beta1 is 1, must be at least 0 and below 1"},
 		{sophia(func(c *optim.Sophia) { c.Gamma = -1 }), "optim: sophia: gamma is -1, must be at least 0, and finite"},
@@ -118,7 +118,7 @@ func TestHyperparameterRanges(t *testing.T) {
 		{free(func(c *optim.ScheduleFreeAdamW) { c.WarmupSteps = -1 }), "optim: schedulefreeadamw: warmup_steps is -1, must be at least 0, and finite"},
 		{free(func(c *optim.ScheduleFreeAdamW) { c.R = 16 }), "optim: schedulefreeadamw: r is 16, must be above -16 and below 16"},
 		{free(func(c *optim.ScheduleFreeAdamW) { c.WeightLRPower = -1 }), "optim: schedulefreeadamw: weight_lr_power is -1, must be at least 0 and below 16"},
-		{optim.ScheduleFreeSGD{Momentum: 1}, "optim: schedulefreesgd: momentum is 1, must be above 0 and below 1"},
+		{with(optim.DefaultScheduleFreeSGD(), func(c *optim.ScheduleFreeSGD) { c.Momentum = 1 }), "optim: schedulefreesgd: momentum is 1, must be above 0 and below 1"},
 	}
 	dev := cpu.New()
 	defer dev.Close()
@@ -130,7 +130,7 @@ func TestHyperparameterRanges(t *testing.T) {
 			require.EqualError(t, err, tt.want)
 		})
 	}
-	fine := []optim.Algorithm{optim.SGD{}, optim.SGD{Momentum: 2, Dampening: -1}, optim.Lion{}}
+	fine := []optim.Algorithm{optim.DefaultSGD(), with(optim.DefaultSGD(), func(c *optim.SGD) { c.Momentum, c.Dampening = 2, -1 }), optim.DefaultLion()}
 	for _, c := range optim.Cases() {
 		fine = append(fine, c.Algorithm)
 	}
@@ -229,7 +229,7 @@ func TestRefusedStepChangesNothing(t *testing.T) {
 	defer other.Close()
 	v, g := h.buffer(device.Float32, []float64{4}), h.buffer(device.Float32, []float64{5})
 	h.set(h.grad, []float64{1, 1, 1})
-	o, err := optim.New(h.dev, optim.SGD{LR: 1, Momentum: 0.9}, []optim.Param{{Name: "a", Value: h.value, Grad: h.grad}, {Name: "b", Value: v, Grad: g}})
+	o, err := optim.New(h.dev, with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR, c.Momentum = 1, 0.9 }), []optim.Param{{Name: "a", Value: h.value, Grad: h.grad}, {Name: "b", Value: v, Grad: g}})
 	require.NoError(t, err)
 	unchanged := func() {
 		t.Helper()
@@ -262,10 +262,12 @@ func TestRefusedStepChangesNothing(t *testing.T) {
 func TestGroups(t *testing.T) {
 	init, grad := []float64{1, -2, 3}, []float64{0.5, 0.25, -1}
 	algs := []optim.Algorithm{
-		optim.AdamW{LR: 0.1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, WeightDecay: 0.1},
-		optim.AdamW{LR: 0.01, Betas: [2]float64{0.5, 0.9}, Eps: 1e-3},
-		optim.AdamW{LR: 0.1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, AMSGrad: true, Maximize: true},
-		optim.SGD{LR: 0.1, Momentum: 0.9, Dampening: 0.5},
+		with(optim.DefaultAdamW(), func(c *optim.AdamW) { c.LR, c.Betas, c.Eps, c.WeightDecay = 0.1, [2]float64{0.9, 0.99}, 1e-8, 0.1 }),
+		with(optim.DefaultAdamW(), func(c *optim.AdamW) { c.LR, c.Betas, c.Eps = 0.01, [2]float64{0.5, 0.9}, 1e-3 }),
+		with(optim.DefaultAdamW(), func(c *optim.AdamW) {
+			c.LR, c.Betas, c.Eps, c.AMSGrad, c.Maximize = 0.1, [2]float64{0.9, 0.99}, 1e-8, true, true
+		}),
+		with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR, c.Momentum, c.Dampening = 0.1, 0.9, 0.5 }),
 	}
 	alone := func(a optim.Algorithm, dtype device.DType, steps int) []float64 {
 		h := newHarness(t, dtype, init)
@@ -324,7 +326,7 @@ func requireLR(t *testing.T, o *optim.Optimizer, want float64) {
 func TestLearningRate(t *testing.T) {
 	h := newHarness(t, device.Float64, []float64{0})
 	h.set(h.grad, []float64{1})
-	o := h.optimizer(optim.SGD{LR: 1})
+	o := h.optimizer(sgd(1))
 	step := func(want float64) {
 		t.Helper()
 		before := h.values(h.value)[0]
@@ -377,7 +379,7 @@ func TestStateRoundTrip(t *testing.T) {
 
 func TestStateErrors(t *testing.T) {
 	h := newHarness(t, device.Float32, []float64{1})
-	o := h.optimizer(optim.Adam{AMSGrad: true})
+	o := h.optimizer(with(optim.DefaultAdam(), func(c *optim.Adam) { c.AMSGrad = true }))
 	_, err := o.State("0.0", "momentum_buffer")
 	require.EqualError(t, err, `optim: group 0, tensor "0.0": has no state "momentum_buffer", only ["exp_avg" "exp_avg_sq" "max_exp_avg_sq"]`)
 	_, err = o.State("nosuch", "exp_avg")
@@ -408,7 +410,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 func TestStateStartsAsHyperparameter(t *testing.T) {
 	for _, dtype := range []device.DType{device.Float32, device.Float64} {
 		h := newHarness(t, dtype, make([]float64, 1<<17+3))
-		o := h.optimizer(optim.Adagrad{InitialAccumulator: 0.1})
+		o := h.optimizer(with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = 0.1 }))
 		sum, err := o.State("0.0", "sum")
 		require.NoError(t, err)
 		want := 0.1
@@ -434,9 +436,9 @@ func TestZeroGrad(t *testing.T) {
 func TestClipNorm(t *testing.T) {
 	h := newHarness(t, device.Float64, []float64{0, 0})
 	h.set(h.grad, []float64{3, 0})
-	o := h.optimizer(optim.SGD{LR: 1})
+	o := h.optimizer(sgd(1))
 	v, g := h.buffer(device.Float32, []float64{0}), h.buffer(device.Float32, []float64{4})
-	require.NoError(t, o.AddGroup(optim.SGD{LR: 1}, []optim.Param{{Value: v, Grad: g}}))
+	require.NoError(t, o.AddGroup(sgd(1), []optim.Param{{Value: v, Grad: g}}))
 	_, err := o.GradNorm(nil)
 	require.EqualError(t, err, "optim: gradient norm: SetClipNorm is off")
 	require.NoError(t, o.SetClipNorm(1))
@@ -525,7 +527,7 @@ func (u *failingUpdate) Enqueue(s *device.Stream, step kernels.Step) error {
 func TestFTRLNeverDividesByZero(t *testing.T) {
 	h := newHarness(t, device.Float32, []float64{1, -2, 3})
 	h.set(h.grad, []float64{0, 1e-30, 2})
-	o := h.optimizer(optim.FTRL{LR: 0.5})
+	o := h.optimizer(with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.LR, c.InitialAccumulator = 0.5, 0 }))
 	require.NoError(t, o.Step(nil))
 	require.Equal(t, []float64{0, 0, 3 - 0.5}, h.values(h.value))
 	linear, err := o.State("0.0", "linear")

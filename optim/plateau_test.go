@@ -110,7 +110,7 @@ func TestPlateauInWarmup(t *testing.T) {
 	p := optim.ReduceOnPlateau{Gamma: 0.5}
 	h := newHarness(t, device.Float64, []float64{0})
 	h.set(h.grad, []float64{1})
-	o := h.optimizer(optim.SGD{LR: 1})
+	o := h.optimizer(sgd(1))
 	require.NoError(t, o.SetSchedule(optim.Warmup{Steps: 2, Then: &p}))
 	var rates []float64
 	for _, metric := range []float64{3, 2, 2, 1, 1, 0.5} {

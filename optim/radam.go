@@ -6,6 +6,8 @@ import (
 )
 
 // RAdam is RAdam as torch.optim.RAdam has it (Liu et al. 2020). Its state is exp_avg and exp_avg_sq.
+//
+// Start from DefaultRAdam: a value that does not is refused.
 type RAdam struct {
 	LR          float64    // at least 0
 	Betas       [2]float64 // each at least 0 and below 1
@@ -15,14 +17,18 @@ type RAdam struct {
 	// CorrectedEps adds eps to the root after its bias correction, as optax.radam does, not before, as PyTorch does.
 	CorrectedEps bool
 	Maximize     bool
+
+	from fromDefault
 }
 
 // DefaultRAdam has torch.optim.RAdam's defaults.
-func DefaultRAdam() RAdam { return RAdam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8} }
+func DefaultRAdam() RAdam {
+	return RAdam{LR: 1e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, from: true}
+}
 
 // Setting implements Algorithm.
 func (c RAdam) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "radam"}
+	r := c.from.ranges("radam", "DefaultRAdam")
 	r.atLeast0("lr", c.LR)
 	r.beta("betas[0]", c.Betas[0])
 	r.beta("betas[1]", c.Betas[1])

@@ -36,9 +36,9 @@ func TestRebind(t *testing.T) {
 			for i, x := range init {
 				params = append(params, optim.Param{Name: names[i], Value: fresh(0, x), Grad: fresh(0, make([]float64, len(x)))})
 			}
-			o, err := optim.New(h.dev, optim.AdamW{LR: 0.1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, WeightDecay: 0.1}, params[:1])
+			o, err := optim.New(h.dev, with(optim.DefaultAdamW(), func(c *optim.AdamW) { c.LR, c.Betas, c.Eps, c.WeightDecay = 0.1, [2]float64{0.9, 0.99}, 1e-8, 0.1 }), params[:1])
 			require.NoError(t, err)
-			require.NoError(t, o.AddGroup(optim.SGD{LR: 0.1, Momentum: 0.9}, params[1:]))
+			require.NoError(t, o.AddGroup(with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR, c.Momentum = 0.1, 0.9 }), params[1:]))
 			require.NoError(t, o.SetClipNorm(2))
 			o.SetSchedule(optim.StepDecay{Every: 2, Gamma: 0.5})
 			for k, step := range grads {
@@ -97,7 +97,7 @@ func TestRebindErrors(t *testing.T) {
 	f64 := func(n int) *device.Buffer { return h.buffer(device.Float64, make([]float64, n)) }
 	b := optim.Param{Name: "b", Value: f32(2), Grad: f32(2)}
 	backend := &failing{cpuDevice: h.dev, fail: 1000}
-	o, err := optim.New(backend, optim.SGD{LR: 1}, []optim.Param{{Name: "a", Value: h.value, Grad: h.grad}, b})
+	o, err := optim.New(backend, sgd(1), []optim.Param{{Name: "a", Value: h.value, Grad: h.grad}, b})
 	require.NoError(t, err)
 	ok := optim.Param{Name: "b", Value: f32(2), Grad: f32(2)}
 	tests := []struct {

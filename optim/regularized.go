@@ -1,10 +1,6 @@
 package optim
 
-import (
-	"errors"
-
-	"github.com/fusestep/fusestep/kernels/rule"
-)
+import "github.com/fusestep/fusestep/kernels/rule"
 
 // Regularized is any algorithm with penalties beside its own: one of this package's, or one with a rule of the user's own. The
 // program around the rule applies them, so that they cost no further pass. State and name are the algorithm's.
@@ -23,10 +19,7 @@ type Regularized struct {
 
 // Setting implements Algorithm.
 func (c Regularized) Setting() (rule.Setting, error) {
-	if c.Algorithm == nil {
-		return rule.Setting{}, errors.New("optim: regularized: the algorithm is nil")
-	}
-	s, err := c.Algorithm.Setting()
+	s, err := settingOf(c.Algorithm, "regularized")
 	if err != nil {
 		return rule.Setting{}, err
 	}

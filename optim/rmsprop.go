@@ -7,6 +7,8 @@ import (
 
 // RMSprop is RMSprop as torch.optim.RMSprop has it (Tieleman & Hinton 2012). Its state is square_avg, with Centered also
 // grad_avg, with a Momentum other than 0 momentum_buffer.
+//
+// Start from DefaultRMSprop: a value that does not is refused.
 type RMSprop struct {
 	LR          float64 // at least 0
 	Alpha       float64 // at least 0: how slowly the mean square forgets
@@ -24,14 +26,16 @@ type RMSprop struct {
 	// change of the learning rate the old steps keep their length.
 	LRInMomentum bool
 	InitialScale float64 // at least 0: what square_avg starts with, optax's initial_scale
+
+	from fromDefault
 }
 
 // DefaultRMSprop has torch.optim.RMSprop's defaults.
-func DefaultRMSprop() RMSprop { return RMSprop{LR: 1e-2, Alpha: 0.99, Eps: 1e-8} }
+func DefaultRMSprop() RMSprop { return RMSprop{LR: 1e-2, Alpha: 0.99, Eps: 1e-8, from: true} }
 
 // Setting implements Algorithm.
 func (c RMSprop) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "rmsprop"}
+	r := c.from.ranges("rmsprop", "DefaultRMSprop")
 	r.atLeast0("lr", c.LR)
 	r.atLeast0("alpha", c.Alpha)
 	r.atLeast0("eps", c.Eps)

@@ -7,21 +7,25 @@ import (
 
 // Rprop is Rprop as torch.optim.Rprop has it (Riedmiller & Braun 1993), for whole batches: it looks at the gradient's sign
 // alone. Its state is prev, the last gradient, and step_size.
+//
+// Start from DefaultRprop: a value that does not is refused.
 type Rprop struct {
 	LR        float64    // at least 0: what every step size starts with. A schedule changes nothing.
 	Etas      [2]float64 // 0 < etas[0] < 1 < etas[1]: multiply the step size where the sign changed, and where it did not
 	StepSizes [2]float64 // the least and the largest step size
 	Maximize  bool
+
+	from fromDefault
 }
 
 // DefaultRprop has torch.optim.Rprop's defaults.
 func DefaultRprop() Rprop {
-	return Rprop{LR: 1e-2, Etas: [2]float64{0.5, 1.2}, StepSizes: [2]float64{1e-6, 50}}
+	return Rprop{LR: 1e-2, Etas: [2]float64{0.5, 1.2}, StepSizes: [2]float64{1e-6, 50}, from: true}
 }
 
 // Setting implements Algorithm.
 func (c Rprop) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "rprop"}
+	r := c.from.ranges("rprop", "DefaultRprop")
 	r.atLeast0("lr", c.LR)
 	r.require("etas[0]", c.Etas[0], c.Etas[0] > 0 && c.Etas[0] < 1, "above 0 and below 1")
 	r.require("etas[1]", c.Etas[1], c.Etas[1] > 1, "above 1, and finite")

@@ -129,7 +129,7 @@ func TestScheduleGoldens(t *testing.T) {
 }
 
 func harnessOptimizer(t *testing.T) *optim.Optimizer {
-	return newHarness(t, device.Float64, []float64{0}).optimizer(optim.SGD{LR: 1})
+	return newHarness(t, device.Float64, []float64{0}).optimizer(sgd(1))
 }
 
 // What follows counts from 0 again, at the step after the last.
@@ -271,7 +271,7 @@ func refuses(t *testing.T, s optim.Schedule, want string) {
 	t.Run(fmt.Sprintf("%T/%s", s, want), func(t *testing.T) {
 		h := newHarness(t, device.Float64, []float64{1})
 		h.set(h.grad, []float64{1})
-		o := h.optimizer(optim.SGD{LR: 1})
+		o := h.optimizer(sgd(1))
 		require.NoError(t, o.SetSchedule(optim.ScheduleFunc(func(int) float64 { return 0.25 })))
 		err := o.SetSchedule(s)
 		require.EqualError(t, err, "optim: "+want)
@@ -299,10 +299,10 @@ func TestScheduleResumes(t *testing.T) {
 		return out
 	}
 	h := newHarness(t, device.Float64, []float64{0})
-	whole := rates(h.optimizer(optim.SGD{LR: 1}), h, 10)
-	first := h.optimizer(optim.SGD{LR: 1})
+	whole := rates(h.optimizer(sgd(1)), h, 10)
+	first := h.optimizer(sgd(1))
 	got := rates(first, h, 4)
-	second := h.optimizer(optim.SGD{LR: 1})
+	second := h.optimizer(sgd(1))
 	require.NoError(t, second.SetSteps(first.Steps()))
 	require.NoError(t, second.SetGroupState(nil, 0, map[string]float64{"step": 4}))
 	got = append(got, rates(second, h, 6)...)

@@ -7,6 +7,8 @@ import (
 
 // SGD is stochastic gradient descent as torch.optim.SGD has it; over the whole batch it is gradient descent. Its state is
 // momentum_buffer, with a Momentum other than 0.
+//
+// Start from DefaultSGD: a value that does not is refused.
 type SGD struct {
 	LR          float64 // at least 0
 	Momentum    float64 // at least 0
@@ -20,16 +22,19 @@ type SGD struct {
 	// LRInMomentum lets the momentum accumulate steps, gradients times learning rates, as Keras and scikit-learn do (Sutskever et
 	// al. 2013), not gradients: after a change of the learning rate the old steps keep their length.
 	LRInMomentum bool
+
+	from fromDefault
 }
 
 // DefaultSGD has torch.optim.SGD's defaults.
-func DefaultSGD() SGD { return SGD{LR: 1e-3} }
+func DefaultSGD() SGD { return SGD{LR: 1e-3, from: true} }
 
 // Setting implements Algorithm.
-func (c SGD) Setting() (rule.Setting, error) { return c.setting("sgd", c.Momentum != 0) }
+func (c SGD) Setting() (rule.Setting, error) {
+	return c.setting(c.from.ranges("sgd", "DefaultSGD"), c.Momentum != 0)
+}
 
-func (c SGD) setting(name string, momentum bool) (rule.Setting, error) {
-	r := ranges{algorithm: name}
+func (c SGD) setting(r ranges, momentum bool) (rule.Setting, error) {
 	r.atLeast0("lr", c.LR)
 	r.atLeast0("momentum", c.Momentum)
 	r.require("dampening", c.Dampening, true, "finite")
@@ -44,7 +49,7 @@ func (c SGD) setting(name string, momentum bool) (rule.Setting, error) {
 	}
 	h := kernels.SGDHyper{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, LRInMomentum: flag(c.LRInMomentum)}
 	s := kernels.SGDRule().With(h, kernels.SGDOptions{Momentum: momentum, Nesterov: c.Nesterov})
-	s.Name, s.Maximize, s.L1 = name, c.Maximize, c.L1
+	s.Name, s.Maximize, s.L1 = r.algorithm, c.Maximize, c.L1
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	return s, nil
 }

@@ -14,8 +14,10 @@ import (
 //
 // The estimates come from the model, not from this package, and so does what becomes of them. The paper averages them, hessian =
 // β2·hessian + (1-β2)·estimate. That is a step down half the square of their difference, so an optimizer of its own
-// makes it, on any device: SGD{LR: 1 - β2, WeightDecay: 1, Maximize: true} with hessian as its Param's Value and the estimate
+// makes it, on any device: SGD with an LR of 1 - β2, a WeightDecay of 1 and Maximize, with hessian as its Param's Value and the estimate
 // as its Grad.
+//
+// Start from DefaultSophia: a value that does not is refused.
 type Sophia struct {
 	LR             float64 // at least 0
 	Beta1          float64 // of the momentum: at least 0 and below 1
@@ -25,16 +27,18 @@ type Sophia struct {
 	WeightDecay    float64 // decoupled: each step first multiplies p by 1 - lr·weight_decay
 	BiasCorrection bool    // divides the momentum by 1 - beta1^t, as optax does and the paper does not
 	Maximize       bool
+
+	from fromDefault
 }
 
 // DefaultSophia has optax.contrib.sophia's defaults, and DefaultLion's learning rate, as optax has none.
 func DefaultSophia() Sophia {
-	return Sophia{LR: 1e-4, Beta1: 0.965, Gamma: 0.01, Eps: 1e-8, ClipThreshold: 1, WeightDecay: 1e-4, BiasCorrection: true}
+	return Sophia{LR: 1e-4, Beta1: 0.965, Gamma: 0.01, Eps: 1e-8, ClipThreshold: 1, WeightDecay: 1e-4, BiasCorrection: true, from: true}
 }
 
 // Setting implements Algorithm.
 func (c Sophia) Setting() (rule.Setting, error) {
-	r := ranges{algorithm: "sophia"}
+	r := c.from.ranges("sophia", "DefaultSophia")
 	r.atLeast0("lr", c.LR)
 	r.beta("beta1", c.Beta1)
 	r.atLeast0("gamma", c.Gamma)

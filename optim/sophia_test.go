@@ -27,11 +27,15 @@ func ExampleSophia() {
 	}
 	w, g, estimate := buffer(1, 1, 1), buffer(8, 8, 8), buffer(16, 64, -64)
 
-	opt, err := optim.New(dev, optim.Sophia{LR: 0.5, Beta1: 0.5, Gamma: 1, Eps: 1e-8, ClipThreshold: 1}, []optim.Param{{Name: "w", Value: w, Grad: g}})
+	sophia := optim.DefaultSophia()
+	sophia.LR, sophia.Beta1, sophia.Gamma, sophia.WeightDecay, sophia.BiasCorrection = 0.5, 0.5, 1, 0, false
+	opt, err := optim.New(dev, sophia, []optim.Param{{Name: "w", Value: w, Grad: g}})
 	check(err)
 	hessian, err := opt.State("w", "hessian")
 	check(err)
-	average, err := optim.New(dev, optim.SGD{LR: 1 - 0.75, WeightDecay: 1, Maximize: true}, []optim.Param{{Value: hessian, Grad: estimate}})
+	sgd := optim.DefaultSGD()
+	sgd.LR, sgd.WeightDecay, sgd.Maximize = 1-0.75, 1, true
+	average, err := optim.New(dev, sgd, []optim.Param{{Value: hessian, Grad: estimate}})
 	check(err)
 
 	for range 2 {

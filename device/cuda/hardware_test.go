@@ -68,7 +68,8 @@ func TestHardwareKernels(t *testing.T) {
 // stream of its own, and holds every parameter and all state to the same bits.
 func TestHardwareSteps(t *testing.T) {
 	named(t)
-	momentum := optim.SGD{LR: 0.1, Momentum: 0.9, Nesterov: true, WeightDecay: 0.01}
+	momentum := optim.DefaultSGD()
+	momentum.LR, momentum.Momentum, momentum.Nesterov, momentum.WeightDecay = 0.1, 0.9, true, 0.01
 	adam := optim.DefaultAdam()
 	adam.L1, adam.WeightDecay, adam.Maximize = 1e-3, 1e-2, true
 	adamw := optim.DefaultAdamW()

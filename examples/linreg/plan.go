@@ -99,7 +99,11 @@ func (p *plan) algorithms() (penalised, plain optim.Algorithm) {
 		b.L1, b.WeightDecay = p.l1, p.l2
 		return b, a
 	}
-	return optim.SGD{LR: p.lr, L1: p.l1, WeightDecay: p.l2}, optim.SGD{LR: p.lr}
+	a := optim.DefaultSGD()
+	a.LR = p.lr
+	b := a
+	b.L1, b.WeightDecay = p.l1, p.l2
+	return b, a
 }
 
 // Factor implements optim.Schedule: what step k multiplies the learning rate by. It is a geometric decay over the whole

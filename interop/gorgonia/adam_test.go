@@ -42,7 +42,7 @@ func TestAdamIsGorgonias(t *testing.T) {
 			theirs, ours := &param{"w", fresh(init), nil}, &param{"w", fresh(init), nil}
 			adam := gorgonia.NewAdamSolver(gorgonia.WithLearnRate(lr), gorgonia.WithBeta1(beta1), gorgonia.WithBeta2(beta2),
 				gorgonia.WithEps(eps))
-			solver := newSolver(t, false, optim.Adam{LR: lr, Betas: [2]float64{beta1, beta2}, Eps: eps})
+			solver := newSolver(t, false, with(optim.DefaultAdam(), func(c *optim.Adam) { c.LR, c.Betas, c.Eps = lr, [2]float64{beta1, beta2}, eps }))
 			bound, avg, avgSq, g := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
 			for k := 1; k <= steps; k++ {
 				for i := range g {

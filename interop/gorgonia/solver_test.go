@@ -37,6 +37,15 @@ func transposed(t *testing.T, x *tensor.Dense) *tensor.Dense {
 	return x
 }
 
+// with is an algorithm's value with changes.
+func with[A any](a A, change func(*A)) A {
+	change(&a)
+	return a
+}
+
+func sgd(lr float64) optim.SGD { return with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR = lr }) }
+
+
 // A node that cannot be trained is named, and the nodes before it are as they were.
 func TestNodeErrors(t *testing.T) {
 	unbound := gorgonia.NewVector(gorgonia.NewGraph(), tensor.Float64, gorgonia.WithName("w"), gorgonia.WithShape(2))
@@ -76,7 +85,7 @@ func TestNodeErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			ok := &param{"ok", gorgonia.NewF64(1), gorgonia.NewF64(1)}
-			s := newSolver(t, false, optim.SGD{LR: 1})
+			s := newSolver(t, false, sgd(1))
 			err := s.Step([]gorgonia.ValueGrad{ok, tt.node})
 			var e *optim.TensorError
 			require.True(t, errors.As(err, &e), "%v", err)
@@ -106,7 +115,7 @@ func TestDenseViews(t *testing.T) {
 		&param{"turned", turned, turnedGrad},
 		&param{"empty", f64(0, 0), f64(0, 0)},
 	}
-	require.NoError(t, newSolver(t, false, optim.SGD{LR: 1}).Step(model))
+	require.NoError(t, newSolver(t, false, sgd(1)).Step(model))
 	require.Equal(t, []float64{1, 2, 2, 2, 2, 2}, numbers(whole))
 	require.Equal(t, []float64{6}, numbers(scalar))
 	require.Equal(t, []float64{7, 7}, numbers(row))
@@ -122,7 +131,7 @@ func TestLargeTensor(t *testing.T) {
 	}
 	w, g := dense(tensor.Float32, x, n), dense(tensor.Float32, x, n)
 	for _, copied := range []bool{false, true} {
-		s := newSolver(t, copied, optim.SGD{LR: 0.25})
+		s := newSolver(t, copied, sgd(0.25))
 		for range 2 {
 			require.NoError(t, g.Memset(float32(1)))
 			require.NoError(t, s.Step([]gorgonia.ValueGrad{&param{"w", w, g}}))
@@ -160,7 +169,7 @@ func TestModelChanges(t *testing.T) {
 				if copied && tt.copy != "" {
 					want = tt.copy
 				}
-				s := newSolver(t, copied, optim.SGD{LR: 1, Momentum: 0.5})
+				s := newSolver(t, copied, with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR, c.Momentum = 1, 0.5 }))
 				a, b := node("a", 2), node("b", 2)
 				a.grad = dense(tensor.Float64, []float64{1, 1}, 2)
 				require.NoError(t, s.Step([]gorgonia.ValueGrad{a, b}))
@@ -195,7 +204,7 @@ func TestNames(t *testing.T) {
 	one := func(name string) gorgonia.ValueGrad { return &param{name, gorgonia.NewF64(1), gorgonia.NewF64(1)} }
 	g := gorgonia.NewGraph()
 	unnamed := gorgonia.NewScalar(g, tensor.Float64, gorgonia.WithValue(1.0), gorgonia.WithGrad(1.0))
-	s := newSolver(t, false, optim.Lion{})
+	s := newSolver(t, false, optim.DefaultLion())
 	require.NoError(t, s.Step([]gorgonia.ValueGrad{one("w"), one("b"), one("w"), unnamed, one("")}))
 	for _, name := range []string{"w", "b", "w#2", "0.3", "0.4"} {
 		_, err := s.Optimizer().State(name, "exp_avg")
@@ -208,7 +217,7 @@ func TestOptimizer(t *testing.T) {
 	for _, copied := range []bool{false, true} {
 		w := &param{"w", f64(2, 2), nil}
 		refuse := errors.New("not yet")
-		s := newSolver(t, copied, optim.SGD{LR: 1}, func(o *optim.Optimizer) error {
+		s := newSolver(t, copied, sgd(1), func(o *optim.Optimizer) error {
 			o.SetSchedule(optim.StepDecay{Every: 1, Gamma: 0.5})
 			return refuse
 		}, func(o *optim.Optimizer) error { return o.SetClipNorm(2.5) })
@@ -245,7 +254,7 @@ func TestOptimizer(t *testing.T) {
 func TestDeviceIsClosed(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		dev := cpu.New()
-		s, err := fusestep.NewSolver(dev, optim.SGD{LR: 1})
+		s, err := fusestep.NewSolver(dev, sgd(1))
 		require.NoError(t, err)
 		w := &param{"w", gorgonia.NewF64(1), gorgonia.NewF64(1)}
 		if !first {
@@ -263,7 +272,7 @@ func TestDeviceIsClosed(t *testing.T) {
 func TestNewSolverAndClose(t *testing.T) {
 	dev := cpu.New()
 	defer dev.Close()
-	_, err := fusestep.NewSolver(dev, optim.SGD{LR: -1})
+	_, err := fusestep.NewSolver(dev, sgd(-1))
 	var e *optim.HyperparameterError
 	require.True(t, errors.As(err, &e), "%v", err)
 	_, err = fusestep.NewSolver(dev, nil)

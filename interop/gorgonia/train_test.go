@@ -51,13 +51,13 @@ func TestTrainsAsGorgoniaDoes(t *testing.T) {
 		ours   optim.Algorithm
 		nets   []network
 	}{
-		{"vanilla", func() gorgonia.Solver { return gorgonia.NewVanillaSolver(lr(0.1)) }, optim.SGD{LR: 0.1}, nets},
+		{"vanilla", func() gorgonia.Solver { return gorgonia.NewVanillaSolver(lr(0.1)) }, sgd(0.1), nets},
 		{"vanilla, L1", func() gorgonia.Solver { return gorgonia.NewVanillaSolver(lr(0.1), gorgonia.WithL1Reg(0.01)) },
-			optim.SGD{LR: 0.1, L1: 0.01}, nets},
+			with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR, c.L1 = 0.1, 0.01 }), nets},
 		{"vanilla, L2", func() gorgonia.Solver { return gorgonia.NewVanillaSolver(lr(0.1), gorgonia.WithL2Reg(0.01)) },
-			optim.SGD{LR: 0.1, WeightDecay: 0.01}, nets},
+			with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR, c.WeightDecay = 0.1, 0.01 }), nets},
 		{"momentum", func() gorgonia.Solver { return gorgonia.NewMomentum(lr(0.0625), gorgonia.WithMomentum(0.9)) },
-			optim.SGD{LR: 0.0625, Momentum: 0.9}, nets[1:]}, // theirs forgets a scalar's velocity
+			with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR, c.Momentum = 0.0625, 0.9 }), nets[1:]}, // theirs forgets a scalar's velocity
 	}
 	for _, tt := range tests {
 		for _, n := range tt.nets {
@@ -79,7 +79,7 @@ func TestTrainsAsGorgoniaDoes(t *testing.T) {
 // Where the tensors are, whether they stay there, and whether the device has memory of its own, changes no bit.
 func TestWhereTensorsAre(t *testing.T) {
 	const steps = 20
-	alg := optim.AdamW{LR: 0.01, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.01}
+	alg := with(optim.DefaultAdamW(), func(c *optim.AdamW) { c.LR, c.Betas, c.Eps, c.WeightDecay = 0.01, [2]float64{0.9, 0.999}, 1e-8, 0.01 })
 	clip := func(o *optim.Optimizer) error { return o.SetClipNorm(0.1) }
 	for _, n := range nets {
 		for _, dtype := range dtypes {
@@ -117,7 +117,7 @@ func TestWhereTensorsAre(t *testing.T) {
 func TestSharedGradient(t *testing.T) {
 	grad := gorgonia.NewF64(2)
 	a, b := &param{"a", gorgonia.NewF64(1), grad}, &param{"b", gorgonia.NewF64(10), grad}
-	require.NoError(t, newSolver(t, false, optim.SGD{LR: 0.5}).Step([]gorgonia.ValueGrad{a, b}))
+	require.NoError(t, newSolver(t, false, sgd(0.5)).Step([]gorgonia.ValueGrad{a, b}))
 	require.Equal(t, []float64{0}, numbers(a.value))
 	require.Equal(t, []float64{9}, numbers(b.value))
 	require.Equal(t, []float64{0}, numbers(grad))
@@ -131,7 +131,7 @@ func TestConstantGradient(t *testing.T) {
 			c := gorgonia.NewScalar(b.g, b.dtype, gorgonia.WithName("c"), gorgonia.WithValue(2.0))
 			return gorgonia.Nodes{a, c}, gorgonia.Must(gorgonia.Add(a, c))
 		})
-		n.train(newSolver(t, false, optim.SGD{LR: 1}), 3)
+		n.train(newSolver(t, false, sgd(1)), 3)
 		require.Equal(t, [][]float64{{-2}, {-1}}, n.values(), "dual values: %t", dual)
 	}
 }

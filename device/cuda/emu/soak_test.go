@@ -50,7 +50,9 @@ func TestSoak(t *testing.T) {
 				params = append(params, tensor(1+rng.IntN(100)))
 				var alg optim.Algorithm = optim.DefaultAdam()
 				if k%200 == 10 {
-					alg = optim.SGD{LR: 0.1, Momentum: 0.9}
+					sgd := optim.DefaultSGD()
+					sgd.LR, sgd.Momentum = 0.1, 0.9
+					alg = sgd
 				}
 				require.NoError(t, opt.AddGroup(alg, params[len(params)-1:]))
 			case k%50 == 20:

@@ -44,7 +44,9 @@ func TestPlace(t *testing.T) {
 			bias := Param[float32]{"bias", []float32{4}, make([]float32, 1)}
 			p, err := Place(b, w, bias)
 			require.NoError(t, err)
-			opt, err := optim.New(b, optim.SGD{LR: 0.5}, p.Params())
+			sgd := optim.DefaultSGD()
+			sgd.LR = 0.5
+			opt, err := optim.New(b, sgd, p.Params())
 			require.NoError(t, err)
 			copy(w.Grad, []float32{2, 0, -2})
 			bias.Grad[0] = 1
