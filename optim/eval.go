@@ -184,15 +184,10 @@ func checkEval(s rule.Setting) error {
 	if err != nil {
 		return err
 	}
-	writes := false
 	for _, st := range f.Stores {
 		if name := e.Slots[st.Var]; name != rule.Param {
 			return fmt.Errorf("has rule %s for evaluation, which writes %q: it may write %q alone", e.Name, name, rule.Param)
 		}
-		writes = true
-	}
-	if !writes {
-		return fmt.Errorf("has rule %s for evaluation, which does not write %q", e.Name, rule.Param)
 	}
 	f, err = e.Prologue(0)
 	if err != nil {
