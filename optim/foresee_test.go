@@ -162,7 +162,7 @@ func TestEvalRuleMustChangeNothing(t *testing.T) {
 		`rule spoil for evaluation, which writes "momentum_buffer": it may write "param" alone`: func() (rule.Definition[spoilHyper, struct{}], error) {
 			return rule.New(spoil[float32], spoil[float64], spoilPrologue, foreseeSource)
 		},
-		"rule keep for evaluation, whose prologue changes Step: it may change no state": func() (rule.Definition[spoilHyper, struct{}], error) {
+		"rule keep for evaluation, whose prologue changes t.Step: it may change no state": func() (rule.Definition[spoilHyper, struct{}], error) {
 			return rule.New(keep[float32], keep[float64], keepPrologue, foreseeSource)
 		},
 	} {
