@@ -1,3 +1,26 @@
+// Package optim trains: it holds optimizers, parameter groups, schedules and gradient clipping, and runs on a CPU (package cpu) and on a GPU
+// (package device/cuda) with the same bits.
+//
+// A training program whose gradients are made in the host's memory needs this much:
+//
+//	model, err := optim.Place(dev, map[string][]float32{"weight": w, "bias": b}, nil)
+//	opt, err := optim.New(dev, optim.DefaultAdamW(), model.Params("weight"))
+//	noDecay := optim.DefaultAdamW()
+//	noDecay.WeightDecay = 0
+//	err = opt.AddGroup(noDecay, model.Params("bias"))
+//	err = opt.SetSchedule(optim.Warmup{Steps: 100, Then: optim.Cosine{Steps: 900}})
+//	err = opt.SetClipNorm(1)
+//	for range 1000 {
+//		gradient(model.Grad("weight"), model.Grad("bias")) // yours
+//		err = model.Step(opt)
+//	}
+//
+// One whose tensors are on a device already makes a Param of each tensor's buffers, and calls Optimizer.Step with a stream: a step is enqueued and runs in one pass over all
+// tensors, in which each parameter, gradient and state element is read and written once. Nothing waits for it but Stream.Synchronize.
+//
+// An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed between steps, or follow a Schedule, by
+// the name that PyTorch has for it: Optimizer.SetHyperparameter. What a program saves to go on later are the values, Optimizer.States of each tensor, Optimizer.TensorState, and
+// Optimizer.Steps.
 package optim
 
 import (
