@@ -27,7 +27,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -243,14 +242,4 @@ func (o *Optimizer) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// isNil says whether an interface holds nothing, or a nil pointer or function, on which no method can be called. A nil slice can have
-// methods.
-func isNil(x any) bool {
-	if x == nil {
-		return true
-	}
-	v := reflect.ValueOf(x)
-	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
 }

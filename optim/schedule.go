@@ -1,6 +1,9 @@
 package optim
 
-import "fmt"
+import (
+	"fmt"
+	"reflect"
+)
 
 // Schedule changes the learning rates from step to step: a function of the step, so that all there is to save of one is
 // Optimizer.Steps. ReduceOnPlateau alone has state.
@@ -8,12 +11,15 @@ import "fmt"
 // A schedule's lengths are steps, as Optimizer.Step counts them, and its other fields are multiples of each group's own rate:
 // what other libraries call eta_min, lr_end or min_lr, divided by the rate. SetSchedule refuses fields that are out of range;
 // Factor does not look.
+//
+// A factor has the same bits on every machine. It may grow beyond what float64 holds, as Exponential{Gamma: 2} does at step 1024:
+// then it is infinite, and Optimizer.Step refuses the rate that it makes.
 type Schedule interface {
 	// Factor multiplies every group's learning rate in step k; the first step is 0.
 	Factor(k int) float64
 }
 
-// ScheduleFunc is a function as a Schedule, such as one of the user's own.
+// ScheduleFunc is a function as a Schedule, such as one of the user's own. SetSchedule refuses a nil one.
 type ScheduleFunc func(k int) float64
 
 // Factor implements Schedule.
@@ -45,7 +51,7 @@ func (w Warmup) check() error {
 	r := ranges{algorithm: "warmup"}
 	r.atLeast0("start", w.Start)
 	r.count("steps", w.Steps, 0)
-	return r.with(w.Then)
+	return r.with("then", w.Then)
 }
 
 // WSD is warm-up, stable, decay (Hu et al. 2024): it rises linearly from Start to 1 over Warmup steps, stays there for Stable
@@ -75,7 +81,7 @@ func (w WSD) check() error {
 	r.atLeast0("start", w.Start)
 	r.count("warmup", w.Warmup, 0)
 	r.count("stable", w.Stable, 0)
-	return r.with(w.Decay)
+	return r.with("decay", w.Decay)
 }
 
 // Sequence follows one schedule after the other, as torch's SequentialLR and optax's join_schedules do; each counts from 0. The
@@ -103,7 +109,7 @@ func (s Sequence) check() error {
 	r := ranges{algorithm: "sequence"}
 	for i, stage := range s {
 		r.count(fmt.Sprintf("steps of stage %d", i), stage.Steps, 0)
-		r.err = r.with(stage.Schedule)
+		r.err = r.with(fmt.Sprintf("schedule of stage %d", i), stage.Schedule)
 	}
 	return r.err
 }
@@ -118,7 +124,8 @@ func factorOf(s Schedule, k int) float64 {
 // between is what lies that share of the way from low to high.
 func between(low, high, share float64) float64 { return low + float64((high-low)*share) }
 
-// checkSchedule finds a field that is out of range. What a schedule of the user's own has is the user's.
+// checkSchedule finds a schedule that is a nil function or pointer, and a field that is out of range. What a schedule of the user's
+// own has is the user's. A nil interface is no schedule, which is allowed.
 func checkSchedule(s Schedule) error {
 	if s != nil && isNil(s) {
 		return fmt.Errorf("optim: schedule %T is nil", s)
@@ -129,10 +136,23 @@ func checkSchedule(s Schedule) error {
 	return nil
 }
 
-// with is the first error of the ranges and, after them, of a schedule within.
-func (r *ranges) with(s Schedule) error {
-	if r.err != nil {
+// isNil says whether an interface holds nothing, or a nil pointer or function, on which no method can be called. A nil slice can have
+// methods.
+func isNil(x any) bool {
+	if x == nil {
+		return true
+	}
+	v := reflect.ValueOf(x)
+	return (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil()
+}
+
+// with is the first error of the ranges and, after them, of the schedule that a field holds.
+func (r *ranges) with(field string, s Schedule) error {
+	switch {
+	case r.err != nil:
 		return r.err
+	case s != nil && isNil(s):
+		return fmt.Errorf("optim: %s: %s: schedule %T is nil", r.algorithm, field, s)
 	}
 	return checkSchedule(s)
 }
