@@ -6,8 +6,8 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// WrapSlice is Wrap of a slice whose type is known only when the program runs: a []float32, []float64 or []uint16. Any other fails with
-// device.ErrUnsupported.
+// WrapSlice is Wrap of a slice whose type is known only when the program runs: a []float32, []float64 or []uint16. Any other
+// fails with device.ErrUnsupported.
 func (d *Device) WrapSlice(x any) (*device.Buffer, error) {
 	switch x := x.(type) {
 	case []float32:

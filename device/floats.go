@@ -6,8 +6,8 @@ import "fmt"
 type Float interface{ float32 | float64 }
 
 // UploadFloats copies src into dst, whose elements may be of the other type: each is then rounded to the nearest float32, ties to
-// even, or widened, which is exact. A float64 beyond float32's range becomes infinite. Unlike Upload it waits for the copy, and for the stream's work before
-// it. It fails as Upload does.
+// even, or widened, which is exact. A float64 beyond float32's range becomes infinite. Unlike Upload it waits for the copy, and
+// for the stream's work before it. It fails as Upload does.
 func UploadFloats[T Float](s *Stream, dst *Buffer, src []T) error {
 	var err error
 	switch {
@@ -26,8 +26,8 @@ func UploadFloats[T Float](s *Stream, dst *Buffer, src []T) error {
 	return s.Synchronize()
 }
 
-// DownloadFloats copies src into dst, and converts as UploadFloats does. Unlike Download it waits for the copy, and for the stream's work
-// before it. It fails as Download does.
+// DownloadFloats copies src into dst, and converts as UploadFloats does. Unlike Download it waits for the copy, and for the
+// stream's work before it. It fails as Download does.
 func DownloadFloats[T Float](s *Stream, dst []T, src *Buffer) error {
 	switch {
 	case src == nil || holds[T](src.dtype):

@@ -127,8 +127,8 @@ func blocks(b *device.Buffer, f func(part *device.Buffer) error) error {
 	return nil
 }
 
-// refill starts the state of tensors that have not taken a step as the hyperparameter is that the rule names, if that has changed since.
-// State that somebody has written to meanwhile stays.
+// refill starts the state of tensors that have not taken a step as the hyperparameter is that the rule names, if that has changed
+// since. State that somebody has written to meanwhile stays.
 func (q *part) refill(s *device.Stream, hyper []float64) error {
 	if !q.fresh {
 		return nil

@@ -20,15 +20,15 @@ func (o *Optimizer) Steps() int {
 
 // SetSteps makes the next step the schedules' step n, as where training goes on that was saved after Steps() = n.
 //
-// Each tensor counts its own steps beside that, for bias corrections: SetGroupState puts that number back. The next Step holds the two against
-// each other, and refuses with a CountError:
+// Each tensor counts its own steps beside that, for bias corrections: SetGroupState puts that number back. The next Step holds
+// the two against each other, and refuses with a CountError:
 //   - after SetGroupState or SetTensorState, tensors that would have taken more than n steps: SetSteps is missing. They may have taken
 //     fewer, as tensors that were added late or left out of steps have.
-//   - after SetSteps alone, tensors that have not taken n steps: SetGroupState is missing. Tensors that are added after SetSteps are new, and
-//     may have taken none.
+//   - after SetSteps alone, tensors that have not taken n steps: SetGroupState is missing. Tensors that are added after SetSteps
+//     are new, and may have taken none.
 //
-// What cannot be seen is state that was not uploaded to State's buffers, and a learning rate that was not set. To start a schedule again in
-// a training that goes on, put it into a Sequence, after a stage of Steps() steps.
+// What cannot be seen is state that was not uploaded to State's buffers, and a learning rate that was not set. To start a
+// schedule again in a training that goes on, put it into a Sequence, after a stage of Steps() steps.
 func (o *Optimizer) SetSteps(n int) error {
 	if err := o.open("set steps"); err != nil {
 		return err
@@ -77,8 +77,8 @@ func (g *group) agree(s *device.Stream, steps int) error {
 // mostReplayed is the most steps whose prologues are run on the host to find what a rule keeps after them: about a second's work.
 const mostReplayed = 1 << 24
 
-// restore is what the group's rule keeps, made from what is known of it. A step count alone is enough: the rest is what the prologue comes to in so
-// many steps with the hyperparameters as they are now.
+// restore is what the group's rule keeps, made from what is known of it. A step count alone is enough: the rest is what the
+// prologue comes to in so many steps with the hyperparameters as they are now.
 func (g *group) restore(known map[string]float64) ([]float64, error) {
 	r := g.setting.Rule
 	fail := func(name string, want string, args ...any) error {
@@ -148,9 +148,9 @@ type limits struct {
 	leaves       bool // never at its first value again
 }
 
-// limitsOf runs a prologue with the hyperparameters, and with others from 0 up to them, other ones in each step, as schedules and changes may
-// have had them. So what follows is true of all rules, a user's own too: a product of betas rises above 1 in none of these steps, and a sum of
-// learning rates does not fall.
+// limitsOf runs a prologue with the hyperparameters, and with others from 0 up to them, other ones in each step, as schedules and
+// changes may have had them. So what follows is true of all rules, a user's own too: a product of betas rises above 1 in none of
+// these steps, and a sum of learning rates does not fall.
 func limitsOf(r *rule.Rule, hyper []float64, options uint64) []limits {
 	out := make([]limits, len(r.State))
 	for i := range out {

@@ -24,7 +24,8 @@ func (e *TensorError) Error() string {
 
 func (e *TensorError) Unwrap() error { return e.Err }
 
-// DefaultError is an algorithm's value that was made without its Default function, as a literal, so that every field left out is 0.
+// DefaultError is an algorithm's value that was made without its Default function, as a literal, so that every field left out is
+// 0.
 type DefaultError struct {
 	Algorithm string // "adamw"
 	Default   string // the function to start from: "DefaultAdamW"
@@ -46,8 +47,8 @@ func (e *HyperparameterError) Error() string {
 	return fmt.Sprintf("optim: %s: %s is %v, must be %s", e.Algorithm, e.Name, e.Value, e.Want)
 }
 
-// ScalarError is a number that a step would multiply all elements by, or add to them, and that their type cannot hold: it is NaN or
-// infinite there, though the hyperparameters that it is made from are finite.
+// ScalarError is a number that a step would multiply all elements by, or add to them, and that their type cannot hold: it is NaN
+// or infinite there, though the hyperparameters that it is made from are finite.
 type ScalarError struct {
 	Group     int
 	Algorithm string
@@ -62,8 +63,8 @@ func (e *ScalarError) Error() string {
 		e.Group, e.Algorithm, e.Step, e.Scalar, e.Value, e.DType)
 }
 
-// CountError is tensors of a group that have taken another number of steps than the optimizer can have led them through: a training
-// that goes on was told one of the two numbers and not the other. SetSteps has the rule.
+// CountError is tensors of a group that have taken another number of steps than the optimizer can have led them through: a
+// training that goes on was told one of the two numbers and not the other. SetSteps has the rule.
 type CountError struct {
 	Group   int
 	Tensor  string  // the first of them
@@ -73,7 +74,8 @@ type CountError struct {
 }
 
 func (e *CountError) Error() string {
-	return fmt.Sprintf("optim: group %d, tensor %q: has taken %v steps, the optimizer %d: %s is missing", e.Group, e.Tensor, e.Taken, e.Steps, e.Missing)
+	return fmt.Sprintf("optim: group %d, tensor %q: has taken %v steps, the optimizer %d: %s is missing",
+		e.Group, e.Tensor, e.Taken, e.Steps, e.Missing)
 }
 
 // StateError is a number that SetGroupState or SetTensorState was given and that the group's rule cannot have come to.

@@ -38,9 +38,9 @@ func (e *evaluation) close() error {
 }
 
 // EvalParams enqueues writing what tensors are to be evaluated with, and given out, to buffers of the caller's, by the tensors'
-// names: as many elements, of the value's type. Of a schedule-free optimizer that is the average, of any other the value. Nil
-// is the device's default stream. Wrong names are errors, wrong buffers TensorErrors, before anything is written. What is compiled is kept for the next call
-// with the same buffers.
+// names: as many elements, of the value's type. Of a schedule-free optimizer that is the average, of any other the value. Nil is
+// the device's default stream. Wrong names are errors, wrong buffers TensorErrors, before anything is written. What is compiled
+// is kept for the next call with the same buffers.
 //
 // Values and state stay as they are. The authors of schedule-free optimizers turn the values into averages and back, in place,
 // which rounds; here training goes on as if there had been no evaluation, to the last bit. Where a model must be evaluated

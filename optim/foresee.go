@@ -10,7 +10,8 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// foresee runs the prologue of the step that is being made on the host, and says whether the elements' type can hold what it computes.
+// foresee runs the prologue of the step that is being made on the host, and says whether the elements' type can hold what it
+// computes.
 func (q *part) foresee(step int) error {
 	r, now := q.program.Rule, &q.group.now
 	copy(q.next, q.mirror)
@@ -27,7 +28,11 @@ func (q *part) foresee(step int) error {
 			name, value = reflect.TypeOf(shared).Field(i).Name, x
 		}
 	}
-	if name == "" || q.program.DType == device.Float32 && harmless[float32](q, shared) || q.program.DType == device.Float64 && harmless[float64](q, shared) {
+	ask := harmless[float64]
+	if q.program.DType == device.Float32 {
+		ask = harmless[float32]
+	}
+	if name == "" || ask(q, shared) {
 		return nil
 	}
 	return &ScalarError{Group: q.group.index, Algorithm: now.Name, Scalar: name, Value: value, DType: q.program.DType, Step: step}
@@ -41,8 +46,8 @@ func holds(t device.DType, x float64) bool {
 	return math.Abs(x) <= math.MaxFloat64
 }
 
-// harmless says whether scalars that are not finite leave ordinary elements finite: Sophia clips at +Inf where it does not clip, and FTRL does not look at the
-// reciprocal of a learning rate of 0. The rule itself is asked.
+// harmless says whether scalars that are not finite leave ordinary elements finite: Sophia clips at +Inf where it does not clip,
+// and FTRL does not look at the reciprocal of a learning rate of 0. The rule itself is asked.
 func harmless[F rule.Float](q *part, shared rule.Shared[float64]) bool {
 	loads, stores, err := q.program.Slots()
 	if err != nil {
@@ -52,7 +57,8 @@ func harmless[F rule.Float](q *part, shared rule.Shared[float64]) bool {
 	numbers := []F{-1, 0, 1}
 	n := len(numbers) * len(numbers)
 	rounded := rule.Round[F](shared)
-	p := rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: loads, Stores: stores, Options: q.program.Options, Shared: &rounded, Penalties: q.program.Penalties}
+	p := rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: loads, Stores: stores,
+		Options: q.program.Options, Shared: &rounded, Penalties: q.program.Penalties}
 	for _, x := range q.scalars {
 		p.Scalars = append(p.Scalars, F(x))
 	}

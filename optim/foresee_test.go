@@ -51,8 +51,8 @@ func TestScalarsMustBeFinite(t *testing.T) {
 	})
 }
 
-// N5: a rate that a schedule has brought below the type's range is 0, and a scalar that a rule does not look at may be anything: FTRL's reciprocal of a rate of
-// 0, Sophia's clip where it does not clip.
+// N5: a rate that a schedule has brought below the type's range is 0, and a scalar that a rule does not look at may be anything:
+// FTRL's reciprocal of a rate of 0, Sophia's clip where it does not clip.
 func TestScalarsThatDoNoHarm(t *testing.T) {
 	for _, alg := range []optim.Algorithm{
 		optim.DefaultSGD(), optim.DefaultAdamW(), optim.DefaultFTRL(),

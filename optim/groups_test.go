@@ -17,7 +17,8 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// What is left after a removal is trained as if what was removed had been in an optimizer of its own, on everything that runs a step.
+// What is left after a removal is trained as if what was removed had been in an optimizer of its own, on everything that runs a
+// step.
 func TestRemove(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
 		h := onBackend(t, b)

@@ -9,9 +9,10 @@ import (
 	"unicode"
 )
 
-// Hyperparameters are the exported fields of an algorithm's struct, a user's own too, that are numbers or truth values, by PyTorch's names: a field's
-// name in lower case with underscores, or its hyper tag. An array is as many of them: betas[0], betas[1]. Those of an embedded struct, and of an algorithm in
-// a field, belong to it, where it has none of the same name. A truth value is 0 or 1.
+// Hyperparameters are the exported fields of an algorithm's struct, a user's own too, that are numbers or truth values, by
+// PyTorch's names: a field's name in lower case with underscores, or its hyper tag. An array is as many of them: betas[0],
+// betas[1]. Those of an embedded struct, and of an algorithm in a field, belong to it, where it has none of the same name. A
+// truth value is 0 or 1.
 
 // copied is a copy of an algorithm, and of those within it, which nobody else can change.
 func copied(a Algorithm) Algorithm {

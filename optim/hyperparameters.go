@@ -19,8 +19,8 @@ func (o *Optimizer) Algorithm(group int) (Algorithm, error) {
 	return copied(g.algorithm), nil
 }
 
-// SetAlgorithm gives a group other hyperparameters from the next step on. The algorithm is copied. Its rule must be the group's: Adam and AdamW have
-// one, another needs a new group. See SetHyperparameter for what it costs.
+// SetAlgorithm gives a group other hyperparameters from the next step on. The algorithm is copied. Its rule must be the group's:
+// Adam and AdamW have one, another needs a new group. See SetHyperparameter for what it costs.
 func (o *Optimizer) SetAlgorithm(index int, alg Algorithm) error {
 	g, err := o.group("set algorithm", index)
 	if err != nil {
@@ -39,9 +39,9 @@ func (o *Optimizer) SetAlgorithm(index int, alg Algorithm) error {
 		func(g *group, s rule.Setting) float64 { return s.Hyper[g.lrAt] })
 }
 
-// Hyperparameters are a group's, by PyTorch's names, as they are now, before schedules: "lr", "betas[0]", "weight_decay". They are the exported fields of the
-// algorithm's struct, a user's own too, that are numbers or truth values: a field's name in lower case with underscores, or its tag `hyper:"name"`. A truth
-// value is 0 or 1.
+// Hyperparameters are a group's, by PyTorch's names, as they are now, before schedules: "lr", "betas[0]", "weight_decay". They
+// are the exported fields of the algorithm's struct, a user's own too, that are numbers or truth values: a field's name in lower
+// case with underscores, or its tag `hyper:"name"`. A truth value is 0 or 1.
 func (o *Optimizer) Hyperparameters(group int) (map[string]float64, error) {
 	g, err := o.group("hyperparameters", group)
 	if err != nil {
@@ -71,11 +71,12 @@ func (o *Optimizer) Hyperparameter(group int, name string) (float64, error) {
 	return x, nil
 }
 
-// SetHyperparameter changes a hyperparameter of the groups, of all if none is named, from the next step on. The algorithm checks its range: a
-// HyperparameterError names it. On an error no group has changed.
+// SetHyperparameter changes a hyperparameter of the groups, of all if none is named, from the next step on. The algorithm checks
+// its range: a HyperparameterError names it. On an error no group has changed.
 //
-// What only scales costs nothing. A number that turns a term on or off, such as a weight_decay that was 0, is compiled in with the next step. A term that needs
-// state, such as a momentum that was 0, gets it: it starts as a new tensor's does. State that is no longer used stays, and is found again.
+// What only scales costs nothing. A number that turns a term on or off, such as a weight_decay that was 0, is compiled in with
+// the next step. A term that needs state, such as a momentum that was 0, gets it: it starts as a new tensor's does. State that is
+// no longer used stays, and is found again.
 func (o *Optimizer) SetHyperparameter(name string, x float64, groups ...int) error {
 	named, err := o.named("set "+name, groups)
 	if err != nil {
@@ -98,7 +99,8 @@ func (o *Optimizer) SetLR(lr float64, groups ...int) error {
 	return o.SetHyperparameter(lrName, lr, groups...)
 }
 
-// LastLR is the learning rate that a group had in the last step, after its schedule: torch's get_last_lr. It is 0 before the group's first.
+// LastLR is the learning rate that a group had in the last step, after its schedule: torch's get_last_lr. It is 0 before the
+// group's first.
 func (o *Optimizer) LastLR(group int) (float64, error) {
 	g, err := o.group("last lr", group)
 	if err != nil {
@@ -153,7 +155,8 @@ func (g *group) accepts(s rule.Setting) error {
 		return fmt.Errorf("optim: group %d: algorithm %s %w", g.index, s.Name, err)
 	}
 	if s.Rule != g.setting.Rule {
-		return fmt.Errorf("optim: group %d: algorithm %s has rule %s, the group has rule %s: a new rule needs a new group", g.index, s.Name, s.Rule.Name, g.setting.Rule.Name)
+		return fmt.Errorf("optim: group %d: algorithm %s has rule %s, the group has rule %s: a new rule needs a new group",
+			g.index, s.Name, s.Rule.Name, g.setting.Rule.Name)
 	}
 	return nil
 }
@@ -193,8 +196,9 @@ type scheduled struct {
 	schedule Schedule
 }
 
-// SetSchedule makes the learning rate of the groups follow s from the next step on, which is step Steps() of it. If no group is named, that is all groups, those
-// that are added later too. Nil leaves rates as they are. A field that is out of range is a HyperparameterError, and the schedules those from before.
+// SetSchedule makes the learning rate of the groups follow s from the next step on, which is step Steps() of it. If no group is
+// named, that is all groups, those that are added later too. Nil leaves rates as they are. A field that is out of range is a
+// HyperparameterError, and the schedules those from before.
 func (o *Optimizer) SetSchedule(s Schedule, groups ...int) error {
 	named, err := o.named("set schedule", groups)
 	if err != nil {
@@ -212,15 +216,16 @@ func (o *Optimizer) SetSchedule(s Schedule, groups ...int) error {
 	return nil
 }
 
-// SetHyperparameterSchedule makes a hyperparameter of the groups, of all there are if none is named, follow s from the next step on: in step k it is s.Factor(k) times what
-// Hyperparameter says. Nil leaves it as it is. A value that the algorithm refuses is an error of Step, and nothing is updated.
+// SetHyperparameterSchedule makes a hyperparameter of the groups, of all there are if none is named, follow s from the next step
+// on: in step k it is s.Factor(k) times what Hyperparameter says. Nil leaves it as it is. A value that the algorithm refuses is
+// an error of Step, and nothing is updated.
 //
 // OneCycle cycles a momentum of 0.85 from 0.95 to 0.85 and back, as torch's cycle_momentum does, with
 //
 //	err := opt.SetHyperparameterSchedule("momentum", optim.OneCycle{Steps: steps, PctStart: 0.3, DivFactor: 0.85 / 0.95, FinalDivFactor: 1})
 //
-// Where a beta changes, bias corrections are those of the betas that the steps had: products, where PyTorch takes the beta of the step to the power of the number of
-// steps.
+// Where a beta changes, bias corrections are those of the betas that the steps had: products, where PyTorch takes the beta of the
+// step to the power of the number of steps.
 func (o *Optimizer) SetHyperparameterSchedule(name string, s Schedule, groups ...int) error {
 	if name == lrName {
 		return o.SetSchedule(s, groups...)

@@ -84,8 +84,8 @@ func TestHyperparameterErrorsUseTheNames(t *testing.T) {
 	}
 }
 
-// A change between steps does what an optimizer does that had it from the start, where a step looks at it, on everything that runs a step, and compiles only
-// what turns a term on or off.
+// A change between steps does what an optimizer does that had it from the start, where a step looks at it, on everything that
+// runs a step, and compiles only what turns a term on or off.
 func TestSetHyperparameter(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
 		h := onBackend(t, b)
@@ -247,7 +247,8 @@ func TestSchedulesOfGroups(t *testing.T) {
 	require.Equal(t, []float64{-6}, h.values(third))
 }
 
-// A schedule of a hyperparameter multiplies what the group has; what the algorithm refuses is an error of Step, and nothing is updated.
+// A schedule of a hyperparameter multiplies what the group has; what the algorithm refuses is an error of Step, and nothing is
+// updated.
 func TestHyperparameterSchedule(t *testing.T) {
 	h := newHarness(t, device.Float64, []float64{1})
 	h.set(h.grad, []float64{0})
@@ -270,8 +271,8 @@ func TestHyperparameterSchedule(t *testing.T) {
 	require.Equal(t, []float64{0.28125}, h.values(h.value))
 }
 
-// One cycle of rate and momentum is torch's OneCycleLR with cycle_momentum, by the model of it that its documentation gives: the momentum falls while the rate
-// rises, and rises while it falls.
+// One cycle of rate and momentum is torch's OneCycleLR with cycle_momentum, by the model of it that its documentation gives: the
+// momentum falls while the rate rises, and rises while it falls.
 func TestOneCycleMomentum(t *testing.T) {
 	const steps, pct, base, most, maxLR = 20, 0.3, 0.85, 0.95, 0.1
 	cosine := func(from, to, share float64) float64 { return to + (from-to)/2*(1+math.Cos(math.Pi*share)) }

@@ -13,8 +13,8 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// A tensor that is left out of steps gets the bits of an optimizer of its own that steps only where it has a gradient: values, state and counts, on
-// everything that runs a step.
+// A tensor that is left out of steps gets the bits of an optimizer of its own that steps only where it has a gradient: values,
+// state and counts, on everything that runs a step.
 func TestLeftOut(t *testing.T) {
 	const tensors, steps = 5, 12
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {

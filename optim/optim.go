@@ -1,5 +1,5 @@
-// Package optim trains: it holds optimizers, parameter groups, schedules and gradient clipping, and runs on a CPU (package cpu) and on a GPU
-// (package device/cuda) with the same bits.
+// Package optim trains: it holds optimizers, parameter groups, schedules and gradient clipping, and runs on a CPU (package cpu)
+// and on a GPU (package device/cuda) with the same bits.
 //
 // A training program whose gradients are made in the host's memory needs this much:
 //
@@ -15,12 +15,13 @@
 //		err = model.Step(opt)
 //	}
 //
-// One whose tensors are on a device already makes a Param of each tensor's buffers, and calls Optimizer.Step with a stream: a step is enqueued and runs in one pass over all
-// tensors, in which each parameter, gradient and state element is read and written once. Nothing waits for it but Stream.Synchronize.
+// One whose tensors are on a device already makes a Param of each tensor's buffers, and calls Optimizer.Step with a stream: a
+// step is enqueued and runs in one pass over all tensors, in which each parameter, gradient and state element is read and written
+// once. Nothing waits for it but Stream.Synchronize.
 //
-// An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed between steps, or follow a Schedule, by
-// the name that PyTorch has for it: Optimizer.SetHyperparameter. What a program saves to go on later are the values, Optimizer.States of each tensor, Optimizer.TensorState, and
-// Optimizer.Steps.
+// An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed
+// between steps, or follow a Schedule, by the name that PyTorch has for it: Optimizer.SetHyperparameter. What a program saves to
+// go on later are the values, Optimizer.States of each tensor, Optimizer.TensorState, and Optimizer.Steps.
 package optim
 
 import (
@@ -39,7 +40,7 @@ type Backend = kernels.Backend
 // Value, in this optimizer or in another: two optimizers of one Value overwrite each other's steps, and no error says so.
 // Gradients are only read and may be shared.
 type Param struct {
-	Name  string // for State and in errors; unique in the optimizer. An empty name becomes "group.index", such as "0.3", or another where that is taken.
+	Name  string // for State and in errors; unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index.
 	Value *device.Buffer
 	Grad  *device.Buffer // as many elements as Value, of its type. Nil leaves the tensor out of steps: see SetGrad.
 }
@@ -50,8 +51,8 @@ type Param struct {
 // other. Steps are enqueued, and as many may be under way as the device takes before Step waits. Several optimizers may work on
 // one device at the same time, on different tensors.
 //
-// An optimizer owns its state and nothing else. Close frees it; so does the garbage collector, later, when nothing refers to the optimizer
-// any more. Values and gradients are the caller's, and so is the device, which is closed last.
+// An optimizer owns its state and nothing else. Close frees it; so does the garbage collector, later, when nothing refers to the
+// optimizer any more. Values and gradients are the caller's, and so is the device, which is closed last.
 type Optimizer struct {
 	backend  Backend
 	groups   []*group          // by index; nil where it was removed
@@ -66,8 +67,8 @@ type Optimizer struct {
 	closed   bool
 }
 
-// New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero, or as the algorithm says. The algorithm
-// is copied. What is wrong with a hyperparameter is a HyperparameterError, with a tensor a TensorError.
+// New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero, or as the algorithm says. The
+// algorithm is copied. What is wrong with a hyperparameter is a HyperparameterError, with a tensor a TensorError.
 //
 // The device must stay open as long as the optimizer is used, and so must the tensors' buffers. Close the optimizer before them.
 func New(b Backend, alg Algorithm, params []Param) (*Optimizer, error) {
@@ -228,8 +229,8 @@ func (o *Optimizer) grads() (out []*device.Buffer) {
 	return out
 }
 
-// Close waits for the steps enqueued so far and frees the state. Values and gradients stay: they are the caller's. All later calls but
-// Steps, Groups and Params fail with device.ErrClosed.
+// Close waits for the steps enqueued so far and frees the state. Values and gradients stay: they are the caller's. All later
+// calls but Steps, Groups and Params fail with device.ErrClosed.
 func (o *Optimizer) Close() error {
 	if err := o.open("close"); err != nil {
 		return err

@@ -116,8 +116,8 @@ func (q *part) close() error {
 	return b.Close()
 }
 
-// regroup makes the group's parts anew: of the tensors with one program and one history that have a gradient, and of those that have
-// none.
+// regroup makes the group's parts anew: of the tensors with one program and one history that have a gradient, and of those that
+// have none.
 func (g *group) regroup(s *device.Stream) (err error) {
 	type key struct {
 		program       kernels.Program

@@ -19,9 +19,9 @@ type Placed[F device.Float] struct {
 	copied  bool
 }
 
-// Place brings the host's parameters to a device, by name: values, and the slices where their gradients will be, of the same lengths. Where grads has no
-// slice for a value, Place makes one: see Grad. On a CPU the buffers are the slices' own memory, and nothing is ever copied; on any other device Step and Evaluate
-// copy, on the device's default stream.
+// Place brings the host's parameters to a device, by name: values, and the slices where their gradients will be, of the same
+// lengths. Where grads has no slice for a value, Place makes one: see Grad. On a CPU the buffers are the slices' own memory, and
+// nothing is ever copied; on any other device Step and Evaluate copy, on the device's default stream.
 //
 //	model, err := optim.Place(dev, map[string][]float32{"weight": w, "bias": b}, nil)
 //	opt, err := optim.New(dev, optim.DefaultAdamW(), model.Params())
@@ -30,7 +30,8 @@ type Placed[F device.Float] struct {
 //		err = model.Step(opt)
 //	}
 //
-// The values are the host's between the calls, to read and to write: on a device that copies, what was written counts after Upload.
+// The values are the host's between the calls, to read and to write: on a device that copies, what was written counts after
+// Upload.
 func Place[F device.Float](b Backend, values, grads map[string][]F) (*Placed[F], error) {
 	if isNil(b) || b.Device() == nil {
 		return nil, errors.New("optim: place: the backend is nil")
@@ -75,8 +76,8 @@ func Place[F device.Float](b Backend, values, grads map[string][]F) (*Placed[F],
 	return p, nil
 }
 
-// Params are the tensors of the names, for New and AddGroup, or all in order of their names if there is none. What has no such name is a Param without a Value, which
-// New refuses by its name.
+// Params are the tensors of the names, for New and AddGroup, or all in order of their names if there is none. What has no such
+// name is a Param without a Value, which New refuses by its name.
 func (p *Placed[F]) Params(names ...string) (out []Param) {
 	if len(names) == 0 {
 		names = p.names
@@ -128,8 +129,8 @@ func (p *Placed[F]) Step(opt *Optimizer) error {
 	return p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
 }
 
-// Evaluate puts what the optimizer wants the parameters to be evaluated with in the place of the host's values, and the values where the gradients are, until
-// Resume.
+// Evaluate puts what the optimizer wants the parameters to be evaluated with in the place of the host's values, and the values
+// where the gradients are, until Resume.
 func (p *Placed[F]) Evaluate(opt *Optimizer) error {
 	to := map[string]*device.Buffer{}
 	for name, t := range p.buffers {

@@ -5,12 +5,12 @@ import (
 )
 
 // Rebind gives tensors, found by name, other buffers from the next step on, for frameworks that move their tensors from step to
-// step. Each value is as long as the one before it, and of its type. A gradient may be nil, which leaves the tensor out of steps, and no longer nil. State,
-// hyperparameters and the number of steps stay, and so do the buffers of tensors that params does not name; GradNorm is 0 until the next step.
-// What is wrong with a tensor is a TensorError. On an error the optimizer is as it was.
+// step. Each value is as long as the one before it, and of its type. A gradient may be nil, which leaves the tensor out of steps,
+// and no longer nil. State, hyperparameters and the number of steps stay, and so do the buffers of tensors that params does not
+// name; GradNorm is 0 until the next step. What is wrong with a tensor is a TensorError. On an error the optimizer is as it was.
 //
-// The next step compiles what is stepped with these tensors, and nothing else. State stays in its place: on a GPU a step uses vectors only for tensors
-// whose new value lies as far from a multiple of 16 bytes as their first one did.
+// The next step compiles what is stepped with these tensors, and nothing else. State stays in its place: on a GPU a step uses
+// vectors only for tensors whose new value lies as far from a multiple of 16 bytes as their first one did.
 func (o *Optimizer) Rebind(params []Param) error {
 	if err := o.open("rebind"); err != nil {
 		return err
@@ -74,9 +74,10 @@ func (o *Optimizer) Rebind(params []Param) error {
 	return nil
 }
 
-// SetGrad gives a tensor another gradient from the next step on. Nil leaves the tensor out of steps, as PyTorch does where grad is None: its value and its state stay
-// as they are, and it does not count the step, so that its bias corrections are later those of its own steps. The gradient is not in the norm that SetClipNorm
-// measures. The next step with another set of tensors than the one before compiles; steps with the same set cost nothing more.
+// SetGrad gives a tensor another gradient from the next step on. Nil leaves the tensor out of steps, as PyTorch does where grad
+// is None: its value and its state stay as they are, and it does not count the step, so that its bias corrections are later those
+// of its own steps. The gradient is not in the norm that SetClipNorm measures. The next step with another set of tensors than the
+// one before compiles; steps with the same set cost nothing more.
 func (o *Optimizer) SetGrad(tensor string, grad *device.Buffer) error {
 	p, err := o.tensor("set grad", tensor)
 	if err != nil {

@@ -6,8 +6,9 @@ import (
 	"slices"
 )
 
-// RemoveGroup removes a group with its tensors. It waits for the steps enqueued so far and frees the state. The other groups keep their indices, and the
-// group's own is not used again. All other tensors stay as they are, to the last bit. Names are free again.
+// RemoveGroup removes a group with its tensors. It waits for the steps enqueued so far and frees the state. The other groups keep
+// their indices, and the group's own is not used again. All other tensors stay as they are, to the last bit. Names are free
+// again.
 func (o *Optimizer) RemoveGroup(group int) error {
 	g, err := o.group("remove group", group)
 	if err != nil {
@@ -19,9 +20,10 @@ func (o *Optimizer) RemoveGroup(group int) error {
 	})
 }
 
-// Remove removes tensors from their groups, of which one may be left without tensors. It waits for the steps enqueued so far and frees the prologue's state. The
-// tensors' own state is freed with the last of the tensors that were added by the same call and have the same type. All other tensors stay as they are, to the
-// last bit. Names are free again. If there is no tensor of one of the names, none is removed.
+// Remove removes tensors from their groups, of which one may be left without tensors. It waits for the steps enqueued so far and
+// frees the prologue's state. The tensors' own state is freed with the last of the tensors that were added by the same call and
+// have the same type. All other tensors stay as they are, to the last bit. Names are free again. If there is no tensor of one of
+// the names, none is removed.
 func (o *Optimizer) Remove(tensors ...string) error {
 	if err := o.open("remove"); err != nil {
 		return err

@@ -10,8 +10,9 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, of its type,
-// in place. What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is removed.
+// State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, of its type, in
+// place. What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is
+// removed.
 func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {
 	p, err := o.tensor("state", tensor)
 	if err != nil {
@@ -55,9 +56,9 @@ func (o *Optimizer) StateNames(group int) ([]string, error) {
 	return g.params[0].stateNames(), nil
 }
 
-// GroupState waits for the stream, nil for the default one, and returns what the group's tensors keep from step to step beside State: "step", the number
-// of steps taken, and such as "beta1_power". Where they differ, because some were left out of steps, it fails, and TensorState tells them apart. A group
-// without tensors has what a new tensor has.
+// GroupState waits for the stream, nil for the default one, and returns what the group's tensors keep from step to step beside
+// State: "step", the number of steps taken, and such as "beta1_power". Where they differ, because some were left out of steps, it
+// fails, and TensorState tells them apart. A group without tensors has what a new tensor has.
 func (o *Optimizer) GroupState(s *device.Stream, group int) (map[string]float64, error) {
 	s, err := o.use("group state", s)
 	if err != nil {
@@ -113,10 +114,10 @@ func stateMap(r *rule.Rule, x []float64) map[string]float64 {
 	return out
 }
 
-// SetGroupState puts back what GroupState returned, for all tensors of the group, and waits for the stream. "step" alone is enough, as in PyTorch's state
-// of most optimizers: what the rule keeps beside it becomes what so many steps make of it with the hyperparameters as they are now, before schedules.
-// What is given is checked against what the rule can come to: a StateError says what it cannot, and nothing is set. SetSteps says how the step counts must
-// agree.
+// SetGroupState puts back what GroupState returned, for all tensors of the group, and waits for the stream. "step" alone is
+// enough, as in PyTorch's state of most optimizers: what the rule keeps beside it becomes what so many steps make of it with the
+// hyperparameters as they are now, before schedules. What is given is checked against what the rule can come to: a StateError
+// says what it cannot, and nothing is set. SetSteps says how the step counts must agree.
 func (o *Optimizer) SetGroupState(s *device.Stream, group int, state map[string]float64) error {
 	s, err := o.use("set group state", s)
 	if err != nil {

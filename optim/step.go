@@ -8,13 +8,14 @@ import (
 )
 
 // Step enqueues one step on the stream, nil for the device's default stream, and returns. The values are new when
-// Stream.Synchronize has returned, and not before: until then no values may be read, and no gradients written, but by work that was enqueued on
-// the same stream. Small steps of a CPU are over earlier, which is no promise.
+// Stream.Synchronize has returned, and not before: until then no values may be read, and no gradients written, but by work that
+// was enqueued on the same stream. Small steps of a CPU are over earlier, which is no promise.
 //
 // Each tensor that has a gradient takes a step; the others stay as they are. Whatever is wrong is found before anything is
 // enqueued: a tensor that was closed (TensorError), a hyperparameter that its schedule has brought out of range
-// (HyperparameterError), a scalar that the element type cannot hold (ScalarError), counters that disagree (CountError). Then nothing
-// has changed. The first step after a change of tensors, or of hyperparameters that turn a term on or off, compiles what has changed.
+// (HyperparameterError), a scalar that the element type cannot hold (ScalarError), counters that disagree (CountError). Then
+// nothing has changed. The first step after a change of tensors, or of hyperparameters that turn a term on or off, compiles what
+// has changed.
 func (o *Optimizer) Step(s *device.Stream) error {
 	s, err := o.use("step", s)
 	if err != nil {
