@@ -9,96 +9,96 @@ import "github.com/fusestep/fusestep/kernels/ir"
 var avx2 = &instructions{
 	vector: 32,
 	updates: map[string]Loop{
-		"451d3724f26d2374350cb9ae": sgdF32AVX2,                       // SGD[] float32
-		"9a741083ac2a046aa3abaa1f": sgdF64AVX2,                       // SGD[] float64
-		"1f957045f51329e4bf51aa7b": sgdL1F32AVX2,                     // SGD[L1] float32
-		"78e1615ab6d9e28b32c9c6d1": sgdL1F64AVX2,                     // SGD[L1] float64
-		"999dd79c622698e0bbfcdcd9": sgdL2F32AVX2,                     // SGD[L2] float32
-		"dd0f1cf77a70c783ea897c55": sgdL2F64AVX2,                     // SGD[L2] float64
-		"b86a98acea48b4b5378459ad": sgdMomentumF32AVX2,               // SGD[Momentum] float32
-		"37979707a2399e5ac779ffdb": sgdMomentumF64AVX2,               // SGD[Momentum] float64
-		"5a276deed862ebee6e6ff5ba": sgdL2MomentumF32AVX2,             // SGD[L2 Momentum] float32
-		"481ac351357d99a8315a8482": sgdL2MomentumF64AVX2,             // SGD[L2 Momentum] float64
-		"0d993a0448e9d782c5034153": sgdMomentumNesterovF32AVX2,       // SGD[Momentum Nesterov] float32
-		"4c74644055e8967e1a57604a": sgdMomentumNesterovF64AVX2,       // SGD[Momentum Nesterov] float64
-		"d67398cffb20d8cc70eab62f": sgdL2MomentumNesterovF32AVX2,     // SGD[L2 Momentum Nesterov] float32
-		"234b6c0bfced9324e2a9125e": sgdL2MomentumNesterovF64AVX2,     // SGD[L2 Momentum Nesterov] float64
-		"f35f257a65cd36450a535b0a": asgdF32AVX2,                      // ASGD[] float32
-		"dca4b9c7900e801fa94c88de": asgdF64AVX2,                      // ASGD[] float64
-		"82a4a931c341c58e154154fe": adamF32AVX2,                      // Adam[] float32
-		"ff4c329aaf2aea9a108a234d": adamF64AVX2,                      // Adam[] float64
-		"8b10ee83348b971b9714c70e": adamL1F32AVX2,                    // Adam[L1] float32
-		"4676b51e74be481070590642": adamL1F64AVX2,                    // Adam[L1] float64
-		"95267d77bf85ba44c01f7637": adamL2F32AVX2,                    // Adam[L2] float32
-		"dbf77f3e33f7389fb7bd2376": adamL2F64AVX2,                    // Adam[L2] float64
-		"761df080d8fb855513149ee8": adamAMSGradF32AVX2,               // Adam[AMSGrad] float32
-		"9e21ad6f1d3d6dfedd9bf139": adamAMSGradF64AVX2,               // Adam[AMSGrad] float64
-		"9958a9a01decc4dfd9a8ae14": lionF32AVX2,                      // Lion[] float32
-		"72f50c26f71b7a69b89cd055": lionF64AVX2,                      // Lion[] float64
-		"00102ec9c4ced07030ced432": signumF32AVX2,                    // Signum[] float32
-		"b60590b39e609feef3e9c717": signumF64AVX2,                    // Signum[] float64
-		"a8b125bbc2a03d4531c00030": signumMomentumF32AVX2,            // Signum[Momentum] float32
-		"8ebfd027247daf6ef53c4a42": signumMomentumF64AVX2,            // Signum[Momentum] float64
-		"f1caae9c064b14439cfe97fa": rmspropF32AVX2,                   // RMSprop[] float32
-		"e7006666aa71a60a55d50ece": rmspropF64AVX2,                   // RMSprop[] float64
-		"d671f871779c1812683d515d": rmspropMomentumF32AVX2,           // RMSprop[Momentum] float32
-		"b7aa1c471da51f08d6c0b461": rmspropMomentumF64AVX2,           // RMSprop[Momentum] float64
-		"129b6daba9fe86ea60151ba2": rmspropCenteredF32AVX2,           // RMSprop[Centered] float32
-		"9c7f247119890279a0982245": rmspropCenteredF64AVX2,           // RMSprop[Centered] float64
-		"f1a5f13036fb415d4ac0310d": adagradF32AVX2,                   // Adagrad[] float32
-		"9dffa85f6846d340b9989223": adagradF64AVX2,                   // Adagrad[] float64
-		"140a5ba33deabb9ee730356d": adamaxF32AVX2,                    // Adamax[] float32
-		"ce731f374cad1b5d781f5d25": adamaxF64AVX2,                    // Adamax[] float64
-		"73ae5f794e08375d7ce2ae19": nadamF32AVX2,                     // NAdam[] float32
-		"7f9cb8a8125a9701b9462e47": nadamF64AVX2,                     // NAdam[] float64
-		"730c39487e7f10bd9930873d": radamF32AVX2,                     // RAdam[] float32
-		"66749c109966d808c63a3499": radamF64AVX2,                     // RAdam[] float64
-		"28e09a53011dc4376545445f": adabeliefF32AVX2,                 // AdaBelief[] float32
-		"3b7f642a9a79e4e39af1f1d8": adabeliefF64AVX2,                 // AdaBelief[] float64
-		"e98d68cb1283bc446fde11b8": ademamixF32AVX2,                  // AdEMAMix[] float32
-		"2d4dcf3cbc27dc3450ceb4d3": ademamixF64AVX2,                  // AdEMAMix[] float64
-		"237f2ea2f069d67b7392dc52": adanF32AVX2,                      // Adan[] float32
-		"4eefc30f27f42b1c78f05526": adanF64AVX2,                      // Adan[] float64
-		"b016cb6f9bc38c32a5766ccb": yogiF32AVX2,                      // Yogi[] float32
-		"6542f5ca5dd534c9a59d293c": yogiF64AVX2,                      // Yogi[] float64
-		"9c7008fe76ef5450c6ff3357": adadeltaF32AVX2,                  // Adadelta[] float32
-		"281f2a0b46196fb35175b283": adadeltaF64AVX2,                  // Adadelta[] float64
-		"5ccadb70e21899cd640e5308": rpropF32AVX2,                     // Rprop[] float32
-		"37bf3961e7970d11b418293f": rpropF64AVX2,                     // Rprop[] float64
-		"d592f67faf6fb7b724f27a8f": ftrlF32AVX2,                      // FTRL[] float32
-		"59005fb7956831b2b7c0dd39": ftrlF64AVX2,                      // FTRL[] float64
-		"7bd2a69e644421d1d05225f2": proximalsgdF32AVX2,               // ProximalSGD[] float32
-		"3e6f24362b95d04cc5545b10": proximalsgdF64AVX2,               // ProximalSGD[] float64
-		"b47ebbb51ef8f5b63921d2b0": proximaladagradF32AVX2,           // ProximalAdagrad[] float32
-		"caa4fd5aa9e4aafb0209d39b": proximaladagradF64AVX2,           // ProximalAdagrad[] float64
-		"3d54da0298d32c3bc14d4914": sophiaF32AVX2,                    // Sophia[] float32
-		"4c7bd7368f74562d807178ae": sophiaF64AVX2,                    // Sophia[] float64
-		"d802d72e1c3c54d376bc38a6": schedulefreeF32AVX2,              // ScheduleFree[] float32
-		"ac595db6d2809ef13e381c5e": schedulefreeF64AVX2,              // ScheduleFree[] float64
-		"90546d911905c92832a68a65": schedulefreeAdamF32AVX2,          // ScheduleFree[Adam] float32
-		"dfb7f089609778f783f96fb1": schedulefreeAdamF64AVX2,          // ScheduleFree[Adam] float64
-		"a16d7fcc8e28999f0e4a8ccc": adabeliefAMSGradF32AVX2,          // AdaBelief[AMSGrad] float32
-		"3fadfb4ba5e8b5ebfff7d49e": adabeliefAMSGradF64AVX2,          // AdaBelief[AMSGrad] float64
-		"ce354fbbde085b75b2e29728": proximaladagradProximalL2F32AVX2, // ProximalAdagrad[ProximalL2] float32
-		"24fe26db6d42f30dac32c4dd": proximaladagradProximalL2F64AVX2, // ProximalAdagrad[ProximalL2] float64
-		"5ff1b4536ef8dbd23261d550": schedulefreeaverageF32AVX2,       // ScheduleFreeAverage[] float32
-		"d796f4eb46fc2cdf6f1b88af": schedulefreeaverageF64AVX2,       // ScheduleFreeAverage[] float64
-		"5ad5e7d748b735d558d1cb17": adabeliefL2F32AVX2,               // AdaBelief[L2] float32
-		"8eb449607b23e4ab8b62d635": adabeliefL2F64AVX2,               // AdaBelief[L2] float64
-		"0dec8d489de9c91f3d1c215d": adadeltaL2F32AVX2,                // Adadelta[L2] float32
-		"f9bda43ff286568d83c35ea9": adadeltaL2F64AVX2,                // Adadelta[L2] float64
-		"90273a835e4a8377bb952940": adagradL2F32AVX2,                 // Adagrad[L2] float32
-		"e349624cb3de83e62e8b4dc5": adagradL2F64AVX2,                 // Adagrad[L2] float64
-		"727bacb0f15f2c199c06d3c5": adamaxL2F32AVX2,                  // Adamax[L2] float32
-		"4445be54baa40e397ccb2ae9": adamaxL2F64AVX2,                  // Adamax[L2] float64
-		"7a5748472b1345a258c66391": asgdL2F32AVX2,                    // ASGD[L2] float32
-		"fff2191ef143c58bffe0ee7b": asgdL2F64AVX2,                    // ASGD[L2] float64
-		"3189c420d13857340cccf991": nadamL2F32AVX2,                   // NAdam[L2] float32
-		"6600c4812c463b24b8492ce4": nadamL2F64AVX2,                   // NAdam[L2] float64
-		"ef96ee4e230cd4c22058502a": radamL2F32AVX2,                   // RAdam[L2] float32
-		"a24314af2d31247c2f3fb5be": radamL2F64AVX2,                   // RAdam[L2] float64
-		"cb63bad75c5daff75692eb8b": rmspropL2F32AVX2,                 // RMSprop[L2] float32
-		"660197051bf5ceb13099bdf3": rmspropL2F64AVX2,                 // RMSprop[L2] float64
+		"4ee4fc4aaa6ff144d46c507c": sgdF32AVX2,                       // SGD[] float32
+		"6f6389dcefef5a10cc1e519c": sgdF64AVX2,                       // SGD[] float64
+		"2d3d7edb89a33b5a7ecf7de6": sgdL1F32AVX2,                     // SGD[L1] float32
+		"b6730e5284559ba3428d5e26": sgdL1F64AVX2,                     // SGD[L1] float64
+		"347c935064a63590181dcc47": sgdL2F32AVX2,                     // SGD[L2] float32
+		"f3fa36b88dfb8d0bba7d1b7c": sgdL2F64AVX2,                     // SGD[L2] float64
+		"a0d099be9f6f4f41db45d791": sgdMomentumF32AVX2,               // SGD[Momentum] float32
+		"28bd0e6358172f29eda37793": sgdMomentumF64AVX2,               // SGD[Momentum] float64
+		"5ac6dffce0354c00ef7a4bf8": sgdL2MomentumF32AVX2,             // SGD[L2 Momentum] float32
+		"d749c565375b88f955b862cc": sgdL2MomentumF64AVX2,             // SGD[L2 Momentum] float64
+		"c479e3d0cabbc3972e0aba69": sgdMomentumNesterovF32AVX2,       // SGD[Momentum Nesterov] float32
+		"1a75eb20ede9c84fc3492fe3": sgdMomentumNesterovF64AVX2,       // SGD[Momentum Nesterov] float64
+		"2ba38a88b5a02a6974cf49c3": sgdL2MomentumNesterovF32AVX2,     // SGD[L2 Momentum Nesterov] float32
+		"2753f4d23ef147ca74bf915e": sgdL2MomentumNesterovF64AVX2,     // SGD[L2 Momentum Nesterov] float64
+		"808bfb36b51fbc46576b282d": asgdF32AVX2,                      // ASGD[] float32
+		"5171ff5bc7ee25dfcd2142bb": asgdF64AVX2,                      // ASGD[] float64
+		"675ddd4f70bc160084fbcce4": adamF32AVX2,                      // Adam[] float32
+		"cbd205a55017f0a901aa9ef2": adamF64AVX2,                      // Adam[] float64
+		"3eeeab78a8f64b5ca0c2635b": adamL1F32AVX2,                    // Adam[L1] float32
+		"5af5b488302940eab69f636a": adamL1F64AVX2,                    // Adam[L1] float64
+		"030dbbef586395d48b2abfe0": adamL2F32AVX2,                    // Adam[L2] float32
+		"1ee9351ff46923f58a880fbe": adamL2F64AVX2,                    // Adam[L2] float64
+		"a16b3722cdd5f22578af37f2": adamAMSGradF32AVX2,               // Adam[AMSGrad] float32
+		"744385fb2b032d0c2287f3e8": adamAMSGradF64AVX2,               // Adam[AMSGrad] float64
+		"0a61f9eb3ff91f1deb863e4b": lionF32AVX2,                      // Lion[] float32
+		"b0de875661847a3b672f8dd7": lionF64AVX2,                      // Lion[] float64
+		"bbf4e7d36bb81eca2e7e89ea": signumF32AVX2,                    // Signum[] float32
+		"1419249126dd26be70791772": signumF64AVX2,                    // Signum[] float64
+		"5387fc6b955401d709a80755": signumMomentumF32AVX2,            // Signum[Momentum] float32
+		"c0946f33f80c755a0b566ff6": signumMomentumF64AVX2,            // Signum[Momentum] float64
+		"20f1ff751ab915e50aee4ae2": rmspropF32AVX2,                   // RMSprop[] float32
+		"394616d5a37b17f5a07f96db": rmspropF64AVX2,                   // RMSprop[] float64
+		"436b4505f85861cec581a2b6": rmspropMomentumF32AVX2,           // RMSprop[Momentum] float32
+		"86f972fcb31c6f2d00a6d386": rmspropMomentumF64AVX2,           // RMSprop[Momentum] float64
+		"98d1441a73605533aab547ee": rmspropCenteredF32AVX2,           // RMSprop[Centered] float32
+		"92ff3e4de6b4eeff55c334d4": rmspropCenteredF64AVX2,           // RMSprop[Centered] float64
+		"3353a5b422471f23948fc783": adagradF32AVX2,                   // Adagrad[] float32
+		"bf64c26b13bf1ad22c9bdd45": adagradF64AVX2,                   // Adagrad[] float64
+		"f7506db2bbea9e019861c6a4": adamaxF32AVX2,                    // Adamax[] float32
+		"3a6cd934446723043f4fac71": adamaxF64AVX2,                    // Adamax[] float64
+		"181d00205d7109666514f85e": nadamF32AVX2,                     // NAdam[] float32
+		"47ddcf4c0f5e2fbc44613a69": nadamF64AVX2,                     // NAdam[] float64
+		"01cc0e9bd1982ee7624b3436": radamF32AVX2,                     // RAdam[] float32
+		"5981528944dd907a554638a9": radamF64AVX2,                     // RAdam[] float64
+		"460a5618dc19d70a5c84e5e1": adabeliefF32AVX2,                 // AdaBelief[] float32
+		"1506150e7028d8dbb4b6f63d": adabeliefF64AVX2,                 // AdaBelief[] float64
+		"89f3340c7ed02786b95ce9f1": ademamixF32AVX2,                  // AdEMAMix[] float32
+		"3af06248975a629f6d25c059": ademamixF64AVX2,                  // AdEMAMix[] float64
+		"f0b08de129098e3b7c72c4f6": adanF32AVX2,                      // Adan[] float32
+		"239fa01d07886f5708acb792": adanF64AVX2,                      // Adan[] float64
+		"4e343730fd5c91e267564e54": yogiF32AVX2,                      // Yogi[] float32
+		"2276938bf72e6e48b1b9df9a": yogiF64AVX2,                      // Yogi[] float64
+		"48e6102d7ddd05741045919b": adadeltaF32AVX2,                  // Adadelta[] float32
+		"a7847e0f898fd9d1b77d6e61": adadeltaF64AVX2,                  // Adadelta[] float64
+		"f2290652bfdc95bbe1a51caf": rpropF32AVX2,                     // Rprop[] float32
+		"9a96d68b501e79fe66116cc3": rpropF64AVX2,                     // Rprop[] float64
+		"dd69a6681097f34cf8ec240a": ftrlF32AVX2,                      // FTRL[] float32
+		"3cba2e5d78ec556fe1b12c7c": ftrlF64AVX2,                      // FTRL[] float64
+		"8d1bae2a10d5c31692bf5abf": proximalsgdF32AVX2,               // ProximalSGD[] float32
+		"f6285d49c8a8e8856cc007f3": proximalsgdF64AVX2,               // ProximalSGD[] float64
+		"d2e1560f5d301a4efea7c9c3": proximaladagradF32AVX2,           // ProximalAdagrad[] float32
+		"04a17ffc28a89d4c9f291d82": proximaladagradF64AVX2,           // ProximalAdagrad[] float64
+		"2dcc44eb60740e5d59383aa3": sophiaF32AVX2,                    // Sophia[] float32
+		"6dcc8edec7c06172d7ffcf97": sophiaF64AVX2,                    // Sophia[] float64
+		"c626fb6863c66db2251f0c74": schedulefreeF32AVX2,              // ScheduleFree[] float32
+		"a4bbbcc3b80b55613ff44922": schedulefreeF64AVX2,              // ScheduleFree[] float64
+		"8d46aa080627bc690d11f96c": schedulefreeAdamF32AVX2,          // ScheduleFree[Adam] float32
+		"981ec47ad4dd76e5a60423c7": schedulefreeAdamF64AVX2,          // ScheduleFree[Adam] float64
+		"583d47d1a08c3f913857e45d": adabeliefAMSGradF32AVX2,          // AdaBelief[AMSGrad] float32
+		"31e233efa20d1bc645e8f051": adabeliefAMSGradF64AVX2,          // AdaBelief[AMSGrad] float64
+		"f5ff02a2326a24a4840ec034": proximaladagradProximalL2F32AVX2, // ProximalAdagrad[ProximalL2] float32
+		"7b59797daf43ac57160c4421": proximaladagradProximalL2F64AVX2, // ProximalAdagrad[ProximalL2] float64
+		"0dfe9f12e20158cb124384c7": schedulefreeaverageF32AVX2,       // ScheduleFreeAverage[] float32
+		"80fb6c58780bb869c0c9a27e": schedulefreeaverageF64AVX2,       // ScheduleFreeAverage[] float64
+		"2a5bc6930a7f795fdf7a79bf": adabeliefL2F32AVX2,               // AdaBelief[L2] float32
+		"853ccdd3987a265a1277bf76": adabeliefL2F64AVX2,               // AdaBelief[L2] float64
+		"1bdfa568ed4c9479d38df2e5": adadeltaL2F32AVX2,                // Adadelta[L2] float32
+		"579310b9abedf86c76eb9a24": adadeltaL2F64AVX2,                // Adadelta[L2] float64
+		"ca34d0ef45f29d717c6d32dc": adagradL2F32AVX2,                 // Adagrad[L2] float32
+		"cc281c064e6c8b4ea5b6c8d0": adagradL2F64AVX2,                 // Adagrad[L2] float64
+		"e6ed9aac877a2cf92a767934": adamaxL2F32AVX2,                  // Adamax[L2] float32
+		"1b40f5a66194245c9c1ed7bb": adamaxL2F64AVX2,                  // Adamax[L2] float64
+		"a2670231e173c11a1b3d34ce": asgdL2F32AVX2,                    // ASGD[L2] float32
+		"56816d87351b7bdda5a56627": asgdL2F64AVX2,                    // ASGD[L2] float64
+		"9d55970853138f113f5b7864": nadamL2F32AVX2,                   // NAdam[L2] float32
+		"e35f17d9aea38f7eb14ceae8": nadamL2F64AVX2,                   // NAdam[L2] float64
+		"b10d7146515e4a2b50cd258c": radamL2F32AVX2,                   // RAdam[L2] float32
+		"236e1d24474b7b5be593dfb1": radamL2F64AVX2,                   // RAdam[L2] float64
+		"574810a2ae85b00d0ccc2402": rmspropL2F32AVX2,                 // RMSprop[L2] float32
+		"6373640e3fe56427e58a7b76": rmspropL2F64AVX2,                 // RMSprop[L2] float64
 	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
@@ -179,96 +179,96 @@ var avx2 = &instructions{
 var avx512 = &instructions{
 	vector: 64,
 	updates: map[string]Loop{
-		"451d3724f26d2374350cb9ae": sgdF32AVX512,                       // SGD[] float32
-		"9a741083ac2a046aa3abaa1f": sgdF64AVX512,                       // SGD[] float64
-		"1f957045f51329e4bf51aa7b": sgdL1F32AVX512,                     // SGD[L1] float32
-		"78e1615ab6d9e28b32c9c6d1": sgdL1F64AVX512,                     // SGD[L1] float64
-		"999dd79c622698e0bbfcdcd9": sgdL2F32AVX512,                     // SGD[L2] float32
-		"dd0f1cf77a70c783ea897c55": sgdL2F64AVX512,                     // SGD[L2] float64
-		"b86a98acea48b4b5378459ad": sgdMomentumF32AVX512,               // SGD[Momentum] float32
-		"37979707a2399e5ac779ffdb": sgdMomentumF64AVX512,               // SGD[Momentum] float64
-		"5a276deed862ebee6e6ff5ba": sgdL2MomentumF32AVX512,             // SGD[L2 Momentum] float32
-		"481ac351357d99a8315a8482": sgdL2MomentumF64AVX512,             // SGD[L2 Momentum] float64
-		"0d993a0448e9d782c5034153": sgdMomentumNesterovF32AVX512,       // SGD[Momentum Nesterov] float32
-		"4c74644055e8967e1a57604a": sgdMomentumNesterovF64AVX512,       // SGD[Momentum Nesterov] float64
-		"d67398cffb20d8cc70eab62f": sgdL2MomentumNesterovF32AVX512,     // SGD[L2 Momentum Nesterov] float32
-		"234b6c0bfced9324e2a9125e": sgdL2MomentumNesterovF64AVX512,     // SGD[L2 Momentum Nesterov] float64
-		"f35f257a65cd36450a535b0a": asgdF32AVX512,                      // ASGD[] float32
-		"dca4b9c7900e801fa94c88de": asgdF64AVX512,                      // ASGD[] float64
-		"82a4a931c341c58e154154fe": adamF32AVX512,                      // Adam[] float32
-		"ff4c329aaf2aea9a108a234d": adamF64AVX512,                      // Adam[] float64
-		"8b10ee83348b971b9714c70e": adamL1F32AVX512,                    // Adam[L1] float32
-		"4676b51e74be481070590642": adamL1F64AVX512,                    // Adam[L1] float64
-		"95267d77bf85ba44c01f7637": adamL2F32AVX512,                    // Adam[L2] float32
-		"dbf77f3e33f7389fb7bd2376": adamL2F64AVX512,                    // Adam[L2] float64
-		"761df080d8fb855513149ee8": adamAMSGradF32AVX512,               // Adam[AMSGrad] float32
-		"9e21ad6f1d3d6dfedd9bf139": adamAMSGradF64AVX512,               // Adam[AMSGrad] float64
-		"9958a9a01decc4dfd9a8ae14": lionF32AVX512,                      // Lion[] float32
-		"72f50c26f71b7a69b89cd055": lionF64AVX512,                      // Lion[] float64
-		"00102ec9c4ced07030ced432": signumF32AVX512,                    // Signum[] float32
-		"b60590b39e609feef3e9c717": signumF64AVX512,                    // Signum[] float64
-		"a8b125bbc2a03d4531c00030": signumMomentumF32AVX512,            // Signum[Momentum] float32
-		"8ebfd027247daf6ef53c4a42": signumMomentumF64AVX512,            // Signum[Momentum] float64
-		"f1caae9c064b14439cfe97fa": rmspropF32AVX512,                   // RMSprop[] float32
-		"e7006666aa71a60a55d50ece": rmspropF64AVX512,                   // RMSprop[] float64
-		"d671f871779c1812683d515d": rmspropMomentumF32AVX512,           // RMSprop[Momentum] float32
-		"b7aa1c471da51f08d6c0b461": rmspropMomentumF64AVX512,           // RMSprop[Momentum] float64
-		"129b6daba9fe86ea60151ba2": rmspropCenteredF32AVX512,           // RMSprop[Centered] float32
-		"9c7f247119890279a0982245": rmspropCenteredF64AVX512,           // RMSprop[Centered] float64
-		"f1a5f13036fb415d4ac0310d": adagradF32AVX512,                   // Adagrad[] float32
-		"9dffa85f6846d340b9989223": adagradF64AVX512,                   // Adagrad[] float64
-		"140a5ba33deabb9ee730356d": adamaxF32AVX512,                    // Adamax[] float32
-		"ce731f374cad1b5d781f5d25": adamaxF64AVX512,                    // Adamax[] float64
-		"73ae5f794e08375d7ce2ae19": nadamF32AVX512,                     // NAdam[] float32
-		"7f9cb8a8125a9701b9462e47": nadamF64AVX512,                     // NAdam[] float64
-		"730c39487e7f10bd9930873d": radamF32AVX512,                     // RAdam[] float32
-		"66749c109966d808c63a3499": radamF64AVX512,                     // RAdam[] float64
-		"28e09a53011dc4376545445f": adabeliefF32AVX512,                 // AdaBelief[] float32
-		"3b7f642a9a79e4e39af1f1d8": adabeliefF64AVX512,                 // AdaBelief[] float64
-		"e98d68cb1283bc446fde11b8": ademamixF32AVX512,                  // AdEMAMix[] float32
-		"2d4dcf3cbc27dc3450ceb4d3": ademamixF64AVX512,                  // AdEMAMix[] float64
-		"237f2ea2f069d67b7392dc52": adanF32AVX512,                      // Adan[] float32
-		"4eefc30f27f42b1c78f05526": adanF64AVX512,                      // Adan[] float64
-		"b016cb6f9bc38c32a5766ccb": yogiF32AVX512,                      // Yogi[] float32
-		"6542f5ca5dd534c9a59d293c": yogiF64AVX512,                      // Yogi[] float64
-		"9c7008fe76ef5450c6ff3357": adadeltaF32AVX512,                  // Adadelta[] float32
-		"281f2a0b46196fb35175b283": adadeltaF64AVX512,                  // Adadelta[] float64
-		"5ccadb70e21899cd640e5308": rpropF32AVX512,                     // Rprop[] float32
-		"37bf3961e7970d11b418293f": rpropF64AVX512,                     // Rprop[] float64
-		"d592f67faf6fb7b724f27a8f": ftrlF32AVX512,                      // FTRL[] float32
-		"59005fb7956831b2b7c0dd39": ftrlF64AVX512,                      // FTRL[] float64
-		"7bd2a69e644421d1d05225f2": proximalsgdF32AVX512,               // ProximalSGD[] float32
-		"3e6f24362b95d04cc5545b10": proximalsgdF64AVX512,               // ProximalSGD[] float64
-		"b47ebbb51ef8f5b63921d2b0": proximaladagradF32AVX512,           // ProximalAdagrad[] float32
-		"caa4fd5aa9e4aafb0209d39b": proximaladagradF64AVX512,           // ProximalAdagrad[] float64
-		"3d54da0298d32c3bc14d4914": sophiaF32AVX512,                    // Sophia[] float32
-		"4c7bd7368f74562d807178ae": sophiaF64AVX512,                    // Sophia[] float64
-		"d802d72e1c3c54d376bc38a6": schedulefreeF32AVX512,              // ScheduleFree[] float32
-		"ac595db6d2809ef13e381c5e": schedulefreeF64AVX512,              // ScheduleFree[] float64
-		"90546d911905c92832a68a65": schedulefreeAdamF32AVX512,          // ScheduleFree[Adam] float32
-		"dfb7f089609778f783f96fb1": schedulefreeAdamF64AVX512,          // ScheduleFree[Adam] float64
-		"a16d7fcc8e28999f0e4a8ccc": adabeliefAMSGradF32AVX512,          // AdaBelief[AMSGrad] float32
-		"3fadfb4ba5e8b5ebfff7d49e": adabeliefAMSGradF64AVX512,          // AdaBelief[AMSGrad] float64
-		"ce354fbbde085b75b2e29728": proximaladagradProximalL2F32AVX512, // ProximalAdagrad[ProximalL2] float32
-		"24fe26db6d42f30dac32c4dd": proximaladagradProximalL2F64AVX512, // ProximalAdagrad[ProximalL2] float64
-		"5ff1b4536ef8dbd23261d550": schedulefreeaverageF32AVX512,       // ScheduleFreeAverage[] float32
-		"d796f4eb46fc2cdf6f1b88af": schedulefreeaverageF64AVX512,       // ScheduleFreeAverage[] float64
-		"5ad5e7d748b735d558d1cb17": adabeliefL2F32AVX512,               // AdaBelief[L2] float32
-		"8eb449607b23e4ab8b62d635": adabeliefL2F64AVX512,               // AdaBelief[L2] float64
-		"0dec8d489de9c91f3d1c215d": adadeltaL2F32AVX512,                // Adadelta[L2] float32
-		"f9bda43ff286568d83c35ea9": adadeltaL2F64AVX512,                // Adadelta[L2] float64
-		"90273a835e4a8377bb952940": adagradL2F32AVX512,                 // Adagrad[L2] float32
-		"e349624cb3de83e62e8b4dc5": adagradL2F64AVX512,                 // Adagrad[L2] float64
-		"727bacb0f15f2c199c06d3c5": adamaxL2F32AVX512,                  // Adamax[L2] float32
-		"4445be54baa40e397ccb2ae9": adamaxL2F64AVX512,                  // Adamax[L2] float64
-		"7a5748472b1345a258c66391": asgdL2F32AVX512,                    // ASGD[L2] float32
-		"fff2191ef143c58bffe0ee7b": asgdL2F64AVX512,                    // ASGD[L2] float64
-		"3189c420d13857340cccf991": nadamL2F32AVX512,                   // NAdam[L2] float32
-		"6600c4812c463b24b8492ce4": nadamL2F64AVX512,                   // NAdam[L2] float64
-		"ef96ee4e230cd4c22058502a": radamL2F32AVX512,                   // RAdam[L2] float32
-		"a24314af2d31247c2f3fb5be": radamL2F64AVX512,                   // RAdam[L2] float64
-		"cb63bad75c5daff75692eb8b": rmspropL2F32AVX512,                 // RMSprop[L2] float32
-		"660197051bf5ceb13099bdf3": rmspropL2F64AVX512,                 // RMSprop[L2] float64
+		"4ee4fc4aaa6ff144d46c507c": sgdF32AVX512,                       // SGD[] float32
+		"6f6389dcefef5a10cc1e519c": sgdF64AVX512,                       // SGD[] float64
+		"2d3d7edb89a33b5a7ecf7de6": sgdL1F32AVX512,                     // SGD[L1] float32
+		"b6730e5284559ba3428d5e26": sgdL1F64AVX512,                     // SGD[L1] float64
+		"347c935064a63590181dcc47": sgdL2F32AVX512,                     // SGD[L2] float32
+		"f3fa36b88dfb8d0bba7d1b7c": sgdL2F64AVX512,                     // SGD[L2] float64
+		"a0d099be9f6f4f41db45d791": sgdMomentumF32AVX512,               // SGD[Momentum] float32
+		"28bd0e6358172f29eda37793": sgdMomentumF64AVX512,               // SGD[Momentum] float64
+		"5ac6dffce0354c00ef7a4bf8": sgdL2MomentumF32AVX512,             // SGD[L2 Momentum] float32
+		"d749c565375b88f955b862cc": sgdL2MomentumF64AVX512,             // SGD[L2 Momentum] float64
+		"c479e3d0cabbc3972e0aba69": sgdMomentumNesterovF32AVX512,       // SGD[Momentum Nesterov] float32
+		"1a75eb20ede9c84fc3492fe3": sgdMomentumNesterovF64AVX512,       // SGD[Momentum Nesterov] float64
+		"2ba38a88b5a02a6974cf49c3": sgdL2MomentumNesterovF32AVX512,     // SGD[L2 Momentum Nesterov] float32
+		"2753f4d23ef147ca74bf915e": sgdL2MomentumNesterovF64AVX512,     // SGD[L2 Momentum Nesterov] float64
+		"808bfb36b51fbc46576b282d": asgdF32AVX512,                      // ASGD[] float32
+		"5171ff5bc7ee25dfcd2142bb": asgdF64AVX512,                      // ASGD[] float64
+		"675ddd4f70bc160084fbcce4": adamF32AVX512,                      // Adam[] float32
+		"cbd205a55017f0a901aa9ef2": adamF64AVX512,                      // Adam[] float64
+		"3eeeab78a8f64b5ca0c2635b": adamL1F32AVX512,                    // Adam[L1] float32
+		"5af5b488302940eab69f636a": adamL1F64AVX512,                    // Adam[L1] float64
+		"030dbbef586395d48b2abfe0": adamL2F32AVX512,                    // Adam[L2] float32
+		"1ee9351ff46923f58a880fbe": adamL2F64AVX512,                    // Adam[L2] float64
+		"a16b3722cdd5f22578af37f2": adamAMSGradF32AVX512,               // Adam[AMSGrad] float32
+		"744385fb2b032d0c2287f3e8": adamAMSGradF64AVX512,               // Adam[AMSGrad] float64
+		"0a61f9eb3ff91f1deb863e4b": lionF32AVX512,                      // Lion[] float32
+		"b0de875661847a3b672f8dd7": lionF64AVX512,                      // Lion[] float64
+		"bbf4e7d36bb81eca2e7e89ea": signumF32AVX512,                    // Signum[] float32
+		"1419249126dd26be70791772": signumF64AVX512,                    // Signum[] float64
+		"5387fc6b955401d709a80755": signumMomentumF32AVX512,            // Signum[Momentum] float32
+		"c0946f33f80c755a0b566ff6": signumMomentumF64AVX512,            // Signum[Momentum] float64
+		"20f1ff751ab915e50aee4ae2": rmspropF32AVX512,                   // RMSprop[] float32
+		"394616d5a37b17f5a07f96db": rmspropF64AVX512,                   // RMSprop[] float64
+		"436b4505f85861cec581a2b6": rmspropMomentumF32AVX512,           // RMSprop[Momentum] float32
+		"86f972fcb31c6f2d00a6d386": rmspropMomentumF64AVX512,           // RMSprop[Momentum] float64
+		"98d1441a73605533aab547ee": rmspropCenteredF32AVX512,           // RMSprop[Centered] float32
+		"92ff3e4de6b4eeff55c334d4": rmspropCenteredF64AVX512,           // RMSprop[Centered] float64
+		"3353a5b422471f23948fc783": adagradF32AVX512,                   // Adagrad[] float32
+		"bf64c26b13bf1ad22c9bdd45": adagradF64AVX512,                   // Adagrad[] float64
+		"f7506db2bbea9e019861c6a4": adamaxF32AVX512,                    // Adamax[] float32
+		"3a6cd934446723043f4fac71": adamaxF64AVX512,                    // Adamax[] float64
+		"181d00205d7109666514f85e": nadamF32AVX512,                     // NAdam[] float32
+		"47ddcf4c0f5e2fbc44613a69": nadamF64AVX512,                     // NAdam[] float64
+		"01cc0e9bd1982ee7624b3436": radamF32AVX512,                     // RAdam[] float32
+		"5981528944dd907a554638a9": radamF64AVX512,                     // RAdam[] float64
+		"460a5618dc19d70a5c84e5e1": adabeliefF32AVX512,                 // AdaBelief[] float32
+		"1506150e7028d8dbb4b6f63d": adabeliefF64AVX512,                 // AdaBelief[] float64
+		"89f3340c7ed02786b95ce9f1": ademamixF32AVX512,                  // AdEMAMix[] float32
+		"3af06248975a629f6d25c059": ademamixF64AVX512,                  // AdEMAMix[] float64
+		"f0b08de129098e3b7c72c4f6": adanF32AVX512,                      // Adan[] float32
+		"239fa01d07886f5708acb792": adanF64AVX512,                      // Adan[] float64
+		"4e343730fd5c91e267564e54": yogiF32AVX512,                      // Yogi[] float32
+		"2276938bf72e6e48b1b9df9a": yogiF64AVX512,                      // Yogi[] float64
+		"48e6102d7ddd05741045919b": adadeltaF32AVX512,                  // Adadelta[] float32
+		"a7847e0f898fd9d1b77d6e61": adadeltaF64AVX512,                  // Adadelta[] float64
+		"f2290652bfdc95bbe1a51caf": rpropF32AVX512,                     // Rprop[] float32
+		"9a96d68b501e79fe66116cc3": rpropF64AVX512,                     // Rprop[] float64
+		"dd69a6681097f34cf8ec240a": ftrlF32AVX512,                      // FTRL[] float32
+		"3cba2e5d78ec556fe1b12c7c": ftrlF64AVX512,                      // FTRL[] float64
+		"8d1bae2a10d5c31692bf5abf": proximalsgdF32AVX512,               // ProximalSGD[] float32
+		"f6285d49c8a8e8856cc007f3": proximalsgdF64AVX512,               // ProximalSGD[] float64
+		"d2e1560f5d301a4efea7c9c3": proximaladagradF32AVX512,           // ProximalAdagrad[] float32
+		"04a17ffc28a89d4c9f291d82": proximaladagradF64AVX512,           // ProximalAdagrad[] float64
+		"2dcc44eb60740e5d59383aa3": sophiaF32AVX512,                    // Sophia[] float32
+		"6dcc8edec7c06172d7ffcf97": sophiaF64AVX512,                    // Sophia[] float64
+		"c626fb6863c66db2251f0c74": schedulefreeF32AVX512,              // ScheduleFree[] float32
+		"a4bbbcc3b80b55613ff44922": schedulefreeF64AVX512,              // ScheduleFree[] float64
+		"8d46aa080627bc690d11f96c": schedulefreeAdamF32AVX512,          // ScheduleFree[Adam] float32
+		"981ec47ad4dd76e5a60423c7": schedulefreeAdamF64AVX512,          // ScheduleFree[Adam] float64
+		"583d47d1a08c3f913857e45d": adabeliefAMSGradF32AVX512,          // AdaBelief[AMSGrad] float32
+		"31e233efa20d1bc645e8f051": adabeliefAMSGradF64AVX512,          // AdaBelief[AMSGrad] float64
+		"f5ff02a2326a24a4840ec034": proximaladagradProximalL2F32AVX512, // ProximalAdagrad[ProximalL2] float32
+		"7b59797daf43ac57160c4421": proximaladagradProximalL2F64AVX512, // ProximalAdagrad[ProximalL2] float64
+		"0dfe9f12e20158cb124384c7": schedulefreeaverageF32AVX512,       // ScheduleFreeAverage[] float32
+		"80fb6c58780bb869c0c9a27e": schedulefreeaverageF64AVX512,       // ScheduleFreeAverage[] float64
+		"2a5bc6930a7f795fdf7a79bf": adabeliefL2F32AVX512,               // AdaBelief[L2] float32
+		"853ccdd3987a265a1277bf76": adabeliefL2F64AVX512,               // AdaBelief[L2] float64
+		"1bdfa568ed4c9479d38df2e5": adadeltaL2F32AVX512,                // Adadelta[L2] float32
+		"579310b9abedf86c76eb9a24": adadeltaL2F64AVX512,                // Adadelta[L2] float64
+		"ca34d0ef45f29d717c6d32dc": adagradL2F32AVX512,                 // Adagrad[L2] float32
+		"cc281c064e6c8b4ea5b6c8d0": adagradL2F64AVX512,                 // Adagrad[L2] float64
+		"e6ed9aac877a2cf92a767934": adamaxL2F32AVX512,                  // Adamax[L2] float32
+		"1b40f5a66194245c9c1ed7bb": adamaxL2F64AVX512,                  // Adamax[L2] float64
+		"a2670231e173c11a1b3d34ce": asgdL2F32AVX512,                    // ASGD[L2] float32
+		"56816d87351b7bdda5a56627": asgdL2F64AVX512,                    // ASGD[L2] float64
+		"9d55970853138f113f5b7864": nadamL2F32AVX512,                   // NAdam[L2] float32
+		"e35f17d9aea38f7eb14ceae8": nadamL2F64AVX512,                   // NAdam[L2] float64
+		"b10d7146515e4a2b50cd258c": radamL2F32AVX512,                   // RAdam[L2] float32
+		"236e1d24474b7b5be593dfb1": radamL2F64AVX512,                   // RAdam[L2] float64
+		"574810a2ae85b00d0ccc2402": rmspropL2F32AVX512,                 // RMSprop[L2] float32
+		"6373640e3fe56427e58a7b76": rmspropL2F64AVX512,                 // RMSprop[L2] float64
 	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {

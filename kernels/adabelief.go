@@ -36,10 +36,10 @@ func AdaBelief[F rule.Float](e *AdaBeliefElem[F], s *AdaBeliefScalars[F], o AdaB
 	g := e.G
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
 	residual := g - m
-	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*residual)*residual) + s.Eps)
+	v := rule.FlushWith(F(s.Beta2*e.V)+F(F(s.OneMinusBeta2*residual)*residual)+s.Eps, m)
 	d := v
 	if o.AMSGrad {
-		d = rule.Max(e.VMax, v)
+		d = rule.FlushWith(rule.Max(e.VMax, v), m)
 		e.VMax = d
 	}
 	e.P -= F(s.StepSize * (m / (F(rule.Sqrt(d)*s.InvSqrtBias2) + s.Eps)))

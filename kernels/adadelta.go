@@ -26,13 +26,14 @@ type AdadeltaScalars[F rule.Float] struct{ LR, Rho, OneMinusRho, Eps F }
 // AdadeltaOptions is empty.
 type AdadeltaOptions struct{}
 
-// Adadelta: Zeiler 2012, algorithm 1, in PyTorch's order, with its learning rate.
+// Adadelta: Zeiler 2012, algorithm 1, in PyTorch's order, with its learning rate. Acc_delta is flushed as a second moment is: while
+// steps are taken, they need it.
 func Adadelta[F rule.Float](e *AdadeltaElem[F], s *AdadeltaScalars[F], o AdadeltaOptions) {
 	g := e.G
-	v := rule.Flush(F(s.Rho*e.V) + F(F(s.OneMinusRho*g)*g))
+	v := rule.FlushWith(F(s.Rho*e.V)+F(F(s.OneMinusRho*g)*g), g)
 	delta := F(rule.Sqrt(e.D+s.Eps) / rule.Sqrt(v+s.Eps) * g)
 	e.V = v
-	e.D = rule.Flush(F(s.Rho*e.D) + F(F(s.OneMinusRho*delta)*delta))
+	e.D = rule.FlushWith(F(s.Rho*e.D)+F(F(s.OneMinusRho*delta)*delta), delta)
 	e.P -= F(s.LR * delta)
 }
 

@@ -29,7 +29,7 @@ type AdagradOptions struct{}
 // eps below the root: there it is EpsRoot, and 0 otherwise.
 func Adagrad[F rule.Float](e *AdagradElem[F], s *AdagradScalars[F], o AdagradOptions) {
 	g := e.G
-	sum := rule.Flush(e.Sum + F(g*g))
+	sum := rule.FlushWith(e.Sum+F(g*g), g)
 	e.Sum = sum
 	e.P -= F(s.StepSize*g) / (rule.Sqrt(sum+s.EpsRoot) + s.Eps)
 }

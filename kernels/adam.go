@@ -32,15 +32,16 @@ type AdamOptions struct{ AMSGrad bool }
 // Adam: Kingma & Ba 2015, algorithm 1, in PyTorch's order; AdamW: Loshchilov & Hutter 2019, algorithm 2; AMSGrad: Reddi et
 // al. 2018, with the maximum over the uncorrected second moments, as PyTorch has it. Bias corrections are scalars:
 // StepSize = lr/(1-β1^t), and the root's is a product with InvSqrtBias2 = 1/√(1-β2^t), so that each element divides once. Where
-// other libraries differ, it is in scalars: in PyTorch's order EpsRoot is 0, MaxScale and Left are 1.
+// other libraries differ, it is in scalars: in PyTorch's order EpsRoot is 0, MaxScale and Left are 1. Exp_avg_sq and its maximum are
+// flushed only where exp_avg, which their root divides, is 0.
 func Adam[F rule.Float](e *AdamElem[F], s *AdamScalars[F], o AdamOptions) {
 	g := e.G
 	p := F(e.P * s.Left)
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
-	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
+	v := rule.FlushWith(F(s.Beta2*e.V)+F(F(s.OneMinusBeta2*g)*g), m)
 	d := v
 	if o.AMSGrad {
-		d = rule.Max(e.VMax, F(v*s.MaxScale))
+		d = rule.FlushWith(rule.Max(e.VMax, F(v*s.MaxScale)), m)
 		e.VMax = d
 	}
 	e.P = p - F(s.StepSize*(m/(F(rule.Sqrt(d+s.EpsRoot)*s.InvSqrtBias2)+s.Eps)))

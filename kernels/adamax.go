@@ -33,7 +33,7 @@ type AdamaxOptions struct{}
 func Adamax[F rule.Float](e *AdamaxElem[F], s *AdamaxScalars[F], o AdamaxOptions) {
 	g := e.G
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
-	u := rule.Flush(rule.Max(F(s.Beta2*e.U), rule.Abs(g)+s.Eps))
+	u := rule.FlushWith(rule.Max(F(s.Beta2*e.U), rule.Abs(g)+s.Eps), m)
 	e.M, e.U = m, u
 	e.P -= F(s.StepSize*m) / (u + s.EpsOutside)
 }

@@ -32,8 +32,8 @@ type AdanOptions struct{}
 
 // Adan: Xie et al. 2022, algorithm 1, in the order of the authors' code, whose betas are 1 - the paper's, with bias
 // corrections. They divide the average's share and that of the differences' average by the same denominator; here their sum is
-// divided, once, and the proximal decay is a product with Shrink = 1/(1 + lr·weight_decay). Neg_pre_grad is a gradient,
-// no moment, and is not flushed.
+// divided, once, and the proximal decay is a product with Shrink = 1/(1 + lr·weight_decay). Neg_pre_grad is a gradient:
+// it is 0 where that is, and is not flushed.
 func Adan[F rule.Float](e *AdanElem[F], s *AdanScalars[F], o AdanOptions) {
 	g, prev := e.G, e.NegPrev
 	if s.First != 0 {
@@ -43,7 +43,7 @@ func Adan[F rule.Float](e *AdanElem[F], s *AdanScalars[F], o AdanOptions) {
 	ahead := g + F(s.Beta2*diff)
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
 	d := rule.Flush(F(s.Beta2*e.Diff) + F(s.OneMinusBeta2*diff))
-	v := rule.Flush(F(s.Beta3*e.V) + F(F(s.OneMinusBeta3*ahead)*ahead))
+	v := rule.FlushWith(F(s.Beta3*e.V)+F(F(s.OneMinusBeta3*ahead)*ahead), rule.Abs(m)+rule.Abs(d))
 	step := (F(s.StepSize*m) + F(s.DiffStep*d)) / (F(rule.Sqrt(v)*s.InvSqrtBias3) + s.Eps)
 	e.P = (e.P - step) * s.Shrink
 	e.M, e.Diff, e.V, e.NegPrev = m, d, v, -g

@@ -36,7 +36,7 @@ func AdEMAMix[F rule.Float](e *AdEMAMixElem[F], s *AdEMAMixScalars[F], o AdEMAMi
 	g := e.G
 	fast := rule.Flush(F(s.Beta1*e.Fast) + F(s.OneMinusBeta1*g))
 	slow := rule.Flush(F(s.Beta3*e.Slow) + F(s.OneMinusBeta3*g))
-	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
+	v := rule.FlushWith(F(s.Beta2*e.V)+F(F(s.OneMinusBeta2*g)*g), rule.Abs(fast)+rule.Abs(slow))
 	e.P -= (F(s.FastStep*fast) + F(s.SlowStep*slow)) / (F(rule.Sqrt(v)*s.InvSqrtBias2) + s.Eps)
 	e.Fast, e.Slow, e.V = fast, slow, v
 }

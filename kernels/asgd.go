@@ -26,14 +26,14 @@ type ASGDScalars[F rule.Float] struct{ Shrink, Eta, Mu F }
 type ASGDOptions struct{}
 
 // ASGD: Polyak & Juditsky 1992, with Bottou's learning rates, in PyTorch's order: gradient descent that keeps the average of its
-// parameters beside them. Ax is an average of parameters, no moment, and is not flushed.
+// parameters beside them. Ax is flushed as a parameter is.
 func ASGD[F rule.Float](e *ASGDElem[F], s *ASGDScalars[F], o ASGDOptions) {
 	p := F(e.P*s.Shrink) - F(s.Eta*e.G)
 	ax := p
 	if s.Mu != 1 {
 		ax = e.AX + F((p-e.AX)*s.Mu)
 	}
-	e.P, e.AX = p, ax
+	e.P, e.AX = p, rule.Flush(ax)
 }
 
 // ASGDHyper are ASGD's hyperparameters.

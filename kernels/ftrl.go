@@ -29,8 +29,8 @@ type FTRLOptions struct{}
 // FTRL: McMahan et al. 2013, algorithm 1, with Keras' l2_shrinkage and its learning_rate_power fixed at the paper's -0.5, a
 // root. Keras divides by the learning rate where this multiplies by its reciprocal. It divides by 0 where the accumulator
 // starts at 0 and no gradient, or too small a one, has come, and at a learning rate of 0; here such an element is 0, as every
-// weight is at first in the paper, and a step of learning rate 0 changes nothing. The accumulator only grows and linear does not
-// decay, so neither is flushed.
+// weight is at first in the paper, and a step of learning rate 0 changes nothing. The accumulator only grows, and is
+// flushed only where there is nothing to divide; linear is flushed as a parameter is.
 func FTRL[F rule.Float](e *FTRLElem[F], s *FTRLScalars[F], o FTRLOptions) {
 	if s.LR == 0 {
 		return
@@ -39,7 +39,8 @@ func FTRL[F rule.Float](e *FTRLElem[F], s *FTRLScalars[F], o FTRLOptions) {
 	n := e.N + F(g*g)
 	root := rule.Sqrt(n)
 	sigma := F((root - rule.Sqrt(e.N)) * s.InvLR)
-	z := e.Z + (g + F(s.Shrinkage*p) - F(sigma*p))
+	z := rule.Flush(e.Z + (g + F(s.Shrinkage*p) - F(sigma*p)))
+	n = rule.FlushWith(n, z)
 	e.N, e.Z = n, z
 	near := rule.Min(rule.Max(z, -s.L1), s.L1)
 	strength := F(root*s.InvLR) + s.L2

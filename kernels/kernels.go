@@ -52,7 +52,8 @@ func (p Program) Variant() []string {
 
 // Graph is what the program does to an element. Around the rule's graph it has what every rule has, by the scalars of bank
 // rule.SharedBank: the gradient is scaled and then gets the penalties, the parameter is decayed. All of them multiply, and
-// a factor of 1 is exact, so only penalties have variants. The graph fails with device.ErrUnsupported for an element type that has no arithmetic yet.
+// a factor of 1 is exact, so only penalties have variants. What becomes of the parameter is flushed, as rule.Flush does: a
+// parameter that decays would otherwise stay subnormal for ever. The graph fails with device.ErrUnsupported for an element type that has no arithmetic yet.
 func (p Program) Graph() (*ir.Func, error) {
 	if p.DType != device.Float32 && p.DType != device.Float64 {
 		return nil, fmt.Errorf("kernels: %s: %w", p, device.ErrUnsupported)
@@ -89,8 +90,13 @@ func (p Program) around(f *ir.Func) *ir.Func {
 	entry := slices.Clone(keep)
 	entry[grad], entry[param] = g, product(keep[param], decay)
 	final := b.Inline(f, entry)
-	final[grad] = keep[grad]
+	final[grad], final[param] = keep[grad], flush(b, final[param])
 	return b.Func(final)
+}
+
+// flush is rule.Flush.
+func flush(b *ir.Builder, x ir.Value) ir.Value {
+	return b.Select(b.Binary(ir.Lt, b.Unary(ir.Abs, x), b.SmallestNormal()), b.Const(0), x)
 }
 
 // sign is rule.Sign.
@@ -181,8 +187,8 @@ func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
 // Backend is a device that runs rules. What it is given has been checked: package optim does that.
 type Backend interface {
 	Device() *device.Device
-	// Compile makes an update of work whose buffers are open, of this device, as long as their tensor's parameter, of
-	// the program's type, and apart from each other where one of two is written.
+	// Compile makes an update of the work. All buffers are open and belong to this device. A tensor's buffers have the program's type and
+	// as many elements as its parameter. A buffer that a step writes overlaps no other buffer of the work.
 	Compile(w Work) (Update, error)
 	// CompileTraffic makes an update that loads and stores what w's does and leaves every byte as it is: the ceiling that
 	// gpubench holds an update to. Its steps are not looked at.

@@ -33,7 +33,7 @@ type NAdamOptions struct{}
 func NAdam[F rule.Float](e *NAdamElem[F], s *NAdamScalars[F], o NAdamOptions) {
 	g := e.G
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
-	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
+	v := rule.FlushWith(F(s.Beta2*e.V)+F(F(s.OneMinusBeta2*g)*g), rule.Abs(m)+rule.Abs(g))
 	e.M, e.V = m, v
 	e.P -= (F(s.GradStep*g) + F(s.MomentStep*m)) / (F(rule.Sqrt(v)*s.InvSqrtBias2) + s.Eps)
 }

@@ -28,7 +28,7 @@ type ProximalAdagradOptions struct{ ProximalL2 bool }
 
 // ProximalAdagrad: Duchi, Hazan & Singer 2011, the composite mirror descent update with a diagonal matrix, in the order of
 // TensorFlow's ApplyProximalAdagrad, which divides by 1 also without L2. Each element has a learning rate of its own, so that L2
-// costs it a second division. The accumulator starts above 0 and only grows, so it is not flushed.
+// costs it a second division. The accumulator starts above 0 and only grows, so it is not flushed: 0 would divide.
 func ProximalAdagrad[F rule.Float](e *ProximalAdagradElem[F], s *ProximalAdagradScalars[F], o ProximalAdagradOptions) {
 	n := e.N + F(e.G*e.G)
 	e.N = n

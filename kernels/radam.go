@@ -35,7 +35,7 @@ type RAdamOptions struct{}
 func RAdam[F rule.Float](e *RAdamElem[F], s *RAdamScalars[F], o RAdamOptions) {
 	g := e.G
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*g))
-	v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
+	v := rule.FlushWith(F(s.Beta2*e.V)+F(F(s.OneMinusBeta2*g)*g), m)
 	e.M, e.V = m, v
 	d := F(1)
 	if s.Adaptive != 0 {

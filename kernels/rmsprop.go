@@ -34,7 +34,7 @@ type RMSpropOptions struct{ Centered, Momentum bool }
 // its root is NaN. Other libraries add eps below the root: there it is EpsRoot, and 0 otherwise.
 func RMSprop[F rule.Float](e *RMSpropElem[F], s *RMSpropScalars[F], o RMSpropOptions) {
 	g := e.G
-	v := rule.Flush(F(s.Alpha*e.V) + F(F(s.OneMinusAlpha*g)*g))
+	v := rule.FlushWith(F(s.Alpha*e.V)+F(F(s.OneMinusAlpha*g)*g), g)
 	e.V = v
 	if o.Centered {
 		mean := rule.Flush(F(s.Alpha*e.GA) + F(s.OneMinusAlpha*g))

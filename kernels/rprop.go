@@ -28,7 +28,7 @@ type RpropOptions struct{}
 
 // Rprop: Riedmiller & Braun 1993, without weight backtracking, as PyTorch has it: after a change of sign the gradient counts as
 // 0, so that the next step changes no step size (iRprop-, Igel & Hüsken 2000). PyTorch takes the sign of a NaN for 0; here a
-// NaN is not hidden. prev is a gradient, no moment, and is not flushed.
+// NaN is not hidden. Prev is a gradient: it is 0 where that is, and is not flushed.
 func Rprop[F rule.Float](e *RpropElem[F], s *RpropScalars[F], o RpropOptions) {
 	g, factor := e.G, F(1)
 	turn := F(g * e.Prev)

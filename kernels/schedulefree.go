@@ -43,7 +43,7 @@ func ScheduleFree[F rule.Float](e *ScheduleFreeElem[F], s *ScheduleFreeScalars[F
 		z = y
 	}
 	if o.Adam {
-		v := rule.Flush(F(s.Beta2*e.V) + F(F(s.OneMinusBeta2*g)*g))
+		v := rule.FlushWith(F(s.Beta2*e.V)+F(F(s.OneMinusBeta2*g)*g), g)
 		e.V = v
 		g /= F(rule.Sqrt(v)*s.InvSqrtBias2) + s.Eps
 		if o.DecayAtY {
@@ -51,7 +51,7 @@ func ScheduleFree[F rule.Float](e *ScheduleFreeElem[F], s *ScheduleFreeScalars[F
 		}
 	}
 	e.Y = y + F(s.Average*(z-y)) + F(s.GradStep*g)
-	e.Z = z - F(s.LR*g)
+	e.Z = rule.Flush(z - F(s.LR*g))
 }
 
 // ScheduleFreeHyper are the hyperparameters of schedule-free optimizers. Beta1 is SGD's momentum.

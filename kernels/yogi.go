@@ -32,7 +32,7 @@ type YogiOptions struct{}
 func Yogi[F rule.Float](e *YogiElem[F], s *YogiScalars[F], o YogiOptions) {
 	g2 := F(e.G * e.G)
 	m := rule.Flush(F(s.Beta1*e.M) + F(s.OneMinusBeta1*e.G))
-	v := rule.Flush(e.V - F(F(s.OneMinusBeta2*rule.Sign(e.V-g2))*g2))
+	v := rule.FlushWith(e.V-F(F(s.OneMinusBeta2*rule.Sign(e.V-g2))*g2), m)
 	e.P -= F(s.StepSize * (m / (F(rule.Sqrt(v)*s.InvSqrtBias2) + s.Eps)))
 	e.M, e.V = m, v
 }

@@ -48,6 +48,7 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 	if err := checkSetting(g.setting); err != nil {
 		return nil, fmt.Errorf("optim: group %d: algorithm %T %w", index, alg, err)
 	}
+	g.setting.Hyper = slices.Clone(g.setting.Hyper)
 	g.lrAt = g.setting.Rule.HyperIndex("LR")
 	g.lr = g.setting.Hyper[g.lrAt]
 	g.now, g.hyper = g.setting, slices.Clone(g.setting.Hyper)

@@ -127,6 +127,11 @@ func (o *Optimizer) change(groups []*group, edit func(*group) (Algorithm, error)
 		if err := g.checkLR(rates[i], ""); err != nil {
 			return err
 		}
+		settings[i].Hyper = slices.Clone(settings[i].Hyper)
+		settings[i].Hyper[g.lrAt] = rates[i]
+		if err := g.checkPrecision(settings[i]); err != nil {
+			return err
+		}
 	}
 	for i, g := range groups {
 		if err := o.supply(g, settings[i]); err != nil {
@@ -145,6 +150,16 @@ func (o *Optimizer) change(groups []*group, edit func(*group) (Algorithm, error)
 func (g *group) checkLR(lr float64, when string) error {
 	if !(lr >= 0 && lr <= math.MaxFloat64) {
 		return &HyperparameterError{Algorithm: g.setting.Name, Name: lrName, Value: lr, Want: "at least 0, and finite" + when}
+	}
+	return nil
+}
+
+// checkPrecision says whether the tensors' types can hold what a setting has.
+func (g *group) checkPrecision(s rule.Setting) error {
+	for _, q := range g.parts {
+		if err := checkPrecision(s, q.program.DType); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -269,6 +284,11 @@ func (g *group) follow(step int) error {
 		}
 		if err := g.accepts(setting); err != nil {
 			return err
+		}
+		held := setting // penalties may become 0, as the rate may
+		held.L1, held.WeightDecay, held.DecoupledDecay = 0, 0, 0
+		if err := g.checkPrecision(held); err != nil {
+			return g.afterSchedule(err)
 		}
 	}
 	lr := g.lr * factorOf(g.rate, step)

@@ -271,6 +271,26 @@ func TestHyperparameterSchedule(t *testing.T) {
 	require.Equal(t, []float64{0.28125}, h.values(h.value))
 }
 
+// N2: what a type turns into 0 is refused when it is set later, too, and when a schedule makes it; a penalty may fade away, as
+// the rate may.
+func TestChangesAreHeldToTheType(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	o := h.optimizer(optim.DefaultAdamW())
+	require.ErrorContains(t, o.SetHyperparameter("eps", 1e-46), "optim: adamw: eps is 1e-46, must be 0, or at least 2^-149")
+	require.ErrorContains(t, o.SetLR(1e39), "optim: adamw: lr is 1e+39, must be below 2^128")
+	require.ErrorContains(t, o.SetAlgorithm(0, with(optim.DefaultAdamW(), func(c *optim.AdamW) { c.Eps = 1e-46 })), "eps is 1e-46")
+	require.NoError(t, o.Step(nil))
+	fade := optim.ScheduleFunc(func(int) float64 { return 1e-60 })
+	require.NoError(t, o.SetHyperparameterSchedule("weight_decay", fade))
+	require.NoError(t, o.SetSchedule(fade))
+	require.NoError(t, o.Step(nil))
+	require.NoError(t, o.SetHyperparameterSchedule("eps", fade))
+	err := o.Step(nil)
+	require.ErrorContains(t, err, "optim: adamw: eps is 1e-68, must be 0, or at least 2^-149")
+	require.ErrorContains(t, err, ", after its schedule")
+	require.Equal(t, 2, o.Steps())
+}
+
 // One cycle of rate and momentum is torch's OneCycleLR with cycle_momentum, by the model of it that its documentation gives: the
 // momentum falls while the rate rises, and rises while it falls.
 func TestOneCycleMomentum(t *testing.T) {

@@ -133,6 +133,9 @@ func (o *Optimizer) equip(g *group) ([]*launch, error) {
 		p.part = q
 	}
 	for _, q := range g.parts {
+		if err := checkPrecision(g.setting, q.program.DType); err != nil {
+			return nil, err
+		}
 		if err := q.start(o.backend.Device()); err != nil {
 			return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
 		}

@@ -124,3 +124,30 @@ func TestRegularizedRefuses(t *testing.T) {
 	_, err := optim.Regularized{L1: 1}.Setting()
 	require.EqualError(t, err, "optim: regularized: the algorithm is nil")
 }
+
+// N4: decoupled decay is lost to rounding where lr·weight_decay is at most half a unit in the last place below 1, whatever the
+// parameter, and not where it is larger.
+func TestDecayIsLostToRounding(t *testing.T) {
+	onExecutors(t, func(t *testing.T, b kernels.Backend) {
+		decayIsLost[float32](t, b, device.Float32, 0x1p-25)
+		decayIsLost[float64](t, b, device.Float64, 0x1p-54)
+	})
+}
+
+func decayIsLost[F rule.Float](t *testing.T, b kernels.Backend, dtype device.DType, limit float64) {
+	p := []F{1, 1.25, 1.999, -1.5, 3e-20, -7e20}
+	for _, lost := range []bool{true, false} {
+		r := train(t, b, with(optim.DefaultAdamW(), func(c *optim.AdamW) {
+			c.LR, c.WeightDecay = 0.5, 2*limit
+			if !lost {
+				c.WeightDecay = 2.02 * limit
+			}
+		}), dtype, p)
+		for range 10 {
+			r.step()
+		}
+		for i, x := range r.get(r.value) {
+			require.Equal(t, lost, x == p[i], "%v became %v", p[i], x)
+		}
+	}
+}

@@ -9,11 +9,12 @@ import (
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
-// operations writes the tile interpreter's loops: for each operation of package ir, and for each that stands for several, at each
-// width. All have one signature: n bytes, a multiple of the vector, of dst from a, b, c and d, each of which advances by its step,
-// which is a vector, or 0 for an operand that is one vector for all elements. Meanwhile n bytes from two tiles behind next on are
-// prefetched, into the second-level cache: a core can wait for more lines there than in the first. In memory a truth value is all
-// bits of an element or none, whatever the instruction set.
+// operations writes the tile interpreter's loops, at each width: one for each operation of package ir, and one for each compound.
+//
+// All loops have one signature. A loop makes n bytes of dst, a multiple of the vector, from the operands a, b, c and d, as many as the
+// operation has. After each vector an operand advances by its step: a vector, or 0 where one vector stands for all elements. The
+// loop also prefetches n bytes, two tiles after next. It prefetches them into the second-level cache, because a core can wait for
+// more lines there than in the first. A truth value in memory has all bits of its element set, or none, in both instruction sets.
 func (w *writer) operations() {
 	for _, width := range []int{32, 64} {
 		for op := ir.Add; op <= ir.Select; op++ {

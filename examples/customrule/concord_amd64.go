@@ -9,16 +9,16 @@ import "github.com/fusestep/fusestep/cpu"
 // ConcordLoops are the loops that were generated for Concord: hand them to cpu.New.
 var ConcordLoops = cpu.Loops{
 	AVX2: map[string]cpu.Loop{
-		"c4f69fdb3a7bd2b1e6604e09": concordF32AVX2,      // Concord[] float32
-		"006b2dbc28d9cb861480a446": concordF64AVX2,      // Concord[] float64
-		"76570136839b650be37acef0": concordDecayF32AVX2, // Concord[Decay] float32
-		"fa2a3d63814e540c6e52871b": concordDecayF64AVX2, // Concord[Decay] float64
+		"ba951e07a7e6988ca7109479": concordF32AVX2,      // Concord[] float32
+		"12db7e87c0d63fb9f778372d": concordF64AVX2,      // Concord[] float64
+		"ef2dec3fde0bf6e68642a613": concordDecayF32AVX2, // Concord[Decay] float32
+		"1e67cbf6342087cb4a08e78b": concordDecayF64AVX2, // Concord[Decay] float64
 	},
 	AVX512: map[string]cpu.Loop{
-		"c4f69fdb3a7bd2b1e6604e09": concordF32AVX512,      // Concord[] float32
-		"006b2dbc28d9cb861480a446": concordF64AVX512,      // Concord[] float64
-		"76570136839b650be37acef0": concordDecayF32AVX512, // Concord[Decay] float32
-		"fa2a3d63814e540c6e52871b": concordDecayF64AVX512, // Concord[Decay] float64
+		"ba951e07a7e6988ca7109479": concordF32AVX512,      // Concord[] float32
+		"12db7e87c0d63fb9f778372d": concordF64AVX512,      // Concord[] float64
+		"ef2dec3fde0bf6e68642a613": concordDecayF32AVX512, // Concord[Decay] float32
+		"1e67cbf6342087cb4a08e78b": concordDecayF64AVX512, // Concord[Decay] float64
 	},
 }
 

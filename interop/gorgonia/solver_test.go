@@ -45,7 +45,6 @@ func with[A any](a A, change func(*A)) A {
 
 func sgd(lr float64) optim.SGD { return with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR = lr }) }
 
-
 // A node that cannot be trained is named, and the nodes before it are as they were.
 func TestNodeErrors(t *testing.T) {
 	unbound := gorgonia.NewVector(gorgonia.NewGraph(), tensor.Float64, gorgonia.WithName("w"), gorgonia.WithShape(2))

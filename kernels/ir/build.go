@@ -36,6 +36,14 @@ func (b *Builder) Var(i int) Value { return b.node(Node{Op: Var, Index: i}) }
 // Const is a constant. At width 32, x must be a float32's value.
 func (b *Builder) Const(x float64) Value { return b.node(Node{Op: Const, Bits: math.Float64bits(x)}) }
 
+// SmallestNormal is the constant: 2⁻¹²⁶ at width 32, 2⁻¹⁰²² at 64.
+func (b *Builder) SmallestNormal() Value {
+	if b.f.Width == 32 {
+		return b.Const(0x1p-126)
+	}
+	return b.Const(0x1p-1022)
+}
+
 // Bool is a known truth value.
 func (b *Builder) Bool(x bool) Value {
 	if x {

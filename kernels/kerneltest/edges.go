@@ -76,8 +76,8 @@ func runEach[F rule.Float](t T, b kernels.Backend, p kernels.Program, others, on
 	runHypers[F](t, b, p, hypers, 0x1p60, 0x1p50) // a large gradient makes a small change visible in the state
 }
 
-// runOff takes two steps in groups in each of which half of the hyperparameters are 0, so that it is without what they are for, and
-// some are 1.
+// runOff takes two steps in 128 groups. In each group about half of the hyperparameters are 0, which turns off what they are for;
+// an eighth of them are 1, and the others between 0.05 and 0.95.
 func runOff[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 	rng := rand.New(rand.NewPCG(19, p.Options))
 	var hypers [][]float64
@@ -93,8 +93,9 @@ func runOff[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 	runHypers[F](t, b, p, hypers, 0.25, 3)
 }
 
-// runHypers takes two steps with each of the hyperparameters on a small tensor. Its gradients are multiples of the first one, and
-// the next step's are so many times larger, which is more than the step before has left in the state.
+// runHypers takes two steps with each set of hyperparameters, which has a group and a tensor of 5 elements of its own. In the first
+// step the gradients are 0, 1, 2, 3 and 4 times first. In the second they are larger by the factor growth: where it is large, what
+// the first step has put into the state is small beside them.
 func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [][]float64, first, growth F) {
 	var shapes []shape
 	n := len(hypers)

@@ -51,6 +51,9 @@ func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Rule, *Pass[F]) {
 				e[grad], e[param] = p.Shared.before(p.Penalties, e[grad], e[param])
 			}
 			fn(&f.e, &f.s, o)
+			if p.Shared != nil {
+				e[param] = Flush(e[param])
+			}
 			for _, k := range p.Stores {
 				p.Slots[k][i] = e[k]
 			}

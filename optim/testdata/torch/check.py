@@ -43,10 +43,10 @@ class Ours:
         self.power1 = self.power2 = 1.0
         self.t = 0
 
-    def flush(self, x):
+    def flush(self, x, divided=0):
         if "flush" in self.torchs:
             return x
-        return np.where(np.abs(x) < self.tiny, self.dtype(0), x)
+        return np.where((np.abs(x) < self.tiny) & (divided == 0), self.dtype(0), x)
 
     def step(self, lr, grad):
         h, p, f = self.hyper, self.slots["param"], self.dtype
@@ -68,7 +68,7 @@ class Ours:
                 buf = f(h["momentum"]) * s["momentum_buffer"] + f(1 - h["dampening"]) * g
             buf = s["momentum_buffer"] = self.flush(buf)
             g = g + f(h["momentum"]) * buf if h["nesterov"] else buf
-        s["param"] = s["param"] - f(lr) * g
+        s["param"] = self.flush(s["param"] - f(lr) * g)
 
     def adam(self, lr, g):
         h, s, f = self.hyper, self.slots, self.dtype
@@ -90,12 +90,12 @@ class Ours:
             m = f(beta1) * m + w * g
         v = f(beta2) * s.get("exp_avg_sq", zero) + (f(1 - beta2) * g) * g
         m = s["exp_avg"] = self.flush(m)
-        v = s["exp_avg_sq"] = self.flush(v)
+        v = s["exp_avg_sq"] = self.flush(v, m)
         if h["amsgrad"]:
-            v = s["max_exp_avg_sq"] = np.maximum(s.get("max_exp_avg_sq", zero), v)
+            v = s["max_exp_avg_sq"] = self.flush(np.maximum(s.get("max_exp_avg_sq", zero), v), m)
         q = np.sqrt(v) / f(correction) if "division" in self.torchs else np.sqrt(v) * f(1 / correction)
         d = q + f(h["eps"])
-        s["param"] = p - ((size * m) / d if "addcdiv" in self.torchs else size * (m / d))
+        s["param"] = self.flush(p - ((size * m) / d if "addcdiv" in self.torchs else size * (m / d)))
 
 
 class Worst:

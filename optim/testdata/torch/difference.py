@@ -69,10 +69,11 @@ class Number:
     def maximum(self, other):
         return Number(self.a, np.maximum(self.x, other.x), np.maximum(self.e, other.e))
 
-    def sign(self):
-        if ((self.e > 0) & (self.e >= np.abs(self.x))).any():
+    def sign(self, unsure=False):
+        open = (self.e > 0) & (self.e >= np.abs(self.x))
+        if open.any() and not unsure:
             raise ValueError("a sign depends on rounding: choose other inputs")
-        return Number(self.a, np.sign(self.x))
+        return Number(self.a, np.sign(self.x), np.where(open, 2, 0))
 
     def stored(self, torchs):
         """The number as a slot: torch's value is known now."""
