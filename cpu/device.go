@@ -1,9 +1,14 @@
 // Package cpu runs fusestep on the host's processors, with the same bits as every other device.
 //
-// Buffers are host memory aligned to 64 bytes; large ones ask the system for huge pages. A stream is an ordered queue
-// that a goroutine works off, so that the asynchronous contract is a GPU's; work that is over before another
-// goroutine would have started runs at once, on the caller's. A step walks the chunks of all tensors through one
-// cursor that all threads take from, so that neither one large tensor nor ten thousand small ones leave a thread idle.
+//	dev := cpu.New()
+//	w, err := dev.Alloc(device.Float32, 1000) // or cpu.Wrap(dev, slice), in place
+//	opt, err := optim.New(dev, optim.DefaultAdamW(), params)
+//
+// New is all that most programs need. A step uses all threads that Go uses, NewThreads says otherwise. Package device says how
+// buffers and streams work; a Device of this package is one that optimizers can run on.
+//
+// A program that is finished with a device calls Close. A device that nobody reaches is closed by the garbage collector, threads
+// included.
 package cpu
 
 import (
@@ -15,21 +20,30 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-type checked = device.Device
-
-// Device is the host's processors. It is a kernels.Backend.
+// Device is the host's processors. It is a kernels.Backend, so optim.New takes it. Make one with New. A nil or zero Device counts as
+// a closed one.
+//
+// Its buffers are host memory aligned to 64 bytes; large ones ask the system for huge pages. A stream is a queue
+// that a goroutine works off. Work that takes less time than waking that goroutine, 64 KiB copied or 100,000 elements updated, runs on
+// the caller's if the stream has nothing else to do. At most 256 operations wait on a stream: enqueueing another waits for
+// the oldest. A panic in a stream's work is a device.PanicError of that stream, and of those that wait for its events.
 type Device struct {
-	*checked
+	dev    *device.Device
 	driver *driver
 }
 
-// New returns the device with as many threads as Go uses, runtime.GOMAXPROCS(0). Loops are for rules of the caller's own, which
-// run without, too, at less than the memory's speed.
+// New returns the device with as many threads as Go uses, runtime.GOMAXPROCS(0). Call it without arguments: Loops are optional.
+// They make rules of the caller's own as fast as the built-in ones, which have theirs already; a rule that has none runs all
+// the same, operation by operation, with the same bits.
 func New(loops ...Loops) *Device { return NewThreads(runtime.GOMAXPROCS(0), loops...) }
 
-// NewThreads returns the device with n threads, at least 1. The bits it computes do not depend on n.
+// maxThreads is beyond what any machine of one memory has, and bounds what a device allocates for its threads.
+const maxThreads = 4096
+
+// NewThreads is New with n threads. An n below 1 means 1, one above 4,096 means 4,096; Device.Threads tells. The bits that a
+// device computes do not depend on n.
 func NewThreads(n int, loops ...Loops) *Device {
-	drv := &driver{pool: newPool(max(n, 1)), choice: chosen(), loops: loops, prefetch: prefetch(),
+	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(), loops: loops, prefetch: prefetch(),
 		memories: map[*memory]bool{}, queues: map[*queue]bool{}}
 	dev, err := device.New("cpu", drv)
 	if err != nil {
@@ -38,19 +52,59 @@ func NewThreads(n int, loops ...Loops) *Device {
 	return &Device{dev, drv}
 }
 
-// Device is the memory, the streams and the events.
-func (d *Device) Device() *device.Device { return d.checked }
+// Device is the memory, the streams and the events, as package device knows them. It is nil for a nil or zero Device.
+func (d *Device) Device() *device.Device {
+	if d == nil {
+		return nil
+	}
+	return d.dev
+}
 
-// Threads is the number of threads that a step uses.
-func (d *Device) Threads() int { return d.driver.pool.threads }
+// Threads is the number of threads that a step uses, 0 for a nil or zero Device.
+func (d *Device) Threads() int {
+	if d == nil || d.driver == nil {
+		return 0
+	}
+	return d.driver.pool.threads
+}
 
-// Wrap makes a buffer of x's own memory, of the type that T holds: BFloat16 for uint16. While work that uses the
-// buffer is under way, x must be left alone as host memory of an Upload or Download must. Closing the buffer frees nothing.
+// Name is "cpu".
+func (d *Device) Name() string { return d.Device().Name() }
+
+// Alloc returns a buffer of n elements with any contents. An n of 0 is allowed. It fails with device.ErrRange,
+// device.ErrOutOfMemory and device.ErrClosed.
+func (d *Device) Alloc(t device.DType, n int) (*device.Buffer, error) { return d.Device().Alloc(t, n) }
+
+// DefaultStream is a stream that the device has from the start. It closes with the device.
+func (d *Device) DefaultStream() *device.Stream { return d.Device().DefaultStream() }
+
+// NewStream makes a stream, which runs beside the others. It fails with device.ErrClosed.
+func (d *Device) NewStream() (*device.Stream, error) { return d.Device().NewStream() }
+
+// NewEvent makes an event, which has not been recorded. It fails with device.ErrClosed.
+func (d *Device) NewEvent() (*device.Event, error) { return d.Device().NewEvent() }
+
+// MemInfo tells the bytes that can still be allocated, and the bytes that the process may use in all: the machine's, or the least limit of
+// its control groups. It fails with device.ErrUnavailable where the system does not tell, and device.ErrClosed.
+func (d *Device) MemInfo() (free, total int64, err error) { return d.Device().MemInfo() }
+
+// Close waits for all work and gives back everything, buffers, streams, events and threads included. All later calls fail
+// with device.ErrClosed. It returns the first error of the work.
+func (d *Device) Close() error { return d.Device().Close() }
+
+// Wrap makes a buffer of x's own memory, of the type that T holds: BFloat16 for uint16. Closing the buffer frees nothing. It fails
+// with device.ErrClosed.
+//
+// Between enqueueing work on the buffer and synchronising, x must not be written, nor read where the work writes it. The race
+// detector reports a program that does, whatever the length. Wrapped twice, or in two optimizers, x is still one memory.
 func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 	t := device.DTypeOf[T]()
 	n := len(x) * t.Size()
-	m := &memory{drv: d.driver, b: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), n)}
-	return d.checked.Wrap(t, len(x), m)
+	m := &memory{b: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), n)}
+	if d != nil {
+		m.drv = d.driver
+	}
+	return d.Device().Wrap(t, len(x), m)
 }
 
 // driver implements device.Driver.
@@ -119,10 +173,22 @@ func (d *driver) NewQueue() (device.Queue, error) {
 	return q, nil
 }
 
+// enqueue puts a task on a stream, which must be of this driver.
+func (d *driver) enqueue(s *device.Stream, t task, small bool) error {
+	if err := s.Check(s.Device()); err != nil {
+		return fmt.Errorf("cpu: %w", err)
+	}
+	q, ok := s.Queue().(*queue)
+	if !ok || q.drv != d {
+		return fmt.Errorf("cpu: stream of device %s %w", s.Device().Name(), device.ErrForeign)
+	}
+	return q.enqueue(t, small)
+}
+
 func (d *driver) NewMarker() (device.Marker, error) { return &marker{}, nil }
 
-// drain waits for everything that has been enqueued.
-func (d *driver) drain() {
+// drain waits for everything that has been enqueued and returns its first error.
+func (d *driver) drain() (first error) {
 	d.mu.Lock()
 	queues := make([]*queue, 0, len(d.queues))
 	for q := range d.queues {
@@ -130,16 +196,18 @@ func (d *driver) drain() {
 	}
 	d.mu.Unlock()
 	for _, q := range queues {
-		q.wait()
+		if err := q.wait(); first == nil {
+			first = err
+		}
 	}
+	return first
 }
 
 func (d *driver) Close() error {
-	d.drain()
+	first := d.drain()
 	d.pool.close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var first error
 	for m := range d.memories {
 		if err := m.release(); first == nil {
 			first = err

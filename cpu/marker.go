@@ -13,7 +13,8 @@ type marker struct{ last atomic.Pointer[point] }
 // point is a place in a queue's work. As a task, it is reached when it runs.
 type point struct {
 	reached chan struct{}
-	at      time.Time // valid once reached is closed
+	at      time.Time // valid once reached is closed, as err is
+	err     error     // of the queue before it
 }
 
 func (p *point) run() {
@@ -36,11 +37,18 @@ type await struct{ *point }
 func (a await) run() { <-a.reached }
 
 func (m *marker) Synchronize() error {
-	<-m.last.Load().reached
-	return nil
+	p := m.last.Load()
+	<-p.reached
+	return p.err
 }
 
-func (m *marker) Done() (bool, error) { return m.last.Load().passed(), nil }
+func (m *marker) Done() (bool, error) {
+	p := m.last.Load()
+	if !p.passed() {
+		return false, nil
+	}
+	return true, p.err
+}
 
 func (m *marker) Since(start device.Marker) (time.Duration, error) {
 	end, begin := m.last.Load(), start.(*marker).last.Load()

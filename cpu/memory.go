@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
@@ -30,6 +31,7 @@ func (m *memory) alloc(n int64) (err error) {
 		err = fmt.Errorf("%d bytes: %w", n, device.ErrOutOfMemory)
 	case n >= mapAbove:
 		m.mapped, m.b, err = mapMemory(int(n))
+		mapped.Add(int64(len(m.mapped)))
 	default:
 		m.b = aligned(make([]byte, n+cacheLine), int(n), cacheLine)
 	}
@@ -45,7 +47,7 @@ func aligned(b []byte, n, align int) []byte {
 func (m *memory) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.b)))) }
 
 func (m *memory) Free() error {
-	m.drv.drain()
+	_ = m.drv.drain() // its error is the streams'
 	m.drv.mu.Lock()
 	defer m.drv.mu.Unlock()
 	if m.drv.memories[m] { // not where Wrap made it
@@ -56,10 +58,14 @@ func (m *memory) Free() error {
 }
 
 func (m *memory) release() error {
-	mapped := m.mapped
+	b := m.mapped
 	m.b, m.mapped = nil, nil
-	return unmapMemory(mapped)
+	mapped.Add(-int64(len(b)))
+	return unmapMemory(b)
 }
+
+// mapped is the bytes of all devices that the system has given and not got back.
+var mapped atomic.Int64
 
 // bytes is the memory of a span.
 func bytes(s device.Span) []byte {

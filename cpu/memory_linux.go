@@ -31,8 +31,8 @@ func unmapMemory(mapped []byte) error {
 	return syscall.Munmap(mapped)
 }
 
-// memInfo is what the kernel thinks can be had without swapping, and less where the control group that a container sees as its
-// root allows less. The files are those under root.
+// memInfo is what the kernel thinks can be had without swapping, and less where a control group of the process allows less. The
+// files are those under root.
 func memInfo(root string) (free, total int64, err error) {
 	system, err := numbers(filepath.Join(root, "proc/meminfo"))
 	if err != nil {
@@ -43,13 +43,12 @@ func memInfo(root string) (free, total int64, err error) {
 		return 0, 0, fmt.Errorf("memory: %w: /proc/meminfo does not tell", device.ErrUnavailable)
 	}
 	free, total = free<<10, total<<10
-	group := filepath.Join(root, "sys/fs/cgroup")
-	limit, err1 := number(filepath.Join(group, "memory.max"))
-	used, err2 := number(filepath.Join(group, "memory.current"))
-	if err1 == nil && err2 == nil && limit < total {
-		stat, _ := numbers(filepath.Join(group, "memory.stat"))
-		used -= stat["active_file"] + stat["inactive_file"] // counted as used, but the cache of files gives way
-		free, total = min(free, max(limit-used, 0)), limit
+	for _, g := range memoryGroups(root) {
+		if limit, used, ok := g.usage(); ok && limit < total {
+			free, total = min(free, max(limit-used, 0)), limit
+		} else if ok {
+			free = min(free, max(limit-used, 0))
+		}
 	}
 	return free, total, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -88,10 +89,15 @@ func TestMemInfo(t *testing.T) {
 		t.Skip("reads Linux's files")
 	}
 	const meminfo = "MemTotal:        1000 kB\nMemFree:          100 kB\nMemAvailable:     600 kB\nHugePages_Total:    0\n"
+	const (
+		mount2 = "30 25 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+		mount1 = "31 25 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n32 25 0:28 / /sys/fs/cgroup/memory rw shared:9 master:2 - cgroup cgroup rw,memory\n"
+		disk   = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+	)
 	for _, c := range []struct {
 		name        string
-		files       map[string]string
-		free, total int64 // -1 where they are not known
+		files       map[string]string // those of control groups under sys/fs/cgroup
+		free, total int64             // -1 where they are not known
 	}{
 		{"no files", nil, -1, -1},
 		{"host", map[string]string{"proc/meminfo": meminfo}, 600 << 10, 1000 << 10},
@@ -102,17 +108,46 @@ func TestMemInfo(t *testing.T) {
 			"memory.stat": "anon 1000\nfile 9000\ninactive_file 6000\nactive_file 2000\n"}, 8000, 409600},
 		{"group beyond its limit", map[string]string{"proc/meminfo": meminfo, "memory.max": "4096\n", "memory.current": "5000\n"}, 0, 4096},
 		{"group that may have more than there is", map[string]string{"proc/meminfo": meminfo, "memory.max": "9999999\n", "memory.current": "1\n"}, 600 << 10, 1000 << 10},
+
+		// P3: limits of any version, of the group itself and of those that it lies in.
+		{"v2, not at the root", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/user.slice/job\n", "proc/self/mountinfo": disk + mount2,
+			"sys/fs/cgroup/user.slice/job/memory.max": "409600\n", "sys/fs/cgroup/user.slice/job/memory.current": "9600\n"}, 400000, 409600},
+		{"v2, the group above limits", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/user.slice/job\n", "proc/self/mountinfo": mount2,
+			"sys/fs/cgroup/user.slice/job/memory.max": "max\n", "sys/fs/cgroup/user.slice/job/memory.current": "5\n",
+			"sys/fs/cgroup/user.slice/memory.max": "200000\n", "sys/fs/cgroup/user.slice/memory.current": "150000\n", "sys/fs/cgroup/user.slice/memory.stat": "inactive_file 40000\n"}, 90000, 200000},
+		{"v2, the least limit is the group's, the least room above", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a/b\n", "proc/self/mountinfo": mount2,
+			"sys/fs/cgroup/a/b/memory.max": "100000\n", "sys/fs/cgroup/a/b/memory.current": "10000\n",
+			"sys/fs/cgroup/a/memory.max": "200000\n", "sys/fs/cgroup/a/memory.current": "199000\n"}, 1000, 100000},
+		{"v2, another's group", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/mine\n", "proc/self/mountinfo": mount2,
+			"sys/fs/cgroup/other/memory.max": "4096\n", "sys/fs/cgroup/other/memory.current": "1\n"}, 600 << 10, 1000 << 10},
+		{"v2 in a container that is told the host's path", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/docker/12ab\n",
+			"proc/self/mountinfo": "30 25 0:26 /docker/12ab /sys/fs/cgroup ro - cgroup2 cgroup rw\n", "memory.max": "409600\n", "memory.current": "9600\n"}, 400000, 409600},
+		{"v2, a path outside of the namespace", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/../../other\n",
+			"proc/self/mountinfo": mount2, "memory.max": "409600\n", "memory.current": "9600\n"}, 400000, 409600},
+		{"v2 in an odd place", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/x\n",
+			"proc/self/mountinfo":             "30 25 0:26 / /mnt/control\\040groups rw - cgroup2 none rw\n",
+			"mnt/control groups/x/memory.max": "409600\n", "mnt/control groups/x/memory.current": "9600\n"}, 400000, 409600},
+		{"v1", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "7:cpu,cpuacct:/c\n4:memory:/jobs/7\n", "proc/self/mountinfo": disk + mount1,
+			"sys/fs/cgroup/memory/jobs/7/memory.limit_in_bytes": "409600\n", "sys/fs/cgroup/memory/jobs/7/memory.usage_in_bytes": "19600\n",
+			"sys/fs/cgroup/memory/jobs/7/memory.stat":    "inactive_file 1\ntotal_inactive_file 6000\ntotal_active_file 4000\n",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n", "sys/fs/cgroup/memory/memory.usage_in_bytes": "800000\n"}, 400000, 409600},
+		{"v1, the group above limits", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "4:memory:/jobs/7\n0::/unused\n", "proc/self/mountinfo": mount1 + mount2,
+			"sys/fs/cgroup/memory/jobs/7/memory.limit_in_bytes": "9223372036854771712\n", "sys/fs/cgroup/memory/jobs/7/memory.usage_in_bytes": "1\n",
+			"sys/fs/cgroup/memory/jobs/memory.limit_in_bytes": "300000\n", "sys/fs/cgroup/memory/jobs/memory.usage_in_bytes": "1000\n"}, 299000, 300000},
+		{"v1 in a container", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "4:memory:/docker/12ab\n",
+			"proc/self/mountinfo":                        "32 25 0:28 /docker/12ab /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": "300000\n", "sys/fs/cgroup/memory/memory.usage_in_bytes": "1000\n"}, 299000, 300000},
+		{"files that make no sense", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "x\n::\n\n", "proc/self/mountinfo": "- - -\n1 2 3 4 5 6 - cgroup2\n" + `1 2 3 \9 \04 6 - cgroup2 a b` + "\n"}, 600 << 10, 1000 << 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := t.TempDir()
-			for _, dir := range []string{"proc", "sys/fs/cgroup"} {
-				require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o777))
-			}
 			for name, text := range c.files {
-				if name != "proc/meminfo" {
+				if strings.HasPrefix(name, "memory.") {
 					name = "sys/fs/cgroup/" + name
 				}
-				require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(text), 0o666))
+				name = filepath.Join(root, name)
+				require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o777))
+				require.NoError(t, os.WriteFile(name, []byte(text), 0o666))
 			}
 			free, total, err := memInfo(root)
 			if c.free < 0 {

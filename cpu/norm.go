@@ -1,7 +1,7 @@
 package cpu
 
 import (
-	"math"
+	"fmt"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
@@ -12,12 +12,14 @@ import (
 // norm implements kernels.Norm. As a task, it computes the norm.
 type norm struct {
 	drv   *driver
-	tiles []tile // in the tree's order
+	grads []*device.Buffer // which hold the tiles' memory
+	wide  bool             // one of them is float64
+	tiles []tile           // in the tree's order
 	sums  []float64
+	scale float64 // of the elements, while the tree is summed
 	total *device.Buffer
 	lanes [][kernels.NormLanes]float64 // of each thread
 	batch int                          // tiles that a thread takes at a time
-	sum   func(thread, i int)          // of a tile
 	body  func(thread, i int)          // of a batch
 }
 
@@ -29,10 +31,13 @@ type tile struct {
 
 // CompileNorm implements kernels.Backend.
 func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
+	if d.Threads() == 0 {
+		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
+	}
 	if d.driver.choice.err != nil {
 		return nil, d.driver.choice.err
 	}
-	n := &norm{drv: d.driver}
+	n := &norm{drv: d.driver, grads: grads}
 	for _, g := range grads {
 		var f32 []float32
 		var f64 []float64
@@ -40,7 +45,7 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 		case device.Float32:
 			f32 = view[float32](g)
 		case device.Float64:
-			f64 = view[float64](g)
+			f64, n.wide = view[float64](g), true
 		default:
 			return nil, device.ErrUnsupported
 		}
@@ -56,38 +61,33 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 	n.sums = make([]float64, len(n.tiles))
 	n.lanes = make([][kernels.NormLanes]float64, d.driver.pool.threads)
 	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.driver.pool.threads)/kernels.NormTile, 1)
-	n.sum, n.body = n.vectorTile, n.sumBatch
-	if d.driver.choice.set == nil {
-		n.sum = n.scalarTile
-	}
+	n.body = n.sumBatch
 	var err error
-	n.total, err = d.Alloc(device.Float64, 1)
-	return n, err
+	if n.total, err = d.Alloc(device.Float64, 1); err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 func (n *norm) sumBatch(thread, i int) {
 	for k := i * n.batch; k < min((i+1)*n.batch, len(n.tiles)); k++ {
-		n.sum(thread, k)
+		if t := n.tiles[k]; t.f32 != nil {
+			n.sums[k] = sumTile(n, thread, t.f32)
+		} else {
+			n.sums[k] = sumTile(n, thread, t.f64)
+		}
 	}
 }
 
-func (n *norm) scalarTile(_, i int) {
-	if t := n.tiles[i]; t.f32 != nil {
-		n.sums[i] = kernels.SumSquares(t.f32)
-	} else {
-		n.sums[i] = kernels.SumSquares(t.f64)
+// sumTile sums a tile by vector code, if there is some. Elements that must be scaled are rare and go the scalar way.
+func sumTile[F rule.Float](n *norm, thread int, x []F) float64 {
+	if set := n.drv.choice.set; set != nil && n.scale == 1 {
+		return vectorSquares(set, &n.lanes[thread], x)
 	}
+	return kernels.SumSquares(x, n.scale)
 }
 
-func (n *norm) vectorTile(thread, i int) {
-	if t := n.tiles[i]; t.f32 != nil {
-		n.sums[i] = vectorSquares(n.drv.choice.set, &n.lanes[thread], t.f32)
-	} else {
-		n.sums[i] = vectorSquares(n.drv.choice.set, &n.lanes[thread], t.f64)
-	}
-}
-
-// vectorSquares is kernels.SumSquares by vector code: whole rows in the loop, the last part of one here.
+// vectorSquares is kernels.SumSquares by vector code, of scale 1: whole rows in the loop, the last part of one here.
 func vectorSquares[F rule.Float](set *instructions, lane *[kernels.NormLanes]float64, x []F) float64 {
 	rows := len(x) / kernels.NormLanes
 	if rows > 0 {
@@ -108,13 +108,27 @@ func vectorSquares[F rule.Float](set *instructions, lane *[kernels.NormLanes]flo
 }
 
 func (n *norm) run() {
+	for i := 0; raceEnabled && i < len(n.tiles); i++ {
+		touched(n.tiles[i].f32, false)
+		touched(n.tiles[i].f64, false)
+	}
+	out := view[float64](n.total)
+	if n.wide {
+		out[0] = kernels.NormBy(n.tree)
+	} else { // which needs no other scale
+		out[0] = kernels.NormRoot(n.tree(1), 1)
+	}
+}
+
+// tree is the total of the squares of elements multiplied by scale.
+func (n *norm) tree(scale float64) float64 {
+	n.scale = scale
 	n.drv.pool.do((len(n.tiles)+n.batch-1)/n.batch, n.body)
-	view[float64](n.total)[0] = math.Sqrt(kernels.SumTree(n.sums))
+	return kernels.SumTree(n.sums)
 }
 
 func (n *norm) Enqueue(s *device.Stream) error {
-	s.Queue().(*queue).enqueue(n, len(n.tiles)*kernels.NormTile <= inlineLen)
-	return nil
+	return n.drv.enqueue(s, n, len(n.tiles)*kernels.NormTile <= inlineLen)
 }
 
 func (n *norm) Total() *device.Buffer { return n.total }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/fusestep/fusestep/device"
 )
 
 // pool is the threads of a device beside the caller's. They start when they are first needed.
@@ -28,9 +30,17 @@ type job struct {
 	body   func(thread, i int)
 	open   atomic.Bool
 	active atomic.Int64
+	failed atomic.Pointer[device.PanicError] // the first panic of the body
 }
 
+// loop runs the body until no index is left. A panic of the body ends the job's loop on all threads.
 func (j *job) loop(thread int) {
+	defer func() {
+		if r := recover(); r != nil {
+			j.failed.CompareAndSwap(nil, panicked(r))
+			j.next.Store(j.n)
+		}
+	}()
 	for {
 		i := j.next.Add(1) - 1
 		if i >= j.n {
@@ -41,7 +51,8 @@ func (j *job) loop(thread int) {
 }
 
 // do runs body for every i below n, on all threads, and returns when all have run. The body is given the number of the
-// thread it runs on, below pool.threads; the caller's is 0.
+// thread it runs on, below pool.threads; the caller's is 0. Where the body panics on any thread, do panics with a
+// *device.PanicError when all threads have left it; not all indices have run then.
 func (p *pool) do(n int, body func(thread, i int)) {
 	if p.threads == 1 || n <= 1 {
 		for i := range n {
@@ -73,7 +84,11 @@ func (p *pool) do(n int, body func(thread, i int)) {
 		runtime.Gosched() // at most one chunk's time
 	}
 	j.body = nil
+	failed := j.failed.Swap(nil)
 	p.scratch.Put(j)
+	if failed != nil {
+		panic(failed)
+	}
 }
 
 // linger is how long a helper looks for the next job before it sleeps, as waking a thread takes longer than a step whose data

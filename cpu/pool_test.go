@@ -65,8 +65,8 @@ func TestPoolTogether(t *testing.T) {
 	}
 }
 
-// Helpers that come late, to a job that is over and perhaps another loop by now, neither run what is over nor miss a thread's
-// number: several streams run short loops at once, so that the jobs go round between them.
+// Six streams run short loops at once, so that a helper often takes a job whose loop is over, or that is another loop by then. Such a
+// helper runs no index twice, runs nothing after the end, and uses no other thread's number.
 func TestPoolConcurrently(t *testing.T) {
 	p := newPool(4)
 	defer p.close()

@@ -1,30 +1,45 @@
 package cpu
 
 import (
+	"runtime/debug"
 	"sync"
 
 	"github.com/fusestep/fusestep/device"
 )
 
-// inlineBytes is the work up to which an idle queue runs it on the caller's goroutine: moving 64 KiB takes about as long as
-// waking another one.
-const inlineBytes = 64 << 10
+const (
+	// inlineBytes is the work up to which an idle queue runs it on the caller's goroutine: moving 64 KiB takes about as long
+	// as waking another one.
+	inlineBytes = 64 << 10
+	// depth is the tasks that wait on a queue before enqueue waits for the oldest. It bounds the memory that steps hold which
+	// nobody has waited for.
+	depth = 256
+)
 
 // task is work on a queue.
 type task interface{ run() }
 
 // queue implements device.Queue. One goroutine works it off while there is work, and ends when there is none.
+//
+// A task that panics fails the queue: Synchronize and every later call return the panic as a device.PanicError, and
+// tasks that have not run never do. Points are reached all the same, and hand the error on to who waits for them, so nobody waits
+// for ever.
+//
+// In race builds the methods that hold the lock are hidden from the race detector, which would take the lock for an order
+// between a task and a caller who has not synchronised; they tell it the order that is meant. See race.go.
 type queue struct {
 	drv  *driver
 	work func() // workOff: a go statement on a func value allocates nothing
 
 	mu       sync.Mutex
 	progress sync.Cond // signalled when a task has run
-	waiting  []task    // first in, first out, from next on
-	next     int
+	ring     [depth]task
+	first    int    // the oldest task that waits
+	waiting  int    // how many do
 	running  bool   // somebody is working the queue off
 	added    uint64 // tasks so far
 	done     uint64 // tasks that have run
+	err      error  // of a task
 }
 
 func newQueue(d *driver) *queue {
@@ -34,64 +49,149 @@ func newQueue(d *driver) *queue {
 	return q
 }
 
-// enqueue adds t. A small task of an idle queue is run at once.
-func (q *queue) enqueue(t task, small bool) {
+// enqueue adds t. A small task of an idle queue is run before enqueue returns: on the caller's goroutine, but in race builds on the
+// queue's, where the race detector tells it from the caller. A caller waits while the queue is full; that ends, as
+// whatever a task waits for was enqueued before it.
+//
+//go:norace
+func (q *queue) enqueue(t task, small bool) error {
+	hide()
+	defer unhide()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	for q.waiting == depth {
+		q.progress.Wait()
+	}
+	if q.err != nil {
+		unhide()
+		acquire(&q.done)
+		hide()
+		return q.err
+	}
 	q.added++
-	if !q.running && small {
+	mine, idle := q.added, !q.running
+	if idle && small && !raceEnabled {
 		q.running = true
 		q.run(t)
-		if q.next < len(q.waiting) { // somebody else enqueued meanwhile
+		if q.waiting > 0 { // somebody else enqueued meanwhile
 			go q.work()
 		} else {
 			q.running = false
 		}
-		return
+		return q.err
 	}
-	if len(q.waiting) == cap(q.waiting) { // rather than grow, use the room of what has run
-		n := copy(q.waiting, q.waiting[q.next:])
-		clear(q.waiting[n:])
-		q.waiting, q.next = q.waiting[:n], 0
-	}
-	q.waiting = append(q.waiting, t)
-	if !q.running {
+	slot := &q.ring[(q.first+q.waiting)%depth]
+	*slot = t
+	q.waiting++
+	unhide()
+	release(slot)
+	if idle {
 		q.running = true
 		go q.work()
 	}
+	hide()
+	for raceEnabled && idle && small && q.done < mine {
+		q.progress.Wait()
+	}
+	return nil
 }
 
 // run runs a task. The lock is held, but not while the task runs.
+//
+//go:norace
 func (q *queue) run(t task) {
+	failed := q.err
 	q.mu.Unlock()
-	defer func() {
-		q.mu.Lock()
-		q.done++
-		q.progress.Broadcast()
-	}()
-	t.run()
+	unhide()
+	acquire(&q.done) // earlier tasks
+	var err error
+	if failed == nil {
+		err = try(t)
+	} else if p, ok := t.(*point); ok {
+		p.err = failed
+		p.run()
+	}
+	releaseMerge(&q.done)
+	hide()
+	q.mu.Lock()
+	if q.err == nil {
+		q.err = err
+	}
+	q.done++
+	q.progress.Broadcast()
 }
 
+// try runs a task and returns its panic, or the error of the queue that it waited for.
+func try(t task) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(r)
+		}
+	}()
+	t.run()
+	if a, ok := t.(await); ok {
+		return a.err
+	}
+	return nil
+}
+
+// panicked makes an error of what recover returned. It is called while the goroutine's stack is still the panic's.
+func panicked(r any) *device.PanicError {
+	if e, ok := r.(*device.PanicError); ok { // of another goroutine, which has said where
+		return e
+	}
+	return &device.PanicError{Value: r, Stack: string(debug.Stack())}
+}
+
+//go:norace
 func (q *queue) workOff() {
+	hide()
+	defer unhide()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.next < len(q.waiting) {
-		t := q.waiting[q.next]
-		q.waiting[q.next] = nil
-		q.next++
+	for q.waiting > 0 {
+		slot := &q.ring[q.first]
+		t := *slot
+		*slot = nil
+		unhide()
+		acquire(slot)
+		hide()
+		q.first = (q.first + 1) % depth
+		q.waiting--
 		q.run(t)
 	}
-	q.waiting, q.next = q.waiting[:0], 0
 	q.running = false
 }
 
-// wait returns when everything enqueued before it has run, whatever others enqueue meanwhile.
-func (q *queue) wait() {
+// wait returns when everything enqueued before it has run, whatever others enqueue meanwhile. It returns the queue's error.
+//
+//go:norace
+func (q *queue) wait() error {
+	hide()
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	for until := q.added; q.done < until; {
 		q.progress.Wait()
 	}
+	err := q.err
+	q.mu.Unlock()
+	unhide()
+	acquire(&q.done)
+	return err
+}
+
+// failure is the queue's error, without waiting.
+//
+//go:norace
+func (q *queue) failure() error {
+	hide()
+	q.mu.Lock()
+	err := q.err
+	q.mu.Unlock()
+	unhide()
+	if err != nil {
+		acquire(&q.done)
+	}
+	return err
 }
 
 // copyTask copies, or zeroes where src is nil.
@@ -114,8 +214,7 @@ func (t *copyTask) run() {
 }
 
 func (q *queue) copy(dst, src []byte) error {
-	q.enqueue(&copyTask{q.drv.pool, dst, src}, len(dst) <= inlineBytes)
-	return nil
+	return q.enqueue(&copyTask{q.drv.pool, dst, src}, len(dst) <= inlineBytes)
 }
 
 func (q *queue) Upload(dst device.Span, src []byte) error   { return q.copy(bytes(dst), src) }
@@ -125,23 +224,22 @@ func (q *queue) Zero(dst device.Span) error                 { return q.copy(byte
 
 func (q *queue) Record(m device.Marker) error {
 	p := &point{reached: make(chan struct{})}
-	q.enqueue(p, true)
+	if err := q.enqueue(p, true); err != nil {
+		return err
+	}
 	m.(*marker).last.Store(p) // only now: whoever waits for p, this queue included, comes behind it
 	return nil
 }
 
 func (q *queue) Wait(m device.Marker) error {
 	p := m.(*marker).last.Load()
-	if !p.passed() {
-		q.enqueue(await{p}, false)
+	if p.passed() && p.err == nil {
+		return q.failure()
 	}
-	return nil
+	return q.enqueue(await{p}, false)
 }
 
-func (q *queue) Synchronize() error {
-	q.wait()
-	return nil
-}
+func (q *queue) Synchronize() error { return q.wait() }
 
 func (q *queue) Close() error {
 	q.drv.mu.Lock()

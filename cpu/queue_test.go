@@ -53,8 +53,9 @@ func TestQueueOrder(t *testing.T) {
 	q := newQueue(newTestDriver(t, 1))
 	g := newGate()
 	q.enqueue(g, false)
+	<-g.running
 	var got, want []int
-	for i := range 1000 {
+	for i := range depth {
 		q.enqueue(taskFunc(func() { got = append(got, i) }), i%3 == 0) // small ones wait their turn too
 		want = append(want, i)
 	}
@@ -66,22 +67,23 @@ func TestQueueOrder(t *testing.T) {
 // A small task of an idle queue has run when enqueue returns; a large one, or one behind others, has not.
 func TestQueueInline(t *testing.T) {
 	q := newQueue(newTestDriver(t, 1))
-	ran := false
-	q.enqueue(taskFunc(func() { ran = true }), true)
-	if !ran {
+	var ran atomic.Bool
+	small := taskFunc(func() { ran.Store(true) })
+	q.enqueue(small, true)
+	if !ran.Load() {
 		t.Error("small task of an idle queue was put off")
 	}
 	g := newGate()
 	q.enqueue(g, false)
 	<-g.running
-	ran = false
-	q.enqueue(taskFunc(func() { ran = true }), true)
-	if ran {
+	ran.Store(false)
+	q.enqueue(small, true)
+	if ran.Load() {
 		t.Error("small task overtook")
 	}
 	close(g.open)
 	q.wait()
-	if !ran {
+	if !ran.Load() {
 		t.Error("wait returned before the last task")
 	}
 }
@@ -112,7 +114,7 @@ func TestQueueWaitEnds(t *testing.T) {
 		}
 	}
 	q.enqueue(next, false)
-	within(t, "wait on a busy queue", q.wait)
+	within(t, "wait on a busy queue", func() { require.NoError(t, q.wait()) })
 	stop.Store(true)
 	q.wait()
 }

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"unsafe"
@@ -13,6 +14,9 @@ import (
 // CompileTraffic implements kernels.Backend: the loads and stores of an update, chunk by chunk as the update makes them, and no
 // arithmetic. How close an update comes to it is what gpubench reports.
 func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
+	if d.Threads() == 0 {
+		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
+	}
 	switch w.Program.DType {
 	case device.Float32:
 		return newTraffic[float32](d.driver, w)
@@ -60,11 +64,13 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) 
 }
 
 func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
-	s.Queue().(*queue).enqueue(t, t.small())
-	return nil
+	return t.drv.enqueue(s, t, t.small())
 }
 
-func (t *traffic[F]) run() { t.each(t.body) }
+func (t *traffic[F]) run() {
+	t.touched()
+	t.each(t.body)
+}
 
 func (t *traffic[F]) chunk(thread, i int) {
 	c := t.chunks[i]

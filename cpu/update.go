@@ -25,8 +25,12 @@ func chunkLen(elements, threads int) int {
 // inlineLen is the elements up to which a step runs on the caller's thread: less work than waking another one.
 const inlineLen = 100_000
 
-// Compile implements kernels.Backend.
+// Compile implements kernels.Backend. It fails with device.ErrUnsupported, where the environment variable Environment names no
+// implementation, and with device.ErrClosed.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
+	if d.Threads() == 0 {
+		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
+	}
 	switch w.Program.DType {
 	case device.Float32:
 		return newUpdate[float32](d.driver, w)
@@ -47,8 +51,9 @@ type update[F rule.Float] struct {
 	state         [][]float64 // of each group
 	vectors       *vectors[F] // nil: the rule itself runs
 
-	mu   sync.Mutex
-	free []*step[F] // steps that are not under way, to be used again
+	mu     sync.Mutex
+	free   []*step[F]      // steps that are not under way, to be used again
+	spaces []*workspace[F] // those that are not in use
 }
 
 // tensor is the memory of a kernels.Tensor.
@@ -93,22 +98,63 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 
 // step is a task: one step of an update, with what it was given from outside.
 type step[F rule.Float] struct {
-	u       *update[F]
-	groups  []kernels.GroupStep
-	hyper   []float64 // of all groups, whose Hyper point here
-	norm    *float64  // nil, or the norm
-	maxNorm float64
-	scalars []float64        // of one group, before rounding
-	rounded []F              // of all groups
-	shared  []rule.Shared[F] // of all groups
-	passes  []rule.Pass[F]   // of each thread, without vectors
+	u        *update[F]
+	groups   []kernels.GroupStep
+	hyper    []float64 // of all groups, whose Hyper point here
+	norm     *float64  // nil, or the norm
+	maxNorm  float64
+	scalars  []float64        // of one group, before rounding
+	rounded  []F              // of all groups
+	shared   []rule.Shared[F] // of all groups
+	uniforms []F              // of all groups, a block each, with vectors
+	space    *workspace[F]
+	body     func(thread, i int)
+}
 
-	uniforms []F // of all groups, a block each, with vectors
-	eval     *ir.Evaluator[F]
-	vars     []F          // of the graph
-	scratch  []scratch[F] // of each thread
+// workspace is what a step needs only while it runs. Steps that wait have none.
+type workspace[F rule.Float] struct {
+	passes  []rule.Pass[F] // of each thread, without vectors
+	eval    *ir.Evaluator[F]
+	vars    []F          // of the graph
+	scratch []scratch[F] // of each thread, with vectors
+}
 
-	body func(thread, i int)
+func (u *update[F]) newWorkspace() *workspace[F] {
+	w := &workspace[F]{}
+	r := u.work.Program.Rule
+	for range u.drv.pool.threads {
+		if v := u.vectors; v != nil {
+			w.scratch = append(w.scratch, v.newScratch())
+		} else {
+			w.passes = append(w.passes, rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: u.loads, Stores: u.stores,
+				Options: u.work.Program.Options, Penalties: u.work.Program.Penalties})
+		}
+	}
+	if v := u.vectors; v != nil {
+		w.eval, w.vars = ir.NewEvaluator[F](v.graph), make([]F, len(v.graph.Vars))
+	}
+	return w
+}
+
+// begin gives the step a workspace.
+func (s *step[F]) begin() {
+	u := s.u
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if n := len(u.spaces); n > 0 {
+		s.space, u.spaces = u.spaces[n-1], u.spaces[:n-1]
+		return
+	}
+	s.space = u.newWorkspace()
+}
+
+// end lets the next step have the workspace, and the step itself.
+func (s *step[F]) end() {
+	u := s.u
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.spaces, s.space = append(u.spaces, s.space), nil
+	u.free = append(u.free, s)
 }
 
 func (u *update[F]) take() *step[F] {
@@ -125,17 +171,9 @@ func (u *update[F]) take() *step[F] {
 	if v := u.vectors; v != nil {
 		s.body = s.vectorChunk
 		s.uniforms = make([]F, len(u.state)*v.blockLen())
-		s.eval, s.vars = ir.NewEvaluator[F](v.graph), make([]F, len(v.graph.Vars))
-		for range u.drv.pool.threads {
-			s.scratch = append(s.scratch, v.newScratch())
-		}
 		return s
 	}
 	s.body = s.chunk
-	for range u.drv.pool.threads {
-		s.passes = append(s.passes, rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: u.loads, Stores: u.stores,
-			Options: u.work.Program.Options, Penalties: u.work.Program.Penalties})
-	}
 	return s
 }
 
@@ -152,14 +190,15 @@ func (u *update[F]) Enqueue(s *device.Stream, in kernels.Step) error {
 	if in.Norm != nil {
 		t.norm = &view[float64](in.Norm.Total())[0]
 	}
-	s.Queue().(*queue).enqueue(t, u.small())
-	return nil
+	return u.drv.enqueue(s, t, u.small())
 }
 
 func (u *update[F]) Close() error { return nil }
 
 func (s *step[F]) run() {
 	u := s.u
+	u.touched()
+	s.begin()
 	r := u.work.Program.Rule
 	ns := len(r.Scalars)
 	for g, state := range u.state {
@@ -170,13 +209,23 @@ func (s *step[F]) run() {
 		s.shared[g] = rule.Round[F](s.groups[g].Shared(r, s.norm, s.maxNorm))
 		if v := u.vectors; v != nil {
 			n := v.blockLen()
-			v.block(s.uniforms[g*n:(g+1)*n], s.vars, s.eval, s.rounded[g*ns:(g+1)*ns], &s.shared[g])
+			v.block(s.uniforms[g*n:(g+1)*n], s.space.vars, s.space.eval, s.rounded[g*ns:(g+1)*ns], &s.shared[g])
 		}
 	}
 	u.each(s.body)
-	u.mu.Lock()
-	u.free = append(u.free, s)
-	u.mu.Unlock()
+	s.end()
+}
+
+// touched tells the race detector what a pass reads and writes.
+func (u *update[F]) touched() {
+	for i := 0; raceEnabled && i < len(u.tensors); i++ {
+		for _, k := range u.loads {
+			touched(u.tensors[i].slots[k], false)
+		}
+		for _, k := range u.stores {
+			touched(u.tensors[i].slots[k], true)
+		}
+	}
 }
 
 // small says whether a step is less work than waking another thread.
@@ -197,7 +246,7 @@ func (u *update[F]) each(body func(thread, i int)) {
 func (s *step[F]) chunk(thread, i int) {
 	c := s.u.chunks[i]
 	t := &s.u.tensors[c.tensor]
-	p := &s.passes[thread]
+	p := &s.space.passes[thread]
 	for k, x := range t.slots {
 		if x != nil {
 			p.Slots[k] = x[c.lo:c.hi]
@@ -214,5 +263,5 @@ func (s *step[F]) vectorChunk(thread, i int) {
 	c := s.u.chunks[i]
 	t := &s.u.tensors[c.tensor]
 	n := v.blockLen()
-	v.run(t.slots, c.lo, c.hi, s.uniforms[t.group*n:(t.group+1)*n], &s.scratch[thread])
+	v.run(t.slots, c.lo, c.hi, s.uniforms[t.group*n:(t.group+1)*n], &s.space.scratch[thread])
 }

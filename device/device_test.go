@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,11 +15,16 @@ import (
 
 // fake is a driver, memory, queue and marker that notes what it is asked for and does nothing, or fails.
 type fake struct {
+	mu    sync.Mutex
 	calls []string
 	err   error
+	limit int // allocations there may be at a time, if not 0
+	live  int
 }
 
 func (f *fake) call(name string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.calls = append(f.calls, name+fmt.Sprint(args...))
 	return f.err
 }
@@ -33,6 +39,13 @@ type fakeQueue struct{ *fake }
 type fakeMarker struct{ *fake }
 
 func (f *fake) Alloc(n int64) (Memory, error) {
+	f.mu.Lock()
+	if f.live++; f.limit > 0 && f.live > f.limit {
+		f.live--
+		f.mu.Unlock()
+		return nil, ErrOutOfMemory
+	}
+	f.mu.Unlock()
 	return &fakeMemory{f, 1 << 20}, f.call("alloc ", n)
 }
 func (f *fake) NewQueue() (Queue, error)       { return fakeQueue{f}, f.call("queue") }
@@ -40,7 +53,12 @@ func (f *fake) NewMarker() (Marker, error)     { return fakeMarker{f}, f.call("m
 func (f *fake) MemInfo() (int64, int64, error) { return 1, 2, f.call("memory") }
 func (f *fake) Close() error                   { return f.call("close") }
 func (m *fakeMemory) Addr() uint64             { return m.addr }
-func (m *fakeMemory) Free() error              { return m.call("free") }
+func (m *fakeMemory) Free() error {
+	m.mu.Lock()
+	m.live--
+	m.mu.Unlock()
+	return m.call("free")
+}
 func (q fakeQueue) Upload(d Span, b []byte) error {
 	return q.call("upload ", d.Off, " ", d.N, " ", len(b))
 }

@@ -5,6 +5,9 @@ import "time"
 // Driver is what a backend supplies. Its methods get arguments that have been checked: lengths fit and are not 0, nothing is
 // closed, and everything belongs to this driver. A Driver and all that it makes are used by many goroutines at once, but for
 // Close and Free, beside which nothing uses what they end. Errors name what the system said; the operation is added above.
+//
+// Memory, queues and markers are also freed and closed when the program no longer reaches the Buffer, Stream or Event: later,
+// from another goroutine, after the work that was enqueued on them. So what a driver makes must not reach the Device.
 type Driver interface {
 	// Alloc returns n > 0 bytes, aligned to 64 at least, with any contents. It fails with ErrOutOfMemory.
 	Alloc(n int64) (Memory, error)
@@ -33,8 +36,9 @@ type Span struct {
 }
 
 // Queue runs work in the order in which it was enqueued, beside the caller. A call that enqueues may return before the work
-// is done. An error of the work is returned by Synchronize, and by every later call. Synchronize waits for what was enqueued
-// before it, however much others enqueue meanwhile.
+// is done, and waits for older work where there is too much of it. An error of the work is returned by Synchronize, and by every
+// later call, and the queue does no more work. Synchronize waits for what was enqueued before it, however much others enqueue
+// meanwhile.
 type Queue interface {
 	Upload(dst Span, src []byte) error   // the caller leaves src as it is until the queue is synchronised
 	Download(dst []byte, src Span) error // dst is complete when the queue has been synchronised

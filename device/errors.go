@@ -14,7 +14,8 @@ var (
 	ErrOverlap     = errors.New("overlaps")                     // two buffers that must be apart share memory
 	ErrUnsupported = errors.New("not supported by this device") // such as an element type that a backend lacks
 	ErrNotRecorded = errors.New("event has not been recorded")  // an event that no stream has been told to record
-	ErrRange       = errors.New("out of range")                 // a length that no memory has, or a slice beyond its buffer
+	ErrMisaligned  = errors.New("misaligned")                   // an address that is no multiple of its element's size
+	ErrRange       = errors.New("out of range")                 // a length that no memory has, a slice beyond its buffer, or addresses where there is no memory
 )
 
 // LengthError is data whose length is not what it must be.
@@ -41,4 +42,16 @@ type DTypeError struct {
 // Error reads "grad is float64, value is float32".
 func (e *DTypeError) Error() string {
 	return fmt.Sprintf("%s is %s, %s is %s", e.What, e.Got, e.Ref, e.Want)
+}
+
+// PanicError is work of a stream that panicked: a fault of a rule or of this module. Synchronize returns it, and so does
+// every later call of the stream.
+type PanicError struct {
+	Value any    // what was given to panic
+	Stack string // of the goroutine that panicked
+}
+
+// Error is the value, then the stack.
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("panic in enqueued work: %v\n%s", e.Value, e.Stack)
 }

@@ -205,8 +205,8 @@ type Update interface {
 	Close() error
 }
 
-// Norm is the L2 norm over all elements of some buffers, by the tree that SumSquares and SumTree define. Its steps are ordered:
-// all on one stream, or on streams that wait for each other.
+// Norm is the L2 norm over all elements of some buffers, by the tree that SumSquares, SumTree and NormBy define. Its steps are
+// ordered: all on one stream, or on streams that wait for each other.
 type Norm interface {
 	Enqueue(s *device.Stream) error
 	// Total is where the norm is put: one Float64.

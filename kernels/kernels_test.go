@@ -119,7 +119,7 @@ func TestNormTree(t *testing.T) {
 			for _, v := range x[lo:hi] {
 				squares = append(squares, float64(v)*float64(v))
 			}
-			sums, again = append(sums, kernels.SumSquares(x[lo:hi])), append(again, tile(squares))
+			sums, again = append(sums, kernels.SumSquares(x[lo:hi], 1)), append(again, tile(squares))
 		}
 		require.Equal(t, again, sums, "%d elements", n)
 		want := 0.0
@@ -134,6 +134,6 @@ func BenchmarkSumSquares(b *testing.B) {
 	x := make([]float32, kernels.NormTile)
 	b.SetBytes(int64(len(x) * 4))
 	for b.Loop() {
-		kernels.SumSquares(x)
+		kernels.SumSquares(x, 1)
 	}
 }

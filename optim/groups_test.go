@@ -399,6 +399,35 @@ func TestUnreachableOptimizerIsCollected(t *testing.T) {
 	}
 }
 
+// I8: what an optimizer that nobody closed had on a GPU is given back.
+func TestUnreachableOptimizersGiveMemoryBack(t *testing.T) {
+	onExecutors(t, func(t *testing.T, b kernels.Backend) {
+		if _, ok := b.(*cpu.Device); ok {
+			t.Skip("what the system says is free is not ours alone; package cpu tests its buffers")
+		}
+		h := onBackend(t, b)
+		value, grad := h.buffer(device.Float32, make([]float64, 1<<16)), h.buffer(device.Float32, make([]float64, 1<<16))
+		before, _, err := b.Device().MemInfo()
+		require.NoError(t, err)
+		for range 20 {
+			o, err := optim.New(b, optim.DefaultScheduleFreeAdamW(), []optim.Param{{Name: "w", Value: value, Grad: grad}})
+			require.NoError(t, err)
+			require.NoError(t, o.SetClipNorm(1))
+			require.NoError(t, o.Step(nil))
+			require.NoError(t, o.EvalParams(nil, map[string]*device.Buffer{"w": grad}))
+		}
+		require.NoError(t, b.Device().DefaultStream().Synchronize())
+		require.Eventually(t, func() bool {
+			runtime.GC()
+			after, _, err := b.Device().MemInfo()
+			require.NoError(t, err)
+			return after == before
+		}, 10*time.Second, 10*time.Millisecond)
+		runtime.KeepAlive(value)
+		runtime.KeepAlive(grad)
+	})
+}
+
 // W1: this optimizer's state is memory that a step writes.
 func TestStateCountsInOverlap(t *testing.T) {
 	h := newHarness(t, device.Float32, []float64{1, 2, 3})

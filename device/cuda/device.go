@@ -1,164 +1,43 @@
-//go:build cuda && cgo && linux
-
 package cuda
 
-import (
-	"errors"
-	"fmt"
-	"runtime"
-	"sync"
+import "github.com/fusestep/fusestep/device"
 
-	"gorgonia.org/cu"
-
-	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
-	"github.com/fusestep/fusestep/kernels"
-)
-
-type checked = device.Device
-
-// Device is one GPU. It is a kernels.Backend.
+// Device is one GPU. It is a kernels.Backend, so optim.New takes it. Make one with Open. A nil or zero Device counts as a closed one.
+//
+// Steps may be enqueued far ahead: an optimizer has 256 of them under way in each of its programs before Step waits for the
+// oldest, and a stream 256 uploads and downloads.
 type Device struct {
-	*checked
+	dev *device.Device
 	gpu *gpu
 }
 
-// Count is the number of GPUs. Without a driver it fails with device.ErrUnavailable.
-func Count() (int, error) {
-	n, err := cu.NumDevices()
-	if err != nil {
-		err = failure(driver.CuDeviceGetCount, err)
-		if e, ok := errors.AsType[*driver.Error](err); ok && e.Cause != nil {
-			return 0, fmt.Errorf("%w: NVIDIA's %w", device.ErrUnavailable, e.Cause)
-		}
-		return 0, fmt.Errorf("%w: %w", device.ErrUnavailable, err)
+// Device is the memory, the streams and the events, as package device knows them. It is nil for a nil or zero Device.
+func (d *Device) Device() *device.Device {
+	if d == nil {
+		return nil
 	}
-	return n, nil
+	return d.dev
 }
 
-// Open returns a GPU by its number, the first is 0. Where there is no driver, or no such GPU, it fails with
-// device.ErrUnavailable.
-func Open(ordinal int) (*Device, error) {
-	n, err := Count()
-	if err == nil && (ordinal < 0 || ordinal >= n) {
-		err = fmt.Errorf("%w: the machine has %d CUDA devices", device.ErrUnavailable, n)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cuda:%d: %w", ordinal, err)
-	}
-	g := &gpu{modules: map[kernels.Program]*module{}, memories: map[*memory]bool{}, queues: map[*queue]bool{},
-		markers: map[*marker]bool{}, hosts: map[*staging]bool{}}
-	if g.dev, err = cu.GetDevice(ordinal); err != nil {
-		return nil, fmt.Errorf("cuda:%d: %w", ordinal, failure(driver.CuDeviceGet, err))
-	}
-	if g.processors, err = g.dev.Attribute(cu.MultiprocessorCount); err != nil {
-		return nil, fmt.Errorf("cuda:%d: %w", ordinal, failure(driver.CuDeviceGetAttribute, err))
-	}
-	if g.ctx, err = g.dev.RetainPrimaryCtx(); err != nil {
-		return nil, fmt.Errorf("cuda:%d: %w", ordinal, failure(driver.CuDevicePrimaryCtxRetain, err))
-	}
-	d, err := device.New(fmt.Sprintf("cuda:%d", ordinal), g)
-	if err != nil {
-		return nil, errors.Join(err, g.Close())
-	}
-	return &Device{d, g}, nil
-}
+// Name is "cuda:0" for the first GPU.
+func (d *Device) Name() string { return d.Device().Name() }
 
-// Device is the memory, the streams and the events.
-func (d *Device) Device() *device.Device { return d.checked }
+// Alloc returns a buffer of n elements with any contents. An n of 0 is allowed. It fails with device.ErrRange,
+// device.ErrOutOfMemory and device.ErrClosed.
+func (d *Device) Alloc(t device.DType, n int) (*device.Buffer, error) { return d.Device().Alloc(t, n) }
 
-// Model is the GPU's name, such as "NVIDIA H200".
-func (d *Device) Model() (string, error) {
-	s, err := d.gpu.dev.Name()
-	return s, failure(driver.CuDeviceGetName, err)
-}
+// DefaultStream is a stream that the device has from the start. It closes with the device. It is not CUDA's null stream.
+func (d *Device) DefaultStream() *device.Stream { return d.Device().DefaultStream() }
 
-// gpu implements device.Driver.
-type gpu struct {
-	dev        cu.Device
-	ctx        cu.CUContext
-	processors int
+// NewStream makes a stream, which runs beside the others. It fails with device.ErrClosed and the driver's errors.
+func (d *Device) NewStream() (*device.Stream, error) { return d.Device().NewStream() }
 
-	calls sync.Mutex // held by do
+// NewEvent makes an event, which has not been recorded. It fails with device.ErrClosed and the driver's errors.
+func (d *Device) NewEvent() (*device.Event, error) { return d.Device().NewEvent() }
 
-	mu       sync.Mutex // guards what follows
-	modules  map[kernels.Program]*module
-	norms    *normModule
-	memories map[*memory]bool
-	queues   map[*queue]bool
-	markers  map[*marker]bool
-	hosts    map[*staging]bool
-}
+// MemInfo tells the bytes of the GPU's memory that are free, and those that it has. It fails with device.ErrClosed.
+func (d *Device) MemInfo() (free, total int64, err error) { return d.Device().MemInfo() }
 
-// do runs calls of the driver on one thread with the context current, one do at a time. Afterwards the thread has the context that it
-// had before, which is the caller's own, if it uses CUDA itself, or none: a call outside do fails every time and not only
-// sometimes. f must not wait for the device: see wait.
-func (g *gpu) do(f func() error) error {
-	g.calls.Lock()
-	defer g.calls.Unlock()
-	return g.wait(f)
-}
-
-// wait is do for calls that wait for the device, which others must not wait for.
-func (g *gpu) wait(f func() error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	before, err := cu.CurrentContext()
-	if err != nil {
-		return failure(driver.CuCtxGetCurrent, err)
-	}
-	if before != g.ctx {
-		if err := cu.SetCurrentContext(g.ctx); err != nil {
-			return failure(driver.CuCtxSetCurrent, err)
-		}
-		defer func() { _ = cu.SetCurrentContext(before) }()
-	}
-	return f()
-}
-
-func (g *gpu) MemInfo() (free, total int64, err error) {
-	err = g.do(func() error {
-		free, total, err = cu.MemInfo()
-		return failure(driver.CuMemGetInfo, err)
-	})
-	return free, total, err
-}
-
-// Close gives back what is left. The first error is returned, after everything has been tried.
-func (g *gpu) Close() error {
-	var first error
-	keep := func(err error) {
-		if first == nil {
-			first = err
-		}
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for q := range g.queues {
-		keep(q.Synchronize())
-		keep(q.destroy())
-	}
-	for m := range g.markers {
-		keep(m.destroy())
-	}
-	for m := range g.memories {
-		keep(m.release())
-	}
-	for s := range g.hosts {
-		keep(s.release())
-	}
-	for _, m := range g.modules {
-		keep(m.unload(g))
-	}
-	if g.norms != nil {
-		keep(g.norms.unload(g))
-	}
-	clear(g.queues)
-	clear(g.markers)
-	clear(g.memories)
-	clear(g.hosts)
-	clear(g.modules)
-	g.norms = nil
-	keep(failure(driver.CuDevicePrimaryCtxRelease, g.dev.ReleasePrimaryCtx()))
-	return first
-}
+// Close waits for all work and gives back everything, buffers, streams, events and compiled kernels included. All later calls
+// fail with device.ErrClosed. It returns the first error of the work.
+func (d *Device) Close() error { return d.Device().Close() }

@@ -3,7 +3,9 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -74,12 +76,51 @@ func (g *gpu) drain() error {
 }
 
 // Wrap makes a buffer of n elements at a device address that somebody else owns, such as another framework's tensor.
-// Closing the buffer does not free the memory.
+// Closing the buffer does not free the memory, and the buffer does not keep it: its owner must, for as long as work uses it.
+//
+// It fails with device.ErrRange where not all of it is memory of the device that has been allocated, an address of 0 included, with
+// device.ErrMisaligned where the address is no multiple of the element's size, and with device.ErrClosed. With an n of 0 the address
+// means nothing.
 func Wrap(d *Device, t device.DType, n int, address uint64) (*device.Buffer, error) {
-	return d.checked.Wrap(t, n, &memory{g: d.gpu, at: cu.DevicePtr(address)})
+	if err := d.usable(); err != nil {
+		return nil, err
+	}
+	if n <= 0 || t.Size() == 0 { // nothing, or refused
+		return d.dev.Wrap(t, n, nil)
+	}
+	if err := d.gpu.allocated(address, n, uint64(t.Size())); err != nil {
+		return nil, fmt.Errorf("cuda: wrap of %d %s at %#x: %w", n, t, address, err)
+	}
+	return d.dev.Wrap(t, n, &memory{g: d.gpu, at: cu.DevicePtr(address)})
 }
 
-// staging is pinned host memory.
+// allocated says whether n elements at an address can be wrapped.
+func (g *gpu) allocated(address uint64, n int, size uint64) error {
+	bytes := uint64(n) * size
+	switch {
+	case uint64(n) > math.MaxInt64/size || address+bytes < address || address == 0:
+		return device.ErrRange
+	case address%size != 0:
+		return device.ErrMisaligned
+	}
+	return g.do(func() error {
+		for at := address; at < address+bytes; { // what is mapped piece by piece may be many allocations side by side
+			n, base, err := cu.DevicePtr(at).AddressRange()
+			for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) { // cu wraps it
+				err = inner
+			}
+			if err = failure(driver.CuMemGetAddressRange, err); errors.Is(err, driver.ErrorInvalidValue) || errors.Is(err, driver.ErrorNotFound) {
+				return fmt.Errorf("%w: no allocation holds %#x", device.ErrRange, at)
+			} else if err != nil {
+				return err
+			}
+			at = uint64(base) + uint64(n)
+		}
+		return nil
+	})
+}
+
+// staging is pinned host memory. It is a device.Memory, so that a buffer of package device keeps it and gives it back.
 type staging struct {
 	g *gpu
 	p unsafe.Pointer
@@ -100,9 +141,15 @@ func (g *gpu) staging(n int) (*staging, error) {
 	return s, nil
 }
 
-func (s *staging) free() error {
-	if err := s.release(); err != nil {
+// Addr is the host's.
+func (s *staging) Addr() uint64 { return uint64(uintptr(s.p)) }
+
+func (s *staging) Free() error {
+	if err := s.g.drain(); err != nil {
 		return err
+	}
+	if err := s.release(); err != nil {
+		return err // the device's Close tries again
 	}
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()

@@ -24,9 +24,12 @@ type module struct {
 
 // normModule is the norm's.
 type normModule struct {
-	mod                              cu.Module
-	squares32, squares64, sums, root driver.Function
+	mod           cu.Module
+	plain, scaled normKernels
 }
+
+// normKernels are those for elements as they are, or for scaled ones.
+type normKernels struct{ squares32, squares64, sums, root driver.Function }
 
 // load compiles PTX. What the driver's compiler says of an error is in the error.
 func (g *gpu) load(text string, functions map[string]*driver.Function) (mod cu.Module, err error) {
@@ -80,8 +83,9 @@ func (g *gpu) norm() (*normModule, error) {
 	}
 	m := &normModule{}
 	var err error
-	m.mod, err = g.load(ptx.Norm(), map[string]*driver.Function{ptx.NormSquares32: &m.squares32, ptx.NormSquares64: &m.squares64,
-		ptx.NormSums: &m.sums, ptx.NormRoot: &m.root})
+	m.mod, err = g.load(ptx.Norm(), map[string]*driver.Function{
+		ptx.NormSquares32: &m.plain.squares32, ptx.NormSquares64: &m.plain.squares64, ptx.NormSums: &m.plain.sums, ptx.NormRoot: &m.plain.root,
+		ptx.NormScaledSquares32: &m.scaled.squares32, ptx.NormScaledSquares64: &m.scaled.squares64, ptx.NormScaledSums: &m.scaled.sums, ptx.NormScaledRoot: &m.scaled.root})
 	if err != nil {
 		return nil, fmt.Errorf("cuda: norm: %w", err)
 	}

@@ -5,6 +5,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/device/cuda/driver"
@@ -20,11 +21,15 @@ type norm struct {
 	tiles map[device.DType]*device.Buffer // as package ptx lays them out
 	sums  [2]*device.Buffer               // the tiles', and room for the sums of them
 	total *device.Buffer
+	scale *device.Buffer   // what elements are to be multiplied by
 	keep  []*device.Buffer // the gradients
 }
 
 // CompileNorm implements kernels.Backend.
 func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
+	if err := d.usable(); err != nil {
+		return nil, err
+	}
 	mod, err := d.gpu.norm()
 	if err != nil {
 		return nil, err
@@ -58,47 +63,66 @@ func (n *norm) fill(d *Device) (err error) {
 			return err
 		}
 	}
-	n.total, err = d.Alloc(device.Float64, 1)
-	return err
+	for _, b := range []**device.Buffer{&n.total, &n.scale} {
+		if *b, err = d.Alloc(device.Float64, 1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // levels is how many sums one level up has.
 func levels(n int) int { return (n + kernels.NormTile - 1) / kernels.NormTile }
 
 func (n *norm) Enqueue(s *device.Stream) error {
-	q := s.Queue().(*queue)
-	blocks := func(tiles int) int { return (tiles + ptx.NormWarps - 1) / ptx.NormWarps }
+	defer runtime.KeepAlive(n)
+	q, err := n.g.queue(s)
+	if err != nil {
+		return err
+	}
 	return n.g.do(func() error {
-		for _, k := range []struct {
-			t device.DType
-			f driver.Function
-		}{{device.Float32, n.mod.squares32}, {device.Float64, n.mod.squares64}} {
-			if b := n.tiles[k.t]; b != nil {
-				tiles := b.Len() / ptx.TileWords
-				if err := launch(k.f, blocks(tiles), q, []uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}); err != nil {
-					return err
-				}
-			}
+		if err := n.launch(q, n.mod.plain); err != nil {
+			return err
 		}
-		from, to := n.sums[0].Addr(), n.sums[1].Addr()
-		for count := n.count; count > 1; count = levels(count) {
-			if err := launch(n.mod.sums, blocks(levels(count)), q, []uint64{from, uint64(count), to}); err != nil {
+		if n.tiles[device.Float64] == nil { // float32 alone needs no other scale
+			return nil
+		}
+		return n.launch(q, n.mod.scaled, n.scale.Addr())
+	})
+}
+
+// launch enqueues the tree and the root. Kernels for scaled elements take the scale's address.
+func (n *norm) launch(q *queue, k normKernels, scale ...uint64) error {
+	blocks := func(tiles int) int { return (tiles + ptx.NormWarps - 1) / ptx.NormWarps }
+	for _, of := range []struct {
+		t device.DType
+		f driver.Function
+	}{{device.Float32, k.squares32}, {device.Float64, k.squares64}} {
+		if b := n.tiles[of.t]; b != nil {
+			tiles := b.Len() / ptx.TileWords
+			if err := launch(of.f, blocks(tiles), q, append([]uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}, scale...)); err != nil {
 				return err
 			}
-			from, to = to, from
 		}
-		if n.count == 0 {
-			from = 0
+	}
+	from, to := n.sums[0].Addr(), n.sums[1].Addr()
+	for count := n.count; count > 1; count = levels(count) {
+		if err := launch(k.sums, blocks(levels(count)), q, append([]uint64{from, uint64(count), to}, scale...)); err != nil {
+			return err
 		}
-		return failure(driver.CuLaunchKernel, n.mod.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, n.total.Addr()}))
-	})
+		from, to = to, from
+	}
+	if n.count == 0 {
+		from = 0
+	}
+	return failure(driver.CuLaunchKernel, k.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, n.total.Addr(), n.scale.Addr()}))
 }
 
 func (n *norm) Total() *device.Buffer { return n.total }
 
 func (n *norm) Close() error {
 	var errs []error
-	for _, b := range []*device.Buffer{n.tiles[device.Float32], n.tiles[device.Float64], n.sums[0], n.sums[1], n.total} {
+	for _, b := range []*device.Buffer{n.tiles[device.Float32], n.tiles[device.Float64], n.sums[0], n.sums[1], n.total, n.scale} {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}

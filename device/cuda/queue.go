@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"fmt"
 	"sync"
 	"time"
 	"unsafe"
@@ -43,34 +44,64 @@ func (g *gpu) NewQueue() (device.Queue, error) {
 }
 
 // WrapStream makes a stream of a CUstream that somebody else owns, of the device's primary context. Closing it waits for
-// its work and leaves it.
+// its work and leaves it. It is nil, which counts as closed, where the device is closed.
 func WrapStream(d *Device, stream uintptr) *device.Stream {
+	if d.usable() != nil {
+		return nil
+	}
 	q := &queue{g: d.gpu, s: *(*cu.Stream)(unsafe.Pointer(&stream))} // one handle, in a struct of its own
 	d.gpu.mu.Lock()
 	defer d.gpu.mu.Unlock()
 	d.gpu.queues[q] = true
-	return d.checked.WrapStream(q)
+	return d.dev.WrapStream(q)
+}
+
+// queue is a stream's, which must be of this GPU.
+func (g *gpu) queue(s *device.Stream) (*queue, error) {
+	if err := s.Check(s.Device()); err != nil {
+		return nil, fmt.Errorf("cuda: %w", err)
+	}
+	q, ok := s.Queue().(*queue)
+	if !ok || q.g != g {
+		return nil, fmt.Errorf("cuda: stream of device %s %w", s.Device().Name(), device.ErrForeign)
+	}
+	return q, nil
 }
 
 // handle is the stream for package driver's own calls.
 func (q *queue) handle() driver.Stream { return *(*driver.Stream)(unsafe.Pointer(&q.s)) }
 
-func (q *queue) keep(b []byte) {
+// keep holds host memory until the queue has been synchronised. Where it holds as many pieces as steps may be under way, it
+// synchronises first.
+func (q *queue) keep(b []byte) error {
+	q.mu.Lock()
+	full := len(q.host) >= inFlight
+	q.mu.Unlock()
+	if full {
+		if err := q.Synchronize(); err != nil {
+			return err
+		}
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.host = append(q.host, b)
+	return nil
 }
 
 // Upload and Download may wait for the device, where the host's memory is not pinned.
 func (q *queue) Upload(dst device.Span, src []byte) error {
-	q.keep(src)
+	if err := q.keep(src); err != nil {
+		return err
+	}
 	return q.g.wait(func() error {
 		return failure(driver.CuMemcpyHtoDAsync, cu.MemcpyHtoDAsync(at(dst), unsafe.Pointer(unsafe.SliceData(src)), int64(len(src)), q.s))
 	})
 }
 
 func (q *queue) Download(dst []byte, src device.Span) error {
-	q.keep(dst)
+	if err := q.keep(dst); err != nil {
+		return err
+	}
 	return q.g.wait(func() error {
 		return failure(driver.CuMemcpyDtoHAsync, cu.MemcpyDtoHAsync(unsafe.Pointer(unsafe.SliceData(dst)), at(src), int64(len(dst)), q.s))
 	})

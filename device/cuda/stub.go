@@ -9,16 +9,35 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// Device is one GPU. It is a kernels.Backend.
-type Device struct{ kernels.Backend }
+// gpu is what there is none of in this build.
+type gpu struct{}
 
-// Open fails: this program was built without CUDA.
-func Open(ordinal int) (*Device, error) {
-	return nil, fmt.Errorf("cuda:%d: %w: this program was built without CUDA; build it with device/cuda/gocuda, which sets the tag cuda, on Linux", ordinal, device.ErrUnavailable)
+// errBuild is why every function here fails.
+var errBuild = fmt.Errorf("%w: this program was built without CUDA; build it with device/cuda/gocuda, which sets the tag cuda, on Linux", device.ErrUnavailable)
+
+// Open returns a GPU by its number, the first is 0. It fails with device.ErrUnavailable where there is no driver, where there is no such
+// GPU, where the GPU is older than compute capability 7.0 (Volta, 2017), and in a program that was built without CUDA.
+func Open(ordinal int) (*Device, error) { return nil, fmt.Errorf("cuda:%d: %w", ordinal, errBuild) }
+
+// Count is the number of GPUs. Without a driver it fails with device.ErrUnavailable.
+func Count() (int, error) { return 0, errBuild }
+
+// Model is the GPU's name, such as "NVIDIA H200". It fails with device.ErrClosed.
+func (d *Device) Model() (string, error) { return "", errBuild }
+
+// Wrap makes a buffer of n elements at a device address that somebody else owns, such as another framework's tensor.
+func Wrap(d *Device, t device.DType, n int, address uint64) (*device.Buffer, error) {
+	return nil, errBuild
 }
 
-// Count fails as Open does.
-func Count() (int, error) {
-	_, err := Open(0)
-	return 0, err
-}
+// WrapStream makes a stream of a CUstream that somebody else owns, of the device's primary context.
+func WrapStream(d *Device, stream uintptr) *device.Stream { return nil }
+
+// Compile implements kernels.Backend.
+func (d *Device) Compile(w kernels.Work) (kernels.Update, error) { return nil, errBuild }
+
+// CompileTraffic implements kernels.Backend.
+func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) { return nil, errBuild }
+
+// CompileNorm implements kernels.Backend.
+func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) { return nil, errBuild }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -22,8 +23,8 @@ const (
 	chunkLen = 16 << 10
 	// blocksPerProcessor is how many blocks walk the chunks on each multiprocessor: what fits at 72 registers a thread, twice.
 	blocksPerProcessor = 6
-	// steps that can be under way before Enqueue waits for the oldest to have read its inputs
-	inFlight = 8
+	// inFlight is the steps that can be under way before Enqueue waits for the oldest to have read its inputs.
+	inFlight = 256
 )
 
 // update implements kernels.Update.
@@ -35,14 +36,14 @@ type update struct {
 	chunkTable, tensors *device.Buffer // as package ptx lays them out
 	states, scalars     *device.Buffer
 	inputs              *device.Buffer
-	ring                []input // of staged inputs
+	staged              *device.Buffer // pinned memory, a piece for each step that is under way
+	ring                [inFlight]piece
 	next                int
 }
 
-// input is pinned memory that a step's inputs are copied from, and the event after which it may be written again.
-type input struct {
-	host *staging
-	used *marker
+// piece is where a step's inputs are copied from.
+type piece struct {
+	used *device.Event // after which it may be written again; nil before the first time
 	busy bool
 }
 
@@ -56,6 +57,9 @@ func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
 }
 
 func (d *Device) compile(w kernels.Work) (*update, error) {
+	if err := d.usable(); err != nil {
+		return nil, err
+	}
 	mod, err := d.gpu.module(w.Program)
 	if err != nil {
 		return nil, err
@@ -103,17 +107,12 @@ func (u *update) fill(d *Device) (err error) {
 	if u.inputs, err = d.Alloc(device.Float64, words); err != nil {
 		return err
 	}
-	for range inFlight {
-		var in input
-		if in.host, err = d.gpu.staging(max(words, 1) * 8); err != nil {
-			return err
-		}
-		u.ring = append(u.ring, in)
-		m, err := d.gpu.NewMarker()
-		if err != nil {
-			return err
-		}
-		u.ring[len(u.ring)-1].used = m.(*marker)
+	host, err := d.gpu.staging(max(words, 1) * 8 * inFlight)
+	if err != nil {
+		return err
+	}
+	if u.staged, err = d.dev.Wrap(device.Float64, max(words, 1)*inFlight, host); err != nil {
+		return errors.Join(err, host.Free())
 	}
 	return nil
 }
@@ -136,20 +135,31 @@ func (d *Device) words(x []uint64) (*device.Buffer, error) {
 }
 
 func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
-	q := s.Queue().(*queue)
+	defer runtime.KeepAlive(u)
+	defer runtime.KeepAlive(step.Norm)
+	q, err := u.g.queue(s)
+	if err != nil {
+		return err
+	}
 	groups := len(u.work.State)
 	if groups == 0 {
 		return nil
 	}
 	in := &u.ring[u.next]
-	if in.busy {
-		if err := in.used.Synchronize(); err != nil {
+	if in.used == nil {
+		if in.used, err = u.staged.Device().NewEvent(); err != nil {
 			return err
 		}
 	}
-	u.next = (u.next + 1) % len(u.ring)
+	if in.busy {
+		if err := in.used.Marker().Synchronize(); err != nil {
+			return err
+		}
+	}
 	words := ptx.InputWords(u.work.Program.Rule)
-	host := unsafe.Slice((*float64)(in.host.p), groups*words)
+	from := u.staged.Span().Mem.(*staging).p
+	host := unsafe.Slice((*float64)(from), inFlight*groups*words)[u.next*groups*words:][:groups*words]
+	u.next = (u.next + 1) % len(u.ring)
 	maxNorm, norm := math.Inf(1), uint64(0)
 	if step.Norm != nil {
 		maxNorm, norm = step.MaxNorm, step.Norm.Total().Addr()
@@ -158,11 +168,11 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 		ptx.GroupInputs(host[g*words:(g+1)*words], step.Groups[g], maxNorm)
 	}
 	unrecorded := false
-	err := u.g.do(func() error {
-		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(u.inputs.Addr()), in.host.p, int64(len(host)*8), q.s); err != nil {
+	err = u.g.do(func() error {
+		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(u.inputs.Addr()), unsafe.Pointer(&host[0]), int64(len(host)*8), q.s); err != nil {
 			return failure(driver.CuMemcpyHtoDAsync, err)
 		}
-		if err := in.used.e.Record(q.s); err != nil {
+		if err := in.used.Marker().(*marker).e.Record(q.s); err != nil {
 			unrecorded = true
 			return failure(driver.CuEventRecord, err)
 		}
@@ -199,7 +209,7 @@ func launch(f driver.Function, blocks int, q *queue, args []uint64) error {
 
 func (u *update) Close() error {
 	var errs []error
-	for _, b := range []*device.Buffer{u.chunkTable, u.tensors, u.states, u.scalars, u.inputs} {
+	for _, b := range []*device.Buffer{u.chunkTable, u.tensors, u.states, u.scalars, u.inputs, u.staged} {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}
@@ -208,9 +218,7 @@ func (u *update) Close() error {
 		if in.used != nil {
 			errs = append(errs, in.used.Close())
 		}
-		errs = append(errs, in.host.free())
 	}
-	u.ring = nil
 	return errors.Join(errs...)
 }
 
@@ -227,5 +235,10 @@ func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 }
 
 func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
-	return t.g.do(func() error { return t.pass(t.mod.traffic, s.Queue().(*queue), 0) })
+	defer runtime.KeepAlive(t.update)
+	q, err := t.g.queue(s)
+	if err != nil {
+		return err
+	}
+	return t.g.do(func() error { return t.pass(t.mod.traffic, q, 0) })
 }

@@ -24,7 +24,7 @@ func open(t testing.TB, d device.Driver) *device.Device {
 	return dev
 }
 
-func eager(fault string) device.Driver { return &broken{cpu.NewThreads(2).Driver(), fault} }
+func eager(fault string) device.Driver { return &broken{cpu.NewThreads(2).Device().Driver(), fault} }
 func lazy(fault string) device.Driver  { return &broken{newLate(fault), fault} }
 
 // TestFaults breaks drivers in one way each. The check named must fail.

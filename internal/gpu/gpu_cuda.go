@@ -5,33 +5,29 @@ package gpu
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/device/cuda"
-	"github.com/fusestep/fusestep/device/cuda/emu"
-	"github.com/fusestep/fusestep/device/cuda/emu/ptxvm"
+	"github.com/fusestep/fusestep/device/cuda/emulated"
 )
 
 // Built says whether this build can have GPUs.
 const Built = true
 
-// emulate is once, as devices of one driver can meet and those of two cannot.
-var emulate = sync.OnceFunc(func() { emu.New(emu.Config{Checks: ptxvm.AllChecks}).Install() })
-
-func open(name string, ordinal int, emulated bool) (*Device, error) {
-	if emulated {
-		emulate()
+func open(name string, ordinal int, emulate bool) (*Device, error) {
+	var d *cuda.Device
+	var err error
+	if emulate {
+		d, err = emulated.Open()
+	} else if d, err = cuda.Open(ordinal); errors.Is(err, device.ErrUnavailable) {
+		err = fmt.Errorf("%w; -device %s needs a GPU and NVIDIA's driver, -device emu needs neither", err, name)
 	}
-	d, err := cuda.Open(ordinal)
-	if errors.Is(err, device.ErrUnavailable) {
-		return nil, fmt.Errorf("%w; -device %s needs a GPU and NVIDIA's driver, -device emu needs neither", err, name)
-	} else if err != nil {
+	if err != nil {
 		return nil, err
 	}
 	model, err := d.Model()
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	return &Device{Backend: d, Model: model, Emulated: emulated}, nil
+	return &Device{Backend: d, Model: model, Emulated: emulate}, nil
 }

@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -12,25 +13,49 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// normCases are gradients by their lengths, of alternating types. Each is multiplied by scale.
+// normCases are gradients by their lengths, of alternating types, float32 first. Each is normally distributed and multiplied by
+// scale, but for some of the float64 ones, where there are values: those are the values, in turn, in random places.
 var normCases = []struct {
 	name    string
 	lengths []int
 	scale   float64
-	long    bool // not with -short
+	values  []float64
+	want    float64 // to 15 digits, where the case tells it; otherwise 0
+	long    bool    // not with -short
 }{
-	{"nothing", nil, 1, false},
-	{"empty", []int{0, 0}, 1, false},
-	{"one", []int{1}, 1, false},
-	{"every end of a row", ascending(1, kernels.NormLanes+6), 1, false},
-	{"two tiles", []int{1, 1}, 1, false},
-	{"three tiles", []int{1, 1, 1}, 1, false},
-	{"zeros", []int{300, 300, 5}, 0, false},
-	{"around a tile", []int{kernels.NormTile - 1, kernels.NormTile, kernels.NormTile + 1, 3}, 1e-3, false},
-	{"many tiles", []int{40*kernels.NormTile + 5, 20 * kernels.NormTile}, 1, false},
-	{"squares beyond float32", []int{1000, 33}, 1e30, false},
-	{"more tiles than a tile", slices.Repeat([]int{1, 2}, kernels.NormTile/2+3), 1, false},
-	{"tiles of tiles for more than one block", slices.Repeat([]int{1}, 8*kernels.NormTile+5), 1, true},
+	{name: "nothing"},
+	{name: "empty", lengths: []int{0, 0}, scale: 1},
+	{name: "one", lengths: []int{1}, scale: 1},
+	{name: "every end of a row", lengths: ascending(1, kernels.NormLanes+6), scale: 1},
+	{name: "two tiles", lengths: []int{1, 1}, scale: 1},
+	{name: "three tiles", lengths: []int{1, 1, 1}, scale: 1},
+	{name: "zeros", lengths: []int{300, 300, 5}},
+	{name: "around a tile", lengths: []int{kernels.NormTile - 1, kernels.NormTile, kernels.NormTile + 1, 3}, scale: 1e-3},
+	{name: "many tiles", lengths: []int{40*kernels.NormTile + 5, 20 * kernels.NormTile}, scale: 1},
+	{name: "squares beyond float32", lengths: []int{1000, 33}, scale: 1e30},
+	{name: "more tiles than a tile", lengths: slices.Repeat([]int{1, 2}, kernels.NormTile/2+3), scale: 1},
+	{name: "tiles of tiles for more than one block", lengths: slices.Repeat([]int{1}, 8*kernels.NormTile+5), scale: 1, long: true},
+
+	// N1: squares that float64 does not have.
+	{name: "8 of 1e160", lengths: []int{0, 8}, values: slices.Repeat([]float64{1e160}, 8), want: 2.82842712474619e160},
+	{name: "4 of 1e-170", lengths: []int{0, 4}, values: slices.Repeat([]float64{1e-170}, 4), want: 2e-170},
+	{name: "one of 1e-170 among zeros", lengths: []int{70, 5000}, values: []float64{-1e-170}, want: 1e-170},
+	{name: "the least", lengths: []int{0, 1}, values: []float64{math.SmallestNonzeroFloat64}, want: math.SmallestNonzeroFloat64},
+	{name: "the greatest", lengths: []int{1, 1}, values: []float64{math.MaxFloat64}, want: math.MaxFloat64},
+	{name: "beyond the greatest", lengths: []int{0, 4}, values: slices.Repeat([]float64{math.MaxFloat64}, 4), want: math.MaxFloat64},
+	{name: "huge, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e200},
+	{name: "huge and tiny", lengths: []int{300, 700, 5, 2*kernels.NormTile + 77}, scale: 1e30, values: []float64{3e300, 1e-300, -4e300, 5e-324}, want: 5e300},
+	{name: "tiny, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e-200},
+	{name: "subnormal", lengths: []int{0, 3*kernels.NormLanes + 5}, scale: 1e-310},
+	{name: "around the tiny end", lengths: []int{0, 4}, values: []float64{0x1p-450, 0x1p-451}, want: 0x1p-450 * 1.118033988749895},
+	{name: "just below it", lengths: []int{0, 4}, values: []float64{0x1p-451, 0x1p-451, 0x1p-452}, want: 0x1p-451 * 1.5},
+	{name: "Inf", lengths: []int{10, 5000}, scale: 1, values: []float64{math.Inf(-1)}, want: math.Inf(1)},
+	{name: "Inf among the tiny", lengths: []int{10, 5000}, values: []float64{math.Inf(1), 1e-300}, want: math.Inf(1)},
+	{name: "NaN", lengths: []int{10, 5000}, scale: 1, values: []float64{math.NaN(), 1e300}, want: math.NaN()},
+	{name: "NaN and Inf", lengths: []int{10, 5000}, scale: 1, values: []float64{math.NaN(), math.Inf(1), 1e300}, want: math.NaN()},
+	{name: "float32's Inf, with float64", lengths: []int{10, 20}, scale: 1e39, want: math.Inf(1)},
+	{name: "float32 alone, as small as it gets", lengths: []int{1}, scale: 1e-45},
+	{name: "float32 alone, Inf", lengths: []int{300}, scale: 1e39, want: math.Inf(1)},
 }
 
 // ascending is each length for each type.
@@ -68,37 +93,49 @@ func normCase(t T, b kernels.Backend, i int) {
 	s := dev.DefaultStream()
 	rng := rand.New(rand.NewPCG(5, uint64(i)))
 	// One buffer of each type holds all its gradients. Behind each is a NaN, which no norm may see.
-	var x32 []float32
-	var x64 []float64
-	var sums []float64
-	var at []int
+	var x [2][]float64 // float32's are exact here
+	at := make([]int, len(tt.lengths))
 	for k, n := range tt.lengths {
-		if k%2 == 0 {
-			at = append(at, len(x32))
-		} else {
-			at = append(at, len(x64))
-		}
+		at[k] = len(x[k%2])
 		for range n {
-			x := rng.NormFloat64() * tt.scale
+			v := rng.NormFloat64() * tt.scale
 			if k%2 == 0 {
-				x32 = append(x32, float32(x))
-			} else {
-				x64 = append(x64, x)
+				v = float64(float32(v))
+			}
+			x[k%2] = append(x[k%2], v)
+		}
+		x[k%2] = append(x[k%2], math.NaN())
+	}
+	var free []int // places of float64
+	for k, n := range tt.lengths {
+		for i := 0; k%2 == 1 && i < n; i++ {
+			free = append(free, at[k]+i)
+		}
+	}
+	rng.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
+	for i, v := range tt.values {
+		x[1][free[i]] = v
+	}
+	x32, x64 := make([]float32, len(x[0])), x[1]
+	for i, v := range x[0] {
+		x32[i] = float32(v)
+	}
+	want := kernels.NormBy(func(scale float64) float64 {
+		var sums []float64
+		for k, n := range tt.lengths {
+			for lo := 0; lo < n; lo += kernels.NormTile {
+				hi := min(lo+kernels.NormTile, n)
+				if k%2 == 0 {
+					sums = append(sums, kernels.SumSquares(x32[at[k]+lo:at[k]+hi], scale))
+				} else {
+					sums = append(sums, kernels.SumSquares(x64[at[k]+lo:at[k]+hi], scale))
+				}
 			}
 		}
-		for lo := 0; lo < n; lo += kernels.NormTile {
-			hi := min(lo+kernels.NormTile, n)
-			if k%2 == 0 {
-				sums = append(sums, kernels.SumSquares(x32[at[k]+lo:at[k]+hi]))
-			} else {
-				sums = append(sums, kernels.SumSquares(x64[at[k]+lo:at[k]+hi]))
-			}
-		}
-		if k%2 == 0 {
-			x32 = append(x32, float32(math.NaN()))
-		} else {
-			x64 = append(x64, math.NaN())
-		}
+		return kernels.SumTree(sums)
+	})
+	if tt.want != 0 && !(math.Abs(want-tt.want) <= 1e-14*tt.want || want == tt.want || want != want && tt.want != tt.want) {
+		require.Fail(t, fmt.Sprintf("%s: the definition says %v, want %v", tt.name, want, tt.want))
 	}
 	whole32, err := dev.Alloc(device.Float32, len(x32))
 	require.NoError(t, err)
@@ -114,10 +151,16 @@ func normCase(t T, b kernels.Backend, i int) {
 	}
 	norm, err := b.CompileNorm(grads)
 	require.NoError(t, err)
-	require.NoError(t, norm.Enqueue(s))
-	got, want := download[float64](t, s, norm.Total())[0], math.Sqrt(kernels.SumTree(sums))
-	require.Equal(t, math.Float64bits(want), math.Float64bits(got), "%s: norm is %v, want %v", tt.name, got, want)
-	for _, maxNorm := range []float64{want / 3, want * 2} {
+	for range 2 { // nothing is left over from the first
+		require.NoError(t, norm.Enqueue(s))
+		got := download[float64](t, s, norm.Total())[0]
+		require.True(t, math.Float64bits(want) == math.Float64bits(got) || want != want && got != got,
+			"%s: norm is %v (%x), want %v (%x)", tt.name, got, math.Float64bits(got), want, math.Float64bits(want))
+	}
+	for _, maxNorm := range []float64{want / 3, min(want*2, math.MaxFloat64)} {
+		if math.IsInf(want, 1) || want != want {
+			break // what clipping makes of that is kernels.GradScale's matter
+		}
 		clippedStep(t, b, norm, want, maxNorm)
 	}
 	require.NoError(t, norm.Close())

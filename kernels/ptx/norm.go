@@ -2,17 +2,26 @@ package ptx
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// The norm's kernels, by kernels.SumSquares and kernels.SumTree: NormSquares sums the squares of each tile, one warp a
-// tile; NormSums adds up tiles of sums, and is launched until one is left; NormRoot takes its root.
+// The norm's kernels, by kernels.SumSquares, SumTree and NormRoot: NormSquares sums the squares of each tile, one warp a
+// tile; NormSums adds up tiles of sums, and is launched until one is left; NormRoot takes its root, and says by what elements
+// are to be scaled. Where that is not 1, which only float64 can bring about, the kernels for scaled elements do the same once more; where it
+// is 1, they return at once.
 const (
 	NormSquares32 = "norm_squares_f32"
 	NormSquares64 = "norm_squares_f64"
 	NormSums      = "norm_sums"
 	NormRoot      = "norm_root"
+
+	NormScaledSquares32 = "norm_scaled_squares_f32"
+	NormScaledSquares64 = "norm_scaled_squares_f64"
+	NormScaledSums      = "norm_scaled_sums"
+	NormScaledRoot      = "norm_scaled_root"
 
 	// NormWarps is the number of tiles that a block sums.
 	NormWarps = Block / 32
@@ -20,18 +29,37 @@ const (
 	TileWords = 3
 )
 
-// NormSquaresParams: the tiles, and the sums, float64.
+// NormSquaresParams: the tiles, and the sums, float64. The kernels for scaled elements take the scale's address besides, as their
+// last parameter.
 var NormSquaresParams = []string{"u64 tiles", "u64 tile_count", "u64 sums"}
 
 // NormSumsParams: count float64 to add up, and where the sums of their tiles go.
 var NormSumsParams = []string{"u64 from", "u64 count", "u64 to"}
 
-// NormRootParams: the last sum, or 0 if there is none, and where its root goes.
-var NormRootParams = []string{"u64 sum", "u64 total"}
+// NormRootParams: the last sum, or 0 if there is none, where its root goes, and where the scale stands, float64.
+var NormRootParams = []string{"u64 sum", "u64 total", "u64 scale"}
 
 // Norm is the text of the norm's kernels.
 func Norm() string {
-	return "// The gradient norm: written by fusestep.\n" + header + squares("f32", NormSquares32) + squares("f64", NormSquares64) + sums() + root()
+	return "// The gradient norm: written by fusestep.\n" + header +
+		squares("f32", NormSquares32, false) + squares("f64", NormSquares64, false) + sums(NormSums, false) + root() +
+		squares("f32", NormScaledSquares32, true) + squares("f64", NormScaledSquares64, true) + sums(NormScaledSums, true) + scaledRoot()
+}
+
+// scaled begins a kernel for scaled elements: it loads the scale, and returns where that is 1.
+func scaled(w *writer) {
+	w.op("cvta.to.global.u64 %%scale, %%scale")
+	w.op("ld.global.f64 %s, [%%scale]", w.reg("f64", "factor"))
+	w.op("setp.eq.f64 %s, %%factor, %s", w.reg("pred", "done"), imm("f64", 1))
+	w.op("@%%done bra END")
+}
+
+// normParams are the parameters of a kernel, for scaled elements or others.
+func normParams(params []string, scale bool) []string {
+	if scale {
+		return append(slices.Clone(params), "u64 scale")
+	}
+	return params
 }
 
 // warp computes in %tile the number of the thread's warp in the grid, and its lane.
@@ -46,9 +74,13 @@ func warp(w *writer) {
 	w.op("cvt.u64.u32 %s, %%warp32", w.reg("b64", "tile"))
 }
 
-func squares(typ, name string) string {
+func squares(typ, name string, scale bool) string {
 	w := &writer{}
-	w.params(NormSquaresParams...)
+	params := normParams(NormSquaresParams, scale)
+	w.params(params...)
+	if scale {
+		scaled(w)
+	}
 	w.op("cvta.to.global.u64 %%tiles, %%tiles")
 	w.op("cvta.to.global.u64 %%sums, %%sums")
 	warp(w)
@@ -59,15 +91,19 @@ func squares(typ, name string) string {
 	w.op("cvta.to.global.u64 %%from, %%from")
 	w.op("ld.global.u64 %s, [%%tiles+8]", w.reg("b64", "count"))
 	w.op("ld.global.u64 %s, [%%tiles+16]", w.reg("b64", "place"))
-	tile(w, typ, true)
+	tile(w, typ, true, scale)
 	w.op("mad.lo.u64 %%sums, %%place, 8, %%sums")
 	finish(w, "sums")
-	return w.entry(name, NormSquaresParams...)
+	return w.entry(name, params...)
 }
 
-func sums() string {
+func sums(name string, scale bool) string {
 	w := &writer{}
-	w.params(NormSumsParams...)
+	params := normParams(NormSumsParams, scale)
+	w.params(params...)
+	if scale {
+		scaled(w)
+	}
 	w.op("cvta.to.global.u64 %%from, %%from")
 	w.op("cvta.to.global.u64 %%to, %%to")
 	warp(w)
@@ -78,15 +114,15 @@ func sums() string {
 	w.op("sub.u64 %%count, %%count, %%first")
 	w.op("min.u64 %%count, %%count, %d", kernels.NormTile)
 	w.op("mad.lo.u64 %%from, %%first, 8, %%from")
-	tile(w, "f64", false)
+	tile(w, "f64", false, false)
 	w.op("mad.lo.u64 %%to, %%tile, 8, %%to")
 	finish(w, "to")
-	return w.entry(NormSums, NormSumsParams...)
+	return w.entry(name, params...)
 }
 
 // tile adds up %count elements at %from, or their squares, in the warp: each thread keeps four of the 128 lanes of the tree, those
-// of elements 4·lane to 4·lane+3 of every 128.
-func tile(w *writer, typ string, square bool) {
+// of elements 4·lane to 4·lane+3 of every 128. Where scale is set, elements are multiplied by %factor first.
+func tile(w *writer, typ string, square, scale bool) {
 	size := 8
 	if typ == "f32" {
 		size = 4
@@ -112,6 +148,9 @@ func tile(w *writer, typ string, square bool) {
 			w.op("cvt.f64.f32 %s, %s", x, n)
 		} else {
 			w.op("ld.global.f64 %s, [%%address+%d]", x, l*size)
+		}
+		if scale {
+			w.op("mul.rn.f64 %s, %s, %%factor", x, x)
 		}
 		if square {
 			w.op("mul.rn.f64 %s, %s, %s", x, x, x)
@@ -151,14 +190,45 @@ func root() string {
 	w := &writer{}
 	w.params(NormRootParams...)
 	w.op("cvta.to.global.u64 %%total, %%total")
+	w.op("cvta.to.global.u64 %%scale, %%scale")
 	w.op("mov.f64 %s, %s", w.reg("f64", "x"), imm("f64", 0))
 	w.op("setp.eq.u64 %s, %%sum, 0", w.reg("pred", "none"))
 	w.op("@%%none bra STORE")
 	w.op("cvta.to.global.u64 %%sum, %%sum")
 	w.op("ld.global.f64 %%x, [%%sum]")
 	w.label("STORE")
+	factor, condition := w.reg("f64", "factor"), w.reg("pred", "bad")
+	w.comment("kernels.NormScale")
+	w.op("mov.f64 %s, %s", factor, imm("f64", 1))
+	w.op("setp.gt.f64 %s, %%x, %s", condition, imm("f64", math.MaxFloat64))
+	w.op("selp.f64 %s, %s, %s, %s", factor, imm("f64", kernels.NormDown), factor, condition)
+	w.op("setp.lt.f64 %s, %%x, %s", condition, imm("f64", kernels.NormTiny))
+	w.op("selp.f64 %s, %s, %s, %s", factor, imm("f64", kernels.NormUp), factor, condition)
+	w.op("st.global.f64 [%%scale], %s", factor)
 	w.op("sqrt.rn.f64 %%x, %%x")
 	w.op("st.global.f64 [%%total], %%x")
 	w.op("ret")
 	return w.entry(NormRoot, NormRootParams...)
+}
+
+// scaledRoot is kernels.NormRoot for a scale that is not 1. There is a sum.
+func scaledRoot() string {
+	w := &writer{}
+	w.params(NormRootParams...)
+	scaled(w)
+	w.op("cvta.to.global.u64 %%total, %%total")
+	w.op("cvta.to.global.u64 %%sum, %%sum")
+	x, root, back := w.reg("f64", "x"), w.reg("f64", "root"), w.reg("f64", "back")
+	finite, beyond := w.reg("pred", "finite"), w.reg("pred", "beyond")
+	w.op("ld.global.f64 %s, [%%sum]", x)
+	w.op("sqrt.rn.f64 %s, %s", root, x)
+	w.op("rcp.rn.f64 %s, %%factor", back)
+	w.op("mul.rn.f64 %s, %s, %s", root, root, back)
+	w.op("setp.le.f64 %s, %s, %s", finite, x, imm("f64", math.MaxFloat64))
+	w.op("setp.gt.and.f64 %s, %s, %s, %s", beyond, root, imm("f64", math.MaxFloat64), finite)
+	w.op("selp.f64 %s, %s, %s, %s", root, imm("f64", math.MaxFloat64), root, beyond)
+	w.op("st.global.f64 [%%total], %s", root)
+	w.label("END")
+	w.op("ret")
+	return w.entry(NormScaledRoot, NormRootParams...)
 }

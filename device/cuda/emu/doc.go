@@ -5,6 +5,8 @@
 //	defer d.Install()()
 //	dev, err := cuda.Open(0)
 //
+// Package emulated does that in one call.
+//
 // Kernels run in package ptxvm. What the emulation costs in time says nothing about a GPU.
 //
 // It is stricter than a GPU wherever chance decides there, so that a missing synchronisation shows:

@@ -41,7 +41,8 @@ type injection struct {
 	code  driver.Result
 }
 
-// New makes a driver. It answers once it is installed.
+// New makes a driver. It answers once it is installed. Where the process may not have the addresses that the emulation reserves,
+// it answers every call with CUDA_ERROR_OUT_OF_MEMORY.
 func New(c Config) *Driver {
 	if c.Devices == 0 {
 		c.Devices = 1
@@ -53,7 +54,7 @@ func New(c Config) *Driver {
 		c.Processors = 4
 	}
 	d := &Driver{config: c, objects: map[uint64]any{}, count: map[driver.Entry]int{}}
-	for i := range c.Devices {
+	for i := 0; space() != nil && i < c.Devices; i++ {
 		d.devices = append(d.devices, &gpu{d: d, ordinal: i, memory: space().NewMemory()})
 	}
 	return d
@@ -67,6 +68,9 @@ func (d *Driver) call(e driver.Entry, args []uint64) (driver.Result, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.count[e]++
+	if len(d.devices) == 0 {
+		return driver.ErrorOutOfMemory, true
+	}
 	for i, f := range d.injected {
 		if f.entry == e && f.nth == d.count[e] {
 			d.injected = slices.Delete(d.injected, i, i+1)

@@ -26,7 +26,7 @@ func (c *context) memAlloc(args []uint64) driver.Result {
 	switch n := args[1]; {
 	case args[0] == 0 || n == 0:
 		return driver.ErrorInvalidValue
-	case n > uint64(c.d.config.MemoryBytes)-used:
+	case n > uint64(c.d.config.MemoryBytes)-used, !affordable(n + n/4): // with what is noted of its bytes
 		return driver.ErrorOutOfMemory
 	}
 	at, err := c.gpu.memory.Alloc(args[1])

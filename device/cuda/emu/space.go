@@ -3,7 +3,6 @@
 package emu
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -23,7 +22,15 @@ const (
 	handleSpace = 1 << 36
 )
 
-// space reserves the addresses, once in a process.
+// affordable says whether the process can still have n bytes. Go's allocator would end it where it cannot, and takes its memory by the
+// 64 MiB.
+func affordable(n uint64) bool {
+	const arena = 64 << 20
+	p, err := unix.MmapPtr(-1, 0, nil, uintptr(n)+2*arena, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	return err == nil && unix.MunmapPtr(p, uintptr(n)+2*arena) == nil
+}
+
+// space reserves the addresses, once in a process. It is nil where the process may not have them.
 var space = sync.OnceValue(func() *ptxvm.Space {
 	hint := unsafe.Pointer(driver.Pointer[byte](ptxvm.DefaultBase))          // for addresses that are easy to recognize
 	for size := uintptr(ptxvm.DefaultSpace); size > handleSpace; size /= 4 { // less where the process is limited
@@ -34,7 +41,7 @@ var space = sync.OnceValue(func() *ptxvm.Space {
 			return ptxvm.NewSpace(base+handleSpace, uint64(size)-handleSpace)
 		}
 	}
-	panic(fmt.Sprintf("emu: %d bytes of address space cannot be reserved", uint64(handleSpace)))
+	return nil
 })
 
 var lastHandle atomic.Uint64

@@ -31,6 +31,9 @@ func TestDiagnostics(t *testing.T) {
 				"10:%h1 has type .b16", "11:%f1 has type .f32", "12:unknown type"}},
 		{"parameters", "ld.param.u64 %rd2, [n];\nld.param.u32 %r3, [ptr+8];\nld.param.u32 %r3, [ptr+2];\nld.param.u32 %r3, [%rd0];\nld.param.u32 %r3, [m];\nld.param.u32 %r3, [ptr+-4];",
 			[]string{"1:outside parameter n", "2:outside parameter ptr", "3:not aligned", "4:not an address", "5:m is not declared", "6:outside"}},
+		// C5: an address without a name is none of a parameter.
+		{"parameters by number", "ld.param.u64 %rd2, [256];\nld.param.u64 %rd2, [0];\nld.param.v2.u32 {%r3, %r4}, [18446744073709551608];\nld.param.u32 %r3, [-4];",
+			[]string{"1:[256] names no parameter", "2:names no parameter", "3:names no parameter", "4:names no parameter"}},
 		{"comparisons", "setp.lt.b32 %p1, %r0, 1;\nsetp.ltu.u32 %p1, %r0, 1;\nsetp.eq.nand.u32 %p1, %r0, 1, %p1;\nset.eq.u64.u32 %rd2, %r0, 1;\nsetp.eq.u32 %p1|%p1, %r0, 1;\nsetp.u32 %p1, %r0, 1;",
 			[]string{"1:no comparison lt", "2:no comparison ltu", "3:", "4:result must be", "5:both results", "6:"}},
 		{"barriers", "bar.sync 16;\nbar.arrive 0, 64;\nbar.sync;\nbar.red.popc.u32 %r3, 0, %p0;", []string{"1:0 to 15", "2:no such form", "3:no such form", "4:no such form"}},
@@ -185,6 +188,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add(".shared")
 	f.Add(kernelText("L: bar.sync 0; @!%p1 bra L; setp.eq.and.u32 %p1|%p2, %r0, 0x1p, !%p3; ld.shared.v4.f32 {%f1,_,%f2,%f3}, [tile+16];"))
 	f.Add(kernelText("mov.b64 {%r3, _}, %rd1; shfl.sync.up.b32 %r3|%p1, %r3, 1, 0, -1; @%p1 trap; { .reg .u32 x; mov.u32 x, %laneid; }"))
+	f.Add(kernelText("ld.param.u64 %rd2, [256]; ld.shared.u32 %r3, [4096]; ld.shared.u32 %r3, [-4]; st.shared.u32 [18446744073709551612], %r3;"))
+	f.Add(kernelText("ld.param.u64 %rd2, [ptr+-9223372036854775808]; ld.shared.v4.u32 {%r3,%r4,%r5,%r6}, [tile+9223372036854775792]; prefetch.global.L1 [0];"))
 	f.Add(kernelText("atom.shared.cas.b32 %r3, [tile], 1, 2; cvt.rzi.s32.f32 %r4, 0d1; vote.sync.ballot.b32 %r3, %p1, 0b11; /* */ .pragma \"x\";"))
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := Load(text)

@@ -121,6 +121,8 @@ func (d *decoder) address(o operand, m *memop) int32 {
 	switch {
 	case o.kind != opAddress:
 		d.failf("operand must be an address in brackets")
+	case o.name == "" && m.space == spaceParam:
+		d.failf("[%d] names no parameter", o.off)
 	case o.name == "":
 	case sym == nil:
 		d.failf("%s is not declared", o.name)

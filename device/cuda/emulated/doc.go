@@ -1,0 +1,13 @@
+// Package emulated opens a GPU that is emulated on the CPU, for tests on machines without one:
+//
+//	dev, err := emulated.Open()
+//
+// The device is package device/cuda's, over package device/cuda/emu's driver with all checks on: kernels have a GPU's bits, and races,
+// addresses out of bounds and missing synchronisation are errors. Its times mean nothing.
+//
+// It needs the build that package device/cuda needs: a program built by
+//
+//	go run github.com/fusestep/fusestep/device/cuda/gocuda build
+//
+// In others Open returns device.ErrUnavailable.
+package emulated
