@@ -199,7 +199,8 @@ type Backend interface {
 
 // Update is work that is ready to run.
 type Update interface {
-	// Enqueue puts one step on the stream: prologues, then one pass over all tensors. It keeps nothing of step but the norm.
+	// Enqueue puts one step on the stream: prologues, then one pass over all tensors. It keeps nothing of step but the norm. Hundreds
+	// of steps may be under way; then it waits for the oldest.
 	Enqueue(s *device.Stream, step Step) error
 	// Close gives the update's own memory back, after the work enqueued so far.
 	Close() error

@@ -40,7 +40,7 @@ func exported(t *testing.T, dir string, cuda bool) map[string]string {
 					receiver = text(d.Recv.List[0].Type) + "."
 				}
 				if ast.IsExported(d.Name.Name) && ast.IsExported(strings.TrimLeft(receiver, "*")) || ast.IsExported(d.Name.Name) && d.Recv == nil {
-					out[receiver+d.Name.Name] = text(&ast.FuncDecl{Recv: d.Recv, Name: d.Name, Type: d.Type})
+					out[receiver+d.Name.Name] = d.Doc.Text() + text(&ast.FuncDecl{Recv: d.Recv, Name: d.Name, Type: d.Type})
 				}
 			case *ast.GenDecl:
 				for _, s := range d.Specs {

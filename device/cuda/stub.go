@@ -26,11 +26,17 @@ func Count() (int, error) { return 0, errBuild }
 func (d *Device) Model() (string, error) { return "", errBuild }
 
 // Wrap makes a buffer of n elements at a device address that somebody else owns, such as another framework's tensor.
+// Closing the buffer does not free the memory, and the buffer does not keep it: its owner must, for as long as work uses it.
+//
+// It fails with device.ErrRange where not all of it is memory of the device that has been allocated, an address of 0 included, with
+// device.ErrMisaligned where the address is no multiple of the element's size, and with device.ErrClosed. With an n of 0 the address
+// means nothing.
 func Wrap(d *Device, t device.DType, n int, address uint64) (*device.Buffer, error) {
 	return nil, errBuild
 }
 
-// WrapStream makes a stream of a CUstream that somebody else owns, of the device's primary context.
+// WrapStream makes a stream of a CUstream that somebody else owns, of the device's primary context. Closing it waits for
+// its work and leaves it. It is nil, which counts as closed, where the device is closed.
 func WrapStream(d *Device, stream uintptr) *device.Stream { return nil }
 
 // Compile implements kernels.Backend.

@@ -44,6 +44,7 @@ var normCases = []struct {
 	{name: "the greatest", lengths: []int{1, 1}, values: []float64{math.MaxFloat64}, want: math.MaxFloat64},
 	{name: "beyond the greatest", lengths: []int{0, 4}, values: slices.Repeat([]float64{math.MaxFloat64}, 4), want: math.MaxFloat64},
 	{name: "huge, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e200},
+	{name: "huge, more tiles than a tile", lengths: slices.Repeat([]int{1, 2}, kernels.NormTile/2+3), scale: 1e30, values: []float64{3e300, -4e300}, want: 5e300},
 	{name: "huge and tiny", lengths: []int{300, 700, 5, 2*kernels.NormTile + 77}, scale: 1e30, values: []float64{3e300, 1e-300, -4e300, 5e-324}, want: 5e300},
 	{name: "tiny, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e-200},
 	{name: "subnormal", lengths: []int{0, 3*kernels.NormLanes + 5}, scale: 1e-310},

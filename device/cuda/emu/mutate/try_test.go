@@ -45,8 +45,8 @@ func subjects() []subject {
 	adam := kernels.AdamRule().With(kernels.AdamHyper{}, kernels.AdamOptions{AMSGrad: true})
 	plain := kernels.AdamRule().With(kernels.AdamHyper{}, kernels.AdamOptions{})
 	list := []subject{
-		{ptx.Norm(), regexp.MustCompile(`^norm_sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }},
-		{ptx.Norm(), regexp.MustCompile(`^norm_(squares|root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?(squares|root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }},
 	}
 	for _, p := range []kernels.Program{
 		{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L2, DType: device.Float32},

@@ -1,0 +1,46 @@
+package kernels_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/kernels"
+)
+
+// N1: no scale is needed for float32, whatever its elements and however many: so executors may leave it out.
+func TestNormOfFloat32(t *testing.T) {
+	greatest := kernels.SumSquares([]float32{math.MaxFloat32}, 1) * 0x1p63
+	least := kernels.SumSquares([]float32{math.SmallestNonzeroFloat32}, 1)
+	require.Equal(t, 0x1p-298, least, "exact")
+	for _, total := range []float64{greatest, least} {
+		require.Equal(t, 1.0, kernels.NormScale(total), "%v", total)
+	}
+	// What has a scale all the same comes out as without.
+	for _, x := range []float32{0, float32(math.Inf(1))} {
+		scale := kernels.NormScale(kernels.SumSquares([]float32{x}, 1))
+		require.NotEqual(t, 1.0, scale)
+		require.Equal(t, float64(x), kernels.NormRoot(kernels.SumSquares([]float32{x}, scale), scale))
+		require.Equal(t, float64(x), kernels.NormRoot(kernels.SumSquares([]float32{x}, 1), 1))
+	}
+}
+
+// N1: the norm of n elements x is |x|·√n to the last bit or two, over all of float64.
+func TestNormOverTheRange(t *testing.T) {
+	for e := -1074; e <= 1023; e++ {
+		for _, n := range []int{1, 4, 16} {
+			x := slices.Repeat([]float64{-math.Ldexp(1, e)}, n)
+			got := kernels.NormBy(func(scale float64) float64 { return kernels.SumSquares(x, scale) })
+			want := min(math.Ldexp(math.Sqrt(float64(n)), e), math.MaxFloat64)
+			if got != want {
+				t.Fatalf("%d times 2^%d: norm is %v, want %v", n, e, got, want)
+			}
+		}
+	}
+	for _, x := range [][]float64{{1.5e160, 2e160}, {3e-200, 4e-200}, {3e-165, 4e-165}, {3e150, 4e150, 1e-300}} {
+		got := kernels.NormBy(func(scale float64) float64 { return kernels.SumSquares(x, scale) })
+		require.InEpsilon(t, math.Hypot(x[0], x[1]), got, 4e-16, "%v", x)
+	}
+}
