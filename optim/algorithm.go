@@ -8,7 +8,8 @@ import (
 )
 
 // Algorithm is an optimizer's hyperparameters: one of this package's structs, or a type of the user's own for a rule of the
-// user's own.
+// user's own. Fields of a user's struct are hyperparameters as those of this package are: see Optimizer.Hyperparameters. Fields with
+// the tag `hyper:"-"` are none.
 type Algorithm interface {
 	// Setting checks the hyperparameters and gives them to the rule.
 	Setting() (rule.Setting, error)

@@ -75,8 +75,9 @@ func (o *Optimizer) Hyperparameter(group int, name string) (float64, error) {
 // its range: a HyperparameterError names it. On an error no group has changed.
 //
 // What only scales costs nothing. A number that turns a term on or off, such as a weight_decay that was 0, is compiled in with
-// the next step. A term that needs state, such as a momentum that was 0, gets it: it starts as a new tensor's does. State that is
-// no longer used stays, and is found again.
+// the next step. A term that needs state, such as a momentum that was 0, gets it: the state starts as a new tensor's does, and the
+// rule counts on from its step. (So SGD damps the first gradient of a momentum that comes late, which PyTorch does not.) State that
+// is no longer used stays, and is found again.
 func (o *Optimizer) SetHyperparameter(name string, x float64, groups ...int) error {
 	named, err := o.named("set "+name, groups)
 	if err != nil {
@@ -213,7 +214,7 @@ type scheduled struct {
 
 // SetSchedule makes the learning rate of the groups follow s from the next step on, which is step Steps() of it. If no group is
 // named, that is all groups, those that are added later too. Nil leaves rates as they are. A field that is out of range is a
-// HyperparameterError, and the schedules those from before.
+// HyperparameterError, and the schedules stay those from before. A rate that is too small for the elements' type is 0.
 func (o *Optimizer) SetSchedule(s Schedule, groups ...int) error {
 	named, err := o.named("set schedule", groups)
 	if err != nil {
