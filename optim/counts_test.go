@@ -1,12 +1,14 @@
 package optim_test
 
 import (
+	"errors"
 	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -170,4 +172,44 @@ func TestSetGroupStateRefuses(t *testing.T) {
 	require.NoError(t, o.SetGroupState(nil, 0, map[string]float64{"step": 3, "eta": 0, "mu": 1}))
 	o = h.optimizer(optim.DefaultNAdam()) // as torch has it
 	require.NoError(t, o.SetGroupState(nil, 0, map[string]float64{"step": 3, "mu_product": 0.1}))
+}
+
+// A step that failed after its prologue had run, as a GPU's may, leaves a count that is read back before the next one.
+func TestCountAfterFailedStep(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	b := &lying{cpuDevice: h.dev}
+	o, err := optim.New(b, optim.DefaultAdam(), []optim.Param{{Name: "w", Value: h.value, Grad: h.grad}})
+	require.NoError(t, err)
+	b.err = errors.New("lost")
+	require.EqualError(t, o.Step(nil), "optim: step: groups [] were updated, groups [0] were not: lost")
+	b.err = nil
+	require.NoError(t, o.SetSteps(5))
+	var e *optim.CountError
+	require.ErrorAs(t, o.Step(nil), &e)
+	require.Equal(t, 1.0, e.Taken)
+	require.NoError(t, o.SetSteps(1))
+	require.NoError(t, o.Step(nil))
+	state, err := o.GroupState(nil, 0)
+	require.NoError(t, err)
+	require.Equal(t, 2.0, state["step"])
+}
+
+// lying is a backend whose updates do what they are told and say that they failed.
+type lying struct {
+	*cpuDevice
+	err error
+}
+
+func (l *lying) Compile(w kernels.Work) (kernels.Update, error) {
+	u, err := l.cpuDevice.Compile(w)
+	return &lyingUpdate{u, l}, err
+}
+
+type lyingUpdate struct {
+	kernels.Update
+	l *lying
+}
+
+func (u *lyingUpdate) Enqueue(s *device.Stream, step kernels.Step) error {
+	return errors.Join(u.Update.Enqueue(s, step), u.l.err)
 }
