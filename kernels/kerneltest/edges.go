@@ -106,7 +106,7 @@ func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [
 	in := kernels.Step{}
 	for g := range n {
 		tensors[g].group, w.Tensors[g].Group = g, g
-		in.Groups = append(in.Groups, kernels.GroupStep{Hyper: hypers[g], Scale: 1})
+		in.Groups = append(in.Groups, kernels.GroupStep{Hyper: hypers[g], Scale: 1, L1: 0.5, WeightDecay: 0.5, DecoupledDecay: []float64{0, 1, 0.5}[g%3]})
 		param, grad := p.Rule.Slot(rule.Param), p.Rule.Slot(rule.Grad)
 		for i := range 5 {
 			tensors[g].expect[param][tensors[g].first(param)+i] = 0x1p-60 * F(i+1) // swallows no small change

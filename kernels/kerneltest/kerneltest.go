@@ -56,7 +56,7 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 					if p.Options == 1<<len(r.Options)-1 && p.Penalties == 0 && dtype == device.Float32 && !testing.Short() {
 						n = append(append([]int(nil), n...), long)
 					}
-					runProgram(t, b, p, n)
+					runProgram(t, b, p, n, p.Penalties == 0)
 				})
 			}
 		}
@@ -65,14 +65,16 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 	t.Run("traffic", func(t *testing.T) { runTraffic(t, open(t)) })
 }
 
-// Program tries one program, as Run does with -short.
-func Program(t T, b kernels.Backend, p kernels.Program) { runProgram(t, b, p, lengths) }
+// Program tries one program, as Run does with -short those without penalties.
+func Program(t T, b kernels.Backend, p kernels.Program) { runProgram(t, b, p, lengths, true) }
 
-func runProgram(t T, b kernels.Backend, p kernels.Program, lengths []int) {
+// runProgram tries a program: in full, or what penalties could make wrong, which change neither the prologue nor how a pass walks its
+// tensors.
+func runProgram(t T, b kernels.Backend, p kernels.Program, lengths []int, full bool) {
 	if p.DType == device.Float32 {
-		runTyped[float32](t, b, p, lengths)
+		runTyped[float32](t, b, p, lengths, full)
 	} else {
-		runTyped[float64](t, b, p, lengths)
+		runTyped[float64](t, b, p, lengths, full)
 	}
 }
 
@@ -85,12 +87,12 @@ type tensor[F rule.Float] struct {
 	expect [][]F // by slot, with guards
 }
 
-func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths []int) {
+func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths []int, full bool) {
 	rng := rand.New(rand.NewPCG(3, p.Options))
 	r := p.Rule
 	runClip[F](t, b, p)
 	shapes := slices.Concat(pairs[F](r), straight(31, 127))
-	if p.Penalties == 0 { // which change neither the prologue nor how a pass walks its tensors
+	if full {
 		runEach[F](t, b, p, 1, 0.5)
 		runEach[F](t, b, p, 0.5, 5.7)
 		runOff[F](t, b, p)
