@@ -66,7 +66,7 @@ func TestWrapRefused(t *testing.T) {
 		{"nothing", device.Float32, 0, 0, nil},
 		{"address 0", device.Float32, 1, 0, device.ErrRange},
 		{"beyond", device.Float32, 26, a, device.ErrRange},
-		{"far beyond", device.Float64, 1 << 40, a, device.ErrRange},
+		{"far beyond", device.Float64, math.MaxInt / 64, a, device.ErrRange},
 		{"behind", device.Float32, 1, a + 128, device.ErrRange},
 		{"before", device.Float32, 2, a - 4, device.ErrRange},
 		{"host memory", device.Float32, 1, 1 << 20, device.ErrRange},
