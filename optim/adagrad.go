@@ -13,7 +13,7 @@ type Adagrad struct {
 	LRDecay            float64 // at least 0: step t, from 0, uses lr/(1 + t·lr_decay)
 	WeightDecay        float64 // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
 	Decoupled          bool
-	InitialAccumulator float64 // at least 0: what sum starts with, torch's initial_accumulator_value
+	InitialAccumulator float64 `hyper:"initial_accumulator_value"` // at least 0: what sum starts with, torch's initial_accumulator_value
 	Eps                float64 // at least 0; added to the root
 	EpsRoot            float64 // at least 0; added below the root: Keras' epsilon and optax's eps, both with an Eps of 0
 	Maximize           bool
@@ -30,7 +30,7 @@ func (c Adagrad) Setting() (rule.Setting, error) {
 	r.atLeast0("lr", c.LR)
 	r.atLeast0("lr_decay", c.LRDecay)
 	r.atLeast0("weight_decay", c.WeightDecay)
-	r.atLeast0("initial_accumulator", c.InitialAccumulator)
+	r.atLeast0("initial_accumulator_value", c.InitialAccumulator)
 	r.atLeast0("eps", c.Eps)
 	r.atLeast0("eps_root", c.EpsRoot)
 	if r.err != nil {

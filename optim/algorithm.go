@@ -3,13 +3,13 @@ package optim
 import (
 	"fmt"
 	"math"
-	"reflect"
 
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // Algorithm is an optimizer's hyperparameters: one of this package's structs, or a type of the user's own for a rule of the
-// user's own.
+// user's own. Fields of a user's struct are hyperparameters as those of this package are: see Optimizer.Hyperparameters. Fields with
+// the tag `hyper:"-"` are none.
 type Algorithm interface {
 	// Setting checks the hyperparameters and gives them to the rule.
 	Setting() (rule.Setting, error)
@@ -17,7 +17,7 @@ type Algorithm interface {
 
 // settingOf is an algorithm's setting, or an error where there is none to ask. Of says whose algorithm it is.
 func settingOf(a Algorithm, of string) (rule.Setting, error) {
-	if v := reflect.ValueOf(a); a == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+	if isNil(a) {
 		return rule.Setting{}, fmt.Errorf("optim: %s: the algorithm is nil", of)
 	}
 	s, err := a.Setting()

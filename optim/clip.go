@@ -4,54 +4,103 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 )
 
-// clips says whether a step needs the norm. A maxNorm of 0 is off.
-func (o *Optimizer) clips() bool { return o.maxNorm > 0 }
+// norm is what measures and clips gradients. A max of 0 is off.
+type norm struct {
+	max      float64
+	compiled kernels.Norm
+	stale    bool // gradients are not those that were compiled
+	measured bool // that of a step with the gradients there are
+}
 
-// SetClipNorm clips gradients from the next step on: where the L2 norm over all gradients of all groups exceeds max, the
-// step uses each gradient multiplied by max/(norm+1e-6), as torch.nn.utils.clip_grad_norm_ does. The gradient buffers
-// themselves stay as they are. A max of +Inf measures the norm and clips nothing; 0 turns clipping off.
+// moved says that gradients are elsewhere, or others.
+func (n *norm) moved() { n.stale, n.measured = true, false }
+
+// compile makes what measures the optimizer's gradients, if they are to be measured.
+func (n *norm) compile(o *Optimizer) error {
+	if n.max == 0 || n.compiled != nil && !n.stale {
+		return nil
+	}
+	made, err := o.backend.CompileNorm(o.grads())
+	if err != nil {
+		return fmt.Errorf("optim: gradient norm: %w", err)
+	}
+	err = n.close()
+	n.compiled, n.stale = made, false
+	if err != nil {
+		return fmt.Errorf("optim: gradient norm: what was compiled before could not be freed: %w", err)
+	}
+	return nil
+}
+
+func (n *norm) close() error {
+	old := n.compiled
+	n.compiled, n.measured = nil, false
+	if old == nil {
+		return nil
+	}
+	return old.Close()
+}
+
+func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
+	err := n.compile(o)
+	if err == nil && n.compiled != nil {
+		err = n.compiled.Enqueue(s)
+		n.measured = n.measured || err == nil
+	}
+	if err != nil {
+		return fmt.Errorf("optim: step: nothing was updated: gradient norm: %w", err)
+	}
+	return nil
+}
+
+// SetClipNorm clips gradients from the next step on: where the L2 norm over all gradients of all groups exceeds max, the step
+// uses each gradient multiplied by max/(norm+1e-6), as torch.nn.utils.clip_grad_norm_ does. The gradient buffers themselves stay
+// as they are. A max of +Inf measures the norm and clips nothing; 0 turns clipping off. Tensors without a gradient do not count.
 //
 // The norm is summed in float64 by a tree that element indices alone define: its bits are the same on every device.
 func (o *Optimizer) SetClipNorm(max float64) error {
-	if o.closed {
-		return fmt.Errorf("optim: clip: optimizer is %w", device.ErrClosed)
+	if err := o.open("set clip norm"); err != nil {
+		return err
 	}
 	if !(max >= 0) {
 		return &HyperparameterError{Algorithm: "clip_grad_norm", Name: "max_norm", Value: max, Want: "at least 0"}
 	}
-	old := o.maxNorm
-	o.maxNorm = max
-	if o.clips() == (o.norm != nil) {
+	old := o.norm.max
+	o.norm.max = max
+	if max == 0 {
+		if err := o.norm.close(); err != nil {
+			return fmt.Errorf("optim: clipping was turned off, but what it replaces could not be freed: %w", err)
+		}
 		return nil
 	}
-	retire, err := o.compile(o.groups, o.parts)
-	if err != nil {
-		o.maxNorm = old
-		return err
+	if o.norm.compiled != nil {
+		return nil
 	}
-	if err := retire(); err != nil {
-		return fmt.Errorf("optim: clipping was changed, but what it replaces could not be freed: %w", err)
+	if err := o.norm.compile(o); err != nil {
+		o.norm.max = old
+		return err
 	}
 	return nil
 }
 
 // GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, before clipping. It
-// is 0 before the first step with SetClipNorm on, and between AddGroup or Rebind and the next step.
+// is 0 before the first step with SetClipNorm on, and after AddGroup, Remove, Rebind and SetGrad until the next step.
 func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
-	s, err := o.use(s)
+	s, err := o.use("gradient norm", s)
 	if err != nil {
 		return 0, err
 	}
-	if o.norm == nil {
+	if o.norm.max == 0 {
 		return 0, fmt.Errorf("optim: gradient norm: SetClipNorm is off")
 	}
-	if !o.measured {
+	if !o.norm.measured {
 		return 0, nil
 	}
 	var out [1]float64
-	if err := device.Download(s, out[:], o.norm.Total()); err != nil {
+	if err := device.Download(s, out[:], o.norm.compiled.Total()); err != nil {
 		return 0, fmt.Errorf("optim: gradient norm: %w", err)
 	}
 	if err := s.Synchronize(); err != nil {

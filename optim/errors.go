@@ -1,6 +1,14 @@
 package optim
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fusestep/fusestep/device"
+)
+
+// ErrRemoved is a group that RemoveGroup has removed: its index is not used again.
+var ErrRemoved = errors.New("was removed")
 
 // TensorError is a tensor that an optimizer cannot work with, found before anything was written. Err says why: a
 // device.LengthError or device.DTypeError, or one of the sentinels of package device.
@@ -16,7 +24,8 @@ func (e *TensorError) Error() string {
 
 func (e *TensorError) Unwrap() error { return e.Err }
 
-// DefaultError is an algorithm's value that was made without its Default function, as a literal, so that every field left out is 0.
+// DefaultError is an algorithm's value that was made without its Default function, as a literal, so that every field left out is
+// 0.
 type DefaultError struct {
 	Algorithm string // "adamw"
 	Default   string // the function to start from: "DefaultAdamW"
@@ -36,4 +45,47 @@ type HyperparameterError struct {
 
 func (e *HyperparameterError) Error() string {
 	return fmt.Sprintf("optim: %s: %s is %v, must be %s", e.Algorithm, e.Name, e.Value, e.Want)
+}
+
+// ScalarError is a number that a step would multiply all elements by, or add to them, and that their type cannot hold: it is NaN
+// or infinite there, though the hyperparameters that it is made from are finite.
+type ScalarError struct {
+	Group     int
+	Algorithm string
+	Scalar    string // the rule's name for it, such as "StepSize"
+	Value     float64
+	DType     device.DType
+	Step      int // Optimizer.Steps of the step that was refused
+}
+
+func (e *ScalarError) Error() string {
+	return fmt.Sprintf("optim: group %d: %s: in step %d scalar %s is %v, which %s cannot hold: nothing was updated",
+		e.Group, e.Algorithm, e.Step, e.Scalar, e.Value, e.DType)
+}
+
+// CountError is tensors of a group that have taken another number of steps than the optimizer can have led them through: a
+// training that goes on was told one of the two numbers and not the other. SetSteps has the rule.
+type CountError struct {
+	Group   int
+	Tensor  string  // the first of them
+	Taken   float64 // by these tensors
+	Steps   int     // Optimizer.Steps
+	Missing string  // the call that would make them agree: "SetSteps" or "SetGroupState"
+}
+
+func (e *CountError) Error() string {
+	return fmt.Sprintf("optim: group %d, tensor %q: has taken %v steps, the optimizer %d: %s is missing",
+		e.Group, e.Tensor, e.Taken, e.Steps, e.Missing)
+}
+
+// StateError is a number that SetGroupState or SetTensorState was given and that the group's rule cannot have come to.
+type StateError struct {
+	Group int
+	Name  string // as the rule has it: "step", "beta1_power"
+	Value float64
+	Want  string // "a whole number, at least 0"
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("optim: group %d: set state: %s is %v, must be %s", e.Group, e.Name, e.Value, e.Want)
 }

@@ -11,115 +11,191 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
+// evaluation is what EvalParams was asked for last, compiled.
+type evaluation struct {
+	to      map[string]*device.Buffer
+	of      []*part
+	updates []evalUpdate
+	copies  []*param
+}
+
+// evalUpdate is what makes averages of parts' values.
+type evalUpdate struct {
+	update kernels.Update
+	parts  []*part
+}
+
+// moved says that tensors or targets are elsewhere, or others.
+func (e *evaluation) moved() { e.to = nil }
+
+func (e *evaluation) close() error {
+	var errs []error
+	for _, u := range e.updates {
+		errs = append(errs, u.update.Close())
+	}
+	*e = evaluation{}
+	return errors.Join(errs...)
+}
+
 // EvalParams enqueues writing what tensors are to be evaluated with, and given out, to buffers of the caller's, by the tensors'
-// names: as many elements, of the value's type. Of a schedule-free optimizer that is the average, of any other the value. Nil
-// is the device's default stream. Wrong names are errors, wrong buffers TensorErrors, before anything is written. A GPU's
-// stream is waited for.
+// names: as many elements, of the value's type. Of a schedule-free optimizer that is the average, of any other the value. Nil is
+// the device's default stream. Wrong names are errors, wrong buffers TensorErrors, before anything is written. What is compiled
+// is kept for the next call with the same buffers.
 //
 // Values and state stay as they are. The authors of schedule-free optimizers turn the values into averages and back, in place,
 // which rounds; here training goes on as if there had been no evaluation, to the last bit. Where a model must be evaluated
 // in place, copy its values elsewhere first, and back afterwards. No gradient is read, so their memory may be the buffers.
 func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) error {
-	s, err := o.use(s)
+	s, err := o.use("eval params", s)
 	if err != nil {
 		return err
+	}
+	var parts []*part
+	for _, g := range o.all() {
+		parts = append(parts, g.parts...)
 	}
 	if err := o.checkEvalParams(to); err != nil {
 		return err
 	}
-	for _, q := range o.parts {
-		if err := o.evalPart(s, q, to); err != nil {
-			return fmt.Errorf("optim: eval params: group %d: %w", q.group, err)
+	if o.eval.to == nil || !maps.Equal(o.eval.to, to) || !slices.Equal(o.eval.of, parts) {
+		if err := o.eval.close(); err != nil {
+			return fmt.Errorf("optim: eval params: what was compiled before could not be freed: %w", err)
+		}
+		if err := o.eval.compile(o.backend, parts, to); err != nil {
+			return errors.Join(fmt.Errorf("optim: eval params: %w", err), o.eval.close())
+		}
+	}
+	for _, p := range o.eval.copies {
+		if err := s.Copy(to[p.Name], p.Value); err != nil {
+			return fmt.Errorf("optim: eval params: group %d: %w", p.group.index, err)
+		}
+	}
+	for _, u := range o.eval.updates {
+		var step kernels.Step
+		for _, q := range u.parts {
+			step.Groups = append(step.Groups, kernels.GroupStep{Hyper: q.group.now.Hyper, Scale: 1})
+		}
+		if err := u.update.Enqueue(s, step); err != nil {
+			return fmt.Errorf("optim: eval params: %w", err)
 		}
 	}
 	return nil
 }
 
-func (o *Optimizer) evalPart(s *device.Stream, q *part, to map[string]*device.Buffer) error {
-	setting := o.groups[q.group].setting
-	w := kernels.Work{Program: kernels.Program{Rule: setting.Eval, DType: q.program.DType}, State: []*device.Buffer{q.state}}
-	for _, p := range q.params {
-		b := to[p.Name]
-		if b == nil {
-			continue
-		}
-		if setting.Eval == nil {
-			if err := s.Copy(b, p.Value); err != nil {
-				return err
+// compile makes one update for each rule for evaluation and element type.
+func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buffer) (err error) {
+	works := map[kernels.Program]*kernels.Work{}
+	of := map[kernels.Program][]*part{}
+	var programs []kernels.Program
+	for _, q := range parts {
+		setting := q.group.setting
+		program := kernels.Program{Rule: setting.Eval, DType: q.program.DType}
+		at := -1
+		for _, p := range q.params {
+			target := to[p.Name]
+			if target == nil {
+				continue
 			}
-			continue
-		}
-		t := kernels.Tensor{}
-		for _, name := range setting.Eval.Slots {
-			switch name {
-			case rule.Param:
-				t.Slots = append(t.Slots, b)
-			case rule.Grad:
-				t.Slots = append(t.Slots, p.Value)
-			default:
-				t.Slots = append(t.Slots, p.slots[setting.Rule.Slot(name)])
+			if setting.Eval == nil {
+				e.copies = append(e.copies, p)
+				continue
 			}
+			w := works[program]
+			if w == nil {
+				w = &kernels.Work{Program: program}
+				works[program] = w
+				programs = append(programs, program)
+			}
+			if at < 0 {
+				at = len(w.State)
+				w.State, of[program] = append(w.State, q.state), append(of[program], q)
+			}
+			t := kernels.Tensor{Group: at}
+			for _, name := range setting.Eval.Slots {
+				switch name {
+				case rule.Param:
+					t.Slots = append(t.Slots, target)
+				case rule.Grad:
+					t.Slots = append(t.Slots, p.Value)
+				default:
+					t.Slots = append(t.Slots, p.slots[setting.Rule.Slot(name)])
+				}
+			}
+			w.Tensors = append(w.Tensors, t)
 		}
-		w.Tensors = append(w.Tensors, t)
 	}
-	if len(w.Tensors) == 0 {
-		return nil
+	for _, program := range programs {
+		u, err := b.Compile(*works[program])
+		if err != nil {
+			return err
+		}
+		e.updates = append(e.updates, evalUpdate{u, of[program]})
 	}
-	u, err := o.backend.Compile(w)
-	if err != nil {
-		return err
+	e.to, e.of = maps.Clone(to), slices.Clone(parts)
+	if e.to == nil {
+		e.to = map[string]*device.Buffer{}
 	}
-	return errors.Join(u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{{Hyper: setting.Hyper, Scale: 1}}}), u.Close())
+	return nil
 }
 
 // checkEvalParams finds what is wrong with the buffers, by themselves and beside what is read.
 func (o *Optimizer) checkEvalParams(to map[string]*device.Buffer) error {
 	var uses []use
-	for _, g := range o.groups {
-		for _, p := range g.params {
-			uses = append(uses, use{p, "value", p.Value, false})
-			for k, name := range g.setting.Rule.Slots {
-				if b := p.slots[k]; b != nil && name != rule.Param && name != rule.Grad {
-					uses = append(uses, use{p, name, b, false})
-				}
-			}
-		}
-	}
 	for _, name := range slices.Sorted(maps.Keys(to)) {
-		p, b := o.names[name], to[name]
-		if p == nil {
-			return fmt.Errorf("optim: eval params: there is no tensor %q", name)
+		p, err := o.tensor("eval params", name)
+		if err != nil {
+			return err
 		}
+		b := to[name]
 		if err := b.Check(o.backend.Device()); err != nil {
 			return p.errorf("eval: %w", err)
 		}
-		if b.DType() != p.Value.DType() {
-			return p.fail(&device.DTypeError{What: "eval", Got: b.DType(), Ref: "value", Want: p.Value.DType()})
+		if err := p.same("eval", b, "value", p.Value); err != nil {
+			return err
 		}
-		if b.Len() != p.Value.Len() {
-			return p.fail(&device.LengthError{What: "eval", Got: b.Len(), Ref: "value", Want: p.Value.Len()})
+		u := use{p, "eval", b, true}
+		if v := o.memory.writes(o).hit(b); v != nil {
+			return overlap(&u, v)
 		}
-		uses = append(uses, use{p, "eval", b, true})
+		uses = append(uses, u)
 	}
 	return apart(uses)
 }
 
-// checkEval says whether a setting's rule for evaluation can be given what its rule for training has.
+// checkEval says whether a setting's rule for evaluation can be given what its rule for training has, and leaves that as it is.
 func checkEval(s rule.Setting) error {
 	e := s.Eval
 	if e == nil {
 		return nil
 	}
-	state, err := kernels.ProgramOf(s, device.Float32).State()
+	state, err := kernels.Program{Rule: s.Rule, Options: s.Options, DType: device.Float32}.State()
 	if err != nil {
 		return err
 	}
 	if !slices.Equal(e.Hyper, s.Rule.Hyper) || !slices.Equal(e.State, s.Rule.State) || len(e.Options) != 0 {
-		return fmt.Errorf("rule %s for evaluation must have no options, and the hyperparameters and state of rule %s", e.Name, s.Rule.Name)
+		return fmt.Errorf("has rule %s for evaluation, which must have no options, and the hyperparameters and state of rule %s", e.Name, s.Rule.Name)
 	}
 	for _, name := range e.Slots {
 		if name != rule.Param && name != rule.Grad && !slices.Contains(state, name) {
-			return fmt.Errorf("rule %s for evaluation has a slot %q, rule %s has only %q", e.Name, name, s.Rule.Name, state)
+			return fmt.Errorf("has rule %s for evaluation with a slot %q, rule %s has only %q", e.Name, name, s.Rule.Name, state)
+		}
+	}
+	f, err := e.Element(32, 0)
+	if err != nil {
+		return err
+	}
+	for _, st := range f.Stores {
+		if name := e.Slots[st.Var]; name != rule.Param {
+			return fmt.Errorf("has rule %s for evaluation, which writes %q: it may write %q alone", e.Name, name, rule.Param)
+		}
+	}
+	f, err = e.Prologue(0)
+	if err != nil {
+		return err
+	}
+	for _, st := range f.Stores {
+		if v := f.Vars[st.Var]; v.Bank == rule.StateBank {
+			return fmt.Errorf("has rule %s for evaluation, whose prologue changes %s: it may change no state", e.Name, v.Name)
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 // Start from DefaultFTRL: a value that does not is refused.
 type FTRL struct {
 	LR                 float64 // at least 0; the paper's α
-	InitialAccumulator float64 // at least 0: what accumulator starts with, Keras' initial_accumulator_value
+	InitialAccumulator float64 `hyper:"initial_accumulator_value"` // at least 0: what accumulator starts with, Keras' initial_accumulator_value
 	L1                 float64 // at least 0: λ1, Keras' l1_regularization_strength
 	L2                 float64 // at least 0: half of the paper's λ2, Keras' l2_regularization_strength
 	L2Shrinkage        float64 // at least 0: 2·l2_shrinkage·p is added to the gradient, but not to its square
@@ -32,7 +32,7 @@ func DefaultFTRL() FTRL { return FTRL{LR: 1e-3, InitialAccumulator: 0.1, from: t
 func (c FTRL) Setting() (rule.Setting, error) {
 	r := c.from.ranges("ftrl", "DefaultFTRL")
 	r.atLeast0("lr", c.LR)
-	r.atLeast0("initial_accumulator", c.InitialAccumulator)
+	r.atLeast0("initial_accumulator_value", c.InitialAccumulator)
 	r.atLeast0("l1", c.L1)
 	r.atLeast0("l2", c.L2)
 	r.atLeast0("l2_shrinkage", c.L2Shrinkage)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -228,18 +229,23 @@ func within(t *testing.T, what string, got, want, bound []float64) {
 type harness struct {
 	t           *testing.T
 	dev         *cpu.Device
+	memory      *device.Device
 	value, grad *device.Buffer
 }
 
 func newHarness(t *testing.T, dtype device.DType, init []float64) *harness {
 	h := &harness{t: t, dev: cpu.NewThreads(2)}
+	h.memory = h.dev.Device()
 	t.Cleanup(func() { require.NoError(t, h.dev.Close()) })
 	h.value, h.grad = h.buffer(dtype, init), h.buffer(dtype, make([]float64, len(init)))
 	return h
 }
 
+// onBackend is a harness without a tensor on any backend.
+func onBackend(t *testing.T, b kernels.Backend) *harness { return &harness{t: t, memory: b.Device()} }
+
 func (h *harness) buffer(dtype device.DType, x []float64) *device.Buffer {
-	b, err := h.dev.Alloc(dtype, len(x))
+	b, err := h.memory.Alloc(dtype, len(x))
 	require.NoError(h.t, err)
 	h.set(b, x)
 	return b
@@ -264,33 +270,14 @@ func (h *harness) state(o *optim.Optimizer, name string) *device.Buffer {
 }
 
 func (h *harness) set(b *device.Buffer, x []float64) {
-	s := h.dev.DefaultStream()
-	if b.DType() == device.Float64 {
-		require.NoError(h.t, device.Upload(s, b, x))
-	} else {
-		y := make([]float32, len(x))
-		for i := range x {
-			y[i] = float32(x[i])
-		}
-		require.NoError(h.t, device.Upload(s, b, y))
-	}
-	require.NoError(h.t, s.Synchronize())
+	h.t.Helper()
+	require.NoError(h.t, device.UploadFloats(h.memory.DefaultStream(), b, x))
 }
 
 func (h *harness) values(b *device.Buffer) []float64 {
-	s := h.dev.DefaultStream()
+	h.t.Helper()
 	x := make([]float64, b.Len())
-	if b.DType() == device.Float64 {
-		require.NoError(h.t, device.Download(s, x, b))
-		require.NoError(h.t, s.Synchronize())
-		return x
-	}
-	y := make([]float32, b.Len())
-	require.NoError(h.t, device.Download(s, y, b))
-	require.NoError(h.t, s.Synchronize())
-	for i := range y {
-		x[i] = float64(y[i])
-	}
+	require.NoError(h.t, device.DownloadFloats(h.memory.DefaultStream(), x, b))
 	return x
 }
 

@@ -17,7 +17,7 @@ type NAdam struct {
 	// MomentumDecay is at least 0: the momentum of step t, from 1, is betas[0]·(1 - 0.96^(t·momentum_decay)/2). It is 1 in Keras; with
 	// one of 1e6 the momentum is betas[0] from the first step on, as in optax.
 	MomentumDecay float64
-	Decoupled     bool
+	Decoupled     bool `hyper:"decoupled_weight_decay"`
 	Maximize      bool
 
 	from fromDefault

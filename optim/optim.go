@@ -1,83 +1,80 @@
-// Package optim is the part of fusestep that a training program uses: hyperparameters, parameter groups, learning-rate
-// schedules and Optimizer.Step, on whichever device the buffers live.
+// Package optim trains: it holds optimizers, parameter groups, schedules and gradient clipping, and runs on a CPU (package cpu)
+// and on a GPU (package device/cuda) with the same bits.
 //
-//	dev := cpu.New()
-//	w, err := dev.Alloc(device.Float32, n) // and g
-//	opt, err := optim.New(dev, optim.DefaultAdamW(), []optim.Param{{Name: "wte", Value: w, Grad: g}})
-//	err = opt.Step(stream)
+// A training program whose gradients are made in the host's memory needs this much:
 //
-// A step is enqueued on a stream and runs in one pass over all tensors: each parameter, gradient and state element is read
-// and written once. Nothing waits for it but Stream.Synchronize.
+//	model, err := optim.Place(dev, map[string][]float32{"weight": w, "bias": b}, nil)
+//	opt, err := optim.New(dev, optim.DefaultAdamW(), model.Params("weight"))
+//	noDecay := optim.DefaultAdamW()
+//	noDecay.WeightDecay = 0
+//	err = opt.AddGroup(noDecay, model.Params("bias"))
+//	err = opt.SetSchedule(optim.Warmup{Steps: 100, Then: optim.Cosine{Steps: 900}})
+//	err = opt.SetClipNorm(1)
+//	for range 1000 {
+//		gradient(model.Grad("weight"), model.Grad("bias")) // yours
+//		err = model.Step(opt)
+//	}
+//
+// One whose tensors are on a device already makes a Param of each tensor's buffers, and calls Optimizer.Step with a stream: a
+// step is enqueued and runs in one pass over all tensors, in which each parameter, gradient and state element is read and written
+// once. Nothing waits for it but Stream.Synchronize.
+//
+// An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed
+// between steps, or follow a Schedule, by the name that PyTorch has for it: Optimizer.SetHyperparameter. What a program saves to
+// go on later are the values, Optimizer.States of each tensor, Optimizer.TensorState, and Optimizer.Steps.
 package optim
 
 import (
 	"errors"
 	"fmt"
-	"math"
-	"slices"
+	"maps"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// Param is a tensor to train: its values, and where its gradients are found at each step.
+// Backend is a device that runs steps: a *cpu.Device or a *cuda.Device.
+type Backend = kernels.Backend
+
+// Param is a tensor to train: its values, and where its gradients are found at each step. No other tensor may share memory with
+// Value, in this optimizer or in another: two optimizers of one Value overwrite each other's steps, and no error says so.
+// Gradients are only read and may be shared.
 type Param struct {
-	Name  string // for State and in errors; unique in the optimizer. An empty name becomes "group.index", such as "0.3".
+	Name  string // for State and in errors; unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index.
 	Value *device.Buffer
-	Grad  *device.Buffer // as many elements as Value, of its type
+	Grad  *device.Buffer // as many elements as Value, of its type. Nil leaves the tensor out of steps: see SetGrad.
 }
 
-// Optimizer trains parameters in place. Its methods must not be called at the same time, and its steps must be ordered: all on one
-// stream, or on streams that wait for each other.
+// Optimizer trains parameters in place. Make one with New.
+//
+// Its methods must not be called at the same time. Its steps must be ordered: all on one stream, or on streams that wait for each
+// other. Steps are enqueued, and as many may be under way as the device takes before Step waits. Several optimizers may work on
+// one device at the same time, on different tensors.
+//
+// An optimizer owns its state and nothing else. Close frees it; so does the garbage collector, later, when nothing refers to the
+// optimizer any more. Values and gradients are the caller's, and so is the device, which is closed last.
 type Optimizer struct {
-	backend  kernels.Backend
-	groups   []*group
-	names    map[string]*param
-	parts    []*part
-	updates  []*launch
-	norm     kernels.Norm
-	measured bool // norm has been that of a step
-	maxNorm  float64
-	schedule Schedule
+	backend  Backend
+	groups   []*group          // by index; nil where it was removed
+	names    map[string]*param // of all groups
+	launches []*launch
+	stale    bool // launches are not those of the parts
+	memory   memory
+	norm     norm
+	eval     evaluation
+	schedule Schedule // of groups to come
 	steps    int
 	closed   bool
 }
 
-// group is a parameter group: what shares hyperparameters.
-type group struct {
-	setting rule.Setting
-	lr      float64 // before the schedule
-	lrAt    int     // its index in setting.Hyper
-	params  []*param
-}
-
-type param struct {
-	Param
-	group int
-	slots []*device.Buffer // by slot of the rule; nil where its program has no use for it
-}
-
-// part is the params of a group that have one element type, and so one program.
-type part struct {
-	group   int
-	program kernels.Program
-	params  []*param
-	state   *device.Buffer   // of the prologue
-	arenas  []*device.Buffer // of the slots, to close
-}
-
-// launch is one update and the parts that it steps, in the order of its groups.
-type launch struct {
-	kernels.Update
-	parts []*part
-	step  kernels.Step // reused from step to step, as hyper is
-	hyper []float64    // of all groups
-}
-
-// New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero. What is wrong with a
-// hyperparameter is a HyperparameterError, with a tensor a TensorError.
-func New(b kernels.Backend, alg Algorithm, params []Param) (*Optimizer, error) {
+// New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero, or as the algorithm says. The
+// algorithm is copied. What is wrong with a hyperparameter is a HyperparameterError, with a tensor a TensorError.
+//
+// The device must stay open as long as the optimizer is used, and so must the tensors' buffers. Close the optimizer before them.
+func New(b Backend, alg Algorithm, params []Param) (*Optimizer, error) {
+	if isNil(b) || b.Device() == nil {
+		return nil, errors.New("optim: new: the backend is nil")
+	}
 	o := &Optimizer{backend: b, names: map[string]*param{}}
 	if err := o.AddGroup(alg, params); err != nil {
 		return nil, err
@@ -85,189 +82,118 @@ func New(b kernels.Backend, alg Algorithm, params []Param) (*Optimizer, error) {
 	return o, nil
 }
 
-// AddGroup adds a group of parameters with hyperparameters of their own. On an error the optimizer is as it was.
+// AddGroup adds a group of parameters with hyperparameters of their own. Its index is the number of groups added before it, those
+// removed included. It follows the schedule that SetSchedule gave to all groups. On an error the optimizer is as it was.
 func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
-	if o.closed {
-		return fmt.Errorf("optim: add group: optimizer is %w", device.ErrClosed)
+	if err := o.open("add group"); err != nil {
+		return err
 	}
-	setting, err := settingOf(alg, fmt.Sprintf("group %d", len(o.groups)))
+	g, err := newGroup(len(o.groups), alg)
 	if err != nil {
 		return err
 	}
-	if err := checkEval(setting); err != nil {
-		return fmt.Errorf("optim: group %d: algorithm %T: %w", len(o.groups), alg, err)
+	g.rate = o.schedule
+	o.name(g, params)
+	var uses []use
+	names := map[string]*param{}
+	for _, p := range g.params {
+		if err := p.check(o.backend.Device()); err != nil {
+			return err
+		}
+		if names[p.Name] != nil || o.names[p.Name] != nil {
+			return p.errorf("another tensor has this name")
+		}
+		names[p.Name] = p
+		uses = append(uses, p.trained()...)
 	}
-	g := &group{setting: setting, lrAt: setting.Rule.HyperIndex("LR")}
-	g.lr = setting.Hyper[g.lrAt]
+	if err := o.memory.check(o, uses); err != nil {
+		return err
+	}
+	launches, err := o.equip(g)
+	if err != nil {
+		return errors.Join(err, closeLaunches(launches), g.free())
+	}
+	o.groups = append(o.groups, g)
+	maps.Copy(o.names, names)
+	o.memory.add(g.params)
+	for _, l := range launches { // two launches of one program become one at the next step
+		o.stale = o.stale || o.launched(l.program)
+	}
+	o.launches = append(o.launches, launches...)
+	o.norm.moved()
+	o.eval.moved()
+	return nil
+}
+
+// equip allocates a group's state and compiles its steps, by themselves: what cannot be compiled is AddGroup's error.
+func (o *Optimizer) equip(g *group) ([]*launch, error) {
+	for _, p := range g.params {
+		q := g.partOf(p.Value.DType(), p.Grad != nil)
+		q.params = append(q.params, p)
+		p.part = q
+	}
+	for _, q := range g.parts {
+		if err := checkPrecision(g.setting, q.program.DType); err != nil {
+			return nil, err
+		}
+		if err := q.start(o.backend.Device()); err != nil {
+			return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
+		}
+	}
+	launches := plan([]*group{g})
+	for _, l := range launches {
+		if err := l.compile(o.backend); err != nil {
+			return launches, err
+		}
+	}
+	return launches, nil
+}
+
+// name gives the group its tensors, and those without a name one that is free.
+func (o *Optimizer) name(g *group, params []Param) {
+	own := map[string]bool{}
+	for _, p := range params {
+		own[p.Name] = true
+	}
 	for i, p := range params {
 		if p.Name == "" {
-			p.Name = fmt.Sprintf("%d.%d", len(o.groups), i)
+			p.Name = fmt.Sprintf("%d.%d", g.index, i)
+			for n := 2; own[p.Name] || o.names[p.Name] != nil; n++ {
+				p.Name = fmt.Sprintf("%d.%d#%d", g.index, i, n)
+			}
+			own[p.Name] = true
 		}
-		g.params = append(g.params, &param{Param: p, group: len(o.groups)})
+		g.params = append(g.params, &param{Param: p, group: g})
 	}
-	if err := o.check(g); err != nil {
-		return err
-	}
-	parts, err := o.partition(g)
-	var retire func() error
-	if err == nil {
-		retire, err = o.compile(append(slices.Clone(o.groups), g), append(slices.Clone(o.parts), parts...))
-	}
-	if err != nil {
-		return errors.Join(err, closeParts(parts))
-	}
-	for _, p := range g.params {
-		o.names[p.Name] = p
-	}
-	if err := retire(); err != nil {
-		return fmt.Errorf("optim: group %d was added, but what it replaces could not be freed: %w", len(o.groups)-1, err)
+}
+
+// open says why the optimizer cannot be used, if it cannot.
+func (o *Optimizer) open(what string) error {
+	switch {
+	case o == nil || o.backend == nil:
+		return fmt.Errorf("optim: %s: the optimizer was not made by New", what)
+	case o.closed:
+		return fmt.Errorf("optim: %s: optimizer is %w", what, device.ErrClosed)
 	}
 	return nil
-}
-
-// partition splits a group by element type and allocates its state.
-func (o *Optimizer) partition(g *group) (parts []*part, err error) {
-	for _, p := range g.params {
-		i := slices.IndexFunc(parts, func(q *part) bool { return q.program.DType == p.Value.DType() })
-		if i < 0 {
-			i = len(parts)
-			if err := checkPrecision(g.setting, p.Value.DType()); err != nil {
-				return nil, err
-			}
-			parts = append(parts, &part{group: p.group, program: kernels.ProgramOf(g.setting, p.Value.DType())})
-		}
-		parts[i].params = append(parts[i].params, p)
-	}
-	for _, q := range parts {
-		if err := q.allocate(o.backend.Device(), g.setting); err != nil {
-			return parts, fmt.Errorf("optim: group %d: %w", q.group, err)
-		}
-	}
-	return parts, nil
-}
-
-// compile makes the updates of all parts, one for each program, and puts them in place of the old, which retire frees. On an
-// error the optimizer is as it was.
-func (o *Optimizer) compile(groups []*group, parts []*part) (retire func() error, err error) {
-	var updates []*launch
-	var norm kernels.Norm
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeAll(updates, norm))
-		}
-	}()
-	for _, q := range parts {
-		i := slices.IndexFunc(updates, func(l *launch) bool { return l.parts[0].program == q.program })
-		if i < 0 {
-			i = len(updates)
-			updates = append(updates, &launch{})
-		}
-		updates[i].parts = append(updates[i].parts, q)
-	}
-	for _, l := range updates {
-		w := kernels.Work{Program: l.parts[0].program}
-		for i, q := range l.parts {
-			w.State = append(w.State, q.state)
-			for _, p := range q.params {
-				w.Tensors = append(w.Tensors, kernels.Tensor{Group: i, Slots: p.slots})
-			}
-		}
-		if l.Update, err = o.backend.Compile(w); err != nil {
-			return nil, fmt.Errorf("optim: %w", err)
-		}
-	}
-	if o.clips() {
-		if norm, err = o.backend.CompileNorm(grads(groups)); err != nil {
-			return nil, fmt.Errorf("optim: gradient norm: %w", err)
-		}
-	}
-	old, oldNorm := o.updates, o.norm
-	o.groups, o.parts, o.updates, o.norm, o.measured = groups, parts, updates, norm, false
-	return func() error { return closeAll(old, oldNorm) }, nil
-}
-
-func grads(groups []*group) (out []*device.Buffer) {
-	for _, g := range groups {
-		for _, p := range g.params {
-			out = append(out, p.Grad)
-		}
-	}
-	return out
-}
-
-func closeAll(updates []*launch, norm kernels.Norm) error {
-	var errs []error
-	for _, l := range updates {
-		if l.Update != nil {
-			errs = append(errs, l.Update.Close())
-		}
-	}
-	if norm != nil {
-		errs = append(errs, norm.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// Step enqueues one step on the stream; nil is the device's default stream. What is wrong with a tensor is found before
-// anything is enqueued.
-func (o *Optimizer) Step(s *device.Stream) error {
-	s, err := o.use(s)
-	if err != nil {
-		return err
-	}
-	factor := factorOf(o.schedule, o.steps)
-	for _, l := range o.updates {
-		l.step.Groups, l.hyper = l.step.Groups[:0], l.hyper[:0]
-		l.step.Norm, l.step.MaxNorm = o.norm, o.maxNorm
-		for _, q := range l.parts {
-			g := o.groups[q.group]
-			n := len(l.hyper)
-			l.hyper = append(l.hyper, g.setting.Hyper...)
-			lr := &l.hyper[n+g.lrAt]
-			if *lr = g.lr * factor; !(*lr >= 0 && *lr <= math.MaxFloat64) {
-				return &HyperparameterError{Algorithm: g.setting.Name, Name: "lr", Value: *lr, Want: "at least 0, and finite, after its schedule"}
-			}
-			l.step.Groups = append(l.step.Groups, kernels.GroupStepOf(g.setting, l.hyper[n:]))
-		}
-	}
-	if o.norm != nil {
-		if err := o.norm.Enqueue(s); err != nil {
-			return fmt.Errorf("optim: step: nothing was updated: gradient norm: %w", err)
-		}
-		o.measured = true
-	}
-	for i, l := range o.updates {
-		if err := l.Enqueue(s, l.step); err != nil {
-			return fmt.Errorf("optim: step: groups %v were updated, groups %v were not: %w", groupsOf(o.updates[:i]), groupsOf(o.updates[i:]), err)
-		}
-	}
-	o.steps++
-	return nil
-}
-
-func groupsOf(updates []*launch) (out []int) {
-	for _, l := range updates {
-		for _, q := range l.parts {
-			out = append(out, q.group)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
 
 // use checks that the optimizer, the stream and all tensors can be used now.
-func (o *Optimizer) use(s *device.Stream) (*device.Stream, error) {
-	if o.closed {
-		return nil, fmt.Errorf("optim: optimizer is %w", device.ErrClosed)
+func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
+	if err := o.open(what); err != nil {
+		return nil, err
 	}
 	dev := o.backend.Device()
 	if s == nil {
 		s = dev.DefaultStream()
 	}
 	if err := s.Check(dev); err != nil {
-		return nil, fmt.Errorf("optim: %w", err)
+		return nil, fmt.Errorf("optim: %s: %w", what, err)
 	}
 	for _, g := range o.groups {
+		if g == nil {
+			continue
+		}
 		for _, p := range g.params {
 			if err := p.usable(dev); err != nil {
 				return nil, err
@@ -277,13 +203,13 @@ func (o *Optimizer) use(s *device.Stream) (*device.Stream, error) {
 	return s, nil
 }
 
-// ZeroGrad enqueues setting all gradients to 0.
+// ZeroGrad enqueues setting all gradients to 0. Tensors without one are passed over.
 func (o *Optimizer) ZeroGrad(s *device.Stream) error {
-	s, err := o.use(s)
+	s, err := o.use("zero grad", s)
 	if err != nil {
 		return err
 	}
-	for _, g := range grads(o.groups) {
+	for _, g := range o.grads() {
 		if err := s.Zero(g); err != nil {
 			return fmt.Errorf("optim: zero grad: %w", err)
 		}
@@ -291,55 +217,33 @@ func (o *Optimizer) ZeroGrad(s *device.Stream) error {
 	return nil
 }
 
-// Steps is the number of steps enqueued so far; the schedule's next step.
-func (o *Optimizer) Steps() int { return o.steps }
-
-// SetSteps makes the next step the schedule's step n, as where training goes on that was saved after Steps() = n. What the
-// groups count by themselves is in their GroupState.
-func (o *Optimizer) SetSteps(n int) error {
-	if n < 0 {
-		return fmt.Errorf("optim: set steps: %d is below 0: %w", n, device.ErrRange)
+// grads are the gradients of all tensors that have one.
+func (o *Optimizer) grads() (out []*device.Buffer) {
+	for _, g := range o.groups {
+		if g == nil {
+			continue
+		}
+		for _, p := range g.params {
+			if p.Grad != nil {
+				out = append(out, p.Grad)
+			}
+		}
 	}
-	o.steps = n
-	return nil
+	return out
 }
 
-// SetSchedule makes learning rates follow s from the next step on, which is step Steps() of it; nil leaves them as they are. A field
-// that is out of range is a HyperparameterError, and the schedule the one before.
-func (o *Optimizer) SetSchedule(s Schedule) error {
-	if err := checkSchedule(s); err != nil {
+// Close waits for the steps enqueued so far and frees the state. Values and gradients stay: they are the caller's. All later
+// calls but Steps, Groups and Params fail with device.ErrClosed.
+func (o *Optimizer) Close() error {
+	if err := o.open("close"); err != nil {
 		return err
 	}
-	o.schedule = s
-	return nil
-}
-
-// LR is a group's learning rate, before the schedule. It panics if there is no such group, as a slice does.
-func (o *Optimizer) LR(group int) float64 { return o.groups[group].lr }
-
-// SetLR changes the learning rate of the groups, of all if none is named, from the next step on.
-func (o *Optimizer) SetLR(lr float64, groups ...int) error {
-	if !(lr >= 0 && lr <= math.MaxFloat64) {
-		return &HyperparameterError{Algorithm: o.groups[0].setting.Name, Name: "lr", Value: lr, Want: "at least 0, and finite"}
-	}
-	for _, i := range groups {
-		if i < 0 || i >= len(o.groups) {
-			return fmt.Errorf("optim: set lr: there is no group %d, only %d of them: %w", i, len(o.groups), device.ErrRange)
-		}
-	}
-	for i, g := range o.groups {
-		if len(groups) == 0 || slices.Contains(groups, i) {
-			g.lr = lr
-		}
-	}
-	return nil
-}
-
-// Close waits for the steps enqueued so far and frees the state. Parameters and gradients stay: they are the caller's.
-func (o *Optimizer) Close() error {
-	if o.closed {
-		return fmt.Errorf("optim: close: optimizer is %w", device.ErrClosed)
-	}
 	o.closed = true
-	return errors.Join(closeAll(o.updates, o.norm), closeParts(o.parts))
+	errs := []error{closeLaunches(o.launches), o.norm.close(), o.eval.close()}
+	for _, g := range o.groups {
+		if g != nil {
+			errs = append(errs, g.free())
+		}
+	}
+	return errors.Join(errs...)
 }

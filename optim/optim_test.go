@@ -63,7 +63,7 @@ func TestHyperparameterRanges(t *testing.T) {
 		{with(optim.DefaultRMSprop(), func(c *optim.RMSprop) { c.InitialScale = -1 }), "optim: rmsprop: initial_scale is -1, must be at least 0, and finite"},
 		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.EpsRoot = inf }), "optim: adagrad: eps_root is +Inf, must be at least 0, and finite"},
 		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.LRDecay = -1 }), "optim: adagrad: lr_decay is -1, must be at least 0, and finite"},
-		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = nan }), "optim: adagrad: initial_accumulator is NaN, must be at least 0, and finite"},
+		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = nan }), "optim: adagrad: initial_accumulator_value is NaN, must be at least 0, and finite"},
 		{with(optim.DefaultAdamax(), func(c *optim.Adamax) { c.Betas = [2]float64{0, 1} }), "optim: adamax: betas[1] is 1, must be at least 0 and below 1"},
 		{with(optim.DefaultNAdam(), func(c *optim.NAdam) { c.MomentumDecay = -1 }), "optim: nadam: momentum_decay is -1, must be at least 0, and finite"},
 		{with(optim.DefaultRAdam(), func(c *optim.RAdam) { c.Eps = -1 }), "optim: radam: eps is -1, must be at least 0, and finite"},
@@ -77,7 +77,7 @@ func TestHyperparameterRanges(t *testing.T) {
 		{with(optim.DefaultSignum(), func(c *optim.Signum) { c.Beta = 1 }), "optim: signum: beta is 1, must be at least 0 and below 1"},
 		{with(optim.DefaultSignum(), func(c *optim.Signum) { c.WeightDecay = -1 }), "optim: signum: weight_decay is -1, must be at least 0, and finite"},
 		{with(optim.DefaultYogi(), func(c *optim.Yogi) { c.Betas = [2]float64{0, 1} }), "optim: yogi: betas[1] is 1, must be at least 0 and below 1"},
-		{with(optim.DefaultYogi(), func(c *optim.Yogi) { c.InitialAccumulator = -1 }), "optim: yogi: initial_accumulator is -1, must be at least 0, and finite"},
+		{with(optim.DefaultYogi(), func(c *optim.Yogi) { c.InitialAccumulator = -1 }), "optim: yogi: initial_accumulator_value is -1, must be at least 0, and finite"},
 		{with(optim.DefaultAdaBelief(), func(c *optim.AdaBelief) { c.Betas = [2]float64{-1, 0} }), "optim: adabelief: betas[0] is -1, must be at least 0 and below 1"},
 		{with(optim.DefaultAdaBelief(), func(c *optim.AdaBelief) { c.Decoupled, c.WeightDecay = true, -1 }), "optim: adabelief: weight_decay is -1, must be at least 0, and finite"},
 		{with(optim.DefaultAdan(), func(c *optim.Adan) { c.Betas = [3]float64{0, 0, 1} }), "optim: adan: betas[2] is 1, must be at least 0 and below 1"},
@@ -92,7 +92,7 @@ func TestHyperparameterRanges(t *testing.T) {
 		{with(optim.DefaultRprop(), func(c *optim.Rprop) { c.Etas = [2]float64{0.5, 1} }), "optim: rprop: etas[1] is 1, must be above 1, and finite"},
 		{with(optim.DefaultRprop(), func(c *optim.Rprop) { c.Etas, c.StepSizes = [2]float64{0.5, 1.2}, [2]float64{1, 0.5} }), "optim: rprop: step_sizes[1] is 0.5, must be at least step_sizes[0], and finite"},
 		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.LR = -1 }), "optim: ftrl: lr is -1, must be at least 0, and finite"},
-		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.InitialAccumulator = -1 }), "optim: ftrl: initial_accumulator is -1, must be at least 0, and finite"},
+		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.InitialAccumulator = -1 }), "optim: ftrl: initial_accumulator_value is -1, must be at least 0, and finite"},
 		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.L1 = nan }), "optim: ftrl: l1 is NaN, must be at least 0, and finite"},
 		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.L2 = -1 }), "optim: ftrl: l2 is -1, must be at least 0, and finite"},
 		{with(optim.DefaultFTRL(), func(c *optim.FTRL) { c.L2Shrinkage = inf }), "optim: ftrl: l2_shrinkage is +Inf, must be at least 0, and finite"},
@@ -101,7 +101,7 @@ func TestHyperparameterRanges(t *testing.T) {
 		{with(optim.DefaultProximalSGD(), func(c *optim.ProximalSGD) { c.L1 = -1 }), "optim: proximalsgd: l1 is -1, must be at least 0, and finite"},
 		{with(optim.DefaultProximalSGD(), func(c *optim.ProximalSGD) { c.L2 = -1 }), "optim: proximalsgd: l2 is -1, must be at least 0, and finite"},
 		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.LR = -1 }), "optim: proximaladagrad: lr is -1, must be at least 0, and finite"},
-		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.InitialAccumulator = 0 }), "optim: proximaladagrad: initial_accumulator is 0, must be above 0, and finite"},
+		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.InitialAccumulator = 0 }), "optim: proximaladagrad: initial_accumulator_value is 0, must be above 0, and finite"},
 		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.InitialAccumulator, c.L1 = 1, -1 }), "optim: proximaladagrad: l1 is -1, must be at least 0, and finite"},
 		{with(optim.DefaultProximalAdagrad(), func(c *optim.ProximalAdagrad) { c.InitialAccumulator, c.L2 = 1, nan }), "optim: proximaladagrad: l2 is NaN, must be at least 0, and finite"},
 		{sophia(func(c *optim.Sophia) { c.LR = nan }), "optim: sophia: lr is NaN, must be at least 0, and finite"},
@@ -187,7 +187,6 @@ func TestTensorErrors(t *testing.T) {
 		{"foreign", optim.Param{Name: "wte", Value: f32(8), Grad: alloc(other, device.Float32, 8)}, device.ErrForeign,
 			`optim: group 0, tensor "wte": grad: buffer of device cpu belongs to another device`},
 		{"nil value", optim.Param{Grad: f32(8)}, nil, `optim: group 0, tensor "0.1": value is nil`},
-		{"nil grad", optim.Param{Value: f32(8)}, nil, `optim: group 0, tensor "0.1": grad is nil`},
 		{"name twice", optim.Param{Name: "ok", Value: f32(8), Grad: f32(8)}, nil, `optim: group 0, tensor "ok": another tensor has this name`},
 		{"grad is value", optim.Param{Name: "wte", Value: whole, Grad: whole}, device.ErrOverlap, `optim: group 0, tensor "wte": grad overlaps value of group 0, tensor "wte"`},
 		{"grad in value", optim.Param{Name: "wte", Value: part(0, 16), Grad: part(15, 31)}, device.ErrOverlap, `optim: group 0, tensor "wte": grad overlaps value of group 0, tensor "wte"`},
@@ -304,13 +303,24 @@ func TestGroups(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, float64(steps), st["step"])
 	}
-	require.Equal(t, []string{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, o.StateNames(2))
-	require.Equal(t, []string{"exp_avg", "exp_avg_sq"}, o.StateNames(0))
+	names, err := o.StateNames(2)
+	require.NoError(t, err)
+	require.Equal(t, []string{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, names)
+	names, err = o.StateNames(0)
+	require.NoError(t, err)
+	require.Equal(t, []string{"exp_avg", "exp_avg_sq"}, names)
 
-	err := o.AddGroup(optim.DefaultAdam(), []optim.Param{{Name: "late", Value: params[0][0].Value, Grad: params[0][0].Grad}})
+	err = o.AddGroup(optim.DefaultAdam(), []optim.Param{{Name: "late", Value: params[0][0].Value, Grad: params[0][0].Grad}})
 	require.ErrorIs(t, err, device.ErrOverlap)
 	require.NoError(t, o.Step(nil))
 	require.Equal(t, alone(algs[0], device.Float32, len(algs)+1), h.values(params[0][0].Value), "a refused group changes nothing")
+}
+
+func requireLR(t *testing.T, o *optim.Optimizer, want float64) {
+	t.Helper()
+	lr, err := o.LR(0)
+	require.NoError(t, err)
+	require.Equal(t, want, lr)
 }
 
 func TestLearningRate(t *testing.T) {
@@ -325,14 +335,14 @@ func TestLearningRate(t *testing.T) {
 	}
 	step(1)
 	require.NoError(t, o.SetLR(0.5))
-	require.Equal(t, 0.5, o.LR(0))
+	requireLR(t, o, 0.5)
 	step(0.5)
 	require.NoError(t, o.SetSchedule(optim.StepDecay{Every: 3, Gamma: 0.5}))
 	step(0.5) // step 2
 	step(0.25)
 	require.ErrorIs(t, o.SetLR(1, 3), device.ErrRange)
 	require.EqualError(t, o.SetLR(-1), "optim: sgd: lr is -1, must be at least 0, and finite")
-	require.Equal(t, 0.5, o.LR(0))
+	requireLR(t, o, 0.5)
 }
 
 // State taken out of one optimizer and put into another continues bit for bit.
@@ -353,12 +363,15 @@ func TestStateRoundTrip(t *testing.T) {
 		run(first, o1, grads[:2])
 		second := newHarness(t, device.Float32, first.values(first.value))
 		o2 := second.optimizer(c.Algorithm)
-		for _, name := range o1.StateNames(0) {
-			second.set(second.state(o2, name), first.values(first.state(o1, name)))
+		states, err := o1.States("0.0")
+		require.NoError(t, err)
+		for name, b := range states {
+			second.set(second.state(o2, name), first.values(b))
 		}
 		st, err := o1.GroupState(nil, 0)
 		require.NoError(t, err)
 		require.NoError(t, o2.SetGroupState(nil, 0, st))
+		require.NoError(t, o2.SetSteps(o1.Steps()))
 		run(second, o2, grads[2:])
 		require.Equal(t, whole.values(whole.value), second.values(second.value), c.Name)
 	}
@@ -373,7 +386,6 @@ func TestStateErrors(t *testing.T) {
 	require.EqualError(t, err, `optim: state: there is no tensor "nosuch"`)
 	st, err := o.GroupState(nil, 0)
 	require.NoError(t, err)
-	require.Error(t, o.SetGroupState(nil, 0, map[string]float64{"step": 1}))
 	require.ErrorIs(t, o.SetGroupState(nil, 1, st), device.ErrRange)
 }
 
@@ -466,15 +478,14 @@ func TestStepFailsHalfWay(t *testing.T) {
 	b.compile = errors.New("no more programs")
 	err = o.AddGroup(optim.DefaultAdamW(), []optim.Param{{Value: h.buffer(device.Float32, []float64{1}), Grad: h.buffer(device.Float32, []float64{1})}})
 	require.EqualError(t, err, "optim: no more programs")
-	require.EqualError(t, o.SetClipNorm(1), "optim: no more programs")
 	b.fail = math.MaxInt
 	require.NoError(t, o.Step(nil), "after a refused group the optimizer is as it was")
 
 	b.compile, b.close = nil, errors.New("stuck")
 	late := h.buffer(device.Float32, []float64{1})
-	err = o.AddGroup(optim.DefaultSGD(), []optim.Param{{Name: "late", Value: late, Grad: h.buffer(device.Float32, []float64{1})}})
-	require.EqualError(t, err, "optim: group 2 was added, but what it replaces could not be freed: stuck\nstuck")
-	require.EqualError(t, o.SetClipNorm(1), "optim: clipping was changed, but what it replaces could not be freed: stuck\nstuck")
+	require.NoError(t, o.AddGroup(optim.DefaultSGD(), []optim.Param{{Name: "late", Value: late, Grad: h.buffer(device.Float32, []float64{1})}}))
+	require.EqualError(t, o.Step(nil), "optim: step: nothing was updated: optim: what was compiled before could not be freed: stuck\nstuck")
+	require.Equal(t, []float64{1}, h.values(late))
 	require.NoError(t, o.Step(nil))
 	require.NotEqual(t, []float64{1}, h.values(late))
 }

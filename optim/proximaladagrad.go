@@ -12,7 +12,7 @@ import (
 // Start from DefaultProximalAdagrad: a value that does not is refused.
 type ProximalAdagrad struct {
 	LR                 float64 // at least 0
-	InitialAccumulator float64 // above 0: what accumulator starts with, TensorFlow's initial_accumulator_value
+	InitialAccumulator float64 `hyper:"initial_accumulator_value"` // above 0: what accumulator starts with, TensorFlow's initial_accumulator_value
 	L1                 float64 // at least 0: of the penalty l1·|p|
 	L2                 float64 // at least 0: of the penalty l2·p²/2
 	Maximize           bool
@@ -29,7 +29,7 @@ func DefaultProximalAdagrad() ProximalAdagrad {
 func (c ProximalAdagrad) Setting() (rule.Setting, error) {
 	r := c.from.ranges("proximaladagrad", "DefaultProximalAdagrad")
 	r.atLeast0("lr", c.LR)
-	r.require("initial_accumulator", c.InitialAccumulator, c.InitialAccumulator > 0, "above 0, and finite")
+	r.require("initial_accumulator_value", c.InitialAccumulator, c.InitialAccumulator > 0, "above 0, and finite")
 	r.atLeast0("l1", c.L1)
 	r.atLeast0("l2", c.L2)
 	if r.err != nil {

@@ -13,7 +13,7 @@ type RAdam struct {
 	Betas       [2]float64 // each at least 0 and below 1
 	Eps         float64    // at least 0; added to the root
 	WeightDecay float64    // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay
-	Decoupled   bool
+	Decoupled   bool       `hyper:"decoupled_weight_decay"`
 	// CorrectedEps adds eps to the root after its bias correction, as optax.radam does, not before, as PyTorch does.
 	CorrectedEps bool
 	Maximize     bool

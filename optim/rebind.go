@@ -1,70 +1,90 @@
 package optim
 
 import (
-	"fmt"
-	"slices"
-
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // Rebind gives tensors, found by name, other buffers from the next step on, for frameworks that move their tensors from step to
-// step. Each value is as long as the one before it, and of its type. State, hyperparameters and the number of steps stay, and so
-// do the buffers of tensors that params does not name; GradNorm is 0 until the next step. What is wrong with a tensor is a
-// TensorError. On an error the optimizer is as it was.
+// step. Each value is as long as the one before it, and of its type. A gradient may be nil, which leaves the tensor out of steps,
+// and no longer nil. State, hyperparameters and the number of steps stay, and so do the buffers of tensors that params does not
+// name; GradNorm is 0 until the next step. What is wrong with a tensor is a TensorError. On an error the optimizer is as it was.
 //
-// State stays in its place, too: on a GPU a step uses vectors only for tensors whose new value lies as far from a multiple of
-// 16 bytes as their first one did.
+// The next step compiles what is stepped with these tensors, and nothing else. State stays in its place: on a GPU a step uses
+// vectors only for tensors whose new value lies as far from a multiple of 16 bytes as their first one did.
 func (o *Optimizer) Rebind(params []Param) error {
-	if o.closed {
-		return fmt.Errorf("optim: rebind: optimizer is %w", device.ErrClosed)
-	}
-	was := map[*param]param{}
-	retire, err := o.rebind(params, was)
-	if err != nil {
-		for p, old := range was {
-			*p = old
-		}
+	if err := o.open("rebind"); err != nil {
 		return err
 	}
-	if err := retire(); err != nil {
-		return fmt.Errorf("optim: tensors were rebound, but what this replaces could not be freed: %w", err)
+	moved := map[*param]*param{} // as they will be
+	values := false
+	var uses []use
+	for _, n := range params {
+		p, err := o.tensor("rebind", n.Name)
+		if err != nil {
+			return err
+		}
+		if moved[p] != nil {
+			return p.errorf("another tensor has this name")
+		}
+		q := &param{Param: n, group: p.group, slots: p.slots}
+		moved[p] = q
+		if err := q.check(o.backend.Device()); err != nil {
+			return err
+		}
+		if err := q.same("value", q.Value, "the one before", p.Value); err != nil {
+			return err
+		}
+		values = values || q.Value.Addr() != p.Value.Addr()
+		if q.Grad != nil {
+			uses = append(uses, use{q, "grad", q.Grad, false})
+		}
+	}
+	if values { // hold everything against everything
+		uses = nil
+		for _, g := range o.all() {
+			for _, p := range g.params {
+				if q := moved[p]; q != nil {
+					p = q
+				}
+				uses = append(append(uses, p.trained()...), p.stored()...)
+			}
+		}
+		if err := apart(uses); err != nil {
+			return err
+		}
+		o.memory.unmade = true
+	} else { // gradients are only read
+		for i := range uses {
+			if v := o.memory.writes(o).hit(uses[i].b); v != nil {
+				return overlap(&uses[i], v)
+			}
+		}
+		o.memory.unread = true
+	}
+	for p, q := range moved {
+		part := p.part
+		part.mixed = part.mixed || (p.Grad == nil) != (q.Grad == nil)
+		part.changed, o.stale = true, true
+		p.Param = q.Param
+	}
+	if len(moved) > 0 {
+		o.norm.moved()
+		o.eval.moved()
 	}
 	return nil
 }
 
-// rebind changes tensors, after it has put what they are into was.
-func (o *Optimizer) rebind(params []Param, was map[*param]param) (retire func() error, err error) {
-	for _, q := range params {
-		p := o.names[q.Name]
-		if p == nil {
-			return nil, fmt.Errorf("optim: rebind: there is no tensor %q", q.Name)
-		}
-		if _, twice := was[p]; twice {
-			return nil, p.errorf("another tensor has this name")
-		}
-		old := *p
-		was[p] = old
-		p.Param = q
-		if err := p.check(o.backend.Device()); err != nil {
-			return nil, err
-		}
-		if q.Value.DType() != old.Value.DType() {
-			return nil, p.fail(&device.DTypeError{What: "value", Got: q.Value.DType(), Ref: "the one before", Want: old.Value.DType()})
-		}
-		if q.Value.Len() != old.Value.Len() {
-			return nil, p.fail(&device.LengthError{What: "value", Got: q.Value.Len(), Ref: "the one before", Want: old.Value.Len()})
-		}
-		p.slots = slices.Clone(p.slots)
-		p.attach(o.groups[p.group].setting.Rule)
+// SetGrad gives a tensor another gradient from the next step on. Nil leaves the tensor out of steps, as PyTorch does where grad
+// is None: its value and its state stay as they are, and it does not count the step, so that its bias corrections are later those
+// of its own steps. The gradient is not in the norm that SetClipNorm measures. The next step with another set of tensors than the
+// one before compiles; steps with the same set cost nothing more.
+func (o *Optimizer) SetGrad(tensor string, grad *device.Buffer) error {
+	p, err := o.tensor("set grad", tensor)
+	if err != nil {
+		return err
 	}
-	if err := apart(trained(o.groups)); err != nil {
-		return nil, err
+	if grad == p.Grad {
+		return nil
 	}
-	return o.compile(o.groups, o.parts)
-}
-
-// attach puts the tensor's own buffers in their slots.
-func (p *param) attach(r *rule.Rule) {
-	p.slots[r.Slot(rule.Param)], p.slots[r.Slot(rule.Grad)] = p.Value, p.Grad
+	return o.Rebind([]Param{{Name: tensor, Value: p.Value, Grad: grad}})
 }

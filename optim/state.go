@@ -3,194 +3,180 @@ package optim
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// stateAlign is the bytes to which a tensor's state is aligned, a GPU's line; off by as much as the tensor's value is, since
-// a step can use vectors only where all of a tensor's buffers are equally far from a multiple of their size.
-const stateAlign = 128
-
-// places are the offsets of the tensors' state in a buffer for all of them, and how long that is.
-func (q *part) places() (offsets []int, n int) {
-	size := q.program.DType.Size()
-	for _, p := range q.params {
-		n = (n + stateAlign/size - 1) / (stateAlign / size) * (stateAlign / size)
-		n += int(p.Value.Addr()%stateAlign) / size
-		offsets = append(offsets, n)
-		n += p.Value.Len()
-	}
-	return offsets, n
-}
-
-// allocate makes the part's state: for each slot one buffer, of which each tensor has a slice, so that ten thousand small
-// tensors are not ten thousand allocations. It starts at zero, or as the hyperparameter that the rule says.
-func (q *part) allocate(dev *device.Device, setting rule.Setting) error {
-	r := q.program.Rule
-	used, err := q.program.Used()
-	if err != nil {
-		return err
-	}
-	for _, p := range q.params {
-		p.slots = make([]*device.Buffer, len(r.Slots))
-		p.attach(r)
-	}
-	offsets, n := q.places()
-	s := dev.DefaultStream()
-	for _, k := range used {
-		name := r.Slots[k]
-		if name == rule.Param || name == rule.Grad {
-			continue
-		}
-		arena, err := dev.Alloc(q.program.DType, n)
-		if err != nil {
-			return fmt.Errorf("state %s: %w", name, err)
-		}
-		q.arenas = append(q.arenas, arena)
-		for i, p := range q.params {
-			if p.slots[k], err = arena.Slice(offsets[i], offsets[i]+p.Value.Len()); err != nil {
-				return fmt.Errorf("state %s: %w", name, err)
-			}
-		}
-		if h := r.Start[k]; h >= 0 && setting.Hyper[h] != 0 {
-			err = fill(s, arena, setting.Hyper[h])
-		} else {
-			err = s.Zero(arena)
-		}
-		if err != nil {
-			return fmt.Errorf("state %s: %w", name, err)
-		}
-	}
-	if q.state, err = dev.Alloc(device.Float64, len(r.State)); err != nil {
-		return err
-	}
-	if err := device.Upload(s, q.state, r.InitialState()); err != nil {
-		return err
-	}
-	return s.Synchronize()
-}
-
-// fill sets all elements of a buffer, block by block, and waits.
-func fill(s *device.Stream, b *device.Buffer, x float64) error {
-	const block = 1 << 16
-	n := min(b.Len(), block)
-	wide, single := make([]float64, n), make([]float32, n)
-	for i := range n {
-		wide[i], single[i] = x, float32(x)
-	}
-	for lo := 0; lo < b.Len(); lo += block {
-		to, err := b.Slice(lo, min(lo+block, b.Len()))
-		if err != nil {
-			return err
-		}
-		if b.DType() == device.Float64 {
-			err = device.Upload(s, to, wide[:to.Len()])
-		} else {
-			err = device.Upload(s, to, single[:to.Len()])
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return s.Synchronize()
-}
-
-func closeParts(parts []*part) error {
-	var errs []error
-	for _, q := range parts {
-		if q.state != nil {
-			errs = append(errs, q.state.Close())
-		}
-		for _, b := range q.arenas {
-			errs = append(errs, b.Close())
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, of its type,
-// in place. What is written to it counts from the next step on. The buffer is closed with the optimizer.
+// State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, of its type, in
+// place. What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is
+// removed.
 func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {
-	if o.closed {
-		return nil, fmt.Errorf("optim: state: optimizer is %w", device.ErrClosed)
+	p, err := o.tensor("state", tensor)
+	if err != nil {
+		return nil, err
 	}
-	p := o.names[tensor]
-	if p == nil {
-		return nil, fmt.Errorf("optim: state: there is no tensor %q", tensor)
-	}
-	k := o.groups[p.group].setting.Rule.Slot(slot)
+	k := p.group.setting.Rule.Slot(slot)
 	if k < 0 || slot == rule.Param || slot == rule.Grad || p.slots[k] == nil {
-		return nil, p.errorf("has no state %q, only %q", slot, o.StateNames(p.group))
+		return nil, p.errorf("has no state %q, only %q", slot, p.stateNames())
 	}
 	return p.slots[k], nil
 }
 
-// StateNames lists the state that each tensor of a group has.
-func (o *Optimizer) StateNames(group int) []string {
-	var out []string
-	g := o.groups[group]
-	for k, name := range g.setting.Rule.Slots {
-		if name != rule.Param && name != rule.Grad && slices.ContainsFunc(g.params, func(p *param) bool { return p.slots[k] != nil }) {
-			out = append(out, name)
+// States are all of a tensor's state, by PyTorch's names for it: the buffers that State returns.
+func (o *Optimizer) States(tensor string) (iter.Seq2[string, *device.Buffer], error) {
+	p, err := o.tensor("states", tensor)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(string, *device.Buffer) bool) {
+		for _, name := range p.stateNames() {
+			if !yield(name, p.slots[p.group.setting.Rule.Slot(name)]) {
+				return
+			}
 		}
+	}, nil
+}
+
+func (p *param) stateNames() (out []string) {
+	for _, u := range p.stored() {
+		out = append(out, u.what)
 	}
 	return out
 }
 
-// GroupState waits for the stream, nil for the default one, and returns what the group keeps from step to step: "step", the number of
-// steps taken, and such as "beta1_power".
+// StateNames lists the state that each tensor of a group has. A group without tensors has none.
+func (o *Optimizer) StateNames(group int) ([]string, error) {
+	g, err := o.group("state names", group)
+	if err != nil || len(g.params) == 0 {
+		return nil, err
+	}
+	return g.params[0].stateNames(), nil
+}
+
+// GroupState waits for the stream, nil for the default one, and returns what the group's tensors keep from step to step beside
+// State: "step", the number of steps taken, and such as "beta1_power". Where they differ, because some were left out of steps, it
+// fails, and TensorState tells them apart. A group without tensors has what a new tensor has.
 func (o *Optimizer) GroupState(s *device.Stream, group int) (map[string]float64, error) {
-	s, err := o.use(s)
+	s, err := o.use("group state", s)
 	if err != nil {
 		return nil, err
 	}
-	for _, q := range o.parts {
-		if q.group != group {
-			continue
-		}
-		x := make([]float64, q.state.Len())
-		if err := device.Download(s, x, q.state); err != nil {
-			return nil, fmt.Errorf("optim: group %d: state: %w", group, err)
-		}
-		if err := s.Synchronize(); err != nil {
-			return nil, fmt.Errorf("optim: group %d: state: %w", group, err)
-		}
-		out := map[string]float64{}
-		for i, f := range q.program.Rule.State {
-			out[f.Name] = x[i]
-		}
-		return out, nil
+	g, err := o.group("group state", group)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("optim: state: there is no group %d with tensors", group)
+	if len(g.parts) == 0 {
+		return stateMap(g.setting.Rule, g.setting.Rule.InitialState()), nil
+	}
+	for _, q := range g.parts {
+		if err := q.read(s); err != nil {
+			return nil, err
+		}
+		if bitsOf(q.mirror) != bitsOf(g.parts[0].mirror) {
+			return nil, fmt.Errorf("optim: group %d: state: tensors %q and %q have taken different steps: ask for TensorState", group,
+				g.parts[0].params[0].Name, q.params[0].Name)
+		}
+	}
+	return stateMap(g.setting.Rule, g.parts[0].mirror), nil
 }
 
-// SetGroupState puts back what GroupState returned, all of it, and waits for the stream.
+// TensorState is GroupState of one tensor.
+func (o *Optimizer) TensorState(s *device.Stream, tensor string) (map[string]float64, error) {
+	s, err := o.use("tensor state", s)
+	if err != nil {
+		return nil, err
+	}
+	p, err := o.tensor("tensor state", tensor)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.part.read(s); err != nil {
+		return nil, err
+	}
+	return stateMap(p.part.program.Rule, p.part.mirror), nil
+}
+
+func (q *part) read(s *device.Stream) error {
+	if err := q.download(s); err != nil {
+		return fmt.Errorf("optim: group %d: state: %w", q.group.index, err)
+	}
+	return nil
+}
+
+func stateMap(r *rule.Rule, x []float64) map[string]float64 {
+	out := map[string]float64{}
+	for i, f := range r.State {
+		out[f.Name] = x[i]
+	}
+	return out
+}
+
+// SetGroupState puts back what GroupState returned, for all tensors of the group, and waits for the stream. "step" alone is
+// enough, as in PyTorch's state of most optimizers: what the rule keeps beside it becomes what so many steps make of it with the
+// hyperparameters as they are now, before schedules. What is given is checked against what the rule can come to: a StateError
+// says what it cannot, and nothing is set. SetSteps says how the step counts must agree.
 func (o *Optimizer) SetGroupState(s *device.Stream, group int, state map[string]float64) error {
-	s, err := o.use(s)
+	s, err := o.use("set group state", s)
 	if err != nil {
 		return err
 	}
-	if group < 0 || group >= len(o.groups) {
-		return fmt.Errorf("optim: set state: there is no group %d, only %d of them: %w", group, len(o.groups), device.ErrRange)
+	g, err := o.group("set group state", group)
+	if err != nil {
+		return err
 	}
-	fields := o.groups[group].setting.Rule.State
-	x := make([]float64, len(fields))
-	for i, f := range fields {
-		v, ok := state[f.Name]
-		if !ok || len(state) != len(fields) {
-			return fmt.Errorf("optim: group %d: set state: want %d values, %q among them, have %v", group, len(fields), f.Name, state)
-		}
-		x[i] = v
+	x, err := g.restore(state)
+	if err != nil {
+		return err
 	}
-	for _, q := range o.parts {
-		if q.group != group {
-			continue
-		}
-		if err := device.Upload(s, q.state, x); err != nil {
-			return fmt.Errorf("optim: group %d: set state: %w", group, err)
+	for _, q := range g.parts {
+		if err := q.set(s, x); err != nil {
+			return err
 		}
 	}
-	return s.Synchronize()
+	return nil
+}
+
+// SetTensorState is SetGroupState of one tensor.
+func (o *Optimizer) SetTensorState(s *device.Stream, tensor string, state map[string]float64) error {
+	s, err := o.use("set tensor state", s)
+	if err != nil {
+		return err
+	}
+	p, err := o.tensor("set tensor state", tensor)
+	if err != nil {
+		return err
+	}
+	x, err := p.group.restore(state)
+	if err != nil {
+		return err
+	}
+	if q := p.part; len(q.params) > 1 {
+		f, err := q.fork(s)
+		if err != nil {
+			return p.fail(err)
+		}
+		q.params = slices.DeleteFunc(slices.Clone(q.params), func(r *param) bool { return r == p })
+		f.params, p.part = []*param{p}, f
+		p.group.parts = append(p.group.parts, f)
+		q.changed, o.stale = true, true
+	}
+	return p.part.set(s, x)
+}
+
+// set makes x what the part keeps, and waits.
+func (q *part) set(s *device.Stream, x []float64) error {
+	if err := s.Synchronize(); err != nil { // steps before this one read what was
+		return err
+	}
+	copy(q.mirror, x)
+	if err := q.upload(s); err != nil {
+		q.unsure = true
+		return errors.Join(fmt.Errorf("optim: group %d: set state: %w", q.group.index, err))
+	}
+	q.unsure, q.told, q.adrift = false, true, 0
+	q.fresh = slices.Equal(q.mirror, q.program.Rule.InitialState())
+	return nil
 }

@@ -12,7 +12,7 @@ type Yogi struct {
 	LR                 float64    // at least 0; the paper recommends more than Adam's
 	Betas              [2]float64 // each at least 0 and below 1
 	Eps                float64    // at least 0; added to the root
-	InitialAccumulator float64    // at least 0: what both moments start with, optax's initial_accumulator_value
+	InitialAccumulator float64    `hyper:"initial_accumulator_value"` // at least 0: what both moments start with, optax's initial_accumulator_value
 	Maximize           bool
 
 	from fromDefault
@@ -30,7 +30,7 @@ func (c Yogi) Setting() (rule.Setting, error) {
 	r.beta("betas[0]", c.Betas[0])
 	r.beta("betas[1]", c.Betas[1])
 	r.atLeast0("eps", c.Eps)
-	r.atLeast0("initial_accumulator", c.InitialAccumulator)
+	r.atLeast0("initial_accumulator_value", c.InitialAccumulator)
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}

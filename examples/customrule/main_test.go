@@ -112,7 +112,7 @@ func BenchmarkConcord(b *testing.B) {
 			b.SetBytes(20 * n)
 			for b.Loop() {
 				require.NoError(b, tr.opt.Step(nil))
-				require.NoError(b, tr.placed.Stream.Synchronize())
+				require.NoError(b, tr.placed.Stream().Synchronize())
 			}
 		})
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/examples/internal/host"
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -13,14 +11,14 @@ import (
 // trainer is one tensor on a device, with its optimizer and a copy of its values on the host.
 type trainer[F rule.Float] struct {
 	host, grad []F
-	placed     *host.Placed[F]
+	placed     *optim.Placed[F]
 	opt        *optim.Optimizer
 }
 
-func newTrainer[F rule.Float](backend kernels.Backend, alg optim.Algorithm, start []F) (*trainer[F], error) {
+func newTrainer[F rule.Float](backend optim.Backend, alg optim.Algorithm, start []F) (*trainer[F], error) {
 	tr := &trainer[F]{host: start, grad: make([]F, len(start))}
 	var err error
-	if tr.placed, err = host.Place(backend, host.Param[F]{Name: "p", Value: tr.host, Grad: tr.grad}); err != nil {
+	if tr.placed, err = optim.Place(backend, map[string][]F{"p": tr.host}, map[string][]F{"p": tr.grad}); err != nil {
 		return nil, err
 	}
 	if tr.opt, err = optim.New(backend, alg, tr.placed.Params()); err != nil {
@@ -42,10 +40,7 @@ func (tr *trainer[F]) state(slot string) ([]F, error) {
 		return nil, err
 	}
 	out := make([]F, b.Len())
-	if err := device.Download(tr.placed.Stream, out, b); err != nil {
-		return nil, err
-	}
-	return out, tr.placed.Stream.Synchronize()
+	return out, device.DownloadFloats(tr.placed.Stream(), out, b)
 }
 
 // close waits for the work and frees everything.

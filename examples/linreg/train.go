@@ -4,20 +4,18 @@ import (
 	"errors"
 
 	"github.com/fusestep/fusestep/examples/internal/batches"
-	"github.com/fusestep/fusestep/examples/internal/host"
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
 // train minimises the objective on the device and returns the standardised coefficients, the intercept first.
-func train[F rule.Float](backend kernels.Backend, s *standard, p *plan) (coef []float64, err error) {
+func train[F rule.Float](backend optim.Backend, s *standard, p *plan) (coef []float64, err error) {
 	n := 1 + len(s.columns)
 	b, g := make([]F, n), make([]F, n)
 	for j := range b {
 		b[j] = start
 	}
-	placed, err := host.Place(backend, host.Param[F]{Name: "coefficients", Value: b, Grad: g})
+	placed, err := optim.Place(backend, map[string][]F{"coefficients": b}, map[string][]F{"coefficients": g})
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +40,7 @@ func train[F rule.Float](backend kernels.Backend, s *standard, p *plan) (coef []
 }
 
 // newOptimizer makes two parameter groups over parts of one buffer: the intercept is its first element.
-func newOptimizer(backend kernels.Backend, p *plan, all optim.Param) (*optim.Optimizer, error) {
+func newOptimizer(backend optim.Backend, p *plan, all optim.Param) (*optim.Optimizer, error) {
 	slopes, err := part("slopes", all, 1, all.Value.Len())
 	if err != nil {
 		return nil, err

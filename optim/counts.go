@@ -1,0 +1,184 @@
+package optim
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Steps is the number of steps enqueued so far; the schedules' next step.
+func (o *Optimizer) Steps() int {
+	if o == nil {
+		return 0
+	}
+	return o.steps
+}
+
+// SetSteps makes the next step the schedules' step n, as where training goes on that was saved after Steps() = n.
+//
+// Each tensor counts its own steps beside that, for bias corrections: SetGroupState puts that number back. The next Step holds
+// the two against each other, and refuses with a CountError:
+//   - after SetGroupState or SetTensorState, tensors that would have taken more than n steps: SetSteps is missing. They may have taken
+//     fewer, as tensors that were added late or left out of steps have.
+//   - after SetSteps alone, tensors that have not taken n steps: SetGroupState is missing. Tensors that are added after SetSteps
+//     are new, and may have taken none.
+//
+// What cannot be seen is state that was not uploaded to State's buffers, and a learning rate that was not set. To start a
+// schedule again in a training that goes on, put it into a Sequence, after a stage of Steps() steps.
+func (o *Optimizer) SetSteps(n int) error {
+	if err := o.open("set steps"); err != nil {
+		return err
+	}
+	if n < 0 {
+		return fmt.Errorf("optim: set steps: %d is below 0: %w", n, device.ErrRange)
+	}
+	for _, g := range o.all() {
+		for _, q := range g.parts {
+			if !q.told {
+				q.adrift += n - o.steps
+			}
+		}
+	}
+	o.steps = n
+	return nil
+}
+
+// agree holds the tensors' counts against the optimizer's. What a failed step left is read back first.
+func (g *group) agree(s *device.Stream, steps int) error {
+	for _, q := range g.parts {
+		if q.unsure {
+			if err := q.download(s); err != nil {
+				return fmt.Errorf("optim: step: nothing was updated: group %d: state: %w", g.index, err)
+			}
+		}
+		if !q.told && q.adrift == 0 || !q.active() {
+			continue
+		}
+		taken, counted := q.steps()
+		missing := ""
+		switch {
+		case !counted:
+		case q.told && taken > float64(steps):
+			missing = "SetSteps"
+		case !q.told && taken != float64(steps):
+			missing = "SetGroupState"
+		}
+		if missing != "" {
+			return &CountError{Group: g.index, Tensor: q.params[0].Name, Taken: taken, Steps: steps, Missing: missing}
+		}
+	}
+	return nil
+}
+
+// mostReplayed is the most steps whose prologues are run on the host to find what a rule keeps after them: about a second's work.
+const mostReplayed = 1 << 24
+
+// restore is what the group's rule keeps, made from what is known of it. A step count alone is enough: the rest is what the
+// prologue comes to in so many steps with the hyperparameters as they are now.
+func (g *group) restore(known map[string]float64) ([]float64, error) {
+	r := g.setting.Rule
+	fail := func(name string, want string, args ...any) error {
+		return &StateError{Group: g.index, Name: name, Value: known[name], Want: fmt.Sprintf(want, args...)}
+	}
+	var names, missing []string
+	for _, f := range r.State {
+		names = append(names, f.Name)
+		if _, ok := known[f.Name]; !ok {
+			missing = append(missing, f.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if !slices.Contains(names, name) {
+			return nil, fmt.Errorf("optim: group %d: set state: rule %s keeps no %q, only %q", g.index, r.Name, name, names)
+		}
+		if x := known[name]; !holds(device.Float64, x) {
+			return nil, fail(name, "finite")
+		}
+	}
+	n, counted := known[stepName]
+	if !counted && len(missing) > 0 {
+		return nil, fmt.Errorf("optim: group %d: set state: %q is missing, of %q", g.index, missing, names)
+	}
+	if counted && (n < 0 || n != math.Floor(n) || n > 1<<53) {
+		return nil, fail(stepName, "a whole number, at least 0")
+	}
+	if n > mostReplayed && len(missing) > 0 {
+		return nil, fail(stepName, "at most %d where %q is not given", mostReplayed, missing)
+	}
+	hyper := slices.Clone(g.setting.Hyper)
+	hyper[g.lrAt] = g.lr
+	x, scalars := r.InitialState(), make([]float64, len(r.Scalars))
+	if len(missing) > 0 {
+		for range int(n) {
+			r.RunPrologue(hyper, x, scalars, g.setting.Options)
+		}
+	}
+	bounds := limitsOf(r, hyper, g.setting.Options)
+	for i, f := range r.State {
+		v, ok := known[f.Name]
+		if !ok {
+			continue
+		}
+		x[i] = v
+		switch b := bounds[i]; {
+		case f.Name == stepName:
+		case counted && n == 0 && v != f.Init:
+			return nil, fail(f.Name, "%v, as it is before the first step", f.Init)
+		case b.falls && v > f.Init:
+			return nil, fail(f.Name, "at most %v", f.Init)
+		case b.rises && v < f.Init:
+			return nil, fail(f.Name, "at least %v", f.Init)
+		case b.positive && v < 0:
+			return nil, fail(f.Name, "at least 0")
+		case counted && n > 0 && b.leaves && v == f.Init:
+			return nil, fail(f.Name, "other than %v, as it is before the first step", f.Init)
+		}
+	}
+	return x, nil
+}
+
+// limits is where a number stays that a prologue keeps, as far as some steps can show.
+type limits struct {
+	falls, rises bool // never above its first value; never below it
+	positive     bool // never below 0
+	leaves       bool // never at its first value again
+}
+
+// limitsOf runs a prologue with the hyperparameters, and with others from 0 up to them, other ones in each step, as schedules and
+// changes may have had them. So what follows is true of all rules, a user's own too: a product of betas rises above 1 in none of
+// these steps, and a sum of learning rates does not fall.
+func limitsOf(r *rule.Rule, hyper []float64, options uint64) []limits {
+	out := make([]limits, len(r.State))
+	for i := range out {
+		out[i] = limits{true, true, true, true}
+	}
+	varied, scalars := make([]float64, len(hyper)), make([]float64, len(r.Scalars))
+	for _, vary := range []bool{false, true} {
+		x := r.InitialState()
+		for step := range 100 {
+			for i, h := range hyper {
+				varied[i] = h
+				if vary && !math.IsInf(h, 0) {
+					_, share := math.Modf(float64(step*len(hyper)+i+1) * math.Phi) // of all sizes
+					varied[i] = h * share
+					if (step+i)%7 == 6 {
+						varied[i] = 0
+					}
+				}
+			}
+			r.RunPrologue(varied, x, scalars, options)
+			for i, f := range r.State {
+				b := &out[i]
+				b.falls = b.falls && x[i] <= f.Init
+				b.rises = b.rises && x[i] >= f.Init
+				b.positive = b.positive && x[i] >= 0
+				b.leaves = b.leaves && x[i] != f.Init
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,215 @@
+package optim_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// I2: a training that goes on and was told one count and not the other is refused by the next step, whichever is missing.
+func TestCountsMustAgree(t *testing.T) {
+	fresh := func() (*harness, *optim.Optimizer) {
+		h := newHarness(t, device.Float32, []float64{1})
+		h.set(h.grad, []float64{1})
+		return h, h.optimizer(optim.DefaultAdam())
+	}
+	state := map[string]float64{"step": 1000}
+	refused := func(h *harness, o *optim.Optimizer, want string) {
+		t.Helper()
+		err := o.Step(nil)
+		require.EqualError(t, err, want)
+		var e *optim.CountError
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, []float64{1}, h.values(h.value), "nothing is enqueued")
+	}
+	t.Run("SetSteps alone", func(t *testing.T) {
+		h, o := fresh()
+		require.NoError(t, o.SetSteps(1000))
+		refused(h, o, `optim: group 0, tensor "0.0": has taken 0 steps, the optimizer 1000: SetGroupState is missing`)
+		require.NoError(t, o.SetGroupState(nil, 0, state))
+		require.NoError(t, o.Step(nil))
+		require.NoError(t, o.Step(nil))
+	})
+	t.Run("SetGroupState alone", func(t *testing.T) {
+		h, o := fresh()
+		require.NoError(t, o.SetGroupState(nil, 0, state))
+		refused(h, o, `optim: group 0, tensor "0.0": has taken 1000 steps, the optimizer 0: SetSteps is missing`)
+		require.NoError(t, o.SetSteps(999))
+		refused(h, o, `optim: group 0, tensor "0.0": has taken 1000 steps, the optimizer 999: SetSteps is missing`)
+		require.NoError(t, o.SetSteps(1000))
+		require.NoError(t, o.Step(nil))
+	})
+	t.Run("one group of two", func(t *testing.T) {
+		h, o := fresh()
+		require.NoError(t, o.AddGroup(optim.DefaultSGD(), []optim.Param{{Name: "b", Value: h.buffer(device.Float32, []float64{1}), Grad: h.grad}}))
+		require.NoError(t, o.SetSteps(1000))
+		require.NoError(t, o.SetGroupState(nil, 0, state))
+		refused(h, o, `optim: group 1, tensor "b": has taken 0 steps, the optimizer 1000: SetGroupState is missing`)
+		require.NoError(t, o.SetGroupState(nil, 1, map[string]float64{"step": 0}))
+		require.NoError(t, o.Step(nil), "it was told to be new")
+	})
+	t.Run("one tensor of two", func(t *testing.T) {
+		h, o := fresh()
+		require.NoError(t, o.AddGroup(optim.DefaultAdam(), []optim.Param{
+			{Name: "b", Value: h.buffer(device.Float32, []float64{1}), Grad: h.grad}, {Name: "c", Value: h.buffer(device.Float32, []float64{1}), Grad: h.grad}}))
+		require.NoError(t, o.SetSteps(1000))
+		require.NoError(t, o.SetGroupState(nil, 0, state))
+		require.NoError(t, o.SetTensorState(nil, "c", map[string]float64{"step": 7}))
+		refused(h, o, `optim: group 1, tensor "b": has taken 0 steps, the optimizer 1000: SetGroupState is missing`)
+		require.NoError(t, o.SetTensorState(nil, "b", map[string]float64{"step": 8}))
+		require.NoError(t, o.Step(nil))
+		for name, want := range map[string]float64{"b": 9, "c": 8} {
+			got, err := o.TensorState(nil, name)
+			require.NoError(t, err)
+			require.Equal(t, want, got["step"])
+		}
+	})
+	t.Run("a group that is added later is new", func(t *testing.T) {
+		h, o := fresh()
+		require.NoError(t, o.SetSteps(1000))
+		require.NoError(t, o.SetGroupState(nil, 0, state))
+		require.NoError(t, o.AddGroup(optim.DefaultAdam(), []optim.Param{{Name: "b", Value: h.buffer(device.Float32, []float64{1}), Grad: h.grad}}))
+		require.NoError(t, o.Step(nil))
+		require.NoError(t, o.SetSteps(2000))
+		require.ErrorContains(t, o.Step(nil), "SetGroupState is missing", "now it has been there")
+		require.NoError(t, o.SetSteps(1001))
+		require.NoError(t, o.Step(nil), "back where it was")
+	})
+	t.Run("a tensor left out is asked when it comes back", func(t *testing.T) {
+		h, o := fresh()
+		require.NoError(t, o.SetGrad("0.0", nil))
+		require.NoError(t, o.SetSteps(1000))
+		require.NoError(t, o.Step(nil))
+		require.NoError(t, o.SetGrad("0.0", h.grad))
+		refused(h, o, `optim: group 0, tensor "0.0": has taken 0 steps, the optimizer 1001: SetGroupState is missing`)
+		require.NoError(t, o.SetGroupState(nil, 0, map[string]float64{"step": 500}))
+		require.NoError(t, o.Step(nil))
+	})
+	t.Run("a closed circle", func(t *testing.T) {
+		_, o := fresh()
+		require.NoError(t, o.Step(nil))
+		require.NoError(t, o.SetSteps(1))
+		require.NoError(t, o.Step(nil), "which is no change")
+	})
+}
+
+// I3: torch's step alone is enough, for every rule, and gives the bits of a training that was never interrupted.
+func TestStepAloneRestores(t *testing.T) {
+	for _, c := range optim.Cases() {
+		h := newHarness(t, device.Float64, []float64{1, -2})
+		h.set(h.grad, []float64{0.5, 0.25})
+		o := h.optimizer(c.Algorithm)
+		for range 5 {
+			require.NoError(t, o.Step(nil))
+		}
+		want, err := o.GroupState(nil, 0)
+		require.NoError(t, err)
+		p := newHarness(t, device.Float64, []float64{1, -2}).optimizer(c.Algorithm)
+		require.NoError(t, p.SetGroupState(nil, 0, map[string]float64{"step": 5}), c.Name)
+		got, err := p.GroupState(nil, 0)
+		require.NoError(t, err)
+		require.Equal(t, want, got, c.Name)
+		require.NoError(t, p.SetGroupState(nil, 0, got), "%s: what was returned is put back", c.Name)
+		require.NoError(t, p.SetGroupState(nil, 0, map[string]float64{"step": 0}), c.Name)
+		got, err = p.GroupState(nil, 0)
+		require.NoError(t, err)
+		require.NoError(t, p.SetGroupState(nil, 0, got), c.Name)
+	}
+}
+
+// I3: what no run of the rule can have come to is refused, and nothing is set.
+func TestSetGroupStateRefuses(t *testing.T) {
+	nan, inf := math.NaN(), math.Inf(1)
+	h := newHarness(t, device.Float32, []float64{1})
+	adam := with(optim.DefaultAdam(), func(c *optim.Adam) { c.Betas = [2]float64{0.5, 0.75} })
+	for _, tt := range []struct {
+		alg   optim.Algorithm
+		state map[string]float64
+		want  string
+	}{
+		{adam, map[string]float64{"step": nan}, "optim: group 0: set state: step is NaN, must be finite"},
+		{adam, map[string]float64{"step": -5}, "optim: group 0: set state: step is -5, must be a whole number, at least 0"},
+		{adam, map[string]float64{"step": 1.5}, "optim: group 0: set state: step is 1.5, must be a whole number, at least 0"},
+		{adam, map[string]float64{"step": 1e9}, `optim: group 0: set state: step is 1e+09, must be at most 16777216 where ["beta1_power" "beta2_power"] is not given`},
+		{adam, map[string]float64{"step": 3, "beta1_power": inf}, "optim: group 0: set state: beta1_power is +Inf, must be finite"},
+		{adam, map[string]float64{"step": 3, "beta1_power": 7}, "optim: group 0: set state: beta1_power is 7, must be at most 1"},
+		{adam, map[string]float64{"step": 3, "beta2_power": -0.5}, "optim: group 0: set state: beta2_power is -0.5, must be at least 0"},
+		{adam, map[string]float64{"step": 3, "beta2_power": 1}, "optim: group 0: set state: beta2_power is 1, must be other than 1, as it is before the first step"},
+		{adam, map[string]float64{"step": 0, "beta2_power": 0.5}, "optim: group 0: set state: beta2_power is 0.5, must be 1, as it is before the first step"},
+		{adam, map[string]float64{"beta1_power": 1}, `optim: group 0: set state: ["step" "beta2_power"] is missing, of ["step" "beta1_power" "beta2_power"]`},
+		{adam, map[string]float64{"step": 3, "mu": 1}, `optim: group 0: set state: rule Adam keeps no "mu", only ["step" "beta1_power" "beta2_power"]`},
+		{optim.DefaultNAdam(), map[string]float64{"step": 3, "mu_product": 2}, "optim: group 0: set state: mu_product is 2, must be at most 1"},
+		{optim.DefaultASGD(), map[string]float64{"step": 3, "eta": -1}, "optim: group 0: set state: eta is -1, must be at least 0"},
+		{optim.DefaultASGD(), map[string]float64{"step": 3, "mu": 1.5}, "optim: group 0: set state: mu is 1.5, must be at most 1"},
+		{optim.DefaultScheduleFreeAdamW(), map[string]float64{"step": 3, "weight_sum": -1}, "optim: group 0: set state: weight_sum is -1, must be at least 0"},
+		{optim.DefaultScheduleFreeAdamW(), map[string]float64{"step": 3, "lr_max": nan}, "optim: group 0: set state: lr_max is NaN, must be finite"},
+	} {
+		o := h.optimizer(tt.alg)
+		before, err := o.GroupState(nil, 0)
+		require.NoError(t, err)
+		for _, err := range []error{o.SetGroupState(nil, 0, tt.state), o.SetTensorState(nil, "0.0", tt.state)} {
+			require.EqualError(t, err, tt.want)
+		}
+		after, err := o.GroupState(nil, 0)
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+	}
+
+	// What other betas have made, or a rate that was 0, is none of it.
+	o := h.optimizer(adam)
+	given := map[string]float64{"step": 3, "beta1_power": 0.99, "beta2_power": 0}
+	require.NoError(t, o.SetGroupState(nil, 0, given))
+	got, err := o.GroupState(nil, 0)
+	require.NoError(t, err)
+	require.Equal(t, given, got)
+	o = h.optimizer(optim.DefaultASGD())
+	require.NoError(t, o.SetGroupState(nil, 0, map[string]float64{"step": 3, "eta": 0, "mu": 1}))
+	o = h.optimizer(optim.DefaultNAdam()) // as torch has it
+	require.NoError(t, o.SetGroupState(nil, 0, map[string]float64{"step": 3, "mu_product": 0.1}))
+}
+
+// A step that failed after its prologue had run, as a GPU's may, leaves a count that is read back before the next one.
+func TestCountAfterFailedStep(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	b := &lying{cpuDevice: h.dev}
+	o, err := optim.New(b, optim.DefaultAdam(), []optim.Param{{Name: "w", Value: h.value, Grad: h.grad}})
+	require.NoError(t, err)
+	b.err = errors.New("lost")
+	require.EqualError(t, o.Step(nil), "optim: step: groups [] were updated, groups [0] were not: lost")
+	b.err = nil
+	require.NoError(t, o.SetSteps(5))
+	var e *optim.CountError
+	require.ErrorAs(t, o.Step(nil), &e)
+	require.Equal(t, 1.0, e.Taken)
+	require.NoError(t, o.SetSteps(1))
+	require.NoError(t, o.Step(nil))
+	state, err := o.GroupState(nil, 0)
+	require.NoError(t, err)
+	require.Equal(t, 2.0, state["step"])
+}
+
+// lying is a backend whose updates do what they are told and say that they failed.
+type lying struct {
+	*cpuDevice
+	err error
+}
+
+func (l *lying) Compile(w kernels.Work) (kernels.Update, error) {
+	u, err := l.cpuDevice.Compile(w)
+	return &lyingUpdate{u, l}, err
+}
+
+type lyingUpdate struct {
+	kernels.Update
+	l *lying
+}
+
+func (u *lyingUpdate) Enqueue(s *device.Stream, step kernels.Step) error {
+	return errors.Join(u.Update.Enqueue(s, step), u.l.err)
+}

@@ -1,0 +1,183 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// group is a parameter group: what shares hyperparameters.
+type group struct {
+	index     int
+	algorithm Algorithm    // our copy
+	setting   rule.Setting // that the algorithm gives, before schedules
+	lr        float64      // before its schedule: setting.Hyper's, or what SetLR has put in its place
+	lrAt      int          // the learning rate's index in setting.Hyper
+	params    []*param
+	parts     []*part
+
+	rate      Schedule // of the learning rate
+	schedules []scheduled
+
+	now    rule.Setting // of the step that is being made, or was made last
+	hyper  []float64    // its Hyper
+	lastLR float64      // of the last step
+}
+
+// param is a tensor.
+type param struct {
+	Param
+	group  *group
+	part   *part
+	slots  []*device.Buffer // state, by slot of the rule; nil where no program so far had a use for it
+	arenas []*arena         // that they lie in
+}
+
+func newGroup(index int, alg Algorithm) (*group, error) {
+	g := &group{index: index, algorithm: copied(alg)}
+	var err error
+	if g.setting, err = settingOf(g.algorithm, fmt.Sprintf("group %d", index)); err != nil {
+		return nil, err
+	}
+	if err := checkSetting(g.setting); err != nil {
+		return nil, fmt.Errorf("optim: group %d: algorithm %T %w", index, alg, err)
+	}
+	g.setting.Hyper = slices.Clone(g.setting.Hyper)
+	g.lrAt = g.setting.Rule.HyperIndex("LR")
+	g.lr = g.setting.Hyper[g.lrAt]
+	g.now, g.hyper = g.setting, slices.Clone(g.setting.Hyper)
+	g.now.Hyper = g.hyper
+	return g, nil
+}
+
+// checkSetting says what is wrong with what an algorithm gives.
+func checkSetting(s rule.Setting) error {
+	if len(s.Hyper) != len(s.Rule.Hyper) {
+		return fmt.Errorf("gives rule %s %d hyperparameters, it has %d: %q", s.Rule.Name, len(s.Hyper), len(s.Rule.Hyper), s.Rule.Hyper)
+	}
+	for i, x := range s.Hyper {
+		if math.IsNaN(x) {
+			return fmt.Errorf("gives rule %s a %s that is NaN", s.Rule.Name, s.Rule.Hyper[i])
+		}
+	}
+	if n := len(s.Rule.Options); n < 64 && s.Options>>n != 0 {
+		return fmt.Errorf("gives rule %s options %#x, it has %d: %q", s.Rule.Name, s.Options, n, s.Rule.Options)
+	}
+	return checkEval(s)
+}
+
+// partOf is the part of a group's new tensors of a type that have a gradient, or have none.
+func (g *group) partOf(t device.DType, active bool) *part {
+	program := kernels.ProgramOf(g.setting, t)
+	for _, q := range g.parts {
+		if q.program == program && q.active() == active {
+			return q
+		}
+	}
+	q := newPart(g, program)
+	g.parts = append(g.parts, q)
+	return q
+}
+
+// free gives the state of all of the group's tensors back.
+func (g *group) free() error {
+	var errs []error
+	for _, q := range g.parts {
+		errs = append(errs, q.close())
+	}
+	for _, p := range g.params {
+		errs = append(errs, p.free())
+	}
+	return errors.Join(errs...)
+}
+
+// group finds one by its index.
+func (o *Optimizer) group(what string, index int) (*group, error) {
+	if err := o.open(what); err != nil {
+		return nil, err
+	}
+	if index < 0 || index >= len(o.groups) {
+		return nil, fmt.Errorf("optim: %s: there is no group %d, only %d of them: %w", what, index, len(o.groups), device.ErrRange)
+	}
+	if o.groups[index] == nil {
+		return nil, fmt.Errorf("optim: %s: group %d %w", what, index, ErrRemoved)
+	}
+	return o.groups[index], nil
+}
+
+// named are the groups of the indices, each once, all there are if there is no index.
+func (o *Optimizer) named(what string, indices []int) (out []*group, err error) {
+	if err := o.open(what); err != nil {
+		return nil, err
+	}
+	for _, i := range indices {
+		g, err := o.group(what, i)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, g) {
+			out = append(out, g)
+		}
+	}
+	for _, g := range o.groups {
+		if len(indices) == 0 && g != nil {
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+// tensor finds one by its name.
+func (o *Optimizer) tensor(what, name string) (*param, error) {
+	if err := o.open(what); err != nil {
+		return nil, err
+	}
+	p := o.names[name]
+	if p == nil {
+		return nil, fmt.Errorf("optim: %s: there is no tensor %q", what, name)
+	}
+	return p, nil
+}
+
+// Groups are the groups, by index, and copies of their algorithms as they are now, before schedules.
+func (o *Optimizer) Groups() iter.Seq2[int, Algorithm] {
+	return func(yield func(int, Algorithm) bool) {
+		for _, g := range o.all() {
+			if !yield(g.index, copied(g.algorithm)) {
+				return
+			}
+		}
+	}
+}
+
+// Params are the tensors, each with the index of its group: group by group, in the order in which they were added.
+func (o *Optimizer) Params() iter.Seq2[int, Param] {
+	return func(yield func(int, Param) bool) {
+		for _, g := range o.all() {
+			for _, p := range g.params {
+				if !yield(g.index, p.Param) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// all are the groups there are.
+func (o *Optimizer) all() (out []*group) {
+	if o == nil {
+		return nil
+	}
+	for _, g := range o.groups {
+		if g != nil {
+			out = append(out, g)
+		}
+	}
+	return out
+}

@@ -1,0 +1,315 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Algorithm is a copy of a group's algorithm as it is now, before schedules, for a type switch.
+func (o *Optimizer) Algorithm(group int) (Algorithm, error) {
+	g, err := o.group("algorithm", group)
+	if err != nil {
+		return nil, err
+	}
+	return copied(g.algorithm), nil
+}
+
+// SetAlgorithm gives a group other hyperparameters from the next step on. The algorithm is copied. Its rule must be the group's:
+// Adam and AdamW have one, another needs a new group. See SetHyperparameter for what it costs.
+func (o *Optimizer) SetAlgorithm(index int, alg Algorithm) error {
+	g, err := o.group("set algorithm", index)
+	if err != nil {
+		return err
+	}
+	if _, err := settingOf(alg, fmt.Sprintf("group %d", index)); err != nil {
+		return err
+	}
+	alg = copied(alg)
+	for _, x := range g.schedules {
+		if _, ok := get(alg, x.name); !ok {
+			return fmt.Errorf("optim: set algorithm: group %d: %T has no hyperparameter %q, which has a schedule", index, alg, x.name)
+		}
+	}
+	return o.change([]*group{g}, func(*group) (Algorithm, error) { return alg, nil },
+		func(g *group, s rule.Setting) float64 { return s.Hyper[g.lrAt] })
+}
+
+// Hyperparameters are a group's, by PyTorch's names, as they are now, before schedules: "lr", "betas[0]", "weight_decay". They
+// are the exported fields of the algorithm's struct, a user's own too, that are numbers or truth values: a field's name in lower
+// case with underscores, or its tag `hyper:"name"`. A truth value is 0 or 1.
+func (o *Optimizer) Hyperparameters(group int) (map[string]float64, error) {
+	g, err := o.group("hyperparameters", group)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]float64{}
+	for _, name := range hyperNames(g.algorithm) {
+		out[name], _ = get(g.algorithm, name)
+	}
+	out[lrName] = g.lr
+	return out, nil
+}
+
+// Hyperparameter is one of a group's Hyperparameters.
+func (o *Optimizer) Hyperparameter(group int, name string) (float64, error) {
+	g, err := o.group("hyperparameter", group)
+	if err != nil {
+		return 0, err
+	}
+	if name == lrName {
+		return g.lr, nil
+	}
+	x, ok := get(g.algorithm, name)
+	if !ok {
+		return 0, g.lacks(name)
+	}
+	return x, nil
+}
+
+// SetHyperparameter changes a hyperparameter of the groups, of all if none is named, from the next step on. The algorithm checks
+// its range: a HyperparameterError names it. On an error no group has changed.
+//
+// What only scales costs nothing. A number that turns a term on or off, such as a weight_decay that was 0, is compiled in with
+// the next step. A term that needs state, such as a momentum that was 0, gets it: the state starts as a new tensor's does, and the
+// rule counts on from its step. (So SGD damps the first gradient of a momentum that comes late, which PyTorch does not.) State that
+// is no longer used stays, and is found again.
+func (o *Optimizer) SetHyperparameter(name string, x float64, groups ...int) error {
+	named, err := o.named("set "+name, groups)
+	if err != nil {
+		return err
+	}
+	return o.change(named, func(g *group) (Algorithm, error) { return g.with(g.algorithm, name, x) },
+		func(g *group, _ rule.Setting) float64 {
+			if name == lrName {
+				return x
+			}
+			return g.lr
+		})
+}
+
+// LR is a group's learning rate, before its schedule.
+func (o *Optimizer) LR(group int) (float64, error) { return o.Hyperparameter(group, lrName) }
+
+// SetLR is SetHyperparameter of "lr". Rprop's tensors look at it in their first step alone.
+func (o *Optimizer) SetLR(lr float64, groups ...int) error {
+	return o.SetHyperparameter(lrName, lr, groups...)
+}
+
+// LastLR is the learning rate that a group had in the last step, after its schedule: torch's get_last_lr. It is 0 before the
+// group's first.
+func (o *Optimizer) LastLR(group int) (float64, error) {
+	g, err := o.group("last lr", group)
+	if err != nil {
+		return 0, err
+	}
+	return g.lastLR, nil
+}
+
+// change gives groups other algorithms and learning rates, or changes nothing.
+func (o *Optimizer) change(groups []*group, edit func(*group) (Algorithm, error), lr func(*group, rule.Setting) float64) error {
+	algorithms, settings, rates := make([]Algorithm, len(groups)), make([]rule.Setting, len(groups)), make([]float64, len(groups))
+	for i, g := range groups {
+		var err error
+		if algorithms[i], err = edit(g); err != nil {
+			return err
+		}
+		if settings[i], err = settingOf(algorithms[i], fmt.Sprintf("group %d", g.index)); err != nil {
+			return err
+		}
+		if err := g.accepts(settings[i]); err != nil {
+			return err
+		}
+		rates[i] = lr(g, settings[i])
+		if err := g.checkLR(rates[i], ""); err != nil {
+			return err
+		}
+		settings[i].Hyper = slices.Clone(settings[i].Hyper)
+		settings[i].Hyper[g.lrAt] = rates[i]
+		if err := g.checkPrecision(settings[i]); err != nil {
+			return err
+		}
+	}
+	for i, g := range groups {
+		if err := o.supply(g, settings[i]); err != nil {
+			return err
+		}
+	}
+	for i, g := range groups {
+		g.algorithm, g.setting, g.lr = algorithms[i], settings[i], rates[i]
+		if err := o.reprogram(g, g.setting); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *group) checkLR(lr float64, when string) error {
+	if !(lr >= 0 && lr <= math.MaxFloat64) {
+		return &HyperparameterError{Algorithm: g.setting.Name, Name: lrName, Value: lr, Want: "at least 0, and finite" + when}
+	}
+	return nil
+}
+
+// checkPrecision says whether the tensors' types can hold what a setting has.
+func (g *group) checkPrecision(s rule.Setting) error {
+	for _, q := range g.parts {
+		if err := checkPrecision(s, q.program.DType); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// accepts says whether the group can go on with another setting.
+func (g *group) accepts(s rule.Setting) error {
+	if err := checkSetting(s); err != nil {
+		return fmt.Errorf("optim: group %d: algorithm %s %w", g.index, s.Name, err)
+	}
+	if s.Rule != g.setting.Rule {
+		return fmt.Errorf("optim: group %d: algorithm %s has rule %s, the group has rule %s: a new rule needs a new group",
+			g.index, s.Name, s.Rule.Name, g.setting.Rule.Name)
+	}
+	return nil
+}
+
+// supply gives a group the state that a setting needs.
+func (o *Optimizer) supply(g *group, s rule.Setting) error {
+	for _, q := range g.parts {
+		if p := kernels.ProgramOf(s, q.program.DType); p != q.program {
+			if err := q.allocate(o.backend.Device(), p, s); err != nil {
+				return fmt.Errorf("optim: group %d: %w", g.index, err)
+			}
+			o.memory.unmade = true
+		}
+	}
+	return nil
+}
+
+// reprogram lets a group do what a setting says.
+func (o *Optimizer) reprogram(g *group, s rule.Setting) error {
+	if !slices.ContainsFunc(g.parts, func(q *part) bool { return kernels.ProgramOf(s, q.program.DType) != q.program }) {
+		return nil
+	}
+	if err := o.supply(g, s); err != nil {
+		return err
+	}
+	for _, q := range g.parts {
+		if p := kernels.ProgramOf(s, q.program.DType); p != q.program {
+			q.program, q.changed, o.stale = p, true, true
+		}
+	}
+	return nil
+}
+
+// scheduled is a hyperparameter other than the learning rate that follows a schedule.
+type scheduled struct {
+	name     string
+	schedule Schedule
+}
+
+// SetSchedule makes the learning rate of the groups follow s from the next step on, which is step Steps() of it. If no group is
+// named, that is all groups, those that are added later too. Nil leaves rates as they are. A field that is out of range is a
+// HyperparameterError, and the schedules stay those from before. A rate that is too small for the elements' type is 0.
+func (o *Optimizer) SetSchedule(s Schedule, groups ...int) error {
+	named, err := o.named("set schedule", groups)
+	if err != nil {
+		return err
+	}
+	if err := checkSchedule(s); err != nil {
+		return err
+	}
+	if len(groups) == 0 {
+		o.schedule = s
+	}
+	for _, g := range named {
+		g.rate = s
+	}
+	return nil
+}
+
+// SetHyperparameterSchedule makes a hyperparameter of the groups, of all there are if none is named, follow s from the next step
+// on: in step k it is s.Factor(k) times what Hyperparameter says. Nil leaves it as it is. A value that the algorithm refuses is
+// an error of Step, and nothing is updated.
+//
+// OneCycle cycles a momentum of 0.85 from 0.95 to 0.85 and back, as torch's cycle_momentum does, with
+//
+//	err := opt.SetHyperparameterSchedule("momentum", optim.OneCycle{Steps: steps, PctStart: 0.3, DivFactor: 0.85 / 0.95, FinalDivFactor: 1})
+//
+// Where a beta changes, bias corrections are those of the betas that the steps had: products, where PyTorch takes the beta of the
+// step to the power of the number of steps.
+func (o *Optimizer) SetHyperparameterSchedule(name string, s Schedule, groups ...int) error {
+	if name == lrName {
+		return o.SetSchedule(s, groups...)
+	}
+	named, err := o.named("set schedule of "+name, groups)
+	if err != nil {
+		return err
+	}
+	if err := checkSchedule(s); err != nil {
+		return err
+	}
+	for _, g := range named {
+		if _, ok := get(g.algorithm, name); !ok {
+			return g.lacks(name)
+		}
+	}
+	for _, g := range named {
+		g.schedules = slices.DeleteFunc(g.schedules, func(x scheduled) bool { return x.name == name })
+		if s != nil {
+			g.schedules = append(g.schedules, scheduled{name, s})
+		}
+	}
+	return nil
+}
+
+// follow makes the setting of a step.
+func (g *group) follow(step int) error {
+	setting := g.setting
+	if len(g.schedules) > 0 {
+		alg := g.algorithm
+		for _, x := range g.schedules {
+			base, _ := get(g.algorithm, x.name)
+			var err error
+			if alg, err = g.with(alg, x.name, base*x.schedule.Factor(step)); err != nil {
+				return g.afterSchedule(err)
+			}
+		}
+		var err error
+		if setting, err = settingOf(alg, fmt.Sprintf("group %d", g.index)); err != nil {
+			return g.afterSchedule(err)
+		}
+		if err := g.accepts(setting); err != nil {
+			return err
+		}
+		held := setting // penalties may become 0, as the rate may
+		held.L1, held.WeightDecay, held.DecoupledDecay = 0, 0, 0
+		if err := g.checkPrecision(held); err != nil {
+			return g.afterSchedule(err)
+		}
+	}
+	lr := g.lr * factorOf(g.rate, step)
+	if err := g.checkLR(lr, ", after its schedule"); err != nil {
+		return err
+	}
+	copy(g.hyper, setting.Hyper)
+	g.hyper[g.lrAt] = lr
+	g.now = setting
+	g.now.Hyper = g.hyper
+	return nil
+}
+
+// afterSchedule says of a hyperparameter out of range that it has a schedule.
+func (g *group) afterSchedule(err error) error {
+	var e *HyperparameterError
+	if errors.As(err, &e) {
+		said := *e
+		said.Want += ", after its schedule"
+		return &said
+	}
+	return err
+}

@@ -1,0 +1,130 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+)
+
+// launch is one update and the parts that it steps, in the order of its groups.
+type launch struct {
+	program kernels.Program
+	parts   []*part
+	update  kernels.Update
+	step    kernels.Step // reused from step to step
+}
+
+// plan is the launches that a step of the groups needs, one for each program. They are still to be compiled.
+func plan(groups []*group) (out []*launch) {
+	by := map[kernels.Program]*launch{}
+	for _, g := range groups {
+		for _, q := range g.parts {
+			if !q.active() {
+				continue
+			}
+			l := by[q.program]
+			if l == nil {
+				l = &launch{program: q.program}
+				by[q.program] = l
+				out = append(out, l)
+			}
+			l.parts = append(l.parts, q)
+		}
+	}
+	return out
+}
+
+func (l *launch) compile(b Backend) (err error) {
+	used, err := l.program.Used()
+	if err != nil {
+		return fmt.Errorf("optim: %w", err)
+	}
+	w := kernels.Work{Program: l.program}
+	for i, q := range l.parts {
+		w.State = append(w.State, q.state)
+		for _, p := range q.params {
+			w.Tensors = append(w.Tensors, kernels.Tensor{Group: i, Slots: p.buffers(l.program.Rule, used)})
+		}
+	}
+	if l.update, err = b.Compile(w); err != nil {
+		l.update = nil // which may be a nil pointer in an interface
+		return fmt.Errorf("optim: %w", err)
+	}
+	for _, q := range l.parts {
+		q.changed = false
+	}
+	return nil
+}
+
+// launched says whether there is a launch of the program.
+func (o *Optimizer) launched(p kernels.Program) bool {
+	return slices.ContainsFunc(o.launches, func(l *launch) bool { return l.program == p })
+}
+
+// compile brings the launches up to date. Those that are of the same parts, unchanged, stay. On an error the optimizer has the
+// launches from before, and compiles again before the next step.
+func (o *Optimizer) compile() error {
+	if !o.stale {
+		return nil
+	}
+	want := plan(o.all())
+	var made []*launch
+	kept := map[*launch]bool{}
+	for i, l := range want {
+		changed := slices.ContainsFunc(l.parts, func(q *part) bool { return q.changed })
+		at := slices.IndexFunc(o.launches, func(old *launch) bool {
+			return !changed && old.program == l.program && slices.Equal(old.parts, l.parts)
+		})
+		if at >= 0 {
+			want[i] = o.launches[at]
+			kept[want[i]] = true
+			continue
+		}
+		if err := l.compile(o.backend); err != nil {
+			for _, m := range made { // whose parts have no launch any more
+				for _, q := range m.parts {
+					q.changed = true
+				}
+			}
+			return errors.Join(err, closeLaunches(made))
+		}
+		made = append(made, l)
+	}
+	old := slices.DeleteFunc(slices.Clone(o.launches), func(l *launch) bool { return kept[l] })
+	o.launches, o.stale = want, false
+	if err := closeLaunches(old); err != nil {
+		return fmt.Errorf("optim: what was compiled before could not be freed: %w", err)
+	}
+	return nil
+}
+
+func closeLaunches(launches []*launch) error {
+	var errs []error
+	for _, l := range launches {
+		if l.update != nil {
+			errs = append(errs, l.update.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// enqueue puts the launch's step on the stream. What its groups' prologues make is then what was foreseen.
+func (l *launch) enqueue(s *device.Stream, n kernels.Norm, maxNorm float64) error {
+	l.step.Groups, l.step.Norm, l.step.MaxNorm = l.step.Groups[:0], n, maxNorm
+	for _, q := range l.parts {
+		l.step.Groups = append(l.step.Groups, kernels.GroupStepOf(q.group.now, q.group.now.Hyper))
+	}
+	err := l.update.Enqueue(s, l.step)
+	for _, q := range l.parts {
+		if err != nil {
+			q.unsure = true
+			continue
+		}
+		q.mirror, q.next = q.next, q.mirror
+		q.fresh, q.told, q.adrift = false, false, 0
+	}
+	return err
+}

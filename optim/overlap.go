@@ -1,0 +1,189 @@
+package optim
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// use is a buffer of a tensor, and whether it is written.
+type use struct {
+	p     *param
+	what  string
+	b     *device.Buffer
+	write bool
+}
+
+// trained is how a step uses the tensor's own buffers.
+func (p *param) trained() []use {
+	out := []use{{p, "value", p.Value, true}}
+	if p.Grad != nil {
+		out = append(out, use{p, "grad", p.Grad, false})
+	}
+	return out
+}
+
+// stored is the tensor's state.
+func (p *param) stored() (out []use) {
+	r := p.group.setting.Rule
+	for k, b := range p.slots {
+		if b != nil && r.Slots[k] != rule.Param && r.Slots[k] != rule.Grad {
+			out = append(out, use{p, r.Slots[k], b, true})
+		}
+	}
+	return out
+}
+
+// overlap is the error that u shares memory with v.
+func overlap(u, v *use) error {
+	return u.p.errorf("%s %w %s of group %d, tensor %q", u.what, device.ErrOverlap, v.what, v.p.group.index, v.p.Name)
+}
+
+// apart checks that what is written shares memory with nothing else. What is only read may, as two gradients that are one.
+func apart(uses []use) error {
+	uses = sorted(uses)
+	// In order of address, a buffer that reaches into u is one of those that reach furthest: of all, or of those written.
+	var far, farWritten *use
+	for i := range uses {
+		u := &uses[i]
+		for _, v := range []*use{farWritten, far} {
+			if v != nil && (u.write || v.write) && v.b.Overlaps(u.b) {
+				return overlap(u, v)
+			}
+		}
+		if far == nil || end(u.b) > end(far.b) {
+			far = u
+		}
+		if u.write && (farWritten == nil || end(u.b) > end(farWritten.b)) {
+			farWritten = u
+		}
+	}
+	return nil
+}
+
+// sorted is the uses of memory in order of address.
+func sorted(uses []use) []use {
+	uses = slices.DeleteFunc(slices.Clone(uses), func(u use) bool { return u.b.Len() == 0 })
+	slices.SortStableFunc(uses, func(a, b use) int { return cmp.Compare(a.b.Addr(), b.b.Addr()) })
+	return uses
+}
+
+func end(b *device.Buffer) uint64 { return b.Addr() + uint64(b.Span().N) }
+
+// memory is what an optimizer's tensors use, such that one more is checked against ten thousand without a look at each.
+type memory struct {
+	written, read index
+	unread        bool // read is to be made anew
+	unmade        bool // both are
+}
+
+// index finds buffers by address. Its runs are sorted, each at most half as long as the one before it.
+type index struct{ runs []run }
+
+type run struct {
+	uses []use
+	far  []int // which of uses[:i+1] ends last
+}
+
+func newRun(uses []use) run {
+	r := run{uses: uses, far: make([]int, len(uses))}
+	for i := range uses {
+		r.far[i] = i
+		if i > 0 && end(uses[r.far[i-1]].b) > end(uses[i].b) {
+			r.far[i] = r.far[i-1]
+		}
+	}
+	return r
+}
+
+func (x *index) add(uses []use) {
+	uses = sorted(uses)
+	for n := len(x.runs); n > 0 && len(x.runs[n-1].uses) < 2*len(uses); n-- {
+		uses = sorted(append(uses, x.runs[n-1].uses...))
+		x.runs = x.runs[:n-1]
+	}
+	if len(uses) > 0 {
+		x.runs = append(x.runs, newRun(uses))
+	}
+}
+
+// hit is one that shares memory with b, if any does.
+func (x *index) hit(b *device.Buffer) *use {
+	if b.Len() == 0 {
+		return nil
+	}
+	for _, r := range x.runs {
+		n, _ := slices.BinarySearchFunc(r.uses, end(b), func(u use, e uint64) int { return cmp.Compare(u.b.Addr(), e) })
+		if n > 0 && end(r.uses[r.far[n-1]].b) > b.Addr() {
+			return &r.uses[r.far[n-1]]
+		}
+	}
+	return nil
+}
+
+// writes is what is written, up to date.
+func (m *memory) writes(o *Optimizer) *index {
+	if m.unmade {
+		m.written, m.unmade, m.unread = index{}, false, true
+		for _, g := range o.all() {
+			written, _ := usesOf(g.params)
+			m.written.add(written)
+		}
+	}
+	return &m.written
+}
+
+// reads is what is only read, up to date.
+func (m *memory) reads(o *Optimizer) *index {
+	if m.unmade || m.unread {
+		m.read, m.unread = index{}, false
+		for _, g := range o.all() {
+			_, read := usesOf(g.params)
+			m.read.add(read)
+		}
+	}
+	return &m.read
+}
+
+// usesOf is what a step writes of tensors, and what it only reads.
+func usesOf(params []*param) (written, read []use) {
+	for _, p := range params {
+		for _, u := range append(p.trained(), p.stored()...) {
+			if u.write {
+				written = append(written, u)
+			} else {
+				read = append(read, u)
+			}
+		}
+	}
+	return written, read
+}
+
+// check says whether more uses are apart from each other and from those there are.
+func (m *memory) check(o *Optimizer, uses []use) error {
+	if err := apart(uses); err != nil {
+		return err
+	}
+	for i := range uses {
+		u := &uses[i]
+		if v := m.writes(o).hit(u.b); v != nil {
+			return overlap(u, v)
+		}
+		if !u.write {
+			continue
+		}
+		if v := m.reads(o).hit(u.b); v != nil {
+			return overlap(u, v)
+		}
+	}
+	return nil
+}
+
+// add takes in new tensors.
+func (m *memory) add(params []*param) {
+	written, read := usesOf(params)
+	m.written.add(written)
+	m.read.add(read)
+}

@@ -1,0 +1,179 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// part is the tensors of a group that have one element type, so one program, and one history: they have taken the same steps, so
+// that one prologue serves them. All of them have a gradient, or none has.
+type part struct {
+	group   *group
+	program kernels.Program
+	params  []*param
+	state   *device.Buffer // of the prologue, on the device
+	changed bool           // the program, tensors or buffers are not those that were compiled
+
+	// The host runs each step's prologue too, as it enqueues the step. Its bits are the device's.
+	mirror  []float64 // what state is, after the steps enqueued so far
+	next    []float64 // what it will be after the step that is being made
+	scalars []float64 // of that step
+	unsure  bool      // a step failed half way: mirror is to be read back
+
+	fresh  bool      // no step has been taken
+	filled []float64 // by slot: what state of fresh tensors has been filled with
+	mixed  bool      // tensors with and without a gradient are in it, which regroup parts
+	told   bool      // the user has set mirror since the last step
+	adrift int       // by how much SetSteps has changed the optimizer's count since then, while mirror stayed
+}
+
+func newPart(g *group, program kernels.Program) *part {
+	r := program.Rule
+	return &part{group: g, program: program, mirror: r.InitialState(), next: r.InitialState(), scalars: make([]float64, len(r.Scalars)),
+		fresh: true, filled: make([]float64, len(r.Slots)), changed: true}
+}
+
+// active says whether the part takes part in steps.
+func (q *part) active() bool { return len(q.params) > 0 && q.params[0].Grad != nil }
+
+// steps is the number of steps taken, if the rule counts them.
+func (q *part) steps() (n float64, counted bool) {
+	i := slices.IndexFunc(q.program.Rule.State, func(f rule.StateField) bool { return f.Name == stepName })
+	if i < 0 {
+		return 0, false
+	}
+	return q.mirror[i], true
+}
+
+// stepName is what rules call the number of steps taken, in their state.
+const stepName = "step"
+
+// start allocates what new tensors need.
+func (q *part) start(dev *device.Device) error {
+	for _, p := range q.params {
+		p.slots = make([]*device.Buffer, len(q.program.Rule.Slots))
+	}
+	if err := q.allocate(dev, q.program, q.group.setting); err != nil {
+		return err
+	}
+	var err error
+	if q.state, err = dev.Alloc(device.Float64, len(q.mirror)); err != nil {
+		return err
+	}
+	return q.upload(dev.DefaultStream())
+}
+
+// upload brings mirror to the device and waits.
+func (q *part) upload(s *device.Stream) error {
+	if err := device.Upload(s, q.state, q.mirror); err != nil {
+		return err
+	}
+	return s.Synchronize()
+}
+
+// download reads mirror back and waits.
+func (q *part) download(s *device.Stream) error {
+	if err := device.Download(s, q.mirror, q.state); err != nil {
+		return err
+	}
+	if err := s.Synchronize(); err != nil {
+		return err
+	}
+	q.unsure = false
+	q.fresh = q.fresh && slices.Equal(q.mirror, q.program.Rule.InitialState())
+	return nil
+}
+
+// fork makes a part without tensors that has q's history, after the steps enqueued on s.
+func (q *part) fork(s *device.Stream) (*part, error) {
+	f := newPart(q.group, q.program)
+	copy(f.mirror, q.mirror)
+	copy(f.filled, q.filled)
+	f.fresh, f.told, f.adrift = q.fresh, q.told, q.adrift
+	var err error
+	if f.state, err = s.Device().Alloc(device.Float64, len(f.mirror)); err != nil {
+		return nil, err
+	}
+	if err := s.Copy(f.state, q.state); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+// close frees the prologue's state.
+func (q *part) close() error {
+	if q.state == nil {
+		return nil
+	}
+	b := q.state
+	q.state = nil
+	return b.Close()
+}
+
+// regroup makes the group's parts anew: of the tensors with one program and one history that have a gradient, and of those that
+// have none.
+func (g *group) regroup(s *device.Stream) (err error) {
+	type key struct {
+		program       kernels.Program
+		active, fresh bool
+		told          bool
+		adrift        int
+		history       string
+	}
+	var parts, made []*part
+	by := map[key]*part{}
+	kept := map[*part]bool{}
+	members := map[*part][]*param{}
+	for _, p := range g.params {
+		k := key{p.part.program, p.Grad != nil, p.part.fresh, p.part.told, p.part.adrift, bitsOf(p.part.mirror)}
+		if k.fresh {
+			k.history += bitsOf(p.part.filled)
+		}
+		q := by[k]
+		if q == nil {
+			if q = p.part; kept[q] {
+				if q, err = p.part.fork(s); err != nil {
+					for _, f := range made {
+						err = errors.Join(err, f.close())
+					}
+					return fmt.Errorf("optim: group %d: %w", g.index, err)
+				}
+				made = append(made, q)
+			}
+			kept[q], by[k] = true, q
+			parts = append(parts, q)
+		}
+		members[q] = append(members[q], p)
+	}
+	var errs []error
+	for _, q := range g.parts {
+		if !kept[q] {
+			errs = append(errs, q.close())
+		}
+	}
+	for _, q := range parts {
+		q.changed = q.changed || !slices.Equal(q.params, members[q])
+		q.params, q.mixed = members[q], false
+		for _, p := range q.params {
+			p.part = q
+		}
+	}
+	g.parts = parts
+	return errors.Join(errs...)
+}
+
+func bitsOf(x []float64) string {
+	b := make([]byte, 0, 8*len(x))
+	for _, v := range x {
+		for u, i := math.Float64bits(v), 0; i < 8; u, i = u>>8, i+1 {
+			b = append(b, byte(u))
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,169 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+)
+
+// Placed is parameters that the host computes with, and their buffers on a device. Make it with Place.
+type Placed[F device.Float] struct {
+	stream  *device.Stream
+	values  map[string][]F
+	grads   map[string][]F
+	buffers map[string]Param
+	names   []string // in order
+	copied  bool
+}
+
+// Place brings the host's parameters to a device, by name: values, and the slices where their gradients will be, of the same
+// lengths. Where grads has no slice for a value, Place makes one: see Grad. On a CPU the buffers are the slices' own memory, and
+// nothing is ever copied; on any other device Step and Evaluate copy, on the device's default stream.
+//
+//	model, err := optim.Place(dev, map[string][]float32{"weight": w, "bias": b}, nil)
+//	opt, err := optim.New(dev, optim.DefaultAdamW(), model.Params())
+//	for range steps {
+//		gradient(w, b, model.Grad("weight"), model.Grad("bias"))
+//		err = model.Step(opt)
+//	}
+//
+// The values are the host's between the calls, to read and to write: on a device that copies, what was written counts after
+// Upload.
+func Place[F device.Float](b Backend, values, grads map[string][]F) (*Placed[F], error) {
+	if isNil(b) || b.Device() == nil {
+		return nil, errors.New("optim: place: the backend is nil")
+	}
+	dev := b.Device()
+	p := &Placed[F]{stream: dev.DefaultStream(), values: maps.Clone(values), grads: map[string][]F{}, buffers: map[string]Param{},
+		names: slices.Sorted(maps.Keys(values)), copied: true}
+	buffer := func(x []F) (*device.Buffer, error) { return dev.Alloc(device.DTypeOf[F](), len(x)) }
+	if c, ok := b.(interface {
+		WrapSlice(x any) (*device.Buffer, error)
+	}); ok {
+		p.copied = false
+		buffer = func(x []F) (*device.Buffer, error) { return c.WrapSlice(x) }
+	}
+	for name := range grads {
+		if _, ok := values[name]; !ok {
+			return nil, fmt.Errorf("optim: place: there is a gradient of %q, and no value", name)
+		}
+	}
+	for _, name := range p.names {
+		t := Param{Name: name}
+		g, ok := grads[name]
+		if !ok {
+			g = make([]F, len(values[name]))
+		}
+		p.grads[name] = g
+		var err error
+		if t.Value, err = buffer(values[name]); err == nil {
+			t.Grad, err = buffer(g)
+		}
+		p.buffers[name] = t
+		if err == nil && len(g) != len(values[name]) {
+			err = &device.LengthError{What: "grad", Got: len(g), Ref: "value", Want: len(values[name])}
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("optim: place: tensor %q: %w", name, err), p.Close())
+		}
+	}
+	if err := p.Upload(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// Params are the tensors of the names, for New and AddGroup, or all in order of their names if there is none. What has no such
+// name is a Param without a Value, which New refuses by its name.
+func (p *Placed[F]) Params(names ...string) (out []Param) {
+	if len(names) == 0 {
+		names = p.names
+	}
+	for _, name := range names {
+		t := p.buffers[name]
+		t.Name = name
+		out = append(out, t)
+	}
+	return out
+}
+
+// Grad is where the host writes a tensor's gradient before Step. It is nil if there is no such tensor.
+func (p *Placed[F]) Grad(name string) []F { return p.grads[name] }
+
+// Stream is the device's default stream, on which Step and Evaluate work.
+func (p *Placed[F]) Stream() *device.Stream { return p.stream }
+
+// Upload brings the values to the device that the host has written.
+func (p *Placed[F]) Upload() error {
+	return p.copy(func(name string) error { return device.Upload(p.stream, p.buffers[name].Value, p.values[name]) })
+}
+
+// copy does something for every tensor, where there are copies, and waits.
+func (p *Placed[F]) copy(f func(name string) error) error {
+	var err error
+	if p.copied {
+		for _, name := range p.names {
+			if err = f(name); err != nil {
+				break
+			}
+		}
+	}
+	return errors.Join(err, p.stream.Synchronize())
+}
+
+// Step takes a step of the optimizer with the gradients that the host has written, brings the values back and waits for them.
+func (p *Placed[F]) Step(opt *Optimizer) error {
+	if p.copied {
+		for _, name := range p.names {
+			if err := device.Upload(p.stream, p.buffers[name].Grad, p.grads[name]); err != nil {
+				return err
+			}
+		}
+	}
+	if err := opt.Step(p.stream); err != nil {
+		return errors.Join(err, p.stream.Synchronize()) // what was enqueued reads the slices
+	}
+	return p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
+}
+
+// Evaluate puts what the optimizer wants the parameters to be evaluated with in the place of the host's values, and the values
+// where the gradients are, until Resume.
+func (p *Placed[F]) Evaluate(opt *Optimizer) error {
+	to := map[string]*device.Buffer{}
+	for name, t := range p.buffers {
+		to[name] = t.Grad // no gradient is needed before the next one is made
+	}
+	if err := opt.EvalParams(p.stream, to); err != nil {
+		return err
+	}
+	if err := p.copy(func(name string) error { return device.Download(p.stream, p.grads[name], p.buffers[name].Grad) }); err != nil {
+		return err
+	}
+	p.Resume()
+	return nil
+}
+
+// Resume puts the values back that Evaluate has put where the gradients are.
+func (p *Placed[F]) Resume() {
+	for name, x := range p.values {
+		for k, g := range p.grads[name] {
+			x[k], p.grads[name][k] = g, x[k]
+		}
+	}
+}
+
+// Close frees the buffers. The optimizer is closed first. Slices stay.
+func (p *Placed[F]) Close() error {
+	var errs []error
+	for _, name := range p.names {
+		for _, b := range []*device.Buffer{p.buffers[name].Grad, p.buffers[name].Value} {
+			if b != nil {
+				errs = append(errs, b.Close())
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

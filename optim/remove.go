@@ -1,0 +1,86 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// RemoveGroup removes a group with its tensors. It waits for the steps enqueued so far and frees the state. The other groups keep
+// their indices, and the group's own is not used again. All other tensors stay as they are, to the last bit. Names are free
+// again.
+func (o *Optimizer) RemoveGroup(group int) error {
+	g, err := o.group("remove group", group)
+	if err != nil {
+		return err
+	}
+	return o.remove(g.params, func() error {
+		o.groups[group] = nil
+		return g.free()
+	})
+}
+
+// Remove removes tensors from their groups, of which one may be left without tensors. It waits for the steps enqueued so far and
+// frees the prologue's state. The tensors' own state is freed with the last of the tensors that were added by the same call and
+// have the same type. All other tensors stay as they are, to the last bit. Names are free again. If there is no tensor of one of
+// the names, none is removed.
+func (o *Optimizer) Remove(tensors ...string) error {
+	if err := o.open("remove"); err != nil {
+		return err
+	}
+	var gone []*param
+	for _, name := range tensors {
+		p, err := o.tensor("remove", name)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(gone, p) {
+			gone = append(gone, p)
+		}
+	}
+	return o.remove(gone, func() error {
+		var errs []error
+		for _, p := range gone {
+			is := func(r *param) bool { return r == p }
+			q, g := p.part, p.group
+			g.params = slices.DeleteFunc(slices.Clone(g.params), is)
+			q.params, q.changed = slices.DeleteFunc(slices.Clone(q.params), is), true
+			if len(q.params) == 0 {
+				g.parts = slices.DeleteFunc(g.parts, func(r *part) bool { return r == q })
+				errs = append(errs, q.close())
+			}
+			errs = append(errs, p.free())
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// remove forgets tensors. Launches that step one of them are closed first, since they use what is freed.
+func (o *Optimizer) remove(gone []*param, free func() error) error {
+	if len(gone) > 0 {
+		o.stale, o.memory.unmade = true, true
+		o.norm.moved()
+	}
+	parts := map[*part]bool{}
+	for _, p := range gone {
+		delete(o.names, p.Name)
+		parts[p.part] = true
+	}
+	var closed, left []*launch
+	for _, l := range o.launches {
+		if slices.ContainsFunc(l.parts, func(q *part) bool { return parts[q] }) {
+			closed = append(closed, l)
+			for _, q := range l.parts {
+				q.changed = true
+			}
+			continue
+		}
+		left = append(left, l)
+	}
+	o.launches = left
+	err := errors.Join(closeLaunches(closed), o.norm.close(), o.eval.close())
+	if err := errors.Join(err, free()); err != nil {
+		return fmt.Errorf("optim: tensors were removed, but what they had could not be freed: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package optim
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+)
+
+// Step enqueues one step on the stream, nil for the device's default stream, and returns. The values are new when
+// Stream.Synchronize has returned, and not before: until then no values may be read, and no gradients written, but by work that
+// was enqueued on the same stream. Small steps of a CPU are over earlier, which is no promise.
+//
+// Each tensor that has a gradient takes a step; the others stay as they are. Whatever is wrong is found before anything is
+// enqueued: a tensor that was closed (TensorError), a hyperparameter that its schedule has brought out of range
+// (HyperparameterError), a scalar that the element type cannot hold (ScalarError), counters that disagree (CountError). Then
+// nothing has changed. The first step after a change of tensors, or of hyperparameters that turn a term on or off, compiles what
+// has changed.
+func (o *Optimizer) Step(s *device.Stream) error {
+	s, err := o.use("step", s)
+	if err != nil {
+		return err
+	}
+	if err := o.prepare(s); err != nil {
+		return err
+	}
+	if err := o.norm.enqueue(o, s); err != nil {
+		return err
+	}
+	for i, l := range o.launches {
+		if err := l.enqueue(s, o.norm.compiled, o.norm.max); err != nil {
+			return fmt.Errorf("optim: step: groups %v were updated, groups %v were not: %w", groupsOf(o.launches[:i]), groupsOf(o.launches[i:]), err)
+		}
+	}
+	for _, g := range o.groups {
+		if g != nil {
+			g.lastLR = g.now.Hyper[g.lrAt]
+		}
+	}
+	o.steps++
+	return nil
+}
+
+// prepare does all of a step but to enqueue it.
+func (o *Optimizer) prepare(s *device.Stream) error {
+	for _, g := range o.groups {
+		if g == nil {
+			continue
+		}
+		if err := g.agree(s, o.steps); err != nil {
+			return err
+		}
+		if err := g.follow(o.steps); err != nil {
+			return err
+		}
+	}
+	for _, g := range o.groups {
+		if g == nil {
+			continue
+		}
+		if err := o.reprogram(g, g.now); err != nil {
+			return err
+		}
+		if g.mixed() {
+			o.stale = true
+			if err := g.regroup(s); err != nil {
+				return fmt.Errorf("optim: step: nothing was updated: %w", err)
+			}
+		}
+	}
+	if err := o.compile(); err != nil {
+		return fmt.Errorf("optim: step: nothing was updated: %w", err)
+	}
+	for _, l := range o.launches {
+		for _, q := range l.parts {
+			if err := q.foresee(o.steps); err != nil {
+				return err
+			}
+		}
+	}
+	for _, l := range o.launches {
+		for _, q := range l.parts {
+			if err := q.refill(s, q.group.now.Hyper); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mixed says whether a part of the group has tensors with and without a gradient, or does not do what it is compiled to do.
+func (g *group) mixed() bool {
+	return slices.ContainsFunc(g.parts, func(q *part) bool { return q.mixed })
+}
+
+func groupsOf(launches []*launch) (out []int) {
+	for _, l := range launches {
+		for _, q := range l.parts {
+			out = append(out, q.group.index)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
