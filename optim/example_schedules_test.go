@@ -64,3 +64,37 @@ func ExampleReduceOnPlateau() {
 	fmt.Println(plateau.State.Reductions, value())
 	// Output: 1 -4.1
 }
+
+func ExampleOptimizer_SetHyperparameterSchedule() {
+	const steps = 10000
+	a := optim.DefaultAdamW()
+	a.LR, a.Betas[0] = 0.1, 0.85 // max_lr, base_momentum; max_momentum is 0.95
+	opt, _ := trainer(a)
+	must(opt.SetSchedule(optim.DefaultOneCycle(steps)))
+	must(opt.SetHyperparameterSchedule("betas[0]",
+		optim.OneCycle{Steps: steps, PctStart: 0.3, DivFactor: 0.85 / 0.95, FinalDivFactor: 1}))
+	must(opt.Step(nil))
+	// Output:
+}
+
+func ExampleOptimizer_SetSchedule() {
+	opt, _ := trainer(optim.DefaultAdamW())
+	must(opt.AddGroup(optim.DefaultAdamW(), nil))
+	must(opt.SetSchedule(optim.Cosine{Steps: 10000}, 1))                                      // group 1 alone
+	must(opt.SetHyperparameterSchedule("weight_decay", optim.Linear{Steps: 10000, Min: 0.1})) // of all groups
+	must(opt.Step(nil))
+	// Output:
+}
+
+func ExampleScheduleFunc() {
+	opt, _ := trainer(optim.DefaultAdamW())
+	must(opt.SetHyperparameterSchedule("weight_decay", optim.ScheduleFunc(func(k int) float64 {
+		if k%1000 == 0 {
+			return 1000
+		}
+		return 0
+	})))
+	must(opt.Step(nil))
+	must(opt.Step(nil))
+	// Output:
+}
