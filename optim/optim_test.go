@@ -402,7 +402,12 @@ func TestStepAllocatesNothing(t *testing.T) {
 		for range 10 {
 			step()
 		}
-		require.Zero(t, int(testing.AllocsPerRun(100, step)), "%d elements", n)
+		// The count is the process's: what earlier tests have left to be freed adds to it now and then, but a step of ours every time.
+		least := testing.AllocsPerRun(100, step)
+		for try := 0; least >= 1 && try < 5; try++ {
+			least = min(least, testing.AllocsPerRun(100, step))
+		}
+		require.Zero(t, int(least), "%d elements", n)
 	}
 }
 

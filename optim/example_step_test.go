@@ -1,21 +1,15 @@
-package quickstart_test
+package optim_test
 
 import (
 	"fmt"
-	"log"
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/optim"
 )
 
-func check(err error) {
-	if err != nil {
-		log.Fatal(err)
-	}
-}
-
-func Example() {
+// Tensors that are on a device already: a step is one more call on a stream.
+func ExampleOptimizer_Step() {
 	dev := cpu.New()
 	w, err := dev.Alloc(device.Float32, 3)
 	check(err)
