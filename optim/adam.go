@@ -75,7 +75,7 @@ func (c Adam) setting(r ranges, decoupled bool) (rule.Setting, error) {
 	r.atLeast0("l1", c.L1)
 	r.atLeast0("eps_root", c.EpsRoot)
 	r.atLeast0("norm_coefficient_post", c.NormCoefficientPost)
-	r.require("corrected_max", flag(c.CorrectedMax), !c.CorrectedMax || c.AMSGrad && !c.EpsHat, "0, off, without amsgrad or with eps_hat")
+	r.needs("corrected_max", c.CorrectedMax, c.AMSGrad && !c.EpsHat, "amsgrad, without eps_hat")
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}

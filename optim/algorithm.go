@@ -69,6 +69,13 @@ func (r *ranges) require(name string, x float64, ok bool, want string) {
 	}
 }
 
+// needs refuses a flag that is on without what it needs.
+func (r *ranges) needs(name string, on, has bool, what string) {
+	if r.err == nil && on && !has {
+		r.err = &HyperparameterError{Algorithm: r.algorithm, Name: name, Value: 1, Want: what, Flag: true}
+	}
+}
+
 func (r *ranges) atLeast0(name string, x float64) {
 	r.require(name, x, x >= 0, "at least 0, and finite")
 }

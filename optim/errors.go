@@ -40,10 +40,14 @@ type HyperparameterError struct {
 	Algorithm string // "adamw"; "one-cycle"
 	Name      string // as PyTorch spells it: "lr", "betas[0]", "weight_decay"; "pct_start"
 	Value     float64
-	Want      string // "at least 0"
+	Want      string // "at least 0"; of a flag what it needs: "amsgrad, without eps_hat"
+	Flag      bool   // the hyperparameter is a bool, and is on: Value is 1
 }
 
 func (e *HyperparameterError) Error() string {
+	if e.Flag {
+		return fmt.Sprintf("optim: %s: %s is on, which needs %s", e.Algorithm, e.Name, e.Want)
+	}
 	return fmt.Sprintf("optim: %s: %s is %v, must be %s", e.Algorithm, e.Name, e.Value, e.Want)
 }
 

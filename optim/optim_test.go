@@ -50,8 +50,9 @@ func TestHyperparameterRanges(t *testing.T) {
 		{adam(func(c *optim.Adam) { c.Eps = -1e-8 }), "optim: adam: eps is -1e-08, must be at least 0, and finite"},
 		{adam(func(c *optim.Adam) { c.EpsRoot = -1 }), "optim: adam: eps_root is -1, must be at least 0, and finite"},
 		{adam(func(c *optim.Adam) { c.NormCoefficientPost = nan }), "optim: adam: norm_coefficient_post is NaN, must be at least 0, and finite"},
-		{adam(func(c *optim.Adam) { c.CorrectedMax = true }), "optim: adam: corrected_max is 1, must be 0, off, without amsgrad or with eps_hat"},
-		{adam(func(c *optim.Adam) { c.AMSGrad, c.CorrectedMax, c.EpsHat = true, true, true }), "optim: adam: corrected_max is 1, must be 0, off, without amsgrad or with eps_hat"},
+		// I17: what is wrong with a flag is a sentence about the flag.
+		{adam(func(c *optim.Adam) { c.CorrectedMax = true }), "optim: adam: corrected_max is on, which needs amsgrad, without eps_hat"},
+		{adam(func(c *optim.Adam) { c.AMSGrad, c.CorrectedMax, c.EpsHat = true, true, true }), "optim: adam: corrected_max is on, which needs amsgrad, without eps_hat"},
 		{with(optim.DefaultAdamW(), func(c *optim.AdamW) { c.Betas, c.WeightDecay = [2]float64{0.9, 0.999}, -1 }), "optim: adamw: weight_decay is -1, must be at least 0, and finite"},
 		{with(optim.DefaultLion(), func(c *optim.Lion) { c.LR = nan }), "optim: lion: lr is NaN, must be at least 0, and finite"},
 		{with(optim.DefaultLion(), func(c *optim.Lion) { c.Betas = [2]float64{1, 0} }), "optim: lion: betas[0] is 1, must be at least 0 and below 1"},
