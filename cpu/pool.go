@@ -13,6 +13,7 @@ import (
 type pool struct {
 	threads int
 	start   sync.Once
+	end     sync.Once
 	jobs    chan *job
 	scratch sync.Pool // of *job
 }
@@ -123,4 +124,4 @@ func (p *pool) help(thread int) {
 	}
 }
 
-func (p *pool) close() { close(p.jobs) }
+func (p *pool) close() { p.end.Do(func() { close(p.jobs) }) }

@@ -64,7 +64,7 @@ func (d *Device) Name() string {
 	return d.name
 }
 
-// Driver is the backend beneath, for the backend's own use.
+// Driver is the backend beneath, for the backend's own use. It is closed where the device is collected.
 func (d *Device) Driver() Driver {
 	if d == nil {
 		return nil

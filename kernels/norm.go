@@ -53,7 +53,7 @@ func NormScale(total float64) float64 {
 // NormRoot is the norm, given the total of the squares of elements multiplied by scale. A finite total whose norm is beyond
 // float64, such as that of four elements of 1.7e308, gives the largest float64.
 func NormRoot(total, scale float64) float64 {
-	root := float64(math.Sqrt(total) * (1 / scale))
+	root := math.Sqrt(total) / scale
 	if root > math.MaxFloat64 && total <= math.MaxFloat64 {
 		return math.MaxFloat64
 	}

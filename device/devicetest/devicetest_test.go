@@ -24,8 +24,11 @@ func open(t testing.TB, d device.Driver) *device.Device {
 	return dev
 }
 
-func eager(fault string) device.Driver { return &broken{cpu.NewThreads(2).Device().Driver(), fault} }
-func lazy(fault string) device.Driver  { return &broken{newLate(fault), fault} }
+func eager(fault string) device.Driver {
+	dev := cpu.NewThreads(2).Device()
+	return &broken{dev.Driver(), fault, dev}
+}
+func lazy(fault string) device.Driver { return &broken{newLate(fault), fault, nil} }
 
 // TestFaults breaks drivers in one way each. The check named must fail.
 func TestFaults(t *testing.T) {
@@ -122,6 +125,7 @@ func record(t testing.TB, f func(testing.TB)) []string {
 type broken struct {
 	device.Driver
 	fault string
+	of    *device.Device // which would close the driver if it were collected
 }
 
 func (d *broken) NewQueue() (device.Queue, error) {
