@@ -18,6 +18,7 @@ type fakeMemory struct {
 	err         error
 }
 
+func (f fakeMemory) Close() error                            { return nil } // by the collector, too
 func (f fakeMemory) NewQueue() (device.Queue, error)         { return nil, nil }
 func (f fakeMemory) MemInfo() (free, total int64, err error) { return f.free, f.total, f.err }
 
