@@ -159,10 +159,10 @@ func TestEvalRuleMustChangeNothing(t *testing.T) {
 	defer dev.Close()
 	momentum := with(optim.DefaultSGD(), func(c *optim.SGD) { c.Momentum = 0.5 })
 	for want, def := range map[string]func() (rule.Definition[spoilHyper, struct{}], error){
-		`rule spoil for evaluation, which writes "momentum_buffer": it may write "param" alone`: func() (rule.Definition[spoilHyper, struct{}], error) {
+		`rule spoil for evaluation stores slot "momentum_buffer", may store "param" alone`: func() (rule.Definition[spoilHyper, struct{}], error) {
 			return rule.New(spoil[float32], spoil[float64], spoilPrologue, foreseeSource)
 		},
-		"rule keep for evaluation, whose prologue changes t.Step: it may change no state": func() (rule.Definition[spoilHyper, struct{}], error) {
+		`rule keep for evaluation changes the state "step": evaluating is no step`: func() (rule.Definition[spoilHyper, struct{}], error) {
 			return rule.New(keep[float32], keep[float64], keepPrologue, foreseeSource)
 		},
 	} {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -45,8 +44,8 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 	if g.setting, err = settingOf(g.algorithm, fmt.Sprintf("group %d", index)); err != nil {
 		return nil, err
 	}
-	if err := checkSetting(g.setting); err != nil {
-		return nil, fmt.Errorf("optim: group %d: algorithm %T %w", index, alg, err)
+	if err := g.setting.Check(); err != nil {
+		return nil, fmt.Errorf("optim: group %d: algorithm %T: %w", index, alg, err)
 	}
 	g.setting.Hyper = slices.Clone(g.setting.Hyper)
 	g.lrAt = g.setting.Rule.HyperIndex("LR")
@@ -54,22 +53,6 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 	g.now, g.hyper = g.setting, slices.Clone(g.setting.Hyper)
 	g.now.Hyper = g.hyper
 	return g, nil
-}
-
-// checkSetting says what is wrong with what an algorithm gives.
-func checkSetting(s rule.Setting) error {
-	if len(s.Hyper) != len(s.Rule.Hyper) {
-		return fmt.Errorf("gives rule %s %d hyperparameters, it has %d: %q", s.Rule.Name, len(s.Hyper), len(s.Rule.Hyper), s.Rule.Hyper)
-	}
-	for i, x := range s.Hyper {
-		if math.IsNaN(x) {
-			return fmt.Errorf("gives rule %s a %s that is NaN", s.Rule.Name, s.Rule.Hyper[i])
-		}
-	}
-	if n := len(s.Rule.Options); n < 64 && s.Options>>n != 0 {
-		return fmt.Errorf("gives rule %s options %#x, it has %d: %q", s.Rule.Name, s.Options, n, s.Rule.Options)
-	}
-	return checkEval(s)
 }
 
 // partOf is the part of a group's new tensors of a type that have a gradient, or have none.

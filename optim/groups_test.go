@@ -462,11 +462,11 @@ func TestHyperOfWrongLength(t *testing.T) {
 		_, err := optim.New(h.dev, resized{optim.DefaultSGD(), n}, nil)
 		return err
 	}
-	require.ErrorContains(t, bad(1), "optim: group 0: algorithm optim_test.resized gives rule SGD 1 hyperparameters, it has ")
-	require.ErrorContains(t, bad(9), "optim: group 0: algorithm optim_test.resized gives rule SGD 9 hyperparameters, it has ")
+	require.ErrorContains(t, bad(1), "optim: group 0: algorithm optim_test.resized: rule SGD: there are 1 hyperparameters, must be ")
+	require.ErrorContains(t, bad(9), "optim: group 0: algorithm optim_test.resized: rule SGD: there are 9 hyperparameters, must be ")
 	o := h.optimizer(optim.DefaultSGD())
-	require.ErrorContains(t, o.SetAlgorithm(0, resized{optim.DefaultSGD(), 1}), "gives rule SGD 1 hyperparameters")
-	require.ErrorContains(t, o.AddGroup(resized{optim.DefaultSGD(), 1}, nil), "gives rule SGD 1 hyperparameters")
+	require.ErrorContains(t, o.SetAlgorithm(0, resized{optim.DefaultSGD(), 1}), "rule SGD: there are 1 hyperparameters")
+	require.ErrorContains(t, o.AddGroup(resized{optim.DefaultSGD(), 1}, nil), "rule SGD: there are 1 hyperparameters")
 	require.NoError(t, o.Step(nil))
 }
 
