@@ -58,8 +58,14 @@ func (a Arg) Each() Arg {
 // IsMem says whether the operand is memory.
 func (a Arg) IsMem() bool { return a.kind == memory }
 
-// Number is the number of a register.
-func (a Arg) Number() int { return int(a.reg) }
+// Plus is memory some bytes further on.
+func (a Arg) Plus(bytes int) Arg {
+	a.value += int32(bytes)
+	return a
+}
+
+// Value is what an immediate is.
+func (a Arg) Value() int { return int(a.value) }
 
 // Ins is an instruction.
 type Ins struct {
