@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"sync"
 	"unsafe"
+	"weak"
 
 	"github.com/fusestep/fusestep/device"
 )
@@ -29,8 +30,8 @@ func New(loops ...Loops) *Device { return NewThreads(runtime.GOMAXPROCS(0), loop
 
 // NewThreads returns the device with n threads, at least 1. The bits it computes do not depend on n.
 func NewThreads(n int, loops ...Loops) *Device {
-	drv := &driver{pool: newPool(max(n, 1)), choice: chosen(), loops: loops, prefetch: prefetch(),
-		memories: map[*memory]bool{}, queues: map[*queue]bool{}}
+	drv := &driver{pool: newPool(max(n, 1)), choice: chosen(), loops: loops, committed: true, prefetch: prefetch(),
+		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[string]weak.Pointer[loop]{}}
 	dev, err := device.New("cpu", drv)
 	if err != nil {
 		panic(err) // a CPU driver's queues cannot fail
@@ -55,15 +56,17 @@ func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 
 // driver implements device.Driver.
 type driver struct {
-	pool     *pool
-	choice   choice
-	loops    []Loops // the caller's
-	prefetch int     // for Loop
+	pool      *pool
+	choice    choice
+	loops     []Loops // the caller's
+	committed bool    // take committed loops where there are some
+	prefetch  int     // for Loop
 
 	mu       sync.Mutex
 	memories map[*memory]bool // what Close gives back
 	held     int64            // bytes of them
 	queues   map[*queue]bool
+	code     map[string]weak.Pointer[loop] // by the fingerprint of what it computes
 }
 
 // loop is the fused loop for a graph's fingerprint, or nil.

@@ -24,7 +24,7 @@ func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 // TrafficName says what CompileTraffic moves bytes with on this machine.
 func TrafficName() string {
 	if i := best(); i.set != nil {
-		return strings.ToUpper(i.name) + " loads and stores"
+		return strings.ToUpper(strings.TrimSuffix(i.name, "-tiles")) + " loads and stores"
 	}
 	return "the Go runtime's copy, through a block in cache"
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/fusestep/fusestep/cpu/internal/emit"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -26,10 +27,11 @@ type Loops struct{ AVX2, AVX512 map[string]Loop }
 
 const roundBytes = 64 // a cache line, which is what a loop takes at a time
 
-// masks is the vectors before the uniforms in a block.
-const masks = 3
+// masks is the vectors, or with machine code the numbers, before the uniforms in a block.
+const masks = emit.Head
 
-// vectors is a program ready to be run by vector code: by a loop of its own, or operation by operation on tiles.
+// vectors is a program ready to be run by vector code: by a committed loop, by machine code made for it, or operation by operation
+// on tiles.
 type vectors[F rule.Float] struct {
 	set      *instructions
 	graph    *ir.Func
@@ -37,7 +39,8 @@ type vectors[F rule.Float] struct {
 	stores   []int
 	uniforms []ir.Value
 	prefetch int
-	fused    Loop // or
+	fused    Loop  // or
+	loop     *loop // or
 	plan     *plan
 }
 
@@ -55,13 +58,17 @@ func newVectors[F rule.Float](p kernels.Program, stores []int, drv *driver) (*ve
 	if v.used, err = p.Used(); err != nil {
 		return nil, err
 	}
-	if c.fused {
+	if c.loops == nil {
+		v.plan = newPlan(c.set, f, v.used, v.uniforms)
+		return v, nil
+	}
+	if drv.committed {
 		v.fused = drv.loop(f.Fingerprint())
 	}
 	if v.fused == nil {
-		v.plan = newPlan(c.set, f, v.used, v.uniforms)
+		v.loop, err = drv.machineCode(f, v.used)
 	}
-	return v, nil
+	return v, err
 }
 
 // scratch is the memory that one thread needs beside the slots.
@@ -69,10 +76,15 @@ type scratch[F rule.Float] struct {
 	pointers []*byte
 	tails    [][]F   // per used slot: one round
 	places   []*byte // of the plan
+	frame    []byte  // of the loop
 }
 
 func (v *vectors[F]) newScratch() scratch[F] {
 	s := scratch[F]{pointers: make([]*byte, len(v.used))}
+	if v.loop != nil {
+		s.frame = v.loop.newFrame()
+		return s
+	}
 	size := int(unsafe.Sizeof(F(0)))
 	for range v.used {
 		s.tails = append(s.tails, make([]F, roundBytes/size))
@@ -83,12 +95,15 @@ func (v *vectors[F]) newScratch() scratch[F] {
 	return s
 }
 
-// blockLen is the length of a group's uniforms.
+// blockLen is the length of a group's uniforms: machine code wants a number for each, the others a vector.
 func (v *vectors[F]) blockLen() int {
+	if v.loop != nil {
+		return masks + len(v.uniforms)
+	}
 	return (masks + len(v.uniforms)) * v.set.vector / int(unsafe.Sizeof(F(0)))
 }
 
-// block fills a group's uniforms: the masks, then each uniform node of the graph, a vector each. vars is scratch for the graph's
+// block fills a group's uniforms: the masks, then each uniform node of the graph. vars is scratch for the graph's
 // fields.
 func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, gradScale F) {
 	per := len(to) / (masks + len(v.uniforms))
@@ -134,13 +149,20 @@ func fromBits[F rule.Float](x uint64) F {
 
 // run updates elements lo to hi of the slots.
 func (v *vectors[F]) run(slots [][]F, lo, hi int, uniforms []F, s *scratch[F]) {
+	if v.loop != nil {
+		for i, k := range v.used {
+			s.pointers[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
+		}
+		v.loop.run(s.pointers, (*byte)(unsafe.Pointer(&uniforms[0])), s.frame, hi-lo)
+		return
+	}
 	size := int(unsafe.Sizeof(F(0)))
 	whole := (hi - lo) &^ (roundBytes/size - 1)
 	if whole > 0 {
 		for i, k := range v.used {
 			s.pointers[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
-		v.loop(s, uniforms, whole*size)
+		v.committed(s, uniforms, whole*size)
 	}
 	rest := hi - lo - whole
 	if rest == 0 {
@@ -152,7 +174,7 @@ func (v *vectors[F]) run(slots [][]F, lo, hi int, uniforms []F, s *scratch[F]) {
 		copy(s.tails[i], slots[k][lo+whole:hi])
 		s.pointers[i] = (*byte)(unsafe.Pointer(&s.tails[i][0]))
 	}
-	v.loop(s, uniforms, roundBytes)
+	v.committed(s, uniforms, roundBytes)
 	for i, k := range v.used {
 		if slices.Contains(v.stores, k) {
 			copy(slots[k][lo+whole:hi], s.tails[i])
@@ -160,7 +182,7 @@ func (v *vectors[F]) run(slots [][]F, lo, hi int, uniforms []F, s *scratch[F]) {
 	}
 }
 
-func (v *vectors[F]) loop(s *scratch[F], uniforms []F, n int) {
+func (v *vectors[F]) committed(s *scratch[F], uniforms []F, n int) {
 	u := (*byte)(unsafe.Pointer(&uniforms[0]))
 	if v.fused != nil {
 		v.fused(&s.pointers[0], u, n, v.prefetch)

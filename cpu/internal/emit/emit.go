@@ -55,7 +55,7 @@ const Head = 3
 // Code is a loop.
 type Code struct {
 	Text  []byte
-	Frame int // bytes of memory for each thread, at a multiple of 64: NewFrame makes them
+	Frame int // bytes of memory for each thread, at a multiple of 64, which FillFrame has filled
 	asm   x86.Asm
 }
 
@@ -242,8 +242,8 @@ func (c *compiler) tailMask(mask, lanes int) {
 	c.vector(x86.VMOVUPS, "elements that are left", x86.V(mask), x86.At(frame, end, c.size, c.Set.vector))
 }
 
-// NewFrame fills the memory of a frame, of which the first bytes are constants.
-func (c *Code) NewFrame(memory []byte) {
+// FillFrame fills the memory of a frame: with ones in the first vector, which AVX2's tails read.
+func FillFrame(memory []byte) {
 	clear(memory)
 	for i := range min(len(memory), AVX2.vector) {
 		memory[i] = 0xFF

@@ -108,6 +108,9 @@ var mutants = map[string]func(i *x86.Ins) bool{
 // TestMutants changes one kind of instruction in what is emitted, in all of some graphs, and wants TestRandom's comparison to notice.
 // Each operation that is emitted has such a mutant.
 func TestMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some thousand graphs")
+	}
 	const graphs = 200
 	for _, set := range sets(t) {
 		emitted := map[x86.Op][]uint64{} // seeds

@@ -162,7 +162,7 @@ func newTrial[F float32 | float64](f *ir.Func, set *Set, ahead int, mutate func(
 		memory = memory[1:]
 	}
 	r.frame = memory[:r.code.Frame+1]
-	r.code.NewFrame(r.frame)
+	FillFrame(r.frame)
 	r.loaded, err = exec.New(r.code.Text)
 	return r, err
 }

@@ -2,6 +2,8 @@ package emit
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 
 	"github.com/fusestep/fusestep/kernels/ir"
 )
@@ -56,6 +58,13 @@ func (c *compiler) schedule() error {
 	last := make([]int, n) // the node that uses each last; n if a store does
 	for i := range f.Nodes {
 		node := &f.Nodes[i]
+		switch {
+		case c.names[i] != "":
+		case node.Op == ir.Var:
+			c.names[i] = f.Vars[node.Index].Name
+		case node.Op == ir.Const:
+			c.names[i] = strconv.FormatFloat(math.Float64frombits(node.Bits), 'g', -1, 64)
+		}
 		if c.Set.wide && f.IsBool(ir.Value(i)) {
 			c.classes[i] = masks
 		}
