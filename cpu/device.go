@@ -24,14 +24,13 @@ type Device struct {
 	driver *driver
 }
 
-// New returns the device with as many threads as Go uses, runtime.GOMAXPROCS(0). Loops are for rules of the caller's own, which
-// run without, too, at less than the memory's speed.
-func New(loops ...Loops) *Device { return NewThreads(runtime.GOMAXPROCS(0), loops...) }
+// New returns the device with as many threads as Go uses, runtime.GOMAXPROCS(0).
+func New() *Device { return NewThreads(runtime.GOMAXPROCS(0)) }
 
 // NewThreads returns the device with n threads, at least 1. The bits it computes do not depend on n.
-func NewThreads(n int, loops ...Loops) *Device {
-	drv := &driver{pool: newPool(max(n, 1)), choice: chosen(), loops: loops, committed: true, prefetch: prefetch(),
-		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[string]weak.Pointer[loop]{}}
+func NewThreads(n int) *Device {
+	drv := &driver{pool: newPool(max(n, 1)), choice: chosen(), prefetch: prefetch(),
+		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}}
 	dev, err := device.New("cpu", drv)
 	if err != nil {
 		panic(err) // a CPU driver's queues cannot fail
@@ -56,32 +55,15 @@ func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 
 // driver implements device.Driver.
 type driver struct {
-	pool      *pool
-	choice    choice
-	loops     []Loops // the caller's
-	committed bool    // take committed loops where there are some
-	prefetch  int     // for Loop
+	pool     *pool
+	choice   choice
+	prefetch int // 0 where loops are not to prefetch
 
 	mu       sync.Mutex
 	memories map[*memory]bool // what Close gives back
 	held     int64            // bytes of them
 	queues   map[*queue]bool
-	code     map[string]weak.Pointer[loop] // by the fingerprint of what it computes
-}
-
-// loop is the fused loop for a graph's fingerprint, or nil.
-func (d *driver) loop(fingerprint string) Loop {
-	set := d.choice.set
-	for _, l := range d.loops {
-		of := l.AVX2
-		if set == avx512 {
-			of = l.AVX512
-		}
-		if f := of[fingerprint]; f != nil {
-			return f
-		}
-	}
-	return set.updates[fingerprint]
+	code     map[loopKey]weak.Pointer[loop]
 }
 
 func (d *driver) Alloc(n int64) (device.Memory, error) {

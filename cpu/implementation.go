@@ -9,12 +9,11 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 )
 
-// instructions is vector code for one instruction set, as asmgen wrote it.
+// instructions is the committed vector code for one instruction set, as asmgen wrote it.
 type instructions struct {
-	vector     int             // bytes of a register
-	updates    map[string]Loop // the fused loops, by the fingerprint of the graph that each computes
+	vector     int // bytes of a register
 	operations map[int]map[tileOp]operationLoop
-	traffics   map[traffics]Loop
+	traffics   map[traffics]trafficLoop
 	squares    map[int]squaresLoop  // by the bytes of an element
 	halve      func(lanes *float64) // adds lanes apart, from half of them down to a vector's
 	touch      func(x *byte, n int) // prefetches
@@ -23,6 +22,10 @@ type instructions struct {
 // traffics says what a traffic loop moves: how many slots are read, and how many are read and written besides.
 type traffics struct{ read, written int }
 
+// trafficLoop moves n bytes of each slot, a multiple of roundBytes, and prefetches as inCache if prefetch is 1, and as fromMemory if
+// it is 2.
+type trafficLoop func(slots **byte, n, prefetch int)
+
 // squaresLoop adds rows of kernels.NormLanes squares into as many lanes.
 type squaresLoop func(lanes *float64, x *byte, rows int)
 
@@ -30,7 +33,7 @@ type squaresLoop func(lanes *float64, x *byte, rows int)
 type implementation struct {
 	name  string
 	set   *instructions // nil: the rule itself, as the Go compiler made it, element by element
-	loops *emit.Set     // a loop for the whole rule, made at run time where none is committed; nil: a loop for each operation, over tiles in cache
+	loops *emit.Set     // a loop for the whole rule, made at run time; nil: a loop for each operation, over tiles in cache
 }
 
 // Environment is the variable that chooses an implementation, for tests and to look into differences: scalar, avx2-tiles, avx2,

@@ -10,7 +10,6 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/kerneltest"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -25,7 +24,7 @@ func withLoops(t *testing.T, f func(t *testing.T, open func(threads int) *Device
 		t.Run(i.name, func(t *testing.T) {
 			f(t, func(threads int) *Device {
 				d := NewThreads(threads)
-				d.driver.choice, d.driver.committed = choice{implementation: i}, false
+				d.driver.choice = choice{implementation: i}
 				return d
 			})
 		})
@@ -33,13 +32,6 @@ func withLoops(t *testing.T, f func(t *testing.T, open func(threads int) *Device
 	if !ran {
 		t.Skipf("NOTE: no machine code was run: %v", MachineCode())
 	}
-}
-
-// TestMachineCode holds all rules, as machine code made here, to the evaluator.
-func TestMachineCode(t *testing.T) {
-	withLoops(t, func(t *testing.T, open func(int) *Device) {
-		kerneltest.Run(t, optim.Rules(), func(*testing.T) kernels.Backend { return open(3) })
-	})
 }
 
 // programs calls f for all programs of the rules that optimizers have.
@@ -68,13 +60,13 @@ func TestCodeMemory(t *testing.T) {
 			require.NoError(t, err)
 			used, err := p.Used()
 			require.NoError(t, err)
-			l, err := d.driver.machineCode(f, used)
+			l, err := d.driver.machineCode(f, used, inCache)
 			require.NoError(t, err)
-			again, err := d.driver.machineCode(f, used)
+			again, err := d.driver.machineCode(f, used, inCache)
 			require.NoError(t, err)
 			require.Same(t, l, again)
 			all = append(all, l)
-			c, err := emitLoop(d.driver.choice.loops, f, used, 1)
+			c, err := emitLoop(d.driver.choice.loops, f, used, fromMemory)
 			require.NoError(t, err)
 			bytes += len(c.Text)
 		})
@@ -108,4 +100,22 @@ func TestListing(t *testing.T) {
 	scalar.driver.choice = choice{implementation: implementations()[0]}
 	_, err := scalar.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32})
 	require.ErrorIs(t, err, device.ErrUnsupported)
+}
+
+// BenchmarkMachineCode is what a program's first step takes more than the next: AdamW's graph, its machine code, and the memory for it.
+func BenchmarkMachineCode(b *testing.B) {
+	if best().loops == nil {
+		b.Skip("no machine code on this machine or in this build")
+	}
+	p := kernels.Program{Rule: kernels.AdamRule().Rule, DType: device.Float32}
+	for b.Loop() {
+		f, err := p.Graph()
+		require.NoError(b, err)
+		used, err := p.Used()
+		require.NoError(b, err)
+		code, err := emitLoop(best().loops, f, used, fromMemory)
+		require.NoError(b, err)
+		_, err = exec.New(code.Text)
+		require.NoError(b, err)
+	}
 }

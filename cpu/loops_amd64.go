@@ -8,100 +8,6 @@ import "github.com/fusestep/fusestep/kernels/ir"
 
 var avx2 = &instructions{
 	vector: 32,
-	updates: map[string]Loop{
-		"f438a16af9b3e51f3b730136": sgdF32AVX2,                   // SGD[] float32
-		"dcec848b550070655cc287e5": sgdF64AVX2,                   // SGD[] float64
-		"ff3a02d6eaf28a891808177d": sgdL1F32AVX2,                 // SGD[L1] float32
-		"a50806a24d8473c71e405a01": sgdL1F64AVX2,                 // SGD[L1] float64
-		"3b19a7892694ea4ee75e96f8": sgdL2F32AVX2,                 // SGD[L2] float32
-		"27b62f902e0a2f2c42f932f3": sgdL2F64AVX2,                 // SGD[L2] float64
-		"feacd664ba4c9afe6f8f694e": sgdMomentumF32AVX2,           // SGD[Momentum] float32
-		"662a30824fec02cfc8658f98": sgdMomentumF64AVX2,           // SGD[Momentum] float64
-		"373cb052873516636aed5009": sgdL2MomentumF32AVX2,         // SGD[L2 Momentum] float32
-		"4b436f830f80aafcd0fbdc0b": sgdL2MomentumF64AVX2,         // SGD[L2 Momentum] float64
-		"ebf380f01e9a46460038e5c9": sgdMomentumNesterovF32AVX2,   // SGD[Momentum Nesterov] float32
-		"b86639301f752ccb95374437": sgdMomentumNesterovF64AVX2,   // SGD[Momentum Nesterov] float64
-		"b0d6ac01baa67dbb2d31192d": sgdL2MomentumNesterovF32AVX2, // SGD[L2 Momentum Nesterov] float32
-		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX2, // SGD[L2 Momentum Nesterov] float64
-		"c5c0cd98b09005e358f936db": asgdF32AVX2,                  // ASGD[] float32
-		"90b87047b4353c266fedf40d": asgdF64AVX2,                  // ASGD[] float64
-		"ccbc3882f3a93fa6c093820b": adamF32AVX2,                  // Adam[] float32
-		"f26aed40d630926eab77fb98": adamF64AVX2,                  // Adam[] float64
-		"a2f8a091fceaf453ce1d41c7": adamL1F32AVX2,                // Adam[L1] float32
-		"24832a8182fc93d132304585": adamL1F64AVX2,                // Adam[L1] float64
-		"19786db194976b6969c27bcf": adamL2F32AVX2,                // Adam[L2] float32
-		"d3335684e4ae5c71ba985e93": adamL2F64AVX2,                // Adam[L2] float64
-		"aec015eb5f065dac306a7112": adamAMSGradF32AVX2,           // Adam[AMSGrad] float32
-		"eb789a1da03171f47e592e01": adamAMSGradF64AVX2,           // Adam[AMSGrad] float64
-		"9a9e613c808118cb4ca0b8a3": lionF32AVX2,                  // Lion[] float32
-		"cd9fb40149bfe8d8e483132f": lionF64AVX2,                  // Lion[] float64
-		"989cb26b82f48061d855b69f": signumF32AVX2,                // Signum[] float32
-		"9b8197a26c5c0f2ccea84d14": signumF64AVX2,                // Signum[] float64
-		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX2,        // Signum[Momentum] float32
-		"134fe5f61f211b3a64da5325": signumMomentumF64AVX2,        // Signum[Momentum] float64
-		"c2c9888d89fa3090ec3b88e7": rmspropF32AVX2,               // RMSprop[] float32
-		"09b4e1b35006540f77580c8c": rmspropF64AVX2,               // RMSprop[] float64
-		"fe7abb9ed9d1daa95ea785c6": rmspropMomentumF32AVX2,       // RMSprop[Momentum] float32
-		"7f9e7f805a70eceda6ff9fc1": rmspropMomentumF64AVX2,       // RMSprop[Momentum] float64
-		"226497dcba3c178637958939": rmspropCenteredF32AVX2,       // RMSprop[Centered] float32
-		"5e0f5b02552c2729336a9960": rmspropCenteredF64AVX2,       // RMSprop[Centered] float64
-		"7a7ca4167bc214d71b281276": adagradF32AVX2,               // Adagrad[] float32
-		"855a00174c0f04481669cff9": adagradF64AVX2,               // Adagrad[] float64
-		"da3ccf64cd6596ba92161627": adamaxF32AVX2,                // Adamax[] float32
-		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX2,                // Adamax[] float64
-		"5f622e12a44b840d95a7e312": nadamF32AVX2,                 // NAdam[] float32
-		"b06a857e4772e6bebd9b2ed0": nadamF64AVX2,                 // NAdam[] float64
-		"f122201061e365145a3ca94c": radamF32AVX2,                 // RAdam[] float32
-		"eb989bdb8bec4aaaafc4ed41": radamF64AVX2,                 // RAdam[] float64
-		"d8314f6e4357c36c4559c937": adabeliefF32AVX2,             // AdaBelief[] float32
-		"96266ae8ef3fea0b95189646": adabeliefF64AVX2,             // AdaBelief[] float64
-		"c656dc768fa9873442e079e8": ademamixF32AVX2,              // AdEMAMix[] float32
-		"3984e35a9318a46163fd5752": ademamixF64AVX2,              // AdEMAMix[] float64
-		"7dde5b657efbb6d93f63f2c6": adanF32AVX2,                  // Adan[] float32
-		"f85fc6692be2f3354ad1106b": adanF64AVX2,                  // Adan[] float64
-		"fadf8c7d1039f00c03fdddfb": yogiF32AVX2,                  // Yogi[] float32
-		"30fb348c548bdac8036b63eb": yogiF64AVX2,                  // Yogi[] float64
-		"a3eceaede0adcd3a2d421464": adadeltaF32AVX2,              // Adadelta[] float32
-		"efee4202bf45264120eaab38": adadeltaF64AVX2,              // Adadelta[] float64
-		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX2,                 // Rprop[] float32
-		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX2,                 // Rprop[] float64
-		"c90dd26756dbed87e6ff14bc": ftrlF32AVX2,                  // FTRL[] float32
-		"fb73cc41b1634511cc4adf78": ftrlF64AVX2,                  // FTRL[] float64
-		"c8c257a3c7ca6b13dde0461a": proximalsgdF32AVX2,           // ProximalSGD[] float32
-		"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX2,           // ProximalSGD[] float64
-		"2fd10c18d67acb1d212f9204": proximaladagradF32AVX2,       // ProximalAdagrad[] float32
-		"d063e517b0978f0e12e59b27": proximaladagradF64AVX2,       // ProximalAdagrad[] float64
-		"a102ebd711aea5ba1c3e9db0": sophiaF32AVX2,                // Sophia[] float32
-		"d4e1077e278e9d92e3e6583e": sophiaF64AVX2,                // Sophia[] float64
-		"c0fc84f01c0d3b7afb8baa3c": schedulefreeF32AVX2,          // ScheduleFree[] float32
-		"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX2,          // ScheduleFree[] float64
-		"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX2,      // ScheduleFree[Adam] float32
-		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX2,      // ScheduleFree[Adam] float64
-		"1df37f14674f406e05b1254c": asgdL2F32AVX2,                // ASGD[L2] float32
-		"fe5e85c139817f755f0f92ba": asgdL2F64AVX2,                // ASGD[L2] float64
-		"aa3a23ea29627db240a0f83c": rmspropL2F32AVX2,             // RMSprop[L2] float32
-		"85b7f70395deaeeb9052e874": rmspropL2F64AVX2,             // RMSprop[L2] float64
-		"90cd9ae4af48133b075d4cf0": adagradL2F32AVX2,             // Adagrad[L2] float32
-		"b448cca675f27f29050e3f5a": adagradL2F64AVX2,             // Adagrad[L2] float64
-		"e0305752e1d8612698164d69": adamaxL2F32AVX2,              // Adamax[L2] float32
-		"4878ef92e2bc6c4de3c1d4e5": adamaxL2F64AVX2,              // Adamax[L2] float64
-		"341bdcfa7e936f0a8b7a049b": nadamL2F32AVX2,               // NAdam[L2] float32
-		"1bb9124eb163833f2da916e8": nadamL2F64AVX2,               // NAdam[L2] float64
-		"c8f3ba8e565e17c1e107a863": radamL2F32AVX2,               // RAdam[L2] float32
-		"76d6249196f302a9b8379f61": radamL2F64AVX2,               // RAdam[L2] float64
-		"4ef623e469469eb5673de7fa": adabeliefL2F32AVX2,           // AdaBelief[L2] float32
-		"30888da1e4cc7c8349b1f791": adabeliefL2F64AVX2,           // AdaBelief[L2] float64
-		"305420391fdd5d1afda3c603": adabeliefAMSGradF32AVX2,      // AdaBelief[AMSGrad] float32
-		"7d5488760ec5b0c44505b242": adabeliefAMSGradF64AVX2,      // AdaBelief[AMSGrad] float64
-		"29a7267fa7f71309f04e1efe": adadeltaL2F32AVX2,            // Adadelta[L2] float32
-		"63a9c514fa161097c8a024ab": adadeltaL2F64AVX2,            // Adadelta[L2] float64
-		"e5f6edd3afc991a7030d2d83": proximaladagradL2F32AVX2,     // ProximalAdagrad[L2] float32
-		"7f54952d03c93d27b017950a": proximaladagradL2F64AVX2,     // ProximalAdagrad[L2] float64
-		"8ea5f280dd84743ec96dc108": schedulefreeDecayF32AVX2,     // ScheduleFree[Decay] float32
-		"bc687ab798dcd45c7b884a6f": schedulefreeDecayF64AVX2,     // ScheduleFree[Decay] float64
-		"d42221698f4e1909a6957661": schedulefreeaverageF32AVX2,   // ScheduleFreeAverage[] float32
-		"80e592bcdf83e34c3ba2efa4": schedulefreeaverageF64AVX2,   // ScheduleFreeAverage[] float64
-	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
 			tileOp(ir.Add):    addF32AVX2,
@@ -160,7 +66,7 @@ var avx2 = &instructions{
 			flush:             flushF64AVX2,
 		},
 	},
-	traffics: map[traffics]Loop{
+	traffics: map[traffics]trafficLoop{
 		{1, 0}: traffic1Read0WrittenAVX2,
 		{1, 1}: traffic1Read1WrittenAVX2,
 		{1, 2}: traffic1Read2WrittenAVX2,
@@ -180,100 +86,6 @@ var avx2 = &instructions{
 
 var avx512 = &instructions{
 	vector: 64,
-	updates: map[string]Loop{
-		"f438a16af9b3e51f3b730136": sgdF32AVX512,                   // SGD[] float32
-		"dcec848b550070655cc287e5": sgdF64AVX512,                   // SGD[] float64
-		"ff3a02d6eaf28a891808177d": sgdL1F32AVX512,                 // SGD[L1] float32
-		"a50806a24d8473c71e405a01": sgdL1F64AVX512,                 // SGD[L1] float64
-		"3b19a7892694ea4ee75e96f8": sgdL2F32AVX512,                 // SGD[L2] float32
-		"27b62f902e0a2f2c42f932f3": sgdL2F64AVX512,                 // SGD[L2] float64
-		"feacd664ba4c9afe6f8f694e": sgdMomentumF32AVX512,           // SGD[Momentum] float32
-		"662a30824fec02cfc8658f98": sgdMomentumF64AVX512,           // SGD[Momentum] float64
-		"373cb052873516636aed5009": sgdL2MomentumF32AVX512,         // SGD[L2 Momentum] float32
-		"4b436f830f80aafcd0fbdc0b": sgdL2MomentumF64AVX512,         // SGD[L2 Momentum] float64
-		"ebf380f01e9a46460038e5c9": sgdMomentumNesterovF32AVX512,   // SGD[Momentum Nesterov] float32
-		"b86639301f752ccb95374437": sgdMomentumNesterovF64AVX512,   // SGD[Momentum Nesterov] float64
-		"b0d6ac01baa67dbb2d31192d": sgdL2MomentumNesterovF32AVX512, // SGD[L2 Momentum Nesterov] float32
-		"72a9b9c055915f0307ba8ee2": sgdL2MomentumNesterovF64AVX512, // SGD[L2 Momentum Nesterov] float64
-		"c5c0cd98b09005e358f936db": asgdF32AVX512,                  // ASGD[] float32
-		"90b87047b4353c266fedf40d": asgdF64AVX512,                  // ASGD[] float64
-		"ccbc3882f3a93fa6c093820b": adamF32AVX512,                  // Adam[] float32
-		"f26aed40d630926eab77fb98": adamF64AVX512,                  // Adam[] float64
-		"a2f8a091fceaf453ce1d41c7": adamL1F32AVX512,                // Adam[L1] float32
-		"24832a8182fc93d132304585": adamL1F64AVX512,                // Adam[L1] float64
-		"19786db194976b6969c27bcf": adamL2F32AVX512,                // Adam[L2] float32
-		"d3335684e4ae5c71ba985e93": adamL2F64AVX512,                // Adam[L2] float64
-		"aec015eb5f065dac306a7112": adamAMSGradF32AVX512,           // Adam[AMSGrad] float32
-		"eb789a1da03171f47e592e01": adamAMSGradF64AVX512,           // Adam[AMSGrad] float64
-		"9a9e613c808118cb4ca0b8a3": lionF32AVX512,                  // Lion[] float32
-		"cd9fb40149bfe8d8e483132f": lionF64AVX512,                  // Lion[] float64
-		"989cb26b82f48061d855b69f": signumF32AVX512,                // Signum[] float32
-		"9b8197a26c5c0f2ccea84d14": signumF64AVX512,                // Signum[] float64
-		"b48d4daa6fbd73a2e38b763d": signumMomentumF32AVX512,        // Signum[Momentum] float32
-		"134fe5f61f211b3a64da5325": signumMomentumF64AVX512,        // Signum[Momentum] float64
-		"c2c9888d89fa3090ec3b88e7": rmspropF32AVX512,               // RMSprop[] float32
-		"09b4e1b35006540f77580c8c": rmspropF64AVX512,               // RMSprop[] float64
-		"fe7abb9ed9d1daa95ea785c6": rmspropMomentumF32AVX512,       // RMSprop[Momentum] float32
-		"7f9e7f805a70eceda6ff9fc1": rmspropMomentumF64AVX512,       // RMSprop[Momentum] float64
-		"226497dcba3c178637958939": rmspropCenteredF32AVX512,       // RMSprop[Centered] float32
-		"5e0f5b02552c2729336a9960": rmspropCenteredF64AVX512,       // RMSprop[Centered] float64
-		"7a7ca4167bc214d71b281276": adagradF32AVX512,               // Adagrad[] float32
-		"855a00174c0f04481669cff9": adagradF64AVX512,               // Adagrad[] float64
-		"da3ccf64cd6596ba92161627": adamaxF32AVX512,                // Adamax[] float32
-		"f87c3f29a99c9e6f63f2c489": adamaxF64AVX512,                // Adamax[] float64
-		"5f622e12a44b840d95a7e312": nadamF32AVX512,                 // NAdam[] float32
-		"b06a857e4772e6bebd9b2ed0": nadamF64AVX512,                 // NAdam[] float64
-		"f122201061e365145a3ca94c": radamF32AVX512,                 // RAdam[] float32
-		"eb989bdb8bec4aaaafc4ed41": radamF64AVX512,                 // RAdam[] float64
-		"d8314f6e4357c36c4559c937": adabeliefF32AVX512,             // AdaBelief[] float32
-		"96266ae8ef3fea0b95189646": adabeliefF64AVX512,             // AdaBelief[] float64
-		"c656dc768fa9873442e079e8": ademamixF32AVX512,              // AdEMAMix[] float32
-		"3984e35a9318a46163fd5752": ademamixF64AVX512,              // AdEMAMix[] float64
-		"7dde5b657efbb6d93f63f2c6": adanF32AVX512,                  // Adan[] float32
-		"f85fc6692be2f3354ad1106b": adanF64AVX512,                  // Adan[] float64
-		"fadf8c7d1039f00c03fdddfb": yogiF32AVX512,                  // Yogi[] float32
-		"30fb348c548bdac8036b63eb": yogiF64AVX512,                  // Yogi[] float64
-		"a3eceaede0adcd3a2d421464": adadeltaF32AVX512,              // Adadelta[] float32
-		"efee4202bf45264120eaab38": adadeltaF64AVX512,              // Adadelta[] float64
-		"3f5d3f7f7fdc5270ed50cc85": rpropF32AVX512,                 // Rprop[] float32
-		"95f81c4cf12bb9eab60a3b8d": rpropF64AVX512,                 // Rprop[] float64
-		"c90dd26756dbed87e6ff14bc": ftrlF32AVX512,                  // FTRL[] float32
-		"fb73cc41b1634511cc4adf78": ftrlF64AVX512,                  // FTRL[] float64
-		"c8c257a3c7ca6b13dde0461a": proximalsgdF32AVX512,           // ProximalSGD[] float32
-		"85e9d3673922a6c4dcf6378d": proximalsgdF64AVX512,           // ProximalSGD[] float64
-		"2fd10c18d67acb1d212f9204": proximaladagradF32AVX512,       // ProximalAdagrad[] float32
-		"d063e517b0978f0e12e59b27": proximaladagradF64AVX512,       // ProximalAdagrad[] float64
-		"a102ebd711aea5ba1c3e9db0": sophiaF32AVX512,                // Sophia[] float32
-		"d4e1077e278e9d92e3e6583e": sophiaF64AVX512,                // Sophia[] float64
-		"c0fc84f01c0d3b7afb8baa3c": schedulefreeF32AVX512,          // ScheduleFree[] float32
-		"8fa51a6a5cf42d3ab7d94cf3": schedulefreeF64AVX512,          // ScheduleFree[] float64
-		"5fa11c360a432c4f6d5c5e09": schedulefreeAdamF32AVX512,      // ScheduleFree[Adam] float32
-		"4b2ec751160317f73d2e8711": schedulefreeAdamF64AVX512,      // ScheduleFree[Adam] float64
-		"1df37f14674f406e05b1254c": asgdL2F32AVX512,                // ASGD[L2] float32
-		"fe5e85c139817f755f0f92ba": asgdL2F64AVX512,                // ASGD[L2] float64
-		"aa3a23ea29627db240a0f83c": rmspropL2F32AVX512,             // RMSprop[L2] float32
-		"85b7f70395deaeeb9052e874": rmspropL2F64AVX512,             // RMSprop[L2] float64
-		"90cd9ae4af48133b075d4cf0": adagradL2F32AVX512,             // Adagrad[L2] float32
-		"b448cca675f27f29050e3f5a": adagradL2F64AVX512,             // Adagrad[L2] float64
-		"e0305752e1d8612698164d69": adamaxL2F32AVX512,              // Adamax[L2] float32
-		"4878ef92e2bc6c4de3c1d4e5": adamaxL2F64AVX512,              // Adamax[L2] float64
-		"341bdcfa7e936f0a8b7a049b": nadamL2F32AVX512,               // NAdam[L2] float32
-		"1bb9124eb163833f2da916e8": nadamL2F64AVX512,               // NAdam[L2] float64
-		"c8f3ba8e565e17c1e107a863": radamL2F32AVX512,               // RAdam[L2] float32
-		"76d6249196f302a9b8379f61": radamL2F64AVX512,               // RAdam[L2] float64
-		"4ef623e469469eb5673de7fa": adabeliefL2F32AVX512,           // AdaBelief[L2] float32
-		"30888da1e4cc7c8349b1f791": adabeliefL2F64AVX512,           // AdaBelief[L2] float64
-		"305420391fdd5d1afda3c603": adabeliefAMSGradF32AVX512,      // AdaBelief[AMSGrad] float32
-		"7d5488760ec5b0c44505b242": adabeliefAMSGradF64AVX512,      // AdaBelief[AMSGrad] float64
-		"29a7267fa7f71309f04e1efe": adadeltaL2F32AVX512,            // Adadelta[L2] float32
-		"63a9c514fa161097c8a024ab": adadeltaL2F64AVX512,            // Adadelta[L2] float64
-		"e5f6edd3afc991a7030d2d83": proximaladagradL2F32AVX512,     // ProximalAdagrad[L2] float32
-		"7f54952d03c93d27b017950a": proximaladagradL2F64AVX512,     // ProximalAdagrad[L2] float64
-		"8ea5f280dd84743ec96dc108": schedulefreeDecayF32AVX512,     // ScheduleFree[Decay] float32
-		"bc687ab798dcd45c7b884a6f": schedulefreeDecayF64AVX512,     // ScheduleFree[Decay] float64
-		"d42221698f4e1909a6957661": schedulefreeaverageF32AVX512,   // ScheduleFreeAverage[] float32
-		"80e592bcdf83e34c3ba2efa4": schedulefreeaverageF64AVX512,   // ScheduleFreeAverage[] float64
-	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
 			tileOp(ir.Add):    addF32AVX512,
@@ -332,7 +144,7 @@ var avx512 = &instructions{
 			flush:             flushF64AVX512,
 		},
 	},
-	traffics: map[traffics]Loop{
+	traffics: map[traffics]trafficLoop{
 		{1, 0}: traffic1Read0WrittenAVX512,
 		{1, 1}: traffic1Read1WrittenAVX512,
 		{1, 2}: traffic1Read2WrittenAVX512,
@@ -349,282 +161,6 @@ var avx512 = &instructions{
 	squares: map[int]squaresLoop{4: sumSquaresF32AVX512, 8: sumSquaresF64AVX512},
 	halve:   halveAVX512,
 }
-
-// sgdF32AVX2 is SGD[] float32 over n bytes of each slot, a multiple of 64.
-func sgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdF64AVX2 is SGD[] float64 over n bytes of each slot, a multiple of 64.
-func sgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL1F32AVX2 is SGD[L1] float32 over n bytes of each slot, a multiple of 64.
-func sgdL1F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL1F64AVX2 is SGD[L1] float64 over n bytes of each slot, a multiple of 64.
-func sgdL1F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2F32AVX2 is SGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2F64AVX2 is SGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumF32AVX2 is SGD[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func sgdMomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumF64AVX2 is SGD[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func sgdMomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumF32AVX2 is SGD[L2 Momentum] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumF64AVX2 is SGD[L2 Momentum] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumNesterovF32AVX2 is SGD[Momentum Nesterov] float32 over n bytes of each slot, a multiple of 64.
-func sgdMomentumNesterovF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumNesterovF64AVX2 is SGD[Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
-func sgdMomentumNesterovF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumNesterovF32AVX2 is SGD[L2 Momentum Nesterov] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumNesterovF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumNesterovF64AVX2 is SGD[L2 Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumNesterovF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdF32AVX2 is ASGD[] float32 over n bytes of each slot, a multiple of 64.
-func asgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdF64AVX2 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
-func asgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamF32AVX2 is Adam[] float32 over n bytes of each slot, a multiple of 64.
-func adamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamF64AVX2 is Adam[] float64 over n bytes of each slot, a multiple of 64.
-func adamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL1F32AVX2 is Adam[L1] float32 over n bytes of each slot, a multiple of 64.
-func adamL1F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL1F64AVX2 is Adam[L1] float64 over n bytes of each slot, a multiple of 64.
-func adamL1F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL2F32AVX2 is Adam[L2] float32 over n bytes of each slot, a multiple of 64.
-func adamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL2F64AVX2 is Adam[L2] float64 over n bytes of each slot, a multiple of 64.
-func adamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamAMSGradF32AVX2 is Adam[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adamAMSGradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamAMSGradF64AVX2 is Adam[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adamAMSGradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// lionF32AVX2 is Lion[] float32 over n bytes of each slot, a multiple of 64.
-func lionF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// lionF64AVX2 is Lion[] float64 over n bytes of each slot, a multiple of 64.
-func lionF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumF32AVX2 is Signum[] float32 over n bytes of each slot, a multiple of 64.
-func signumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumF64AVX2 is Signum[] float64 over n bytes of each slot, a multiple of 64.
-func signumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumMomentumF32AVX2 is Signum[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func signumMomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumMomentumF64AVX2 is Signum[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func signumMomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropF32AVX2 is RMSprop[] float32 over n bytes of each slot, a multiple of 64.
-func rmspropF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropF64AVX2 is RMSprop[] float64 over n bytes of each slot, a multiple of 64.
-func rmspropF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropMomentumF32AVX2 is RMSprop[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func rmspropMomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropMomentumF64AVX2 is RMSprop[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func rmspropMomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropCenteredF32AVX2 is RMSprop[Centered] float32 over n bytes of each slot, a multiple of 64.
-func rmspropCenteredF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropCenteredF64AVX2 is RMSprop[Centered] float64 over n bytes of each slot, a multiple of 64.
-func rmspropCenteredF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradF32AVX2 is Adagrad[] float32 over n bytes of each slot, a multiple of 64.
-func adagradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradF64AVX2 is Adagrad[] float64 over n bytes of each slot, a multiple of 64.
-func adagradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxF32AVX2 is Adamax[] float32 over n bytes of each slot, a multiple of 64.
-func adamaxF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxF64AVX2 is Adamax[] float64 over n bytes of each slot, a multiple of 64.
-func adamaxF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamF32AVX2 is NAdam[] float32 over n bytes of each slot, a multiple of 64.
-func nadamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamF64AVX2 is NAdam[] float64 over n bytes of each slot, a multiple of 64.
-func nadamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamF32AVX2 is RAdam[] float32 over n bytes of each slot, a multiple of 64.
-func radamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamF64AVX2 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
-func radamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefF32AVX2 is AdaBelief[] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefF64AVX2 is AdaBelief[] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ademamixF32AVX2 is AdEMAMix[] float32 over n bytes of each slot, a multiple of 64.
-func ademamixF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ademamixF64AVX2 is AdEMAMix[] float64 over n bytes of each slot, a multiple of 64.
-func ademamixF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adanF32AVX2 is Adan[] float32 over n bytes of each slot, a multiple of 64.
-func adanF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adanF64AVX2 is Adan[] float64 over n bytes of each slot, a multiple of 64.
-func adanF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// yogiF32AVX2 is Yogi[] float32 over n bytes of each slot, a multiple of 64.
-func yogiF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// yogiF64AVX2 is Yogi[] float64 over n bytes of each slot, a multiple of 64.
-func yogiF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaF32AVX2 is Adadelta[] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaF64AVX2 is Adadelta[] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rpropF32AVX2 is Rprop[] float32 over n bytes of each slot, a multiple of 64.
-func rpropF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rpropF64AVX2 is Rprop[] float64 over n bytes of each slot, a multiple of 64.
-func rpropF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ftrlF32AVX2 is FTRL[] float32 over n bytes of each slot, a multiple of 64.
-func ftrlF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ftrlF64AVX2 is FTRL[] float64 over n bytes of each slot, a multiple of 64.
-func ftrlF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximalsgdF32AVX2 is ProximalSGD[] float32 over n bytes of each slot, a multiple of 64.
-func proximalsgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximalsgdF64AVX2 is ProximalSGD[] float64 over n bytes of each slot, a multiple of 64.
-func proximalsgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradF32AVX2 is ProximalAdagrad[] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradF64AVX2 is ProximalAdagrad[] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sophiaF32AVX2 is Sophia[] float32 over n bytes of each slot, a multiple of 64.
-func sophiaF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sophiaF64AVX2 is Sophia[] float64 over n bytes of each slot, a multiple of 64.
-func sophiaF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeF32AVX2 is ScheduleFree[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeF64AVX2 is ScheduleFree[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeAdamF32AVX2 is ScheduleFree[Adam] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeAdamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeAdamF64AVX2 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeAdamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdL2F32AVX2 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func asgdL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdL2F64AVX2 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func asgdL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropL2F32AVX2 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
-func rmspropL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropL2F64AVX2 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
-func rmspropL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradL2F32AVX2 is Adagrad[L2] float32 over n bytes of each slot, a multiple of 64.
-func adagradL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradL2F64AVX2 is Adagrad[L2] float64 over n bytes of each slot, a multiple of 64.
-func adagradL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxL2F32AVX2 is Adamax[L2] float32 over n bytes of each slot, a multiple of 64.
-func adamaxL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxL2F64AVX2 is Adamax[L2] float64 over n bytes of each slot, a multiple of 64.
-func adamaxL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamL2F32AVX2 is NAdam[L2] float32 over n bytes of each slot, a multiple of 64.
-func nadamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamL2F64AVX2 is NAdam[L2] float64 over n bytes of each slot, a multiple of 64.
-func nadamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamL2F32AVX2 is RAdam[L2] float32 over n bytes of each slot, a multiple of 64.
-func radamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamL2F64AVX2 is RAdam[L2] float64 over n bytes of each slot, a multiple of 64.
-func radamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefL2F32AVX2 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefL2F64AVX2 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF32AVX2 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF64AVX2 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F32AVX2 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F64AVX2 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradL2F32AVX2 is ProximalAdagrad[L2] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradL2F64AVX2 is ProximalAdagrad[L2] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeDecayF32AVX2 is ScheduleFree[Decay] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeDecayF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeDecayF64AVX2 is ScheduleFree[Decay] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeDecayF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF32AVX2 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF64AVX2 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
@@ -792,316 +328,40 @@ func sumSquaresF64AVX2(lanes *float64, x *byte, rows int)
 func halveAVX2(lanes *float64)
 
 // traffic1Read0WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 0 more.
-func traffic1Read0WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read0WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read1WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 1 more.
-func traffic1Read1WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read1WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read2WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 2 more.
-func traffic1Read2WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read2WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read3WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 3 more.
-func traffic1Read3WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read3WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read4WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 4 more.
-func traffic1Read4WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read4WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read5WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 5 more.
-func traffic1Read5WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read5WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read0WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 0 more.
-func traffic2Read0WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read0WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read1WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 1 more.
-func traffic2Read1WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read1WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read2WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 2 more.
-func traffic2Read2WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read2WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read3WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 3 more.
-func traffic2Read3WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read3WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read4WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 4 more.
-func traffic2Read4WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read4WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read5WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 5 more.
-func traffic2Read5WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdF32AVX512 is SGD[] float32 over n bytes of each slot, a multiple of 64.
-func sgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdF64AVX512 is SGD[] float64 over n bytes of each slot, a multiple of 64.
-func sgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL1F32AVX512 is SGD[L1] float32 over n bytes of each slot, a multiple of 64.
-func sgdL1F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL1F64AVX512 is SGD[L1] float64 over n bytes of each slot, a multiple of 64.
-func sgdL1F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2F32AVX512 is SGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2F64AVX512 is SGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumF32AVX512 is SGD[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func sgdMomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumF64AVX512 is SGD[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func sgdMomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumF32AVX512 is SGD[L2 Momentum] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumF64AVX512 is SGD[L2 Momentum] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumNesterovF32AVX512 is SGD[Momentum Nesterov] float32 over n bytes of each slot, a multiple of 64.
-func sgdMomentumNesterovF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumNesterovF64AVX512 is SGD[Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
-func sgdMomentumNesterovF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumNesterovF32AVX512 is SGD[L2 Momentum Nesterov] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumNesterovF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumNesterovF64AVX512 is SGD[L2 Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumNesterovF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdF32AVX512 is ASGD[] float32 over n bytes of each slot, a multiple of 64.
-func asgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdF64AVX512 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
-func asgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamF32AVX512 is Adam[] float32 over n bytes of each slot, a multiple of 64.
-func adamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamF64AVX512 is Adam[] float64 over n bytes of each slot, a multiple of 64.
-func adamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL1F32AVX512 is Adam[L1] float32 over n bytes of each slot, a multiple of 64.
-func adamL1F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL1F64AVX512 is Adam[L1] float64 over n bytes of each slot, a multiple of 64.
-func adamL1F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL2F32AVX512 is Adam[L2] float32 over n bytes of each slot, a multiple of 64.
-func adamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL2F64AVX512 is Adam[L2] float64 over n bytes of each slot, a multiple of 64.
-func adamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamAMSGradF32AVX512 is Adam[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adamAMSGradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamAMSGradF64AVX512 is Adam[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adamAMSGradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// lionF32AVX512 is Lion[] float32 over n bytes of each slot, a multiple of 64.
-func lionF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// lionF64AVX512 is Lion[] float64 over n bytes of each slot, a multiple of 64.
-func lionF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumF32AVX512 is Signum[] float32 over n bytes of each slot, a multiple of 64.
-func signumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumF64AVX512 is Signum[] float64 over n bytes of each slot, a multiple of 64.
-func signumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumMomentumF32AVX512 is Signum[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func signumMomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumMomentumF64AVX512 is Signum[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func signumMomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropF32AVX512 is RMSprop[] float32 over n bytes of each slot, a multiple of 64.
-func rmspropF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropF64AVX512 is RMSprop[] float64 over n bytes of each slot, a multiple of 64.
-func rmspropF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropMomentumF32AVX512 is RMSprop[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func rmspropMomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropMomentumF64AVX512 is RMSprop[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func rmspropMomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropCenteredF32AVX512 is RMSprop[Centered] float32 over n bytes of each slot, a multiple of 64.
-func rmspropCenteredF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropCenteredF64AVX512 is RMSprop[Centered] float64 over n bytes of each slot, a multiple of 64.
-func rmspropCenteredF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradF32AVX512 is Adagrad[] float32 over n bytes of each slot, a multiple of 64.
-func adagradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradF64AVX512 is Adagrad[] float64 over n bytes of each slot, a multiple of 64.
-func adagradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxF32AVX512 is Adamax[] float32 over n bytes of each slot, a multiple of 64.
-func adamaxF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxF64AVX512 is Adamax[] float64 over n bytes of each slot, a multiple of 64.
-func adamaxF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamF32AVX512 is NAdam[] float32 over n bytes of each slot, a multiple of 64.
-func nadamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamF64AVX512 is NAdam[] float64 over n bytes of each slot, a multiple of 64.
-func nadamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamF32AVX512 is RAdam[] float32 over n bytes of each slot, a multiple of 64.
-func radamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamF64AVX512 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
-func radamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefF32AVX512 is AdaBelief[] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefF64AVX512 is AdaBelief[] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ademamixF32AVX512 is AdEMAMix[] float32 over n bytes of each slot, a multiple of 64.
-func ademamixF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ademamixF64AVX512 is AdEMAMix[] float64 over n bytes of each slot, a multiple of 64.
-func ademamixF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adanF32AVX512 is Adan[] float32 over n bytes of each slot, a multiple of 64.
-func adanF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adanF64AVX512 is Adan[] float64 over n bytes of each slot, a multiple of 64.
-func adanF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// yogiF32AVX512 is Yogi[] float32 over n bytes of each slot, a multiple of 64.
-func yogiF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// yogiF64AVX512 is Yogi[] float64 over n bytes of each slot, a multiple of 64.
-func yogiF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaF32AVX512 is Adadelta[] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaF64AVX512 is Adadelta[] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rpropF32AVX512 is Rprop[] float32 over n bytes of each slot, a multiple of 64.
-func rpropF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rpropF64AVX512 is Rprop[] float64 over n bytes of each slot, a multiple of 64.
-func rpropF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ftrlF32AVX512 is FTRL[] float32 over n bytes of each slot, a multiple of 64.
-func ftrlF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ftrlF64AVX512 is FTRL[] float64 over n bytes of each slot, a multiple of 64.
-func ftrlF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximalsgdF32AVX512 is ProximalSGD[] float32 over n bytes of each slot, a multiple of 64.
-func proximalsgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximalsgdF64AVX512 is ProximalSGD[] float64 over n bytes of each slot, a multiple of 64.
-func proximalsgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradF32AVX512 is ProximalAdagrad[] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradF64AVX512 is ProximalAdagrad[] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sophiaF32AVX512 is Sophia[] float32 over n bytes of each slot, a multiple of 64.
-func sophiaF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sophiaF64AVX512 is Sophia[] float64 over n bytes of each slot, a multiple of 64.
-func sophiaF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeF32AVX512 is ScheduleFree[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeF64AVX512 is ScheduleFree[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeAdamF32AVX512 is ScheduleFree[Adam] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeAdamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeAdamF64AVX512 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeAdamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdL2F32AVX512 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func asgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdL2F64AVX512 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func asgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropL2F32AVX512 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
-func rmspropL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropL2F64AVX512 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
-func rmspropL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradL2F32AVX512 is Adagrad[L2] float32 over n bytes of each slot, a multiple of 64.
-func adagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradL2F64AVX512 is Adagrad[L2] float64 over n bytes of each slot, a multiple of 64.
-func adagradL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxL2F32AVX512 is Adamax[L2] float32 over n bytes of each slot, a multiple of 64.
-func adamaxL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxL2F64AVX512 is Adamax[L2] float64 over n bytes of each slot, a multiple of 64.
-func adamaxL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamL2F32AVX512 is NAdam[L2] float32 over n bytes of each slot, a multiple of 64.
-func nadamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamL2F64AVX512 is NAdam[L2] float64 over n bytes of each slot, a multiple of 64.
-func nadamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamL2F32AVX512 is RAdam[L2] float32 over n bytes of each slot, a multiple of 64.
-func radamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamL2F64AVX512 is RAdam[L2] float64 over n bytes of each slot, a multiple of 64.
-func radamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefL2F32AVX512 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefL2F64AVX512 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF32AVX512 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF64AVX512 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F32AVX512 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F64AVX512 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradL2F32AVX512 is ProximalAdagrad[L2] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradL2F64AVX512 is ProximalAdagrad[L2] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeDecayF32AVX512 is ScheduleFree[Decay] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeDecayF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeDecayF64AVX512 is ScheduleFree[Decay] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeDecayF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF32AVX512 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF64AVX512 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read5WrittenAVX2(slots **byte, n int, prefetch int)
 
 // addF32AVX512 is ir's add of float32.
 func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
@@ -1269,37 +529,37 @@ func sumSquaresF64AVX512(lanes *float64, x *byte, rows int)
 func halveAVX512(lanes *float64)
 
 // traffic1Read0WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 0 more.
-func traffic1Read0WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read0WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read1WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 1 more.
-func traffic1Read1WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read1WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read2WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 2 more.
-func traffic1Read2WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read2WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read3WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 3 more.
-func traffic1Read3WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read3WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read4WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 4 more.
-func traffic1Read4WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read4WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read5WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 5 more.
-func traffic1Read5WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read5WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read0WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 0 more.
-func traffic2Read0WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read0WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read1WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 1 more.
-func traffic2Read1WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read1WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read2WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 2 more.
-func traffic2Read2WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read2WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read3WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 3 more.
-func traffic2Read3WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read3WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read4WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 4 more.
-func traffic2Read4WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read4WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read5WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 5 more.
-func traffic2Read5WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read5WrittenAVX512(slots **byte, n int, prefetch int)

@@ -88,7 +88,7 @@ func stressOne(t *testing.T, rng *rand.Rand) (steps int64) {
 	var results [][][]float32
 	for _, i := range choose {
 		d := NewThreads(1 + rng.IntN(3))
-		d.driver.choice, d.driver.committed = choice{implementation: i}, false
+		d.driver.choice = choice{implementation: i}
 		var slots [][]float32
 		deep(rng.IntN(200), func() { slots = stressSteps(t, d, p, n, seed) })
 		results = append(results, slots)
@@ -155,7 +155,7 @@ func fault(t *testing.T) (faults int64) {
 	require.NoError(t, err)
 	used, err := p.Used()
 	require.NoError(t, err)
-	l, err := d.driver.machineCode(f, used)
+	l, err := d.driver.machineCode(f, used, inCache)
 	require.NoError(t, err)
 	defer func() {
 		if r := recover(); r != nil && fmt.Sprint(r) == "runtime error: invalid memory address or nil pointer dereference" {

@@ -66,7 +66,7 @@ func TestAssembly(t *testing.T) {
 				checked++
 			}
 		}
-		require.Greater(t, checked, 1000, name)
+		require.Greater(t, checked, 500, name)
 		require.Equal(t, strings.Count(string(text), "\nTEXT"), strings.Count(string(text), "\tVZEROUPPER\n"), "%s: a function returns with dirty upper halves", name)
 	}
 }
@@ -116,5 +116,5 @@ func TestDisassembly(t *testing.T) {
 	require.NoError(t, lines.Err())
 	require.NoError(t, cmd.Wait())
 	require.Greater(t, functions, 100, "loops in the binary")
-	require.Greater(t, checked, 2000, "instructions")
+	require.Greater(t, checked, 1000, "instructions")
 }

@@ -39,7 +39,8 @@ type Loop struct {
 	Uniforms []ir.Value // what is the same for all elements, in the order of the block: see Head
 	Varying  []bool     // of the graph's nodes
 	Set      *Set
-	Ahead    int // bytes to prefetch ahead of each slot; 0: nothing
+	Near     int // bytes ahead in each slot at which to prefetch into the first-level cache; 0: nothing
+	Far      int // and into the second-level cache
 }
 
 // Slot is a field that is in memory, an array of elements.
@@ -161,13 +162,16 @@ func (c *compiler) loop() {
 	c.asm.Emit(x86.JE, tail)
 	c.asm.Emit(x86.ALIGN, x86.Imm(32))
 	c.asm.Emit(x86.LABEL, again)
-	if c.Ahead != 0 {
-		for i := range c.Slots {
-			c.asm.Emit(x86.PREFETCHT0, c.slot(i, c.Ahead))
-		}
-	}
 	for u := 0; u < round; u += lanes {
 		c.newBody(false).run(u)
+	}
+	for i := range c.Slots { // not first: that would be before loads which are needed sooner
+		if c.Far != 0 {
+			c.asm.Emit(x86.PREFETCHT1, c.slot(i, c.Far))
+		}
+		if c.Near != 0 {
+			c.asm.Emit(x86.PREFETCHT0, c.slot(i, c.Near))
+		}
 	}
 	c.asm.Emit(x86.ADDI, index, x86.Imm(round))
 	c.asm.Emit(x86.CMP, index, end)

@@ -138,7 +138,7 @@ type trial[F float32 | float64] struct {
 }
 
 // newTrial compiles a graph.
-func newTrial[F float32 | float64](f *ir.Func, set *Set, ahead int, mutate func(*x86.Ins)) (*trial[F], error) {
+func newTrial[F float32 | float64](f *ir.Func, set *Set, near, far int, mutate func(*x86.Ins)) (*trial[F], error) {
 	r := &trial[F]{f: f, uniforms: f.Uniforms(elements)}
 	used := map[int]bool{}
 	for _, v := range f.Loads() {
@@ -153,7 +153,7 @@ func newTrial[F float32 | float64](f *ir.Func, set *Set, ahead int, mutate func(
 		}
 	}
 	var err error
-	r.code, err = compile(Loop{Func: f, Slots: r.slots, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Ahead: ahead}, mutate)
+	r.code, err = compile(Loop{Func: f, Slots: r.slots, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: near, Far: far}, mutate)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +256,7 @@ func tryWidth[F float32 | float64](rng *rand.Rand, set *Set, mutate func(*x86.In
 	if len(f.Stores) == 0 {
 		return nil
 	}
-	r, err := newTrial[F](f, set, 2048*rng.IntN(2), mutate)
+	r, err := newTrial[F](f, set, 768*rng.IntN(2), 3072*rng.IntN(2), mutate)
 	if err != nil {
 		return err
 	}

@@ -20,12 +20,11 @@ func (e UnknownError) Error() string {
 	return fmt.Sprintf("-device %q is not cpu, cuda, cuda:N or emu", string(e))
 }
 
-// Open opens the device that -device names, a CPU with these loops of the program's own. What no build knows is an
-// UnknownError, what this one lacks is device.ErrUnavailable.
-func Open(name string, loops ...cpu.Loops) (kernels.Backend, error) {
+// Open opens the device that -device names. What no build knows is an UnknownError, what this one lacks is device.ErrUnavailable.
+func Open(name string) (kernels.Backend, error) {
 	switch {
 	case name == "cpu":
-		return cpu.New(loops...), nil
+		return cpu.New(), nil
 	case !gpu.Known(name):
 		return nil, UnknownError(name)
 	}
