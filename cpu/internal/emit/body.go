@@ -1,14 +1,11 @@
 package emit
 
-import (
-	"github.com/fusestep/fusestep/internal/x86"
-	"github.com/fusestep/fusestep/kernels/ir"
-)
+import "github.com/fusestep/fusestep/internal/x86"
 
 // body writes the operations on one vector of each slot, and decides what is in which register meanwhile.
 type body struct {
 	*compiler
-	at     int       // bytes between the element at index and the vector
+	first  int       // the vector's first element, counted from the round's
 	mask   int       // of the tail: the register that says which elements there are; of whole vectors -1
 	files  [2]file   // registers, by class
 	in     []int     // of a value: its register, or -1
@@ -65,9 +62,9 @@ func (c *compiler) newBody(masked bool) *body {
 	return b
 }
 
-// run writes the body, for the vector that begins some elements after index.
+// run writes the body, for the vector that begins so many elements after the round's first.
 func (b *body) run(elements int) {
-	b.at = elements * b.size
+	b.first = elements
 	for p := range b.steps {
 		s := &b.steps[p]
 		b.pinned = [2]uint32{}
@@ -158,9 +155,12 @@ func (b *body) evict(class, r int, v value) {
 	}
 }
 
+// memory is the vector of a slot.
+func (b *body) memory(slot int) x86.Arg { return b.slot(slot, b.first*b.Slots[slot].Size) }
+
 // inMemory says whether a value can be loaded.
 func (b *body) inMemory(v value) bool {
-	return b.inBits[v] >= 0 || b.spill[v] >= 0 || b.inSlot(v)
+	return b.inBlock[v] >= 0 || b.spill[v] >= 0 || b.inSlot(v)
 }
 
 // inSlot says whether a value is a slot's, which has not been stored to.
@@ -182,20 +182,20 @@ func (b *body) register(v value) int {
 	case class == masks && b.spill[v] >= 0:
 		b.maskIns(x86.KLOADW, name, x86.K(r), x86.Mem(frame, b.spill[v]))
 	case class == masks:
-		b.maskIns(x86.KLOADW, name, x86.K(r), x86.Mem(block, b.inBits[v]*b.size))
+		b.maskIns(x86.KLOADW, name, x86.K(r), x86.Mem(block, b.inBlock[v]*b.size))
 	case b.spill[v] >= 0:
 		b.vector(x86.VMOVUPS, name, x86.V(r), x86.Mem(frame, b.spill[v]))
-	case b.inBits[v] >= 0 && b.Set.wide:
+	case b.inBlock[v] >= 0 && b.Set.wide:
 		b.broadcast(r, v)
-	case b.inBits[v] >= 0:
+	case b.inBlock[v] >= 0:
 		b.vector(x86.VMOVUPS, name, x86.V(r), x86.Mem(frame, b.copyAt[v]))
 	case b.mask < 0:
-		b.vector(x86.VMOVUPS, name, x86.V(r), b.slot(b.slotOf[v], b.at))
+		b.vector(x86.VMOVUPS, name, x86.V(r), b.memory(b.slotOf[v]))
 	case b.Set.wide:
-		m := b.slot(b.slotOf[v], b.at)
+		m := b.memory(b.slotOf[v])
 		b.add(x86.Ins{Op: b.ofSize(x86.VMOVUPS), Size: b.Set.vector, Mask: b.mask, Zero: true, Args: [4]x86.Arg{x86.V(r), m}, Note: name})
 	default:
-		b.vector(x86.VMASKMOVPS, name, x86.V(r), x86.V(b.mask), b.slot(b.slotOf[v], b.at))
+		b.vector(x86.VMASKMOVPS, name, x86.V(r), x86.V(b.mask), b.memory(b.slotOf[v]))
 	}
 	return r
 }
@@ -204,145 +204,15 @@ func (b *body) register(v value) int {
 func (b *body) operand(v value) x86.Arg {
 	switch {
 	case b.in[v] >= 0:
-	case b.inBits[v] >= 0 && b.Set.wide:
-		return x86.Mem(block, b.inBits[v]*b.size).Each()
-	case b.inBits[v] >= 0:
+	case b.inBlock[v] >= 0 && b.Set.wide:
+		return x86.Mem(block, b.inBlock[v]*b.size).Each()
+	case b.inBlock[v] >= 0:
 		return x86.Mem(frame, b.copyAt[v])
 	case b.left(v) > 1:
 	case b.spill[v] >= 0:
 		return x86.Mem(frame, b.spill[v])
 	case b.mask < 0 && b.inSlot(v):
-		return b.slot(b.slotOf[v], b.at)
+		return b.memory(b.slotOf[v])
 	}
 	return x86.V(b.register(v))
-}
-
-// store writes a value to a slot. If the slot's old value is still needed, that goes to a register first.
-func (b *body) store(s *step) {
-	v := s.args[0]
-	r := b.register(v)
-	if old := b.varOf[s.slot]; old >= 0 && old != v && b.left(old) > 0 {
-		b.register(old)
-	}
-	b.stored[s.slot] = true
-	to := b.slot(s.slot, b.at)
-	note := b.Func.Vars[b.Slots[s.slot].Var].Name + " ="
-	switch {
-	case b.mask < 0:
-		b.vector(x86.VSTOREUPS, note, to, x86.V(r))
-	case b.Set.wide:
-		b.masked(x86.VSTOREUPS, b.mask, note, to, x86.V(r))
-	default:
-		b.vector(x86.VMASKSTOREPS, note, to, x86.V(b.mask), x86.V(r))
-	}
-	b.over(s)
-}
-
-// operations are those of two numbers, and of two truth values with AVX2, whose masks are vectors.
-var operations = map[ir.Op]x86.Op{ir.Add: x86.VADDPS, ir.Sub: x86.VSUBPS, ir.Mul: x86.VMULPS, ir.Div: x86.VDIVPS,
-	ir.Neg: x86.VXORPS, ir.Abs: x86.VANDPS, ir.And: x86.VANDPS, ir.Or: x86.VORPS, ir.Not: x86.VXORPS}
-
-// Predicates of comparisons that raise no exception, all false for NaN but ne, and those with the operands swapped.
-var (
-	predicates = map[ir.Op]int{ir.Lt: 0x11, ir.Le: 0x12, ir.Eq: 0x00, ir.Ne: 0x04}
-	reversed   = map[ir.Op]int{ir.Lt: 0x1E, ir.Le: 0x1D, ir.Eq: 0x00, ir.Ne: 0x04}
-)
-
-// vectorStep writes an operation whose result is in a vector register.
-func (b *body) vectorStep(s *step) {
-	name := b.names[s.dst]
-	switch s.op {
-	case ir.Sqrt:
-		a := b.operand(s.args[0])
-		b.over(s)
-		b.vector(x86.VSQRTPS, name, x86.V(b.take(vectors, s.dst)), a)
-	case ir.Select, orZero:
-		b.choose(s)
-	case ir.Lt, ir.Le, ir.Eq, ir.Ne:
-		x, y, predicate := b.compared(s)
-		b.over(s)
-		b.vector(x86.VCMPPS, name, x86.V(b.take(vectors, s.dst)), x, y, predicate)
-	default:
-		x, y := s.args[0], s.args[1]
-		if s.op != ir.Sub && s.op != ir.Div && b.better(y, x) {
-			x, y = y, x // of two NaNs, another one comes out
-		}
-		first, second := x86.V(b.register(x)), b.operand(y)
-		b.over(s)
-		b.vector(operations[s.op], name, x86.V(b.take(vectors, s.dst)), first, second)
-	}
-}
-
-// better says whether it is better to have x in a register than y.
-func (b *body) better(x, y value) bool {
-	if (b.in[x] >= 0) != (b.in[y] >= 0) {
-		return b.in[x] >= 0
-	}
-	return b.in[x] < 0 && b.left(x) > 1 && b.inBits[x] < 0 && (b.left(y) <= 1 || b.inBits[y] >= 0)
-}
-
-// compared is the operands of a comparison.
-func (b *body) compared(s *step) (x, y, predicate x86.Arg) {
-	first, second, p := s.args[0], s.args[1], predicates[s.op]
-	if b.better(second, first) {
-		first, second, p = second, first, reversed[s.op]
-	}
-	x = x86.V(b.register(first))
-	return x, b.operand(second), x86.Imm(p)
-}
-
-// choose writes a Select of vectors.
-func (b *body) choose(s *step) {
-	name := b.names[s.dst]
-	if s.op == orZero {
-		c := x86.V(b.register(s.args[1]))
-		n := b.operand(s.args[0])
-		b.over(s)
-		b.vector(x86.VANDNPS, name, x86.V(b.take(vectors, s.dst)), c, n)
-		return
-	}
-	yes, no, cond := s.args[0], s.args[1], s.args[2]
-	if b.Set.wide {
-		k, n := b.register(cond), x86.V(b.register(no))
-		y := b.operand(yes)
-		b.over(s)
-		b.masked(x86.VBLENDMPS, k, name, x86.V(b.take(vectors, s.dst)), n, y)
-		return
-	}
-	c, n := x86.V(b.register(cond)), x86.V(b.register(no))
-	y := b.operand(yes)
-	b.over(s)
-	b.vector(x86.VBLENDVPS, name, x86.V(b.take(vectors, s.dst)), n, y, c)
-}
-
-// maskStep writes an operation whose result is in a mask register.
-func (b *body) maskStep(s *step) {
-	name := b.names[s.dst]
-	switch s.op {
-	case ir.Lt, ir.Le, ir.Eq, ir.Ne:
-		x, y, predicate := b.compared(s)
-		b.over(s)
-		b.vector(x86.VCMPPS, name, x86.K(b.take(masks, s.dst)), x, y, predicate)
-	case ir.Not:
-		x := x86.K(b.register(s.args[0]))
-		b.over(s)
-		b.maskIns(x86.KNOTW, name, x86.K(b.take(masks, s.dst)), x)
-	case ir.Select:
-		yes, no, cond := x86.K(b.register(s.args[0])), x86.K(b.register(s.args[1])), x86.K(b.register(s.args[2]))
-		between := b.take(masks, s.dst)
-		dst := x86.K(b.take(masks, s.dst))
-		b.maskIns(x86.KANDNW, name, x86.K(between), cond, no)
-		b.maskIns(x86.KANDW, name, dst, cond, yes)
-		b.maskIns(x86.KORW, name, dst, dst, x86.K(between))
-		b.files[masks].holds[between] = empty
-		b.over(s)
-	default:
-		op := x86.KANDW
-		if s.op == ir.Or {
-			op = x86.KORW
-		}
-		x, y := x86.K(b.register(s.args[0])), x86.K(b.register(s.args[1]))
-		b.over(s)
-		b.maskIns(op, name, x86.K(b.take(masks, s.dst)), x, y)
-	}
 }

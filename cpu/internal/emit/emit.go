@@ -65,7 +65,7 @@ func (c *Code) Listing() (string, error) { return c.asm.Listing() }
 
 // Registers, as package exec hands them over.
 var (
-	index = x86.AX // the element that a round begins with
+	at    = x86.AX // the element that a round begins with
 	end   = x86.BX // of the whole rounds
 	count = x86.CX // elements; of the tail, those that are left
 	frame = x86.DX
@@ -82,13 +82,14 @@ type compiler struct {
 	asm     *x86.Asm
 	size    int // bytes of a number
 	steps   []step
-	classes []uint8  // of values
-	uses    [][]int  // the steps that use each value, one for each use
-	names   []string // of values
-	slotOf  []int    // of a Var's node: its slot; -1 of the others
-	varOf   []value  // of a slot: the node that is its value on entry; -1 if nothing loads it
-	inBits  []int    // of a uniform: its place in the block; -1 of the others
-	copyAt  []int    // of a uniform, with AVX2: where its vector is in the frame
+	classes []uint8     // of values
+	uses    [][]int     // the steps that use each value, one for each use
+	names   []string    // of values
+	fields  map[int]int // the slot of each field that has one
+	slotOf  []int       // of a Var's node: its slot; -1 of the others
+	varOf   []value     // of a slot: the node that is its value on entry; -1 if nothing loads it
+	inBlock []int       // of a uniform: its place in the block; -1 of the others
+	copyAt  []int       // of a uniform, with AVX2: where its vector is in the frame
 	base    []x86.Arg
 	kept    [2][]value // uniforms in registers throughout, by class; from the highest register down
 	mutate  func(*x86.Ins)
@@ -106,6 +107,9 @@ func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 		if s.Size != c.size {
 			return nil, fmt.Errorf("emit: %s: field %d has elements of %d bytes", l.Func.Name, s.Var, s.Size)
 		}
+	}
+	if err := c.index(); err != nil {
+		return nil, err
 	}
 	if err := c.schedule(); err != nil {
 		return nil, err
@@ -136,7 +140,7 @@ func (c *compiler) keep() {
 	c.copyAt = make([]int, len(c.uses))
 	var order [2][]value
 	for v := range c.uses {
-		if c.inBits[v] >= 0 && len(c.uses[v]) > 0 {
+		if c.inBlock[v] >= 0 && len(c.uses[v]) > 0 {
 			class := c.class(value(v))
 			order[class] = append(order[class], value(v))
 		}
@@ -156,7 +160,7 @@ func (c *compiler) loop() {
 	lanes, round := c.Set.vector/c.size, roundBytes/c.size
 	c.enter()
 	again, tail, rest, done := c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label()
-	c.asm.Emit(x86.XOR4, index, index)
+	c.asm.Emit(x86.XOR4, at, at)
 	c.asm.Emit(x86.MOV, end, count)
 	c.asm.Emit(x86.ANDI, end, x86.Imm(-round))
 	c.asm.Emit(x86.JE, tail)
@@ -173,18 +177,18 @@ func (c *compiler) loop() {
 			c.asm.Emit(x86.PREFETCHT0, c.slot(i, c.Near))
 		}
 	}
-	c.asm.Emit(x86.ADDI, index, x86.Imm(round))
-	c.asm.Emit(x86.CMP, index, end)
+	c.asm.Emit(x86.ADDI, at, x86.Imm(round))
+	c.asm.Emit(x86.CMP, at, end)
 	c.asm.Emit(x86.JB, again)
 	c.asm.Emit(x86.LABEL, tail)
-	c.asm.Emit(x86.SUB, count, index)
+	c.asm.Emit(x86.SUB, count, at)
 	c.asm.Emit(x86.JE, done)
 	c.asm.Emit(x86.LABEL, rest)
 	b := c.newBody(true)
 	c.tailMask(b.mask, lanes)
 	b.run(0)
 	if lanes < round {
-		c.asm.Emit(x86.ADDI, index, x86.Imm(lanes))
+		c.asm.Emit(x86.ADDI, at, x86.Imm(lanes))
 		c.asm.Emit(x86.SUBI, count, x86.Imm(lanes))
 		c.asm.Emit(x86.JG, rest)
 	}
@@ -203,7 +207,7 @@ func (c *compiler) enter() {
 	if !c.Set.wide {
 		c.constants = 2 * c.Set.vector // ones, then zeros: see tailMask
 		for v := range c.uses {
-			if c.inBits[v] >= 0 && len(c.uses[v]) > 0 && !slices.Contains(c.kept[vectors], value(v)) {
+			if c.inBlock[v] >= 0 && len(c.uses[v]) > 0 && !slices.Contains(c.kept[vectors], value(v)) {
 				c.copyAt[v] = c.constants
 				c.constants += c.Set.vector
 				c.broadcast(0, value(v))
@@ -216,7 +220,7 @@ func (c *compiler) enter() {
 		for i, v := range list {
 			n := c.register(class, i)
 			if class == masks {
-				c.maskIns(x86.KLOADW, c.names[v], x86.K(n), x86.Mem(block, c.inBits[v]*c.size))
+				c.maskIns(x86.KLOADW, c.names[v], x86.K(n), x86.Mem(block, c.inBlock[v]*c.size))
 			} else {
 				c.broadcast(n, v)
 			}
@@ -226,7 +230,7 @@ func (c *compiler) enter() {
 
 // broadcast fills a vector register with a uniform.
 func (c *compiler) broadcast(register int, v value) {
-	c.vector(x86.VBROADCASTSS, c.names[v], x86.V(register), x86.Mem(block, c.inBits[v]*c.size))
+	c.vector(x86.VBROADCASTSS, c.names[v], x86.V(register), x86.Mem(block, c.inBlock[v]*c.size))
 }
 
 // tailMask makes the mask of the first elements of a vector, as many as are left.
@@ -254,14 +258,14 @@ func FillFrame(memory []byte) {
 	}
 }
 
-// slot is the memory of a slot, bytes after the element at index.
+// slot is the memory of a slot, bytes after the element that the round begins with.
 func (c *compiler) slot(i, bytes int) x86.Arg {
 	base := c.base[i]
 	if base == (x86.Arg{}) {
 		base = bases[len(bases)-2]
 		c.asm.Emit(x86.LOAD, base, x86.Mem(slots, 8*i))
 	}
-	return x86.At(base, index, c.Slots[i].Size, bytes)
+	return x86.At(base, at, c.Slots[i].Size, bytes)
 }
 
 // vector appends an operation on vectors, given as float32's.

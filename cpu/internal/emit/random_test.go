@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"regexp"
 	"testing"
 	"unsafe"
 
@@ -293,4 +294,25 @@ func FuzzGraphs(f *testing.F) {
 			}
 		}
 	})
+}
+
+var beyondAVX2 = regexp.MustCompile(`(?m)^ *\d+  62|zmm|\bk[0-7]\b|ymm(1[6-9]|2\d|3\d)`)
+
+// TestNarrow looks for AVX-512 in AVX2's loops, which this machine may run all the same.
+func TestNarrow(t *testing.T) {
+	for seed := range uint64(500) {
+		f := random(rand.New(rand.NewPCG(seed, 1)), 32)
+		var slots []Slot
+		for v, field := range f.Vars {
+			if field.Bank == elements {
+				slots = append(slots, Slot{v, 4})
+			}
+		}
+		code, err := Compile(Loop{Func: f, Slots: slots, Uniforms: f.Uniforms(elements), Varying: f.Varying(elements), Set: AVX2})
+		require.NoError(t, err)
+		text, err := code.Listing()
+		require.NoError(t, err)
+		require.Empty(t, beyondAVX2.FindString(text), "seed %d", seed)
+		require.Contains(t, text, "ymm")
+	}
 }

@@ -34,28 +34,23 @@ const (
 // class is where a value is.
 func (c *compiler) class(v value) int { return int(c.classes[v]) }
 
-// schedule orders the operations and stores, and finds who uses what. A slot is stored to as soon as its new value is there and
-// nothing needs the old one.
-func (c *compiler) schedule() error {
+// index finds what each node is, and where what is in memory stands.
+func (c *compiler) index() error {
 	f := c.Func
 	n := len(f.Nodes)
-	sign, magnitude, ones := value(n), value(n+1), value(n+2)
-	c.uses = make([][]int, n+Head)
-	c.inBits, c.slotOf, c.varOf = make([]int, n+Head), make([]int, n), make([]value, len(c.Slots))
+	c.inBlock, c.slotOf, c.varOf = make([]int, n+Head), make([]int, n), make([]value, len(c.Slots))
 	c.names = append(append([]string(nil), f.Names...), "sign", "all but sign", "all")
 	c.classes = make([]uint8, n+Head)
-	slot := map[int]int{} // of a field
+	c.fields = map[int]int{}
 	for i, s := range c.Slots {
-		slot[s.Var] = i
-		c.varOf[i] = -1
+		c.fields[s.Var], c.varOf[i] = i, -1
 	}
-	for i := range c.inBits {
-		c.inBits[i] = i - n
+	for i := range c.inBlock {
+		c.inBlock[i] = i - n // that of the head is there, nodes are not
 	}
 	for i, u := range c.Uniforms {
-		c.inBits[u] = Head + i
+		c.inBlock[u] = Head + i
 	}
-	last := make([]int, n) // the node that uses each last; n if a store does
 	for i := range f.Nodes {
 		node := &f.Nodes[i]
 		switch {
@@ -68,15 +63,9 @@ func (c *compiler) schedule() error {
 		if c.Set.wide && f.IsBool(ir.Value(i)) {
 			c.classes[i] = masks
 		}
-		for _, a := range node.Args() {
-			last[a] = i
-			if c.Varying[i] && !c.Varying[a] && c.inBits[a] < 0 {
-				return fmt.Errorf("emit: %s: node %d is the same for all elements, but not among the uniforms", f.Name, a)
-			}
-		}
 		c.slotOf[i] = -1
 		if c.Varying[i] && node.Op == ir.Var {
-			s, ok := slot[node.Index]
+			s, ok := c.fields[node.Index]
 			if !ok {
 				return fmt.Errorf("emit: %s: %s is in no slot", f.Name, f.Vars[node.Index].Name)
 			}
@@ -84,56 +73,78 @@ func (c *compiler) schedule() error {
 		}
 	}
 	for _, s := range f.Stores {
-		last[s.Value] = n
-	}
-	stored := make([]bool, len(f.Stores))
-	storeAt := func(node int) {
-		for k, s := range f.Stores {
-			i, ok := slot[s.Var]
-			if stored[k] || !ok {
-				continue
-			}
-			old := c.varOf[i]
-			if node == n || c.Varying[s.Value] && c.slotOf[s.Value] < 0 && int(s.Value) <= node && (old < 0 || last[old] <= node) {
-				stored[k] = true
-				c.steps = append(c.steps, step{op: store, dst: -1, args: []value{value(s.Value)}, slot: i})
-			}
-		}
-	}
-	for i := range f.Nodes {
-		node := &f.Nodes[i]
-		if !c.Varying[i] || node.Op == ir.Var {
-			continue
-		}
-		s := step{op: node.Op, dst: value(i)}
-		for _, a := range node.Args() {
-			s.args = append(s.args, value(a))
-		}
-		switch {
-		case node.Op == ir.Neg:
-			s.args = append(s.args, sign)
-		case node.Op == ir.Abs:
-			s.args = append(s.args, magnitude)
-		case node.Op == ir.Not && !c.Set.wide:
-			s.args = append(s.args, ones)
-		case node.Op == ir.Select && !c.Set.wide && f.Nodes[node.A].Op == ir.Const && f.Nodes[node.A].Bits == 0:
-			s.op, s.args = orZero, s.args[1:]
-		}
-		c.steps = append(c.steps, s)
-		storeAt(i)
-	}
-	storeAt(n)
-	for p, s := range c.steps {
-		for _, a := range s.args {
-			c.uses[a] = append(c.uses[a], p)
-		}
-	}
-	for _, s := range f.Stores {
-		if _, ok := slot[s.Var]; !ok {
+		if _, ok := c.fields[s.Var]; !ok {
 			return fmt.Errorf("emit: %s: %s is in no slot", f.Name, f.Vars[s.Var].Name)
 		}
 	}
 	return nil
+}
+
+// schedule orders the operations and stores, and finds who uses what. A slot is stored to as soon as its new value is there and
+// nothing needs the old one.
+func (c *compiler) schedule() error {
+	f := c.Func
+	n := len(f.Nodes)
+	last := make([]int, n) // the node that uses each last; n if a store does
+	for i := range f.Nodes {
+		for _, a := range f.Nodes[i].Args() {
+			last[a] = i
+		}
+	}
+	for _, s := range f.Stores {
+		last[s.Value] = n
+	}
+	stored := make([]bool, len(f.Stores))
+	storeAfter := func(node int) { // n: all that is left
+		for k, s := range f.Stores {
+			slot := c.fields[s.Var]
+			old := c.varOf[slot]
+			ready := c.Varying[s.Value] && c.slotOf[s.Value] < 0 && int(s.Value) <= node && (old < 0 || last[old] <= node)
+			if !stored[k] && (ready || node == n) {
+				stored[k] = true
+				c.steps = append(c.steps, step{op: store, dst: -1, args: []value{value(s.Value)}, slot: slot})
+			}
+		}
+	}
+	for i := range f.Nodes {
+		if c.Varying[i] && f.Nodes[i].Op != ir.Var {
+			c.steps = append(c.steps, c.step(value(i)))
+			storeAfter(i)
+		}
+	}
+	storeAfter(n)
+	c.uses = make([][]int, n+Head)
+	for p, s := range c.steps {
+		for _, a := range s.args {
+			c.uses[a] = append(c.uses[a], p)
+			if int(a) < n && !c.Varying[a] && c.inBlock[a] < 0 {
+				return fmt.Errorf("emit: %s: node %d is the same for all elements, but not among the uniforms", f.Name, a)
+			}
+		}
+	}
+	return nil
+}
+
+// step is the operation of a node. The bits that a sign or a Not needs are operands, too.
+func (c *compiler) step(v value) step {
+	f := c.Func
+	sign, magnitude, ones := value(len(f.Nodes)), value(len(f.Nodes)+1), value(len(f.Nodes)+2)
+	node := &f.Nodes[v]
+	s := step{op: node.Op, dst: v}
+	for _, a := range node.Args() {
+		s.args = append(s.args, value(a))
+	}
+	switch {
+	case node.Op == ir.Neg:
+		s.args = append(s.args, sign)
+	case node.Op == ir.Abs:
+		s.args = append(s.args, magnitude)
+	case node.Op == ir.Not && !c.Set.wide:
+		s.args = append(s.args, ones)
+	case node.Op == ir.Select && !c.Set.wide && f.Nodes[node.A].Op == ir.Const && f.Nodes[node.A].Bits == 0:
+		s.op, s.args = orZero, s.args[1:]
+	}
+	return s
 }
 
 // registers is how many registers of a class there are.
