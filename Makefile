@@ -3,7 +3,7 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz bench bench-cpu bench-readme release-check ci
+.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz stress bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -55,7 +55,12 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 30m -v -all
 
 fuzz: ## a minute for each fuzz target
-	for f in kernels/syntax:FuzzRule cpu:FuzzImplementations internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+	for f in kernels/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+
+stress: ## run machine code for minutes beside garbage collection, signals, growing stacks and faults
+	$(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
+	GODEBUG=gcstoptheworld=1,clobberfree=1 $(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
+	$(GO) test -race ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all

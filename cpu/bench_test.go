@@ -65,7 +65,7 @@ func middle(x []float64) float64 { return slices.Sorted(slices.Values(x))[len(x)
 // limit is a loop over whole buffers in large chunks, on all threads.
 type limit struct {
 	drv   *driver
-	loop  Loop
+	loop  trafficLoop
 	slots [][]byte
 }
 
@@ -73,6 +73,6 @@ func (l *limit) run() {
 	const size = 1 << 20
 	l.drv.pool.do(len(l.slots[0])/size, func(_, i int) {
 		p := [2]*byte{&l.slots[0][i*size], &l.slots[1][i*size]}
-		l.loop((**byte)(unsafe.Pointer(&p)), nil, size, l.drv.prefetch)
+		l.loop((**byte)(unsafe.Pointer(&p)), size, l.drv.prefetching(len(l.slots[0]), 1, 1).traffic())
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"sync"
 	"unsafe"
+	"weak"
 
 	"github.com/fusestep/fusestep/device"
 )
@@ -32,19 +33,17 @@ type Device struct {
 	driver *driver
 }
 
-// New returns the device with as many threads as Go uses, runtime.GOMAXPROCS(0). Call it without arguments: Loops are optional.
-// They make rules of the caller's own as fast as the built-in ones, which have theirs already; a rule that has none runs all
-// the same, operation by operation, with the same bits.
-func New(loops ...Loops) *Device { return NewThreads(runtime.GOMAXPROCS(0), loops...) }
+// New returns the device with as many threads as Go uses, runtime.GOMAXPROCS(0).
+func New() *Device { return NewThreads(runtime.GOMAXPROCS(0)) }
 
 // maxThreads is beyond what any machine of one memory has, and bounds what a device allocates for its threads.
 const maxThreads = 4096
 
 // NewThreads is New with n threads. An n below 1 means 1, one above 4,096 means 4,096; Device.Threads tells. The bits that a
 // device computes do not depend on n.
-func NewThreads(n int, loops ...Loops) *Device {
-	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(), loops: loops, prefetch: prefetch(),
-		memories: map[*memory]bool{}, queues: map[*queue]bool{}}
+func NewThreads(n int) *Device {
+	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(), prefetch: prefetch(),
+		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}}
 	dev, err := device.New("cpu", drv)
 	if err != nil {
 		panic(err) // a CPU driver's queues cannot fail
@@ -111,28 +110,13 @@ func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 type driver struct {
 	pool     *pool
 	choice   choice
-	loops    []Loops // the caller's
-	prefetch int     // for Loop
+	prefetch int // 0 where loops are not to prefetch
 
 	mu       sync.Mutex
 	memories map[*memory]bool // what Close gives back
 	held     int64            // bytes of them
 	queues   map[*queue]bool
-}
-
-// loop is the fused loop for a graph's fingerprint, or nil.
-func (d *driver) loop(fingerprint string) Loop {
-	set := d.choice.set
-	for _, l := range d.loops {
-		of := l.AVX2
-		if set == avx512 {
-			of = l.AVX512
-		}
-		if f := of[fingerprint]; f != nil {
-			return f
-		}
-	}
-	return set.updates[fingerprint]
+	code     map[loopKey]weak.Pointer[loop]
 }
 
 func (d *driver) Alloc(n int64) (device.Memory, error) {

@@ -4,14 +4,16 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/fusestep/fusestep/cpu/internal/emit"
+	"github.com/fusestep/fusestep/cpu/internal/exec"
 )
 
-// instructions is vector code for one instruction set, as asmgen wrote it.
+// instructions is the committed vector code for one instruction set, as asmgen wrote it.
 type instructions struct {
-	vector     int             // bytes of a register
-	updates    map[string]Loop // the fused loops, by the fingerprint of the graph that each computes
+	vector     int // bytes of a register
 	operations map[int]map[tileOp]operationLoop
-	traffics   map[traffics]Loop
+	traffics   map[traffics]trafficLoop
 	squares    map[int]squaresLoop  // by the bytes of an element
 	halve      func(lanes *float64) // adds lanes apart, from half of them down to a vector's
 	touch      func(x *byte, n int) // prefetches
@@ -20,6 +22,10 @@ type instructions struct {
 // traffics says what a traffic loop moves: how many slots are read, and how many are read and written besides.
 type traffics struct{ read, written int }
 
+// trafficLoop moves n bytes of each slot, a multiple of roundBytes, and prefetches as inCache if prefetch is 1, and as fromMemory if
+// it is 2.
+type trafficLoop func(slots **byte, n, prefetch int)
+
 // squaresLoop adds rows of kernels.NormLanes squares into as many lanes.
 type squaresLoop func(lanes *float64, x *byte, rows int)
 
@@ -27,21 +33,27 @@ type squaresLoop func(lanes *float64, x *byte, rows int)
 type implementation struct {
 	name  string
 	set   *instructions // nil: the rule itself, as the Go compiler made it, element by element
-	fused bool          // a loop for the whole rule where there is one; otherwise a loop for each operation, over tiles in cache
+	loops *emit.Set     // a loop for the whole rule, made at run time; nil: a loop for each operation, over tiles in cache
 }
 
 // Environment is the variable that chooses an implementation, for tests and to look into differences: scalar, avx2-tiles, avx2,
 // avx512-tiles or avx512.
 const Environment = "FUSESTEP_CPU"
 
-// implementations are those that this machine and build can run, the best last.
+// implementations are those that this machine, system and build can run, the best last.
 func implementations() []implementation {
 	all := []implementation{{name: "scalar"}}
+	add := func(name string, set *instructions, loops *emit.Set) {
+		all = append(all, implementation{name + "-tiles", set, nil})
+		if exec.Available() == nil {
+			all = append(all, implementation{name, set, loops})
+		}
+	}
 	if hasAVX2() {
-		all = append(all, implementation{"avx2-tiles", avx2, false}, implementation{"avx2", avx2, true})
+		add("avx2", avx2, emit.AVX2)
 	}
 	if hasAVX512() {
-		all = append(all, implementation{"avx512-tiles", avx512, false}, implementation{"avx512", avx512, true})
+		add("avx512", avx512, emit.AVX512)
 	}
 	return all
 }
@@ -64,20 +76,30 @@ func chosen() choice {
 	if name == "" {
 		return choice{implementation: best()}
 	}
-	var names []string
 	for _, i := range implementations() {
 		if i.name == name {
 			return choice{implementation: i}
 		}
-		names = append(names, i.name)
 	}
-	return choice{err: fmt.Errorf("cpu: %s=%s: this machine and build can run %s", Environment, name, strings.Join(names, ", "))}
+	err := fmt.Errorf("cpu: %s=%s: this machine and build can run %s", Environment, name, strings.Join(Implementations(), ", "))
+	if reason := exec.Available(); reason != nil {
+		err = fmt.Errorf("%w; no machine code that is made at run time: %w", err, reason)
+	}
+	return choice{err: err}
 }
 
-// Implementations are the names of those that this machine and build can run, the best last.
+// Implementations are the names of those that this machine, system and build can run, the best last.
 func Implementations() (names []string) {
 	for _, i := range implementations() {
 		names = append(names, i.name)
 	}
 	return names
 }
+
+// MachineCode returns nil if the process may run machine code that it makes, and otherwise why not. Systems can forbid it: Linux by
+// PR_SET_MDWE, SELinux or seccomp, macOS by a hardened runtime. Steps then run on tiles, at about a third of the speed in cache.
+func MachineCode() error { return exec.Available() }
+
+// Implementation is the name of what runs the device's steps, one of Implementations. It is empty where Environment names none of
+// them, which is then Compile's error.
+func (d *Device) Implementation() string { return d.driver.choice.name }

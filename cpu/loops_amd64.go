@@ -8,98 +8,6 @@ import "github.com/fusestep/fusestep/kernels/ir"
 
 var avx2 = &instructions{
 	vector: 32,
-	updates: map[string]Loop{
-		"4ee4fc4aaa6ff144d46c507c": sgdF32AVX2,                       // SGD[] float32
-		"6f6389dcefef5a10cc1e519c": sgdF64AVX2,                       // SGD[] float64
-		"2d3d7edb89a33b5a7ecf7de6": sgdL1F32AVX2,                     // SGD[L1] float32
-		"b6730e5284559ba3428d5e26": sgdL1F64AVX2,                     // SGD[L1] float64
-		"347c935064a63590181dcc47": sgdL2F32AVX2,                     // SGD[L2] float32
-		"f3fa36b88dfb8d0bba7d1b7c": sgdL2F64AVX2,                     // SGD[L2] float64
-		"a0d099be9f6f4f41db45d791": sgdMomentumF32AVX2,               // SGD[Momentum] float32
-		"28bd0e6358172f29eda37793": sgdMomentumF64AVX2,               // SGD[Momentum] float64
-		"5ac6dffce0354c00ef7a4bf8": sgdL2MomentumF32AVX2,             // SGD[L2 Momentum] float32
-		"d749c565375b88f955b862cc": sgdL2MomentumF64AVX2,             // SGD[L2 Momentum] float64
-		"c479e3d0cabbc3972e0aba69": sgdMomentumNesterovF32AVX2,       // SGD[Momentum Nesterov] float32
-		"1a75eb20ede9c84fc3492fe3": sgdMomentumNesterovF64AVX2,       // SGD[Momentum Nesterov] float64
-		"2ba38a88b5a02a6974cf49c3": sgdL2MomentumNesterovF32AVX2,     // SGD[L2 Momentum Nesterov] float32
-		"2753f4d23ef147ca74bf915e": sgdL2MomentumNesterovF64AVX2,     // SGD[L2 Momentum Nesterov] float64
-		"808bfb36b51fbc46576b282d": asgdF32AVX2,                      // ASGD[] float32
-		"5171ff5bc7ee25dfcd2142bb": asgdF64AVX2,                      // ASGD[] float64
-		"675ddd4f70bc160084fbcce4": adamF32AVX2,                      // Adam[] float32
-		"cbd205a55017f0a901aa9ef2": adamF64AVX2,                      // Adam[] float64
-		"3eeeab78a8f64b5ca0c2635b": adamL1F32AVX2,                    // Adam[L1] float32
-		"5af5b488302940eab69f636a": adamL1F64AVX2,                    // Adam[L1] float64
-		"030dbbef586395d48b2abfe0": adamL2F32AVX2,                    // Adam[L2] float32
-		"1ee9351ff46923f58a880fbe": adamL2F64AVX2,                    // Adam[L2] float64
-		"a16b3722cdd5f22578af37f2": adamAMSGradF32AVX2,               // Adam[AMSGrad] float32
-		"744385fb2b032d0c2287f3e8": adamAMSGradF64AVX2,               // Adam[AMSGrad] float64
-		"0a61f9eb3ff91f1deb863e4b": lionF32AVX2,                      // Lion[] float32
-		"b0de875661847a3b672f8dd7": lionF64AVX2,                      // Lion[] float64
-		"bbf4e7d36bb81eca2e7e89ea": signumF32AVX2,                    // Signum[] float32
-		"1419249126dd26be70791772": signumF64AVX2,                    // Signum[] float64
-		"5387fc6b955401d709a80755": signumMomentumF32AVX2,            // Signum[Momentum] float32
-		"c0946f33f80c755a0b566ff6": signumMomentumF64AVX2,            // Signum[Momentum] float64
-		"20f1ff751ab915e50aee4ae2": rmspropF32AVX2,                   // RMSprop[] float32
-		"394616d5a37b17f5a07f96db": rmspropF64AVX2,                   // RMSprop[] float64
-		"436b4505f85861cec581a2b6": rmspropMomentumF32AVX2,           // RMSprop[Momentum] float32
-		"86f972fcb31c6f2d00a6d386": rmspropMomentumF64AVX2,           // RMSprop[Momentum] float64
-		"98d1441a73605533aab547ee": rmspropCenteredF32AVX2,           // RMSprop[Centered] float32
-		"92ff3e4de6b4eeff55c334d4": rmspropCenteredF64AVX2,           // RMSprop[Centered] float64
-		"3353a5b422471f23948fc783": adagradF32AVX2,                   // Adagrad[] float32
-		"bf64c26b13bf1ad22c9bdd45": adagradF64AVX2,                   // Adagrad[] float64
-		"f7506db2bbea9e019861c6a4": adamaxF32AVX2,                    // Adamax[] float32
-		"3a6cd934446723043f4fac71": adamaxF64AVX2,                    // Adamax[] float64
-		"181d00205d7109666514f85e": nadamF32AVX2,                     // NAdam[] float32
-		"47ddcf4c0f5e2fbc44613a69": nadamF64AVX2,                     // NAdam[] float64
-		"01cc0e9bd1982ee7624b3436": radamF32AVX2,                     // RAdam[] float32
-		"5981528944dd907a554638a9": radamF64AVX2,                     // RAdam[] float64
-		"460a5618dc19d70a5c84e5e1": adabeliefF32AVX2,                 // AdaBelief[] float32
-		"1506150e7028d8dbb4b6f63d": adabeliefF64AVX2,                 // AdaBelief[] float64
-		"89f3340c7ed02786b95ce9f1": ademamixF32AVX2,                  // AdEMAMix[] float32
-		"3af06248975a629f6d25c059": ademamixF64AVX2,                  // AdEMAMix[] float64
-		"f0b08de129098e3b7c72c4f6": adanF32AVX2,                      // Adan[] float32
-		"239fa01d07886f5708acb792": adanF64AVX2,                      // Adan[] float64
-		"4e343730fd5c91e267564e54": yogiF32AVX2,                      // Yogi[] float32
-		"2276938bf72e6e48b1b9df9a": yogiF64AVX2,                      // Yogi[] float64
-		"48e6102d7ddd05741045919b": adadeltaF32AVX2,                  // Adadelta[] float32
-		"a7847e0f898fd9d1b77d6e61": adadeltaF64AVX2,                  // Adadelta[] float64
-		"f2290652bfdc95bbe1a51caf": rpropF32AVX2,                     // Rprop[] float32
-		"9a96d68b501e79fe66116cc3": rpropF64AVX2,                     // Rprop[] float64
-		"dd69a6681097f34cf8ec240a": ftrlF32AVX2,                      // FTRL[] float32
-		"3cba2e5d78ec556fe1b12c7c": ftrlF64AVX2,                      // FTRL[] float64
-		"8d1bae2a10d5c31692bf5abf": proximalsgdF32AVX2,               // ProximalSGD[] float32
-		"f6285d49c8a8e8856cc007f3": proximalsgdF64AVX2,               // ProximalSGD[] float64
-		"d2e1560f5d301a4efea7c9c3": proximaladagradF32AVX2,           // ProximalAdagrad[] float32
-		"04a17ffc28a89d4c9f291d82": proximaladagradF64AVX2,           // ProximalAdagrad[] float64
-		"2dcc44eb60740e5d59383aa3": sophiaF32AVX2,                    // Sophia[] float32
-		"6dcc8edec7c06172d7ffcf97": sophiaF64AVX2,                    // Sophia[] float64
-		"c626fb6863c66db2251f0c74": schedulefreeF32AVX2,              // ScheduleFree[] float32
-		"a4bbbcc3b80b55613ff44922": schedulefreeF64AVX2,              // ScheduleFree[] float64
-		"8d46aa080627bc690d11f96c": schedulefreeAdamF32AVX2,          // ScheduleFree[Adam] float32
-		"981ec47ad4dd76e5a60423c7": schedulefreeAdamF64AVX2,          // ScheduleFree[Adam] float64
-		"583d47d1a08c3f913857e45d": adabeliefAMSGradF32AVX2,          // AdaBelief[AMSGrad] float32
-		"31e233efa20d1bc645e8f051": adabeliefAMSGradF64AVX2,          // AdaBelief[AMSGrad] float64
-		"f5ff02a2326a24a4840ec034": proximaladagradProximalL2F32AVX2, // ProximalAdagrad[ProximalL2] float32
-		"7b59797daf43ac57160c4421": proximaladagradProximalL2F64AVX2, // ProximalAdagrad[ProximalL2] float64
-		"0dfe9f12e20158cb124384c7": schedulefreeaverageF32AVX2,       // ScheduleFreeAverage[] float32
-		"80fb6c58780bb869c0c9a27e": schedulefreeaverageF64AVX2,       // ScheduleFreeAverage[] float64
-		"2a5bc6930a7f795fdf7a79bf": adabeliefL2F32AVX2,               // AdaBelief[L2] float32
-		"853ccdd3987a265a1277bf76": adabeliefL2F64AVX2,               // AdaBelief[L2] float64
-		"1bdfa568ed4c9479d38df2e5": adadeltaL2F32AVX2,                // Adadelta[L2] float32
-		"579310b9abedf86c76eb9a24": adadeltaL2F64AVX2,                // Adadelta[L2] float64
-		"ca34d0ef45f29d717c6d32dc": adagradL2F32AVX2,                 // Adagrad[L2] float32
-		"cc281c064e6c8b4ea5b6c8d0": adagradL2F64AVX2,                 // Adagrad[L2] float64
-		"e6ed9aac877a2cf92a767934": adamaxL2F32AVX2,                  // Adamax[L2] float32
-		"1b40f5a66194245c9c1ed7bb": adamaxL2F64AVX2,                  // Adamax[L2] float64
-		"a2670231e173c11a1b3d34ce": asgdL2F32AVX2,                    // ASGD[L2] float32
-		"56816d87351b7bdda5a56627": asgdL2F64AVX2,                    // ASGD[L2] float64
-		"9d55970853138f113f5b7864": nadamL2F32AVX2,                   // NAdam[L2] float32
-		"e35f17d9aea38f7eb14ceae8": nadamL2F64AVX2,                   // NAdam[L2] float64
-		"b10d7146515e4a2b50cd258c": radamL2F32AVX2,                   // RAdam[L2] float32
-		"236e1d24474b7b5be593dfb1": radamL2F64AVX2,                   // RAdam[L2] float64
-		"574810a2ae85b00d0ccc2402": rmspropL2F32AVX2,                 // RMSprop[L2] float32
-		"6373640e3fe56427e58a7b76": rmspropL2F64AVX2,                 // RMSprop[L2] float64
-	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
 			tileOp(ir.Add):    addF32AVX2,
@@ -158,7 +66,7 @@ var avx2 = &instructions{
 			flush:             flushF64AVX2,
 		},
 	},
-	traffics: map[traffics]Loop{
+	traffics: map[traffics]trafficLoop{
 		{1, 0}: traffic1Read0WrittenAVX2,
 		{1, 1}: traffic1Read1WrittenAVX2,
 		{1, 2}: traffic1Read2WrittenAVX2,
@@ -178,98 +86,6 @@ var avx2 = &instructions{
 
 var avx512 = &instructions{
 	vector: 64,
-	updates: map[string]Loop{
-		"4ee4fc4aaa6ff144d46c507c": sgdF32AVX512,                       // SGD[] float32
-		"6f6389dcefef5a10cc1e519c": sgdF64AVX512,                       // SGD[] float64
-		"2d3d7edb89a33b5a7ecf7de6": sgdL1F32AVX512,                     // SGD[L1] float32
-		"b6730e5284559ba3428d5e26": sgdL1F64AVX512,                     // SGD[L1] float64
-		"347c935064a63590181dcc47": sgdL2F32AVX512,                     // SGD[L2] float32
-		"f3fa36b88dfb8d0bba7d1b7c": sgdL2F64AVX512,                     // SGD[L2] float64
-		"a0d099be9f6f4f41db45d791": sgdMomentumF32AVX512,               // SGD[Momentum] float32
-		"28bd0e6358172f29eda37793": sgdMomentumF64AVX512,               // SGD[Momentum] float64
-		"5ac6dffce0354c00ef7a4bf8": sgdL2MomentumF32AVX512,             // SGD[L2 Momentum] float32
-		"d749c565375b88f955b862cc": sgdL2MomentumF64AVX512,             // SGD[L2 Momentum] float64
-		"c479e3d0cabbc3972e0aba69": sgdMomentumNesterovF32AVX512,       // SGD[Momentum Nesterov] float32
-		"1a75eb20ede9c84fc3492fe3": sgdMomentumNesterovF64AVX512,       // SGD[Momentum Nesterov] float64
-		"2ba38a88b5a02a6974cf49c3": sgdL2MomentumNesterovF32AVX512,     // SGD[L2 Momentum Nesterov] float32
-		"2753f4d23ef147ca74bf915e": sgdL2MomentumNesterovF64AVX512,     // SGD[L2 Momentum Nesterov] float64
-		"808bfb36b51fbc46576b282d": asgdF32AVX512,                      // ASGD[] float32
-		"5171ff5bc7ee25dfcd2142bb": asgdF64AVX512,                      // ASGD[] float64
-		"675ddd4f70bc160084fbcce4": adamF32AVX512,                      // Adam[] float32
-		"cbd205a55017f0a901aa9ef2": adamF64AVX512,                      // Adam[] float64
-		"3eeeab78a8f64b5ca0c2635b": adamL1F32AVX512,                    // Adam[L1] float32
-		"5af5b488302940eab69f636a": adamL1F64AVX512,                    // Adam[L1] float64
-		"030dbbef586395d48b2abfe0": adamL2F32AVX512,                    // Adam[L2] float32
-		"1ee9351ff46923f58a880fbe": adamL2F64AVX512,                    // Adam[L2] float64
-		"a16b3722cdd5f22578af37f2": adamAMSGradF32AVX512,               // Adam[AMSGrad] float32
-		"744385fb2b032d0c2287f3e8": adamAMSGradF64AVX512,               // Adam[AMSGrad] float64
-		"0a61f9eb3ff91f1deb863e4b": lionF32AVX512,                      // Lion[] float32
-		"b0de875661847a3b672f8dd7": lionF64AVX512,                      // Lion[] float64
-		"bbf4e7d36bb81eca2e7e89ea": signumF32AVX512,                    // Signum[] float32
-		"1419249126dd26be70791772": signumF64AVX512,                    // Signum[] float64
-		"5387fc6b955401d709a80755": signumMomentumF32AVX512,            // Signum[Momentum] float32
-		"c0946f33f80c755a0b566ff6": signumMomentumF64AVX512,            // Signum[Momentum] float64
-		"20f1ff751ab915e50aee4ae2": rmspropF32AVX512,                   // RMSprop[] float32
-		"394616d5a37b17f5a07f96db": rmspropF64AVX512,                   // RMSprop[] float64
-		"436b4505f85861cec581a2b6": rmspropMomentumF32AVX512,           // RMSprop[Momentum] float32
-		"86f972fcb31c6f2d00a6d386": rmspropMomentumF64AVX512,           // RMSprop[Momentum] float64
-		"98d1441a73605533aab547ee": rmspropCenteredF32AVX512,           // RMSprop[Centered] float32
-		"92ff3e4de6b4eeff55c334d4": rmspropCenteredF64AVX512,           // RMSprop[Centered] float64
-		"3353a5b422471f23948fc783": adagradF32AVX512,                   // Adagrad[] float32
-		"bf64c26b13bf1ad22c9bdd45": adagradF64AVX512,                   // Adagrad[] float64
-		"f7506db2bbea9e019861c6a4": adamaxF32AVX512,                    // Adamax[] float32
-		"3a6cd934446723043f4fac71": adamaxF64AVX512,                    // Adamax[] float64
-		"181d00205d7109666514f85e": nadamF32AVX512,                     // NAdam[] float32
-		"47ddcf4c0f5e2fbc44613a69": nadamF64AVX512,                     // NAdam[] float64
-		"01cc0e9bd1982ee7624b3436": radamF32AVX512,                     // RAdam[] float32
-		"5981528944dd907a554638a9": radamF64AVX512,                     // RAdam[] float64
-		"460a5618dc19d70a5c84e5e1": adabeliefF32AVX512,                 // AdaBelief[] float32
-		"1506150e7028d8dbb4b6f63d": adabeliefF64AVX512,                 // AdaBelief[] float64
-		"89f3340c7ed02786b95ce9f1": ademamixF32AVX512,                  // AdEMAMix[] float32
-		"3af06248975a629f6d25c059": ademamixF64AVX512,                  // AdEMAMix[] float64
-		"f0b08de129098e3b7c72c4f6": adanF32AVX512,                      // Adan[] float32
-		"239fa01d07886f5708acb792": adanF64AVX512,                      // Adan[] float64
-		"4e343730fd5c91e267564e54": yogiF32AVX512,                      // Yogi[] float32
-		"2276938bf72e6e48b1b9df9a": yogiF64AVX512,                      // Yogi[] float64
-		"48e6102d7ddd05741045919b": adadeltaF32AVX512,                  // Adadelta[] float32
-		"a7847e0f898fd9d1b77d6e61": adadeltaF64AVX512,                  // Adadelta[] float64
-		"f2290652bfdc95bbe1a51caf": rpropF32AVX512,                     // Rprop[] float32
-		"9a96d68b501e79fe66116cc3": rpropF64AVX512,                     // Rprop[] float64
-		"dd69a6681097f34cf8ec240a": ftrlF32AVX512,                      // FTRL[] float32
-		"3cba2e5d78ec556fe1b12c7c": ftrlF64AVX512,                      // FTRL[] float64
-		"8d1bae2a10d5c31692bf5abf": proximalsgdF32AVX512,               // ProximalSGD[] float32
-		"f6285d49c8a8e8856cc007f3": proximalsgdF64AVX512,               // ProximalSGD[] float64
-		"d2e1560f5d301a4efea7c9c3": proximaladagradF32AVX512,           // ProximalAdagrad[] float32
-		"04a17ffc28a89d4c9f291d82": proximaladagradF64AVX512,           // ProximalAdagrad[] float64
-		"2dcc44eb60740e5d59383aa3": sophiaF32AVX512,                    // Sophia[] float32
-		"6dcc8edec7c06172d7ffcf97": sophiaF64AVX512,                    // Sophia[] float64
-		"c626fb6863c66db2251f0c74": schedulefreeF32AVX512,              // ScheduleFree[] float32
-		"a4bbbcc3b80b55613ff44922": schedulefreeF64AVX512,              // ScheduleFree[] float64
-		"8d46aa080627bc690d11f96c": schedulefreeAdamF32AVX512,          // ScheduleFree[Adam] float32
-		"981ec47ad4dd76e5a60423c7": schedulefreeAdamF64AVX512,          // ScheduleFree[Adam] float64
-		"583d47d1a08c3f913857e45d": adabeliefAMSGradF32AVX512,          // AdaBelief[AMSGrad] float32
-		"31e233efa20d1bc645e8f051": adabeliefAMSGradF64AVX512,          // AdaBelief[AMSGrad] float64
-		"f5ff02a2326a24a4840ec034": proximaladagradProximalL2F32AVX512, // ProximalAdagrad[ProximalL2] float32
-		"7b59797daf43ac57160c4421": proximaladagradProximalL2F64AVX512, // ProximalAdagrad[ProximalL2] float64
-		"0dfe9f12e20158cb124384c7": schedulefreeaverageF32AVX512,       // ScheduleFreeAverage[] float32
-		"80fb6c58780bb869c0c9a27e": schedulefreeaverageF64AVX512,       // ScheduleFreeAverage[] float64
-		"2a5bc6930a7f795fdf7a79bf": adabeliefL2F32AVX512,               // AdaBelief[L2] float32
-		"853ccdd3987a265a1277bf76": adabeliefL2F64AVX512,               // AdaBelief[L2] float64
-		"1bdfa568ed4c9479d38df2e5": adadeltaL2F32AVX512,                // Adadelta[L2] float32
-		"579310b9abedf86c76eb9a24": adadeltaL2F64AVX512,                // Adadelta[L2] float64
-		"ca34d0ef45f29d717c6d32dc": adagradL2F32AVX512,                 // Adagrad[L2] float32
-		"cc281c064e6c8b4ea5b6c8d0": adagradL2F64AVX512,                 // Adagrad[L2] float64
-		"e6ed9aac877a2cf92a767934": adamaxL2F32AVX512,                  // Adamax[L2] float32
-		"1b40f5a66194245c9c1ed7bb": adamaxL2F64AVX512,                  // Adamax[L2] float64
-		"a2670231e173c11a1b3d34ce": asgdL2F32AVX512,                    // ASGD[L2] float32
-		"56816d87351b7bdda5a56627": asgdL2F64AVX512,                    // ASGD[L2] float64
-		"9d55970853138f113f5b7864": nadamL2F32AVX512,                   // NAdam[L2] float32
-		"e35f17d9aea38f7eb14ceae8": nadamL2F64AVX512,                   // NAdam[L2] float64
-		"b10d7146515e4a2b50cd258c": radamL2F32AVX512,                   // RAdam[L2] float32
-		"236e1d24474b7b5be593dfb1": radamL2F64AVX512,                   // RAdam[L2] float64
-		"574810a2ae85b00d0ccc2402": rmspropL2F32AVX512,                 // RMSprop[L2] float32
-		"6373640e3fe56427e58a7b76": rmspropL2F64AVX512,                 // RMSprop[L2] float64
-	},
 	operations: map[int]map[tileOp]operationLoop{
 		32: {
 			tileOp(ir.Add):    addF32AVX512,
@@ -328,7 +144,7 @@ var avx512 = &instructions{
 			flush:             flushF64AVX512,
 		},
 	},
-	traffics: map[traffics]Loop{
+	traffics: map[traffics]trafficLoop{
 		{1, 0}: traffic1Read0WrittenAVX512,
 		{1, 1}: traffic1Read1WrittenAVX512,
 		{1, 2}: traffic1Read2WrittenAVX512,
@@ -345,276 +161,6 @@ var avx512 = &instructions{
 	squares: map[int]squaresLoop{4: sumSquaresF32AVX512, 8: sumSquaresF64AVX512},
 	halve:   halveAVX512,
 }
-
-// sgdF32AVX2 is SGD[] float32 over n bytes of each slot, a multiple of 64.
-func sgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdF64AVX2 is SGD[] float64 over n bytes of each slot, a multiple of 64.
-func sgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL1F32AVX2 is SGD[L1] float32 over n bytes of each slot, a multiple of 64.
-func sgdL1F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL1F64AVX2 is SGD[L1] float64 over n bytes of each slot, a multiple of 64.
-func sgdL1F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2F32AVX2 is SGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2F64AVX2 is SGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumF32AVX2 is SGD[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func sgdMomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumF64AVX2 is SGD[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func sgdMomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumF32AVX2 is SGD[L2 Momentum] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumF64AVX2 is SGD[L2 Momentum] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumNesterovF32AVX2 is SGD[Momentum Nesterov] float32 over n bytes of each slot, a multiple of 64.
-func sgdMomentumNesterovF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumNesterovF64AVX2 is SGD[Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
-func sgdMomentumNesterovF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumNesterovF32AVX2 is SGD[L2 Momentum Nesterov] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumNesterovF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumNesterovF64AVX2 is SGD[L2 Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumNesterovF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdF32AVX2 is ASGD[] float32 over n bytes of each slot, a multiple of 64.
-func asgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdF64AVX2 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
-func asgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamF32AVX2 is Adam[] float32 over n bytes of each slot, a multiple of 64.
-func adamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamF64AVX2 is Adam[] float64 over n bytes of each slot, a multiple of 64.
-func adamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL1F32AVX2 is Adam[L1] float32 over n bytes of each slot, a multiple of 64.
-func adamL1F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL1F64AVX2 is Adam[L1] float64 over n bytes of each slot, a multiple of 64.
-func adamL1F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL2F32AVX2 is Adam[L2] float32 over n bytes of each slot, a multiple of 64.
-func adamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL2F64AVX2 is Adam[L2] float64 over n bytes of each slot, a multiple of 64.
-func adamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamAMSGradF32AVX2 is Adam[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adamAMSGradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamAMSGradF64AVX2 is Adam[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adamAMSGradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// lionF32AVX2 is Lion[] float32 over n bytes of each slot, a multiple of 64.
-func lionF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// lionF64AVX2 is Lion[] float64 over n bytes of each slot, a multiple of 64.
-func lionF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumF32AVX2 is Signum[] float32 over n bytes of each slot, a multiple of 64.
-func signumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumF64AVX2 is Signum[] float64 over n bytes of each slot, a multiple of 64.
-func signumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumMomentumF32AVX2 is Signum[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func signumMomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumMomentumF64AVX2 is Signum[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func signumMomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropF32AVX2 is RMSprop[] float32 over n bytes of each slot, a multiple of 64.
-func rmspropF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropF64AVX2 is RMSprop[] float64 over n bytes of each slot, a multiple of 64.
-func rmspropF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropMomentumF32AVX2 is RMSprop[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func rmspropMomentumF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropMomentumF64AVX2 is RMSprop[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func rmspropMomentumF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropCenteredF32AVX2 is RMSprop[Centered] float32 over n bytes of each slot, a multiple of 64.
-func rmspropCenteredF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropCenteredF64AVX2 is RMSprop[Centered] float64 over n bytes of each slot, a multiple of 64.
-func rmspropCenteredF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradF32AVX2 is Adagrad[] float32 over n bytes of each slot, a multiple of 64.
-func adagradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradF64AVX2 is Adagrad[] float64 over n bytes of each slot, a multiple of 64.
-func adagradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxF32AVX2 is Adamax[] float32 over n bytes of each slot, a multiple of 64.
-func adamaxF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxF64AVX2 is Adamax[] float64 over n bytes of each slot, a multiple of 64.
-func adamaxF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamF32AVX2 is NAdam[] float32 over n bytes of each slot, a multiple of 64.
-func nadamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamF64AVX2 is NAdam[] float64 over n bytes of each slot, a multiple of 64.
-func nadamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamF32AVX2 is RAdam[] float32 over n bytes of each slot, a multiple of 64.
-func radamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamF64AVX2 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
-func radamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefF32AVX2 is AdaBelief[] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefF64AVX2 is AdaBelief[] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ademamixF32AVX2 is AdEMAMix[] float32 over n bytes of each slot, a multiple of 64.
-func ademamixF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ademamixF64AVX2 is AdEMAMix[] float64 over n bytes of each slot, a multiple of 64.
-func ademamixF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adanF32AVX2 is Adan[] float32 over n bytes of each slot, a multiple of 64.
-func adanF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adanF64AVX2 is Adan[] float64 over n bytes of each slot, a multiple of 64.
-func adanF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// yogiF32AVX2 is Yogi[] float32 over n bytes of each slot, a multiple of 64.
-func yogiF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// yogiF64AVX2 is Yogi[] float64 over n bytes of each slot, a multiple of 64.
-func yogiF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaF32AVX2 is Adadelta[] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaF64AVX2 is Adadelta[] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rpropF32AVX2 is Rprop[] float32 over n bytes of each slot, a multiple of 64.
-func rpropF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rpropF64AVX2 is Rprop[] float64 over n bytes of each slot, a multiple of 64.
-func rpropF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ftrlF32AVX2 is FTRL[] float32 over n bytes of each slot, a multiple of 64.
-func ftrlF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ftrlF64AVX2 is FTRL[] float64 over n bytes of each slot, a multiple of 64.
-func ftrlF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximalsgdF32AVX2 is ProximalSGD[] float32 over n bytes of each slot, a multiple of 64.
-func proximalsgdF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximalsgdF64AVX2 is ProximalSGD[] float64 over n bytes of each slot, a multiple of 64.
-func proximalsgdF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradF32AVX2 is ProximalAdagrad[] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradF64AVX2 is ProximalAdagrad[] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sophiaF32AVX2 is Sophia[] float32 over n bytes of each slot, a multiple of 64.
-func sophiaF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sophiaF64AVX2 is Sophia[] float64 over n bytes of each slot, a multiple of 64.
-func sophiaF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeF32AVX2 is ScheduleFree[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeF64AVX2 is ScheduleFree[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeAdamF32AVX2 is ScheduleFree[Adam] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeAdamF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeAdamF64AVX2 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeAdamF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF32AVX2 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF64AVX2 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradProximalL2F32AVX2 is ProximalAdagrad[ProximalL2] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradProximalL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradProximalL2F64AVX2 is ProximalAdagrad[ProximalL2] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradProximalL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF32AVX2 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF64AVX2 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefL2F32AVX2 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefL2F64AVX2 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F32AVX2 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F64AVX2 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradL2F32AVX2 is Adagrad[L2] float32 over n bytes of each slot, a multiple of 64.
-func adagradL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradL2F64AVX2 is Adagrad[L2] float64 over n bytes of each slot, a multiple of 64.
-func adagradL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxL2F32AVX2 is Adamax[L2] float32 over n bytes of each slot, a multiple of 64.
-func adamaxL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxL2F64AVX2 is Adamax[L2] float64 over n bytes of each slot, a multiple of 64.
-func adamaxL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdL2F32AVX2 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func asgdL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdL2F64AVX2 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func asgdL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamL2F32AVX2 is NAdam[L2] float32 over n bytes of each slot, a multiple of 64.
-func nadamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamL2F64AVX2 is NAdam[L2] float64 over n bytes of each slot, a multiple of 64.
-func nadamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamL2F32AVX2 is RAdam[L2] float32 over n bytes of each slot, a multiple of 64.
-func radamL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamL2F64AVX2 is RAdam[L2] float64 over n bytes of each slot, a multiple of 64.
-func radamL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropL2F32AVX2 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
-func rmspropL2F32AVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropL2F64AVX2 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
-func rmspropL2F64AVX2(slots **byte, uniforms *byte, n int, prefetch int)
 
 // addF32AVX2 is ir's add of float32.
 func addF32AVX2(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
@@ -782,310 +328,40 @@ func sumSquaresF64AVX2(lanes *float64, x *byte, rows int)
 func halveAVX2(lanes *float64)
 
 // traffic1Read0WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 0 more.
-func traffic1Read0WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read0WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read1WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 1 more.
-func traffic1Read1WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read1WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read2WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 2 more.
-func traffic1Read2WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read2WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read3WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 3 more.
-func traffic1Read3WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read3WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read4WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 4 more.
-func traffic1Read4WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read4WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic1Read5WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 5 more.
-func traffic1Read5WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read5WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read0WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 0 more.
-func traffic2Read0WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read0WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read1WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 1 more.
-func traffic2Read1WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read1WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read2WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 2 more.
-func traffic2Read2WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read2WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read3WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 3 more.
-func traffic2Read3WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read3WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read4WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 4 more.
-func traffic2Read4WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read4WrittenAVX2(slots **byte, n int, prefetch int)
 
 // traffic2Read5WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 5 more.
-func traffic2Read5WrittenAVX2(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdF32AVX512 is SGD[] float32 over n bytes of each slot, a multiple of 64.
-func sgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdF64AVX512 is SGD[] float64 over n bytes of each slot, a multiple of 64.
-func sgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL1F32AVX512 is SGD[L1] float32 over n bytes of each slot, a multiple of 64.
-func sgdL1F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL1F64AVX512 is SGD[L1] float64 over n bytes of each slot, a multiple of 64.
-func sgdL1F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2F32AVX512 is SGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2F64AVX512 is SGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumF32AVX512 is SGD[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func sgdMomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumF64AVX512 is SGD[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func sgdMomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumF32AVX512 is SGD[L2 Momentum] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumF64AVX512 is SGD[L2 Momentum] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumNesterovF32AVX512 is SGD[Momentum Nesterov] float32 over n bytes of each slot, a multiple of 64.
-func sgdMomentumNesterovF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdMomentumNesterovF64AVX512 is SGD[Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
-func sgdMomentumNesterovF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumNesterovF32AVX512 is SGD[L2 Momentum Nesterov] float32 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumNesterovF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sgdL2MomentumNesterovF64AVX512 is SGD[L2 Momentum Nesterov] float64 over n bytes of each slot, a multiple of 64.
-func sgdL2MomentumNesterovF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdF32AVX512 is ASGD[] float32 over n bytes of each slot, a multiple of 64.
-func asgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdF64AVX512 is ASGD[] float64 over n bytes of each slot, a multiple of 64.
-func asgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamF32AVX512 is Adam[] float32 over n bytes of each slot, a multiple of 64.
-func adamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamF64AVX512 is Adam[] float64 over n bytes of each slot, a multiple of 64.
-func adamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL1F32AVX512 is Adam[L1] float32 over n bytes of each slot, a multiple of 64.
-func adamL1F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL1F64AVX512 is Adam[L1] float64 over n bytes of each slot, a multiple of 64.
-func adamL1F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL2F32AVX512 is Adam[L2] float32 over n bytes of each slot, a multiple of 64.
-func adamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamL2F64AVX512 is Adam[L2] float64 over n bytes of each slot, a multiple of 64.
-func adamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamAMSGradF32AVX512 is Adam[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adamAMSGradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamAMSGradF64AVX512 is Adam[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adamAMSGradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// lionF32AVX512 is Lion[] float32 over n bytes of each slot, a multiple of 64.
-func lionF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// lionF64AVX512 is Lion[] float64 over n bytes of each slot, a multiple of 64.
-func lionF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumF32AVX512 is Signum[] float32 over n bytes of each slot, a multiple of 64.
-func signumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumF64AVX512 is Signum[] float64 over n bytes of each slot, a multiple of 64.
-func signumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumMomentumF32AVX512 is Signum[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func signumMomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// signumMomentumF64AVX512 is Signum[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func signumMomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropF32AVX512 is RMSprop[] float32 over n bytes of each slot, a multiple of 64.
-func rmspropF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropF64AVX512 is RMSprop[] float64 over n bytes of each slot, a multiple of 64.
-func rmspropF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropMomentumF32AVX512 is RMSprop[Momentum] float32 over n bytes of each slot, a multiple of 64.
-func rmspropMomentumF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropMomentumF64AVX512 is RMSprop[Momentum] float64 over n bytes of each slot, a multiple of 64.
-func rmspropMomentumF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropCenteredF32AVX512 is RMSprop[Centered] float32 over n bytes of each slot, a multiple of 64.
-func rmspropCenteredF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropCenteredF64AVX512 is RMSprop[Centered] float64 over n bytes of each slot, a multiple of 64.
-func rmspropCenteredF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradF32AVX512 is Adagrad[] float32 over n bytes of each slot, a multiple of 64.
-func adagradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradF64AVX512 is Adagrad[] float64 over n bytes of each slot, a multiple of 64.
-func adagradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxF32AVX512 is Adamax[] float32 over n bytes of each slot, a multiple of 64.
-func adamaxF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxF64AVX512 is Adamax[] float64 over n bytes of each slot, a multiple of 64.
-func adamaxF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamF32AVX512 is NAdam[] float32 over n bytes of each slot, a multiple of 64.
-func nadamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamF64AVX512 is NAdam[] float64 over n bytes of each slot, a multiple of 64.
-func nadamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamF32AVX512 is RAdam[] float32 over n bytes of each slot, a multiple of 64.
-func radamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamF64AVX512 is RAdam[] float64 over n bytes of each slot, a multiple of 64.
-func radamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefF32AVX512 is AdaBelief[] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefF64AVX512 is AdaBelief[] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ademamixF32AVX512 is AdEMAMix[] float32 over n bytes of each slot, a multiple of 64.
-func ademamixF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ademamixF64AVX512 is AdEMAMix[] float64 over n bytes of each slot, a multiple of 64.
-func ademamixF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adanF32AVX512 is Adan[] float32 over n bytes of each slot, a multiple of 64.
-func adanF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adanF64AVX512 is Adan[] float64 over n bytes of each slot, a multiple of 64.
-func adanF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// yogiF32AVX512 is Yogi[] float32 over n bytes of each slot, a multiple of 64.
-func yogiF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// yogiF64AVX512 is Yogi[] float64 over n bytes of each slot, a multiple of 64.
-func yogiF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaF32AVX512 is Adadelta[] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaF64AVX512 is Adadelta[] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rpropF32AVX512 is Rprop[] float32 over n bytes of each slot, a multiple of 64.
-func rpropF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rpropF64AVX512 is Rprop[] float64 over n bytes of each slot, a multiple of 64.
-func rpropF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ftrlF32AVX512 is FTRL[] float32 over n bytes of each slot, a multiple of 64.
-func ftrlF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// ftrlF64AVX512 is FTRL[] float64 over n bytes of each slot, a multiple of 64.
-func ftrlF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximalsgdF32AVX512 is ProximalSGD[] float32 over n bytes of each slot, a multiple of 64.
-func proximalsgdF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximalsgdF64AVX512 is ProximalSGD[] float64 over n bytes of each slot, a multiple of 64.
-func proximalsgdF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradF32AVX512 is ProximalAdagrad[] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradF64AVX512 is ProximalAdagrad[] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sophiaF32AVX512 is Sophia[] float32 over n bytes of each slot, a multiple of 64.
-func sophiaF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// sophiaF64AVX512 is Sophia[] float64 over n bytes of each slot, a multiple of 64.
-func sophiaF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeF32AVX512 is ScheduleFree[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeF64AVX512 is ScheduleFree[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeAdamF32AVX512 is ScheduleFree[Adam] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeAdamF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeAdamF64AVX512 is ScheduleFree[Adam] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeAdamF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF32AVX512 is AdaBelief[AMSGrad] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefAMSGradF64AVX512 is AdaBelief[AMSGrad] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefAMSGradF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradProximalL2F32AVX512 is ProximalAdagrad[ProximalL2] float32 over n bytes of each slot, a multiple of 64.
-func proximaladagradProximalL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// proximaladagradProximalL2F64AVX512 is ProximalAdagrad[ProximalL2] float64 over n bytes of each slot, a multiple of 64.
-func proximaladagradProximalL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF32AVX512 is ScheduleFreeAverage[] float32 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// schedulefreeaverageF64AVX512 is ScheduleFreeAverage[] float64 over n bytes of each slot, a multiple of 64.
-func schedulefreeaverageF64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefL2F32AVX512 is AdaBelief[L2] float32 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adabeliefL2F64AVX512 is AdaBelief[L2] float64 over n bytes of each slot, a multiple of 64.
-func adabeliefL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F32AVX512 is Adadelta[L2] float32 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adadeltaL2F64AVX512 is Adadelta[L2] float64 over n bytes of each slot, a multiple of 64.
-func adadeltaL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradL2F32AVX512 is Adagrad[L2] float32 over n bytes of each slot, a multiple of 64.
-func adagradL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adagradL2F64AVX512 is Adagrad[L2] float64 over n bytes of each slot, a multiple of 64.
-func adagradL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxL2F32AVX512 is Adamax[L2] float32 over n bytes of each slot, a multiple of 64.
-func adamaxL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// adamaxL2F64AVX512 is Adamax[L2] float64 over n bytes of each slot, a multiple of 64.
-func adamaxL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdL2F32AVX512 is ASGD[L2] float32 over n bytes of each slot, a multiple of 64.
-func asgdL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// asgdL2F64AVX512 is ASGD[L2] float64 over n bytes of each slot, a multiple of 64.
-func asgdL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamL2F32AVX512 is NAdam[L2] float32 over n bytes of each slot, a multiple of 64.
-func nadamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// nadamL2F64AVX512 is NAdam[L2] float64 over n bytes of each slot, a multiple of 64.
-func nadamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamL2F32AVX512 is RAdam[L2] float32 over n bytes of each slot, a multiple of 64.
-func radamL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// radamL2F64AVX512 is RAdam[L2] float64 over n bytes of each slot, a multiple of 64.
-func radamL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropL2F32AVX512 is RMSprop[L2] float32 over n bytes of each slot, a multiple of 64.
-func rmspropL2F32AVX512(slots **byte, uniforms *byte, n int, prefetch int)
-
-// rmspropL2F64AVX512 is RMSprop[L2] float64 over n bytes of each slot, a multiple of 64.
-func rmspropL2F64AVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read5WrittenAVX2(slots **byte, n int, prefetch int)
 
 // addF32AVX512 is ir's add of float32.
 func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
@@ -1253,37 +529,37 @@ func sumSquaresF64AVX512(lanes *float64, x *byte, rows int)
 func halveAVX512(lanes *float64)
 
 // traffic1Read0WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 0 more.
-func traffic1Read0WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read0WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read1WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 1 more.
-func traffic1Read1WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read1WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read2WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 2 more.
-func traffic1Read2WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read2WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read3WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 3 more.
-func traffic1Read3WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read3WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read4WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 4 more.
-func traffic1Read4WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read4WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic1Read5WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 5 more.
-func traffic1Read5WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic1Read5WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read0WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 0 more.
-func traffic2Read0WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read0WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read1WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 1 more.
-func traffic2Read1WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read1WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read2WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 2 more.
-func traffic2Read2WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read2WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read3WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 3 more.
-func traffic2Read3WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read3WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read4WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 4 more.
-func traffic2Read4WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read4WrittenAVX512(slots **byte, n int, prefetch int)
 
 // traffic2Read5WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 5 more.
-func traffic2Read5WrittenAVX512(slots **byte, uniforms *byte, n int, prefetch int)
+func traffic2Read5WrittenAVX512(slots **byte, n int, prefetch int)

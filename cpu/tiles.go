@@ -12,8 +12,7 @@ import (
 // must stay in a first-level cache of 32 KiB.
 const tileBytes = 2 << 10
 
-// plan is a graph as a list of operations over tiles, for programs without a loop of their own: rare combinations of options,
-// and rules of a user's own.
+// plan is a graph as a list of operations over tiles, for where the system forbids machine code that is made at run time.
 type plan struct {
 	set      *instructions
 	steps    []tileStep

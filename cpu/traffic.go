@@ -28,7 +28,7 @@ func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 // TrafficName says what CompileTraffic moves bytes with on this machine.
 func TrafficName() string {
 	if i := best(); i.set != nil {
-		return strings.ToUpper(i.name) + " loads and stores"
+		return strings.ToUpper(strings.TrimSuffix(i.name, "-tiles")) + " loads and stores"
 	}
 	return "the Go runtime's copy, through a block in cache"
 }
@@ -37,7 +37,8 @@ func TrafficName() string {
 type traffic[F rule.Float] struct {
 	*update[F]
 	read     []int // slots that are not stored
-	loop     Loop
+	loop     trafficLoop
+	prefetch int       // for the loop
 	pointers [][]*byte // of each thread
 	body     func(thread, i int)
 }
@@ -56,11 +57,23 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) 
 	if set := drv.choice.set; set != nil {
 		t.loop = set.traffics[traffics{len(t.read), len(t.stores)}]
 	}
+	t.prefetch = drv.prefetching(u.elements, len(t.read)+len(t.stores), w.Program.DType.Size()).traffic()
 	for range drv.pool.threads {
 		t.pointers = append(t.pointers, make([]*byte, len(t.read)+len(t.stores)))
 	}
 	t.body = t.chunk
 	return t, nil
+}
+
+// traffic is the prefetching as traffic loops are told: asmgen wrote the distances into them.
+func (p prefetching) traffic() int {
+	switch p {
+	case inCache:
+		return 1
+	case fromMemory:
+		return 2
+	}
+	return 0
 }
 
 func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
@@ -84,7 +97,7 @@ func (t *traffic[F]) chunk(thread, i int) {
 		for i, k := range t.stores {
 			p[len(t.read)+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
-		t.loop(&p[0], nil, whole*int(unsafe.Sizeof(F(0))), t.drv.prefetch)
+		t.loop(&p[0], whole*int(unsafe.Sizeof(F(0))), t.prefetch)
 		lo += whole
 	}
 	for ; lo < c.hi; lo += copyBlock {

@@ -71,15 +71,15 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	if u.loads, u.stores, err = w.Program.Slots(); err != nil {
 		return nil, err
 	}
-	if u.vectors, err = newVectors[F](w.Program, u.stores, drv); err != nil {
-		return nil, err
-	}
 	for _, b := range w.State {
 		u.state = append(u.state, view[float64](b))
 	}
 	param := w.Program.Rule.Slot(rule.Param)
 	for _, t := range w.Tensors {
 		u.elements += t.Slots[param].Len()
+	}
+	if u.vectors, err = newVectors[F](w.Program, u.stores, u.elements, drv); err != nil {
+		return nil, err
 	}
 	size := chunkLen(u.elements, drv.pool.threads)
 	for i, t := range w.Tensors {

@@ -5,44 +5,32 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/fusestep/fusestep/cpu/internal/emit"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-//go:generate go run -C asmgen . -builtin ..
-
-// Loop runs a program over n bytes of each slot that it uses, a multiple of 64, in order of slot. Uniforms is a block that starts with
-// three masks, of a vector each: the sign bit of each element, all its bits but the sign, all its bits; then comes a vector for
-// each node of the graph that is the same for all elements. Where prefetch is not 0, the loop prefetches each slot.
-// Asmgen writes loops.
-type Loop = func(slots **byte, uniforms *byte, n, prefetch int)
-
-// LoopLayout is the version of what a Loop is given. Files that asmgen wrote for another do not compile.
-const LoopLayout = 1
-
-// Loops are loops for rules, by instruction set and by the fingerprint of the graph that each computes. Asmgen writes them.
-type Loops struct{ AVX2, AVX512 map[string]Loop }
+//go:generate go run -C asmgen . ..
 
 const roundBytes = 64 // a cache line, which is what a loop takes at a time
 
-// masks is the vectors before the uniforms in a block.
-const masks = 3
+// masks is the vectors, or with machine code the numbers, before the uniforms in a block: see emit.Head.
+const masks = emit.Head
 
-// vectors is a program ready to be run by vector code: by a loop of its own, or operation by operation on tiles.
+// vectors is a program ready to be run by vector code: by machine code made for it, or operation by operation on tiles.
 type vectors[F rule.Float] struct {
 	set      *instructions
 	graph    *ir.Func
 	used     []int // slots, in order
 	stores   []int
 	uniforms []ir.Value
-	prefetch int
-	fused    Loop // or
+	loop     *loop // or
 	plan     *plan
 }
 
 // newVectors returns nil where the implementation has no vector code.
-func newVectors[F rule.Float](p kernels.Program, stores []int, drv *driver) (*vectors[F], error) {
+func newVectors[F rule.Float](p kernels.Program, stores []int, elements int, drv *driver) (*vectors[F], error) {
 	c := drv.choice
 	if c.err != nil || c.set == nil {
 		return nil, c.err
@@ -51,17 +39,16 @@ func newVectors[F rule.Float](p kernels.Program, stores []int, drv *driver) (*ve
 	if err != nil {
 		return nil, err
 	}
-	v := &vectors[F]{set: c.set, graph: f, stores: stores, uniforms: f.Uniforms(rule.ElemBank), prefetch: drv.prefetch}
+	v := &vectors[F]{set: c.set, graph: f, stores: stores, uniforms: f.Uniforms(rule.ElemBank)}
 	if v.used, err = p.Used(); err != nil {
 		return nil, err
 	}
-	if c.fused {
-		v.fused = drv.loop(f.Fingerprint())
-	}
-	if v.fused == nil {
+	if c.loops == nil {
 		v.plan = newPlan(c.set, f, v.used, v.uniforms)
+		return v, nil
 	}
-	return v, nil
+	v.loop, err = drv.machineCode(f, v.used, drv.prefetching(elements, len(v.used), p.DType.Size()))
+	return v, err
 }
 
 // scratch is the memory that one thread needs beside the slots.
@@ -69,26 +56,32 @@ type scratch[F rule.Float] struct {
 	pointers []*byte
 	tails    [][]F   // per used slot: one round
 	places   []*byte // of the plan
+	frame    []byte  // of the loop
 }
 
 func (v *vectors[F]) newScratch() scratch[F] {
 	s := scratch[F]{pointers: make([]*byte, len(v.used))}
+	if v.loop != nil {
+		s.frame = v.loop.newFrame()
+		return s
+	}
 	size := int(unsafe.Sizeof(F(0)))
 	for range v.used {
 		s.tails = append(s.tails, make([]F, roundBytes/size))
 	}
-	if v.plan != nil {
-		s.places = v.plan.places()
-	}
+	s.places = v.plan.places()
 	return s
 }
 
-// blockLen is the length of a group's uniforms.
+// blockLen is the length of a group's uniforms: machine code wants a number for each, tiles a vector.
 func (v *vectors[F]) blockLen() int {
+	if v.loop != nil {
+		return masks + len(v.uniforms)
+	}
 	return (masks + len(v.uniforms)) * v.set.vector / int(unsafe.Sizeof(F(0)))
 }
 
-// block fills a group's uniforms: the masks, then each uniform node of the graph, a vector each. vars is scratch for the graph's
+// block fills a group's uniforms: the masks, then each uniform node of the graph. vars is scratch for the graph's
 // fields.
 func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, shared *rule.Shared[F]) {
 	per := len(to) / (masks + len(v.uniforms))
@@ -134,37 +127,36 @@ func fromBits[F rule.Float](x uint64) F {
 
 // run updates elements lo to hi of the slots.
 func (v *vectors[F]) run(slots [][]F, lo, hi int, uniforms []F, s *scratch[F]) {
+	block := (*byte)(unsafe.Pointer(&uniforms[0]))
+	if v.loop != nil {
+		for i, k := range v.used {
+			s.pointers[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
+		}
+		v.loop.run(s.pointers, block, s.frame, hi-lo)
+		return
+	}
 	size := int(unsafe.Sizeof(F(0)))
 	whole := (hi - lo) &^ (roundBytes/size - 1)
 	if whole > 0 {
 		for i, k := range v.used {
 			s.pointers[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
-		v.loop(s, uniforms, whole*size)
+		v.plan.run(s.pointers, block, s.places, whole*size)
 	}
 	rest := hi - lo - whole
 	if rest == 0 {
 		return
 	}
-	// What is left of the last round goes through a round of its own, so that one loop serves all lengths.
+	// What is left of the last round goes through a round of its own, as operations take whole vectors.
 	for i, k := range v.used {
 		clear(s.tails[i])
 		copy(s.tails[i], slots[k][lo+whole:hi])
 		s.pointers[i] = (*byte)(unsafe.Pointer(&s.tails[i][0]))
 	}
-	v.loop(s, uniforms, roundBytes)
+	v.plan.run(s.pointers, block, s.places, roundBytes)
 	for i, k := range v.used {
 		if slices.Contains(v.stores, k) {
 			copy(slots[k][lo+whole:hi], s.tails[i])
 		}
 	}
-}
-
-func (v *vectors[F]) loop(s *scratch[F], uniforms []F, n int) {
-	u := (*byte)(unsafe.Pointer(&uniforms[0]))
-	if v.fused != nil {
-		v.fused(&s.pointers[0], u, n, v.prefetch)
-		return
-	}
-	v.plan.run(s.pointers, u, s.places, n)
 }

@@ -16,7 +16,7 @@ type Case struct {
 	Algorithm Algorithm
 }
 
-// Cases is the one table of what there is. The CPU's fused loops are made for its programs, gpubench's -optimizer and the
+// Cases is the one table of what there is. Gpubench's -optimizer and the
 // README's table list it, and the tests of every backend run its rules, those with all sets of options. Hyperparameters are
 // PyTorch's defaults where it has any; what a step costs does not depend on them, only on the options that they turn on.
 func Cases() []Case {

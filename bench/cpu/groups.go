@@ -175,10 +175,10 @@ func groups(size sizes) (out []group) {
 		inventoryGroup(adamw, all),
 		threadsGroup(adamw, large, dram, all),
 		zeroGroup(adamw),
-		tilesGroup("a rule without a loop of its own (adamw's), in L2", adamw, l2, 1, goal{other: "scalar", least: 3}),
+		tilesGroup("adamw on tiles, as where machine code is forbidden, in L2", adamw, l2, 1, goal{other: "scalar", least: 3}),
 	)
 	for _, t := range threads {
-		out = append(out, tilesGroup("a rule without a loop of its own (adamw's), "+large, adamw, dram[0], t, goal{other: "ceiling", least: 0.45}))
+		out = append(out, tilesGroup("adamw on tiles, as where machine code is forbidden, "+large, adamw, dram[0], t, goal{other: "ceiling", least: 0.45}))
 	}
 	return out
 }
@@ -265,7 +265,7 @@ func zeroGroup(alg optim.Algorithm) group {
 	}}
 }
 
-// tilesGroup runs a built-in rule as one of a user's own runs that has no generated loop.
+// tilesGroup runs a rule as it runs where the system forbids machine code that is made at run time.
 func tilesGroup(name string, alg optim.Algorithm, n, threads int, g goal) group {
 	return group{name: fmt.Sprintf("%s, %s", name, plural(threads, "thread")), goals: []goal{g}, make: func(_ *peers, m *match) error {
 		all := cpu.Implementations()

@@ -25,12 +25,12 @@ type step struct {
 }
 
 // newStep makes an optimizer on float32 tensors of so many elements, by an implementation, or the best where that is "".
-func newStep(alg optim.Algorithm, lengths []int, threads int, implementation string, loops ...cpu.Loops) (*step, error) {
+func newStep(alg optim.Algorithm, lengths []int, threads int, implementation string) (*step, error) {
 	if err := os.Setenv(cpu.Environment, implementation); err != nil {
 		return nil, err
 	}
 	defer os.Unsetenv(cpu.Environment)
-	s := &step{dev: cpu.NewThreads(threads, loops...), threads: threads}
+	s := &step{dev: cpu.NewThreads(threads), threads: threads}
 	total := 0
 	for _, n := range lengths {
 		total += (n + 31) / 32 * 32

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"go/format"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/mmcloughlin/avo/build"
@@ -13,7 +12,6 @@ import (
 	"github.com/mmcloughlin/avo/printer"
 
 	"github.com/fusestep/fusestep/internal/cli"
-	"github.com/fusestep/fusestep/kernels"
 )
 
 const constraint = "!purego"
@@ -39,29 +37,8 @@ func (o output) assemble(set isa, path string, write func(w *writer)) (stubs str
 	if err != nil {
 		return "", err
 	}
-	if !set.wide {
-		if err := narrow(string(text)); err != nil {
-			return "", err
-		}
-	}
 	o[path] = text
 	return declarations(f), nil
-}
-
-var beyondAVX2 = regexp.MustCompile(`\b[XY](1[6-9]|2[0-9]|3[01])\b`)
-
-// narrow refuses assembly with registers that AVX2 does not have. The allocator does not know the difference.
-func narrow(text string) error {
-	function := ""
-	for line := range strings.Lines(text) {
-		if name, ok := strings.CutPrefix(line, "TEXT ·"); ok {
-			function, _, _ = strings.Cut(name, "(")
-		}
-		if beyondAVX2.MatchString(line) {
-			return fmt.Errorf("%s needs more than 16 registers, which is all that AVX2 has", function)
-		}
-	}
-	return nil
 }
 
 func declarations(f *ir.File) string {
@@ -81,24 +58,6 @@ func (o output) goFile(path, constraint, pkg, text string) error {
 	}
 	o[path] = source
 	return nil
-}
-
-// fingerprints is a map literal's lines from the fingerprints of programs to their loops.
-func (w *writer) fingerprints(programs []kernels.Program) string {
-	var b strings.Builder
-	for _, p := range programs {
-		f, err := p.Graph()
-		if err != nil {
-			panic(err)
-		}
-		fmt.Fprintf(&b, "%q: %s, // %s\n", f.Fingerprint(), w.updateName(p), p)
-	}
-	return b.String()
-}
-
-// updateName is such as adamAMSGradF32AVX2.
-func (w *writer) updateName(p kernels.Program) string {
-	return fmt.Sprintf("%s%sF%d%s", strings.ToLower(p.Rule.Name), strings.Join(p.Variant(), ""), 8*p.DType.Size(), w.name)
 }
 
 // assemblyFile is such as loops_avx2_amd64.s.

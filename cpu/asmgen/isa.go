@@ -13,28 +13,20 @@ type isa struct {
 	name      string
 	vector    int // bytes of a register
 	registers int
-	wide      bool // AVX-512: comparisons write mask registers, and loops keep uniforms in registers
+	wide      bool // AVX-512: comparisons write mask registers
 }
 
 // isas are those that loops are written for. Both take a cache line a round.
 var isas = []isa{{"AVX2", 32, 16, false}, {"AVX512", 64, 32, true}}
 
-const round = 64 // bytes
+const round = 64 // bytes of a traffic loop
 
-// What package cpu hands a loop and lays out for it: cpu.LoopLayout stands for all of this.
 const (
-	loopLayout    = 1
-	loopSignature = "func(slots **byte, uniforms *byte, n, prefetch int)"
-	ahead         = 2 << 10 // bytes to prefetch ahead, where prefetch is not 0
-	tile          = 2 << 10 // bytes of cpu's tileBytes
+	cacheNear  = 3 << 10 // bytes that traffic prefetches ahead: cpu's inCache and fromMemory
+	memoryNear = 768
+	memoryFar  = 3 << 10
+	tile       = 2 << 10 // bytes of cpu's tileBytes
 )
-
-// The block of uniforms starts with three masks, a vector each: the sign bit, all bits but it, all bits; then come the graph's
-// uniforms.
-func (s isa) signMask() int     { return 0 }
-func (s isa) noSignMask() int   { return s.vector }
-func (s isa) onesMask() int     { return 2 * s.vector }
-func (s isa) uniform(i int) int { return (3 + i) * s.vector }
 
 // writer writes functions for an instruction set.
 type writer struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -15,12 +16,12 @@ const (
 
 // traffics writes the loops that load and store what an update does, and compute nothing: 1 to maxRead slots that are read,
 // the gradient among them, and then up to maxWritten slots that are read and written back, or none as the norm does. Otherwise
-// they are as update writes them.
+// they are as package emit makes an update's.
 func (w *writer) traffics() {
 	for read := 1; read <= maxRead; read++ {
 		for written := 0; written <= maxWritten; written++ {
 			name := w.trafficName(read, written)
-			w.function(name, loopSignature, fmt.Sprintf("%s reads n bytes of %d slots, and reads and writes n bytes of %d more.", name, read, written))
+			w.function(name, "func(slots **byte, n, prefetch int)", fmt.Sprintf("%s reads n bytes of %d slots, and reads and writes n bytes of %d more.", name, read, written))
 			slots := w.pointers(read + written)
 			w.loop(slots, func(at reg.Register) {
 				for u := 0; u < round; u += w.vector {
@@ -39,4 +40,50 @@ func (w *writer) traffics() {
 
 func (w *writer) trafficName(read, written int) string {
 	return fmt.Sprintf("traffic%dRead%dWritten%s", read, written, w.name)
+}
+
+// function starts a function.
+func (w *writer) function(name, signature, doc string) {
+	w.Function(name)
+	w.Attributes(attr.NOSPLIT)
+	w.SignatureExpr(signature)
+	w.Doc(doc)
+}
+
+// pointers loads n pointers of the parameter slots.
+func (w *writer) pointers(n int) (out []reg.Register) {
+	slots := w.Load(w.Param("slots"), w.GP64())
+	for i := range n {
+		out = append(out, w.GP64())
+		w.MOVQ(Mem{Base: slots, Disp: 8 * i}, out[i])
+	}
+	return out
+}
+
+// loop writes a loop in rounds over the parameter n, prefetching each slot as the parameter prefetch says, and ends the function.
+func (w *writer) loop(slots []reg.Register, body func(at reg.Register)) {
+	n, prefetch := w.Load(w.Param("n"), w.GP64()), w.Load(w.Param("prefetch"), w.GP64())
+	at := w.GP64()
+	w.XORQ(at, at)
+	ahead := func(prefetch func(Op), bytes int) {
+		for _, p := range slots {
+			prefetch(Mem{Base: p, Index: at, Scale: 1, Disp: bytes})
+		}
+	}
+	w.Label("loop")
+	body(at)
+	w.CMPQ(prefetch, Imm(1))
+	w.JLT(LabelRef("next"))
+	w.JEQ(LabelRef("cache"))
+	ahead(w.PREFETCHT1, memoryFar)
+	ahead(w.PREFETCHT0, memoryNear)
+	w.JMP(LabelRef("next"))
+	w.Label("cache")
+	ahead(w.PREFETCHT0, cacheNear)
+	w.Label("next")
+	w.ADDQ(Imm(round), at)
+	w.CMPQ(at, n)
+	w.JNE(LabelRef("loop"))
+	w.VZEROUPPER()
+	w.RET()
 }

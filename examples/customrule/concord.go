@@ -7,8 +7,6 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-//go:generate go run -C ../../cpu/asmgen . -rule Concord ../../examples/customrule/concord.go
-
 //go:embed concord.go
 var concordSource string
 

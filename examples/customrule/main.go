@@ -6,9 +6,8 @@
 //
 //	customrule [-device cpu|cuda|cuda:N|emu]
 //
-// On a GPU, for which it must be built with device/cuda/gocuda, the rule becomes PTX while the program runs; emu is an
-// emulated GPU. On a CPU the loops run that cpu/asmgen has written beside the rule; without them the rule would run
-// operation by operation.
+// The rule becomes machine code or, on a GPU, PTX while the program runs. For a GPU it must be built with device/cuda/gocuda; emu is
+// an emulated one.
 package main
 
 import (
@@ -30,7 +29,7 @@ func command(args []string, stdout io.Writer) error {
 	if err := cli.Parse(fs, args, func() { cli.PrintDefaults(fs, stdout) }); err != nil {
 		return err
 	}
-	dev, err := host.Open(*name, ConcordLoops)
+	dev, err := host.Open(*name)
 	if err != nil {
 		return err
 	}

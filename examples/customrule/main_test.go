@@ -14,7 +14,6 @@ import (
 	"github.com/fusestep/fusestep/examples/internal/compare/comparetest"
 	"github.com/fusestep/fusestep/examples/internal/host"
 	"github.com/fusestep/fusestep/internal/gpu"
-	"github.com/fusestep/fusestep/kernels"
 )
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"customrule": main}) }
@@ -64,57 +63,33 @@ func TestCheck(t *testing.T) {
 		{"no elements", base, 0},
 		{"many elements", base, 20_003},
 	}
-	for _, dev := range []*cpu.Device{cpu.New(), cpu.New(ConcordLoops)} {
-		for _, tt := range tests {
-			run := func(name string, got checked, err error) {
-				t.Run(fmt.Sprintf("%s %s", tt.name, name), func(t *testing.T) {
-					require.NoError(t, err)
-					require.Zero(t, got.different)
-					require.LessOrEqual(t, got.worst, got.bound)
-				})
-			}
-			got, err := check[float32](dev, device.Float32, tt.c, tt.n)
-			run("float32", got, err)
-			got, err = check[float64](dev, device.Float64, tt.c, tt.n)
-			run("float64", got, err)
-		}
-	}
-}
-
-// The loops beside the rule are this rule's, with and without its option.
-func TestLoops(t *testing.T) {
-	def, err := concordRule()
-	require.NoError(t, err)
-	for _, loops := range []map[string]cpu.Loop{ConcordLoops.AVX2, ConcordLoops.AVX512} {
-		if loops == nil {
-			t.Skip("NOTE: no assembly on this machine or in this build")
-		}
-		for options := range uint64(2) {
-			for _, dtype := range []device.DType{device.Float32, device.Float64} {
-				p := kernels.Program{Rule: def.Rule, Options: options, DType: dtype}
-				f, err := p.Graph()
+	dev := cpu.New()
+	for _, tt := range tests {
+		run := func(name string, got checked, err error) {
+			t.Run(fmt.Sprintf("%s %s", tt.name, name), func(t *testing.T) {
 				require.NoError(t, err)
-				require.NotNil(t, loops[f.Fingerprint()], "%s has changed: run go generate", p)
-			}
+				require.Zero(t, got.different)
+				require.LessOrEqual(t, got.worst, got.bound)
+			})
 		}
+		got, err := check[float32](dev, device.Float32, tt.c, tt.n)
+		run("float32", got, err)
+		got, err = check[float64](dev, device.Float64, tt.c, tt.n)
+		run("float64", got, err)
 	}
 }
 
-// BenchmarkConcord is a step of the rule on 64 Mi elements: with the loops, and operation by operation.
+// BenchmarkConcord is a step of the rule on 64 Mi elements.
 func BenchmarkConcord(b *testing.B) {
 	const n = 64 << 20
-	for name, dev := range map[string]*cpu.Device{"loop": cpu.New(ConcordLoops), "tiles": cpu.New()} {
-		b.Run(name, func(b *testing.B) {
-			c := Settings{LR: 1e-3, Beta: 0.9, Limit: 0.5, Doubt: 0.25}
-			tr, err := newTrainer(dev, c, make([]float32, n))
-			require.NoError(b, err)
-			defer func() { require.NoError(b, tr.close()) }()
-			b.SetBytes(20 * n)
-			for b.Loop() {
-				require.NoError(b, tr.opt.Step(nil))
-				require.NoError(b, tr.placed.Stream().Synchronize())
-			}
-		})
+	c := Settings{LR: 1e-3, Beta: 0.9, Limit: 0.5, Doubt: 0.25}
+	tr, err := newTrainer(cpu.New(), c, make([]float32, n))
+	require.NoError(b, err)
+	defer func() { require.NoError(b, tr.close()) }()
+	b.SetBytes(20 * n)
+	for b.Loop() {
+		require.NoError(b, tr.opt.Step(nil))
+		require.NoError(b, tr.placed.Stream().Synchronize())
 	}
 }
 

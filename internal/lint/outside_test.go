@@ -11,7 +11,7 @@ import (
 // outside says which packages may import which packages of other modules, apart from tests. A program that uses fusestep
 // so gets cpu's alone, and with the tag cuda device/cuda's.
 var outside = map[string]string{
-	"golang.org/x/sys/":                "cpu device/cuda/",
+	"golang.org/x/sys/":                "cpu cpu/internal/exec device/cuda/",
 	"golang.org/x/term":                "cmd/gpubench",
 	"gonum.org/v1/gonum/":              "examples/linreg",
 	"gonum.org/v1/plot":                "examples/internal/compare bench/picture",

@@ -1,6 +1,6 @@
 // Package ir is the checked SSA form of a rule: one graph of scalar floating-point operations, in which every operation
 // rounds once, in the order the rule wrote them. Everything that runs a rule, other than the Go compiler, starts from
-// here: the evaluator in this package, the PTX emitter, the assembly generator.
+// here: the evaluator in this package, the PTX emitter, the CPU's machine code.
 //
 // No floating-point identity is ever applied to a graph (x*1, x+0 and x-x all stay), because none holds for every bit
 // pattern. What shrinks a graph is only: equal nodes are one node, and what no store needs is dropped.

@@ -8,11 +8,11 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// Open opens the device that -device names, a CPU with these loops of the program's own. The error of a name that no build knows
-// is a cli.UsageError, that of a device which this build or machine lacks is device.ErrUnavailable.
-func Open(name string, loops ...cpu.Loops) (kernels.Backend, error) {
+// Open opens the device that -device names. The error of a name that no build knows is a cli.UsageError, that of a device which this
+// build or machine lacks is device.ErrUnavailable.
+func Open(name string) (kernels.Backend, error) {
 	if name == "cpu" {
-		return cpu.New(loops...), nil
+		return cpu.New(), nil
 	}
 	g, err := gpu.Open(name)
 	if err != nil {

@@ -1,0 +1,301 @@
+// Package emit makes a graph of package ir into machine code: a loop over vectors, with AVX2 or AVX-512.
+//
+// The loop is given, in the registers that package exec names, the addresses of the slots, the uniforms of a group, a frame for
+// itself, and how many elements there are. It counts elements, so slots may have elements of different sizes. Whole rounds come
+// first, then what is left, with masks: so the loop touches no byte beyond the slots' ends.
+package emit
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/fusestep/fusestep/internal/x86"
+	"github.com/fusestep/fusestep/kernels/ir"
+)
+
+// Set is an instruction set.
+type Set struct {
+	name   string
+	vector int  // bytes of a register
+	number int  // of registers
+	wide   bool // AVX-512: truth values are in mask registers, and operations take one element of memory for all
+}
+
+// The instruction sets.
+var (
+	AVX2   = &Set{"AVX2", 32, 16, false}
+	AVX512 = &Set{"AVX-512", 64, 32, true}
+)
+
+func (s *Set) String() string { return s.name }
+
+// roundBytes is what a loop takes of its numbers at a time: a cache line.
+const roundBytes = 64
+
+// Loop is what to make: a graph, and where it finds its fields.
+type Loop struct {
+	Func     *ir.Func
+	Slots    []Slot     // of the fields that differ between elements, in the order of their addresses
+	Uniforms []ir.Value // what is the same for all elements, in the order of the block: see Head
+	Varying  []bool     // of the graph's nodes
+	Set      *Set
+	Near     int // bytes ahead in each slot at which to prefetch into the first-level cache; 0: nothing
+	Far      int // and into the second-level cache
+}
+
+// Slot is a field that is in memory, an array of elements.
+type Slot struct {
+	Var  int // of the graph
+	Size int // bytes of an element: those of the graph's numbers, until there are more formats
+}
+
+// Head is how many numbers are in front of the uniforms in a block. As bits: the sign alone, all but the sign, all. A truth value
+// among the uniforms is a number of which all bits are set, or none.
+const Head = 3
+
+// Code is a loop.
+type Code struct {
+	Text  []byte
+	Frame int // bytes of memory for each thread, at a multiple of 64, which FillFrame has filled
+	asm   x86.Asm
+}
+
+// Listing is the code as text, with the names of the rule's variables.
+func (c *Code) Listing() (string, error) { return c.asm.Listing() }
+
+// Registers, as package exec hands them over.
+var (
+	at    = x86.AX // the element that a round begins with
+	end   = x86.BX // of the whole rounds
+	count = x86.CX // elements; of the tail, those that are left
+	frame = x86.DX
+	block = x86.SI
+	slots = x86.DI // the slots' addresses; where registers suffice for them, the last slot's
+)
+
+// bases are for the slots' addresses. R14 and R15 are the runtime's.
+var bases = []x86.Arg{x86.R(8), x86.R(9), x86.R(10), x86.R(11), x86.R(12), x86.R(13), slots}
+
+// compiler makes one loop.
+type compiler struct {
+	*Loop
+	asm     *x86.Asm
+	size    int // bytes of a number
+	steps   []step
+	classes []uint8     // of values
+	uses    [][]int     // the steps that use each value, one for each use
+	names   []string    // of values
+	fields  map[int]int // the slot of each field that has one
+	slotOf  []int       // of a Var's node: its slot; -1 of the others
+	varOf   []value     // of a slot: the node that is its value on entry; -1 if nothing loads it
+	inBlock []int       // of a uniform: its place in the block; -1 of the others
+	copyAt  []int       // of a uniform, with AVX2: where its vector is in the frame
+	base    []x86.Arg
+	kept    [2][]value // uniforms in registers throughout, by class; from the highest register down
+	mutate  func(*x86.Ins)
+
+	constants, frameSize int // bytes of the frame: before what is spilled, and in all
+}
+
+// Compile makes the loop.
+func Compile(l Loop) (*Code, error) { return compile(l, nil) }
+
+// compile is Compile with a function that changes instructions, for tests of the tests.
+func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
+	c := &compiler{Loop: &l, size: l.Func.Width / 8, mutate: mutate}
+	for _, s := range l.Slots {
+		if s.Size != c.size {
+			return nil, fmt.Errorf("emit: %s: field %d has elements of %d bytes", l.Func.Name, s.Var, s.Size)
+		}
+	}
+	if err := c.index(); err != nil {
+		return nil, err
+	}
+	if err := c.schedule(); err != nil {
+		return nil, err
+	}
+	free := len(bases)
+	if len(l.Slots) > free { // the rest are loaded each time, into the register before the last
+		free -= 2
+	}
+	c.base = make([]x86.Arg, len(l.Slots))
+	copy(c.base, bases[:free])
+	c.keep()
+	code := &Code{}
+	c.asm = &code.asm
+	c.loop()
+	code.Frame = c.frameSize
+	var err error
+	if code.Text, err = code.asm.Bytes(); err != nil {
+		return nil, fmt.Errorf("emit: %s: %w", l.Func.Name, err)
+	}
+	return code, nil
+}
+
+// least is the registers of a class that any step can do with: three operands, two for what is between, and the tail's mask.
+const least = 6
+
+// keep chooses the uniforms that stay in registers: as many as the rounds leave free, what is used most first.
+func (c *compiler) keep() {
+	c.copyAt = make([]int, len(c.uses))
+	var order [2][]value
+	for v := range c.uses {
+		if c.inBlock[v] >= 0 && len(c.uses[v]) > 0 {
+			class := c.class(value(v))
+			order[class] = append(order[class], value(v))
+		}
+	}
+	c.asm = &x86.Asm{}
+	b := c.newBody(false) // which keeps none, and shows what it needs
+	b.run(0)
+	for class := range order {
+		slices.SortStableFunc(order[class], func(a, b value) int { return len(c.uses[b]) - len(c.uses[a]) })
+		free := c.registers(class) - max(b.files[class].peak, least)
+		c.kept[class] = order[class][:min(len(order[class]), free)]
+	}
+}
+
+// loop writes all of the code.
+func (c *compiler) loop() {
+	lanes, round := c.Set.vector/c.size, roundBytes/c.size
+	c.enter()
+	again, tail, rest, done := c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label()
+	c.asm.Emit(x86.XOR4, at, at)
+	c.asm.Emit(x86.MOV, end, count)
+	c.asm.Emit(x86.ANDI, end, x86.Imm(-round))
+	c.asm.Emit(x86.JE, tail)
+	c.asm.Emit(x86.ALIGN, x86.Imm(32))
+	c.asm.Emit(x86.LABEL, again)
+	for u := 0; u < round; u += lanes {
+		c.newBody(false).run(u)
+	}
+	for i := range c.Slots { // not first: that would be before loads which are needed sooner
+		if c.Far != 0 {
+			c.asm.Emit(x86.PREFETCHT1, c.slot(i, c.Far))
+		}
+		if c.Near != 0 {
+			c.asm.Emit(x86.PREFETCHT0, c.slot(i, c.Near))
+		}
+	}
+	c.asm.Emit(x86.ADDI, at, x86.Imm(round))
+	c.asm.Emit(x86.CMP, at, end)
+	c.asm.Emit(x86.JB, again)
+	c.asm.Emit(x86.LABEL, tail)
+	c.asm.Emit(x86.SUB, count, at)
+	c.asm.Emit(x86.JE, done)
+	c.asm.Emit(x86.LABEL, rest)
+	b := c.newBody(true)
+	c.tailMask(b.mask, lanes)
+	b.run(0)
+	if lanes < round {
+		c.asm.Emit(x86.ADDI, at, x86.Imm(lanes))
+		c.asm.Emit(x86.SUBI, count, x86.Imm(lanes))
+		c.asm.Emit(x86.JG, rest)
+	}
+	c.asm.Emit(x86.LABEL, done)
+	c.asm.Emit(x86.VZEROUPPER)
+	c.asm.Emit(x86.RET)
+}
+
+// enter loads the addresses of the slots and the uniforms.
+func (c *compiler) enter() {
+	for i := range c.Slots {
+		if c.base[i] != (x86.Arg{}) {
+			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{bases[i], x86.Mem(slots, 8*i)}, Note: c.Func.Vars[c.Slots[i].Var].Name})
+		}
+	}
+	if !c.Set.wide {
+		c.constants = 2 * c.Set.vector // ones, then zeros: see tailMask
+		for v := range c.uses {
+			if c.inBlock[v] >= 0 && len(c.uses[v]) > 0 && !slices.Contains(c.kept[vectors], value(v)) {
+				c.copyAt[v] = c.constants
+				c.constants += c.Set.vector
+				c.broadcast(0, value(v))
+				c.vector(x86.VSTOREUPS, "", x86.Mem(frame, c.copyAt[v]), x86.V(0))
+			}
+		}
+	}
+	c.frameSize = c.constants
+	for class, list := range c.kept {
+		for i, v := range list {
+			n := c.register(class, i)
+			if class == masks {
+				c.maskIns(x86.KLOADW, c.names[v], x86.K(n), x86.Mem(block, c.inBlock[v]*c.size))
+			} else {
+				c.broadcast(n, v)
+			}
+		}
+	}
+}
+
+// broadcast fills a vector register with a uniform.
+func (c *compiler) broadcast(register int, v value) {
+	c.vector(x86.VBROADCASTSS, c.names[v], x86.V(register), x86.Mem(block, c.inBlock[v]*c.size))
+}
+
+// tailMask makes the mask of the first elements of a vector, as many as are left.
+func (c *compiler) tailMask(mask, lanes int) {
+	if c.Set.wide { // 1<<count - 1
+		c.asm.Emit(x86.XOR4, end, end)
+		c.asm.Emit(x86.BTS4, end, count)
+		c.asm.Emit(x86.SUBI, end, x86.Imm(1))
+		c.asm.Emit(x86.KMOVW, x86.K(mask), end)
+		return
+	}
+	// Ones, then zeros: a vector that begins before the zeros has as many ones as lie between.
+	c.asm.Emit(x86.MOV4, end, x86.Imm(lanes))
+	c.asm.Emit(x86.CMP, end, count)
+	c.asm.Emit(x86.CMOVG, end, count)
+	c.asm.Emit(x86.NEG, end)
+	c.vector(x86.VMOVUPS, "elements that are left", x86.V(mask), x86.At(frame, end, c.size, c.Set.vector))
+}
+
+// FillFrame fills the memory of a frame: with ones in the first vector, which AVX2's tails read.
+func FillFrame(memory []byte) {
+	clear(memory)
+	for i := range min(len(memory), AVX2.vector) {
+		memory[i] = 0xFF
+	}
+}
+
+// slot is the memory of a slot, bytes after the element that the round begins with.
+func (c *compiler) slot(i, bytes int) x86.Arg {
+	base := c.base[i]
+	if base == (x86.Arg{}) {
+		base = bases[len(bases)-2]
+		c.asm.Emit(x86.LOAD, base, x86.Mem(slots, 8*i))
+	}
+	return x86.At(base, at, c.Slots[i].Size, bytes)
+}
+
+// vector appends an operation on vectors, given as float32's.
+func (c *compiler) vector(op x86.Op, note string, args ...x86.Arg) { c.masked(op, 0, note, args...) }
+
+// masked is vector with a mask register for the destination.
+func (c *compiler) masked(op x86.Op, mask int, note string, args ...x86.Arg) {
+	i := x86.Ins{Op: c.ofSize(op), Size: c.Set.vector, Mask: mask, Note: note}
+	copy(i.Args[:], args)
+	c.add(i)
+}
+
+// ofSize is an operation on float32 as one on the graph's numbers.
+func (c *compiler) ofSize(op x86.Op) x86.Op {
+	if c.size == 8 {
+		return op.Double()
+	}
+	return op
+}
+
+// maskIns appends an operation on mask registers.
+func (c *compiler) maskIns(op x86.Op, note string, args ...x86.Arg) {
+	i := x86.Ins{Op: op, Note: note}
+	copy(i.Args[:], args)
+	c.add(i)
+}
+
+func (c *compiler) add(i x86.Ins) {
+	if c.mutate != nil {
+		c.mutate(&i)
+	}
+	c.asm.Add(i)
+}

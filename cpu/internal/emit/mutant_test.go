@@ -1,0 +1,158 @@
+package emit
+
+import (
+	"fmt"
+	"runtime/debug"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/internal/x86"
+)
+
+// other is an operation in the place of one, for mutants.
+var other = map[x86.Op]x86.Op{
+	x86.VADDPS: x86.VSUBPS, x86.VSUBPS: x86.VADDPS, x86.VMULPS: x86.VADDPS, x86.VDIVPS: x86.VMULPS, x86.VSQRTPS: x86.VMOVUPS,
+	x86.VANDPS: x86.VORPS, x86.VANDNPS: x86.VANDPS, x86.VORPS: x86.VANDPS, x86.VXORPS: x86.VORPS,
+	x86.VADDPD: x86.VSUBPD, x86.VSUBPD: x86.VADDPD, x86.VMULPD: x86.VADDPD, x86.VDIVPD: x86.VMULPD, x86.VSQRTPD: x86.VMOVUPD,
+	x86.VANDPD: x86.VORPD, x86.VANDNPD: x86.VANDPD, x86.VORPD: x86.VANDPD, x86.VXORPD: x86.VORPD,
+	x86.KANDW: x86.KORW, x86.KANDNW: x86.KANDW, x86.KORW: x86.KANDNW,
+}
+
+// mutants change an instruction, and say whether they have.
+var mutants = map[string]func(i *x86.Ins) bool{
+	"other operation": func(i *x86.Ins) bool {
+		o, ok := other[i.Op]
+		if i.Op == x86.VSQRTPS || i.Op == x86.VSQRTPD {
+			ok = !i.Args[1].IsMem() // a move takes no single element
+		}
+		if ok {
+			i.Op = o
+		}
+		return ok
+	},
+	"predicate": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.VCMPPS, x86.VCMPPD:
+			i.Args[3] = x86.Imm(map[int]int{0x11: 0x12, 0x12: 0x11, 0x1E: 0x1D, 0x1D: 0x1E, 0x00: 0x04, 0x04: 0x00}[i.Args[3].Value()])
+			return true
+		}
+		return false
+	},
+	"quiet predicate": func(i *x86.Ins) bool { // true for NaN
+		if (i.Op == x86.VCMPPS || i.Op == x86.VCMPPD) && i.Args[3].Value()&3 == 1 {
+			i.Args[3] = x86.Imm(map[int]int{0x11: 0x19, 0x1D: 0x16}[i.Args[3].Value()])
+			return true
+		}
+		return false
+	},
+	"arms": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.VBLENDVPS, x86.VBLENDVPD, x86.VBLENDMPS, x86.VBLENDMPD, x86.VANDNPS, x86.VANDNPD, x86.KANDNW:
+			if !i.Args[2].IsMem() {
+				i.Args[1], i.Args[2] = i.Args[2], i.Args[1]
+				return true
+			}
+		}
+		return false
+	},
+	"not": func(i *x86.Ins) bool {
+		if i.Op != x86.KNOTW {
+			return false
+		}
+		i.Op, i.Args[2] = x86.KANDW, i.Args[1]
+		return true
+	},
+	"next address": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.KLOADW, x86.KSTOREW, x86.VBROADCASTSS, x86.VBROADCASTSD:
+			for k, a := range i.Args {
+				if a.IsMem() {
+					i.Args[k] = a.Plus(64)
+					return true
+				}
+			}
+		}
+		return false
+	},
+	"next vector": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.VMOVUPS, x86.VMOVUPD, x86.VSTOREUPS, x86.VSTOREUPD:
+			for k, a := range i.Args {
+				if a.IsMem() {
+					i.Args[k] = a.Plus(i.Size)
+					return true
+				}
+			}
+		}
+		return false
+	},
+	"all elements": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.VMASKMOVPS, x86.VMASKMOVPD:
+			i.Op, i.Args[1], i.Args[2] = i.Op-x86.VMASKMOVPS+x86.VMOVUPS, i.Args[2], x86.Arg{}
+		case x86.VMASKSTOREPS, x86.VMASKSTOREPD:
+			i.Op, i.Args[1], i.Args[2] = i.Op-x86.VMASKSTOREPS+x86.VSTOREUPS, i.Args[2], x86.Arg{}
+		case x86.VMOVUPS, x86.VMOVUPD, x86.VSTOREUPS, x86.VSTOREUPD:
+			if i.Mask == 0 {
+				return false
+			}
+			i.Mask, i.Zero = 0, false
+		default:
+			return false
+		}
+		return true
+	},
+}
+
+// TestMutants changes one kind of instruction in what is emitted, in all of some graphs, and wants TestRandom's comparison to notice.
+// Each operation that is emitted has such a mutant.
+func TestMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("some thousand graphs")
+	}
+	const graphs = 200
+	for _, set := range sets(t) {
+		emitted := map[x86.Op][]uint64{} // seeds
+		for seed := range uint64(graphs) {
+			require.NoError(t, try(seed, set, func(i *x86.Ins) {
+				if s := emitted[i.Op]; len(s) == 0 || s[len(s)-1] != seed {
+					emitted[i.Op] = append(s, seed)
+				}
+			}))
+		}
+		changed := map[x86.Op]bool{}
+		for name, mutate := range mutants {
+			for op, seeds := range emitted {
+				did, killed := false, false
+				for tried, seed := range seeds {
+					killed = killed || survives(seed, set, func(i *x86.Ins) {
+						did = i.Op == op && mutate(i) || did
+					}) != nil
+					if killed || !did && tried > 20 { // this mutant is not for this operation
+						break
+					}
+				}
+				if did {
+					changed[op] = true
+					require.True(t, killed, "%s: %s: %s survives %d graphs", set, op, name, graphs)
+				}
+			}
+		}
+		for op := range emitted {
+			require.True(t, changed[op], "%s: %s has no mutant", set, op)
+		}
+		t.Logf("%s: %d operations, each with mutants that do not survive", set, len(emitted))
+	}
+}
+
+// survives is try where the code may fault.
+func survives(seed uint64, set *Set, mutate func(*x86.Ins)) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return try(seed, set, mutate)
+}

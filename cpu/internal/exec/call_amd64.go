@@ -1,0 +1,8 @@
+//go:build !purego
+
+package exec
+
+// call jumps to the code.
+//
+//go:noescape
+func call(code *byte, slots **byte, uniforms, frame *byte, n int)

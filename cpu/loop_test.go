@@ -1,0 +1,124 @@
+package cpu
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu/internal/exec"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// withLoops calls f for each implementation that makes machine code.
+func withLoops(t *testing.T, f func(t *testing.T, open func(threads int) *Device)) {
+	ran := false
+	for _, i := range implementations() {
+		if i.loops == nil {
+			continue
+		}
+		ran = true
+		t.Run(i.name, func(t *testing.T) {
+			f(t, func(threads int) *Device {
+				d := NewThreads(threads)
+				d.driver.choice = choice{implementation: i}
+				return d
+			})
+		})
+	}
+	if !ran {
+		t.Skipf("NOTE: no machine code was run: %v", MachineCode())
+	}
+}
+
+// programs calls f for all programs of the rules that optimizers have.
+func programs(f func(p kernels.Program)) {
+	for _, r := range optim.Rules() {
+		for set := range uint64(1) << len(r.Options) {
+			for penalties := range rule.AllPenalties + 1 {
+				for _, dtype := range []device.DType{device.Float32, device.Float64} {
+					f(kernels.Program{Rule: r, Options: set, Penalties: penalties, DType: dtype})
+				}
+			}
+		}
+	}
+}
+
+// Code is made once for updates that compute the same, and its memory given back when none of them is left. All programs together take
+// little.
+func TestCodeMemory(t *testing.T) {
+	withLoops(t, func(t *testing.T, open func(int) *Device) {
+		d := open(1)
+		defer d.Close()
+		before := exec.Held()
+		var all []*loop
+		bytes := 0
+		began := time.Now()
+		programs(func(p kernels.Program) {
+			f, err := p.Graph()
+			require.NoError(t, err)
+			used, err := p.Used()
+			require.NoError(t, err)
+			l, err := d.driver.machineCode(f, used, inCache)
+			require.NoError(t, err)
+			again, err := d.driver.machineCode(f, used, inCache)
+			require.NoError(t, err)
+			require.Same(t, l, again)
+			all = append(all, l)
+			c, err := emitLoop(d.driver.choice.loops, f, used, fromMemory)
+			require.NoError(t, err)
+			bytes += len(c.Text)
+		})
+		t.Logf("%d programs: %d bytes each on average, %v to make one twice with its graph", len(all), bytes/len(all), time.Since(began)/time.Duration(len(all)))
+		require.Greater(t, len(all), 100)
+		require.LessOrEqual(t, exec.Held()-before, int64(8<<20)*int64(len(all))/100, "100 programs take 8 MB")
+		runtime.KeepAlive(all)
+		clear(all)
+		require.Eventually(t, func() bool {
+			runtime.GC()
+			return exec.Held() <= before
+		}, 10*time.Second, time.Millisecond)
+	})
+}
+
+// A listing names what the rule names.
+func TestListing(t *testing.T) {
+	withLoops(t, func(t *testing.T, open func(int) *Device) {
+		d := open(1)
+		defer d.Close()
+		text, err := d.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32})
+		require.NoError(t, err)
+		for _, want := range []string{"\t; e.P\n", "\t; e.P =\n", "\t; s.LR\n", "vmulps", "ret\n"} {
+			require.Contains(t, text, want)
+		}
+		_, err = d.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.BFloat16})
+		require.ErrorIs(t, err, device.ErrUnsupported)
+	})
+	scalar := NewThreads(1)
+	defer scalar.Close()
+	scalar.driver.choice = choice{implementation: implementations()[0]}
+	_, err := scalar.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32})
+	require.ErrorIs(t, err, device.ErrUnsupported)
+}
+
+// BenchmarkMachineCode is what a program's first step takes more than the next: AdamW's graph, its machine code, and the memory for it.
+func BenchmarkMachineCode(b *testing.B) {
+	if best().loops == nil {
+		b.Skip("no machine code on this machine or in this build")
+	}
+	p := kernels.Program{Rule: kernels.AdamRule().Rule, DType: device.Float32}
+	for b.Loop() {
+		f, err := p.Graph()
+		require.NoError(b, err)
+		used, err := p.Used()
+		require.NoError(b, err)
+		code, err := emitLoop(best().loops, f, used, fromMemory)
+		require.NoError(b, err)
+		_, err = exec.New(code.Text)
+		require.NoError(b, err)
+	}
+}
