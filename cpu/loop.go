@@ -32,7 +32,7 @@ type prefetching struct {
 // second-level cache than in the first.
 var (
 	inCache    = prefetching{near: 3 << 10}
-	fromMemory = prefetching{near: 768, far: 3 << 10}
+	fromMemory = prefetching{near: 2 << 10, far: 3 << 10}
 )
 
 // cacheBytes is the bytes up to which a work counts as in cache. In a third-level cache both ways are within 2 % of each other; in the

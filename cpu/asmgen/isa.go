@@ -23,7 +23,7 @@ const round = 64 // bytes of a traffic loop
 
 const (
 	cacheNear  = 3 << 10 // bytes that traffic prefetches ahead: cpu's inCache and fromMemory
-	memoryNear = 768
+	memoryNear = 2 << 10
 	memoryFar  = 3 << 10
 	tile       = 2 << 10 // bytes of cpu's tileBytes
 )
