@@ -22,9 +22,8 @@ type instructions struct {
 // traffics says what a traffic loop moves: how many slots are read, and how many are read and written besides.
 type traffics struct{ read, written int }
 
-// trafficLoop moves n bytes of each slot, a multiple of roundBytes, and prefetches as inCache if prefetch is 1, and as fromMemory if
-// it is 2.
-type trafficLoop func(slots **byte, n, prefetch int)
+// trafficLoop moves n bytes of each slot, a multiple of roundBytes, and prefetches as prefetching says; without near there is no far.
+type trafficLoop func(slots **byte, n, near, far int)
 
 // squaresLoop adds rows of kernels.NormLanes squares into as many lanes.
 type squaresLoop func(lanes *float64, x *byte, rows int)

@@ -29,23 +29,29 @@ type prefetching struct {
 }
 
 // Prefetching for works that stay in a cache, and for those that come from memory: there a core can wait for more lines in its
-// second-level cache than in the first.
+// second-level cache than in the first. In short tensors, what lies far ahead is often another one's, or nobody's.
 var (
 	inCache    = prefetching{near: 3 << 10}
-	fromMemory = prefetching{near: 768, far: 3 << 10}
+	fromMemory = prefetching{near: 2 << 10, far: 3 << 10}
+	shortOnes  = prefetching{near: 1 << 10, far: 2 << 10}
 )
 
 // cacheBytes is the bytes up to which a work counts as in cache. In a third-level cache both ways are within 2 % of each other; in the
-// second, prefetching into it costs up to a quarter.
-const cacheBytes = 32 << 20
+// second, prefetching into it costs up to a quarter. shortBytes is the bytes of a slot up to which tensors count as short.
+const (
+	cacheBytes = 32 << 20
+	shortBytes = 16 << 10
+)
 
-// prefetching is that for so many elements of some slots.
-func (d *driver) prefetching(elements, slots, size int) prefetching {
+// prefetching is that for so many elements in so many tensors, each of some slots with elements of some bytes.
+func (d *driver) prefetching(elements, tensors, slots, size int) prefetching {
 	switch {
 	case d.prefetch == 0:
 		return prefetching{}
 	case elements*slots*size <= cacheBytes:
 		return inCache
+	case elements*size <= tensors*shortBytes:
+		return shortOnes
 	}
 	return fromMemory
 }
@@ -118,7 +124,7 @@ func (d *Device) Listing(p kernels.Program) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	code, err := emitLoop(c.loops, f, used, d.driver.prefetching(math.MaxInt32, 1, 1))
+	code, err := emitLoop(c.loops, f, used, d.driver.prefetching(math.MaxInt32, 1, 1, 1))
 	if err != nil {
 		return "", err
 	}

@@ -328,40 +328,40 @@ func sumSquaresF64AVX2(lanes *float64, x *byte, rows int)
 func halveAVX2(lanes *float64)
 
 // traffic1Read0WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 0 more.
-func traffic1Read0WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic1Read0WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic1Read1WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 1 more.
-func traffic1Read1WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic1Read1WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic1Read2WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 2 more.
-func traffic1Read2WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic1Read2WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic1Read3WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 3 more.
-func traffic1Read3WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic1Read3WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic1Read4WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 4 more.
-func traffic1Read4WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic1Read4WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic1Read5WrittenAVX2 reads n bytes of 1 slots, and reads and writes n bytes of 5 more.
-func traffic1Read5WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic1Read5WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic2Read0WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 0 more.
-func traffic2Read0WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic2Read0WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic2Read1WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 1 more.
-func traffic2Read1WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic2Read1WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic2Read2WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 2 more.
-func traffic2Read2WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic2Read2WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic2Read3WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 3 more.
-func traffic2Read3WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic2Read3WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic2Read4WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 4 more.
-func traffic2Read4WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic2Read4WrittenAVX2(slots **byte, n int, near int, far int)
 
 // traffic2Read5WrittenAVX2 reads n bytes of 2 slots, and reads and writes n bytes of 5 more.
-func traffic2Read5WrittenAVX2(slots **byte, n int, prefetch int)
+func traffic2Read5WrittenAVX2(slots **byte, n int, near int, far int)
 
 // addF32AVX512 is ir's add of float32.
 func addF32AVX512(dst *byte, a *byte, b *byte, c *byte, d *byte, next *byte, stepA int, stepB int, stepC int, stepD int, n int)
@@ -529,37 +529,37 @@ func sumSquaresF64AVX512(lanes *float64, x *byte, rows int)
 func halveAVX512(lanes *float64)
 
 // traffic1Read0WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 0 more.
-func traffic1Read0WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic1Read0WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic1Read1WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 1 more.
-func traffic1Read1WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic1Read1WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic1Read2WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 2 more.
-func traffic1Read2WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic1Read2WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic1Read3WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 3 more.
-func traffic1Read3WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic1Read3WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic1Read4WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 4 more.
-func traffic1Read4WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic1Read4WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic1Read5WrittenAVX512 reads n bytes of 1 slots, and reads and writes n bytes of 5 more.
-func traffic1Read5WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic1Read5WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic2Read0WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 0 more.
-func traffic2Read0WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic2Read0WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic2Read1WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 1 more.
-func traffic2Read1WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic2Read1WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic2Read2WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 2 more.
-func traffic2Read2WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic2Read2WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic2Read3WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 3 more.
-func traffic2Read3WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic2Read3WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic2Read4WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 4 more.
-func traffic2Read4WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic2Read4WrittenAVX512(slots **byte, n int, near int, far int)
 
 // traffic2Read5WrittenAVX512 reads n bytes of 2 slots, and reads and writes n bytes of 5 more.
-func traffic2Read5WrittenAVX512(slots **byte, n int, prefetch int)
+func traffic2Read5WrittenAVX512(slots **byte, n int, near int, far int)

@@ -1682,118 +1682,160 @@ TEXT ·halveAVX512(SB), NOSPLIT, $0-8
 	VZEROUPPER
 	RET
 
-// func traffic1Read0WrittenAVX512(slots **byte, n int, prefetch int)
+// func traffic1Read0WrittenAVX512(slots **byte, n int, near int, far int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·traffic1Read0WrittenAVX512(SB), NOSPLIT, $0-24
+TEXT ·traffic1Read0WrittenAVX512(SB), NOSPLIT, $0-32
 	MOVQ slots+0(FP), AX
 	MOVQ (AX), AX
 	MOVQ n+8(FP), CX
-	MOVQ prefetch+16(FP), DX
-	XORQ BX, BX
+	MOVQ near+16(FP), BX
+	MOVQ far+24(FP), SI
+	XORQ DX, DX
 
 loop:
-	VMOVUPS    (AX)(BX*1), Z0
-	CMPQ       DX, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(AX)(BX*1)
-	PREFETCHT0 768(AX)(BX*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(AX)(BX*1)
+	VMOVUPS    (AX)(DX*1), Z0
+	TESTQ      BX, BX
+	JEQ        next
+	LEAQ       (DX)(BX*1), DI
+	PREFETCHT0 (AX)(DI*1)
+	TESTQ      SI, SI
+	JEQ        next
+	LEAQ       (DX)(SI*1), DI
+	PREFETCHT1 (AX)(DI*1)
 
 next:
-	ADDQ $0x40, BX
-	CMPQ BX, CX
+	ADDQ $0x40, DX
+	CMPQ DX, CX
 	JNE  loop
 	VZEROUPPER
 	RET
 
-// func traffic1Read1WrittenAVX512(slots **byte, n int, prefetch int)
+// func traffic1Read1WrittenAVX512(slots **byte, n int, near int, far int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·traffic1Read1WrittenAVX512(SB), NOSPLIT, $0-24
+TEXT ·traffic1Read1WrittenAVX512(SB), NOSPLIT, $0-32
 	MOVQ slots+0(FP), AX
 	MOVQ (AX), CX
 	MOVQ 8(AX), AX
 	MOVQ n+8(FP), DX
-	MOVQ prefetch+16(FP), BX
-	XORQ SI, SI
+	MOVQ near+16(FP), SI
+	MOVQ far+24(FP), DI
+	XORQ BX, BX
 
 loop:
-	VMOVUPS    (CX)(SI*1), Z0
-	VMOVUPS    (AX)(SI*1), Z0
-	VMOVUPS    Z0, (AX)(SI*1)
-	CMPQ       BX, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(SI*1)
-	PREFETCHT1 3072(AX)(SI*1)
-	PREFETCHT0 768(CX)(SI*1)
-	PREFETCHT0 768(AX)(SI*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(SI*1)
-	PREFETCHT0 3072(AX)(SI*1)
+	VMOVUPS    (CX)(BX*1), Z0
+	VMOVUPS    (AX)(BX*1), Z0
+	VMOVUPS    Z0, (AX)(BX*1)
+	TESTQ      SI, SI
+	JEQ        next
+	LEAQ       (BX)(SI*1), R8
+	PREFETCHT0 (CX)(R8*1)
+	PREFETCHT0 (AX)(R8*1)
+	TESTQ      DI, DI
+	JEQ        next
+	LEAQ       (BX)(DI*1), R8
+	PREFETCHT1 (CX)(R8*1)
+	PREFETCHT1 (AX)(R8*1)
 
 next:
-	ADDQ $0x40, SI
-	CMPQ SI, DX
+	ADDQ $0x40, BX
+	CMPQ BX, DX
 	JNE  loop
 	VZEROUPPER
 	RET
 
-// func traffic1Read2WrittenAVX512(slots **byte, n int, prefetch int)
+// func traffic1Read2WrittenAVX512(slots **byte, n int, near int, far int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·traffic1Read2WrittenAVX512(SB), NOSPLIT, $0-24
+TEXT ·traffic1Read2WrittenAVX512(SB), NOSPLIT, $0-32
 	MOVQ slots+0(FP), AX
 	MOVQ (AX), CX
 	MOVQ 8(AX), DX
 	MOVQ 16(AX), AX
 	MOVQ n+8(FP), BX
-	MOVQ prefetch+16(FP), SI
-	XORQ DI, DI
+	MOVQ near+16(FP), DI
+	MOVQ far+24(FP), R8
+	XORQ SI, SI
 
 loop:
-	VMOVUPS    (CX)(DI*1), Z0
-	VMOVUPS    (DX)(DI*1), Z0
-	VMOVUPS    Z0, (DX)(DI*1)
-	VMOVUPS    (AX)(DI*1), Z0
-	VMOVUPS    Z0, (AX)(DI*1)
-	CMPQ       SI, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(DI*1)
-	PREFETCHT1 3072(DX)(DI*1)
-	PREFETCHT1 3072(AX)(DI*1)
-	PREFETCHT0 768(CX)(DI*1)
-	PREFETCHT0 768(DX)(DI*1)
-	PREFETCHT0 768(AX)(DI*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(DI*1)
-	PREFETCHT0 3072(DX)(DI*1)
-	PREFETCHT0 3072(AX)(DI*1)
+	VMOVUPS    (CX)(SI*1), Z0
+	VMOVUPS    (DX)(SI*1), Z0
+	VMOVUPS    Z0, (DX)(SI*1)
+	VMOVUPS    (AX)(SI*1), Z0
+	VMOVUPS    Z0, (AX)(SI*1)
+	TESTQ      DI, DI
+	JEQ        next
+	LEAQ       (SI)(DI*1), R9
+	PREFETCHT0 (CX)(R9*1)
+	PREFETCHT0 (DX)(R9*1)
+	PREFETCHT0 (AX)(R9*1)
+	TESTQ      R8, R8
+	JEQ        next
+	LEAQ       (SI)(R8*1), R9
+	PREFETCHT1 (CX)(R9*1)
+	PREFETCHT1 (DX)(R9*1)
+	PREFETCHT1 (AX)(R9*1)
 
 next:
-	ADDQ $0x40, DI
-	CMPQ DI, BX
+	ADDQ $0x40, SI
+	CMPQ SI, BX
 	JNE  loop
 	VZEROUPPER
 	RET
 
-// func traffic1Read3WrittenAVX512(slots **byte, n int, prefetch int)
+// func traffic1Read3WrittenAVX512(slots **byte, n int, near int, far int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·traffic1Read3WrittenAVX512(SB), NOSPLIT, $0-24
+TEXT ·traffic1Read3WrittenAVX512(SB), NOSPLIT, $0-32
 	MOVQ slots+0(FP), AX
 	MOVQ (AX), CX
 	MOVQ 8(AX), DX
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), AX
 	MOVQ n+8(FP), SI
-	MOVQ prefetch+16(FP), DI
+	MOVQ near+16(FP), R8
+	MOVQ far+24(FP), R9
+	XORQ DI, DI
+
+loop:
+	VMOVUPS    (CX)(DI*1), Z0
+	VMOVUPS    (DX)(DI*1), Z0
+	VMOVUPS    Z0, (DX)(DI*1)
+	VMOVUPS    (BX)(DI*1), Z0
+	VMOVUPS    Z0, (BX)(DI*1)
+	VMOVUPS    (AX)(DI*1), Z0
+	VMOVUPS    Z0, (AX)(DI*1)
+	TESTQ      R8, R8
+	JEQ        next
+	LEAQ       (DI)(R8*1), R10
+	PREFETCHT0 (CX)(R10*1)
+	PREFETCHT0 (DX)(R10*1)
+	PREFETCHT0 (BX)(R10*1)
+	PREFETCHT0 (AX)(R10*1)
+	TESTQ      R9, R9
+	JEQ        next
+	LEAQ       (DI)(R9*1), R10
+	PREFETCHT1 (CX)(R10*1)
+	PREFETCHT1 (DX)(R10*1)
+	PREFETCHT1 (BX)(R10*1)
+	PREFETCHT1 (AX)(R10*1)
+
+next:
+	ADDQ $0x40, DI
+	CMPQ DI, SI
+	JNE  loop
+	VZEROUPPER
+	RET
+
+// func traffic1Read4WrittenAVX512(slots **byte, n int, near int, far int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·traffic1Read4WrittenAVX512(SB), NOSPLIT, $0-32
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), AX
+	MOVQ n+8(FP), DI
+	MOVQ near+16(FP), R9
+	MOVQ far+24(FP), R10
 	XORQ R8, R8
 
 loop:
@@ -1802,45 +1844,47 @@ loop:
 	VMOVUPS    Z0, (DX)(R8*1)
 	VMOVUPS    (BX)(R8*1), Z0
 	VMOVUPS    Z0, (BX)(R8*1)
+	VMOVUPS    (SI)(R8*1), Z0
+	VMOVUPS    Z0, (SI)(R8*1)
 	VMOVUPS    (AX)(R8*1), Z0
 	VMOVUPS    Z0, (AX)(R8*1)
-	CMPQ       DI, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(R8*1)
-	PREFETCHT1 3072(DX)(R8*1)
-	PREFETCHT1 3072(BX)(R8*1)
-	PREFETCHT1 3072(AX)(R8*1)
-	PREFETCHT0 768(CX)(R8*1)
-	PREFETCHT0 768(DX)(R8*1)
-	PREFETCHT0 768(BX)(R8*1)
-	PREFETCHT0 768(AX)(R8*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(R8*1)
-	PREFETCHT0 3072(DX)(R8*1)
-	PREFETCHT0 3072(BX)(R8*1)
-	PREFETCHT0 3072(AX)(R8*1)
+	TESTQ      R9, R9
+	JEQ        next
+	LEAQ       (R8)(R9*1), R11
+	PREFETCHT0 (CX)(R11*1)
+	PREFETCHT0 (DX)(R11*1)
+	PREFETCHT0 (BX)(R11*1)
+	PREFETCHT0 (SI)(R11*1)
+	PREFETCHT0 (AX)(R11*1)
+	TESTQ      R10, R10
+	JEQ        next
+	LEAQ       (R8)(R10*1), R11
+	PREFETCHT1 (CX)(R11*1)
+	PREFETCHT1 (DX)(R11*1)
+	PREFETCHT1 (BX)(R11*1)
+	PREFETCHT1 (SI)(R11*1)
+	PREFETCHT1 (AX)(R11*1)
 
 next:
 	ADDQ $0x40, R8
-	CMPQ R8, SI
+	CMPQ R8, DI
 	JNE  loop
 	VZEROUPPER
 	RET
 
-// func traffic1Read4WrittenAVX512(slots **byte, n int, prefetch int)
+// func traffic1Read5WrittenAVX512(slots **byte, n int, near int, far int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·traffic1Read4WrittenAVX512(SB), NOSPLIT, $0-24
+TEXT ·traffic1Read5WrittenAVX512(SB), NOSPLIT, $0-32
 	MOVQ slots+0(FP), AX
 	MOVQ (AX), CX
 	MOVQ 8(AX), DX
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
-	MOVQ 32(AX), AX
-	MOVQ n+8(FP), DI
-	MOVQ prefetch+16(FP), R8
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), AX
+	MOVQ n+8(FP), R8
+	MOVQ near+16(FP), R10
+	MOVQ far+24(FP), R11
 	XORQ R9, R9
 
 loop:
@@ -1851,40 +1895,197 @@ loop:
 	VMOVUPS    Z0, (BX)(R9*1)
 	VMOVUPS    (SI)(R9*1), Z0
 	VMOVUPS    Z0, (SI)(R9*1)
+	VMOVUPS    (DI)(R9*1), Z0
+	VMOVUPS    Z0, (DI)(R9*1)
 	VMOVUPS    (AX)(R9*1), Z0
 	VMOVUPS    Z0, (AX)(R9*1)
-	CMPQ       R8, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(R9*1)
-	PREFETCHT1 3072(DX)(R9*1)
-	PREFETCHT1 3072(BX)(R9*1)
-	PREFETCHT1 3072(SI)(R9*1)
-	PREFETCHT1 3072(AX)(R9*1)
-	PREFETCHT0 768(CX)(R9*1)
-	PREFETCHT0 768(DX)(R9*1)
-	PREFETCHT0 768(BX)(R9*1)
-	PREFETCHT0 768(SI)(R9*1)
-	PREFETCHT0 768(AX)(R9*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(R9*1)
-	PREFETCHT0 3072(DX)(R9*1)
-	PREFETCHT0 3072(BX)(R9*1)
-	PREFETCHT0 3072(SI)(R9*1)
-	PREFETCHT0 3072(AX)(R9*1)
+	TESTQ      R10, R10
+	JEQ        next
+	LEAQ       (R9)(R10*1), R12
+	PREFETCHT0 (CX)(R12*1)
+	PREFETCHT0 (DX)(R12*1)
+	PREFETCHT0 (BX)(R12*1)
+	PREFETCHT0 (SI)(R12*1)
+	PREFETCHT0 (DI)(R12*1)
+	PREFETCHT0 (AX)(R12*1)
+	TESTQ      R11, R11
+	JEQ        next
+	LEAQ       (R9)(R11*1), R12
+	PREFETCHT1 (CX)(R12*1)
+	PREFETCHT1 (DX)(R12*1)
+	PREFETCHT1 (BX)(R12*1)
+	PREFETCHT1 (SI)(R12*1)
+	PREFETCHT1 (DI)(R12*1)
+	PREFETCHT1 (AX)(R12*1)
 
 next:
 	ADDQ $0x40, R9
-	CMPQ R9, DI
+	CMPQ R9, R8
 	JNE  loop
 	VZEROUPPER
 	RET
 
-// func traffic1Read5WrittenAVX512(slots **byte, n int, prefetch int)
+// func traffic2Read0WrittenAVX512(slots **byte, n int, near int, far int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·traffic1Read5WrittenAVX512(SB), NOSPLIT, $0-24
+TEXT ·traffic2Read0WrittenAVX512(SB), NOSPLIT, $0-32
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), AX
+	MOVQ n+8(FP), DX
+	MOVQ near+16(FP), SI
+	MOVQ far+24(FP), DI
+	XORQ BX, BX
+
+loop:
+	VMOVUPS    (CX)(BX*1), Z0
+	VMOVUPS    (AX)(BX*1), Z0
+	TESTQ      SI, SI
+	JEQ        next
+	LEAQ       (BX)(SI*1), R8
+	PREFETCHT0 (CX)(R8*1)
+	PREFETCHT0 (AX)(R8*1)
+	TESTQ      DI, DI
+	JEQ        next
+	LEAQ       (BX)(DI*1), R8
+	PREFETCHT1 (CX)(R8*1)
+	PREFETCHT1 (AX)(R8*1)
+
+next:
+	ADDQ $0x40, BX
+	CMPQ BX, DX
+	JNE  loop
+	VZEROUPPER
+	RET
+
+// func traffic2Read1WrittenAVX512(slots **byte, n int, near int, far int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·traffic2Read1WrittenAVX512(SB), NOSPLIT, $0-32
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), AX
+	MOVQ n+8(FP), BX
+	MOVQ near+16(FP), DI
+	MOVQ far+24(FP), R8
+	XORQ SI, SI
+
+loop:
+	VMOVUPS    (CX)(SI*1), Z0
+	VMOVUPS    (DX)(SI*1), Z0
+	VMOVUPS    (AX)(SI*1), Z0
+	VMOVUPS    Z0, (AX)(SI*1)
+	TESTQ      DI, DI
+	JEQ        next
+	LEAQ       (SI)(DI*1), R9
+	PREFETCHT0 (CX)(R9*1)
+	PREFETCHT0 (DX)(R9*1)
+	PREFETCHT0 (AX)(R9*1)
+	TESTQ      R8, R8
+	JEQ        next
+	LEAQ       (SI)(R8*1), R9
+	PREFETCHT1 (CX)(R9*1)
+	PREFETCHT1 (DX)(R9*1)
+	PREFETCHT1 (AX)(R9*1)
+
+next:
+	ADDQ $0x40, SI
+	CMPQ SI, BX
+	JNE  loop
+	VZEROUPPER
+	RET
+
+// func traffic2Read2WrittenAVX512(slots **byte, n int, near int, far int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·traffic2Read2WrittenAVX512(SB), NOSPLIT, $0-32
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), AX
+	MOVQ n+8(FP), SI
+	MOVQ near+16(FP), R8
+	MOVQ far+24(FP), R9
+	XORQ DI, DI
+
+loop:
+	VMOVUPS    (CX)(DI*1), Z0
+	VMOVUPS    (DX)(DI*1), Z0
+	VMOVUPS    (BX)(DI*1), Z0
+	VMOVUPS    Z0, (BX)(DI*1)
+	VMOVUPS    (AX)(DI*1), Z0
+	VMOVUPS    Z0, (AX)(DI*1)
+	TESTQ      R8, R8
+	JEQ        next
+	LEAQ       (DI)(R8*1), R10
+	PREFETCHT0 (CX)(R10*1)
+	PREFETCHT0 (DX)(R10*1)
+	PREFETCHT0 (BX)(R10*1)
+	PREFETCHT0 (AX)(R10*1)
+	TESTQ      R9, R9
+	JEQ        next
+	LEAQ       (DI)(R9*1), R10
+	PREFETCHT1 (CX)(R10*1)
+	PREFETCHT1 (DX)(R10*1)
+	PREFETCHT1 (BX)(R10*1)
+	PREFETCHT1 (AX)(R10*1)
+
+next:
+	ADDQ $0x40, DI
+	CMPQ DI, SI
+	JNE  loop
+	VZEROUPPER
+	RET
+
+// func traffic2Read3WrittenAVX512(slots **byte, n int, near int, far int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·traffic2Read3WrittenAVX512(SB), NOSPLIT, $0-32
+	MOVQ slots+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), AX
+	MOVQ n+8(FP), DI
+	MOVQ near+16(FP), R9
+	MOVQ far+24(FP), R10
+	XORQ R8, R8
+
+loop:
+	VMOVUPS    (CX)(R8*1), Z0
+	VMOVUPS    (DX)(R8*1), Z0
+	VMOVUPS    (BX)(R8*1), Z0
+	VMOVUPS    Z0, (BX)(R8*1)
+	VMOVUPS    (SI)(R8*1), Z0
+	VMOVUPS    Z0, (SI)(R8*1)
+	VMOVUPS    (AX)(R8*1), Z0
+	VMOVUPS    Z0, (AX)(R8*1)
+	TESTQ      R9, R9
+	JEQ        next
+	LEAQ       (R8)(R9*1), R11
+	PREFETCHT0 (CX)(R11*1)
+	PREFETCHT0 (DX)(R11*1)
+	PREFETCHT0 (BX)(R11*1)
+	PREFETCHT0 (SI)(R11*1)
+	PREFETCHT0 (AX)(R11*1)
+	TESTQ      R10, R10
+	JEQ        next
+	LEAQ       (R8)(R10*1), R11
+	PREFETCHT1 (CX)(R11*1)
+	PREFETCHT1 (DX)(R11*1)
+	PREFETCHT1 (BX)(R11*1)
+	PREFETCHT1 (SI)(R11*1)
+	PREFETCHT1 (AX)(R11*1)
+
+next:
+	ADDQ $0x40, R8
+	CMPQ R8, DI
+	JNE  loop
+	VZEROUPPER
+	RET
+
+// func traffic2Read4WrittenAVX512(slots **byte, n int, near int, far int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·traffic2Read4WrittenAVX512(SB), NOSPLIT, $0-32
 	MOVQ slots+0(FP), AX
 	MOVQ (AX), CX
 	MOVQ 8(AX), DX
@@ -1893,181 +2094,8 @@ TEXT ·traffic1Read5WrittenAVX512(SB), NOSPLIT, $0-24
 	MOVQ 32(AX), DI
 	MOVQ 40(AX), AX
 	MOVQ n+8(FP), R8
-	MOVQ prefetch+16(FP), R9
-	XORQ R10, R10
-
-loop:
-	VMOVUPS    (CX)(R10*1), Z0
-	VMOVUPS    (DX)(R10*1), Z0
-	VMOVUPS    Z0, (DX)(R10*1)
-	VMOVUPS    (BX)(R10*1), Z0
-	VMOVUPS    Z0, (BX)(R10*1)
-	VMOVUPS    (SI)(R10*1), Z0
-	VMOVUPS    Z0, (SI)(R10*1)
-	VMOVUPS    (DI)(R10*1), Z0
-	VMOVUPS    Z0, (DI)(R10*1)
-	VMOVUPS    (AX)(R10*1), Z0
-	VMOVUPS    Z0, (AX)(R10*1)
-	CMPQ       R9, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(R10*1)
-	PREFETCHT1 3072(DX)(R10*1)
-	PREFETCHT1 3072(BX)(R10*1)
-	PREFETCHT1 3072(SI)(R10*1)
-	PREFETCHT1 3072(DI)(R10*1)
-	PREFETCHT1 3072(AX)(R10*1)
-	PREFETCHT0 768(CX)(R10*1)
-	PREFETCHT0 768(DX)(R10*1)
-	PREFETCHT0 768(BX)(R10*1)
-	PREFETCHT0 768(SI)(R10*1)
-	PREFETCHT0 768(DI)(R10*1)
-	PREFETCHT0 768(AX)(R10*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(R10*1)
-	PREFETCHT0 3072(DX)(R10*1)
-	PREFETCHT0 3072(BX)(R10*1)
-	PREFETCHT0 3072(SI)(R10*1)
-	PREFETCHT0 3072(DI)(R10*1)
-	PREFETCHT0 3072(AX)(R10*1)
-
-next:
-	ADDQ $0x40, R10
-	CMPQ R10, R8
-	JNE  loop
-	VZEROUPPER
-	RET
-
-// func traffic2Read0WrittenAVX512(slots **byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·traffic2Read0WrittenAVX512(SB), NOSPLIT, $0-24
-	MOVQ slots+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), AX
-	MOVQ n+8(FP), DX
-	MOVQ prefetch+16(FP), BX
-	XORQ SI, SI
-
-loop:
-	VMOVUPS    (CX)(SI*1), Z0
-	VMOVUPS    (AX)(SI*1), Z0
-	CMPQ       BX, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(SI*1)
-	PREFETCHT1 3072(AX)(SI*1)
-	PREFETCHT0 768(CX)(SI*1)
-	PREFETCHT0 768(AX)(SI*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(SI*1)
-	PREFETCHT0 3072(AX)(SI*1)
-
-next:
-	ADDQ $0x40, SI
-	CMPQ SI, DX
-	JNE  loop
-	VZEROUPPER
-	RET
-
-// func traffic2Read1WrittenAVX512(slots **byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·traffic2Read1WrittenAVX512(SB), NOSPLIT, $0-24
-	MOVQ slots+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), AX
-	MOVQ n+8(FP), BX
-	MOVQ prefetch+16(FP), SI
-	XORQ DI, DI
-
-loop:
-	VMOVUPS    (CX)(DI*1), Z0
-	VMOVUPS    (DX)(DI*1), Z0
-	VMOVUPS    (AX)(DI*1), Z0
-	VMOVUPS    Z0, (AX)(DI*1)
-	CMPQ       SI, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(DI*1)
-	PREFETCHT1 3072(DX)(DI*1)
-	PREFETCHT1 3072(AX)(DI*1)
-	PREFETCHT0 768(CX)(DI*1)
-	PREFETCHT0 768(DX)(DI*1)
-	PREFETCHT0 768(AX)(DI*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(DI*1)
-	PREFETCHT0 3072(DX)(DI*1)
-	PREFETCHT0 3072(AX)(DI*1)
-
-next:
-	ADDQ $0x40, DI
-	CMPQ DI, BX
-	JNE  loop
-	VZEROUPPER
-	RET
-
-// func traffic2Read2WrittenAVX512(slots **byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·traffic2Read2WrittenAVX512(SB), NOSPLIT, $0-24
-	MOVQ slots+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), AX
-	MOVQ n+8(FP), SI
-	MOVQ prefetch+16(FP), DI
-	XORQ R8, R8
-
-loop:
-	VMOVUPS    (CX)(R8*1), Z0
-	VMOVUPS    (DX)(R8*1), Z0
-	VMOVUPS    (BX)(R8*1), Z0
-	VMOVUPS    Z0, (BX)(R8*1)
-	VMOVUPS    (AX)(R8*1), Z0
-	VMOVUPS    Z0, (AX)(R8*1)
-	CMPQ       DI, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(R8*1)
-	PREFETCHT1 3072(DX)(R8*1)
-	PREFETCHT1 3072(BX)(R8*1)
-	PREFETCHT1 3072(AX)(R8*1)
-	PREFETCHT0 768(CX)(R8*1)
-	PREFETCHT0 768(DX)(R8*1)
-	PREFETCHT0 768(BX)(R8*1)
-	PREFETCHT0 768(AX)(R8*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(R8*1)
-	PREFETCHT0 3072(DX)(R8*1)
-	PREFETCHT0 3072(BX)(R8*1)
-	PREFETCHT0 3072(AX)(R8*1)
-
-next:
-	ADDQ $0x40, R8
-	CMPQ R8, SI
-	JNE  loop
-	VZEROUPPER
-	RET
-
-// func traffic2Read3WrittenAVX512(slots **byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·traffic2Read3WrittenAVX512(SB), NOSPLIT, $0-24
-	MOVQ slots+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 32(AX), AX
-	MOVQ n+8(FP), DI
-	MOVQ prefetch+16(FP), R8
+	MOVQ near+16(FP), R10
+	MOVQ far+24(FP), R11
 	XORQ R9, R9
 
 loop:
@@ -2077,49 +2105,50 @@ loop:
 	VMOVUPS    Z0, (BX)(R9*1)
 	VMOVUPS    (SI)(R9*1), Z0
 	VMOVUPS    Z0, (SI)(R9*1)
+	VMOVUPS    (DI)(R9*1), Z0
+	VMOVUPS    Z0, (DI)(R9*1)
 	VMOVUPS    (AX)(R9*1), Z0
 	VMOVUPS    Z0, (AX)(R9*1)
-	CMPQ       R8, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(R9*1)
-	PREFETCHT1 3072(DX)(R9*1)
-	PREFETCHT1 3072(BX)(R9*1)
-	PREFETCHT1 3072(SI)(R9*1)
-	PREFETCHT1 3072(AX)(R9*1)
-	PREFETCHT0 768(CX)(R9*1)
-	PREFETCHT0 768(DX)(R9*1)
-	PREFETCHT0 768(BX)(R9*1)
-	PREFETCHT0 768(SI)(R9*1)
-	PREFETCHT0 768(AX)(R9*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(R9*1)
-	PREFETCHT0 3072(DX)(R9*1)
-	PREFETCHT0 3072(BX)(R9*1)
-	PREFETCHT0 3072(SI)(R9*1)
-	PREFETCHT0 3072(AX)(R9*1)
+	TESTQ      R10, R10
+	JEQ        next
+	LEAQ       (R9)(R10*1), R12
+	PREFETCHT0 (CX)(R12*1)
+	PREFETCHT0 (DX)(R12*1)
+	PREFETCHT0 (BX)(R12*1)
+	PREFETCHT0 (SI)(R12*1)
+	PREFETCHT0 (DI)(R12*1)
+	PREFETCHT0 (AX)(R12*1)
+	TESTQ      R11, R11
+	JEQ        next
+	LEAQ       (R9)(R11*1), R12
+	PREFETCHT1 (CX)(R12*1)
+	PREFETCHT1 (DX)(R12*1)
+	PREFETCHT1 (BX)(R12*1)
+	PREFETCHT1 (SI)(R12*1)
+	PREFETCHT1 (DI)(R12*1)
+	PREFETCHT1 (AX)(R12*1)
 
 next:
 	ADDQ $0x40, R9
-	CMPQ R9, DI
+	CMPQ R9, R8
 	JNE  loop
 	VZEROUPPER
 	RET
 
-// func traffic2Read4WrittenAVX512(slots **byte, n int, prefetch int)
+// func traffic2Read5WrittenAVX512(slots **byte, n int, near int, far int)
 // Requires: AVX, AVX512F, MMX+
-TEXT ·traffic2Read4WrittenAVX512(SB), NOSPLIT, $0-24
+TEXT ·traffic2Read5WrittenAVX512(SB), NOSPLIT, $0-32
 	MOVQ slots+0(FP), AX
 	MOVQ (AX), CX
 	MOVQ 8(AX), DX
 	MOVQ 16(AX), BX
 	MOVQ 24(AX), SI
 	MOVQ 32(AX), DI
-	MOVQ 40(AX), AX
-	MOVQ n+8(FP), R8
-	MOVQ prefetch+16(FP), R9
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), AX
+	MOVQ n+8(FP), R9
+	MOVQ near+16(FP), R11
+	MOVQ far+24(FP), R12
 	XORQ R10, R10
 
 loop:
@@ -2131,99 +2160,34 @@ loop:
 	VMOVUPS    Z0, (SI)(R10*1)
 	VMOVUPS    (DI)(R10*1), Z0
 	VMOVUPS    Z0, (DI)(R10*1)
+	VMOVUPS    (R8)(R10*1), Z0
+	VMOVUPS    Z0, (R8)(R10*1)
 	VMOVUPS    (AX)(R10*1), Z0
 	VMOVUPS    Z0, (AX)(R10*1)
-	CMPQ       R9, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(R10*1)
-	PREFETCHT1 3072(DX)(R10*1)
-	PREFETCHT1 3072(BX)(R10*1)
-	PREFETCHT1 3072(SI)(R10*1)
-	PREFETCHT1 3072(DI)(R10*1)
-	PREFETCHT1 3072(AX)(R10*1)
-	PREFETCHT0 768(CX)(R10*1)
-	PREFETCHT0 768(DX)(R10*1)
-	PREFETCHT0 768(BX)(R10*1)
-	PREFETCHT0 768(SI)(R10*1)
-	PREFETCHT0 768(DI)(R10*1)
-	PREFETCHT0 768(AX)(R10*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(R10*1)
-	PREFETCHT0 3072(DX)(R10*1)
-	PREFETCHT0 3072(BX)(R10*1)
-	PREFETCHT0 3072(SI)(R10*1)
-	PREFETCHT0 3072(DI)(R10*1)
-	PREFETCHT0 3072(AX)(R10*1)
+	TESTQ      R11, R11
+	JEQ        next
+	LEAQ       (R10)(R11*1), R13
+	PREFETCHT0 (CX)(R13*1)
+	PREFETCHT0 (DX)(R13*1)
+	PREFETCHT0 (BX)(R13*1)
+	PREFETCHT0 (SI)(R13*1)
+	PREFETCHT0 (DI)(R13*1)
+	PREFETCHT0 (R8)(R13*1)
+	PREFETCHT0 (AX)(R13*1)
+	TESTQ      R12, R12
+	JEQ        next
+	LEAQ       (R10)(R12*1), R13
+	PREFETCHT1 (CX)(R13*1)
+	PREFETCHT1 (DX)(R13*1)
+	PREFETCHT1 (BX)(R13*1)
+	PREFETCHT1 (SI)(R13*1)
+	PREFETCHT1 (DI)(R13*1)
+	PREFETCHT1 (R8)(R13*1)
+	PREFETCHT1 (AX)(R13*1)
 
 next:
 	ADDQ $0x40, R10
-	CMPQ R10, R8
-	JNE  loop
-	VZEROUPPER
-	RET
-
-// func traffic2Read5WrittenAVX512(slots **byte, n int, prefetch int)
-// Requires: AVX, AVX512F, MMX+
-TEXT ·traffic2Read5WrittenAVX512(SB), NOSPLIT, $0-24
-	MOVQ slots+0(FP), AX
-	MOVQ (AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 16(AX), BX
-	MOVQ 24(AX), SI
-	MOVQ 32(AX), DI
-	MOVQ 40(AX), R8
-	MOVQ 48(AX), AX
-	MOVQ n+8(FP), R9
-	MOVQ prefetch+16(FP), R10
-	XORQ R11, R11
-
-loop:
-	VMOVUPS    (CX)(R11*1), Z0
-	VMOVUPS    (DX)(R11*1), Z0
-	VMOVUPS    (BX)(R11*1), Z0
-	VMOVUPS    Z0, (BX)(R11*1)
-	VMOVUPS    (SI)(R11*1), Z0
-	VMOVUPS    Z0, (SI)(R11*1)
-	VMOVUPS    (DI)(R11*1), Z0
-	VMOVUPS    Z0, (DI)(R11*1)
-	VMOVUPS    (R8)(R11*1), Z0
-	VMOVUPS    Z0, (R8)(R11*1)
-	VMOVUPS    (AX)(R11*1), Z0
-	VMOVUPS    Z0, (AX)(R11*1)
-	CMPQ       R10, $0x01
-	JLT        next
-	JEQ        cache
-	PREFETCHT1 3072(CX)(R11*1)
-	PREFETCHT1 3072(DX)(R11*1)
-	PREFETCHT1 3072(BX)(R11*1)
-	PREFETCHT1 3072(SI)(R11*1)
-	PREFETCHT1 3072(DI)(R11*1)
-	PREFETCHT1 3072(R8)(R11*1)
-	PREFETCHT1 3072(AX)(R11*1)
-	PREFETCHT0 768(CX)(R11*1)
-	PREFETCHT0 768(DX)(R11*1)
-	PREFETCHT0 768(BX)(R11*1)
-	PREFETCHT0 768(SI)(R11*1)
-	PREFETCHT0 768(DI)(R11*1)
-	PREFETCHT0 768(R8)(R11*1)
-	PREFETCHT0 768(AX)(R11*1)
-	JMP        next
-
-cache:
-	PREFETCHT0 3072(CX)(R11*1)
-	PREFETCHT0 3072(DX)(R11*1)
-	PREFETCHT0 3072(BX)(R11*1)
-	PREFETCHT0 3072(SI)(R11*1)
-	PREFETCHT0 3072(DI)(R11*1)
-	PREFETCHT0 3072(R8)(R11*1)
-	PREFETCHT0 3072(AX)(R11*1)
-
-next:
-	ADDQ $0x40, R11
-	CMPQ R11, R9
+	CMPQ R10, R9
 	JNE  loop
 	VZEROUPPER
 	RET

@@ -38,7 +38,7 @@ type traffic[F rule.Float] struct {
 	*update[F]
 	read     []int // slots that are not stored
 	loop     trafficLoop
-	prefetch int       // for the loop
+	ahead    prefetching
 	pointers [][]*byte // of each thread
 	body     func(thread, i int)
 }
@@ -57,23 +57,12 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) 
 	if set := drv.choice.set; set != nil {
 		t.loop = set.traffics[traffics{len(t.read), len(t.stores)}]
 	}
-	t.prefetch = drv.prefetching(u.elements, len(t.read)+len(t.stores), w.Program.DType.Size()).traffic()
+	t.ahead = drv.prefetching(u.elements, len(u.tensors), len(t.read)+len(t.stores), w.Program.DType.Size())
 	for range drv.pool.threads {
 		t.pointers = append(t.pointers, make([]*byte, len(t.read)+len(t.stores)))
 	}
 	t.body = t.chunk
 	return t, nil
-}
-
-// traffic is the prefetching as traffic loops are told: asmgen wrote the distances into them.
-func (p prefetching) traffic() int {
-	switch p {
-	case inCache:
-		return 1
-	case fromMemory:
-		return 2
-	}
-	return 0
 }
 
 func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
@@ -97,7 +86,7 @@ func (t *traffic[F]) chunk(thread, i int) {
 		for i, k := range t.stores {
 			p[len(t.read)+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
-		t.loop(&p[0], whole*int(unsafe.Sizeof(F(0))), t.prefetch)
+		t.loop(&p[0], whole*int(unsafe.Sizeof(F(0))), t.ahead.near, t.ahead.far)
 		lo += whole
 	}
 	for ; lo < c.hi; lo += copyBlock {

@@ -78,7 +78,7 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	for _, t := range w.Tensors {
 		u.elements += t.Slots[param].Len()
 	}
-	if u.vectors, err = newVectors[F](w.Program, u.stores, u.elements, drv); err != nil {
+	if u.vectors, err = newVectors[F](w.Program, u.stores, u.elements, len(w.Tensors), drv); err != nil {
 		return nil, err
 	}
 	size := chunkLen(u.elements, drv.pool.threads)

@@ -30,7 +30,7 @@ type vectors[F rule.Float] struct {
 }
 
 // newVectors returns nil where the implementation has no vector code.
-func newVectors[F rule.Float](p kernels.Program, stores []int, elements int, drv *driver) (*vectors[F], error) {
+func newVectors[F rule.Float](p kernels.Program, stores []int, elements, tensors int, drv *driver) (*vectors[F], error) {
 	c := drv.choice
 	if c.err != nil || c.set == nil {
 		return nil, c.err
@@ -47,7 +47,7 @@ func newVectors[F rule.Float](p kernels.Program, stores []int, elements int, drv
 		v.plan = newPlan(c.set, f, v.used, v.uniforms)
 		return v, nil
 	}
-	v.loop, err = drv.machineCode(f, v.used, drv.prefetching(elements, len(v.used), p.DType.Size()))
+	v.loop, err = drv.machineCode(f, v.used, drv.prefetching(elements, tensors, len(v.used), p.DType.Size()))
 	return v, err
 }
 

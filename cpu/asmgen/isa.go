@@ -21,12 +21,7 @@ var isas = []isa{{"AVX2", 32, 16, false}, {"AVX512", 64, 32, true}}
 
 const round = 64 // bytes of a traffic loop
 
-const (
-	cacheNear  = 3 << 10 // bytes that traffic prefetches ahead: cpu's inCache and fromMemory
-	memoryNear = 768
-	memoryFar  = 3 << 10
-	tile       = 2 << 10 // bytes of cpu's tileBytes
-)
+const tile = 2 << 10 // bytes of cpu's tileBytes
 
 // writer writes functions for an instruction set.
 type writer struct {

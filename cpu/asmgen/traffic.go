@@ -21,7 +21,7 @@ func (w *writer) traffics() {
 	for read := 1; read <= maxRead; read++ {
 		for written := 0; written <= maxWritten; written++ {
 			name := w.trafficName(read, written)
-			w.function(name, "func(slots **byte, n, prefetch int)", fmt.Sprintf("%s reads n bytes of %d slots, and reads and writes n bytes of %d more.", name, read, written))
+			w.function(name, "func(slots **byte, n, near, far int)", fmt.Sprintf("%s reads n bytes of %d slots, and reads and writes n bytes of %d more.", name, read, written))
 			slots := w.pointers(read + written)
 			w.loop(slots, func(at reg.Register) {
 				for u := 0; u < round; u += w.vector {
@@ -60,26 +60,26 @@ func (w *writer) pointers(n int) (out []reg.Register) {
 	return out
 }
 
-// loop writes a loop in rounds over the parameter n, prefetching each slot as the parameter prefetch says, and ends the function.
+// loop writes a loop in rounds over the parameter n, prefetching each slot as far ahead as the parameters near and far say, and ends
+// the function.
 func (w *writer) loop(slots []reg.Register, body func(at reg.Register)) {
-	n, prefetch := w.Load(w.Param("n"), w.GP64()), w.Load(w.Param("prefetch"), w.GP64())
-	at := w.GP64()
+	n, at := w.Load(w.Param("n"), w.GP64()), w.GP64()
+	near, far := w.Load(w.Param("near"), w.GP64()), w.Load(w.Param("far"), w.GP64())
 	w.XORQ(at, at)
-	ahead := func(prefetch func(Op), bytes int) {
-		for _, p := range slots {
-			prefetch(Mem{Base: p, Index: at, Scale: 1, Disp: bytes})
-		}
-	}
 	w.Label("loop")
 	body(at)
-	w.CMPQ(prefetch, Imm(1))
-	w.JLT(LabelRef("next"))
-	w.JEQ(LabelRef("cache"))
-	ahead(w.PREFETCHT1, memoryFar)
-	ahead(w.PREFETCHT0, memoryNear)
-	w.JMP(LabelRef("next"))
-	w.Label("cache")
-	ahead(w.PREFETCHT0, cacheNear)
+	for _, p := range []struct {
+		ahead    reg.Register
+		prefetch func(Op)
+	}{{near, w.PREFETCHT0}, {far, w.PREFETCHT1}} {
+		w.TESTQ(p.ahead, p.ahead)
+		w.JEQ(LabelRef("next"))
+		there := w.GP64()
+		w.LEAQ(Mem{Base: at, Index: p.ahead, Scale: 1}, there)
+		for _, slot := range slots {
+			p.prefetch(Mem{Base: slot, Index: there, Scale: 1})
+		}
+	}
 	w.Label("next")
 	w.ADDQ(Imm(round), at)
 	w.CMPQ(at, n)
