@@ -20,7 +20,8 @@ func with[A any](a A, change func(*A)) A {
 func sgd(lr float64) optim.SGD { return with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR = lr }) }
 
 // I1: of every algorithm a value that does not start from its defaults is refused, whatever it sets, so that no field can be
-// forgotten. A field that is set to 0 is 0. C4: a nil pointer is an error.
+// forgotten. A field that is set to 0 is 0. C4, I9: a nil pointer is an error, also within another
+// algorithm.
 func TestValuesStartFromDefaults(t *testing.T) {
 	dev := cpu.New()
 	defer dev.Close()
@@ -61,6 +62,8 @@ func TestValuesStartFromDefaults(t *testing.T) {
 			_, err := optim.New(dev, null, nil)
 			require.EqualError(t, err, "optim: group 0: the algorithm is nil")
 			_, err = optim.Regularized{Algorithm: null}.Setting()
+			require.EqualError(t, err, "optim: regularized: the algorithm is nil")
+			_, err = optim.New(dev, optim.Regularized{Algorithm: null}, nil)
 			require.EqualError(t, err, "optim: regularized: the algorithm is nil")
 		})
 	}

@@ -36,7 +36,7 @@ func clone(v reflect.Value) (inner, whole reflect.Value) {
 	}
 	p.Elem().Set(v)
 	for _, x := range within(p.Elem()) {
-		if leads(x) && x.CanSet() && !x.IsNil() {
+		if leads(x) && x.CanSet() && !isNil(x.Interface()) {
 			_, copy := clone(x)
 			x.Set(copy)
 		}
@@ -84,7 +84,7 @@ func eachHyper(v reflect.Value, f func(name string, x reflect.Value) bool) bool 
 			}
 			continue
 		}
-		if !x.CanSet() || x.IsNil() {
+		if !x.CanSet() || isNil(x.Interface()) {
 			continue
 		}
 		inner, whole := clone(x)

@@ -17,6 +17,8 @@ type Placed[F device.Float] struct {
 	buffers map[string]Param
 	names   []string // in order
 	copied  bool
+
+	evaluated []string // the tensors whose values are what Evaluate has put there
 }
 
 // Place brings the host's parameters to a device, by name: values, and the slices where their gradients will be, of the same
@@ -96,8 +98,11 @@ func (p *Placed[F]) Grad(name string) []F { return p.grads[name] }
 // Stream is the device's default stream, on which Step and Evaluate work.
 func (p *Placed[F]) Stream() *device.Stream { return p.stream }
 
-// Upload brings the values to the device that the host has written.
+// Upload brings the values to the device that the host has written. It fails between Evaluate and Resume.
 func (p *Placed[F]) Upload() error {
+	if err := p.training("upload"); err != nil {
+		return err
+	}
 	return p.copy(func(name string) error { return device.Upload(p.stream, p.buffers[name].Value, p.values[name]) })
 }
 
@@ -114,8 +119,12 @@ func (p *Placed[F]) copy(f func(name string) error) error {
 	return errors.Join(err, p.stream.Synchronize())
 }
 
-// Step takes a step of the optimizer with the gradients that the host has written, brings the values back and waits for them.
+// Step takes a step of the optimizer with the gradients that the host has written, brings the values back and waits for them. It
+// fails between Evaluate and Resume.
 func (p *Placed[F]) Step(opt *Optimizer) error {
+	if err := p.training("step"); err != nil {
+		return err
+	}
 	if p.copied {
 		for _, name := range p.names {
 			if err := device.Upload(p.stream, p.buffers[name].Grad, p.grads[name]); err != nil {
@@ -129,12 +138,23 @@ func (p *Placed[F]) Step(opt *Optimizer) error {
 	return p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
 }
 
-// Evaluate puts what the optimizer wants the parameters to be evaluated with in the place of the host's values, and the values
-// where the gradients are, until Resume.
+// Evaluate puts what the optimizer wants its tensors to be evaluated with in the place of the host's values, until Resume. The
+// values wait where the gradients are. Tensors that the optimizer does not have keep their values.
 func (p *Placed[F]) Evaluate(opt *Optimizer) error {
+	if err := p.training("evaluate"); err != nil {
+		return err
+	}
+	if err := opt.open("evaluate"); err != nil {
+		return err
+	}
 	to := map[string]*device.Buffer{}
 	for name, t := range p.buffers {
-		to[name] = t.Grad // no gradient is needed before the next one is made
+		if opt.names[name] != nil {
+			to[name] = t.Grad // no gradient is needed before the next one is made
+		}
+	}
+	if len(to) == 0 && len(p.buffers) > 0 {
+		return errors.New("optim: evaluate: the optimizer has none of the tensors")
 	}
 	if err := opt.EvalParams(p.stream, to); err != nil {
 		return err
@@ -142,16 +162,36 @@ func (p *Placed[F]) Evaluate(opt *Optimizer) error {
 	if err := p.copy(func(name string) error { return device.Download(p.stream, p.grads[name], p.buffers[name].Grad) }); err != nil {
 		return err
 	}
-	p.Resume()
+	for name := range to {
+		p.swap(name)
+		p.evaluated = append(p.evaluated, name)
+	}
 	return nil
 }
 
-// Resume puts the values back that Evaluate has put where the gradients are.
+// Resume puts the values back, and sets the gradients of the tensors that were evaluated to 0. Without Evaluate before it it does
+// nothing.
 func (p *Placed[F]) Resume() {
-	for name, x := range p.values {
-		for k, g := range p.grads[name] {
-			x[k], p.grads[name][k] = g, x[k]
-		}
+	for _, name := range p.evaluated {
+		p.swap(name)
+		clear(p.grads[name])
+	}
+	p.evaluated = nil
+}
+
+// training fails where the host's values are those of Evaluate.
+func (p *Placed[F]) training(what string) error {
+	if len(p.evaluated) > 0 {
+		return fmt.Errorf("optim: %s: the values are those of Evaluate: Resume is missing", what)
+	}
+	return nil
+}
+
+// swap exchanges a tensor's values with its gradients.
+func (p *Placed[F]) swap(name string) {
+	x, g := p.values[name], p.grads[name]
+	for k := range x {
+		x[k], g[k] = g[k], x[k]
 	}
 }
 

@@ -97,3 +97,45 @@ func TestPlaceErrors(t *testing.T) {
 	_, err = optim.Place(copying{dev}, map[string][]float32{"w": {1}}, nil)
 	require.ErrorIs(t, err, device.ErrClosed)
 }
+
+// What would train an average, or take values for gradients, is an error. A tensor that the optimizer does not have keeps its value.
+func TestPlaceEvaluates(t *testing.T) {
+	onMemories(t, func(t *testing.T, b kernels.Backend) {
+		w, other := []float32{1, 2, 3}, []float32{4}
+		p, err := optim.Place(b, map[string][]float32{"w": w, "other": other}, nil)
+		require.NoError(t, err)
+		alg := optim.DefaultScheduleFreeSGD()
+		alg.LR = 0.5
+		opt, err := optim.New(b, alg, p.Params("w"))
+		require.NoError(t, err)
+		for range 3 {
+			copy(p.Grad("w"), []float32{1, -1, 2})
+			require.NoError(t, p.Step(opt))
+		}
+		trained := append([]float32{}, w...)
+
+		p.Resume()
+		require.Equal(t, trained, w, "there was no Evaluate")
+		require.NoError(t, p.Evaluate(opt))
+		average := append([]float32{}, w...)
+		require.NotEqual(t, trained, average)
+		require.Equal(t, []float32{4}, other)
+		require.EqualError(t, p.Evaluate(opt), "optim: evaluate: the values are those of Evaluate: Resume is missing")
+		require.EqualError(t, p.Step(opt), "optim: step: the values are those of Evaluate: Resume is missing")
+		require.EqualError(t, p.Upload(), "optim: upload: the values are those of Evaluate: Resume is missing")
+		require.Equal(t, average, w)
+		p.Resume()
+		p.Resume()
+		require.Equal(t, trained, w)
+		require.Equal(t, []float32{0, 0, 0}, p.Grad("w"))
+		require.NoError(t, p.Step(opt))
+
+		none, err := optim.New(b, alg, nil)
+		require.NoError(t, err)
+		require.EqualError(t, p.Evaluate(none), "optim: evaluate: the optimizer has none of the tensors")
+		require.NoError(t, none.Close())
+		require.ErrorIs(t, p.Evaluate(none), device.ErrClosed)
+		require.NoError(t, opt.Close())
+		require.NoError(t, p.Close())
+	})
+}
