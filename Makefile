@@ -26,7 +26,7 @@ vet: ## gofmt, go vet and the purego build
 	for d in $(MODULES); do (cd $$d && $(GO) vet ./...) || exit 1; done
 
 cross: ## build for the systems without code of their own
-	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./...
+	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./... && GOOS=darwin GOARCH=amd64 $(GO) vet ./cpu/...
 
 generate: ## write every generated file again
 	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestReadmeTable|TestComingFrom)$$' -write
