@@ -178,8 +178,8 @@ func (o *Optimizer) open(what string) error {
 	return nil
 }
 
-// use checks that the optimizer, the stream and all tensors can be used now.
-func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
+// on is the stream, the default one for nil, if it and the optimizer can be used now.
+func (o *Optimizer) on(what string, s *device.Stream) (*device.Stream, error) {
 	if err := o.open(what); err != nil {
 		return nil, err
 	}
@@ -190,6 +190,16 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 	if err := s.Check(dev); err != nil {
 		return nil, fmt.Errorf("optim: %s: %w", what, err)
 	}
+	return s, nil
+}
+
+// use is on, and checks that all tensors can be used now.
+func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
+	s, err := o.on(what, s)
+	if err != nil {
+		return nil, err
+	}
+	dev := o.backend.Device()
 	for _, g := range o.groups {
 		if g == nil {
 			continue
