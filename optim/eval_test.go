@@ -147,3 +147,20 @@ func TestEvalRule(t *testing.T) {
 	_, err = optim.New(h.dev, ahead{sgd(0.25), kernels.ScheduleFreeAverageRule().Rule}, nil)
 	require.ErrorContains(t, err, `optim: group 0: algorithm optim_test.ahead: rule ScheduleFreeAverage for evaluation has the hyperparameters ["LR" "Beta1" `)
 }
+
+// A tensor that leaves a part of its group for another that was there is evaluated with the history of its own, also where the
+// buffers are those of the call before.
+func TestEvalParamsFollowsHistories(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	a, b := h.buffer(device.Float32, []float64{2}), h.buffer(device.Float32, []float64{3})
+	g := h.buffer(device.Float32, []float64{1})
+	o, err := optim.New(h.dev, optim.DefaultScheduleFreeSGD(), []optim.Param{{Name: "c", Value: h.value}, {Name: "a", Value: a, Grad: g}, {Name: "b", Value: b, Grad: g}})
+	require.NoError(t, err)
+	require.NoError(t, o.SetGrad("b", nil)) // from now on it is as c, which has not taken a step either
+	x := h.buffer(device.Float32, []float64{0})
+	for range 3 {
+		require.NoError(t, o.EvalParams(nil, map[string]*device.Buffer{"b": x}))
+		require.Equal(t, []float64{3}, h.values(x), "it has taken no step")
+		require.NoError(t, o.Step(nil))
+	}
+}

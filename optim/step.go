@@ -63,6 +63,7 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 		}
 		if g.mixed() {
 			o.stale = true
+			o.eval.moved()
 			if err := g.regroup(s); err != nil {
 				return fmt.Errorf("optim: step: nothing was updated: %w", err)
 			}
