@@ -18,7 +18,7 @@ func (o *Optimizer) Steps() int {
 	return o.steps
 }
 
-// SetSteps makes the next step the schedules' step n, as where training goes on that was saved after Steps() = n.
+// SetSteps makes the next step the schedules' step n: that of a training that was saved when Steps() was n, and now goes on.
 //
 // Each tensor counts its own steps beside that, for bias corrections: SetGroupState puts that number back. The next Step holds
 // the two against each other, and refuses with a CountError:
