@@ -54,6 +54,11 @@ func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) e
 	var parts []*part
 	for _, g := range o.all() {
 		parts = append(parts, g.parts...)
+		if !g.taken && o.steps > 0 { // the last step was another optimizer's, from which this one goes on
+			if err := g.follow(o.steps - 1); err != nil {
+				return err
+			}
+		}
 	}
 	if err := o.checkEvalParams(to); err != nil {
 		return err

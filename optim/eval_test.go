@@ -164,3 +164,34 @@ func TestEvalParamsFollowsHistories(t *testing.T) {
 		require.NoError(t, o.Step(nil))
 	}
 }
+
+// A training that goes on is evaluated, before its first step, with the hyperparameters that its schedules gave the last step.
+func TestEvalParamsAfterResuming(t *testing.T) {
+	start := func(x []float64) (*harness, *optim.Optimizer) {
+		h := newHarness(t, device.Float64, x)
+		h.set(h.grad, []float64{0.5, 0.25})
+		o := h.optimizer(optim.DefaultScheduleFreeSGD())
+		require.NoError(t, o.SetHyperparameterSchedule("momentum", optim.Linear{Steps: 10, Min: 0.5}))
+		return h, o
+	}
+	evaluated := func(h *harness, o *optim.Optimizer) []float64 {
+		x := h.buffer(device.Float64, []float64{0, 0})
+		require.NoError(t, o.EvalParams(nil, map[string]*device.Buffer{"0.0": x}))
+		return h.values(x)
+	}
+	h, o := start([]float64{1, -2})
+	for range 5 {
+		require.NoError(t, o.Step(nil))
+	}
+	on, p := start(h.values(h.value))
+	require.NoError(t, p.SetSteps(5))
+	state, err := o.TensorState(nil, "0.0")
+	require.NoError(t, err)
+	require.NoError(t, p.SetTensorState(nil, "0.0", state))
+	on.set(on.state(p, "z"), h.values(h.state(o, "z")))
+	require.Equal(t, evaluated(h, o), evaluated(on, p))
+	require.NoError(t, o.Step(nil))
+	require.NoError(t, p.Step(nil))
+	require.Equal(t, h.values(h.value), on.values(on.value))
+	require.Equal(t, evaluated(h, o), evaluated(on, p))
+}

@@ -27,6 +27,7 @@ type group struct {
 	now    rule.Setting // of the step that is being made, or was made last
 	hyper  []float64    // its Hyper
 	lastLR float64      // of the last step
+	taken  bool         // a step was taken
 }
 
 // param is a tensor.

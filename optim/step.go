@@ -34,7 +34,7 @@ func (o *Optimizer) Step(s *device.Stream) error {
 	}
 	for _, g := range o.groups {
 		if g != nil {
-			g.lastLR = g.now.Hyper[g.lrAt]
+			g.lastLR, g.taken = g.now.Hyper[g.lrAt], true
 		}
 	}
 	o.steps++
