@@ -51,6 +51,9 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 	g.setting.Hyper = slices.Clone(g.setting.Hyper)
 	g.lrAt = g.setting.Rule.HyperIndex("LR")
 	g.lr = g.setting.Hyper[g.lrAt]
+	if err := g.checkLR(g.lr, ""); err != nil {
+		return nil, err
+	}
 	g.now, g.hyper = g.setting, slices.Clone(g.setting.Hyper)
 	g.now.Hyper = g.hyper
 	return g, nil
