@@ -24,10 +24,10 @@ import (
 // Device is the host's processors. It is a kernels.Backend, so optim.New takes it. Make one with New. A nil or zero Device counts as
 // a closed one.
 //
-// Its buffers are host memory aligned to 64 bytes; large ones ask the system for huge pages. A stream is a queue
-// that a goroutine works off. Work that takes less time than waking that goroutine, 64 KiB copied or 100,000 elements updated, runs on
-// the caller's if the stream has nothing else to do. At most 256 operations wait on a stream: enqueueing another waits for
-// the oldest. A panic in a stream's work is a device.PanicError of that stream, and of those that wait for its events.
+// Its buffers are host memory aligned to 64 bytes; large ones ask the system for huge pages. A stream is a queue that a goroutine
+// works off. Small work, up to 64 KiB copied or 100,000 elements updated, runs on the caller's goroutine if the stream has nothing
+// else to do, as waking another takes longer. At most 256 operations wait on a stream: enqueueing another waits for the oldest. A
+// panic in a stream's work is a device.PanicError of that stream, and of those that wait for its events.
 type Device struct {
 	dev    *device.Device
 	driver *driver

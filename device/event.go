@@ -57,7 +57,7 @@ func (e *Event) Marker() Marker {
 // zero says whether there is no event, nil or the zero value.
 func (e *Event) zero() bool { return e == nil || e.dev == nil }
 
-// Record enqueues reaching the event. An event that is recorded again forgets the earlier point, but who was told to wait
+// Record enqueues reaching the event. An event that is recorded again forgets the earlier point, but a stream that was told to wait
 // for that still does. It fails with ErrClosed and ErrForeign.
 func (s *Stream) Record(e *Event) error {
 	err := s.use()

@@ -9,9 +9,8 @@ import (
 
 // Stream runs work on a device in the order in which it was enqueued. Streams of one device run beside each other.
 //
-// Work may be enqueued far ahead: hundreds of optimizer steps need no Synchronize between them. A backend bounds what it holds
-// for work that has not run, some hundreds of operations a stream; where they are reached, a call that enqueues waits for
-// the oldest.
+// Work may be enqueued far ahead: hundreds of optimizer steps need no Synchronize between them. A backend holds
+// some hundreds of operations of a stream that have not run. Where there are as many, a call that enqueues waits for the oldest.
 //
 // After an operation has failed, Synchronize and every later call return its error, and the stream does no more work.
 type Stream struct {

@@ -9,7 +9,7 @@ import (
 //
 // Start from DefaultAdadelta: a value that does not is refused.
 type Adadelta struct {
-	LR          float64 // at least 0; the paper has none, which is 1
+	LR          float64 // at least 0; 1 is the paper's algorithm, which has none
 	Rho         float64 // 0 to 1: how slowly the averages forget
 	Eps         float64 // at least 0; added below the roots
 	WeightDecay float64 // L2 penalty: weight_decay·p is added to the gradient; with Decoupled p is multiplied by 1 - lr·weight_decay

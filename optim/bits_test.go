@@ -139,7 +139,7 @@ func TestBits(t *testing.T) {
 }
 
 // N7: they are the same without this machine's instructions, and with more of them: with a compiler that has no 64-bit registers,
-// and one that may fuse products with sums.
+// and one that may fuse products with sums. S2: the tests of this package compile there.
 func TestBitsElsewhere(t *testing.T) {
 	if testing.Short() || runtime.GOARCH != "amd64" {
 		t.Skip("builds the tests twice more, on amd64")

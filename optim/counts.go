@@ -18,7 +18,7 @@ func (o *Optimizer) Steps() int {
 	return o.steps
 }
 
-// SetSteps makes the next step the schedules' step n, as where training goes on that was saved after Steps() = n.
+// SetSteps makes the next step the schedules' step n: that of a training that was saved when Steps() was n, and now goes on.
 //
 // Each tensor counts its own steps beside that, for bias corrections: SetGroupState puts that number back. The next Step holds
 // the two against each other, and refuses with a CountError:
@@ -117,7 +117,7 @@ func (g *group) restore(known map[string]float64) ([]float64, error) {
 			r.RunPrologue(hyper, x, scalars, g.setting.Options)
 		}
 	}
-	bounds := limitsOf(r, hyper, g.setting.Options)
+	bounds := limitsOf(r, g.setting.Options, hyper, g.zeros()...)
 	for i, f := range r.State {
 		v, ok := known[f.Name]
 		if !ok {
@@ -148,21 +148,40 @@ type limits struct {
 	leaves       bool // never at its first value again
 }
 
+// zeros are the rule's hyperparameters where one that may be 0 is, as the learning rate is in the first step of a warm-up.
+func (g *group) zeros() (out [][]float64) {
+	lr := slices.Clone(g.setting.Hyper)
+	lr[g.lrAt] = 0
+	out = append(out, lr)
+	for _, name := range hyperNames(g.algorithm) {
+		if a, err := g.with(g.algorithm, name, 0); err == nil {
+			if s, err := a.Setting(); err == nil && s.Check() == nil && s.Rule == g.setting.Rule {
+				out = append(out, s.Hyper)
+			}
+		}
+	}
+	return out
+}
+
 // limitsOf runs a prologue with the hyperparameters, and with others from 0 up to them, other ones in each step, as schedules and
-// changes may have had them. So what follows is true of all rules, a user's own too: a product of betas rises above 1 in none of
+// changes may have had them, and with each of others. So what follows is true of all rules, a user's own too: a product of betas rises above 1 in none of
 // these steps, and a sum of learning rates does not fall.
-func limitsOf(r *rule.Rule, hyper []float64, options uint64) []limits {
+func limitsOf(r *rule.Rule, options uint64, hyper []float64, others ...[]float64) []limits {
 	out := make([]limits, len(r.State))
 	for i := range out {
 		out[i] = limits{true, true, true, true}
 	}
 	varied, scalars := make([]float64, len(hyper)), make([]float64, len(r.Scalars))
-	for _, vary := range []bool{false, true} {
+	for trial := range 2 + len(others) {
+		of, steps := hyper, 100
+		if trial >= 2 {
+			of, steps = others[trial-2], 8
+		}
 		x := r.InitialState()
-		for step := range 100 {
-			for i, h := range hyper {
+		for step := range steps {
+			for i, h := range of {
 				varied[i] = h
-				if vary && !math.IsInf(h, 0) {
+				if trial == 1 && !math.IsInf(h, 0) {
 					_, share := math.Modf(float64(step*len(hyper)+i+1) * math.Phi) // of all sizes
 					varied[i] = h * share
 					if (step+i)%7 == 6 {

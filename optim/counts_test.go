@@ -123,6 +123,35 @@ func TestStepAloneRestores(t *testing.T) {
 	}
 }
 
+// I3: what a training with a schedule has come to is put back, whatever follows the schedule: a warm-up has a first learning rate of 0.
+func TestWhatSchedulesMakeIsPutBack(t *testing.T) {
+	seen := 0
+	for _, c := range optim.Cases() {
+		h := newHarness(t, device.Float64, []float64{1, -2})
+		h.set(h.grad, []float64{0.5, 0.25})
+		names, err := h.optimizer(c.Algorithm).Hyperparameters(0)
+		require.NoError(t, err)
+		for name := range names {
+			for _, s := range []optim.Schedule{optim.Warmup{Steps: 2}, optim.Linear{Steps: 2}, optim.Cosine{Steps: 4, Min: 1.05}} {
+				o := h.optimizer(c.Algorithm)
+				if o.SetHyperparameterSchedule(name, s) != nil {
+					continue // an option
+				}
+				for range 4 {
+					if o.Step(nil) != nil {
+						break // 0, or more than it was, is out of range
+					}
+					seen++
+					state, err := o.GroupState(nil, 0)
+					require.NoError(t, err)
+					require.NoError(t, o.SetGroupState(nil, 0, state), "%s: %s follows %T: %v", c.Name, name, s, state)
+				}
+			}
+		}
+	}
+	require.Greater(t, seen, 500)
+}
+
 // I3: what no run of the rule can have come to is refused, and nothing is set.
 func TestSetGroupStateRefuses(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)

@@ -7,7 +7,7 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// ErrRemoved is a group that RemoveGroup has removed: its index is not used again.
+// ErrRemoved is in the error of a call that names a group which RemoveGroup has removed. Its index is not used again.
 var ErrRemoved = errors.New("was removed")
 
 // TensorError is a tensor that an optimizer cannot work with, found before anything was written. Err says why: a
@@ -67,8 +67,8 @@ func (e *ScalarError) Error() string {
 		e.Group, e.Algorithm, e.Step, e.Scalar, e.Value, e.DType)
 }
 
-// CountError is tensors of a group that have taken another number of steps than the optimizer can have led them through: a
-// training that goes on was told one of the two numbers and not the other. SetSteps has the rule.
+// CountError is tensors of a group whose number of steps does not fit the optimizer's. A training that goes on was told one of the
+// two numbers and not the other. SetSteps says how they must agree.
 type CountError struct {
 	Group   int
 	Tensor  string  // the first of them

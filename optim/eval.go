@@ -37,10 +37,11 @@ func (e *evaluation) close() error {
 	return errors.Join(errs...)
 }
 
-// EvalParams enqueues writing what tensors are to be evaluated with, and given out, to buffers of the caller's, by the tensors'
-// names: as many elements, of the value's type. Of a schedule-free optimizer that is the average, of any other the value. Nil is
-// the device's default stream. Wrong names are errors, wrong buffers TensorErrors, before anything is written. What is compiled
-// is kept for the next call with the same buffers.
+// EvalParams enqueues writing tensors as they are to be evaluated, and given out, to buffers of the caller's. For a schedule-free
+// optimizer that is the average, for any other the value. A buffer is found under its tensor's name in to; it has as many elements
+// as the value, and its type. Tensors that to does not name are passed over. A nil stream is the device's default stream. A wrong
+// name is an error, a wrong buffer a TensorError; then nothing is written. What is compiled is kept for the next call with the same
+// buffers.
 //
 // Values and state stay as they are. The authors of schedule-free optimizers turn the values into averages and back, in place,
 // which rounds; here training goes on as if there had been no evaluation, to the last bit. Where a model must be evaluated
@@ -53,6 +54,11 @@ func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) e
 	var parts []*part
 	for _, g := range o.all() {
 		parts = append(parts, g.parts...)
+		if !g.taken && o.steps > 0 { // the last step was another optimizer's, from which this one goes on
+			if err := g.follow(o.steps - 1); err != nil {
+				return err
+			}
+		}
 	}
 	if err := o.checkEvalParams(to); err != nil {
 		return err

@@ -147,3 +147,51 @@ func TestEvalRule(t *testing.T) {
 	_, err = optim.New(h.dev, ahead{sgd(0.25), kernels.ScheduleFreeAverageRule().Rule}, nil)
 	require.ErrorContains(t, err, `optim: group 0: algorithm optim_test.ahead: rule ScheduleFreeAverage for evaluation has the hyperparameters ["LR" "Beta1" `)
 }
+
+// A tensor that leaves a part of its group for another that was there is evaluated with the history of its own, also where the
+// buffers are those of the call before.
+func TestEvalParamsFollowsHistories(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	a, b := h.buffer(device.Float32, []float64{2}), h.buffer(device.Float32, []float64{3})
+	g := h.buffer(device.Float32, []float64{1})
+	o, err := optim.New(h.dev, optim.DefaultScheduleFreeSGD(), []optim.Param{{Name: "c", Value: h.value}, {Name: "a", Value: a, Grad: g}, {Name: "b", Value: b, Grad: g}})
+	require.NoError(t, err)
+	require.NoError(t, o.SetGrad("b", nil)) // from now on it is as c, which has not taken a step either
+	x := h.buffer(device.Float32, []float64{0})
+	for range 3 {
+		require.NoError(t, o.EvalParams(nil, map[string]*device.Buffer{"b": x}))
+		require.Equal(t, []float64{3}, h.values(x), "it has taken no step")
+		require.NoError(t, o.Step(nil))
+	}
+}
+
+// A training that goes on is evaluated, before its first step, with the hyperparameters that its schedules gave the last step.
+func TestEvalParamsAfterResuming(t *testing.T) {
+	start := func(x []float64) (*harness, *optim.Optimizer) {
+		h := newHarness(t, device.Float64, x)
+		h.set(h.grad, []float64{0.5, 0.25})
+		o := h.optimizer(optim.DefaultScheduleFreeSGD())
+		require.NoError(t, o.SetHyperparameterSchedule("momentum", optim.Linear{Steps: 10, Min: 0.5}))
+		return h, o
+	}
+	evaluated := func(h *harness, o *optim.Optimizer) []float64 {
+		x := h.buffer(device.Float64, []float64{0, 0})
+		require.NoError(t, o.EvalParams(nil, map[string]*device.Buffer{"0.0": x}))
+		return h.values(x)
+	}
+	h, o := start([]float64{1, -2})
+	for range 5 {
+		require.NoError(t, o.Step(nil))
+	}
+	on, p := start(h.values(h.value))
+	require.NoError(t, p.SetSteps(5))
+	state, err := o.TensorState(nil, "0.0")
+	require.NoError(t, err)
+	require.NoError(t, p.SetTensorState(nil, "0.0", state))
+	on.set(on.state(p, "z"), h.values(h.state(o, "z")))
+	require.Equal(t, evaluated(h, o), evaluated(on, p))
+	require.NoError(t, o.Step(nil))
+	require.NoError(t, p.Step(nil))
+	require.Equal(t, h.values(h.value), on.values(on.value))
+	require.Equal(t, evaluated(h, o), evaluated(on, p))
+}

@@ -27,6 +27,7 @@ type group struct {
 	now    rule.Setting // of the step that is being made, or was made last
 	hyper  []float64    // its Hyper
 	lastLR float64      // of the last step
+	taken  bool         // a step was taken
 }
 
 // param is a tensor.
@@ -50,6 +51,9 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 	g.setting.Hyper = slices.Clone(g.setting.Hyper)
 	g.lrAt = g.setting.Rule.HyperIndex("LR")
 	g.lr = g.setting.Hyper[g.lrAt]
+	if err := g.checkLR(g.lr, ""); err != nil {
+		return nil, err
+	}
 	g.now, g.hyper = g.setting, slices.Clone(g.setting.Hyper)
 	g.now.Hyper = g.hyper
 	return g, nil

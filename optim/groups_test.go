@@ -481,3 +481,32 @@ func (r resized) Setting() (rule.Setting, error) {
 	s.Hyper = slices.Grow(s.Hyper, r.n)[:r.n]
 	return s, err
 }
+
+// I11: a Value that another optimizer has is accepted, as Param's documentation says. A step of each is then a step of one after the
+// other, on one stream. Another optimizer's state may be a Value too: Sophia's estimates are averaged so.
+func TestOneValueInTwoOptimizers(t *testing.T) {
+	onExecutors(t, func(t *testing.T, b kernels.Backend) {
+		h := onBackend(t, b)
+		w, g := h.buffer(device.Float32, []float64{1, 2}), h.buffer(device.Float32, []float64{1, -1})
+		p := []optim.Param{{Name: "w", Value: w, Grad: g}}
+		first, err := optim.New(b, optim.DefaultSophia(), p)
+		require.NoError(t, err)
+		second, err := optim.New(b, sgd(0.5), p)
+		require.NoError(t, err)
+		hessian, err := first.State("w", "hessian")
+		require.NoError(t, err)
+		averages, err := optim.New(b, sgd(1), []optim.Param{{Name: "hessian", Value: hessian, Grad: g}})
+		require.NoError(t, err)
+		require.NoError(t, averages.Step(nil))
+		require.Equal(t, []float64{-1, 1}, h.values(hessian))
+		require.NoError(t, second.Step(nil))
+		require.NoError(t, second.Step(nil))
+		require.Equal(t, []float64{0, 3}, h.values(w))
+		require.NoError(t, first.SetLR(0.25))
+		require.NoError(t, first.Step(nil)) // the divisor of one is eps, and its quotient is clipped to 1
+		require.Equal(t, float64(-0.25), h.values(w)[0])
+		for _, o := range []*optim.Optimizer{averages, second, first} {
+			require.NoError(t, o.Close())
+		}
+	})
+}

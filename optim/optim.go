@@ -15,13 +15,16 @@
 //		err = model.Step(opt)
 //	}
 //
-// One whose tensors are on a device already makes a Param of each tensor's buffers, and calls Optimizer.Step with a stream: a
-// step is enqueued and runs in one pass over all tensors, in which each parameter, gradient and state element is read and written
-// once. Nothing waits for it but Stream.Synchronize.
+// A program whose tensors are on a device already makes a Param of each tensor's buffers, and calls Optimizer.Step with a stream.
+// Step enqueues one pass over all tensors and returns. The pass reads and writes each element of parameters, gradients and state
+// once. Stream.Synchronize waits for it.
 //
 // An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed
-// between steps, or follow a Schedule, by the name that PyTorch has for it: Optimizer.SetHyperparameter. What a program saves to
-// go on later are the values, Optimizer.States of each tensor, Optimizer.TensorState, and Optimizer.Steps.
+// between steps, or follow a Schedule, by the name that PyTorch has for it: Optimizer.SetHyperparameter.
+//
+// To go on later, a program saves the values, Optimizer.Steps, and of each tensor Optimizer.States and Optimizer.TensorState. The
+// next program makes the same groups, hyperparameters and schedules, brings the values to the device and calls Optimizer.SetSteps.
+// Then it writes to the buffers of States and calls Optimizer.SetTensorState for each tensor. The training goes on with the same bits.
 package optim
 
 import (
@@ -178,8 +181,8 @@ func (o *Optimizer) open(what string) error {
 	return nil
 }
 
-// use checks that the optimizer, the stream and all tensors can be used now.
-func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
+// on is the stream, the default one for nil, if it and the optimizer can be used now.
+func (o *Optimizer) on(what string, s *device.Stream) (*device.Stream, error) {
 	if err := o.open(what); err != nil {
 		return nil, err
 	}
@@ -190,6 +193,16 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 	if err := s.Check(dev); err != nil {
 		return nil, fmt.Errorf("optim: %s: %w", what, err)
 	}
+	return s, nil
+}
+
+// use is on, and checks that all tensors can be used now.
+func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
+	s, err := o.on(what, s)
+	if err != nil {
+		return nil, err
+	}
+	dev := o.backend.Device()
 	for _, g := range o.groups {
 		if g == nil {
 			continue

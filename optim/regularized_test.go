@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -150,4 +151,21 @@ func decayIsLost[F rule.Float](t *testing.T, b kernels.Backend, dtype device.DTy
 			require.Equal(t, lost, x == p[i], "%v became %v", p[i], x)
 		}
 	}
+}
+
+// A learning rate below 0 of a user's own algorithm, which checks nothing, is New's error, as it is SetLR's and Step's.
+func TestOwnRuleLearningRate(t *testing.T) {
+	alg := driftRule(t)
+	dev := cpu.New()
+	defer dev.Close()
+	opt, err := optim.New(dev, alg, nil)
+	require.NoError(t, err)
+	const want = "optim: drift: lr is -1, must be at least 0, and finite"
+	require.EqualError(t, opt.SetLR(-1), want)
+	alg.lr = -1
+	require.EqualError(t, opt.SetAlgorithm(0, alg), want)
+	require.EqualError(t, opt.AddGroup(alg, nil), want)
+	_, err = optim.New(dev, alg, nil)
+	require.EqualError(t, err, want)
+	require.ErrorAs(t, err, new(*optim.HyperparameterError))
 }

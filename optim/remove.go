@@ -20,7 +20,7 @@ func (o *Optimizer) RemoveGroup(group int) error {
 	})
 }
 
-// Remove removes tensors from their groups, of which one may be left without tensors. It waits for the steps enqueued so far and
+// Remove removes tensors from their groups. A group may be left without tensors. Remove waits for the steps enqueued so far and
 // frees the prologue's state. The tensors' own state is freed with the last of the tensors that were added by the same call and
 // have the same type. All other tensors stay as they are, to the last bit. Names are free again. If there is no tensor of one of
 // the names, none is removed.
@@ -29,27 +29,36 @@ func (o *Optimizer) Remove(tensors ...string) error {
 		return err
 	}
 	var gone []*param
+	is := map[*param]bool{}
 	for _, name := range tensors {
 		p, err := o.tensor("remove", name)
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(gone, p) {
+		if !is[p] {
+			is[p] = true
 			gone = append(gone, p)
 		}
 	}
 	return o.remove(gone, func() error {
+		groups := map[*group]bool{}
 		var errs []error
 		for _, p := range gone {
-			is := func(r *param) bool { return r == p }
-			q, g := p.part, p.group
-			g.params = slices.DeleteFunc(slices.Clone(g.params), is)
-			q.params, q.changed = slices.DeleteFunc(slices.Clone(q.params), is), true
-			if len(q.params) == 0 {
-				g.parts = slices.DeleteFunc(g.parts, func(r *part) bool { return r == q })
-				errs = append(errs, q.close())
-			}
+			groups[p.group] = true
+			p.part.changed = true
 			errs = append(errs, p.free())
+		}
+		without := func(params []*param) []*param {
+			return slices.DeleteFunc(slices.Clone(params), func(p *param) bool { return is[p] })
+		}
+		for g := range groups {
+			g.params = without(g.params)
+			for _, q := range g.parts {
+				if q.params = without(q.params); len(q.params) == 0 {
+					errs = append(errs, q.close())
+				}
+			}
+			g.parts = slices.DeleteFunc(g.parts, func(q *part) bool { return len(q.params) == 0 })
 		}
 		return errors.Join(errs...)
 	})

@@ -10,7 +10,7 @@ import (
 //
 // Start from DefaultRprop: a value that does not is refused.
 type Rprop struct {
-	LR        float64    // at least 0: what step sizes start with, in a tensor's first step and after its schedule. Later it means nothing
+	LR        float64    // at least 0: a tensor's step sizes start with it, times the schedule's factor, in its first step. Later it has no effect
 	Etas      [2]float64 // 0 < etas[0] < 1 < etas[1]: multiply the step size where the sign changed, and where it did not
 	StepSizes [2]float64 // the least and the largest step size
 	Maximize  bool

@@ -57,10 +57,10 @@ func (o *Optimizer) StateNames(group int) ([]string, error) {
 }
 
 // GroupState waits for the stream, nil for the default one, and returns what the group's tensors keep from step to step beside
-// State: "step", the number of steps taken, and such as "beta1_power". Where they differ, because some were left out of steps, it
+// State: "step", the number of steps taken, and others such as "beta1_power". Where they differ, because some were left out of steps, it
 // fails, and TensorState tells them apart. A group without tensors has what a new tensor has.
 func (o *Optimizer) GroupState(s *device.Stream, group int) (map[string]float64, error) {
-	s, err := o.use("group state", s)
+	s, err := o.on("group state", s)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (o *Optimizer) GroupState(s *device.Stream, group int) (map[string]float64,
 
 // TensorState is GroupState of one tensor.
 func (o *Optimizer) TensorState(s *device.Stream, tensor string) (map[string]float64, error) {
-	s, err := o.use("tensor state", s)
+	s, err := o.on("tensor state", s)
 	if err != nil {
 		return nil, err
 	}
@@ -115,11 +115,11 @@ func stateMap(r *rule.Rule, x []float64) map[string]float64 {
 }
 
 // SetGroupState puts back what GroupState returned, for all tensors of the group, and waits for the stream. "step" alone is
-// enough, as in PyTorch's state of most optimizers: what the rule keeps beside it becomes what so many steps make of it with the
-// hyperparameters as they are now, before schedules. What is given is checked against what the rule can come to: a StateError
+// enough, as in PyTorch's state of most optimizers: the others become what that many steps make of them, with the hyperparameters as
+// they are now, before schedules. What is given is checked against what the rule can come to: a StateError
 // says what it cannot, and nothing is set. SetSteps says how the step counts must agree.
 func (o *Optimizer) SetGroupState(s *device.Stream, group int, state map[string]float64) error {
-	s, err := o.use("set group state", s)
+	s, err := o.on("set group state", s)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (o *Optimizer) SetGroupState(s *device.Stream, group int, state map[string]
 
 // SetTensorState is SetGroupState of one tensor.
 func (o *Optimizer) SetTensorState(s *device.Stream, tensor string, state map[string]float64) error {
-	s, err := o.use("set tensor state", s)
+	s, err := o.on("set tensor state", s)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,8 @@ func (o *Optimizer) SetTensorState(s *device.Stream, tensor string, state map[st
 		if err != nil {
 			return p.fail(err)
 		}
-		q.params = slices.DeleteFunc(slices.Clone(q.params), func(r *param) bool { return r == p })
+		i := slices.Index(q.params, p)
+		q.params = slices.Delete(q.params, i, i+1)
 		f.params, p.part = []*param{p}, f
 		p.group.parts = append(p.group.parts, f)
 		q.changed, o.stale = true, true

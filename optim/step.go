@@ -34,7 +34,7 @@ func (o *Optimizer) Step(s *device.Stream) error {
 	}
 	for _, g := range o.groups {
 		if g != nil {
-			g.lastLR = g.now.Hyper[g.lrAt]
+			g.lastLR, g.taken = g.now.Hyper[g.lrAt], true
 		}
 	}
 	o.steps++
@@ -63,6 +63,7 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 		}
 		if g.mixed() {
 			o.stale = true
+			o.eval.moved()
 			if err := g.regroup(s); err != nil {
 				return fmt.Errorf("optim: step: nothing was updated: %w", err)
 			}

@@ -38,7 +38,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestFull: output that does not arrive is a failure, whatever the program makes of it. P1.
+// TestFull: output that does not arrive is a failure, whatever the program makes of it. P1, C7.
 func TestFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -57,6 +57,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// C7: what is not understood is an error of usage, arguments without a flag too.
 func TestParse(t *testing.T) {
 	parse := func(args ...string) (out string, err error) {
 		var b bytes.Buffer

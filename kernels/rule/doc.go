@@ -20,7 +20,7 @@
 //
 //	// Step says how one element changes.
 //	func Step[F rule.Float](e *Elem[F], s *Scalars[F], _ struct{}) {
-//		e.M = F(s.Beta*e.M) + e.G
+//		e.M = rule.Flush(F(s.Beta*e.M) + e.G) // 0 in place of a subnormal number, which would be slow and stay
 //		e.P -= F(s.LR * e.M)
 //	}
 //
@@ -39,8 +39,8 @@
 //
 // # What New does
 //
-// New reads the source, as package syntax says what a rule may say, makes a graph of it for every set of options, and compares the
-// graphs with the compiled functions on many numbers. What is wrong is an error with a position in the source.
+// New reads the source. Package syntax says what a rule may say. New makes a graph of the rule for every set of options, and compares
+// the graphs with the compiled functions on many numbers. What is wrong is an error with a position in the source.
 //
 // # What a rule calls
 //

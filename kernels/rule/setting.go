@@ -9,8 +9,8 @@ import (
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
-// Check says what is wrong with a setting, however it was made: that of a Definition's With is right but for its numbers. No
-// hyperparameter may be NaN, and LR must be finite; what else they must be, their algorithm says.
+// Check says what is wrong with a setting. One that was made by a Definition's With can be wrong in its numbers alone. No
+// hyperparameter may be NaN, and LR must be finite. What else hyperparameters must be is checked by their algorithm.
 func (s Setting) Check() error {
 	r := s.Rule
 	if r == nil {
