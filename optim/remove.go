@@ -8,7 +8,7 @@ import (
 
 // RemoveGroup removes a group with its tensors. It waits for the steps enqueued so far and frees the state. The other groups keep
 // their indices, and the group's own is not used again. All other tensors stay as they are, to the last bit. Names are free
-// again.
+// again. A program that resumes adds and removes groups in the same order, so that indices mean the same.
 func (o *Optimizer) RemoveGroup(group int) error {
 	g, err := o.group("remove group", group)
 	if err != nil {
