@@ -36,6 +36,7 @@ type update struct {
 	chunkTable, tensors *device.Buffer // as package ptx lays them out
 	states, scalars     *device.Buffer
 	inputs              *device.Buffer
+	aside               *device.Buffer // where a traffic stores what divert has turned away; nil if nothing
 	staged              *device.Buffer // pinned memory, a piece for each step that is under way
 	ring                [inFlight]piece
 	next                int
@@ -49,14 +50,14 @@ type piece struct {
 
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
-	u, err := d.compile(w)
+	u, err := d.compile(w, false)
 	if err != nil {
 		return nil, err // and not a nil *update, which is no nil kernels.Update
 	}
 	return u, nil
 }
 
-func (d *Device) compile(w kernels.Work) (*update, error) {
+func (d *Device) compile(w kernels.Work, traffic bool) (*update, error) {
 	if err := d.usable(); err != nil {
 		return nil, err
 	}
@@ -65,7 +66,13 @@ func (d *Device) compile(w kernels.Work) (*update, error) {
 		return nil, err
 	}
 	u := &update{g: d.gpu, work: w, mod: mod}
-	if err := u.fill(d); err != nil {
+	if traffic {
+		err = u.divert(d)
+	}
+	if err == nil {
+		err = u.fill(d)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cuda: %s: %w", w.Program, err), u.Close())
 	}
 	return u, nil
@@ -209,7 +216,7 @@ func launch(f driver.Function, blocks int, q *queue, args []uint64) error {
 
 func (u *update) Close() error {
 	var errs []error
-	for _, b := range []*device.Buffer{u.chunkTable, u.tensors, u.states, u.scalars, u.inputs, u.staged} {
+	for _, b := range []*device.Buffer{u.chunkTable, u.tensors, u.states, u.scalars, u.inputs, u.aside, u.staged} {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}
@@ -220,25 +227,4 @@ func (u *update) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// traffic is an update that loads and stores alone.
-type traffic struct{ *update }
-
-// CompileTraffic implements kernels.Backend.
-func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
-	u, err := d.compile(w)
-	if err != nil {
-		return nil, err
-	}
-	return traffic{u}, nil
-}
-
-func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
-	defer runtime.KeepAlive(t.update)
-	q, err := t.g.queue(s)
-	if err != nil {
-		return err
-	}
-	return t.g.do(func() error { return t.pass(t.mod.traffic, q, 0) })
 }

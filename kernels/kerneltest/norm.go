@@ -183,30 +183,3 @@ func clippedStep(t T, b kernels.Backend, norm kernels.Norm, total, maxNorm float
 	compare(t, s, p, tensors, "clipped step")
 	require.NoError(t, u.Close())
 }
-
-// runTraffic checks that the traffic of an update leaves every byte as it is.
-func runTraffic(t *testing.T, b kernels.Backend) {
-	defer b.Device().Close()
-	for _, dtype := range []device.DType{device.Float32, device.Float64} {
-		p := kernels.Program{Rule: kernels.AdamRule().Rule, Options: 1, DType: dtype}
-		if dtype == device.Float32 {
-			traffic[float32](t, b, p)
-		} else {
-			traffic[float64](t, b, p)
-		}
-	}
-}
-
-func traffic[F float32 | float64](t T, b kernels.Backend, p kernels.Program) {
-	n := lengths
-	if !testing.Short() {
-		n = append([]int{long}, n...)
-	}
-	w, _, tensors := work[F](t, b, p, straight(n...), 1, rand.New(rand.NewPCG(9, 10)))
-	u, err := b.CompileTraffic(w)
-	require.NoError(t, err)
-	s := b.Device().DefaultStream()
-	require.NoError(t, u.Enqueue(s, kernels.Step{}))
-	compare(t, s, p, tensors, "traffic")
-	require.NoError(t, u.Close())
-}

@@ -249,7 +249,8 @@ func (w *passWriter) elements(n int) {
 }
 
 // trafficStores stores back what was loaded. What is loaded and not stored would be dropped by the compiler, if it were not
-// stored under a condition that never holds and that it cannot know.
+// stored under a condition that never holds and that it cannot know. What is stored and not loaded becomes 0: a tensor's table must
+// have other memory for it.
 func (w *passWriter) trafficStores(v string, n int, each func(func(int) string) string, reg func(k, lane int) string, address func(int) string) {
 	for _, k := range w.stores {
 		if !slices.Contains(w.loads, k) {

@@ -144,6 +144,9 @@ func (c *context) launch(args []uint64) driver.Result {
 		return result
 	}
 	l := ptxvm.Launch{SharedBytes: uint32(args[7]), Checks: c.d.config.Checks, Budget: c.d.config.Budget}
+	if trace, name := c.d.config.Trace, f.kernel.Name(); trace != nil {
+		l.Trace = func(addr, bytes uint64, write bool) { trace(name, addr, bytes, write) }
+	}
 	threads := uint64(1)
 	for i := range 3 {
 		l.Grid[i], l.Block[i] = uint32(args[1+i]), uint32(args[4+i])
