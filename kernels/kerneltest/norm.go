@@ -31,6 +31,7 @@ var normCases = []struct {
 	{name: "three tiles", lengths: []int{1, 1, 1}, scale: 1},
 	{name: "zeros", lengths: []int{300, 300, 5}},
 	{name: "around a tile", lengths: []int{kernels.NormTile - 1, kernels.NormTile, kernels.NormTile + 1, 3}, scale: 1e-3},
+	{name: "no multiple of 16 bytes from the start", lengths: []int{2, 2, 1000, 1000, 0, 0, 1000, 1000}, scale: 1},
 	{name: "many tiles", lengths: []int{40*kernels.NormTile + 5, 20 * kernels.NormTile}, scale: 1},
 	{name: "squares beyond float32", lengths: []int{1000, 33}, scale: 1e30},
 	{name: "more tiles than a tile", lengths: slices.Repeat([]int{1, 2}, kernels.NormTile/2+3), scale: 1},
@@ -46,6 +47,9 @@ var normCases = []struct {
 	{name: "huge, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e200},
 	{name: "huge, more tiles than a tile", lengths: slices.Repeat([]int{1, 2}, kernels.NormTile/2+3), scale: 1e30, values: []float64{3e300, -4e300}, want: 5e300},
 	{name: "huge and tiny", lengths: []int{300, 700, 5, 2*kernels.NormTile + 77}, scale: 1e30, values: []float64{3e300, 1e-300, -4e300, 5e-324}, want: 5e300},
+	{name: "huge, over tiles, from a multiple of 16 bytes", lengths: []int{0, 1, 0, 2*kernels.NormTile + 77}, scale: 1e200},
+	{name: "huge, every end of a row", lengths: everyOther(ascending(1, kernels.NormLanes+6)), scale: 1e160},
+	{name: "huge, float64 in every lane of every tile of tiles", lengths: everyOther(slices.Repeat([]int{1}, 2*(2*kernels.NormTile+137))), scale: 1e160, long: true},
 	{name: "tiny, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e-200},
 	{name: "subnormal", lengths: []int{0, 3*kernels.NormLanes + 5}, scale: 1e-310},
 	{name: "around the tiny end", lengths: []int{0, 4}, values: []float64{0x1p-450, 0x1p-451}, want: 0x1p-450 * 1.118033988749895},
@@ -63,6 +67,14 @@ var normCases = []struct {
 func ascending(lo, hi int) (x []int) {
 	for n := lo; n < hi; n++ {
 		x = append(x, n, n)
+	}
+	return x
+}
+
+// everyOther is x without float32, so that every sum is one that counts where elements are scaled.
+func everyOther(x []int) []int {
+	for i := 0; i < len(x); i += 2 {
+		x[i] = 0
 	}
 	return x
 }

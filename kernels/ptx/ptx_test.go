@@ -80,7 +80,7 @@ func TestDump(t *testing.T) {
 // it (M4).
 var allowed = regexp.MustCompile(`^(` + strings.Join([]string{
 	`(add|sub|mul|div)\.rn\.f(32|64)`, `sqrt\.rn\.f(32|64)`, `rcp\.rn\.f64`, `(neg|abs)\.f(32|64)`,
-	`setp\.(lt|le|eq|neu)\.f(32|64)`, `setp\.gt(\.and)?\.f64`, `setp\.(eq|ne|ge)\.u(32|64)`, `selp\.(f32|f64|b64)`,
+	`setp\.(lt|le|eq|neu)\.f(32|64)`, `setp\.gt(\.and)?\.f64`, `setp\.(eq|ne|ge|lt)\.u(32|64)`, `selp\.(f32|f64|b64)`,
 	`(and|or|not)\.pred`, `cvt\.rn\.f32\.f64`, `cvt\.f64\.f32`, `cvt\.u64\.u32`,
 	`(and|or|xor|shl)\.b(32|64)`, `shr\.u(32|64)`, `(add|sub|min)\.u64`, `mul\.lo\.u64`, `mad\.lo\.u(32|64)`, `neg\.s64`,
 	`mov\.(u32|u64|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,

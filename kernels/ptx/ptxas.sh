@@ -30,7 +30,10 @@ for arch in $architectures; do
     most=$(sed -n 's/.*Used \([0-9]*\) registers.*/\1/p' "$work/log" | sort -n | tail -1)
     [ "$most" -le "$registers" ] || registers=$most
     case $name in
-      norm) ;;
+      norm) "$nvdisasm" -c "$work/out.cubin" >"$work/sass"
+            for kernel in norm_squares_f32 norm_squares_f64; do
+              awk -v k=".text.$kernel:" '/^\.text\./ {on = $1 == k} on' "$work/sass" | grep -qE 'LDG\.E\.(ENL2\.)?128' || complain "$kernel sm_$arch: no 128-bit loads"
+            done ;;
       *) "$nvdisasm" -c "$work/out.cubin" >"$work/sass"
          awk '/^\.text\..*_update:/ {on=1} /^\.text\..*_(prologue|traffic):/ {on=0} on' "$work/sass" >"$work/update"
          for op in LDG STG; do grep -qE "$op\.E\.(ENL2\.)?128" "$work/update" || complain "$name sm_$arch: no 128-bit $op in the update"; done ;;

@@ -37,9 +37,7 @@ func (a *accesses) note(kernel string, addr, bytes uint64, write bool) {
 	if !strings.HasSuffix(kernel, a.suffix) {
 		return
 	}
-	inside := slices.ContainsFunc(a.tracked, func(b *device.Buffer) bool {
-		return addr >= b.Addr() && addr < b.Addr()+uint64(b.Len()*b.DType().Size())
-	})
+	inside := a.inside(addr)
 	switch {
 	case inside && write:
 		for i := range bytes {
@@ -52,6 +50,13 @@ func (a *accesses) note(kernel string, addr, bytes uint64, write bool) {
 	case write:
 		a.outside += int(bytes)
 	}
+}
+
+// inside says whether an address is in the memory.
+func (a *accesses) inside(addr uint64) bool {
+	return slices.ContainsFunc(a.tracked, func(b *device.Buffer) bool {
+		return addr >= b.Addr() && addr < b.Addr()+uint64(b.Len()*b.DType().Size())
+	})
 }
 
 // begin counts anew, of kernels whose names end so.

@@ -50,7 +50,7 @@ func subjects() []subject {
 	}
 	for _, p := range []kernels.Program{
 		{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L2, DType: device.Float32},
-		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, DType: device.Float32},
+		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.AllPenalties, DType: device.Float32},
 		{Rule: plain.Rule, Options: plain.Options, DType: device.Float64},
 	} {
 		m, err := ptx.New(p)
