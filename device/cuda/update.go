@@ -18,14 +18,8 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-const (
-	// chunkLen is the elements that a block takes at a time: 16 rounds of 16-byte vectors of float32.
-	chunkLen = 16 << 10
-	// blocksPerProcessor is how many blocks walk the chunks on each multiprocessor: what fits at 72 registers a thread, twice.
-	blocksPerProcessor = 6
-	// inFlight is the steps that can be under way before Enqueue waits for the oldest to have read its inputs.
-	inFlight = 256
-)
+// inFlight is the steps that can be under way before Enqueue waits for the oldest to have read its inputs.
+const inFlight = 256
 
 // update implements kernels.Update.
 type update struct {
@@ -82,6 +76,11 @@ func (d *Device) compile(w kernels.Work, traffic bool) (*update, error) {
 func (u *update) fill(d *Device) (err error) {
 	r := u.work.Program.Rule
 	param := r.Slot(rule.Param)
+	total := 0
+	for _, t := range u.work.Tensors {
+		total += t.Slots[param].Len()
+	}
+	length := u.g.chunkLen(total, u.mod.update)
 	var chunks, tensors, states []uint64
 	for i, t := range u.work.Tensors {
 		tensors = append(tensors, uint64(t.Group))
@@ -89,8 +88,8 @@ func (u *update) fill(d *Device) (err error) {
 			tensors = append(tensors, t.Slots[k].Addr())
 		}
 		n := t.Slots[param].Len()
-		for lo := 0; lo < n; lo += chunkLen {
-			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(chunkLen, n-lo)))
+		for lo := 0; lo < n; lo += length {
+			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(length, n-lo)))
 		}
 	}
 	for _, b := range u.work.State {
@@ -185,7 +184,7 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 		}
 		in.busy = true
 		prologue := []uint64{u.inputs.Addr(), u.states.Addr(), u.scalars.Addr(), norm, uint64(groups)}
-		if err := launch(u.mod.prologue, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
+		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
 		}
 		if err := u.pass(u.mod.update, q); err != nil {
@@ -201,9 +200,9 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 }
 
 // pass launches the update or the traffic over all chunks.
-func (u *update) pass(f driver.Function, q *queue, more ...uint64) error {
+func (u *update) pass(k kernel, q *queue, more ...uint64) error {
 	args := append([]uint64{u.chunkTable.Addr(), uint64(u.chunks), u.tensors.Addr(), u.scalars.Addr()}, more...)
-	return launch(f, min(u.chunks, u.g.processors*blocksPerProcessor), q, args)
+	return launch(k.Function, min(u.chunks, u.g.grid(k)), q, args)
 }
 
 // launch enqueues a kernel of ptx.Block threads a block. No blocks are no launch.
