@@ -3,7 +3,7 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz bench bench-cpu bench-readme release-check ci
+.PHONY: help build test race vet cross generate ptxas registers check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -35,6 +35,9 @@ generate: ## write every generated file again
 
 ptxas: ## assemble the PTX with NVIDIA's ptxas, from PyPI
 	kernels/ptx/ptxas.sh -all
+
+registers: ## write the registers and instructions of the committed PTX again, by NVIDIA's ptxas, from PyPI
+	kernels/ptx/ptxas.sh -write
 
 check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 	device/cuda/driver/check-header.sh

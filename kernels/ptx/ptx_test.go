@@ -64,6 +64,24 @@ func TestGolden(t *testing.T) {
 	require.Len(t, files, len(golden), "testdata has files that no test knows")
 }
 
+// TestRegisters: the table of registers and instructions has the kernels of the committed texts. Their numbers make ptxas checks, which
+// has NVIDIA's tools. M4.
+func TestRegisters(t *testing.T) {
+	all := everything(t)
+	var want, got []string
+	for _, name := range golden {
+		for _, m := range regexp.MustCompile(`(?m)^\.visible \.entry ([\w$]+)\(`).FindAllStringSubmatch(all[name], -1) {
+			want = append(want, m[1])
+		}
+	}
+	table, err := os.ReadFile("testdata/registers.txt")
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^([\w$]+) +[1-9]\d* +[1-9]\d*$`).FindAllStringSubmatch(string(table), -1) {
+		got = append(got, m[1])
+	}
+	require.ElementsMatch(t, want, got, "make registers, which has NVIDIA's ptxas from PyPI, writes the table")
+}
+
 // TestDump writes every text for make ptxas.
 func TestDump(t *testing.T) {
 	dir := os.Getenv("PTX_DUMP")
