@@ -29,12 +29,18 @@ var normCases = []struct {
 	{name: "every end of a row", lengths: ascending(1, kernels.NormLanes+6), scale: 1},
 	{name: "two tiles", lengths: []int{1, 1}, scale: 1},
 	{name: "three tiles", lengths: []int{1, 1, 1}, scale: 1},
+	{name: "four tiles", lengths: []int{1, 1, 1, 1}, scale: 1},
+	{name: "511 tiles", lengths: slices.Repeat([]int{1}, 511), scale: 1},
+	{name: "zeros of float32 alone", lengths: []int{300, 0, 5}},
 	{name: "zeros", lengths: []int{300, 300, 5}},
 	{name: "around a tile", lengths: []int{kernels.NormTile - 1, kernels.NormTile, kernels.NormTile + 1, 3}, scale: 1e-3},
 	{name: "no multiple of 16 bytes from the start", lengths: []int{2, 2, 1000, 1000, 0, 0, 1000, 1000}, scale: 1},
 	{name: "many tiles", lengths: []int{40*kernels.NormTile + 5, 20 * kernels.NormTile}, scale: 1},
 	{name: "squares beyond float32", lengths: []int{1000, 33}, scale: 1e30},
 	{name: "more tiles than a tile", lengths: slices.Repeat([]int{1, 2}, kernels.NormTile/2+3), scale: 1},
+	{name: "as many again", lengths: slices.Repeat([]int{1}, kernels.NormTile+9), scale: 1, long: true}, // a sum in the wrong order may happen to be the same
+	{name: "and again", lengths: slices.Repeat([]int{1}, kernels.NormTile+9), scale: 1, long: true},
+	{name: "and again, once more", lengths: slices.Repeat([]int{1}, kernels.NormTile+9), scale: 1, long: true},
 	{name: "tiles of tiles for more than one block", lengths: slices.Repeat([]int{1}, 8*kernels.NormTile+5), scale: 1, long: true},
 
 	// N1: squares that float64 does not have.
@@ -49,6 +55,7 @@ var normCases = []struct {
 	{name: "huge and tiny", lengths: []int{300, 700, 5, 2*kernels.NormTile + 77}, scale: 1e30, values: []float64{3e300, 1e-300, -4e300, 5e-324}, want: 5e300},
 	{name: "huge, over tiles, from a multiple of 16 bytes", lengths: []int{0, 1, 0, 2*kernels.NormTile + 77}, scale: 1e200},
 	{name: "huge, every end of a row", lengths: everyOther(ascending(1, kernels.NormLanes+6)), scale: 1e160},
+	{name: "huge, 511 tiles", lengths: everyOther(slices.Repeat([]int{1}, 2*511)), scale: 1e160},
 	{name: "huge, float64 in every lane of every tile of tiles", lengths: everyOther(slices.Repeat([]int{1}, 2*(2*kernels.NormTile+137))), scale: 1e160, long: true},
 	{name: "tiny, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e-200},
 	{name: "subnormal", lengths: []int{0, 3*kernels.NormLanes + 5}, scale: 1e-310},

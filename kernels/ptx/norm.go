@@ -184,9 +184,10 @@ func tile(w *writer, typ string, square, scale, aligned bool) {
 
 // loop adds whole rows, some at once, while there are so many for the thread, and goes to a label then.
 func (t *tileWriter) loop(label, then string, rows int, vectors bool) {
+	end := t.reg("b64", fmt.Sprintf("end_%d", rows))
 	t.label(label)
-	t.op("add.u64 %s, %%i, %d", t.reg("b64", "k"), (rows-1)*kernels.NormLanes+4)
-	t.op("setp.lt.u64 %%done, %%count, %%k")
+	t.op("add.u64 %s, %%i, %d", end, (rows-1)*kernels.NormLanes+4)
+	t.op("setp.lt.u64 %%done, %%count, %s", end)
 	t.op("@%%done bra %s", then)
 	for row := range rows {
 		for l := 0; l < 4; l++ {
