@@ -25,7 +25,7 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 		scale       float64
 	}{
 		{[]float64{3, 4}, 5, 1, -0.75}, {[]float64{3, 4}, 5, 7, -0.75}, {[]float64{3, 4}, 5, 5 + 1e-6, -0.75}, {[]float64{0}, 0, 1e-9, 3},
-		{nil, 0, 2, 1}, {[]float64{1, inf}, inf, 1, 1}, {[]float64{nan}, nan, 1, 1}, {[]float64{inf}, inf, inf, -1}, {[]float64{nan}, nan, inf, 1},
+		{nil, 0, 2, 1}, {[]float64{1, inf}, inf, 1, 1}, {[]float64{nan}, nan, 1, 1}, {[]float64{inf}, inf, inf, -1}, {[]float64{inf}, inf, math.MaxFloat64, 1}, {[]float64{nan}, nan, inf, 1},
 		{nil, 0, 1e-6 * (0.5 + 0x1p-25), 1}, {nil, 0, 1e-6 * (0.5 + 0x3p-25), 1},
 		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
 	}
@@ -94,7 +94,7 @@ func runOff[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 }
 
 // runHypers takes two steps with each set of hyperparameters, which has a group and a tensor of 5 elements of its own. In the first
-// step the gradients are 0, 1, 2, 3 and 4 times first. In the second they are larger by the factor growth: where it is large, what
+// step the gradients are 0, 1, 2, 3 and 4 times first, from another on in every fourth tensor, so that each comes to each place in a vector. In the second they are larger by the factor growth: where it is large, what
 // the first step has put into the state is small beside them.
 func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [][]float64, first, growth F) {
 	var shapes []shape
@@ -110,7 +110,7 @@ func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [
 		param, grad := p.Rule.Slot(rule.Param), p.Rule.Slot(rule.Grad)
 		for i := range 5 {
 			tensors[g].expect[param][tensors[g].first(param)+i] = 0x1p-60 * F(i+1) // swallows no small change
-			tensors[g].expect[grad][tensors[g].first(grad)+i] = first * F(i)
+			tensors[g].expect[grad][tensors[g].first(grad)+i] = first * F((i+g/4)%5)
 		}
 		for _, k := range []int{param, grad} {
 			upload(t, b.Device().DefaultStream(), tensors[g].whole[k], tensors[g].expect[k])

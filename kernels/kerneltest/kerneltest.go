@@ -116,7 +116,8 @@ func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths [
 				}
 				return 0.05 + 0.9*rng.Float64()
 			}
-			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: hyper(), WeightDecay: hyper()}
+			// L1 is 1 first, so that what it is multiplied by can be seen exactly.
+			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper()}
 			if g%2 == 1 {
 				step.DecoupledDecay = hyper()
 			}
