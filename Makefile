@@ -55,7 +55,7 @@ gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with 
 	bench/gpu/bundle.sh bin/gpu-bundle
 
 mutate: ## change the emitted PTX, one instruction at a time, and see that the tests notice
-	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 30m -v -all
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 2h -v -all
 
 fuzz: ## a minute for each fuzz target
 	for f in kernels/syntax:FuzzRule cpu:FuzzImplementations internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
