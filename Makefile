@@ -3,7 +3,7 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz stress bench bench-cpu bench-readme release-check ci
+.PHONY: help build test race vet cross generate ptxas registers check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz stress bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -36,6 +36,9 @@ generate: ## write every generated file again
 ptxas: ## assemble the PTX with NVIDIA's ptxas, from PyPI
 	kernels/ptx/ptxas.sh -all
 
+registers: ## write the registers and instructions of the committed PTX again, by NVIDIA's ptxas, from PyPI
+	kernels/ptx/ptxas.sh -write
+
 check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 	device/cuda/driver/check-header.sh
 
@@ -52,7 +55,7 @@ gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with 
 	bench/gpu/bundle.sh bin/gpu-bundle
 
 mutate: ## change the emitted PTX, one instruction at a time, and see that the tests notice
-	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 30m -v -all
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 2h -v -all
 
 fuzz: ## a minute for each fuzz target
 	for f in kernels/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done

@@ -54,7 +54,7 @@ build ./cmd/gpubench "$out/gpubench-cuda" build
 build ./device/cuda "$out/cuda.test" test -c
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$out/test2json" cmd/test2json
 PTX_DUMP=$out/ptx go test ./kernels/ptx -run '^TestDump$' -count=1 >/dev/null
-cp bench/gpu/run.sh bench/gpu/throughput.sh bench/gpu/README.md bench/peers/torch_gpu.py "$out"
+cp bench/gpu/run.sh bench/gpu/measure.sh bench/gpu/README.md bench/peers/torch_gpu.py "$out"
 git describe --always --dirty --abbrev=40 >"$out/REVISION" 2>/dev/null || echo unknown >"$out/REVISION"
 
 for program in gpubench-cuda cuda.test; do

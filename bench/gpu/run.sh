@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Tests and measures fusestep on this machine's GPU, in under 8 minutes. README.md says what it does and what it leaves.
+# Tests and measures fusestep on this machine's GPU, in at most 8 minutes. README.md says what it does and what it leaves.
 #
 #   run.sh [folder for the results, default ./results]
 #
 #   FUSESTEP_DEVICE=cuda:1   another GPU than the first
 #   FUSESTEP_DEVICE=emu      a rehearsal on an emulated GPU, with small sizes; its times mean nothing
 #
-# A part that fails or takes too long does not keep the others from running. The exit status is 0 if none did.
+# What is worth most comes first. A part that fails or takes too long does not keep the others from running. The exit status is 0 if none
+# did.
 set -uo pipefail
 out=$(realpath -m "${1:-results}")
 device=${FUSESTEP_DEVICE:-cuda}
@@ -17,9 +18,10 @@ if [ -n "$(ls -A "$out")" ]; then
   echo "run.sh: $out is not empty: old results and new ones would mix" >&2
   exit 2
 fi
-deadline=$((SECONDS + 460))
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+deadline=470 # of SECONDS: what is left to 480 is for ending what runs then
 failed=0
-: >"$out/summary.txt"
 parts=()
 
 say() { echo "$*" | tee -a "$out/summary.txt"; }
@@ -29,9 +31,21 @@ done_with() {
   say "$(printf '%-19s %-8s %4ss  %s' "$1" "$2" "$3" "${4:-}")"
   parts+=("$(printf '{"name": "%s", "status": "%s", "seconds": %s, "why": "%s"}' "$1" "$2" "$3" "${4:-}")")
   case $2 in failed | late) failed=1 ;; esac
+  summary
 }
 
-# part NAME LIMIT COMMAND... runs a part with a limit of seconds, its output in a file of its name.
+# summary writes summary.json, which so is whole whenever this script is stopped.
+summary() {
+  {
+    printf '{"revision": "%s", "gpu": "%s", "device": "%s", "date": "%s", "driver": "%s", "ok": %s, "seconds": %s, "parts": [\n' \
+      "$(cat REVISION)" "$model" "$device" "$date" "$driver" "$([ $failed = 0 ] && echo true || echo false)" "$SECONDS"
+    printf '%s' "${parts[0]}"
+    [ ${#parts[@]} = 1 ] || printf ',\n%s' "${parts[@]:1}"
+    printf '\n]}\n'
+  } >"$out/summary.json"
+}
+
+# part NAME LIMIT COMMAND... runs a part with a limit of seconds. Its output is in $work/NAME, and in log.txt.
 part() {
   local name=$1 limit=$2 left=$((deadline - SECONDS)) began=$SECONDS status
   shift 2
@@ -41,58 +55,74 @@ part() {
     return
   fi
   echo "== $name, at most $limit s"
-  timeout -k 5 "$limit" "$@" >"$out/$name.txt" 2>&1 </dev/null
+  timeout -k 5 "$limit" "$@" >"$work/$name" 2>&1 </dev/null
   status=$?
+  { echo "== $name" && tr -d '\026' <"$work/$name"; } >>"$out/log.txt"
   case $status in
     0) done_with "$name" ok $((SECONDS - began)) ;;
-    124 | 137) done_with "$name" late $((SECONDS - began)) "stopped after $limit s: see $name.txt" ;;
-    *) done_with "$name" failed $((SECONDS - began)) "exit status $status: see $name.txt" ;;
+    124 | 137) done_with "$name" late $((SECONDS - began)) "stopped after $limit s: see log.txt" ;;
+    *) done_with "$name" failed $((SECONDS - began)) "exit status $status: see log.txt" ;;
   esac
+  [ $status = 0 ] || tr -d '\026' <"$work/$name" | grep -aE 'FAIL|panic|_test\.go:|ERROR' | head -20 | tee -a "$out/summary.txt"
+}
+
+# table NAME puts what a part has printed into the text to read.
+table() {
+  [ -s "$work/$1" ] && { echo && cat "$work/$1" && echo; } | tee -a "$out/summary.txt"
 }
 
 # What there is to measure.
-if ! ./gpubench-cuda -device "$device" -optimizer sgd -n 1000 -time 1ms -format json >"$out/device.json" 2>"$out/error.txt"; then
-  echo "run.sh: there is no GPU to test: $(cat "$out/error.txt")" | tee "$out/summary.txt" >&2
-  rm "$out/error.txt" "$out/device.json"
+if ! ./gpubench-cuda -device "$device" -optimizer sgd -n 1000 -time 1ms -format json >"$work/machine" 2>"$work/error"; then
+  echo "run.sh: there is no GPU to test: $(cat "$work/error")" | tee "$out/summary.txt" >&2
   exit 1
 fi
-rm "$out/error.txt"
-model=$(sed -n 's/^ *"gpu": "\(.*\)",$/\1/p' "$out/device.json")
+model=$(sed -n 's/^ *"gpu": "\(.*\)",$/\1/p' "$work/machine")
 date=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-say "fusestep $(cat REVISION) on $model ($device), $date"
-[ "$device" != emu ] || say "A rehearsal: the GPU is emulated, and all times mean nothing."
+driver=
+: >"$out/summary.txt"
+{ echo "== the machine" && cat "$work/machine"; } >"$out/log.txt"
 if command -v nvidia-smi >/dev/null; then
-  nvidia-smi -q >"$out/nvidia-smi.txt" 2>&1
-  say "driver $(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -1)"
+  nvidia-smi -q >>"$out/log.txt" 2>&1
+  driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -1)
 fi
+say "fusestep $(cat REVISION) on $model ($device), driver ${driver:-unknown}, $date"
+[ "$device" != emu ] || say "A rehearsal: the GPU is emulated, and all times mean nothing."
 
+optimizers="adamw sgd sgd-momentum adamw-amsgrad"
 if [ "$device" = emu ]; then
-  cases=('-n 20000' '-shape 100x30,33,1' '-model gpt2-xl') time=5ms
-  peers=(--flat 20000 --device cpu --time 5ms --rounds 1)
+  cases=('-n 20000' '-shape 100x30,33,1' '-model gpt2-xl') time=5ms sweep=5ms
+  flat='-n 20000' small='-shape 100x30,33,1' grids="0 5" flat_chunks="0 2048" small_chunks="0 16"
+  torch=(--flat 20000 --device cpu --time 5ms --rounds 1)
 else
   export REQUIRE_GPU=1
-  mapfile -t cases < <(./gpubench-cuda -list -format json | sed -n 's/^{"name":"\([^"]*\)",.*"params":.*/-model \1/p') && time=500ms
-  peers=(--device "$device")
+  mapfile -t cases < <(./gpubench-cuda -list -format json | sed -n 's/^{"name":"\([^"]*\)",.*"params":.*/-model \1/p')
+  time=500ms sweep=100ms
+  flat='-n 5e7' small='-model small-10000' grids="0 5 6 1 16" flat_chunks="0 2048 4096 8192 16384" small_chunks="0 512 256"
+  torch=(--device "$device" --time 200ms --rounds 3)
 fi
 
-# Conformance and bit equality: the device's contract, every kernel against its rule, whole steps against the CPU's.
-part conformance 110 ./cuda.test -test.v=test2json -test.run '^TestHardware' -test.count 1
-cp "$out/conformance.txt" "$out/conformance.raw"
-./test2json -t -p device/cuda <"$out/conformance.raw" >"$out/conformance.json"
-tr -d '\026' <"$out/conformance.raw" >"$out/conformance.txt"
-rm "$out/conformance.raw"
+# Bit equality: every kernel against its rule, whole steps against the CPU's. Then the device's contract.
+part kernels 150 ./cuda.test -test.v=test2json -test.run '^TestHardware(Kernels|Steps)$' -test.count 1
+./test2json -t -p device/cuda <"$work/kernels" >"$out/conformance.json"
+part device 30 ./cuda.test -test.v=test2json -test.run '^TestHardwareDevice$' -test.count 1
+./test2json -t -p device/cuda <"$work/device" >>"$out/conformance.json"
 
-# Throughput, each with a verification: the bits of three steps on wild numbers.
-part throughput 200 ./throughput.sh "$out" "$device" "$time" "${cases[@]}"
-
-# Peers, in turns with gpubench.
-if ! command -v python3 >/dev/null; then
-  done_with peers skipped 0 "there is no python3"
-elif ! python3 -c 'import torch' 2>/dev/null; then
-  done_with peers skipped 0 "python3 has no torch"
+# Throughput, each with a verification: the bits of three steps on wild numbers. In turns with torch where there is one.
+if command -v python3 >/dev/null && python3 -c 'import torch' 2>/dev/null; then
+  part throughput 140 python3 torch_gpu.py --gpubench ./gpubench-cuda --gpubench-device "$device" --seconds 110 --out "$out/throughput.json" "${torch[@]}"
 else
-  part peers 100 python3 torch_gpu.py --gpubench ./gpubench-cuda --gpubench-device "$device" --seconds 85 --out "$out/peers.json" "${peers[@]}"
+  done_with torch skipped 0 "there is no python3 that has torch"
+  for optimizer in $optimizers; do printf "0x0 $optimizer %s\n" "${cases[@]}"; done >"$work/cases"
+  part throughput 140 bash -c './measure.sh "$1" "$2" 110 -time "$3" -verify <"$4"' - "$out/throughput.json" "$device" "$time" "$work/cases"
 fi
+table throughput
+
+# How steps are best launched: blocks for each multiprocessor, and elements of a chunk.
+for chunk in $flat_chunks; do for grid in $grids; do echo "${grid}x$chunk adamw $flat"; done; done >"$work/flat"
+for chunk in $small_chunks; do for grid in $grids; do echo "${grid}x$chunk adamw $small"; done; done >"$work/small"
+paste -d '\n' "$work/flat" "$work/small" | grep . >"$work/cases"
+part sweep 90 bash -c './measure.sh "$1" "$2" 80 -time "$3" <"$4"' - "$out/sweep.json" "$device" "$sweep" "$work/cases"
+table sweep
 
 # What only a sanitizer sees. It makes kernels many times slower, so it gets few.
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
@@ -100,17 +130,15 @@ if [ -z "$sanitizer" ]; then
   done_with sanitizer skipped 0 "there is no compute-sanitizer"
 else
   for tool in memcheck racecheck initcheck synccheck; do
+    if ((deadline - SECONDS < 20)); then
+      done_with "sanitizer-$tool" skipped 0 "no time was left for it"
+      continue
+    fi
     part "sanitizer-$tool" 40 "$sanitizer" --tool "$tool" --error-exitcode 9 \
       ./cuda.test -test.v -test.run '^TestHardware(Steps|Kernels)$/^(norm|optim.Adam.*)$' -test.count 1
   done
 fi
 
-{
-  printf '{"revision": "%s", "gpu": "%s", "device": "%s", "date": "%s", "ok": %s, "parts": [\n' \
-    "$(cat REVISION)" "$model" "$device" "$date" "$([ $failed = 0 ] && echo true || echo false)"
-  printf '%s' "${parts[0]}"
-  printf ',\n%s' "${parts[@]:1}"
-  printf '\n]}\n'
-} >"$out/summary.json"
+summary
 [ $failed = 0 ] && say "All parts that could run did, in $SECONDS s: $out" || say "NOT ALL IS WELL, after $SECONDS s: $out"
 exit $failed

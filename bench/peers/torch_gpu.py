@@ -7,6 +7,9 @@ Torch is timed with CUDA events around a batch of steps after some that are not 
 Rates count the bytes that a step must move, gpubench's bytes_per_param, for everybody: what an implementation moves
 besides is its loss. Parameters, gradients and state are float32.
 
+Gpubench's first step of a case is verified, bit for bit, against the rule's evaluator. A bit that differs, or any other failure of its,
+makes the exit status 1.
+
 The JSON is written after every case, so that it is whole whenever the program is stopped.
 """
 import argparse
@@ -81,9 +84,10 @@ def measure_torch(make, params, args):
             torch.cuda.empty_cache()
 
 
-def measure_gpubench(case, optimizer, args):
+def measure_gpubench(case, optimizer, args, verify):
     """gpubench's result, in a process of its own."""
     command = [args.gpubench, "-device", args.gpubench_device, "-optimizer", optimizer, *case, "-time", args.time, "-format", "json"]
+    command += ["-verify"] if verify else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip() or f"gpubench: exit status {done.returncode}")
@@ -114,7 +118,9 @@ def measure(name, case, shapes, optimizer, args):
                 continue
             try:
                 if who == "fusestep":
-                    got = measure_gpubench(case, optimizer, args)
+                    got = measure_gpubench(case, optimizer, args, not sample)
+                    if not sample:
+                        result["gpubench"] = got
                     result["bytes_per_param"], result["copy_gb_per_s"] = got["bytes_per_param"], got["copy_gb_per_s"]
                     result["ceiling_gb_per_s"] = got["ceiling_gb_per_s"]
                     sample.append(got["seconds_per_step"])
@@ -143,7 +149,8 @@ def show(result):
         if "error" in r:
             print(f"{head} {r['error']}", flush=True)
             continue
-        print(f"{head} {r['seconds_per_step'] * 1e3:10.4f} {r.get('gb_per_s', math.nan):9.1f} {r.get('times_fusestep', math.nan):8.3f}", flush=True)
+        print(f"{head} {r['seconds_per_step'] * 1e3:10.4f} {r.get('gb_per_s', math.nan):9.1f} {result.get('ceiling_gb_per_s', math.nan):9.1f}"
+              f" {r.get('times_fusestep', math.nan):8.3f}", flush=True)
 
 
 def main():
@@ -177,10 +184,10 @@ def main():
         "left_out": [],
     }
     print(f"torch {report['torch']}, apex {'yes' if apex else 'no'}, on {report['device']}; medians of {args.rounds} rounds")
-    print(f"{'model':14} {'optimizer':14} {'':14} {'ms/step':>10} {'GB/s':>9} {'× ours':>8}")
+    print(f"{'model':14} {'optimizer':14} {'':14} {'ms/step':>10} {'GB/s':>9} {'ceiling':>9} {'× ours':>8}")
     began = time.monotonic()
-    for name, case, shape in cases:
-        for optimizer in OPTIMIZERS:
+    for optimizer in OPTIMIZERS:
+        for name, case, shape in cases:
             if time.monotonic() - began > args.seconds:
                 report["left_out"].append(f"{optimizer} on {name}")
             else:
@@ -195,6 +202,10 @@ def main():
         print("left out:", "; ".join(report["left_out"]))
     if not any("samples" in i for r in report["results"] for i in r["implementations"].values()):
         sys.exit("nothing was measured")
+    wrong = [r["implementations"]["fusestep"]["error"] for r in report["results"] if "error" in r["implementations"]["fusestep"]]
+    wrong = [e for e in wrong if " of memory: " not in e]
+    if wrong:
+        sys.exit(f"ERROR: gpubench failed: {wrong[0]}")
 
 
 if __name__ == "__main__":

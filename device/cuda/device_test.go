@@ -77,8 +77,8 @@ func TestCompilerLog(t *testing.T) {
 	require.Regexp(t, `^cuda: cuModuleLoadDataEx: CUDA_ERROR_INVALID_PTX \(218\): line \d+: .*add\.rz`, err.Error())
 	require.ErrorContains(t, err, fmt.Sprintf("line %d: ", line))
 
-	var f driver.Function
-	_, err = dev.gpu.load(ptx.Norm(), map[string]*driver.Function{"other": &f})
+	var f kernel
+	_, err = dev.gpu.load(ptx.Norm(), map[string]*kernel{"other": &f})
 	require.EqualError(t, err, "other: cuda: cuModuleGetFunction: CUDA_ERROR_NOT_FOUND (500)")
 }
 

@@ -49,6 +49,9 @@ func Open(ordinal int) (*Device, error) {
 	if g.processors, err = g.dev.Attribute(cu.MultiprocessorCount); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, failure(driver.CuDeviceGetAttribute, err))
 	}
+	if g.geometry, err = readGeometry(); err != nil {
+		return nil, fmt.Errorf("cuda:%d: %w", ordinal, err)
+	}
 	if g.ctx, err = g.dev.RetainPrimaryCtx(); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, failure(driver.CuDevicePrimaryCtxRetain, err))
 	}
@@ -102,6 +105,7 @@ type gpu struct {
 	dev        cu.Device
 	ctx        cu.CUContext
 	processors int
+	geometry   geometry
 
 	calls sync.Mutex // held by do
 

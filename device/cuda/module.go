@@ -19,7 +19,13 @@ import (
 type module struct {
 	*ptx.Module
 	mod                       cu.Module
-	update, prologue, traffic driver.Function
+	update, prologue, traffic kernel
+}
+
+// kernel is a function, and how many of its blocks a multiprocessor holds at once.
+type kernel struct {
+	driver.Function
+	resident int
 }
 
 // normModule is the norm's.
@@ -29,10 +35,10 @@ type normModule struct {
 }
 
 // normKernels are those for elements as they are, or for scaled ones.
-type normKernels struct{ squares32, squares64, sums, root driver.Function }
+type normKernels struct{ squares32, squares64, sums, root kernel }
 
 // load compiles PTX. What the driver's compiler says of an error is in the error.
-func (g *gpu) load(text string, functions map[string]*driver.Function) (mod cu.Module, err error) {
+func (g *gpu) load(text string, kernels map[string]*kernel) (mod cu.Module, err error) {
 	log := make([]byte, 8<<10)
 	err = g.do(func() error {
 		if mod, err = cu.LoadDataEx(text, &cu.JITErrorLogBuffer{Buffer: log}); err != nil {
@@ -42,13 +48,16 @@ func (g *gpu) load(text string, functions map[string]*driver.Function) (mod cu.M
 			}
 			return err
 		}
-		for name, to := range functions {
+		for name, to := range kernels {
 			f, err := mod.Function(name)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", name, failure(driver.CuModuleGetFunction, err))
-				return errors.Join(err, failure(driver.CuModuleUnload, mod.Unload()))
+			if err = failure(driver.CuModuleGetFunction, err); err == nil {
+				to.Function = *(*driver.Function)(unsafe.Pointer(&f)) // one handle, in a struct of its own
+				to.resident, err = f.MaxActiveBlocksPerMultiProcessor(ptx.Block, 0)
+				err = failure(driver.CuOccupancyMaxActiveBlocksPerMultiprocessor, err)
 			}
-			*to = *(*driver.Function)(unsafe.Pointer(&f)) // one handle, in a struct of its own
+			if err != nil {
+				return errors.Join(fmt.Errorf("%s: %w", name, err), failure(driver.CuModuleUnload, mod.Unload()))
+			}
 		}
 		return nil
 	})
@@ -67,7 +76,7 @@ func (g *gpu) module(p kernels.Program) (*module, error) {
 		return nil, err
 	}
 	m := &module{Module: text}
-	m.mod, err = g.load(text.Text, map[string]*driver.Function{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic})
+	m.mod, err = g.load(text.Text, map[string]*kernel{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic})
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %s: %w", p, err)
 	}
@@ -83,7 +92,7 @@ func (g *gpu) norm() (*normModule, error) {
 	}
 	m := &normModule{}
 	var err error
-	m.mod, err = g.load(ptx.Norm(), map[string]*driver.Function{
+	m.mod, err = g.load(ptx.Norm(), map[string]*kernel{
 		ptx.NormSquares32: &m.plain.squares32, ptx.NormSquares64: &m.plain.squares64, ptx.NormSums: &m.plain.sums, ptx.NormRoot: &m.plain.root,
 		ptx.NormScaledSquares32: &m.scaled.squares32, ptx.NormScaledSquares64: &m.scaled.squares64, ptx.NormScaledSums: &m.scaled.sums, ptx.NormScaledRoot: &m.scaled.root})
 	if err != nil {

@@ -96,18 +96,18 @@ func (n *norm) launch(q *queue, k normKernels, scale ...uint64) error {
 	blocks := func(tiles int) int { return (tiles + ptx.NormWarps - 1) / ptx.NormWarps }
 	for _, of := range []struct {
 		t device.DType
-		f driver.Function
+		f kernel
 	}{{device.Float32, k.squares32}, {device.Float64, k.squares64}} {
 		if b := n.tiles[of.t]; b != nil {
 			tiles := b.Len() / ptx.TileWords
-			if err := launch(of.f, blocks(tiles), q, append([]uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}, scale...)); err != nil {
+			if err := launch(of.f.Function, blocks(tiles), q, append([]uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}, scale...)); err != nil {
 				return err
 			}
 		}
 	}
 	from, to := n.sums[0].Addr(), n.sums[1].Addr()
 	for count := n.count; count > 1; count = levels(count) {
-		if err := launch(k.sums, blocks(levels(count)), q, append([]uint64{from, uint64(count), to}, scale...)); err != nil {
+		if err := launch(k.sums.Function, blocks(levels(count)), q, append([]uint64{from, uint64(count), to}, scale...)); err != nil {
 			return err
 		}
 		from, to = to, from

@@ -18,14 +18,8 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-const (
-	// chunkLen is the elements that a block takes at a time: 16 rounds of 16-byte vectors of float32.
-	chunkLen = 16 << 10
-	// blocksPerProcessor is how many blocks walk the chunks on each multiprocessor: what fits at 72 registers a thread, twice.
-	blocksPerProcessor = 6
-	// inFlight is the steps that can be under way before Enqueue waits for the oldest to have read its inputs.
-	inFlight = 256
-)
+// inFlight is the steps that can be under way before Enqueue waits for the oldest to have read its inputs.
+const inFlight = 256
 
 // update implements kernels.Update.
 type update struct {
@@ -36,6 +30,7 @@ type update struct {
 	chunkTable, tensors *device.Buffer // as package ptx lays them out
 	states, scalars     *device.Buffer
 	inputs              *device.Buffer
+	aside               *device.Buffer // where a traffic stores what divert has turned away; nil if nothing
 	staged              *device.Buffer // pinned memory, a piece for each step that is under way
 	ring                [inFlight]piece
 	next                int
@@ -49,14 +44,14 @@ type piece struct {
 
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
-	u, err := d.compile(w)
+	u, err := d.compile(w, false)
 	if err != nil {
 		return nil, err // and not a nil *update, which is no nil kernels.Update
 	}
 	return u, nil
 }
 
-func (d *Device) compile(w kernels.Work) (*update, error) {
+func (d *Device) compile(w kernels.Work, traffic bool) (*update, error) {
 	if err := d.usable(); err != nil {
 		return nil, err
 	}
@@ -65,7 +60,13 @@ func (d *Device) compile(w kernels.Work) (*update, error) {
 		return nil, err
 	}
 	u := &update{g: d.gpu, work: w, mod: mod}
-	if err := u.fill(d); err != nil {
+	if traffic {
+		err = u.divert(d)
+	}
+	if err == nil {
+		err = u.fill(d)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cuda: %s: %w", w.Program, err), u.Close())
 	}
 	return u, nil
@@ -75,6 +76,11 @@ func (d *Device) compile(w kernels.Work) (*update, error) {
 func (u *update) fill(d *Device) (err error) {
 	r := u.work.Program.Rule
 	param := r.Slot(rule.Param)
+	total := 0
+	for _, t := range u.work.Tensors {
+		total += t.Slots[param].Len()
+	}
+	length := u.g.chunkLen(total, u.mod.update)
 	var chunks, tensors, states []uint64
 	for i, t := range u.work.Tensors {
 		tensors = append(tensors, uint64(t.Group))
@@ -82,8 +88,8 @@ func (u *update) fill(d *Device) (err error) {
 			tensors = append(tensors, t.Slots[k].Addr())
 		}
 		n := t.Slots[param].Len()
-		for lo := 0; lo < n; lo += chunkLen {
-			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(chunkLen, n-lo)))
+		for lo := 0; lo < n; lo += length {
+			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(length, n-lo)))
 		}
 	}
 	for _, b := range u.work.State {
@@ -178,7 +184,7 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 		}
 		in.busy = true
 		prologue := []uint64{u.inputs.Addr(), u.states.Addr(), u.scalars.Addr(), norm, uint64(groups)}
-		if err := launch(u.mod.prologue, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
+		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
 		}
 		if err := u.pass(u.mod.update, q); err != nil {
@@ -194,9 +200,9 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 }
 
 // pass launches the update or the traffic over all chunks.
-func (u *update) pass(f driver.Function, q *queue, more ...uint64) error {
+func (u *update) pass(k kernel, q *queue, more ...uint64) error {
 	args := append([]uint64{u.chunkTable.Addr(), uint64(u.chunks), u.tensors.Addr(), u.scalars.Addr()}, more...)
-	return launch(f, min(u.chunks, u.g.processors*blocksPerProcessor), q, args)
+	return launch(k.Function, min(u.chunks, u.g.grid(k)), q, args)
 }
 
 // launch enqueues a kernel of ptx.Block threads a block. No blocks are no launch.
@@ -209,7 +215,7 @@ func launch(f driver.Function, blocks int, q *queue, args []uint64) error {
 
 func (u *update) Close() error {
 	var errs []error
-	for _, b := range []*device.Buffer{u.chunkTable, u.tensors, u.states, u.scalars, u.inputs, u.staged} {
+	for _, b := range []*device.Buffer{u.chunkTable, u.tensors, u.states, u.scalars, u.inputs, u.aside, u.staged} {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}
@@ -220,25 +226,4 @@ func (u *update) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// traffic is an update that loads and stores alone.
-type traffic struct{ *update }
-
-// CompileTraffic implements kernels.Backend.
-func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
-	u, err := d.compile(w)
-	if err != nil {
-		return nil, err
-	}
-	return traffic{u}, nil
-}
-
-func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
-	defer runtime.KeepAlive(t.update)
-	q, err := t.g.queue(s)
-	if err != nil {
-		return err
-	}
-	return t.g.do(func() error { return t.pass(t.mod.traffic, q, 0) })
 }

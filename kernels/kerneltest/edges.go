@@ -25,7 +25,7 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 		scale       float64
 	}{
 		{[]float64{3, 4}, 5, 1, -0.75}, {[]float64{3, 4}, 5, 7, -0.75}, {[]float64{3, 4}, 5, 5 + 1e-6, -0.75}, {[]float64{0}, 0, 1e-9, 3},
-		{nil, 0, 2, 1}, {[]float64{1, inf}, inf, 1, 1}, {[]float64{nan}, nan, 1, 1}, {[]float64{inf}, inf, inf, -1}, {[]float64{nan}, nan, inf, 1},
+		{nil, 0, 2, 1}, {[]float64{1, inf}, inf, 1, 1}, {[]float64{nan}, nan, 1, 1}, {[]float64{inf}, inf, inf, -1}, {[]float64{inf}, inf, math.MaxFloat64, 1}, {[]float64{nan}, nan, inf, 1},
 		{nil, 0, 1e-6 * (0.5 + 0x1p-25), 1}, {nil, 0, 1e-6 * (0.5 + 0x3p-25), 1},
 		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
 	}
@@ -93,14 +93,16 @@ func runOff[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 	runHypers[F](t, b, p, hypers, 0.25, 3)
 }
 
-// runHypers takes two steps with each set of hyperparameters, which has a group and a tensor of 5 elements of its own. In the first
-// step the gradients are 0, 1, 2, 3 and 4 times first. In the second they are larger by the factor growth: where it is large, what
-// the first step has put into the state is small beside them.
+// runHypers takes two steps with each set of hyperparameters, which has a group of its own and a tensor that has a vector at any offset.
+// In the first step the gradients are 0, 1, 2, 3 and 4 times first, and again, from another on in every fourth tensor: each comes to each
+// place in a vector. In the second step they are larger by the factor growth: where it is large, what the first step has put into the
+// state is small beside them.
 func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [][]float64, first, growth F) {
+	const elements = 9
 	var shapes []shape
 	n := len(hypers)
 	for g := range n {
-		shapes = append(shapes, shape{n: 5, offset: func(int) int { return g % 4 }})
+		shapes = append(shapes, shape{n: elements, offset: func(int) int { return g % 4 }})
 	}
 	w, _, tensors := work[F](t, b, p, shapes, n, rand.New(rand.NewPCG(15, p.Options)))
 	in := kernels.Step{}
@@ -108,9 +110,9 @@ func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [
 		tensors[g].group, w.Tensors[g].Group = g, g
 		in.Groups = append(in.Groups, kernels.GroupStep{Hyper: hypers[g], Scale: 1, L1: 0.5, WeightDecay: 0.5, DecoupledDecay: []float64{0, 1, 0.5}[g%3]})
 		param, grad := p.Rule.Slot(rule.Param), p.Rule.Slot(rule.Grad)
-		for i := range 5 {
+		for i := range elements {
 			tensors[g].expect[param][tensors[g].first(param)+i] = 0x1p-60 * F(i+1) // swallows no small change
-			tensors[g].expect[grad][tensors[g].first(grad)+i] = first * F(i)
+			tensors[g].expect[grad][tensors[g].first(grad)+i] = first * F((i+g/4)%5)
 		}
 		for _, k := range []int{param, grad} {
 			upload(t, b.Device().DefaultStream(), tensors[g].whole[k], tensors[g].expect[k])
@@ -126,7 +128,7 @@ func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [
 				continue
 			}
 			grad := p.Rule.Slot(rule.Grad)
-			for i := range 5 {
+			for i := range elements {
 				x.expect[grad][x.first(grad)+i] *= growth
 			}
 			upload(t, b.Device().DefaultStream(), x.whole[grad], x.expect[grad])

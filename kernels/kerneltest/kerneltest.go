@@ -46,7 +46,8 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Program) {
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. Open returns a device,
 // which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
-	for _, r := range append(slices.Clone(rules), Names(t)) {
+	rules = append(slices.Clone(rules), Names(t))
+	for _, r := range rules {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
 			for _, p := range Programs(r, dtype) {
 				t.Run(p.String(), func(t *testing.T) {
@@ -62,7 +63,7 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 		}
 	}
 	t.Run("norm", func(t *testing.T) { runNorm(t, open(t)) })
-	t.Run("traffic", func(t *testing.T) { runTraffic(t, open(t)) })
+	t.Run("traffic", func(t *testing.T) { runTraffic(t, rules, open(t)) })
 }
 
 // Program tries one program, as Run does with -short those without penalties.
@@ -115,7 +116,8 @@ func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths [
 				}
 				return 0.05 + 0.9*rng.Float64()
 			}
-			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: hyper(), WeightDecay: hyper()}
+			// L1 is 1 first, so that what it is multiplied by can be seen exactly.
+			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper()}
 			if g%2 == 1 {
 				step.DecoupledDecay = hyper()
 			}

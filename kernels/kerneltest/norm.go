@@ -14,7 +14,8 @@ import (
 )
 
 // normCases are gradients by their lengths, of alternating types, float32 first. Each is normally distributed and multiplied by
-// scale, but for some of the float64 ones, where there are values: those are the values, in turn, in random places.
+// scale, but for some of the float64 ones, or of float32 where there are no others, where there are values: those are the values, in
+// turn, in random places.
 var normCases = []struct {
 	name    string
 	lengths []int
@@ -22,6 +23,7 @@ var normCases = []struct {
 	values  []float64
 	want    float64 // to 15 digits, where the case tells it; otherwise 0
 	long    bool    // not with -short
+	times   int     // how often, with other numbers, as a sum in the wrong order may happen to be the same, less often beside one great number; 0 is once
 }{
 	{name: "nothing"},
 	{name: "empty", lengths: []int{0, 0}, scale: 1},
@@ -29,11 +31,19 @@ var normCases = []struct {
 	{name: "every end of a row", lengths: ascending(1, kernels.NormLanes+6), scale: 1},
 	{name: "two tiles", lengths: []int{1, 1}, scale: 1},
 	{name: "three tiles", lengths: []int{1, 1, 1}, scale: 1},
+	{name: "four tiles", lengths: []int{1, 1, 1, 1}, scale: 1},
+	{name: "511 tiles", lengths: slices.Repeat([]int{1}, 511), scale: 1},
+	{name: "zeros of float32 alone", lengths: []int{300, 0, 5}},
 	{name: "zeros", lengths: []int{300, 300, 5}},
 	{name: "around a tile", lengths: []int{kernels.NormTile - 1, kernels.NormTile, kernels.NormTile + 1, 3}, scale: 1e-3},
+	{name: "no multiple of 16 bytes from the start", lengths: []int{2, 2, 1000, 1000, 0, 0, 1000, 1000}, scale: 1},
 	{name: "many tiles", lengths: []int{40*kernels.NormTile + 5, 20 * kernels.NormTile}, scale: 1},
 	{name: "squares beyond float32", lengths: []int{1000, 33}, scale: 1e30},
 	{name: "more tiles than a tile", lengths: slices.Repeat([]int{1, 2}, kernels.NormTile/2+3), scale: 1},
+	{name: "a tile of tiles and a bit", lengths: slices.Repeat([]int{1}, kernels.NormTile+9), scale: 1, values: []float64{1e7}, long: true, times: 8},
+	{name: "a tile of float32", lengths: []int{kernels.NormTile}, scale: 1, values: []float64{0x1p24}, times: 8},
+	{name: "a tile of float64", lengths: []int{0, kernels.NormTile}, scale: 1, values: []float64{1e7}, times: 8},
+	{name: "a huge tile", lengths: []int{0, kernels.NormTile}, scale: 1e160, values: []float64{1e167}, times: 8},
 	{name: "tiles of tiles for more than one block", lengths: slices.Repeat([]int{1}, 8*kernels.NormTile+5), scale: 1, long: true},
 
 	// N1: squares that float64 does not have.
@@ -46,6 +56,10 @@ var normCases = []struct {
 	{name: "huge, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e200},
 	{name: "huge, more tiles than a tile", lengths: slices.Repeat([]int{0, 1}, kernels.NormTile+131), scale: 1e200},
 	{name: "huge and tiny", lengths: []int{300, 700, 5, 2*kernels.NormTile + 77}, scale: 1e30, values: []float64{3e300, 1e-300, -4e300, 5e-324}, want: 5e300},
+	{name: "huge, over tiles, from a multiple of 16 bytes", lengths: []int{0, 1, 0, 2*kernels.NormTile + 77}, scale: 1e200},
+	{name: "huge, every end of a row", lengths: everyOther(ascending(1, kernels.NormLanes+6)), scale: 1e160},
+	{name: "huge, 511 tiles", lengths: everyOther(slices.Repeat([]int{1}, 2*511)), scale: 1e160},
+	{name: "huge, float64 in every lane of every tile of tiles", lengths: everyOther(slices.Repeat([]int{1}, 2*(8*kernels.NormTile+137))), scale: 1e160, long: true},
 	{name: "tiny, over tiles", lengths: []int{0, 300, 0, 2*kernels.NormTile + 77}, scale: 1e-200},
 	{name: "tiny, rows that end anywhere", lengths: []int{0, 3, 0, 2, 0, 7, 0, kernels.NormLanes + 6, 0, kernels.NormLanes - 1}, scale: 1e-200},
 	{name: "subnormal", lengths: []int{0, 3*kernels.NormLanes + 5}, scale: 1e-310},
@@ -64,6 +78,14 @@ var normCases = []struct {
 func ascending(lo, hi int) (x []int) {
 	for n := lo; n < hi; n++ {
 		x = append(x, n, n)
+	}
+	return x
+}
+
+// everyOther is x without float32, so that every sum is one that counts where elements are scaled.
+func everyOther(x []int) []int {
+	for i := 0; i < len(x); i += 2 {
+		x[i] = 0
 	}
 	return x
 }
@@ -90,10 +112,15 @@ func Norm(t T, b kernels.Backend, short bool) {
 }
 
 func normCase(t T, b kernels.Backend, i int) {
+	for again := range max(normCases[i].times, 1) {
+		normTrial(t, b, i, rand.New(rand.NewPCG(5, uint64(i)+uint64(again)<<32)))
+	}
+}
+
+func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 	tt := normCases[i]
 	dev := b.Device()
 	s := dev.DefaultStream()
-	rng := rand.New(rand.NewPCG(5, uint64(i)))
 	// One buffer of each type holds all its gradients. Behind each is a NaN, which no norm may see.
 	var x [2][]float64 // float32's are exact here
 	at := make([]int, len(tt.lengths))
@@ -108,15 +135,19 @@ func normCase(t T, b kernels.Backend, i int) {
 		}
 		x[k%2] = append(x[k%2], math.NaN())
 	}
-	var free []int // places of float64
-	for k, n := range tt.lengths {
-		for i := 0; k%2 == 1 && i < n; i++ {
-			free = append(free, at[k]+i)
+	var free []int // places of float64, or of float32 where there are no others
+	of := 2
+	for len(free) == 0 && of > 0 {
+		of--
+		for k, n := range tt.lengths {
+			for i := 0; k%2 == of && i < n; i++ {
+				free = append(free, at[k]+i)
+			}
 		}
 	}
 	rng.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
 	for i, v := range tt.values {
-		x[1][free[i]] = v
+		x[of][free[i]] = v
 	}
 	x32, x64 := make([]float32, len(x[0])), x[1]
 	for i, v := range x[0] {
@@ -182,32 +213,5 @@ func clippedStep(t T, b kernels.Backend, norm kernels.Norm, total, maxNorm float
 	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Norm: norm, MaxNorm: maxNorm}))
 	expectStep(t, p, g, &total, maxNorm, p.Rule.InitialState(), tensors, 0)
 	compare(t, s, p, tensors, "clipped step")
-	require.NoError(t, u.Close())
-}
-
-// runTraffic checks that the traffic of an update leaves every byte as it is.
-func runTraffic(t *testing.T, b kernels.Backend) {
-	defer b.Device().Close()
-	for _, dtype := range []device.DType{device.Float32, device.Float64} {
-		p := kernels.Program{Rule: kernels.AdamRule().Rule, Options: 1, DType: dtype}
-		if dtype == device.Float32 {
-			traffic[float32](t, b, p)
-		} else {
-			traffic[float64](t, b, p)
-		}
-	}
-}
-
-func traffic[F float32 | float64](t T, b kernels.Backend, p kernels.Program) {
-	n := lengths
-	if !testing.Short() {
-		n = append([]int{long}, n...)
-	}
-	w, _, tensors := work[F](t, b, p, straight(n...), 1, rand.New(rand.NewPCG(9, 10)))
-	u, err := b.CompileTraffic(w)
-	require.NoError(t, err)
-	s := b.Device().DefaultStream()
-	require.NoError(t, u.Enqueue(s, kernels.Step{}))
-	compare(t, s, p, tensors, "traffic")
 	require.NoError(t, u.Close())
 }

@@ -79,10 +79,10 @@ func pairs[F rule.Float](r *rule.Rule) []shape {
 func (s shape) first(slot int) int { return guard + s.offset(slot) }
 
 // special are the values that code gets wrong, with those that one step of a moving average brings to them: the limit of
-// what is flushed to zero and the numbers next to it.
+// what is flushed to zero and the numbers next to it, and the least number.
 func special[F rule.Float]() []F {
 	tiny := rule.SmallestNormal[F]()
-	below, above := tiny, tiny
+	below, above, least := tiny, tiny, F(math.SmallestNonzeroFloat32)
 	switch v := any(&below).(type) {
 	case *float32:
 		*v = math.Nextafter32(*v, 0)
@@ -90,8 +90,9 @@ func special[F rule.Float]() []F {
 	case *float64:
 		*v = math.Nextafter(*v, 0)
 		*any(&above).(*float64) = math.Nextafter(*v, 1)
+		*any(&least).(*float64) = math.SmallestNonzeroFloat64
 	}
-	return []F{0, F(math.Copysign(0, -1)), 1, -1, tiny, -tiny, 2 * tiny, -2 * tiny, 2 * below, -2 * below, 2 * above, tiny / 2, -tiny / 4,
+	return []F{0, F(math.Copysign(0, -1)), 1, -1, tiny, -tiny, 2 * tiny, -2 * tiny, below, 2 * below, -2 * below, 2 * above, least, tiny / 2, -tiny / 4,
 		F(math.Inf(1)), F(math.Inf(-1)), F(math.NaN()), 1e30, -1e-30}
 }
 

@@ -91,7 +91,7 @@ func squares(typ, name string, scale bool) string {
 	w.op("cvta.to.global.u64 %%from, %%from")
 	w.op("ld.global.u64 %s, [%%tiles+8]", w.reg("b64", "count"))
 	w.op("ld.global.u64 %s, [%%tiles+16]", w.reg("b64", "place"))
-	tile(w, typ, true, scale)
+	tile(w, typ, true, scale, false)
 	w.op("mad.lo.u64 %%sums, %%place, 8, %%sums")
 	finish(w, "sums")
 	return w.entry(name, params...)
@@ -114,51 +114,56 @@ func sums(name string, scale bool) string {
 	w.op("sub.u64 %%count, %%count, %%first")
 	w.op("min.u64 %%count, %%count, %d", kernels.NormTile)
 	w.op("mad.lo.u64 %%from, %%first, 8, %%from")
-	tile(w, "f64", false, false)
+	tile(w, "f64", false, false, true)
 	w.op("mad.lo.u64 %%to, %%tile, 8, %%to")
 	finish(w, "to")
 	return w.entry(name, params...)
 }
 
+// rowsAtOnce is how many rows of kernels.NormLanes elements a thread has under way: 64 bytes of float32, 128 of float64.
+const rowsAtOnce = 4
+
+// A tileWriter adds up one tile.
+type tileWriter struct {
+	*writer
+	typ           string
+	size          int
+	square, scale bool
+}
+
 // tile adds up %count elements at %from, or their squares, in the warp: each thread keeps four of the 128 lanes of the tree, those
-// of elements 4·lane to 4·lane+3 of every 128. Where scale is set, elements are multiplied by %factor first.
-func tile(w *writer, typ string, square, scale bool) {
-	size := 8
+// of elements 4·lane to 4·lane+3 of every 128. Where scale is set, elements are multiplied by %factor first. They are loaded 16 bytes at a
+// time if %from is a multiple of 16, as it always is where aligned is set.
+func tile(w *writer, typ string, square, scale, aligned bool) {
+	t := &tileWriter{w, typ, 8, square, scale}
 	if typ == "f32" {
-		size = 4
+		t.size = 4
 	}
 	for l := range 4 {
 		w.op("mov.f64 %s, %s", w.reg("f64", fmt.Sprintf("sum_%d", l)), imm("f64", 0))
 	}
 	w.op("shl.b64 %s, %%lane, 2", w.reg("b64", "i"))
-	w.label("NEXT_ROW")
-	w.op("setp.ge.u64 %%done, %%i, %%count")
-	w.op("@%%done bra ROWS_DONE")
-	w.op("mad.lo.u64 %s, %%i, %d, %%from", w.reg("b64", "address"), size)
-	for l := range 4 {
-		x := w.reg("f64", fmt.Sprintf("x_%d", l))
-		if l > 0 {
-			w.op("add.u64 %s, %%i, %d", w.reg("b64", "k"), l)
-			w.op("setp.ge.u64 %%done, %%k, %%count")
-			w.op("@%%done bra ROWS_DONE")
-		}
-		if typ == "f32" {
-			n := w.reg("f32", fmt.Sprintf("narrow_%d", l))
-			w.op("ld.global.f32 %s, [%%address+%d]", n, l*size)
-			w.op("cvt.f64.f32 %s, %s", x, n)
-		} else {
-			w.op("ld.global.f64 %s, [%%address+%d]", x, l*size)
-		}
-		if scale {
-			w.op("mul.rn.f64 %s, %s, %%factor", x, x)
-		}
-		if square {
-			w.op("mul.rn.f64 %s, %s, %s", x, x, x)
-		}
-		w.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, x)
+	w.op("mad.lo.u64 %s, %%i, %d, %%from", w.reg("b64", "address"), t.size)
+	if !aligned {
+		w.op("and.b64 %s, %%from, 15", w.reg("b64", "apart"))
+		w.op("setp.ne.u64 %%done, %%apart, 0")
+		w.op("@%%done bra NEXT_ROW")
 	}
-	w.op("add.u64 %%i, %%i, %d", kernels.NormLanes)
-	w.op("bra NEXT_ROW")
+	t.loop("NEXT_ROWS", "NEXT_ROW", rowsAtOnce, true)
+	t.loop("NEXT_ROW", "REST", 1, false)
+	w.label("REST")
+	w.comment("up to three elements behind the last four")
+	for l := range 3 {
+		k := "%i"
+		if l > 0 {
+			k = w.reg("b64", "k")
+			w.op("add.u64 %s, %%i, %d", k, l)
+		}
+		w.op("setp.ge.u64 %%done, %s, %%count", k)
+		w.op("@%%done bra ROWS_DONE")
+		t.load(0, l, false)
+		t.add(0, l)
+	}
 	w.label("ROWS_DONE")
 	w.op("bar.warp.sync 0xffffffff")
 	w.comment("lanes 64, 32, 16, 8 and 4 apart are 16, 8, 4, 2 and 1 threads apart")
@@ -175,6 +180,68 @@ func tile(w *writer, typ string, square, scale bool) {
 	w.op("add.rn.f64 %%sum_0, %%sum_0, %%sum_2")
 	w.op("add.rn.f64 %%sum_1, %%sum_1, %%sum_3")
 	w.op("add.rn.f64 %%sum_0, %%sum_0, %%sum_1")
+}
+
+// loop adds whole rows, some at once, while there are so many for the thread, and goes to a label then.
+func (t *tileWriter) loop(label, then string, rows int, vectors bool) {
+	end := t.reg("b64", fmt.Sprintf("end_%d", rows))
+	t.label(label)
+	t.op("add.u64 %s, %%i, %d", end, (rows-1)*kernels.NormLanes+4)
+	t.op("setp.lt.u64 %%done, %%count, %s", end)
+	t.op("@%%done bra %s", then)
+	for row := range rows {
+		for l := 0; l < 4; l++ {
+			if vectors {
+				t.load(row, l, true)
+				l += 16/t.size - 1
+			} else {
+				t.load(row, l, false)
+			}
+		}
+	}
+	for row := range rows {
+		for l := range 4 {
+			t.add(row, l)
+		}
+	}
+	t.op("add.u64 %%i, %%i, %d", rows*kernels.NormLanes)
+	t.op("add.u64 %%address, %%address, %d", rows*kernels.NormLanes*t.size)
+	t.op("bra %s", label)
+}
+
+// element is the register that lane l of a row is loaded into.
+func (t *tileWriter) element(row, l int) string {
+	return t.reg(t.typ, fmt.Sprintf("in_%d_%d", row, l))
+}
+
+// load loads lane l of the row that is so far from %address, or the 16 bytes from there on.
+func (t *tileWriter) load(row, l int, vector bool) {
+	to, v := t.element(row, l), ""
+	if vector {
+		n := 16 / t.size
+		for i := 1; i < n; i++ {
+			to += ", " + t.element(row, l+i)
+		}
+		to, v = "{"+to+"}", fmt.Sprintf(".v%d", n)
+	}
+	t.op("ld.global%s.%s %s, [%%address+%d]", v, t.typ, to, (row*kernels.NormLanes+l)*t.size)
+}
+
+// add adds what has been loaded to the lane's sum.
+func (t *tileWriter) add(row, l int) {
+	x := t.element(row, l)
+	if t.typ == "f32" {
+		wide := t.reg("f64", "x")
+		t.op("cvt.f64.f32 %s, %s", wide, x)
+		x = wide
+	}
+	if t.scale {
+		t.op("mul.rn.f64 %s, %s, %%factor", x, x)
+	}
+	if t.square {
+		t.op("mul.rn.f64 %s, %s, %s", x, x, x)
+	}
+	t.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, x)
 }
 
 // finish stores the warp's sum at the address in a register.

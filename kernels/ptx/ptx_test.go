@@ -64,6 +64,24 @@ func TestGolden(t *testing.T) {
 	require.Len(t, files, len(golden), "testdata has files that no test knows")
 }
 
+// TestRegisters: the table of registers and instructions has the kernels of the committed texts. Their numbers make ptxas checks, which
+// has NVIDIA's tools. M4.
+func TestRegisters(t *testing.T) {
+	all := everything(t)
+	var want, got []string
+	for _, name := range golden {
+		for _, m := range regexp.MustCompile(`(?m)^\.visible \.entry ([\w$]+)\(`).FindAllStringSubmatch(all[name], -1) {
+			want = append(want, m[1])
+		}
+	}
+	table, err := os.ReadFile("testdata/registers.txt")
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^([\w$]+) +[1-9]\d* +[1-9]\d*$`).FindAllStringSubmatch(string(table), -1) {
+		got = append(got, m[1])
+	}
+	require.ElementsMatch(t, want, got, "make registers, which has NVIDIA's ptxas from PyPI, writes the table")
+}
+
 // TestDump writes every text for make ptxas.
 func TestDump(t *testing.T) {
 	dir := os.Getenv("PTX_DUMP")
@@ -76,12 +94,13 @@ func TestDump(t *testing.T) {
 }
 
 // allowed are the instructions that may be emitted, operands aside. Floating-point arithmetic rounds to nearest even, keeps
-// subnormals and is not fused; there are no approximations and no atomics.
+// subnormals and is not fused; there are no approximations and no atomics. Integers are not divided, as a compiler may make a call of
+// it (M4).
 var allowed = regexp.MustCompile(`^(` + strings.Join([]string{
-	`(add|sub|mul|div)\.rn\.f(32|64)`, `sqrt\.rn\.f(32|64)`, `(neg|abs)\.f(32|64)`,
-	`setp\.(lt|le|eq|neu)\.f(32|64)`, `setp\.(eq|ne|ge)\.u(32|64)`, `selp\.(f32|f64|b64)`,
+	`(add|sub|mul|div)\.rn\.f(32|64)`, `sqrt\.rn\.f(32|64)`, `rcp\.rn\.f64`, `(neg|abs)\.f(32|64)`,
+	`setp\.(lt|le|eq|neu)\.f(32|64)`, `setp\.gt(\.and)?\.f64`, `setp\.(eq|ne|ge|lt)\.u(32|64)`, `selp\.(f32|f64|b64)`,
 	`(and|or|not)\.pred`, `cvt\.rn\.f32\.f64`, `cvt\.f64\.f32`, `cvt\.u64\.u32`,
-	`(and|or|xor|shl)\.b(32|64)`, `shr\.u32`, `(add|sub|min|div)\.u64`, `mul\.lo\.u64`, `mad\.lo\.u(32|64)`, `neg\.s64`,
+	`(and|or|xor|shl)\.b(32|64)`, `shr\.u(32|64)`, `(add|sub|min)\.u64`, `mul\.lo\.u64`, `mad\.lo\.u(32|64)`, `neg\.s64`,
 	`mov\.(u32|u64|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
 	`(ld|st)\.global(\.v[24])?\.(u64|f32|f64)`, `shfl\.sync\.down\.b32`, `bar\.warp\.sync`, `bra`, `ret`,
 }, "|") + `)$`)
@@ -207,6 +226,7 @@ func TestLintNotices(t *testing.T) {
 		{"no rounding mode", "div.rn.f32", "div.f32", "div.f32 is not"},
 		{"atomic", "st.global.f32", "red.global.add.f32", "red.global.add.f32 is not"},
 		{"max", "sub.rn.f32", "max.f32", "max.f32 is not"},
+		{"integer division", "shr.u64 %vectors, %vectors, 2", "div.u64 %vectors, %vectors, 4", "div.u64 is not"}, // M4
 		{"undeclared", "mov.u64 %chunk,", "mov.u64 %chank,", "%chank is not declared"},
 		{"not written", "mov.u64 %chunk,", "mov.u64 %i,", "%chunk is read before it is written"},
 	}

@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -106,6 +107,10 @@ func pass(name string, p kernels.Program, f *ir.Func, slots, loads, stores []int
 	return w.entry(name, params...)
 }
 
+// shift is by how many bits a number is moved to divide it by n, a power of two. The driver's compiler does not turn div.u64 into that: it
+// calls a function of some 70 instructions.
+func shift(n int) int { return bits.TrailingZeros(uint(n)) }
+
 // chunk loads what is the same for all elements of a chunk.
 func (w *passWriter) chunk() {
 	e := w.reg("b64", "entry")
@@ -136,11 +141,11 @@ func (w *passWriter) chunk() {
 	w.comment("head: elements up to a multiple of 16 bytes, or all")
 	w.op("neg.s64 %s, %%%s", w.reg("b64", "head"), w.slot("at", w.slots[0]))
 	w.op("and.b64 %%head, %%head, 15")
-	w.op("div.u64 %%head, %%head, %d", w.size)
+	w.op("shr.u64 %%head, %%head, %d", shift(w.size))
 	w.op("min.u64 %%head, %%head, %%count")
 	w.op("selp.b64 %%head, %%head, %%count, %%together")
 	w.op("sub.u64 %s, %%count, %%head", w.reg("b64", "vectors"))
-	w.op("div.u64 %%vectors, %%vectors, %d", w.lanes)
+	w.op("shr.u64 %%vectors, %%vectors, %d", shift(w.lanes))
 
 	if w.traffic {
 		return
@@ -244,7 +249,8 @@ func (w *passWriter) elements(n int) {
 }
 
 // trafficStores stores back what was loaded. What is loaded and not stored would be dropped by the compiler, if it were not
-// stored under a condition that never holds and that it cannot know.
+// stored under a condition that never holds and that it cannot know. What is stored and not loaded becomes 0: a tensor's table must
+// have other memory for it.
 func (w *passWriter) trafficStores(v string, n int, each func(func(int) string) string, reg func(k, lane int) string, address func(int) string) {
 	for _, k := range w.stores {
 		if !slices.Contains(w.loads, k) {

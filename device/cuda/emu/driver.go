@@ -19,6 +19,9 @@ type Config struct {
 	Checks      ptxvm.Checks // that hardware does not make
 	Seed        uint64       // if not 0, blocks and warps run in another order at every launch
 	Budget      uint64       // instructions that a warp may execute; 0 means ptxvm.DefaultBudget
+
+	// Trace, if not nil, is told of each thread's accesses to global memory, of several at the same time.
+	Trace func(kernel string, addr, bytes uint64, write bool)
 }
 
 // Driver is an emulated driver and its devices. Drivers have nothing in common but the process's addresses.

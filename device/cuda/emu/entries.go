@@ -60,6 +60,8 @@ var contextEntries = map[driver.Entry]func(*context, []uint64) driver.Result{
 	driver.CuFuncSetAttribute:  (*context).setFunctionAttribute,
 	driver.CuLaunchKernel:      (*context).launch,
 
+	driver.CuOccupancyMaxActiveBlocksPerMultiprocessor: (*context).occupancy,
+
 	driver.CuStreamCreate:             (*context).streamCreate,
 	driver.CuStreamCreateWithPriority: (*context).streamCreate,
 	driver.CuStreamGetFlags:           (*context).streamFlags,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fusestep/fusestep/device/cuda/driver"
 	"github.com/fusestep/fusestep/device/cuda/emu"
+	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
 func TestWithoutContext(t *testing.T) {
@@ -216,5 +217,33 @@ func TestCompilerLog(t *testing.T) {
 		require.Equal(t, cu.InvalidPtx, err)
 		_, err = cu.LoadDataEx(text("ret;"), &cu.JITErrorLogBuffer{Buffer: make([]byte, 10)}, &cu.JITTargetFromContext{})
 		require.NoError(t, err)
+	})
+}
+
+func TestOccupancy(t *testing.T) {
+	install(t, emu.Config{})
+	inContext(t, func() {
+		mod, err := cu.LoadData(text("ret;"))
+		require.NoError(t, err)
+		f, err := mod.Function("k")
+		require.NoError(t, err)
+		for _, tt := range []struct {
+			threads int
+			shared  int64
+			want    int
+		}{{64, 0, 32}, {64, 100 << 10, 2}, {32, 1 << 20, 0}, {65, 0, 0}} { // the kernel takes 64 threads
+			n, err := f.MaxActiveBlocksPerMultiProcessor(tt.threads, tt.shared)
+			require.NoError(t, err)
+			require.Equal(t, tt.want, n, "%+v", tt)
+		}
+		_, err = f.MaxActiveBlocksPerMultiProcessor(0, 0)
+		require.Equal(t, cu.InvalidValue, err)
+		mod, err = cu.LoadData(ptx.Norm())
+		require.NoError(t, err)
+		f, err = mod.Function(ptx.NormSquares64)
+		require.NoError(t, err)
+		n, err := f.MaxActiveBlocksPerMultiProcessor(ptx.Block, 0)
+		require.NoError(t, err)
+		require.True(t, n > 0 && n < 8, "8 have as many threads as fit, but not as many registers: %d", n)
 	})
 }

@@ -133,6 +133,28 @@ func (c *context) setFunctionAttribute(args []uint64) driver.Result {
 	return driver.ErrorInvalidValue
 }
 
+// occupancy is by threads, shared memory and the registers that the text declares, as if each had 32 bits.
+func (c *context) occupancy(args []uint64) driver.Result {
+	f, result := find[*function](c, args[1])
+	if result != driver.Success {
+		return result
+	}
+	threads, shared := args[2], f.kernel.SharedBytes()+args[3]
+	switch {
+	case threads == 0 || threads > 1024:
+		return driver.ErrorInvalidValue
+	case threads > f.kernel.MaxThreads():
+		return answer(args[0], int32(0))
+	}
+	warps := (threads + 31) / 32
+	registers := min((uint64(max(f.kernel.Registers(), 1))+7)/8*8, 255)
+	n := min(uint64(attributes[39])/(32*warps), 32, uint64(attributes[82])/(32*warps*registers))
+	if shared > 0 {
+		n = min(n, uint64(attributes[81])/shared)
+	}
+	return answer(args[0], int32(n))
+}
+
 // launch takes the parameters at the call: function, grid, block, shared memory, stream, parameters, extra.
 func (c *context) launch(args []uint64) driver.Result {
 	f, result := find[*function](c, args[0])
@@ -144,6 +166,9 @@ func (c *context) launch(args []uint64) driver.Result {
 		return result
 	}
 	l := ptxvm.Launch{SharedBytes: uint32(args[7]), Checks: c.d.config.Checks, Budget: c.d.config.Budget}
+	if trace, name := c.d.config.Trace, f.kernel.Name(); trace != nil {
+		l.Trace = func(addr, bytes uint64, write bool) { trace(name, addr, bytes, write) }
+	}
 	threads := uint64(1)
 	for i := range 3 {
 		l.Grid[i], l.Block[i] = uint32(args[1+i]), uint32(args[4+i])

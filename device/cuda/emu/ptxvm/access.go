@@ -50,7 +50,7 @@ func (w *warp) row(v *visit) (*page, []byte, *Fault) {
 
 func (w *warp) load(in *inst, mask uint32) *Fault {
 	m := in.mem
-	v := w.visit(in, true, false)
+	v := w.visit(in, mask, true, false)
 	for _, slot := range m.regs {
 		w.init[slot] |= mask
 	}
@@ -124,7 +124,7 @@ func (w *warp) store(in *inst, mask uint32) *Fault {
 			}
 		}
 	}
-	v := w.visit(in, false, true)
+	v := w.visit(in, mask, false, true)
 	if w.shape(in, mask) == contiguous {
 		p, b, fault := w.row(&v)
 		if fault != nil {
@@ -145,7 +145,7 @@ func (w *warp) store(in *inst, mask uint32) *Fault {
 
 func (w *warp) atomic(in *inst, mask uint32) *Fault {
 	m := in.mem
-	v := w.visit(in, true, true)
+	v := w.visit(in, mask, true, true)
 	w.init[in.dst] |= mask
 	b, c := &w.regs[in.src[1]], &w.regs[in.src[2]]
 	// The result may be the register of an operand.

@@ -49,6 +49,9 @@ type Launch struct {
 	Workers int
 	// Budget is the number of instructions a warp may execute, DefaultBudget if 0.
 	Budget uint64
+	// Trace, if not nil, is told of each thread's accesses to global memory, also of one that turns out to be a fault. Workers call it at
+	// the same time.
+	Trace func(addr, bytes uint64, write bool)
 }
 
 // run is a launch in progress.

@@ -80,8 +80,19 @@ type visit struct {
 	stamp   stamp // of lane 0
 }
 
-func (w *warp) visit(in *inst, reads, write bool) visit {
+func (w *warp) visit(in *inst, mask uint32, reads, write bool) visit {
 	r, m := w.block.run, in.mem
+	if r.Trace != nil && m.space != spaceShared {
+		for ; mask != 0; mask &= mask - 1 {
+			addr := w.address(in, bits.TrailingZeros32(mask)&(warpSize-1))
+			if reads {
+				r.Trace(addr, m.bytes, false)
+			}
+			if write {
+				r.Trace(addr, m.bytes, true)
+			}
+		}
+	}
 	v := visit{in: in, write: write, reads: reads && r.checks&CheckMemory != 0, tracked: r.checks&(CheckRaces|CheckReadOnly) != 0}
 	if !v.tracked {
 		return v
