@@ -24,9 +24,12 @@ func TestImplementations(t *testing.T) {
 }
 
 // Every implementation that the machine has gives the evaluator's bits, on several threads, and the best also on one. With -short,
-// which is for the race detector, the older instruction set's are left out: what threads do is the same.
+// which is for the race detector, the older instruction set's and most rules are left out: what threads do is the same.
 func TestKernels(t *testing.T) {
-	all := cpu.Implementations()
+	all, rules := cpu.Implementations(), optim.Rules()
+	if testing.Short() {
+		rules = rules[:5]
+	}
 	best := all[len(all)-1]
 	for i, name := range all {
 		if testing.Short() && i > 0 && i < len(all)-2 {
@@ -39,7 +42,7 @@ func TestKernels(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("threads=%d", threads), func(t *testing.T) {
-					kerneltest.Run(t, optim.Rules(), func(*testing.T) kernels.Backend { return cpu.NewThreads(threads) })
+					kerneltest.Run(t, rules, func(*testing.T) kernels.Backend { return cpu.NewThreads(threads) })
 				})
 			}
 		})
