@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -50,12 +49,11 @@ func (r *ranges) holds(name string, x float64, t device.DType) {
 	}
 }
 
-// otherNames are the PyTorch names that cannot be made of the fields of rules' hyperparameters.
+// otherNames are the PyTorch names that are not those of the fields of rules' hyperparameters.
 var otherNames = map[string]string{
-	"LR": "lr", "LRDecay": "lr_decay", "LRInMomentum": "lr_in_momentum", "WeightLRPower": "weight_lr_power", "T0": "t0", "L1": "l1", "L2": "l2",
-	"L2Shrinkage": "l2_shrinkage", "DecayAtY": "weight_decay", "ProximalDecay": "weight_decay", "PostDecay": "norm_coefficient_post",
-	"EtaMinus": "etas[0]", "EtaPlus": "etas[1]", "StepMin": "step_sizes[0]", "StepMax": "step_sizes[1]", "EpsOutside": "eps",
-	"Clip": "clip_threshold", "BiasBeta1": "beta1",
+	"DecayAtY": "weight_decay", "ProximalDecay": "weight_decay", "PostDecay": "norm_coefficient_post", "EtaMinus": "etas[0]",
+	"EtaPlus": "etas[1]", "StepMin": "step_sizes[0]", "StepMax": "step_sizes[1]", "EpsOutside": "eps", "Clip": "clip_threshold",
+	"BiasBeta1": "beta1",
 }
 
 // hyperName is a rule's hyperparameter as PyTorch spells it: betas[0] where a rule has more than one, else in snake case.
@@ -71,12 +69,5 @@ func hyperName(s rule.Setting, field string) string {
 			return "betas[" + strconv.Itoa(k-1) + "]"
 		}
 	}
-	var b strings.Builder
-	for i, c := range field {
-		if unicode.IsUpper(c) && i > 0 {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(c))
-	}
-	return b.String()
+	return snake(field)
 }
