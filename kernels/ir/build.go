@@ -37,7 +37,7 @@ func (b *Builder) node(n Node) Value {
 
 func (b *Builder) fixes(n *Node) bool {
 	switch n.Op {
-	case Var:
+	case Var, Element:
 		return false
 	case Select:
 		return b.fixed[n.A] || b.fixed[n.B]
@@ -54,6 +54,20 @@ func (b *Builder) Var(i int) Value { return b.node(Node{Op: Var, Index: i}) }
 
 // Const is a constant. At width 32, x must be a float32's value.
 func (b *Builder) Const(x float64) Value { return b.node(Node{Op: Const, Bits: math.Float64bits(x)}) }
+
+// Word is a constant word.
+func (b *Builder) Word(x uint32) Value { return b.node(Node{Op: Word, Bits: uint64(x)}) }
+
+// Element is the low word of the element's index, or the high one.
+func (b *Builder) Element(high bool) Value {
+	if high {
+		return b.node(Node{Op: Element, Index: 1})
+	}
+	return b.node(Node{Op: Element})
+}
+
+// Shift makes a << by or a >> by, for op WShl or WShr.
+func (b *Builder) Shift(op Op, a Value, by int) Value { return b.node(Node{Op: op, A: a, Index: by}) }
 
 // SmallestNormal is the constant: 2⁻¹²⁶ at width 32, 2⁻¹⁰²² at 64.
 func (b *Builder) SmallestNormal() Value {
@@ -187,8 +201,10 @@ func (b *Builder) Inline(f *Func, entry []Value) []Value {
 		switch n.Op {
 		case Var:
 			to[i] = entry[n.Index]
-		case Const, Bool:
+		case Const, Bool, Word, Element:
 			to[i] = b.node(n)
+		case WShl, WShr:
+			to[i] = b.Shift(n.Op, to[n.A], n.Index)
 		case Select:
 			to[i] = b.Select(to[n.C], to[n.A], to[n.B])
 		default:

@@ -8,24 +8,29 @@ func Eval[F float32 | float64](f *Func, vars []F) { NewEvaluator[F](f).Run(vars)
 
 // Evaluator runs one graph many times.
 type Evaluator[F float32 | float64] struct {
+	Words []uint32 // one a Var: the values of fields that are words, which Run reads and replaces
+	Index uint64   // of the element
+
 	f    *Func
 	num  []F
 	cond []bool
+	word []uint32
 }
 
 // NewEvaluator makes an evaluator. It is for one goroutine.
 func NewEvaluator[F float32 | float64](f *Func) *Evaluator[F] {
-	return &Evaluator[F]{f, make([]F, len(f.Nodes)), make([]bool, len(f.Nodes))}
+	n := len(f.Nodes)
+	return &Evaluator[F]{Words: make([]uint32, len(f.Vars)), f: f, num: make([]F, n), cond: make([]bool, n), word: make([]uint32, n)}
 }
 
 // Run is Eval.
 func (e *Evaluator[F]) Run(vars []F) {
-	f, num, cond := e.f, e.num, e.cond
+	f, num, cond, word := e.f, e.num, e.cond, e.word
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
 		switch n.Op {
 		case Var:
-			num[i] = vars[n.Index]
+			num[i], word[i] = vars[n.Index], e.Words[n.Index]
 		case Const:
 			num[i] = F(math.Float64frombits(n.Bits))
 		case Bool:
@@ -60,19 +65,72 @@ func (e *Evaluator[F]) Run(vars []F) {
 		case Not:
 			cond[i] = !cond[n.A]
 		case Select:
-			num[i], cond[i] = num[n.B], cond[n.B]
+			from := n.B
 			if cond[n.C] {
-				num[i], cond[i] = num[n.A], cond[n.A]
+				from = n.A
 			}
+			num[i], cond[i], word[i] = num[from], cond[from], word[from]
+		default:
+			e.integer(i)
 		}
 	}
 	for _, s := range f.Stores {
-		vars[s.Var] = num[s.Value]
+		switch t := f.Vars[s.Var].Type; t {
+		case Float:
+			vars[s.Var] = num[s.Value]
+		default:
+			e.Words[s.Var] = word[s.Value] & (math.MaxUint32 >> (32 - 8*t.Size(f.Width)))
+		}
+	}
+}
+
+// integer runs a node that makes a word or takes one.
+func (e *Evaluator[F]) integer(i int) {
+	n := &e.f.Nodes[i]
+	a, b := e.word[n.A], e.word[n.B]
+	switch n.Op {
+	case Word:
+		e.word[i] = uint32(n.Bits)
+	case Element:
+		e.word[i] = uint32(e.Index >> (32 * n.Index))
+	case FromBits:
+		e.num[i] = F(math.Float32frombits(a))
+	case ToBits:
+		e.word[i] = math.Float32bits(float32(e.num[n.A]))
+	case FromHalf:
+		e.num[i] = F(FromFloat16(uint16(a)))
+	case ToHalf:
+		e.word[i] = uint32(ToFloat16(float32(e.num[n.A])))
+	case WAdd:
+		e.word[i] = a + b
+	case WSub:
+		e.word[i] = a - b
+	case WMul:
+		e.word[i] = a * b
+	case WMulHigh:
+		e.word[i] = uint32(uint64(a) * uint64(b) >> 32)
+	case WAnd:
+		e.word[i] = a & b
+	case WOr:
+		e.word[i] = a | b
+	case WXor:
+		e.word[i] = a ^ b
+	case WShl:
+		e.word[i] = a << n.Index
+	case WShr:
+		e.word[i] = a >> n.Index
+	case WLt:
+		e.cond[i] = a < b
+	case WEq:
+		e.cond[i] = a == b
 	}
 }
 
 // Number is what a node that is a number was in the last Run.
 func (e *Evaluator[F]) Number(v Value) F { return e.num[v] }
+
+// Integer is what a node that is a word was in the last Run.
+func (e *Evaluator[F]) Integer(v Value) uint32 { return e.word[v] }
 
 // Condition is what a node that is a truth value was in the last Run.
 func (e *Evaluator[F]) Condition(v Value) bool { return e.cond[v] }

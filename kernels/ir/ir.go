@@ -16,9 +16,11 @@ import (
 type Op uint8
 
 const (
-	Var   Op = iota // Index: a field of one of the function's banks
-	Const           // Bits: a constant, as the bits of a float64 that the function's width holds exactly
-	Bool            // Index: 0 or 1
+	Var     Op = iota // Index: a field of one of the function's banks
+	Const             // Bits: a constant, as the bits of a float64 that the function's width holds exactly
+	Bool              // Index: 0 or 1
+	Word              // Bits: a constant of 32 bits
+	Element           // Index: 0 or 1: the low or the high 32 bits of the element's index in its whole tensor; the same in all slots
 
 	Add    // A + B
 	Sub    // A - B
@@ -34,11 +36,29 @@ const (
 	And    // A && B
 	Or     // A || B
 	Not    // !A
-	Select // C ? A : B, on numbers or on bools
+	Select // C ? A : B, on numbers, on bools or on words
+
+	// Words are unsigned, of 32 bits. What is beyond them is cut off.
+	FromBits // number: the float32 whose bits are word A, exactly
+	ToBits   // word: the bits of A as a float32. Width 32 only.
+	FromHalf // number: the binary16 whose bits are the low 16 of word A, exactly
+	ToHalf   // word: A rounded to binary16, to nearest even. Width 32 only.
+	WAdd     // A + B
+	WSub     // A - B
+	WMul     // A * B
+	WMulHigh // the upper 32 bits of A * B
+	WAnd     // A & B
+	WOr      // A | B
+	WXor     // A ^ B
+	WShl     // A << Index, 0 to 31
+	WShr     // A >> Index, 0 to 31
+	WLt      // bool: A < B
+	WEq      // bool: A == B
 )
 
-var opNames = [...]string{"var", "const", "bool", "add", "sub", "mul", "div", "sqrt", "neg", "abs", "lt", "le", "eq",
-	"ne", "and", "or", "not", "select"}
+var opNames = [...]string{"var", "const", "bool", "word", "element", "add", "sub", "mul", "div", "sqrt", "neg", "abs", "lt", "le", "eq",
+	"ne", "and", "or", "not", "select", "frombits", "tobits", "fromhalf", "tohalf", "wadd", "wsub", "wmul", "wmulhigh", "wand", "wor",
+	"wxor", "wshl", "wshr", "wlt", "weq"}
 
 func (o Op) String() string {
 	if int(o) < len(opNames) {
@@ -50,9 +70,9 @@ func (o Op) String() string {
 // Arity is the number of operands: those of A, B and C (for Select also the condition) that are used.
 func (o Op) Arity() int {
 	switch o {
-	case Var, Const, Bool:
+	case Var, Const, Bool, Word, Element:
 		return 0
-	case Sqrt, Neg, Abs, Not:
+	case Sqrt, Neg, Abs, Not, FromBits, ToBits, FromHalf, ToHalf, WShl, WShr:
 		return 1
 	case Select:
 		return 3
@@ -68,29 +88,63 @@ type Value int32
 type Node struct {
 	Op      Op
 	A, B, C Value  // operands, for as many as Op.Arity says
-	Index   int    // Var: index in Func.Vars; Bool: 0 or 1
-	Bits    uint64 // Const
+	Index   int    // Var: index in Func.Vars; Bool, Element: 0 or 1; WShl, WShr: by how many bits
+	Bits    uint64 // Const, Word
 }
 
 // Args are the node's operands.
 func (n *Node) Args() []Value { return []Value{n.A, n.B, n.C}[:n.Op.Arity()] }
 
-// IsBool says whether the node's result is a truth value. A Select is what its arms are.
-func (f *Func) IsBool(v Value) bool {
+// Kind is what a node's result is.
+type Kind uint8
+
+const (
+	Number Kind = iota
+	Truth
+	Integer // a word
+)
+
+// Kind is what the node's result is. A Select is what its arms are, a Var what its field holds.
+func (f *Func) Kind(v Value) Kind {
 	for f.Nodes[v].Op == Select {
 		v = f.Nodes[v].A
 	}
-	switch f.Nodes[v].Op {
-	case Bool, Lt, Le, Eq, Ne, And, Or, Not:
-		return true
+	switch n := &f.Nodes[v]; n.Op {
+	case Var:
+		if f.Vars[n.Index].Type != Float {
+			return Integer
+		}
+	case Bool, Lt, Le, Eq, Ne, And, Or, Not, WLt, WEq:
+		return Truth
+	case Word, Element, ToBits, ToHalf, WAdd, WSub, WMul, WMulHigh, WAnd, WOr, WXor, WShl, WShr:
+		return Integer
 	}
-	return false
+	return Number
 }
 
-// A Field is one number that a function reads or writes: field Index of its parameter Bank.
+// IsBool says whether the node's result is a truth value.
+func (f *Func) IsBool(v Value) bool { return f.Kind(v) == Truth }
+
+// Type is what a field holds in memory.
+type Type uint8
+
+const (
+	Float Type = iota // a number of the function's width
+	U32               // a word
+	U16               // the low 16 bits of a word; the others are 0 when it is read
+	U8                // likewise, 8 bits
+)
+
+// Size is the bytes of a field of the type, in a function of the width.
+func (t Type) Size(width int) int {
+	return [...]int{Float: width / 8, U32: 4, U16: 2, U8: 1}[t]
+}
+
+// A Field is one number or word that a function reads or writes: field Index of its parameter Bank.
 type Field struct {
 	Bank, Index int
 	Name        string // as the rule's source spells it, such as "e.M"
+	Type        Type
 }
 
 // A Store is the value that a field has when the function returns.
@@ -126,13 +180,16 @@ func (f *Func) Loads() []int {
 	return out
 }
 
-// Varying says for each node whether it depends on a field of the bank. What does not is the same for all elements.
+// Varying says for each node whether it depends on a field of the bank, or on the element's index. What does not is the same for all elements.
 func (f *Func) Varying(bank int) []bool {
 	out := make([]bool, len(f.Nodes))
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
-		if n.Op == Var {
+		switch n.Op {
+		case Var:
 			out[i] = f.Vars[n.Index].Bank == bank
+		case Element:
+			out[i] = true
 		}
 		for _, a := range n.Args() {
 			out[i] = out[i] || out[a]
@@ -171,7 +228,7 @@ func (f *Func) Fingerprint() string {
 	h := sha256.New()
 	fmt.Fprintln(h, f.Width, len(f.Vars))
 	for _, v := range f.Vars {
-		fmt.Fprintln(h, v.Bank, v.Index)
+		fmt.Fprintln(h, v.Bank, v.Index, v.Type)
 	}
 	for _, n := range f.Nodes {
 		fmt.Fprintln(h, n)
