@@ -45,7 +45,7 @@ func TestRefused(t *testing.T) {
 	if !hasAVX2() {
 		t.Skip("no vector code here")
 	}
-	p := kernels.Program{Rule: kernels.AdamRule().Rule, DType: device.Float32}
+	p := newProgram(t, kernels.Spec{Rule: kernels.AdamRule().Rule, Compute: device.Float32})
 	stressSteps(t, d, p, 100, 1)
 	_, err := d.Listing(p)
 	require.ErrorIs(t, err, device.ErrUnsupported)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
@@ -42,28 +41,25 @@ func TestBytesPerElement(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, dtype := range []device.DType{device.Float32, device.Float64} {
-				p := kernels.ProgramOf(tt.s, dtype)
-				bytes, err := p.BytesPerElement()
+				p, err := kernels.New(kernels.SpecOf(tt.s, dtype))
 				require.NoError(t, err)
-				require.Equal(t, tt.f32*dtype.Size()/4, bytes)
-				loads, stores, err := p.Slots()
-				require.NoError(t, err)
-				names := func(slots []int) (out []string) {
-					for _, k := range slots {
-						out = append(out, p.Rule.Slots[k])
+				require.Equal(t, tt.f32*dtype.Size()/4, p.Bytes)
+				names := func(planes []int) (out []string) {
+					for _, k := range planes {
+						out = append(out, p.Slots[p.Planes[k].Slot].Name)
 					}
 					return out
 				}
-				require.Equal(t, tt.loads, names(loads))
-				require.Equal(t, tt.stores, names(stores))
+				require.Equal(t, tt.loads, names(p.Loads))
+				require.Equal(t, tt.stores, names(p.Stores))
 			}
 		})
 	}
 }
 
-func TestStorageTypesHaveNoProgramYet(t *testing.T) {
+func TestNothingIsComputedInStorageTypes(t *testing.T) {
 	for _, dtype := range []device.DType{device.BFloat16, device.Float16, 0} {
-		_, err := kernels.Program{Rule: kernels.SGDRule().Rule, DType: dtype}.Graph()
+		_, err := kernels.New(kernels.Spec{Rule: kernels.SGDRule().Rule, Compute: dtype})
 		require.ErrorIs(t, err, device.ErrUnsupported)
 	}
 }
@@ -81,13 +77,6 @@ func TestShared(t *testing.T) {
 		kernels.Shared(&in, &out)
 		require.True(t, out.GradScale == tt.want || tt.want != tt.want && out.GradScale != out.GradScale, "%+v: got %v", tt, out.GradScale)
 		require.Equal(t, [...]float64{0.875, 3, 4}, [...]float64{out.Decay, out.WeightDecay, out.L1})
-		vars := []float64{in.Scale, in.Norm, in.MaxNorm, in.LR, in.DecoupledDecay, in.WeightDecay, in.L1, 0, 0, 0, 0}
-		ir.Eval(kernels.SharedGraph(), vars)
-		shared := rule.Shared[float64](out)
-		for i, x := range shared.Numbers() {
-			require.Equal(t, math.Float64bits(x), math.Float64bits(vars[7+i]), "%+v: the graph says %v, not %v", tt, vars[7+i], x)
-		}
-		require.Len(t, shared.Numbers(), kernels.SharedScalars)
 	}
 }
 

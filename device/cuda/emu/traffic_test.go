@@ -86,7 +86,9 @@ func TestTraffic(t *testing.T) {
 	aside := 0
 	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
-			for _, p := range kerneltest.Programs(r, dtype) {
+			for _, s := range kerneltest.Programs(r, dtype) {
+				p, err := kernels.New(s)
+				require.NoError(t, err)
 				aside += traffic(t, dev, &a, p)
 			}
 		}
@@ -96,34 +98,30 @@ func TestTraffic(t *testing.T) {
 }
 
 // traffic runs a program's update and its traffic, and returns how many slots are written and not read.
-func traffic(t *testing.T, dev *cuda.Device, a *accesses, p kernels.Program) (aside int) {
+func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (aside int) {
 	const guard = 8
 	s := dev.DefaultStream()
 	rng := rand.New(rand.NewPCG(1, 2))
-	loads, stores, err := p.Slots()
-	require.NoError(t, err)
-	used, err := p.Used()
-	require.NoError(t, err)
 	state, err := dev.Alloc(device.Float64, len(p.Rule.State))
 	require.NoError(t, err)
 	w := kernels.Work{Program: p, State: []*device.Buffer{state}}
 	var whole, tracked []*device.Buffer
 	for i, n := range []int{0, 1, 37, 300, 300} {
-		slots := make([]*device.Buffer, len(p.Rule.Slots))
-		for _, k := range used {
+		var planes []*device.Buffer
+		for k, plane := range p.Planes {
 			b, err := dev.Alloc(device.Float64, guard+n) // room for either type
 			require.NoError(t, err)
 			whole = append(whole, b)
 			from := guard/2 + i
 			if i == 4 {
-				from = guard/2 + k%2 // slots apart
+				from = guard/2 + k%2 // planes apart
 			}
-			x, err := cuda.Wrap(dev, p.DType, n, b.Addr()+uint64(from*p.DType.Size()))
+			x, err := cuda.Wrap(dev, plane.DType, n, b.Addr()+uint64(from*plane.DType.Size()))
 			require.NoError(t, err)
-			slots[k] = x
+			planes = append(planes, x)
 			tracked = append(tracked, x)
 		}
-		w.Tensors = append(w.Tensors, kernels.Tensor{Slots: slots})
+		w.Tensors = append(w.Tensors, kernels.Tensor{Planes: planes})
 	}
 	fill := func() (all [][]byte) {
 		for _, b := range whole {
@@ -139,14 +137,13 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p kernels.Program) (as
 	}
 	expect := func(update string, reads, writes func(k int) bool) {
 		for i, tensor := range w.Tensors {
-			for _, k := range used {
-				b := tensor.Slots[k]
-				require.True(t, each(a.loads, b, times(reads(k))), "%s of %s: tensor %d: loads of %s", update, p, i, p.Rule.Slots[k])
-				require.True(t, each(a.stores, b, times(writes(k))), "%s of %s: tensor %d: stores of %s", update, p, i, p.Rule.Slots[k])
+			for k, b := range tensor.Planes {
+				require.True(t, each(a.loads, b, times(reads(k))), "%s of %s: tensor %d: loads of %s", update, p, i, p.Slots[p.Planes[k].Slot].Name)
+				require.True(t, each(a.stores, b, times(writes(k))), "%s of %s: tensor %d: stores of %s", update, p, i, p.Slots[p.Planes[k].Slot].Name)
 			}
 		}
 	}
-	reads, writes := in(loads), in(stores)
+	reads, writes := in(p.Loads), in(p.Stores)
 
 	fill()
 	require.NoError(t, device.Upload(s, state, p.Rule.InitialState()))
@@ -174,11 +171,11 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p kernels.Program) (as
 		require.Equal(t, before[i], x, "traffic of %s", p)
 	}
 	want := 0
-	for _, k := range stores {
+	for _, k := range p.Stores {
 		if !reads(k) {
 			aside++
 			for _, tensor := range w.Tensors {
-				want += tensor.Slots[k].Len() * p.DType.Size()
+				want += tensor.Len() * p.Planes[k].DType.Size()
 			}
 		}
 	}
@@ -190,7 +187,7 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p kernels.Program) (as
 	return aside
 }
 
-func in(slots []int) func(k int) bool { return func(k int) bool { return slices.Contains(slots, k) } }
+func in(planes []int) func(k int) bool { return func(k int) bool { return slices.Contains(planes, k) } }
 
 func times(yes bool) int {
 	if yes {

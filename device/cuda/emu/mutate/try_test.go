@@ -50,15 +50,16 @@ func subjects() []subject {
 		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }},
 		{ptx.Norm(), regexp.MustCompile(`^norm_(squares|root|scaled_squares_f64|scaled_root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }},
 	}
-	for _, p := range []kernels.Program{
-		{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L1, DType: device.Float32},
-		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, DType: device.Float32},
-		{Rule: plain.Rule, Options: plain.Options, DType: device.Float64},
+	for _, s := range []kernels.Spec{
+		{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L1, Compute: device.Float32},
+		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, Compute: device.Float32},
+		{Rule: plain.Rule, Options: plain.Options, Compute: device.Float64},
 	} {
-		m, err := ptx.New(p)
+		p, err := kernels.New(s)
 		if err != nil {
 			panic(err)
 		}
+		m := ptx.New(p)
 		list = append(list, subject{m.Text, regexp.MustCompile(`_(update|prologue)$`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Program(t, b, p) }})
 	}
 	return list
