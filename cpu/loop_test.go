@@ -11,6 +11,7 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -90,18 +91,18 @@ func TestListing(t *testing.T) {
 	withLoops(t, func(t *testing.T, open func(int) *Device) {
 		d := open(1)
 		defer d.Close()
-		text, err := d.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32})
+		text, err := d.Listing(kernels.Program{Rule: rules.LionRule().Rule, DType: device.Float32})
 		require.NoError(t, err)
 		for _, want := range []string{"\t; e.P\n", "\t; e.P =\n", "\t; s.LR\n", "vmulps", "ret\n"} {
 			require.Contains(t, text, want)
 		}
-		_, err = d.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.BFloat16})
+		_, err = d.Listing(kernels.Program{Rule: rules.LionRule().Rule, DType: device.BFloat16})
 		require.ErrorIs(t, err, device.ErrUnsupported)
 	})
 	scalar := NewThreads(1)
 	defer scalar.Close()
 	scalar.driver.choice = choice{implementation: implementations()[0]}
-	_, err := scalar.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32})
+	_, err := scalar.Listing(kernels.Program{Rule: rules.LionRule().Rule, DType: device.Float32})
 	require.ErrorIs(t, err, device.ErrUnsupported)
 }
 
@@ -110,7 +111,7 @@ func BenchmarkMachineCode(b *testing.B) {
 	if best().loops == nil {
 		b.Skip("no machine code on this machine or in this build")
 	}
-	p := kernels.Program{Rule: kernels.AdamRule().Rule, DType: device.Float32}
+	p := kernels.Program{Rule: rules.AdamRule().Rule, DType: device.Float32}
 	for b.Loop() {
 		f, err := p.Graph()
 		require.NoError(b, err)

@@ -22,6 +22,7 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -151,7 +152,7 @@ func stressSteps(t *testing.T, d *Device, p kernels.Program, n int, seed uint64)
 func fault(t *testing.T) (faults int64) {
 	d := NewThreads(1)
 	defer d.Close()
-	p := kernels.Program{Rule: kernels.AdamRule().Rule, DType: device.Float32}
+	p := kernels.Program{Rule: rules.AdamRule().Rule, DType: device.Float32}
 	f, err := p.Graph()
 	require.NoError(t, err)
 	used, err := p.Used()

@@ -1,7 +1,7 @@
 // Command pictures draws docs/lion.svg: the rule of Lion as its Go source, the graph that fusestep makes of it, and the PTX that it
 // makes of the graph. All three are read from the code, so the picture cannot tell anything else than the code does.
 //
-//	go run ./docs/pictures kernels/lion.go docs/lion.svg
+//	go run ./docs/pictures kernels/rules/lion.go docs/lion.svg
 package main
 
 import (
@@ -15,9 +15,10 @@ import (
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
-//go:generate go run . ../../kernels/lion.go ../lion.svg
+//go:generate go run . ../../kernels/rules/lion.go ../lion.svg
 
 func main() { cli.Main("pictures", run) }
 
@@ -56,7 +57,7 @@ func lion(sourceFile string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32}
+	p := kernels.Program{Rule: rules.LionRule().Rule, DType: device.Float32}
 	f, err := p.Graph()
 	if err != nil {
 		return "", err

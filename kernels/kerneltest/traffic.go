@@ -10,13 +10,14 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // runTraffic checks that the traffic of an update leaves every byte as it is, for each rule without options and with all. That it
 // loads and stores what the update does, a backend's own tests see, or nobody.
-func runTraffic(t *testing.T, rules []*rule.Rule, b kernels.Backend) {
+func runTraffic(t *testing.T, all []*rule.Rule, b kernels.Backend) {
 	defer b.Device().Close()
-	for _, r := range rules {
+	for _, r := range all {
 		for _, options := range slices.Compact([]uint64{0, 1<<len(r.Options) - 1}) {
 			for _, dtype := range []device.DType{device.Float32, device.Float64} {
 				p := kernels.Program{Rule: r, Options: options, DType: dtype}
@@ -32,7 +33,7 @@ func runTraffic(t *testing.T, rules []*rule.Rule, b kernels.Backend) {
 
 func traffic[F float32 | float64](t T, b kernels.Backend, p kernels.Program) {
 	shapes := slices.Concat(straight(0, 1, 31, 127, 4097), apart(slots(t, p)))
-	if p.Rule.Name == kernels.AdamRule().Rule.Name && !testing.Short() {
+	if p.Rule.Name == rules.AdamRule().Rule.Name && !testing.Short() {
 		shapes = append(shapes, straight(long)...)
 	}
 	w, state, tensors := work[F](t, b, p, shapes, 1, rand.New(rand.NewPCG(9, 10)))

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/kernels/rule"
-	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 //go:embed rule_test.go
@@ -251,7 +250,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestErrorHasAPosition(t *testing.T) {
 	_, err := rule.New(fused[float32], fused[float64], prologue, source)
-	var e *syntax.Error
+	var e *rule.Error
 	require.True(t, errors.As(err, &e), "%v", err)
 	require.Equal(t, "rule_test.go", e.Pos.Filename)
 	line := strings.Split(source, "\n")[e.Pos.Line-1]
