@@ -227,7 +227,7 @@ func TestNewRefuses(t *testing.T) {
 		{"float64 alone", func() error {
 			_, err := rule.New(only64, only64, prologue, source)
 			return err
-		}, "rule only64: rule_test.go:168:1: the element function must be generic"},
+		}, "rule only64: rule_test.go:167:1: the element function must be generic"},
 		{"scalar not computed", func() error { _, err := rule.New(plain[float32], plain[float64], lazyPrologue, source); return err },
 			"s.X is read, but lazyPrologue does not compute it"},
 		{"no slot tag", func() error { _, err := rule.New(untagged[float32], untagged[float64], prologue, source); return err },
