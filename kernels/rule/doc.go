@@ -42,11 +42,6 @@
 // New reads the source, makes a graph of the rule for every set of options, and compares the graphs with the compiled functions on
 // many numbers. What is no rule is an *Error with a position in the source.
 //
-// # What a rule calls
-//
-// A rule calls the functions of this package, and functions of its own file that take and return numbers and conditions. Package
-// math is not the same on every machine, to the last bit, and a rule that calls it is refused.
-//
 // # What a rule may say
 //
 // A rule's file is any Go file. These rules are for what its two functions reach in it: the functions that they call, and the types
@@ -56,7 +51,8 @@
 //     its number type is float64. Parameters are pointers to structs whose fields are all of the number type, at most 1024 of them,
 //     and last, by value, a struct of bools, the options, at most 8. Both return nothing.
 //   - Functions of the same file, and of this package. They take and return numbers and conditions, and calls of them are inlined. If
-//     they are generic, it is for the number type. They have a body, are no methods, and do not call themselves.
+//     they are generic, it is for the number type. They have a body, are no methods, and do not call themselves. Those of package
+//     math are not among them, as they have other last bits on other machines.
 //   - Statements: declarations of variables and constants; assignments, also of several values, with = := += -= *= and /=; if and
 //     else without a statement before the condition; switch without a tag; blocks; return.
 //   - Expressions: numbers with + - * / and unary + and -; comparisons of numbers; conditions with && || and !; calls; conversions

@@ -39,18 +39,18 @@ func BenchmarkHook(b *testing.B) {
 // BenchmarkLaunch compares our launch with cu's, four parameters, answered by a hook.
 func BenchmarkLaunch(b *testing.B) {
 	defer driver.SetHook(answer)()
-	slots := make([]uint64, 4)
+	words := make([]uint64, 4)
 	b.Run("driver", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			driver.Function(0).Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, 0, slots)
+			driver.Function(0).Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, 0, words)
 		}
 	})
 	b.Run("cu", func(b *testing.B) {
 		b.ReportAllocs()
-		pointers := make([]unsafe.Pointer, len(slots))
-		for i := range slots {
-			pointers[i] = unsafe.Pointer(&slots[i])
+		pointers := make([]unsafe.Pointer, len(words))
+		for i := range words {
+			pointers[i] = unsafe.Pointer(&words[i])
 		}
 		for b.Loop() {
 			cu.Function{}.Launch(1, 1, 1, 1, 1, 1, 0, cu.Stream{}, pointers)
@@ -58,8 +58,8 @@ func BenchmarkLaunch(b *testing.B) {
 	})
 }
 
-func BenchmarkThreadSlot(b *testing.B) {
+func BenchmarkThreadLocal(b *testing.B) {
 	for b.Loop() {
-		driver.ThreadSlot(0)
+		driver.ThreadLocal(0)
 	}
 }

@@ -99,18 +99,18 @@ func TestCallResults(t *testing.T) {
 }
 
 func TestLaunch(t *testing.T) {
-	var slots []uint64
+	var words []uint64
 	defer driver.SetHook(func(e driver.Entry, args []uint64) (driver.Result, bool) {
 		assert.Equal(t, driver.CuLaunchKernel, e)
 		assert.Equal(t, []uint64{0x8000, 1 << 31, 2, 3, 4, 5, 6, 7, 0x5000}, args[:9])
 		assert.Zero(t, args[10])
-		for _, p := range unsafe.Slice(driver.Pointer[*uint64](args[9]), cap(slots)) {
-			slots = append(slots, *p)
+		for _, p := range unsafe.Slice(driver.Pointer[*uint64](args[9]), cap(words)) {
+			words = append(words, *p)
 		}
 		return driver.Success, true
 	})()
 	launch := func(parameters []uint64) error {
-		slots = make([]uint64, 0, len(parameters))
+		words = make([]uint64, 0, len(parameters))
 		return driver.Function(0x8000).Launch([3]uint32{1 << 31, 2, 3}, [3]uint32{4, 5, 6}, 7, 0x5000, parameters)
 	}
 	for _, n := range []int{0, 1, 3, driver.MaxParameters} {
@@ -119,7 +119,7 @@ func TestLaunch(t *testing.T) {
 			parameters[i] = uint64(i)<<32 | 0xABCD
 		}
 		require.NoError(t, launch(parameters))
-		require.Equal(t, parameters, slots)
+		require.Equal(t, parameters, words)
 	}
 	require.ErrorIs(t, launch(make([]uint64, driver.MaxParameters+1)), driver.ErrorInvalidValue)
 }

@@ -77,25 +77,25 @@ func fusestepDriverHook(entry C.uint, words *C.uint64_t, n C.uint, result *C.CUr
 // checks of -race rightly distrust it: only a hook knows that the caller keeps the memory alive.
 func Pointer[T any](word uint64) *T { return *(**T)(unsafe.Pointer(&word)) }
 
-// ThreadSlots is how many values [ThreadSlot] keeps for each OS thread.
-const ThreadSlots = C.FS_SLOTS
+// ThreadLocals is how many values [ThreadLocal] keeps for each OS thread.
+const ThreadLocals = C.FS_LOCALS
 
-// ThreadSlot is a value that belongs to the calling OS thread, 0 until set. A hook keeps there what the driver keeps
+// ThreadLocal is a value that belongs to the calling OS thread, 0 until set. A hook keeps there what the driver keeps
 // for each thread, such as the current context. The caller must stay on its thread (runtime.LockOSThread); inside a
 // hook it does. Values outlive the hook that set them.
-func ThreadSlot(i int) uint64 {
-	checkSlot(i)
-	return uint64(C.fs_slot_get(C.uint(i)))
+func ThreadLocal(i int) uint64 {
+	checkLocal(i)
+	return uint64(C.fs_local_get(C.uint(i)))
 }
 
-// SetThreadSlot changes what [ThreadSlot] returns on the calling OS thread.
-func SetThreadSlot(i int, v uint64) {
-	checkSlot(i)
-	C.fs_slot_set(C.uint(i), C.uint64_t(v))
+// SetThreadLocal changes what [ThreadLocal] returns on the calling OS thread.
+func SetThreadLocal(i int, v uint64) {
+	checkLocal(i)
+	C.fs_local_set(C.uint(i), C.uint64_t(v))
 }
 
-func checkSlot(i int) {
-	if uint(i) >= ThreadSlots {
-		panic("driver: thread slot out of range")
+func checkLocal(i int) {
+	if uint(i) >= ThreadLocals {
+		panic("driver: thread-local value out of range")
 	}
 }

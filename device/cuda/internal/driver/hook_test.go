@@ -191,26 +191,26 @@ func TestHookStackGrowth(t *testing.T) {
 	require.Equal(t, 5, <-done)
 }
 
-func TestThreadSlot(t *testing.T) {
+func TestThreadLocal(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	require.Zero(t, driver.ThreadSlot(0))
-	driver.SetThreadSlot(0, 1<<63|42)
-	defer driver.SetThreadSlot(0, 0)
-	driver.SetThreadSlot(driver.ThreadSlots-1, 7)
-	defer driver.SetThreadSlot(driver.ThreadSlots-1, 0)
+	require.Zero(t, driver.ThreadLocal(0))
+	driver.SetThreadLocal(0, 1<<63|42)
+	defer driver.SetThreadLocal(0, 0)
+	driver.SetThreadLocal(driver.ThreadLocals-1, 7)
+	defer driver.SetThreadLocal(driver.ThreadLocals-1, 0)
 
 	other := make(chan uint64)
 	go func() {
 		runtime.LockOSThread() // a thread of its own, which ends with the goroutine
-		other <- driver.ThreadSlot(0)
+		other <- driver.ThreadLocal(0)
 	}()
 	require.Zero(t, <-other, "another thread")
 	defer driver.SetHook(func(driver.Entry, []uint64) (driver.Result, bool) {
-		return driver.Result(driver.ThreadSlot(0) & 0xff), true
+		return driver.Result(driver.ThreadLocal(0) & 0xff), true
 	})()
 	require.EqualValues(t, 42, driver.MemFreeHost(nil).(*driver.Error).Result, "inside a hook")
-	require.EqualValues(t, 7, driver.ThreadSlot(driver.ThreadSlots-1))
-	require.Panics(t, func() { driver.ThreadSlot(driver.ThreadSlots) })
-	require.Panics(t, func() { driver.SetThreadSlot(-1, 0) })
+	require.EqualValues(t, 7, driver.ThreadLocal(driver.ThreadLocals-1))
+	require.Panics(t, func() { driver.ThreadLocal(driver.ThreadLocals) })
+	require.Panics(t, func() { driver.SetThreadLocal(-1, 0) })
 }

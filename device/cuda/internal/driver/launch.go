@@ -12,11 +12,11 @@ package driver
 // enum { FS_MAX_PARAMETERS = 512 };
 //
 // static inline CUresult fs_launch(uintptr_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-//                                  unsigned bz, unsigned shared, uintptr_t s, uint64_t *slots, unsigned n)
+//                                  unsigned bz, unsigned shared, uintptr_t s, uint64_t *words, unsigned n)
 // {
 //   void *params[FS_MAX_PARAMETERS];
 //   for (unsigned i = 0; i < n; i++)
-//     params[i] = &slots[i];
+//     params[i] = &words[i];
 //   return cuLaunchKernel((CUfunction)f, gx, gy, gz, bx, by, bz, shared, (CUstream)s, params, 0);
 // }
 import "C"
@@ -45,13 +45,13 @@ func (f Function) SetAttribute(a FunctionAttribute, v int) error {
 // MaxParameters is how many parameters [Function.Launch] takes, as many as fit into the 4 KiB a kernel may have.
 const MaxParameters = C.FS_MAX_PARAMETERS
 
-// Launch enqueues the kernel. Each slot is one parameter, in order, whatever its size: a smaller one lies in the
-// slot's low bytes. The slots are read before Launch returns. shared is the number of bytes of dynamic shared memory.
-func (f Function) Launch(grid, block [3]uint32, shared uint32, s Stream, slots []uint64) error {
-	if len(slots) > MaxParameters {
+// Launch enqueues the kernel. Each word is one parameter, in order, whatever its size: a smaller one lies in the
+// word's low bytes. The words are read before Launch returns. shared is the number of bytes of dynamic shared memory.
+func (f Function) Launch(grid, block [3]uint32, shared uint32, s Stream, words []uint64) error {
+	if len(words) > MaxParameters {
 		return &Error{Entry: CuLaunchKernel, Result: ErrorInvalidValue}
 	}
 	return check(CuLaunchKernel, C.fs_launch(C.uintptr_t(f),
 		C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]), C.uint(block[0]), C.uint(block[1]), C.uint(block[2]),
-		C.uint(shared), C.uintptr_t(s), (*C.uint64_t)(unsafe.SliceData(slots)), C.uint(len(slots))))
+		C.uint(shared), C.uintptr_t(s), (*C.uint64_t)(unsafe.SliceData(words)), C.uint(len(words))))
 }

@@ -88,7 +88,7 @@ CUresult cuInit(unsigned int flags)
   return CUDA_SUCCESS;
 }
 
-static __thread uint64_t slots[FS_SLOTS];
+static __thread uint64_t locals[FS_LOCALS];
 
-uint64_t fs_slot_get(unsigned i) { return slots[i]; }
-void fs_slot_set(unsigned i, uint64_t v) { slots[i] = v; }
+uint64_t fs_local_get(unsigned i) { return locals[i]; }
+void fs_local_set(unsigned i, uint64_t v) { locals[i] = v; }

@@ -31,9 +31,9 @@ CUresult fs_load(const char **reason);
 CUresult fs_failure(const char **reason);
 
 // Values of the calling OS thread, all 0 at its start.
-enum { FS_SLOTS = 4 };
-uint64_t fs_slot_get(unsigned i);
-void fs_slot_set(unsigned i, uint64_t v);
+enum { FS_LOCALS = 4 };
+uint64_t fs_local_get(unsigned i);
+void fs_local_set(unsigned i, uint64_t v);
 
 #pragma GCC visibility pop
 

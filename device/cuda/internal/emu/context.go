@@ -23,12 +23,12 @@ type context struct {
 	host    map[*pinned]bool
 }
 
-// currentSlot is where a thread keeps the handle of its current context.
-const currentSlot = 0
+// currentContext is where a thread keeps the handle of its current context.
+const currentContext = 0
 
 // current is the calling thread's context, if work can be done in it.
 func (d *Driver) current() (*context, driver.Result) {
-	c, ok := d.objects[driver.ThreadSlot(currentSlot)].(*context)
+	c, ok := d.objects[driver.ThreadLocal(currentContext)].(*context)
 	switch {
 	case !ok:
 		return nil, driver.ErrorInvalidContext
@@ -48,12 +48,12 @@ func (d *Driver) setCurrent(args []uint64) driver.Result {
 			return driver.ErrorContextIsDestroyed
 		}
 	}
-	driver.SetThreadSlot(currentSlot, args[0])
+	driver.SetThreadLocal(currentContext, args[0])
 	return driver.Success
 }
 
 func (d *Driver) getCurrent(args []uint64) driver.Result {
-	handle := driver.ThreadSlot(currentSlot)
+	handle := driver.ThreadLocal(currentContext)
 	if _, ok := d.objects[handle].(*context); !ok {
 		handle = 0 // another driver's
 	}
