@@ -11,6 +11,7 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -92,7 +93,7 @@ func TestListing(t *testing.T) {
 	withLoops(t, func(t *testing.T, open func(int) *Device) {
 		d := open(1)
 		defer d.Close()
-		text, err := d.Listing(newProgram(t, kernels.Spec{Rule: kernels.LionRule().Rule, Compute: device.Float32}))
+		text, err := d.Listing(newProgram(t, kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32}))
 		require.NoError(t, err)
 		for _, want := range []string{"\t; e.P\n", "\t; e.P =\n", "\t; s.LR\n", "vmulps", "ret\n"} {
 			require.Contains(t, text, want)
@@ -101,7 +102,7 @@ func TestListing(t *testing.T) {
 	scalar := NewThreads(1)
 	defer scalar.Close()
 	scalar.driver.choice = choice{implementation: implementations()[0]}
-	_, err := scalar.Listing(newProgram(t, kernels.Spec{Rule: kernels.LionRule().Rule, Compute: device.Float32}))
+	_, err := scalar.Listing(newProgram(t, kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32}))
 	require.ErrorIs(t, err, device.ErrUnsupported)
 }
 
@@ -111,7 +112,7 @@ func BenchmarkMachineCode(b *testing.B) {
 		b.Skip("no machine code on this machine or in this build")
 	}
 	for b.Loop() {
-		p, err := kernels.New(kernels.Spec{Rule: kernels.AdamRule().Rule, Compute: device.Float32})
+		p, err := kernels.New(kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
 		require.NoError(b, err)
 		code, err := emitLoop(best().loops, p, fromMemory)
 		require.NoError(b, err)

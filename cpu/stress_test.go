@@ -22,6 +22,7 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -150,7 +151,7 @@ func stressSteps(t *testing.T, d *Device, p *kernels.Program, n int, seed uint64
 func fault(t *testing.T) (faults int64) {
 	d := NewThreads(1)
 	defer d.Close()
-	p := newProgram(t, kernels.Spec{Rule: kernels.AdamRule().Rule, Compute: device.Float32})
+	p := newProgram(t, kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
 	l, err := d.driver.machineCode(p, inCache)
 	require.NoError(t, err)
 	defer func() {

@@ -13,6 +13,7 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -24,7 +25,7 @@ func newProgram(t *testing.T, s kernels.Spec) *kernels.Program {
 
 // Equal specs are one program, as long as somebody holds it, and nothing is kept of programs and rules that nobody holds.
 func TestPrograms(t *testing.T) {
-	s := kernels.SpecOf(kernels.AdamRule().With(kernels.AdamHyper{}, kernels.AdamOptions{AMSGrad: true}), device.Float32)
+	s := kernels.SpecOf(rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true}), device.Float32)
 	p := newProgram(t, s)
 	require.Same(t, p, newProgram(t, s))
 	s.Penalties = rule.L2
@@ -34,7 +35,7 @@ func TestPrograms(t *testing.T) {
 
 	gone := make(chan bool)
 	func() {
-		q := newProgram(t, kernels.Spec{Rule: kernels.LionRule().Rule, Compute: device.Float64})
+		q := newProgram(t, kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float64})
 		runtime.AddCleanup(q, func(gone chan bool) { close(gone) }, gone)
 	}()
 	require.Eventually(t, func() bool {
@@ -57,10 +58,10 @@ func TestRoles(t *testing.T) {
 		}
 		return out
 	}
-	sophia := kernels.SophiaRule().With(kernels.SophiaHyper{}, kernels.SophiaOptions{})
+	sophia := rules.SophiaRule().With(rules.SophiaHyper{}, rules.SophiaOptions{})
 	require.Equal(t, map[string]kernels.Role{"param": kernels.Parameter, "grad": kernels.Gradient, "exp_avg": kernels.State,
 		"hessian": kernels.Input}, roles(kernels.SpecOf(sophia, device.Float32)))
-	average := kernels.Spec{Rule: kernels.ScheduleFreeAverageRule().Rule, Compute: device.Float32, Eval: true}
+	average := kernels.Spec{Rule: rules.ScheduleFreeAverageRule().Rule, Compute: device.Float32, Eval: true}
 	require.Equal(t, map[string]kernels.Role{"param": kernels.Evaluated, "grad": kernels.Parameter, "z": kernels.State}, roles(average))
 }
 

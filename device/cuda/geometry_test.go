@@ -8,16 +8,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
-	"github.com/fusestep/fusestep/device/cuda/emu"
-	"github.com/fusestep/fusestep/device/cuda/emu/ptxvm"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // launched is the largest grid that a step of so many elements has.
 func launched(t *testing.T, dev *Device, n int) (blocks uint64) {
-	sgd := kernels.SGDRule().With(kernels.SGDHyper{LR: 0.5}, kernels.SGDOptions{})
+	sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
 	p, err := kernels.New(kernels.SpecOf(sgd, device.Float32))
 	require.NoError(t, err)
 	var tensor kernels.Tensor
@@ -88,7 +89,7 @@ func TestChunkLen(t *testing.T) {
 
 // What is set for measurements changes no bits, and what is no geometry opens nothing.
 func TestGeometry(t *testing.T) {
-	adam := kernels.AdamRule().With(kernels.AdamHyper{}, kernels.AdamOptions{AMSGrad: true})
+	adam := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true})
 	for _, set := range []string{"1x12", "16x0", "0x4100"} {
 		t.Run(set, func(t *testing.T) {
 			t.Setenv(geometryVariable, set)

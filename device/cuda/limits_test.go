@@ -16,9 +16,10 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
-	"github.com/fusestep/fusestep/device/cuda/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // I19: a GPU that cannot run the kernels is refused when it is opened, not when an optimizer is made.
@@ -135,7 +136,7 @@ func settle(t *testing.T, enough func() bool, what string) {
 
 // work is an update of one tensor and a norm over it, which are never closed.
 func work(t *testing.T, dev *Device, s *device.Stream) (kernels.Update, kernels.Step) {
-	sgd := kernels.SGDRule().With(kernels.SGDHyper{LR: 0.5}, kernels.SGDOptions{})
+	sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
 	buffer := func() *device.Buffer {
 		b, err := dev.Alloc(device.Float32, 1000)
 		require.NoError(t, err)

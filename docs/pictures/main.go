@@ -15,6 +15,7 @@ import (
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 //go:generate go run . ../../kernels/lion.go ../lion.svg
@@ -56,7 +57,7 @@ func lion(sourceFile string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p, err := kernels.New(kernels.Spec{Rule: kernels.LionRule().Rule, Compute: device.Float32})
+	p, err := kernels.New(kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32})
 	if err != nil {
 		return "", err
 	}

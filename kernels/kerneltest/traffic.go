@@ -11,6 +11,7 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // runTraffic checks that the traffic of an update leaves every byte as it is, for each rule without options and with all. That it
@@ -28,7 +29,7 @@ func runTraffic(t *testing.T, rules []*rule.Rule, b kernels.Backend) {
 
 func traffic(t T, b kernels.Backend, p *kernels.Program) {
 	shapes := slices.Concat(straight(0, 1, 31, 127, 4097), apart(len(p.Planes)))
-	if p.Rule.Name == kernels.AdamRule().Rule.Name && !testing.Short() {
+	if p.Rule.Name == rules.AdamRule().Rule.Name && !testing.Short() {
 		shapes = append(shapes, straight(long)...)
 	}
 	w, state, tensors := work(t, b, p, shapes, 1, rand.New(rand.NewPCG(9, 10)))
