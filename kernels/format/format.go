@@ -108,6 +108,6 @@ func Store[F rule.Float](f *Format, planes [][]byte, src []F) {
 
 // view is the first n elements of a plane's memory.
 func view[T uint16 | uint32 | float32 | float64](plane []byte, n int) []T {
-	plane = plane[:n*int(unsafe.Sizeof(T(0)))]
+	plane = slices.Clip(plane)[:n*int(unsafe.Sizeof(T(0)))] // not beyond its length
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(plane))), n)
 }

@@ -246,7 +246,7 @@ func TestRunsDoNotAllocate(t *testing.T) {
 		Load(f, x, planes)
 		Store(f, planes, x)
 	}))
-	Load(f, nil, [][]byte{nil})
+	Load[float32](f, nil, [][]byte{nil})
 	require.Panics(t, func() { Load(f, x, [][]byte{bytes(w)[:199]}) }, "memory too short")
 	require.Panics(t, func() { Load(f, []float64{0}, planes) }, "not the compute type")
 }
