@@ -33,8 +33,8 @@ type Plane struct {
 
 // runs do to a run of elements, by compiled functions, what the graphs do to one.
 type runs[F rule.Float] struct {
-	decode func(dst []F, planes [][]byte)
-	encode func(planes [][]byte, src []F)
+	load  func(dst []F, planes [][]byte)
+	store func(planes [][]byte, src []F)
 }
 
 var all = sync.OnceValue(plain)
@@ -98,12 +98,12 @@ func apply(b *ir.Builder, fn *ir.Func, in []ir.Value) []ir.Value {
 
 // Load decodes len(dst) elements. Each plane's memory is of as many elements at least, and aligned to them. F is the compute type.
 func Load[F rule.Float](f *Format, dst []F, planes [][]byte) {
-	f.runs.(*runs[F]).decode(dst, planes)
+	f.runs.(*runs[F]).load(dst, planes)
 }
 
 // Store encodes src into the planes' memory. The format is one that Encodes.
 func Store[F rule.Float](f *Format, planes [][]byte, src []F) {
-	f.runs.(*runs[F]).encode(planes, src)
+	f.runs.(*runs[F]).store(planes, src)
 }
 
 // view is the first n elements of a plane's memory.
