@@ -3,7 +3,7 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas registers check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz stress bench bench-cpu bench-readme release-check ci
+.PHONY: help build test race vet cross generate ptxas registers check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz exhaustive stress bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -59,6 +59,9 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 
 fuzz: ## a minute for each fuzz target
 	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+
+exhaustive: ## encode all 2³² float32 numbers in each storage format, for minutes
+	$(GO) test ./kernels/format -run '^TestEncodeAll$$' -exhaustive -timeout 2h
 
 stress: ## run machine code for minutes beside garbage collection, signals, growing stacks and faults
 	$(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m

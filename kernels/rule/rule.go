@@ -20,7 +20,8 @@ var langSource string
 
 var lang = syntax.Library{
 	Path: "github.com/fusestep/fusestep/kernels/rule", File: "lang.go", Source: langSource,
-	Intrinsics: map[string]syntax.Intrinsic{"Sqrt": syntax.Sqrt, "Abs": syntax.Abs, "SmallestNormal": syntax.SmallestNormal},
+	Intrinsics: map[string]syntax.Intrinsic{"Sqrt": syntax.Sqrt, "Abs": syntax.Abs, "SmallestNormal": syntax.SmallestNormal,
+		"FromBits": syntax.FromBits, "ToBits": syntax.ToBits, "FromHalf": syntax.FromHalf, "ToHalf": syntax.ToHalf, "MulHigh": syntax.MulHigh},
 }
 
 // The slots that every rule has, by name. A rule's other slots are its state.

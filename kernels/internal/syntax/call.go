@@ -10,6 +10,9 @@ import (
 // call lowers a conversion, an intrinsic or a function to inline.
 func (l *lowerer) call(e *ast.CallExpr, st *state) []val {
 	if tv := l.typeAndValue(e.Fun); tv.IsType() {
+		if l.isWord(tv.Type) {
+			return []val{l.word(e.Args[0], st)}
+		}
 		if !l.calculates(tv.Type) {
 			l.fail(e, "conversion to %s: a rule calculates in one number type", tv.Type)
 		}
@@ -66,11 +69,19 @@ func (l *lowerer) intrinsic(op Intrinsic, e *ast.CallExpr, st *state) val {
 	case Abs:
 		x := l.number(e.Args[0], st)
 		return val{l.b.Unary(ir.Abs, x.Value), x.unrounded}
+	case FromBits:
+		return val{Value: l.b.Unary(ir.FromBits, l.word(e.Args[0], st).Value)}
+	case FromHalf:
+		return val{Value: l.b.Unary(ir.FromHalf, l.word(e.Args[0], st).Value)}
+	case ToBits:
+		return val{Value: l.b.Unary(ir.ToBits, l.number(e.Args[0], st).Value)}
+	case ToHalf:
+		return val{Value: l.b.Unary(ir.ToHalf, l.number(e.Args[0], st).Value)}
+	case MulHigh:
+		args := l.values(e.Args, 2, st)
+		return val{Value: l.b.Binary(ir.WMulHigh, args[0].Value, args[1].Value)}
 	default:
-		if l.width == 32 {
-			return val{Value: l.b.Const(0x1p-126)}
-		}
-		return val{Value: l.b.Const(0x1p-1022)}
+		return val{Value: l.b.SmallestNormal()}
 	}
 }
 
@@ -82,8 +93,8 @@ func (l *lowerer) inline(e *ast.CallExpr, decl *ast.FuncDecl, obj types.Object, 
 	}
 	callee := &state{locals: map[types.Object]val{}, fields: st.fields}
 	for p := range sig.Params().Variables() {
-		if !isNumber(p.Type()) && !isBool(p.Type()) {
-			l.fail(e, "%s takes a %s: functions that a rule calls take numbers and conditions", decl.Name.Name, p.Type())
+		if !l.isValue(p.Type()) {
+			l.fail(e, "%s takes a %s: functions that a rule calls take %s", decl.Name.Name, p.Type(), l.kinds("and"))
 		}
 	}
 	if n := sig.Params().Len(); n > 0 {

@@ -90,6 +90,9 @@ func (l *lowerer) number(e ast.Expr, st *state) val {
 	if l.b.IsBool(v.Value) {
 		l.fail(e, "a number is needed here")
 	}
+	if l.isWord(l.typeOf(e)) {
+		l.fail(e, "a number is needed here, not a word: rule.FromBits and rule.FromHalf make one of a word")
+	}
 	return v
 }
 
@@ -98,12 +101,16 @@ func (l *lowerer) expr(e ast.Expr, st *state) val {
 	l.step(e)
 	switch t := l.typeOf(e); {
 	case isBool(t):
-	case !isNumber(t):
-		l.fail(e, "this is a %s: a rule has numbers and conditions", t)
+	case l.isWord(t):
+	case !l.isNumber(t):
+		l.fail(e, "this is a %s: a rule has %s", t, l.kinds("and"))
 	case !l.calculates(t):
-		l.fail(e, "this is a float64: a generic rule calculates in its own number type")
+		l.fail(e, "this is a %s: a generic rule calculates in its own number type", t)
 	}
 	if v := l.typeAndValue(e).Value; v != nil {
+		if l.isWord(l.typeOf(e)) {
+			return val{Value: l.b.Word(wordOf(v))}
+		}
 		if v.Kind() == constant.Bool {
 			return val{Value: l.b.Bool(constant.BoolVal(v))}
 		}
@@ -117,6 +124,9 @@ func (l *lowerer) expr(e ast.Expr, st *state) val {
 	case *ast.SelectorExpr:
 		return l.selector(e, st)
 	case *ast.UnaryExpr:
+		if l.isWord(l.typeOf(e)) {
+			return l.wordUnary(e, st)
+		}
 		switch e.Op {
 		case token.SUB:
 			x := l.number(e.X, st)
@@ -141,9 +151,9 @@ func (l *lowerer) expr(e ast.Expr, st *state) val {
 }
 
 // calculates says whether t is the number type that the rule calculates in.
-func (l *lowerer) calculates(t types.Type) bool {
-	basic, ok := types.Unalias(t).(*types.Basic)
-	return isNumber(t) && !(l.Generic && ok && basic.Kind() == types.Float64)
+func (fn *Function) calculates(t types.Type) bool {
+	_, basic := types.Unalias(t).(*types.Basic)
+	return fn.isNumber(t) && !(fn.Generic && basic)
 }
 
 // constant rounds a constant expression once to the rule's width, as the Go compiler does.
@@ -200,6 +210,9 @@ func (l *lowerer) binary(e *ast.BinaryExpr, st *state) val {
 		return val{Value: l.b.Binary(ir.And, l.condition(e.X, st), l.condition(e.Y, st))}
 	case token.LOR:
 		return val{Value: l.b.Binary(ir.Or, l.condition(e.X, st), l.condition(e.Y, st))}
+	}
+	if l.isWord(l.typeOf(e.X)) {
+		return l.wordBinary(e, st)
 	}
 	x, y := l.number(e.X, st), l.number(e.Y, st)
 	compare := func(op ir.Op, a, b val) val { return val{Value: l.b.Binary(op, a.Value, b.Value)} }

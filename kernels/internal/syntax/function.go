@@ -25,29 +25,32 @@ const (
 	maxFields  = 1 << 10 // of one struct
 )
 
-// Bank is a parameter of a function: a pointer to a struct of numbers.
+// Bank is a parameter of a rule's function: a pointer to a struct of numbers. Of a format function it is all parameters, or all results.
 type Bank struct {
-	Param  string         // the parameter's name
+	Param  string         // the parameter's name; "" in a format function
 	Pos    token.Position // of the struct's declaration
 	Mode   Mode
 	Fields []BankField
 }
 
-// BankField is a field of a bank's struct.
+// BankField is a field of a bank's struct, or a parameter or a result of a format function.
 type BankField struct {
 	Name string
 	Pos  token.Position
 	Tag  reflect.StructTag
+	Type ir.Type // Float, or U32 for a word
 }
 
-// Function is a checked rule function: banks of numbers and, last, a struct of bool options.
+// Function is a checked function: a rule's, with banks of numbers and, last, a struct of bool options, or a format's, whose two banks
+// are its parameters and its results.
 type Function struct {
 	Name    string
 	Pos     token.Position
-	Generic bool // over its number type; else that is float64
+	Generic bool // over its number type; else that is float64, in a format float32
 	Banks   []Bank
 	Options []string
 
+	format  bool // it has words
 	file    *File
 	decl    *ast.FuncDecl
 	banks   map[types.Object]int
@@ -55,18 +58,28 @@ type Function struct {
 	firstOf []int // of each bank, the index of its first field among all banks' fields
 }
 
-// Function looks up and checks a function by name. The modes are those of its banks, in order; it must have as many.
-func (f *File) Function(name string, modes ...Mode) (*Function, error) {
-	decl, err := f.reach(name)
+// function looks up a function by name.
+func (f *File) function(name string, format bool) (*Function, *types.Signature, error) {
+	decl, err := f.reach(name, format)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	fn := &Function{Name: name, Pos: f.fset.Position(decl.Pos()), file: f, decl: decl, banks: map[types.Object]int{}}
+	fn := &Function{Name: name, Pos: f.fset.Position(decl.Pos()), format: format, file: f, decl: decl, banks: map[types.Object]int{}}
 	sig := f.info.Defs[decl.Name].Type().(*types.Signature)
 	fn.Generic = sig.TypeParams().Len() > 0
 	if sig.TypeParams().Len() > 1 {
-		return nil, fn.errorf(decl, "a rule has one type parameter, its number type")
+		return nil, nil, fn.errorf(decl, "a rule has one type parameter, its number type")
 	}
+	return fn, sig, nil
+}
+
+// Function looks up and checks a function by name. The modes are those of its banks, in order; it must have as many.
+func (f *File) Function(name string, modes ...Mode) (*Function, error) {
+	fn, sig, err := f.function(name, false)
+	if err != nil {
+		return nil, err
+	}
+	decl := fn.decl
 	if sig.Results().Len() > 0 {
 		return nil, fn.errorf(decl.Type.Results, "a rule returns nothing: it stores to the fields of its first parameter")
 	}
@@ -103,7 +116,7 @@ func (fn *Function) params(sig *types.Signature, modes []Mode) error {
 		}
 		for k := range st.NumFields() {
 			v := st.Field(k)
-			if v.Embedded() || !isNumber(v.Type()) {
+			if v.Embedded() || !fn.isNumber(v.Type()) {
 				return fn.errorAt(v.Pos(), "field %s is a %s: every field of a struct of numbers has the rule's number type", v.Name(), v.Type())
 			}
 			bank.Fields = append(bank.Fields, BankField{Name: v.Name(), Pos: fn.file.fset.Position(v.Pos()), Tag: reflect.StructTag(st.Tag(k))})
@@ -138,15 +151,33 @@ func (fn *Function) optionStruct(p *types.Var) error {
 	return nil
 }
 
-// isNumber says whether t is what a rule calculates with: a type parameter, or float64 outside a generic function.
-func isNumber(t types.Type) bool {
+// isNumber says whether t is what the function calculates with: a type parameter, or outside a generic function float64, in a format
+// float32.
+func (fn *Function) isNumber(t types.Type) bool {
 	switch t := types.Unalias(t).(type) {
 	case *types.TypeParam:
 		return true
 	case *types.Basic:
-		return t.Kind() == types.Float64
+		return t.Kind() == types.Float64 && !fn.format || t.Kind() == types.Float32 && fn.format
 	}
 	return false
+}
+
+// isWord says whether t is what a format calculates with beside numbers.
+func (fn *Function) isWord(t types.Type) bool {
+	b, ok := types.Unalias(t).(*types.Basic)
+	return ok && fn.format && b.Kind() == types.Uint32
+}
+
+// isValue says whether variables may have the type.
+func (fn *Function) isValue(t types.Type) bool { return fn.isNumber(t) || fn.isWord(t) || isBool(t) }
+
+// kinds says what the function may calculate with, for messages.
+func (fn *Function) kinds(and string) string {
+	if fn.format {
+		return "numbers, words " + and + " conditions"
+	}
+	return "numbers " + and + " conditions"
 }
 
 // fields lists all banks' fields, as ir wants them.
@@ -154,7 +185,11 @@ func (fn *Function) fields() []ir.Field {
 	var out []ir.Field
 	for b, bank := range fn.Banks {
 		for i, f := range bank.Fields {
-			out = append(out, ir.Field{Bank: b, Index: i, Name: bank.Param + "." + f.Name})
+			name := f.Name
+			if bank.Param != "" {
+				name = bank.Param + "." + name
+			}
+			out = append(out, ir.Field{Bank: b, Index: i, Name: name, Type: f.Type})
 		}
 	}
 	return out

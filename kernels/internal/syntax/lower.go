@@ -16,7 +16,7 @@ const (
 	maxInlined = 16
 )
 
-// A val is a number or a condition while lowering.
+// A val is a number, a condition or a word while lowering.
 type val struct {
 	ir.Value
 	unrounded unrounded
@@ -68,8 +68,12 @@ type lowerer struct {
 
 // Lower makes the function's graph for a width of 32 or 64 bits and the options that are on. Bit i of the set is option i.
 func (fn *Function) Lower(width int, optionSet uint64) (f *ir.Func, err error) {
-	if !fn.Generic && width != 64 {
-		return nil, fn.errorf(fn.decl, "%s is a float64 function: it has no %d-bit form", fn.Name, width)
+	only := 64
+	if fn.format {
+		only = 32
+	}
+	if !fn.Generic && width != only {
+		return nil, fn.errorf(fn.decl, "%s is a float%d function: it has no %d-bit form", fn.Name, only, width)
 	}
 	if bits.Len64(optionSet) > len(fn.Options) {
 		return nil, fn.errorf(fn.decl, "%s has %d options: the set %#x does not fit", fn.Name, len(fn.Options), optionSet)
@@ -91,9 +95,16 @@ func (fn *Function) Lower(width int, optionSet uint64) (f *ir.Func, err error) {
 	for i := range fn.fields() {
 		st.fields = append(st.fields, val{Value: l.b.Var(i)})
 	}
+	if fn.format {
+		l.enter(st)
+	}
 	end := l.run(fn.decl.Body.List, st, nil)
-	final := make([]ir.Value, len(end.st.fields))
-	for i, v := range end.st.fields {
+	fields := end.st.fields
+	if fn.format {
+		fields = append(fields[:len(fn.Banks[0].Fields)], end.values...)
+	}
+	final := make([]ir.Value, len(fields))
+	for i, v := range fields {
 		final[i] = v.Value
 	}
 	return l.b.Func(final), nil
@@ -188,11 +199,13 @@ func (l *lowerer) declare(s *ast.DeclStmt, st *state) {
 
 // zero is what a variable of the type starts as.
 func (l *lowerer) zero(at ast.Node, t types.Type) val {
-	if isBool(t) {
+	switch {
+	case isBool(t):
 		return val{Value: l.b.Bool(false)}
-	}
-	if !isNumber(t) {
-		l.fail(at, "this is a %s: a rule's variables are numbers or conditions", t)
+	case l.isWord(t):
+		return val{Value: l.b.Word(0)}
+	case !l.isNumber(t):
+		l.fail(at, "this is a %s: a rule's variables are %s", t, l.kinds("or"))
 	}
 	return val{Value: l.b.Const(0)}
 }
@@ -203,6 +216,8 @@ func (l *lowerer) assign(s *ast.AssignStmt, st *state) {
 	switch op, ok := ops[s.Tok]; {
 	case s.Tok == token.ASSIGN || s.Tok == token.DEFINE:
 		l.store(s.Lhs, l.values(s.Rhs, len(s.Lhs), st), st)
+	case l.isWord(l.typeOf(s.Lhs[0])) && wordAssign[s.Tok] != token.ILLEGAL:
+		l.store(s.Lhs, []val{l.wordArith(s, wordAssign[s.Tok], s.Lhs[0], s.Rhs[0], st)}, st)
 	case ok:
 		x, y := l.number(s.Lhs[0], st), l.number(s.Rhs[0], st)
 		l.store(s.Lhs, []val{l.arith(s, op, x, y)}, st)
@@ -234,8 +249,8 @@ func (l *lowerer) store(lhs []ast.Expr, values []val, st *state) {
 				continue
 			}
 			obj := l.object(e)
-			if t := obj.Type(); !isNumber(t) && !isBool(t) {
-				l.fail(e, "%s is a %s: a rule's variables are numbers or conditions", e.Name, t)
+			if t := obj.Type(); !l.isValue(t) {
+				l.fail(e, "%s is a %s: a rule's variables are %s", e.Name, t, l.kinds("or"))
 			}
 			st.locals[obj] = values[i]
 			l.b.Label(values[i].Value, e.Name)

@@ -48,17 +48,18 @@ func declarations(f *ast.File) map[string][]ast.Node {
 // the file may use any package and any name.
 type reach struct {
 	*File
-	nodes []ast.Node // in the order found
-	seen  map[ast.Node]bool
+	format bool       // of a format function, which may name the types of its words and numbers
+	nodes  []ast.Node // in the order found
+	seen   map[ast.Node]bool
 }
 
 // reach finds what the named function reaches, and refuses it where that is more than a rule may have.
-func (f *File) reach(name string) (*ast.FuncDecl, error) {
+func (f *File) reach(name string, format bool) (*ast.FuncDecl, error) {
 	entry, ok := f.pkg.Scope().Lookup(name).(*types.Func)
 	if !ok {
 		return nil, f.errorAt(f.ast.Name.Pos(), "there is no function %s in this source: a rule's functions are named ones, of the one file whose source is given", name)
 	}
-	r := &reach{File: f, seen: map[ast.Node]bool{}}
+	r := &reach{File: f, format: format, seen: map[ast.Node]bool{}}
 	r.add(name)
 	for i := 0; i < len(r.nodes); i++ { // more come while it runs
 		if err := r.visit(r.nodes[i]); err != nil {
@@ -132,6 +133,9 @@ func (r *reach) name(id *ast.Ident, anyType bool) error {
 		_, function := obj.(*types.Builtin)
 		switch {
 		case typ && (anyType || id.Name == "float64" || id.Name == "bool"):
+		case typ && r.format && (id.Name == "uint32" || id.Name == "float32"):
+		case typ && r.format:
+			return r.errorAt(id.Pos(), "%s cannot be used in a format: it has bool, uint32 and one number type, which its type parameter or float32 names", id.Name)
 		case typ:
 			return r.errorAt(id.Pos(), "%s cannot be used in a rule: it has bool and one number type, which its type parameter or float64 names", id.Name)
 		case function:

@@ -9,8 +9,11 @@ import (
 	"go/types"
 	"maps"
 	"path"
+	"reflect"
 	"regexp"
 	"strings"
+
+	"github.com/fusestep/fusestep/kernels/ir"
 )
 
 // Error is a place in a rule's source that is not a rule, and why.
@@ -31,11 +34,17 @@ type Library struct {
 // Intrinsic is an operation that a library spells as a function.
 type Intrinsic uint8
 
-// The intrinsics: the correctly rounded root, the absolute value and the width's smallest normal number.
+// The intrinsics: the correctly rounded root, the absolute value, the width's smallest normal number, and of words the operations of
+// package ir with these names; MulHigh is ir.WMulHigh.
 const (
 	Sqrt Intrinsic = iota + 1
 	Abs
 	SmallestNormal
+	FromBits
+	ToBits
+	FromHalf
+	ToHalf
+	MulHigh
 )
 
 // File is a parsed source file in which rules are looked up by name.
@@ -113,22 +122,39 @@ func checkNesting(fset *token.FileSet, f *ast.File) (err error) {
 	return err
 }
 
-// loadLibrary checks the library's source. Of its imports only package unsafe and two functions of math exist here.
+// stubs are the functions that a library's source may import beside package unsafe.
+var stubs = []struct {
+	path, name string
+	from, to   types.BasicKind
+}{
+	{"math", "Sqrt", types.Float64, types.Float64},
+	{"math", "Abs", types.Float64, types.Float64},
+	{"math", "Float32bits", types.Float32, types.Uint32},
+	{"math", "Float32frombits", types.Uint32, types.Float32},
+	{irPath, "FromFloat16", types.Uint16, types.Float32},
+	{irPath, "ToFloat16", types.Float32, types.Uint16},
+}
+
+var irPath = reflect.TypeFor[ir.Func]().PkgPath()
+
+// loadLibrary checks the library's source.
 func loadLibrary(fset *token.FileSet, lib Library) (*library, error) {
 	f, err := parser.ParseFile(fset, lib.File, lib.Source, parser.SkipObjectResolution)
 	if err != nil {
 		return nil, firstError(fset, err)
 	}
-	math := types.NewPackage("math", "math")
-	float64s := types.NewTuple(types.NewVar(token.NoPos, math, "", types.Typ[types.Float64]))
-	for _, name := range []string{"Sqrt", "Abs"} {
-		sig := types.NewSignatureType(nil, nil, nil, float64s, float64s, false)
-		math.Scope().Insert(types.NewFunc(token.NoPos, math, name, sig))
+	packages := imports{"unsafe": types.Unsafe}
+	for _, s := range stubs {
+		p, _ := packages.Import(s.path)
+		value := func(k types.BasicKind) *types.Tuple {
+			return types.NewTuple(types.NewVar(token.NoPos, p, "", types.Typ[k]))
+		}
+		sig := types.NewSignatureType(nil, nil, nil, value(s.from), value(s.to), false)
+		p.Scope().Insert(types.NewFunc(token.NoPos, p, s.name, sig))
 	}
-	math.MarkComplete()
 
 	l := &library{Library: lib, info: newInfo()}
-	conf := types.Config{Importer: imports{"math": math, "unsafe": types.Unsafe}}
+	conf := types.Config{Importer: packages}
 	if l.pkg, err = conf.Check(lib.Path, fset, []*ast.File{f}, l.info); err != nil {
 		return nil, firstError(fset, err)
 	}

@@ -15,7 +15,8 @@ func testLang(t testing.TB) Library {
 	src, err := os.ReadFile("../../rule/lang.go")
 	require.NoError(t, err)
 	return Library{Path: "example.com/rule", File: "lang.go", Source: string(src),
-		Intrinsics: map[string]Intrinsic{"Sqrt": Sqrt, "Abs": Abs, "SmallestNormal": SmallestNormal}}
+		Intrinsics: map[string]Intrinsic{"Sqrt": Sqrt, "Abs": Abs, "SmallestNormal": SmallestNormal,
+			"FromBits": FromBits, "ToBits": ToBits, "FromHalf": FromHalf, "ToHalf": ToHalf, "MulHigh": MulHigh}}
 }
 
 // inRule puts a body, which starts on line 10, into a rule R.
