@@ -43,7 +43,7 @@ func same[F rule.Float](t *testing.T, s kernels.Spec, seed uint64, n, offset int
 			for i, x := range want[k] {
 				if y := got[k][i]; x != y && (x == x || y == y) || math.Signbit(float64(x)) != math.Signbit(float64(y)) && x == x {
 					t.Fatalf("%s, %s, seed %d, %d elements at %d: %s[%d] is %v (%x), the rule makes it %v (%x)",
-						name, p, seed, n, offset, p.Slots[p.Planes[k].Slot].Name, i, y, y, x, x)
+						name, p, seed, n, offset, p.Of(k).Name, i, y, y, x, x)
 				}
 			}
 		}

@@ -100,7 +100,7 @@ func stressOne(t *testing.T, rng *rand.Rand) (steps int64) {
 	for i, got := range results[1:] {
 		for k := range got {
 			if !slices.EqualFunc(results[0][k], got[k], func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) || x != x && y != y }) {
-				t.Errorf("%s: %s: %s differs from the rule's", choose[i+1].name, p, p.Slots[p.Planes[k].Slot].Name)
+				t.Errorf("%s: %s: %s differs from the rule's", choose[i+1].name, p, p.Of(k).Name)
 			}
 		}
 	}

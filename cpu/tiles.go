@@ -4,8 +4,8 @@ import (
 	"slices"
 	"unsafe"
 
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // tileBytes is what the interpreter works on at a time. A rule has up to ten or so tiles alive at once, slots included, which
@@ -48,10 +48,9 @@ type planner struct {
 
 // newPlan orders the graph's operations and gives each a place: the slot that it is stored to, where nothing needs the slot's old
 // value any more, or a buffer, which is free again after its last use.
-func newPlan(set *instructions, of *kernels.Program) *plan {
-	f := of.Graph
-	p := &planner{plan: &plan{set: set, slots: len(of.Planes), uniforms: len(of.Uniforms)}, f: f, varying: of.Varying,
-		constant: of.Uniforms, at: make([]place, len(f.Nodes))}
+func newPlan(set *instructions, f *ir.Func, uniforms []ir.Value, slots int) *plan {
+	p := &planner{plan: &plan{set: set, slots: slots, uniforms: len(uniforms)}, f: f, varying: f.Varying(rule.ElemBank),
+		constant: uniforms, at: make([]place, len(f.Nodes))}
 	operations := compound(f, p.varying)
 	last := make([]int, len(f.Nodes)) // the last operation that uses each
 	for i, o := range operations {

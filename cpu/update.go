@@ -6,6 +6,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
@@ -24,6 +25,9 @@ func chunkLen(elements, threads int) int {
 
 // inlineLen is the elements up to which a step runs on the caller's thread: less work than waking another one.
 const inlineLen = 100_000
+
+// Storage implements kernels.Backend: whoever runs the arithmetic can have every format.
+func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
 
 // Compile implements kernels.Backend. It fails with device.ErrUnsupported, where the environment variable Environment names no
 // implementation, and with device.ErrClosed.
@@ -105,6 +109,7 @@ type step[F rule.Float] struct {
 // workspace is what a step needs only while it runs. Steps that wait have none.
 type workspace[F rule.Float] struct {
 	passes  []rule.Pass[F] // of each thread, without vectors
+	windows []*window[F]   // likewise
 	eval    *ir.Evaluator[F]
 	vars    []F          // of the graph
 	scratch []scratch[F] // of each thread, with vectors
@@ -116,20 +121,15 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 		for range u.drv.pool.threads {
 			w.scratch = append(w.scratch, v.newScratch())
 		}
-		w.eval, w.vars = ir.NewEvaluator[F](v.program.Graph), make([]F, len(v.program.Graph.Vars))
+		w.eval, w.vars = ir.NewEvaluator[F](v.graph), make([]F, len(v.graph.Vars))
 		return w
 	}
 	p := u.program
 	pass := rule.Pass[F]{Options: p.Options, Penalties: p.Penalties}
-	for _, k := range p.Loads {
-		pass.Loads = append(pass.Loads, p.Slots[p.Planes[k].Slot].Index)
-	}
-	for _, k := range p.Stores {
-		pass.Stores = append(pass.Stores, p.Slots[p.Planes[k].Slot].Index)
-	}
+	pass.Loads, pass.Stores = p.RuleSlots()
 	for range u.drv.pool.threads {
 		pass.Slots = make([][]F, len(p.Rule.Slots))
-		w.passes = append(w.passes, pass)
+		w.passes, w.windows = append(w.passes, pass), append(w.windows, newWindow[F](p))
 	}
 	return w
 }
@@ -247,13 +247,16 @@ func (s *step[F]) chunk(thread, i int) {
 	t := &s.u.tensors[c.tensor]
 	p := &s.space.passes[thread]
 	program := s.u.program
-	for k, plane := range program.Planes {
-		p.Slots[program.Slots[plane.Slot].Index] = as[F](t.planes[k])[c.lo:c.hi]
-	}
 	rounded := s.of(t.group)
 	own := len(program.Rule.Scalars)
 	p.Scalars, p.Shared = rounded[:own], rule.SharedOf(rounded[own:])
-	rule.Apply(program.Rule, p)
+	w := s.space.windows[thread]
+	w.each(t.planes, c.lo, c.hi, func() {
+		for i, x := range w.slots {
+			p.Slots[program.Slots[i].Index] = x
+		}
+		rule.Apply(program.Rule, p)
+	})
 }
 
 // vectorChunk is chunk with vector code.

@@ -21,6 +21,8 @@ const masks = emit.Head
 type vectors[F rule.Float] struct {
 	set     *instructions
 	program *kernels.Program
+	graph   *ir.Func // the program's for the loop, that of numbers for the plan
+	uniform []ir.Value
 	loop    *loop // or
 	plan    *plan
 }
@@ -31,9 +33,10 @@ func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, drv *dr
 	if c.err != nil || c.set == nil {
 		return nil, c.err
 	}
-	v = &vectors[F]{set: c.set, program: p}
+	v = &vectors[F]{set: c.set, program: p, graph: p.Graph, uniform: p.Uniforms}
 	if c.loops == nil {
-		v.plan = newPlan(c.set, p)
+		v.graph, v.uniform = p.Numbers, p.Numbers.Uniforms(rule.ElemBank)
+		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots))
 		return v, nil
 	}
 	v.loop, err = drv.machineCode(p, drv.prefetching(elements, tensors, p))
@@ -43,9 +46,10 @@ func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, drv *dr
 // scratch is the memory that one thread needs beside the slots.
 type scratch[F rule.Float] struct {
 	pointers []*byte
-	tails    [][]byte // per plane: one round
-	places   []*byte  // of the plan
-	frame    []byte   // of the loop
+	window   *window[F]
+	tails    [][]F   // per slot: one round
+	places   []*byte // of the plan
+	frame    []byte  // of the loop
 }
 
 func (v *vectors[F]) newScratch() scratch[F] {
@@ -54,8 +58,9 @@ func (v *vectors[F]) newScratch() scratch[F] {
 		s.frame = v.loop.newFrame()
 		return s
 	}
-	for range v.program.Planes {
-		s.tails = append(s.tails, make([]byte, roundBytes))
+	s.window = newWindow[F](v.program)
+	for range v.program.Slots {
+		s.tails = append(s.tails, make([]F, roundBytes/int(unsafe.Sizeof(F(0)))))
 	}
 	s.places = v.plan.places()
 	return s
@@ -64,16 +69,16 @@ func (v *vectors[F]) newScratch() scratch[F] {
 // blockLen is the length of a group's uniforms: machine code wants a number for each, tiles a vector.
 func (v *vectors[F]) blockLen() int {
 	if v.loop != nil {
-		return masks + len(v.program.Uniforms)
+		return masks + len(v.uniform)
 	}
-	return (masks + len(v.program.Uniforms)) * v.set.vector / int(unsafe.Sizeof(F(0)))
+	return (masks + len(v.uniform)) * v.set.vector / int(unsafe.Sizeof(F(0)))
 }
 
 // block fills a group's uniforms: the masks, then each uniform node of the graph. vars is scratch for the graph's
 // fields.
 func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
-	per := len(to) / (masks + len(v.program.Uniforms))
-	for i, f := range v.program.Graph.Vars {
+	per := len(to) / (masks + len(v.uniform))
+	for i, f := range v.graph.Vars {
 		switch f.Bank {
 		case rule.ScalarsBank:
 			vars[i] = scalars[f.Index]
@@ -90,9 +95,9 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
 	fill(0, fromBits[F](1<<63))
 	fill(1, fromBits[F](1<<63-1))
 	fill(2, fromBits[F](math.MaxUint64))
-	for i, u := range v.program.Uniforms {
+	for i, u := range v.uniform {
 		switch {
-		case !v.program.Graph.IsBool(u):
+		case !v.graph.IsBool(u):
 			fill(masks+i, eval.Number(u))
 		case eval.Condition(u):
 			fill(masks+i, fromBits[F](math.MaxUint64))
@@ -123,26 +128,31 @@ func (v *vectors[F]) run(planes [][]byte, lo, hi int, uniforms []F, s *scratch[F
 		v.loop.run(s.pointers, block, s.frame, hi-lo)
 		return
 	}
+	s.window.each(planes, lo, hi, func() { v.tiles(s, block) })
+}
+
+// tiles runs the plan over the window.
+func (v *vectors[F]) tiles(s *scratch[F], block *byte) {
 	size := int(unsafe.Sizeof(F(0)))
-	whole := (hi - lo) &^ (roundBytes/size - 1)
+	n := len(s.window.slots[0])
+	whole := n &^ (roundBytes/size - 1)
 	if whole > 0 {
-		for k := range planes {
-			s.pointers[k] = &planes[k][lo*size]
+		for i, x := range s.window.slots {
+			s.pointers[i] = (*byte)(unsafe.Pointer(&x[0]))
 		}
 		v.plan.run(s.pointers, block, s.places, whole*size)
 	}
-	lo += whole
-	if lo == hi {
+	if whole == n {
 		return
 	}
 	// What is left of the last round goes through a round of its own, as operations take whole vectors.
-	for k := range planes {
-		clear(s.tails[k])
-		copy(s.tails[k], planes[k][lo*size:hi*size])
-		s.pointers[k] = &s.tails[k][0]
+	for i, x := range s.window.slots {
+		clear(s.tails[i])
+		copy(s.tails[i], x[whole:])
+		s.pointers[i] = (*byte)(unsafe.Pointer(&s.tails[i][0]))
 	}
 	v.plan.run(s.pointers, block, s.places, roundBytes)
-	for _, k := range v.program.Stores {
-		copy(planes[k][lo*size:hi*size], s.tails[k])
+	for _, st := range v.program.Numbers.Stores {
+		copy(s.window.slots[st.Var][whole:], s.tails[st.Var])
 	}
 }

@@ -47,7 +47,7 @@ func TestBytesPerElement(t *testing.T) {
 				require.Equal(t, tt.f32*dtype.Size()/4, p.Bytes)
 				names := func(planes []int) (out []string) {
 					for _, k := range planes {
-						out = append(out, p.Slots[p.Planes[k].Slot].Name)
+						out = append(out, p.Of(k).Name)
 					}
 					return out
 				}

@@ -270,6 +270,23 @@ func (p *Program) Slot(name string) int {
 	return slices.IndexFunc(p.Slots, func(s Slot) bool { return s.Name == name })
 }
 
+// RuleSlots are the slots that Numbers reads, and writes, by their indices in Rule.Slots: a rule.Pass's.
+func (p *Program) RuleSlots() (loads, stores []int) {
+	load, store := touched(p.Numbers)
+	for i, s := range p.Slots {
+		if load[i] {
+			loads = append(loads, s.Index)
+		}
+		if store[i] {
+			stores = append(stores, s.Index)
+		}
+	}
+	return loads, stores
+}
+
+// Of is the slot of a plane.
+func (p *Program) Of(plane int) *Slot { return &p.Slots[p.Planes[plane].Slot] }
+
 // State names the slots that are neither the parameter nor its gradient: what an optimizer keeps beside a tensor.
 func (p *Program) State() (names []string) {
 	for _, s := range p.Slots {

@@ -55,6 +55,9 @@ func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
 // Backend is a device that runs rules. What it is given has been checked: package optim does that.
 type Backend interface {
 	Device() *device.Device
+	// Storage lists the types that memory can hold the slots of a program in, for a type that the program computes with: none if the device
+	// does not compute with it.
+	Storage(compute device.DType) []device.DType
 	// Compile makes an update of the work. All buffers are open and belong to this device. A tensor's buffers have its
 	// planes' types. A buffer that a step writes overlaps no other buffer of the work.
 	Compile(w Work) (Update, error)

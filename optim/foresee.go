@@ -56,12 +56,7 @@ func harmless[F rule.Float](q *part) bool {
 	own := len(r.Scalars)
 	p := rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Options: q.program.Options, Penalties: q.program.Penalties,
 		Scalars: scalars[:own], Shared: rule.SharedOf(scalars[own:])}
-	for _, k := range q.program.Loads {
-		p.Loads = append(p.Loads, q.program.Slots[q.program.Planes[k].Slot].Index)
-	}
-	for _, k := range q.program.Stores {
-		p.Stores = append(p.Stores, q.program.Slots[q.program.Planes[k].Slot].Index)
-	}
+	p.Loads, p.Stores = q.program.RuleSlots()
 	for state := F(0); state <= 1; state++ {
 		for _, slot := range q.program.Slots {
 			x := make([]F, n)

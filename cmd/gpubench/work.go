@@ -104,7 +104,7 @@ func (w *work[F]) bind(t *tensor, p optim.Param) error {
 }
 
 // slot is the slot of a plane.
-func (w *work[F]) slot(plane int) kernels.Slot { return w.program.Slots[w.program.Planes[plane].Slot] }
+func (w *work[F]) slot(plane int) kernels.Slot { return *w.program.Of(plane) }
 
 // compileCeiling makes the ceiling over the step's own buffers: it leaves every byte as it is, and so neither needs memory of
 // its own nor finds another placement, huge pages or cache contents than the step does.

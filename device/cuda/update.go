@@ -13,6 +13,7 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
@@ -39,6 +40,9 @@ type piece struct {
 	used *device.Event // after which it may be written again; nil before the first time
 	busy bool
 }
+
+// Storage implements kernels.Backend.
+func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
 
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {

@@ -29,7 +29,7 @@ var layers = map[string]string{
 	"cpu/internal/exec":         "",
 	"internal/x86":              "",
 	"kernels/ptx":               "device kernels kernels/ir kernels/rule",
-	"device/cuda":               "device device/cuda/internal/driver kernels kernels/ptx kernels/rule",
+	"device/cuda":               "device device/cuda/internal/driver kernels kernels/format kernels/ptx kernels/rule",
 	"device/cuda/":              "device device/cuda device/cuda/ internal/cli",
 	"internal/gpu":              "device device/cuda device/cuda/ kernels internal/cli",
 	"cmd/":                      "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/cli internal/cpuinfo internal/gpu internal/models cmd/",

@@ -67,6 +67,9 @@ func (f *Format) Compute() device.DType { return f.compute }
 // Planes are the buffers, in the order in which Decode takes them and Encode gives them.
 func (f *Format) Planes() []Plane { return slices.Clone(f.planes) }
 
+// NumPlanes is how many there are.
+func (f *Format) NumPlanes() int { return len(f.planes) }
+
 // Identity says whether the one plane holds the number itself, so that Decode and Encode are no operations.
 func (f *Format) Identity() bool { return f.decode == nil }
 

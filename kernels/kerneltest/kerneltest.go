@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,14 +33,26 @@ const (
 	groups = 300 // more than one block of a GPU's prologue
 )
 
-// Programs are what Run tries of a rule for elements of a type: every set of options, and with penalties the first and the last set.
+// Programs are what Run tries of a rule that computes with a type: every set of options, with penalties the first and the last set, and
+// with other formats than the type's own 16 bits for parameter and gradient, 16 for all, and a mixture.
 func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	all := uint64(1)<<len(r.Options) - 1
 	for set := range all + 1 {
 		out = append(out, kernels.Spec{Rule: r, Options: set, Compute: t})
 	}
-	return append(out, kernels.Spec{Rule: r, Penalties: rule.L1, Compute: t}, kernels.Spec{Rule: r, Penalties: rule.L2, Compute: t},
+	out = append(out, kernels.Spec{Rule: r, Penalties: rule.L1, Compute: t}, kernels.Spec{Rule: r, Penalties: rule.L2, Compute: t},
 		kernels.Spec{Rule: r, Options: all, Penalties: rule.AllPenalties, Compute: t})
+	if t != device.Float32 {
+		return out
+	}
+	var half, mixed []string
+	for i, slot := range r.Slots {
+		half = append(half, slot+"=f16")
+		mixed = append(mixed, slot+"="+[]string{"f32", "bf16", "f16"}[(i+1)%3])
+	}
+	return append(out, kernels.Spec{Rule: r, Compute: t, Formats: "param=bf16 grad=bf16"},
+		kernels.Spec{Rule: r, Options: all, Compute: t, Formats: strings.Join(half, " ")},
+		kernels.Spec{Rule: r, Options: all, Penalties: rule.AllPenalties, Compute: t, Formats: strings.Join(mixed, " ")})
 }
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. Open returns a device,
@@ -56,7 +69,13 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 					if s.Options == 1<<len(r.Options)-1 && s.Penalties == 0 && dtype == device.Float32 && !testing.Short() {
 						n = append(append([]int(nil), n...), long)
 					}
-					program(t, b, newProgram(t, s), n, s.Penalties == 0)
+					p := newProgram(t, s)
+					for _, plane := range p.Planes {
+						if !slices.Contains(b.Storage(p.Compute), plane.DType) {
+							t.Skipf("%s holds no %s", b.Device().Name(), plane.DType)
+						}
+					}
+					program(t, b, p, n, s.Penalties == 0 && s.Formats == "")
 				})
 			}
 		}
@@ -89,6 +108,9 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 	r := p.Rule
 	runClip(t, b, p)
 	shapes := slices.Concat(pairs(p), straight(31, 127))
+	if p.Formats != "" {
+		shapes = slices.Concat(pairs(p), straight(31, 127, 1023, 4097), short(), apart(len(p.Planes)))
+	}
 	if full {
 		runEach(t, b, p, 1, 0.5)
 		runEach(t, b, p, 0.5, 5.7)
@@ -146,7 +168,7 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 		for k, plane := range p.Planes {
 			expect := numbers(rng, plane.DType, 2*guard+4+x.n)
 			if x.pairs {
-				fillPairs(rng, p.Slots[plane.Slot].Role, plane.DType, expect[x.first(k):][:x.n])
+				fillPairs(rng, p.Of(k).Role, plane.DType, expect[x.first(k):][:x.n])
 			}
 			whole, err := dev.Alloc(plane.DType, len(expect))
 			require.NoError(t, err)
@@ -198,7 +220,7 @@ func compare(t T, s *device.Stream, p *kernels.Program, tensors []*tensor, when 
 			for j, got := range downloadBits(t, s, x.whole[k]) {
 				if !reference.Same(dtype, got, want[j]) {
 					t.Fatalf("%s: tensor %d of %s: %s[%d] is %s, want %s", when, i, x.shape,
-						p.Slots[p.Planes[k].Slot].Name, j-x.first(k), reference.Text(dtype, got), reference.Text(dtype, want[j]))
+						p.Of(k).Name, j-x.first(k), reference.Text(dtype, got), reference.Text(dtype, want[j]))
 				}
 			}
 		}

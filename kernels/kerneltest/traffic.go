@@ -43,7 +43,7 @@ func traffic(t T, b kernels.Backend, p *kernels.Program) {
 			for j, got := range downloadBits(t, s, x.whole[k]) {
 				if got != want[j] { // NaNs too
 					t.Fatalf("traffic of %s: tensor %d of %s: %s[%d] is %s, was %s", p, i, x.shape,
-						p.Slots[p.Planes[k].Slot].Name, j-x.first(k), reference.Text(dtype, got), reference.Text(dtype, want[j]))
+						p.Of(k).Name, j-x.first(k), reference.Text(dtype, got), reference.Text(dtype, want[j]))
 				}
 			}
 			require.NoError(t, x.whole[k].Close())

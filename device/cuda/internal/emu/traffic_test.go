@@ -138,8 +138,8 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	expect := func(update string, reads, writes func(k int) bool) {
 		for i, tensor := range w.Tensors {
 			for k, b := range tensor.Planes {
-				require.True(t, each(a.loads, b, times(reads(k))), "%s of %s: tensor %d: loads of %s", update, p, i, p.Slots[p.Planes[k].Slot].Name)
-				require.True(t, each(a.stores, b, times(writes(k))), "%s of %s: tensor %d: stores of %s", update, p, i, p.Slots[p.Planes[k].Slot].Name)
+				require.True(t, each(a.loads, b, times(reads(k))), "%s of %s: tensor %d: loads of %s", update, p, i, p.Of(k).Name)
+				require.True(t, each(a.stores, b, times(writes(k))), "%s of %s: tensor %d: stores of %s", update, p, i, p.Of(k).Name)
 			}
 		}
 	}
