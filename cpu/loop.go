@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math"
@@ -18,6 +19,7 @@ import (
 type loop struct {
 	code  *exec.Code
 	frame int // bytes that each thread lends it
+	index int // where in them the index of a run's first element belongs; -1: nowhere
 }
 
 // prefetching is how a loop prefetches each slot: none on processors whose own prefetching is better alone.
@@ -61,8 +63,8 @@ func (d *driver) prefetching(elements, tensors int, p *kernels.Program) prefetch
 // emitLoop makes a program's machine code.
 func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
 	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
-	for k, plane := range p.Planes {
-		l.Slots = append(l.Slots, emit.Slot{Var: k, Size: plane.DType.Size()})
+	for k := range p.Planes {
+		l.Slots = append(l.Slots, k)
 	}
 	return emit.Compile(l)
 }
@@ -90,7 +92,7 @@ func (d *driver) machineCode(p *kernels.Program, ahead prefetching) (*loop, erro
 		return nil, err
 	}
 	maps.DeleteFunc(d.code, func(_ loopKey, l weak.Pointer[loop]) bool { return l.Value() == nil })
-	l := &loop{code, c.Frame}
+	l := &loop{code, c.Frame, c.Index}
 	d.code[key] = weak.Make(l)
 	return l, nil
 }
@@ -102,8 +104,11 @@ func (l *loop) newFrame() []byte {
 	return f
 }
 
-// run runs the loop over n elements of the slots that it uses, whose addresses are in order.
-func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, n int) {
+// run runs the loop over n elements, whose planes' addresses are in order. The first has the index within its tensor.
+func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, index, n int) {
+	if l.index >= 0 {
+		binary.LittleEndian.PutUint64(frame[l.index:], uint64(index))
+	}
 	l.code.Run(unsafe.SliceData(slots), uniforms, unsafe.SliceData(frame), n)
 }
 

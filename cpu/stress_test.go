@@ -162,6 +162,6 @@ func fault(t *testing.T) (faults int64) {
 		}
 	}()
 	block := make([]float32, 100)
-	l.run(make([]*byte, len(p.Planes)), (*byte)(unsafe.Pointer(&block[0])), l.newFrame(), 100)
+	l.run(make([]*byte, len(p.Planes)), (*byte)(unsafe.Pointer(&block[0])), l.newFrame(), 0, 100)
 	return 0
 }

@@ -60,6 +60,7 @@ type update[F rule.Float] struct {
 // tensor is the memory of a kernels.Tensor.
 type tensor struct {
 	group  int
+	offset int
 	planes [][]byte
 }
 
@@ -81,7 +82,7 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	size := chunkLen(u.elements, drv.pool.threads)
 	for i := range w.Tensors {
 		t := &w.Tensors[i]
-		v := tensor{group: t.Group}
+		v := tensor{group: t.Group, offset: t.Offset}
 		for _, b := range t.Planes {
 			v.planes = append(v.planes, contents(b))
 		}
@@ -265,5 +266,5 @@ func (s *step[F]) vectorChunk(thread, i int) {
 	c := s.u.chunks[i]
 	t := &s.u.tensors[c.tensor]
 	n := v.blockLen()
-	v.run(t.planes, c.lo, c.hi, s.uniforms[t.group*n:(t.group+1)*n], &s.space.scratch[thread])
+	v.run(t, c.lo, c.hi, s.uniforms[t.group*n:(t.group+1)*n], &s.space.scratch[thread])
 }

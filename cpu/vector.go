@@ -96,14 +96,7 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
 	fill(1, fromBits[F](1<<63-1))
 	fill(2, fromBits[F](math.MaxUint64))
 	for i, u := range v.uniform {
-		switch {
-		case !v.graph.IsBool(u):
-			fill(masks+i, eval.Number(u))
-		case eval.Condition(u):
-			fill(masks+i, fromBits[F](math.MaxUint64))
-		default:
-			fill(masks+i, 0)
-		}
+		fill(masks+i, emit.InBlock(eval, v.graph, u))
 	}
 }
 
@@ -118,17 +111,17 @@ func fromBits[F rule.Float](x uint64) F {
 	return f
 }
 
-// run updates elements lo to hi of the planes.
-func (v *vectors[F]) run(planes [][]byte, lo, hi int, uniforms []F, s *scratch[F]) {
+// run updates elements lo to hi of a tensor.
+func (v *vectors[F]) run(t *tensor, lo, hi int, uniforms []F, s *scratch[F]) {
 	block := (*byte)(unsafe.Pointer(&uniforms[0]))
 	if v.loop != nil {
 		for k, plane := range v.program.Planes {
-			s.pointers[k] = &planes[k][lo*plane.DType.Size()]
+			s.pointers[k] = &t.planes[k][lo*plane.DType.Size()]
 		}
-		v.loop.run(s.pointers, block, s.frame, hi-lo)
+		v.loop.run(s.pointers, block, s.frame, t.offset+lo, hi-lo)
 		return
 	}
-	s.window.each(planes, lo, hi, func() { v.tiles(s, block) })
+	s.window.each(t.planes, lo, hi, func() { v.tiles(s, block) })
 }
 
 // tiles runs the plan over the window.
