@@ -35,7 +35,10 @@ func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
-	if w.Program.Compute == device.Float32 {
+	switch {
+	case w.Program.Reduces():
+		return d.newNorm(w)
+	case w.Program.Compute == device.Float32:
 		return newUpdate[float32](d.driver, w)
 	}
 	return newUpdate[float64](d.driver, w)
@@ -184,7 +187,7 @@ func (u *update[F]) Enqueue(s *device.Stream, in kernels.Step) error {
 		t.hyper = append(t.hyper, g.Hyper...)
 		g.Hyper = t.hyper[n:]
 	}
-	t.norm = view[float64](in.Norm)
+	t.norm = view[float64](in.Reduced)
 	return u.drv.enqueue(s, t, u.small())
 }
 

@@ -31,6 +31,9 @@ func SpecOf(s rule.Setting, t device.DType) Spec {
 }
 
 func (s Spec) String() string {
+	if s.Rule == nil {
+		return "norm"
+	}
 	return strings.TrimSpace(fmt.Sprintf("%s[%s] %s %s", s.Rule.Name, strings.Join(s.Variant(), " "), s.Compute, s.Formats))
 }
 
@@ -43,10 +46,11 @@ func (s Spec) Variant() []string {
 // equal specs have the same *Program as long as somebody holds it. It is shared, so nobody changes it.
 type Program struct {
 	Spec
+	Stages []Stage // of a step, in order
 	Slots  []Slot  // that the program uses, in the order of the rule
 	Planes []Plane // the buffers of a tensor, in order: Tensor.Planes
 
-	// Graph is what becomes of an element. Its fields of bank rule.ElemBank are the planes, by index; those of banks rule.ScalarsBank and
+	// Graph, and what stands with it here, is of an update's Map stage: what becomes of an element. Its fields of bank rule.ElemBank are the planes, by index; those of banks rule.ScalarsBank and
 	// rule.SharedBank are what Scalars computes.
 	Graph         *ir.Func
 	Loads, Stores []int // planes that Graph reads, and writes
@@ -57,7 +61,7 @@ type Program struct {
 	// in this order. Varying says of each node whether it is none of these.
 	Uniforms []ir.Value
 	Varying  []bool
-	// Scalars computes a group's scalars, in float64: see the banks.
+	// Scalars is of an update's Scalars stage: it computes a group's scalars, in float64. See the banks.
 	Scalars *ir.Func
 
 	Bytes int // that a step moves for each element: the planes read and the planes written
@@ -148,6 +152,7 @@ func newProgram(s Spec) (*Program, error) {
 	p.Scalars = p.scalars(prologue)
 	p.use(around(element, s), formats)
 	p.format()
+	p.Stages = p.stages()
 	return p, nil
 }
 

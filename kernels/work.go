@@ -31,15 +31,17 @@ type Work struct {
 
 // Step is what a step of the work is given from outside.
 type Step struct {
-	Groups []GroupStep    // one a Work.State
-	Norm   *device.Buffer // one Float64, a Norm's Total that has been enqueued before: what MaxNorm is compared with. Nil: 0.
+	Groups []GroupStep // one a Work.State
+	// Reduced is a Float64 for each result of a reduction, here the norm. Norm writes it; the scalars of an update that has been enqueued behind
+	// that read it. Nil: an update reads 0.
+	Reduced *device.Buffer
 }
 
 // GroupStep is what a step is given for one group.
 type GroupStep struct {
 	Hyper                           []float64 // one a Rule.Hyper, of this step: the learning rate is after its schedule
 	Scale                           float64   // the gradient is multiplied by it. -1 maximises.
-	MaxNorm                         float64   // gradients are clipped to it by Step.Norm; 0 clips nothing, as +Inf does
+	MaxNorm                         float64   // gradients are clipped to it by the norm, Step.Reduced; 0 clips nothing, as +Inf does
 	L1, WeightDecay, DecoupledDecay float64   // the setting's; L1 and WeightDecay count in a program that has the penalty
 }
 
@@ -58,31 +60,21 @@ type Backend interface {
 	// Storage lists the types that memory can hold the slots of a program in, for a type that the program computes with: none if the device
 	// does not compute with it.
 	Storage(compute device.DType) []device.DType
-	// Compile makes an update of the work. All buffers are open and belong to this device. A tensor's buffers have its
+	// Compile makes an update of the work, or a reduction over it, whose steps are ordered: all on one stream, or on streams that wait for each
+	// other. All buffers are open and belong to this device. A tensor's buffers have its
 	// planes' types. A buffer that a step writes overlaps no other buffer of the work.
 	Compile(w Work) (Update, error)
 	// CompileTraffic makes an update that loads and stores as much as w's does and leaves every byte of w as it is: the ceiling that
 	// gpubench holds an update to. Its steps are not looked at. What a step stores and does not load, as no optimizer's does but an
 	// Eval rule's, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU stored to memory of the traffic's own.
 	CompileTraffic(w Work) (Update, error)
-	// CompileNorm makes the global norm of the buffers, which are open and of this device.
-	CompileNorm(grads []*device.Buffer) (Norm, error)
 }
 
 // Update is work that is ready to run.
 type Update interface {
-	// Enqueue puts one step on the stream: prologues, then one pass over all tensors. It keeps nothing of step but the norm. Hundreds
-	// of steps may be under way; then it waits for the oldest.
+	// Enqueue puts one step on the stream: the program's stages. It keeps nothing of step but Reduced. Hundreds of steps may be under way; then
+	// it waits for the oldest.
 	Enqueue(s *device.Stream, step Step) error
 	// Close gives the update's own memory back, after the work enqueued so far.
-	Close() error
-}
-
-// Norm is the L2 norm over all elements of some buffers, by the tree that SumSquares, SumTree and NormBy define. Its steps are
-// ordered: all on one stream, or on streams that wait for each other.
-type Norm interface {
-	Enqueue(s *device.Stream) error
-	// Total is where the norm is put: one Float64.
-	Total() *device.Buffer
 	Close() error
 }

@@ -109,7 +109,7 @@ func closeLaunches(launches []*launch) error {
 
 // enqueue puts the launch's step on the stream. What its groups' prologues make is then what was foreseen.
 func (l *launch) enqueue(s *device.Stream, n *norm) error {
-	l.step.Groups, l.step.Norm = l.step.Groups[:0], n.total()
+	l.step.Groups, l.step.Reduced = l.step.Groups[:0], n.total
 	for _, q := range l.parts {
 		g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
 		g.MaxNorm = n.max

@@ -226,23 +226,23 @@ func (o *Optimizer) ZeroGrad(s *device.Stream) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range o.grads() {
-		if err := s.Zero(g); err != nil {
+	for _, p := range o.withGrad() {
+		if err := s.Zero(p.Grad); err != nil {
 			return fmt.Errorf("optim: zero grad: %w", err)
 		}
 	}
 	return nil
 }
 
-// grads are the gradients of all tensors that have one.
-func (o *Optimizer) grads() (out []*device.Buffer) {
+// withGrad are all tensors that have a gradient.
+func (o *Optimizer) withGrad() (out []*param) {
 	for _, g := range o.groups {
 		if g == nil {
 			continue
 		}
 		for _, p := range g.params {
 			if p.Grad != nil {
-				out = append(out, p.Grad)
+				out = append(out, p)
 			}
 		}
 	}

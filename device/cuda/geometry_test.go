@@ -113,7 +113,7 @@ func TestNoOccupancy(t *testing.T) {
 	d, dev := emulate(t, emu.Config{})
 	before := d.Live()
 	d.Fail(driver.CuOccupancyMaxActiveBlocksPerMultiprocessor, 2, driver.ErrorInvalidValue)
-	_, err := dev.CompileNorm(nil)
+	_, err := dev.Compile(kernels.Work{Program: kernels.Norm()})
 	require.ErrorIs(t, err, driver.ErrorInvalidValue)
 	require.ErrorContains(t, err, "cuOccupancyMaxActiveBlocksPerMultiprocessor")
 	require.Equal(t, before, d.Live())

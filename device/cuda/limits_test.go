@@ -100,10 +100,13 @@ func TestZeroDevice(t *testing.T) {
 	other, err := Open(0)
 	require.NoError(t, err)
 	defer other.Close()
-	norm, err := closed.CompileNorm(nil)
+	norm, err := closed.Compile(kernels.Work{Program: kernels.Norm()})
 	require.NoError(t, err)
-	require.ErrorIs(t, norm.Enqueue(nil), device.ErrClosed)
-	require.ErrorIs(t, norm.Enqueue(other.DefaultStream()), device.ErrForeign)
+	total, err := closed.Alloc(device.Float64, 1)
+	require.NoError(t, err)
+	step := kernels.Step{Reduced: total}
+	require.ErrorIs(t, norm.Enqueue(nil, step), device.ErrClosed)
+	require.ErrorIs(t, norm.Enqueue(other.DefaultStream(), step), device.ErrForeign)
 	require.NoError(t, norm.Close())
 	gone, err := Open(0)
 	require.NoError(t, err)
@@ -116,9 +119,8 @@ func TestZeroDevice(t *testing.T) {
 		_, wrap := Wrap(d, device.Float32, 1, 256)
 		_, compile := d.Compile(kernels.Work{})
 		_, traffic := d.CompileTraffic(kernels.Work{})
-		_, norm := d.CompileNorm(nil)
 		_, model := d.Model()
-		for i, err := range []error{alloc, stream, event, info, wrap, compile, traffic, norm, model, d.Close(), d.DefaultStream().Synchronize(), WrapStream(d, 1).Synchronize()} {
+		for i, err := range []error{alloc, stream, event, info, wrap, compile, traffic, model, d.Close(), d.DefaultStream().Synchronize(), WrapStream(d, 1).Synchronize()} {
 			require.ErrorIs(t, err, device.ErrClosed, "%s, call %d", name, i)
 		}
 	}
@@ -150,12 +152,14 @@ func work(t *testing.T, dev *Device, s *device.Stream) (kernels.Update, kernels.
 	require.NoError(t, err)
 	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{{Planes: []*device.Buffer{param, grad}}}, State: []*device.Buffer{state}})
 	require.NoError(t, err)
-	norm, err := dev.CompileNorm([]*device.Buffer{grad})
+	norm, err := dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{grad}}}})
 	require.NoError(t, err)
-	require.NoError(t, norm.Enqueue(s))
+	total, err := dev.Alloc(device.Float64, 1)
+	require.NoError(t, err)
+	require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
 	g := kernels.GroupStepOf(sgd, sgd.Hyper)
 	g.MaxNorm = 1
-	return u, kernels.Step{Groups: []kernels.GroupStep{g}, Norm: norm.Total()}
+	return u, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: total}
 }
 
 // I8: devices, and what is on a device that stays, are given back when nobody reaches them, after the work on them.

@@ -47,6 +47,3 @@ func (d *Device) Compile(w kernels.Work) (kernels.Update, error) { return nil, e
 
 // CompileTraffic implements kernels.Backend.
 func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) { return nil, errBuild }
-
-// CompileNorm implements kernels.Backend.
-func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) { return nil, errBuild }

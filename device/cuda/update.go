@@ -46,6 +46,12 @@ func (d *Device) Storage(compute device.DType) []device.DType { return format.St
 
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
+	if err := d.usable(); err != nil {
+		return nil, err
+	}
+	if w.Program.Reduces() {
+		return d.newNorm(w)
+	}
 	u, err := d.compile(w, false)
 	if err != nil {
 		return nil, err // and not a nil *update, which is no nil kernels.Update
@@ -144,7 +150,7 @@ func (d *Device) words(x []uint64) (*device.Buffer, error) {
 
 func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(u)
-	defer runtime.KeepAlive(step.Norm)
+	defer runtime.KeepAlive(step.Reduced)
 	q, err := u.g.queue(s)
 	if err != nil {
 		return err
@@ -173,8 +179,8 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 	}
 	host[words-1] = 0
 	reduced := u.inputs.Addr() + uint64(8*(words-1))
-	if step.Norm != nil {
-		reduced = step.Norm.Addr()
+	if step.Reduced != nil {
+		reduced = step.Reduced.Addr()
 	}
 	unrecorded := false
 	err = u.g.do(func() error {

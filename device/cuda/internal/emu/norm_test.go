@@ -39,17 +39,20 @@ func TestNormLoads(t *testing.T) {
 			whole, err := dev.Alloc(dtype, tt.offset+tt.n)
 			require.NoError(t, err)
 			require.NoError(t, s.Zero(whole))
+			total, err := dev.Alloc(device.Float64, 1)
+			require.NoError(t, err)
 			b, err := whole.Slice(tt.offset, tt.offset+tt.n)
 			require.NoError(t, err)
-			norm, err := dev.CompileNorm([]*device.Buffer{b})
+			norm, err := dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{b}}}})
 			require.NoError(t, err)
 			a.begin(map[device.DType]string{device.Float32: "norm_squares_f32", device.Float64: "norm_squares_f64"}[dtype], []*device.Buffer{b})
 			single = 0
-			require.NoError(t, norm.Enqueue(s))
+			require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
 			require.NoError(t, s.Synchronize())
 			require.True(t, each(a.loads, b, 1), "%s: %+v", dtype, tt)
 			require.Equal(t, tt.single*dtype.Size(), single, "%s: %+v: bytes not loaded 16 at a time", dtype, tt)
 			require.NoError(t, norm.Close())
+			require.NoError(t, total.Close())
 			require.NoError(t, whole.Close())
 		}
 	}
