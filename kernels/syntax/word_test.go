@@ -353,6 +353,7 @@ func main() {
 		require.NoError(t, err)
 		f, err := fn.Lower(32, 0)
 		require.NoError(t, err)
+		wellFormed(t, f)
 		for _, n := range f.Nodes {
 			seen[n.Op] = true
 		}
