@@ -21,8 +21,8 @@ type Format struct {
 	name           string
 	compute        device.DType
 	planes         []Plane
-	decode, encode *ir.Func // both are nil where the plane holds the number itself
-	runs           any      // *runs[F], where F is the compute type
+	decode, encode func() *ir.Func // both are nil where the plane holds the number itself
+	runs           any             // *runs[F], where F is the compute type
 }
 
 // Plane is one of the buffers that hold a tensor's elements.
@@ -78,7 +78,7 @@ func (f *Format) Decode(b *ir.Builder, planes []ir.Value) ir.Value {
 	if f.Identity() {
 		return planes[0]
 	}
-	return apply(b, f.decode, planes)[0]
+	return apply(b, f.decode(), planes)[0]
 }
 
 // Encode adds what makes an element of x: one value a plane. The format is one that Encodes.
@@ -86,7 +86,7 @@ func (f *Format) Encode(b *ir.Builder, x ir.Value) []ir.Value {
 	if f.Identity() {
 		return []ir.Value{x}
 	}
-	return apply(b, f.encode, []ir.Value{x})
+	return apply(b, f.encode(), []ir.Value{x})
 }
 
 // apply inlines a function's graph: its fields are the parameters and then the results.

@@ -240,6 +240,14 @@ func TestIdentity(t *testing.T) {
 	require.Equal(t, x, y)
 }
 
+// What is read of a format in a dump has the names of its source.
+func TestNames(t *testing.T) {
+	b := ir.NewBuilder("", 32, []ir.Field{{}, {Bank: 1, Type: ir.U16}})
+	f := b.Func([]ir.Value{b.Var(0), must(t, "bf16", device.Float32).Encode(b, b.Var(0))[0]})
+	require.Contains(t, f.Names, "bits")
+	require.Contains(t, f.Names, "upper")
+}
+
 func TestRunsDoNotAllocate(t *testing.T) {
 	x, w := make([]float32, 100), make([]uint16, 100)
 	f, planes := must(t, "bf16", device.Float32), [][]byte{bytes(w)}
