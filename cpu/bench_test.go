@@ -73,7 +73,10 @@ func (l *limit) run() {
 	const size = 1 << 20
 	l.drv.pool.do(len(l.slots[0])/size, func(_, i int) {
 		p := [2]*byte{&l.slots[0][i*size], &l.slots[1][i*size]}
-		ahead := l.drv.prefetching(len(l.slots[0]), 1, len(l.slots), 1)
+		ahead := fromMemory
+		if l.drv.prefetch == 0 {
+			ahead = prefetching{}
+		}
 		l.loop((**byte)(unsafe.Pointer(&p)), size, ahead.near, ahead.far)
 	})
 }

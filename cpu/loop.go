@@ -11,8 +11,6 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // loop is a program's machine code, which is made when the program is compiled and shared by all of a device's updates that
@@ -43,24 +41,28 @@ const (
 	shortBytes = 16 << 10
 )
 
-// prefetching is that for so many elements in so many tensors, each of some slots with elements of some bytes.
-func (d *driver) prefetching(elements, tensors, slots, size int) prefetching {
+// prefetching is that for so many elements of a program in so many tensors.
+func (d *driver) prefetching(elements, tensors int, p *kernels.Program) prefetching {
+	size := 0 // of an element, in all planes
+	for _, plane := range p.Planes {
+		size += plane.DType.Size()
+	}
 	switch {
 	case d.prefetch == 0:
 		return prefetching{}
-	case elements*slots*size <= cacheBytes:
+	case elements*size <= cacheBytes:
 		return inCache
-	case elements*size <= tensors*shortBytes:
+	case elements*size <= tensors*shortBytes*len(p.Planes):
 		return shortOnes
 	}
 	return fromMemory
 }
 
-// emitLoop makes the machine code of a graph.
-func emitLoop(set *emit.Set, f *ir.Func, used []int, ahead prefetching) (*emit.Code, error) {
-	l := emit.Loop{Func: f, Uniforms: f.Uniforms(rule.ElemBank), Varying: f.Varying(rule.ElemBank), Set: set, Near: ahead.near, Far: ahead.far}
-	for _, v := range used {
-		l.Slots = append(l.Slots, emit.Slot{Var: v, Size: f.Width / 8})
+// emitLoop makes a program's machine code.
+func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
+	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
+	for k, plane := range p.Planes {
+		l.Slots = append(l.Slots, emit.Slot{Var: k, Size: plane.DType.Size()})
 	}
 	return emit.Compile(l)
 }
@@ -71,15 +73,15 @@ type loopKey struct {
 	ahead prefetching
 }
 
-// machineCode is the loop of a graph, from the device's or new.
-func (d *driver) machineCode(f *ir.Func, used []int, ahead prefetching) (*loop, error) {
-	key := loopKey{f.Fingerprint(), ahead}
+// machineCode is the loop of a program, from the device's or new.
+func (d *driver) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
+	key := loopKey{p.Graph.Fingerprint(), ahead}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l := d.code[key].Value(); l != nil {
 		return l, nil
 	}
-	c, err := emitLoop(d.choice.loops, f, used, ahead)
+	c, err := emitLoop(d.choice.loops, p, ahead)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +110,7 @@ func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, n int) {
 // Listing is the machine code of a program as text: where each instruction is, its bytes, the instruction in Intel's syntax, and the
 // name that the rule gives its result. It is the code for tensors that no cache holds; for others it prefetches differently. Listing
 // fails with device.ErrUnsupported where the implementation makes no machine code.
-func (d *Device) Listing(p kernels.Program) (string, error) {
+func (d *Device) Listing(p *kernels.Program) (string, error) {
 	c := d.driver.choice
 	if c.err != nil {
 		return "", c.err
@@ -116,15 +118,7 @@ func (d *Device) Listing(p kernels.Program) (string, error) {
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
 	}
-	f, err := p.Graph()
-	if err != nil {
-		return "", err
-	}
-	used, err := p.Used()
-	if err != nil {
-		return "", err
-	}
-	code, err := emitLoop(c.loops, f, used, d.driver.prefetching(math.MaxInt32, 1, 1, 1))
+	code, err := emitLoop(c.loops, p, d.driver.prefetching(math.MaxInt32, 1, p))
 	if err != nil {
 		return "", err
 	}

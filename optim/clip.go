@@ -35,6 +35,14 @@ func (n *norm) compile(o *Optimizer) error {
 	return nil
 }
 
+// total is where the norm is; nil where it is not measured.
+func (n *norm) total() *device.Buffer {
+	if n.compiled == nil {
+		return nil
+	}
+	return n.compiled.Total()
+}
+
 func (n *norm) close() error {
 	old := n.compiled
 	n.compiled, n.measured = nil, false
@@ -100,7 +108,7 @@ func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 		return 0, nil
 	}
 	var out [1]float64
-	if err := device.Download(s, out[:], o.norm.compiled.Total()); err != nil {
+	if err := device.Download(s, out[:], o.norm.total()); err != nil {
 		return 0, fmt.Errorf("optim: gradient norm: %w", err)
 	}
 	if err := s.Synchronize(); err != nil {

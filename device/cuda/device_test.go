@@ -15,8 +15,8 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
-	"github.com/fusestep/fusestep/device/cuda/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )

@@ -16,9 +16,10 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
-	"github.com/fusestep/fusestep/device/cuda/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // I19: a GPU that cannot run the kernels is refused when it is opened, not when an optimizer is made.
@@ -135,7 +136,7 @@ func settle(t *testing.T, enough func() bool, what string) {
 
 // work is an update of one tensor and a norm over it, which are never closed.
 func work(t *testing.T, dev *Device, s *device.Stream) (kernels.Update, kernels.Step) {
-	sgd := kernels.SGDRule().With(kernels.SGDHyper{LR: 0.5}, kernels.SGDOptions{})
+	sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
 	buffer := func() *device.Buffer {
 		b, err := dev.Alloc(device.Float32, 1000)
 		require.NoError(t, err)
@@ -145,14 +146,16 @@ func work(t *testing.T, dev *Device, s *device.Stream) (kernels.Update, kernels.
 	param, grad := buffer(), buffer()
 	state, err := dev.Alloc(device.Float64, len(sgd.Rule.State))
 	require.NoError(t, err)
-	slots := make([]*device.Buffer, len(sgd.Rule.Slots))
-	slots[sgd.Rule.Slot("param")], slots[sgd.Rule.Slot("grad")] = param, grad
-	u, err := dev.Compile(kernels.Work{Program: kernels.Program{Rule: sgd.Rule, DType: device.Float32}, Tensors: []kernels.Tensor{{Slots: slots}}, State: []*device.Buffer{state}})
+	p, err := kernels.New(kernels.SpecOf(sgd, device.Float32))
+	require.NoError(t, err)
+	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{{Planes: []*device.Buffer{param, grad}}}, State: []*device.Buffer{state}})
 	require.NoError(t, err)
 	norm, err := dev.CompileNorm([]*device.Buffer{grad})
 	require.NoError(t, err)
 	require.NoError(t, norm.Enqueue(s))
-	return u, kernels.Step{Groups: []kernels.GroupStep{kernels.GroupStepOf(sgd, sgd.Hyper)}, Norm: norm, MaxNorm: 1}
+	g := kernels.GroupStepOf(sgd, sgd.Hyper)
+	g.MaxNorm = 1
+	return u, kernels.Step{Groups: []kernels.GroupStep{g}, Norm: norm.Total()}
 }
 
 // I8: devices, and what is on a device that stays, are given back when nobody reaches them, after the work on them.

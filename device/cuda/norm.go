@@ -8,7 +8,7 @@ import (
 	"runtime"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )

@@ -1,6 +1,6 @@
 // Package format says how memory holds the numbers that rules calculate with. A format has planes, which are the buffers that hold a
 // tensor's elements, and functions that make a number of what the planes hold for one element, and back. The functions are written
-// once, in the language of rules (see package syntax), with words: the scalar executor runs them compiled, all others as graphs.
+// once, in the language that package rule defines, with words: the scalar executor runs them compiled, all others as graphs.
 //
 // A Format is bound to a compute type, as what is to be done to an element depends on it: float32 in memory is no operation where
 // float32 is calculated with, and one where float64 is.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // normCases are gradients by their lengths, of alternating types, float32 first. Each is normally distributed and multiplied by
@@ -203,15 +204,15 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 
 // clippedStep runs plain gradient descent on one tensor of its own with the norm.
 func clippedStep(t T, b kernels.Backend, norm kernels.Norm, total, maxNorm float64) {
-	sgd := kernels.SGDRule().With(kernels.SGDHyper{LR: 0.5}, kernels.SGDOptions{})
-	p := kernels.Program{Rule: sgd.Rule, DType: device.Float32}
-	w, _, tensors := work[float32](t, b, p, straight(100), 1, rand.New(rand.NewPCG(7, 8)))
+	sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
+	p := newProgram(t, kernels.SpecOf(sgd, device.Float32))
+	w, _, tensors := work(t, b, p, straight(100), 1, rand.New(rand.NewPCG(7, 8)))
 	u, err := b.Compile(w)
 	require.NoError(t, err)
-	g := kernels.GroupStep{Hyper: sgd.Hyper, Scale: -1}
+	g := kernels.GroupStep{Hyper: sgd.Hyper, Scale: -1, MaxNorm: maxNorm}
 	s := b.Device().DefaultStream()
-	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Norm: norm, MaxNorm: maxNorm}))
-	expectStep(t, p, g, &total, maxNorm, p.Rule.InitialState(), tensors, 0)
+	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Norm: norm.Total()}))
+	expectStep(p, g, total, p.Rule.InitialState(), tensors, 0)
 	compare(t, s, p, tensors, "clipped step")
 	require.NoError(t, u.Close())
 }

@@ -7,8 +7,8 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/fusestep/fusestep/kernels/internal/syntax"
 	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 // FormatFunction makes the graph of a format function, one of words and numbers, and compares it with the compiled function as New does.
