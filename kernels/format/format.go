@@ -1,6 +1,6 @@
 // Package format says how memory holds the numbers that rules calculate with. A format has planes, which are the buffers that hold a
 // tensor's elements, and functions that make a number of what the planes hold for one element, and back. The functions are written
-// once, in the language of rules (see package syntax), with words: the scalar executor runs them compiled, all others as graphs.
+// once, in the language that package rule defines, with words: the scalar executor runs them compiled, all others as graphs.
 //
 // A Format is bound to a compute type, as what is to be done to an element depends on it: float32 in memory is no operation where
 // float32 is calculated with, and one where float64 is.
@@ -21,8 +21,8 @@ type Format struct {
 	name           string
 	compute        device.DType
 	planes         []Plane
-	decode, encode *ir.Func // both are nil where the plane holds the number itself
-	runs           any      // *runs[F], where F is the compute type
+	decode, encode func() *ir.Func // both are nil where the plane holds the number itself
+	runs           any             // *runs[F], where F is the compute type
 }
 
 // Plane is one of the buffers that hold a tensor's elements.
@@ -81,7 +81,7 @@ func (f *Format) Decode(b *ir.Builder, planes []ir.Value) ir.Value {
 	if f.Identity() {
 		return planes[0]
 	}
-	return apply(b, f.decode, planes)[0]
+	return apply(b, f.decode(), planes)[0]
 }
 
 // Encode adds what makes an element of x: one value a plane. The format is one that Encodes.
@@ -89,7 +89,7 @@ func (f *Format) Encode(b *ir.Builder, x ir.Value) []ir.Value {
 	if f.Identity() {
 		return []ir.Value{x}
 	}
-	return apply(b, f.encode, []ir.Value{x})
+	return apply(b, f.encode(), []ir.Value{x})
 }
 
 // apply inlines a function's graph: its fields are the parameters and then the results.

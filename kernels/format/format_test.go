@@ -51,12 +51,32 @@ func encoder(f *Format) func(x float32) uint32 {
 }
 
 // layout is what is meant by a format of 16 bits: a sign, bits of the exponent, and bits of a fraction.
-type layout struct{ exponent, fraction int }
+type layout struct {
+	exponent, fraction int
+	middles            []float64 // halfway between a magnitude, which is the bits without the sign, and the next; exact, as float64 is
+}
 
-var layouts = map[string]layout{"bf16": {8, 7}, "f16": {5, 10}}
+var layouts = map[string]*layout{"bf16": newLayout(8, 7), "f16": newLayout(5, 10)}
+
+func newLayout(exponent, fraction int) *layout {
+	l := &layout{exponent: exponent, fraction: fraction}
+	for m := range l.infinite() {
+		next := l.number(m + 1)
+		if m+1 == l.infinite() {
+			next = l.limit()
+		}
+		l.middles = append(l.middles, (l.number(m)+next)/2)
+	}
+	return l
+}
+
+func (l *layout) infinite() uint32 { return uint32(1<<l.exponent-1) << l.fraction }
+
+// limit is the number after the largest, if the exponent had a bit more. From halfway to it on, numbers are infinite.
+func (l *layout) limit() float64 { return math.Ldexp(1, 1<<(l.exponent-1)) }
 
 // number is what the bits stand for.
-func (l layout) number(w uint32) float64 {
+func (l *layout) number(w uint32) float64 {
 	sign, exp, frac := 1-2*float64(w>>15), int(w>>l.fraction)&(1<<l.exponent-1), float64(w&(1<<l.fraction-1))
 	bias := 1<<(l.exponent-1) - 1
 	switch {
@@ -70,41 +90,22 @@ func (l layout) number(w uint32) float64 {
 	return sign * math.Ldexp(frac+math.Ldexp(1, l.fraction), exp-bias-l.fraction)
 }
 
-// limit is the first number beyond the largest: what is halfway to it is infinite, as it is even.
-func (l layout) limit() float64 { return math.Ldexp(1, 1<<(l.exponent-1)) }
-
-// rightly says whether w is x rounded to nearest even: no other number is nearer, and if one is as near, w is even. Between numbers of
-// one format and the middle of two, float64 is exact.
-func (l layout) rightly(x float32, w uint32) bool {
+// rightly says whether w is x rounded to nearest even: neither neighbour of w is nearer, and if one is as near, w is even. A NaN is
+// quiet. The sign is x's.
+func (l *layout) rightly(x float32, w uint32) bool {
 	if w > math.MaxUint16 || w>>15 != math.Float32bits(x)>>31 {
 		return false
 	}
-	got := l.number(w)
-	if x != x {
-		return got != got && w>>(l.fraction-1)&1 == 1
-	}
-	magnitude, abs := w&0x7fff, math.Abs(float64(x))
-	finite := func(m uint32) float64 { // with the limit in the place of the infinity
-		if y := l.number(m); !math.IsInf(y, 0) {
-			return y
-		}
-		return l.limit()
-	}
-	infinite := uint32(1<<l.exponent-1) << l.fraction
-	if magnitude > infinite {
+	m, abs := w&0x7fff, math.Abs(float64(x))
+	switch {
+	case x != x:
+		return m > l.infinite() && w>>(l.fraction-1)&1 == 1
+	case m > l.infinite():
 		return false
-	}
-	if magnitude < infinite {
-		middle := (finite(magnitude) + finite(magnitude+1)) / 2
-		if abs > middle || abs == middle && w&1 == 1 {
-			return false
-		}
-	}
-	if magnitude > 0 {
-		middle := (finite(magnitude-1) + finite(magnitude)) / 2
-		if abs < middle || abs == middle && w&1 == 1 {
-			return false
-		}
+	case m < l.infinite() && (abs > l.middles[m] || abs == l.middles[m] && m&1 == 1):
+		return false
+	case m > 0 && (abs < l.middles[m-1] || abs == l.middles[m-1] && m&1 == 1):
+		return false
 	}
 	return true
 }
@@ -237,6 +238,14 @@ func TestIdentity(t *testing.T) {
 	x[0] = 7
 	Store(f, [][]byte{bytes(y)}, x[:2])
 	require.Equal(t, x, y)
+}
+
+// What is read of a format in a dump has the names of its source.
+func TestNames(t *testing.T) {
+	b := ir.NewBuilder("", 32, []ir.Field{{}, {Bank: 1, Type: ir.U16}})
+	f := b.Func([]ir.Value{b.Var(0), must(t, "bf16", device.Float32).Encode(b, b.Var(0))[0]})
+	require.Contains(t, f.Names, "bits")
+	require.Contains(t, f.Names, "upper")
 }
 
 func TestRunsDoNotAllocate(t *testing.T) {

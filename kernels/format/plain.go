@@ -2,6 +2,7 @@ package format
 
 import (
 	_ "embed"
+	"sync"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/ir"
@@ -98,11 +99,13 @@ func one[F rule.Float](storage device.DType, field ir.Type, decode func(uint32) 
 	return f
 }
 
-// graph is what a function of this file becomes. That it is none is a mistake in this package.
-func graph(fn any, compute device.DType) *ir.Func {
-	f, err := rule.FormatFunction(fn, 8*compute.Size(), plainSource)
-	if err != nil {
-		panic(err)
-	}
-	return f
+// graph is what a function of this file becomes, when it is first asked for. That it is none is a mistake in this package.
+func graph(fn any, compute device.DType) func() *ir.Func {
+	return sync.OnceValue(func() *ir.Func {
+		f, err := rule.FormatFunction(fn, 8*compute.Size(), plainSource)
+		if err != nil {
+			panic(err)
+		}
+		return f
+	})
 }

@@ -74,6 +74,23 @@
 // Every operation rounds once, to nearest even, in the order written. Both sides of && and || and both arms of an if on numbers are
 // computed, which no number can tell. An if on options is resolved before.
 //
-// What a rule becomes is limited to 8192 statements and expressions, after calls are inlined and what follows an if with a return
-// stands in both of its arms; calls nest 16 deep, and blocks of the file 500 deep.
+// # What a format may say
+//
+// A format function makes numbers of words, words of numbers, or words of words. It may say what a rule may, but for this:
+//
+//   - It takes and returns numbers and words, by value, at most 1024 each. It has no options. Its number type is F if it is generic,
+//     and otherwise float32.
+//   - A word is a uint32. Variables, and parameters and results of the functions that are called, may be words.
+//   - Words have + - * & | ^ &^, unary ^ and -, << and >> by a constant from 0 to 31, comparisons, and assignments with these operators.
+//     What is beyond 32 bits is cut off. Constants must fit. Words are not divided, and none meets a number in one operation.
+//   - rule.FromBits and rule.FromHalf make a number of a word; rule.ToBits and rule.ToHalf make a word of a float32, so that only a
+//     function that is not generic calls them. rule.MulHigh has the upper half of a product.
+//   - Predeclared names: uint32 and float32, too.
+//
+// Which NaN an operation gives is not defined. So a function that looks at a number's bits asks x != x first.
+//
+// # Limits
+//
+// What a rule or a format function becomes is limited to 8192 statements and expressions, after calls are inlined and what follows
+// an if with a return stands in both of its arms; calls nest 16 deep, and blocks of the file 500 deep.
 package rule

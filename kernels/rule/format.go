@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 
 	"github.com/fusestep/fusestep/kernels/internal/syntax"
 	"github.com/fusestep/fusestep/kernels/ir"
@@ -89,11 +90,19 @@ func compareFormat[F Float](f *ir.Func, fn reflect.Value, of func(uint64) F) err
 		eval.Run(vars)
 		for i, want := range fn.Call(in) {
 			v := len(in) + i
-			if x := float64(vars[v]); f.Vars[v].Type == ir.Float && !same(x, want.Float()) {
-				return fmt.Errorf("the source is not that of the compiled function: %s becomes %v by the source, %v by the function, of %v", f.Vars[v].Name, x, want, in)
+			got, differs := any(vars[v]), false
+			if f.Vars[v].Type == ir.Float {
+				differs = !same(float64(vars[v]), want.Float())
+			} else {
+				got, differs = eval.Words[v], uint64(eval.Words[v]) != want.Uint()
 			}
-			if x := eval.Words[v]; f.Vars[v].Type != ir.Float && uint64(x) != want.Uint() {
-				return fmt.Errorf("the source is not that of the compiled function: %s becomes %#x by the source, %#x by the function, of %v", f.Vars[v].Name, x, want.Uint(), in)
+			if differs {
+				var args []string
+				for i, x := range in {
+					args = append(args, fmt.Sprintf("%s = %v", f.Vars[i].Name, x))
+				}
+				return fmt.Errorf("the source is not that of the compiled function, at %d bits: %s becomes %v by the source, %v by the function; parameters %s",
+					f.Width, f.Vars[v].Name, got, want, strings.Join(args, ", "))
 			}
 		}
 	}

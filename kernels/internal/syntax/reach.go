@@ -171,7 +171,7 @@ func (r *reach) instead(name string) string {
 	}
 	var all []string
 	for _, own := range r.lib.pkg.Scope().Names() {
-		if f, ok := r.lib.pkg.Scope().Lookup(own).(*types.Func); ok && f.Exported() {
+		if f, ok := r.lib.pkg.Scope().Lookup(own).(*types.Func); ok && f.Exported() && (r.format || !hasWords(f.Signature())) {
 			if strings.EqualFold(own, name) {
 				return "use " + prefix + own
 			}
@@ -179,6 +179,18 @@ func (r *reach) instead(name string) string {
 		}
 	}
 	return "it has the functions of its own file and " + strings.Join(all, ", ")
+}
+
+// hasWords says whether a function takes or returns a word.
+func hasWords(sig *types.Signature) bool {
+	for _, t := range []*types.Tuple{sig.Params(), sig.Results()} {
+		for v := range t.Variables() {
+			if v.Type() == types.Typ[types.Uint32] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (f *File) errorAt(pos token.Pos, format string, args ...any) error {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/kernels/ir"
 )
 
 // testLang is a library as package rule supplies one.
@@ -204,7 +206,14 @@ func FuzzRule(f *testing.F) {
 	} {
 		f.Add(inRule(body))
 	}
-	for _, file := range []string{"../../rules/sgd.go", "../../rules/adam.go", "../../rule/lang.go"} {
+	for _, body := range []string{
+		"return a<<3&^b | rule.ToHalf(x)", "if x != x { return a>>16 | 0x40 }\nreturn (a + 0x7fff + a>>16&1) >> 16",
+		"const c uint32 = 1 << 31\na, b = f(a ^ c)\na %= 3\nb <<= a\nreturn rule.MulHigh(f(-b))\n}\nfunc f(w uint32) (v, u uint32) {\nv = ^w\nreturn u, v",
+		"return uint32(x) + 1<<32 - uint32(float32(a))", "return rule.ToBits(rule.FromBits[float32](b) + x*x)",
+	} {
+		f.Add(inFormat(body))
+	}
+	for _, file := range []string{"../../format/plain.go", "../../rules/sgd.go", "../../rules/adam.go", "../../rule/lang.go"} {
 		src, err := os.ReadFile(file)
 		require.NoError(f, err)
 		f.Add(string(src))
@@ -215,25 +224,63 @@ func FuzzRule(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, name := range []string{"R", "SGD", "Adam", "f"} {
-			fn, err := file.Function(name, ReadWrite, Read)
-			if err != nil {
-				if _, ok := err.(*Error); !ok {
-					t.Fatalf("%T: %v", err, err)
-				}
-				continue
-			}
-			for set := range uint64(1) << min(len(fn.Options), 2) {
-				if g, err := fn.Lower(64, set); err == nil {
-					for i, n := range g.Nodes {
-						for _, a := range n.Args() {
-							if int(a) >= i {
-								t.Fatalf("node %d uses node %d, which comes later", i, a)
-							}
-						}
+		try := func(fn *Function, err error) {
+			for width := 32; err == nil && width <= 64; width += 32 {
+				for set := range uint64(1) << min(len(fn.Options), 2) {
+					var g *ir.Func
+					if g, err = fn.Lower(width, set); err == nil {
+						wellFormed(t, g)
 					}
 				}
 			}
+			if _, ok := err.(*Error); err != nil && !ok {
+				t.Fatalf("%T: %v", err, err)
+			}
+		}
+		for _, name := range []string{"R", "SGD", "Adam", "f"} {
+			try(file.Function(name, ReadWrite, Read))
+		}
+		for _, name := range []string{"R", "f", "decodeBFloat16", "encodeFloat16"} {
+			try(file.FormatFunction(name))
 		}
 	})
+}
+
+// wellFormed fails unless operands come before what uses them and are of the kind that it takes.
+func wellFormed(t *testing.T, f *ir.Func) {
+	for i, n := range f.Nodes {
+		for k, a := range n.Args() {
+			if int(a) >= i {
+				t.Fatalf("node %d uses node %d, which comes later", i, a)
+			}
+			if got, want := f.Kind(a), operand(f, &n, k); got != want {
+				t.Fatalf("operand %d of node %d, %s, has kind %d, must have %d", k, i, n.Op, got, want)
+			}
+		}
+	}
+	for _, s := range f.Stores {
+		want := ir.Number
+		if f.Vars[s.Var].Type != ir.Float {
+			want = ir.Integer
+		}
+		if got := f.Kind(s.Value); got != want {
+			t.Fatalf("%s is stored a value of kind %d, must have %d", f.Vars[s.Var].Name, got, want)
+		}
+	}
+}
+
+// operand is the kind of a node's operand: A, B or C.
+func operand(f *ir.Func, n *ir.Node, k int) ir.Kind {
+	switch n.Op {
+	case ir.And, ir.Or, ir.Not:
+		return ir.Truth
+	case ir.Select:
+		if k == 2 {
+			return ir.Truth
+		}
+		return f.Kind(n.A)
+	case ir.FromBits, ir.FromHalf, ir.WAdd, ir.WSub, ir.WMul, ir.WMulHigh, ir.WAnd, ir.WOr, ir.WXor, ir.WShl, ir.WShr, ir.WLt, ir.WEq:
+		return ir.Integer
+	}
+	return ir.Number
 }
