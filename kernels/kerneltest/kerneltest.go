@@ -197,34 +197,25 @@ func expectStep[F rule.Float](t T, p kernels.Program, step kernels.GroupStep, no
 	}
 	f, err := p.Graph()
 	require.NoError(t, err)
-	elem := make([]F, len(f.Vars))
+	elem := make([][]F, len(f.Vars))
 	for i, x := range vars[len(hyper)+len(state):] {
-		elem[len(r.Slots)+i] = F(x)
+		elem[len(r.Slots)+i] = []F{F(x)}
 	}
 	shared := rule.Round[F](step.Shared(r, norm, maxNorm))
-	copy(elem[len(elem)-kernels.SharedScalars:], shared.Numbers())
+	for i, x := range shared.Numbers() {
+		elem[len(elem)-kernels.SharedScalars+i] = []F{x}
+	}
 	eval := ir.NewEvaluator[F](f)
 	for _, x := range tensors {
 		if x.group != group {
 			continue
 		}
-		in := make([][]F, len(r.Slots))
 		for k, whole := range x.expect {
 			if whole != nil {
-				in[k] = whole[x.first(k):][:x.n]
+				elem[k] = whole[x.first(k):][:x.n]
 			}
 		}
-		for i := range x.n {
-			for k, slot := range in {
-				if slot != nil {
-					elem[k] = slot[i]
-				}
-			}
-			eval.Run(elem)
-			for _, st := range f.Stores {
-				in[st.Var][i] = elem[st.Var]
-			}
-		}
+		eval.RunEach(x.n, elem, nil)
 	}
 }
 
