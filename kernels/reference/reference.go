@@ -5,6 +5,7 @@ package reference
 import (
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/fusestep/fusestep/device"
@@ -63,13 +64,13 @@ func Map(p *kernels.Program, scalars []float64, tensors []Tensor) {
 
 func pass[F rule.Float](p *kernels.Program, scalars []float64, tensors []Tensor) {
 	f := p.Graph
-	vars := make([]F, len(f.Vars))
+	vars := make([][]F, len(f.Vars))
 	for i, v := range f.Vars {
 		switch v.Bank {
 		case rule.ScalarsBank:
-			vars[i] = F(scalars[v.Index])
+			vars[i] = []F{F(scalars[v.Index])}
 		case rule.SharedBank:
-			vars[i] = F(scalars[len(p.Rule.Scalars)+v.Index])
+			vars[i] = []F{F(scalars[len(p.Rule.Scalars)+v.Index])}
 		}
 	}
 	for _, t := range tensors {
@@ -77,7 +78,7 @@ func pass[F rule.Float](p *kernels.Program, scalars []float64, tensors []Tensor)
 		share := max((n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), least)
 		var wait sync.WaitGroup
 		for lo := share; lo < n; lo += share {
-			wait.Go(func() { elements(p, append([]F(nil), vars...), t, lo, min(lo+share, n)) })
+			wait.Go(func() { elements(p, slices.Clone(vars), t, lo, min(lo+share, n)) })
 		}
 		elements(p, vars, t, 0, min(share, n))
 		wait.Wait()
@@ -87,24 +88,41 @@ func pass[F rule.Float](p *kernels.Program, scalars []float64, tensors []Tensor)
 // least is the elements that are worth a goroutine.
 const least = 1 << 12
 
-func elements[F rule.Float](p *kernels.Program, vars []F, t Tensor, lo, hi int) {
+// block is the elements that are brought to the evaluator at a time.
+const block = 1 << 10
+
+// elements runs the graph on elements lo to hi. Vars has the scalars.
+func elements[F rule.Float](p *kernels.Program, vars [][]F, t Tensor, lo, hi int) {
 	f := p.Graph
 	eval := ir.NewEvaluator[F](f)
-	for i := lo; i < hi; i++ {
-		eval.Index = uint64(t.Offset + i)
-		for k, plane := range t.Planes { // field k of the graph
-			if f.Vars[k].Type == ir.Float {
-				vars[k] = number[F](plane[i])
-			} else {
-				eval.Words[k] = uint32(plane[i])
+	words := make([][]uint32, len(f.Vars))
+	for k := range t.Planes { // field k of the graph
+		if f.Vars[k].Type == ir.Float {
+			vars[k] = make([]F, min(block, hi-lo))
+		} else {
+			words[k] = make([]uint32, min(block, hi-lo))
+		}
+	}
+	for ; lo < hi; lo += block {
+		n := min(block, hi-lo)
+		for k, plane := range t.Planes {
+			for i, x := range plane[lo : lo+n] {
+				if words[k] != nil {
+					words[k][i] = uint32(x)
+				} else {
+					vars[k][i] = number[F](x)
+				}
 			}
 		}
-		eval.Run(vars)
+		eval.Index = uint64(t.Offset + lo)
+		eval.RunEach(n, vars, words)
 		for _, s := range f.Stores {
-			if f.Vars[s.Var].Type == ir.Float {
-				t.Planes[s.Var][i] = bits(vars[s.Var])
-			} else {
-				t.Planes[s.Var][i] = uint64(eval.Words[s.Var])
+			for i := range n {
+				if x := &t.Planes[s.Var][lo+i]; words[s.Var] != nil {
+					*x = uint64(words[s.Var][i])
+				} else {
+					*x = BitsOf(vars[s.Var][i])
+				}
 			}
 		}
 	}
@@ -118,11 +136,4 @@ func number[F rule.Float](x uint64) F {
 		*any(&f).(*float64) = math.Float64frombits(x)
 	}
 	return f
-}
-
-func bits[F rule.Float](x F) uint64 {
-	if v, ok := any(x).(float32); ok {
-		return uint64(math.Float32bits(v))
-	}
-	return math.Float64bits(float64(x))
 }
