@@ -16,16 +16,20 @@ type arena struct {
 	tensors int
 }
 
-// stateAlign is the bytes to which a tensor's state is aligned, a GPU's line; off by as much as the tensor's value is, since
-// a step can use vectors only where all of a tensor's buffers are equally far from a multiple of their size.
+// stateAlign is the bytes to which a tensor's state is aligned, a GPU's line; off by as many elements as the tensor's value is, since
+// a step can use vectors only where all of a tensor's buffers are equally many elements from one. A vector is at most a line of the smallest
+// elements.
 const stateAlign = 128
 
-// places are the offsets of the tensors' state in a buffer for all of them, and how long that is.
-func (q *part) places() (offsets []int, n int) {
-	size := q.program.Compute.Size()
+// places are the offsets of the tensors' state in a buffer for all of them, and how long that is, in elements of whatever size.
+func (q *part) places(program *kernels.Program) (offsets []int, n int) {
+	line := 0
+	for _, plane := range program.Planes {
+		line = max(line, stateAlign/plane.DType.Size())
+	}
 	for _, p := range q.params {
-		n = (n + stateAlign/size - 1) / (stateAlign / size) * (stateAlign / size)
-		n += int(p.Value.Addr()%stateAlign) / size
+		n = (n + line - 1) / line * line
+		n += int(p.Value.Addr()/uint64(p.Value.DType().Size())) % line
 		offsets = append(offsets, n)
 		n += p.Value.Len()
 	}
@@ -36,7 +40,7 @@ func (q *part) places() (offsets []int, n int) {
 // that the rule says.
 func (q *part) allocate(dev *device.Device, program *kernels.Program, setting rule.Setting) error {
 	r := program.Rule
-	offsets, n := q.places()
+	offsets, n := q.places(program)
 	s := dev.DefaultStream()
 	for _, slot := range program.Slots {
 		k, name := slot.Index, slot.Name
@@ -94,9 +98,7 @@ func fill(s *device.Stream, b *device.Buffer, x float64) error {
 
 // uniform says whether all elements of a buffer are x, rounded to their type. It waits.
 func uniform(s *device.Stream, b *device.Buffer, x float64) (bool, error) {
-	if b.DType() == device.Float32 {
-		x = float64(float32(x))
-	}
+	x = b.DType().Round(x)
 	same := true
 	host := make([]float64, min(b.Len(), block))
 	err := blocks(b, func(part *device.Buffer) error {
