@@ -93,6 +93,7 @@ type compiler struct {
 	base    []x86.Arg
 	kept    [2][]value // uniforms in registers throughout, by class; from the highest register down
 	mutate  func(*x86.Ins)
+	sum     *reduction // of a Reduce, or nil
 
 	constants, frameSize int // bytes of the frame: before what is spilled, and in all
 }
@@ -103,6 +104,12 @@ func Compile(l Loop) (*Code, error) { return compile(l, nil) }
 // compile is Compile with a function that changes instructions, for tests of the tests.
 func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	c := &compiler{Loop: &l, size: l.Func.Width / 8, mutate: mutate}
+	return c.compile(c.loop)
+}
+
+// compile makes code that write writes.
+func (c *compiler) compile(write func()) (*Code, error) {
+	l := c.Loop
 	for _, s := range l.Slots {
 		if s.Size != c.size {
 			return nil, fmt.Errorf("emit: %s: field %d has elements of %d bytes", l.Func.Name, s.Var, s.Size)
@@ -123,7 +130,7 @@ func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	c.keep()
 	code := &Code{}
 	c.asm = &code.asm
-	c.loop()
+	write()
 	code.Frame = c.frameSize
 	var err error
 	if code.Text, err = code.asm.Bytes(); err != nil {

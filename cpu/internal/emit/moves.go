@@ -1,0 +1,122 @@
+package emit
+
+import "github.com/fusestep/fusestep/internal/x86"
+
+// Moves is a loop that moves bytes and computes nothing: what zeroes and copies memory, and the ceiling that a step is held to.
+type Moves struct {
+	Sizes []int  // of each address that the loop is given: the bytes that an element has there, 1, 2, 4 or 8
+	Moves []Move // in the order in which a round makes them
+	Set   *Set
+	Lines int // cache lines that a round takes where elements are smallest
+	Near  int // bytes ahead of each address at which to prefetch into the first-level cache; 0: nothing
+	Far   int // and into the second-level cache
+}
+
+// Move is what a loop does with the same place behind each of two addresses.
+type Move struct {
+	From int  // the address of what is loaded; Nothing: zeros are stored
+	To   int  // the address of where that is stored; Nothing: nowhere
+	Past bool // the store goes past the caches, to a multiple of 64 bytes
+}
+
+// Nothing is no address.
+const Nothing = -1
+
+// Round is the elements that the loop takes at a time: it is run on a multiple of them, which is not 0.
+func (m *Moves) Round() int {
+	least := m.Sizes[0]
+	for _, s := range m.Sizes {
+		least = min(least, s)
+	}
+	return m.Lines * roundBytes / least
+}
+
+// Registers of moves: of AVX-512's, too, the first 16 suffice.
+const (
+	moved  = 0
+	zeroes = 1
+)
+
+// Compile makes the loop.
+func (m Moves) Compile() (*Code, error) {
+	code := &Code{}
+	a := &code.asm
+	bases := []x86.Arg{x86.R(8), x86.R(9), x86.R(10), x86.R(11), x86.R(12), x86.R(13), end, frame, block, slots}
+	direct := len(m.Sizes)
+	if direct > len(bases) { // the rest are loaded each time, into the register before the last
+		direct = len(bases) - 2
+	}
+	for i := range direct {
+		a.Emit(x86.LOAD, bases[i], x86.Mem(slots, 8*i))
+	}
+	address := func(i, bytes int) x86.Arg {
+		base := bases[min(i, len(bases)-2)]
+		if i < direct {
+			base = bases[i]
+		} else {
+			a.Emit(x86.LOAD, base, x86.Mem(slots, 8*i))
+		}
+		return x86.At(base, at, m.Sizes[i], bytes)
+	}
+	ins := func(op x86.Op, args ...x86.Arg) {
+		i := x86.Ins{Op: op, Size: m.Set.vector}
+		copy(i.Args[:], args)
+		a.Add(i)
+	}
+	if m.clears() {
+		i := x86.V(zeroes)
+		ins(x86.VXORPS, i, i, i)
+	}
+	round := m.Round()
+	again := a.Label()
+	a.Emit(x86.XOR4, at, at)
+	a.Emit(x86.ALIGN, x86.Imm(32))
+	a.Emit(x86.LABEL, again)
+	for line := range m.Lines {
+		for _, move := range m.Moves {
+			size := m.Sizes[max(move.From, move.To)]
+			each := round / m.Lines * size // bytes
+			for b := line * each; b < (line+1)*each; b += m.Set.vector {
+				from := x86.V(zeroes)
+				if move.From != Nothing {
+					from = x86.V(moved)
+					ins(x86.VMOVUPS, from, address(move.From, b))
+				}
+				if move.To != Nothing {
+					op := x86.VSTOREUPS
+					if move.Past {
+						op = x86.VMOVNTPS
+					}
+					ins(op, address(move.To, b), from)
+				}
+			}
+		}
+	}
+	for i, size := range m.Sizes {
+		for b := 0; b < round*size; b += roundBytes {
+			if m.Far != 0 {
+				a.Emit(x86.PREFETCHT1, address(i, b+m.Far))
+			}
+			if m.Near != 0 {
+				a.Emit(x86.PREFETCHT0, address(i, b+m.Near))
+			}
+		}
+	}
+	a.Emit(x86.SUBI, at, x86.Imm(-round)) // of 128, only the negative is a byte
+	a.Emit(x86.CMP, at, count)
+	a.Emit(x86.JB, again)
+	a.Emit(x86.VZEROUPPER)
+	a.Emit(x86.RET)
+	var err error
+	code.Text, err = a.Bytes()
+	return code, err
+}
+
+func (m *Moves) clears() bool {
+	for _, move := range m.Moves {
+		if move.From == Nothing {
+			return true
+		}
+	}
+	return false
+}
