@@ -123,6 +123,9 @@ const (
 	VPEXTRD
 	MOVI // an immediate of 4 bytes to memory
 
+	SFENCE  // what was stored past the caches is seen before what comes later
+	CLFLUSH // takes a cache line to memory
+
 	opCount
 )
 

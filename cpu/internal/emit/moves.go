@@ -1,6 +1,11 @@
 package emit
 
-import "github.com/fusestep/fusestep/internal/x86"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/fusestep/fusestep/internal/x86"
+)
 
 // Moves is a loop that moves bytes and computes nothing: what zeroes and copies memory, and the ceiling that a step is held to.
 type Moves struct {
@@ -23,13 +28,7 @@ type Move struct {
 const Nothing = -1
 
 // Round is the elements that the loop takes at a time: it is run on a multiple of them, which is not 0.
-func (m *Moves) Round() int {
-	least := m.Sizes[0]
-	for _, s := range m.Sizes {
-		least = min(least, s)
-	}
-	return m.Lines * roundBytes / least
-}
+func (m *Moves) Round() int { return m.Lines * roundBytes / slices.Min(m.Sizes) }
 
 // Registers of moves: of AVX-512's, too, the first 16 suffice.
 const (
@@ -63,9 +62,8 @@ func (m Moves) Compile() (*Code, error) {
 		copy(i.Args[:], args)
 		a.Add(i)
 	}
-	if m.clears() {
-		i := x86.V(zeroes)
-		ins(x86.VXORPS, i, i, i)
+	if zero := x86.V(zeroes); slices.ContainsFunc(m.Moves, func(move Move) bool { return move.From == Nothing }) {
+		ins(x86.VXORPS, zero, zero, zero)
 	}
 	round := m.Round()
 	again := a.Label()
@@ -105,18 +103,14 @@ func (m Moves) Compile() (*Code, error) {
 	a.Emit(x86.SUBI, at, x86.Imm(-round)) // of 128, only the negative is a byte
 	a.Emit(x86.CMP, at, count)
 	a.Emit(x86.JB, again)
+	if slices.ContainsFunc(m.Moves, func(move Move) bool { return move.Past }) {
+		a.Emit(x86.SFENCE)
+	}
 	a.Emit(x86.VZEROUPPER)
 	a.Emit(x86.RET)
 	var err error
-	code.Text, err = a.Bytes()
-	return code, err
-}
-
-func (m *Moves) clears() bool {
-	for _, move := range m.Moves {
-		if move.From == Nothing {
-			return true
-		}
+	if code.Text, err = a.Bytes(); err != nil {
+		return nil, fmt.Errorf("emit: moves: %w", err)
 	}
-	return false
+	return code, nil
 }
