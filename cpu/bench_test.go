@@ -15,9 +15,8 @@ import (
 // read, or read and written, by a loop that does nothing else. Ratio is the loop's time over the pass's, at the medians.
 func BenchmarkPasses(b *testing.B) {
 	const n = 64 << 20
-	set := best().set
-	if set == nil {
-		b.Skip("no vector code on this machine or in this build")
+	if best().loops == nil {
+		b.Skip("no machine code on this machine or in this build")
 	}
 	d := New()
 	defer d.Close()

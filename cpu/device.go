@@ -42,7 +42,7 @@ const maxThreads = 4096
 // NewThreads is New with n threads. An n below 1 means 1, one above 4,096 means 4,096; Device.Threads tells. The bits that a
 // device computes do not depend on n.
 func NewThreads(n int) *Device {
-	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(), prefetch: prefetch(),
+	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(),
 		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}}
 	dev, err := device.New("cpu", drv)
 	if err != nil {
@@ -108,9 +108,8 @@ func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 
 // driver implements device.Driver.
 type driver struct {
-	pool     *pool
-	choice   choice
-	prefetch int // 0 where loops are not to prefetch
+	pool   *pool
+	choice choice
 
 	mu       sync.Mutex
 	memories map[*memory]bool // what Close gives back

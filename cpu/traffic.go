@@ -6,14 +6,17 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/fusestep/fusestep/cpu/internal/emit"
+	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // CompileTraffic implements kernels.Backend: the loads and stores of an update, chunk by chunk as the update makes them, and no
-// arithmetic. How close an update comes to it is what gpubench reports.
-func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
+// arithmetic. The loops differ in how many cache lines they take at a time and in whether they prefetch, as which is best depends on
+// the processor, on where the work lies and on how many threads there are.
+func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
@@ -27,8 +30,11 @@ func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 
 // TrafficName says what CompileTraffic moves bytes with on this machine.
 func TrafficName() string {
-	if i := best(); i.set != nil {
-		return strings.ToUpper(strings.TrimSuffix(i.name, "-tiles")) + " loads and stores"
+	switch i := best(); {
+	case i.loops != nil:
+		return strings.ToUpper(i.name) + " loads and stores, by the best of four loops"
+	case i.set != nil:
+		return "AVX2 loads and stores, by tiles"
 	}
 	return "the Go runtime's copy, through a block in cache"
 }
@@ -36,33 +42,57 @@ func TrafficName() string {
 // traffic is an update whose chunks do nothing but load and store.
 type traffic[F rule.Float] struct {
 	*update[F]
-	read     []int // slots that are not stored
-	loop     trafficLoop
-	ahead    prefetching
-	pointers [][]*byte // of each thread
-	body     func(thread, i int)
+	slots []int // those that are not stored first
+	read  int   // how many of them those are
+	code  *exec.Code
+	round int // elements that the code takes at a time; 1 where there is none
+	body  func(thread, i int)
 }
 
-func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) {
+func newTraffic[F rule.Float](drv *driver, w kernels.Work) (all []kernels.Update, err error) {
 	u, err := newUpdate[F](drv, w)
 	if err != nil {
 		return nil, err
 	}
-	t := &traffic[F]{update: u}
+	t := traffic[F]{update: u, round: 1}
 	for _, k := range u.loads {
 		if !slices.Contains(u.stores, k) {
-			t.read = append(t.read, k)
+			t.slots = append(t.slots, k)
 		}
 	}
-	if set := drv.choice.set; set != nil {
-		t.loop = set.traffics[traffics{len(t.read), len(t.stores)}]
+	t.read = len(t.slots)
+	t.slots = append(t.slots, u.stores...)
+	if drv.choice.loops == nil {
+		t.body = t.chunk
+		return []kernels.Update{&t}, nil
 	}
-	t.ahead = drv.prefetching(u.elements, len(u.tensors), len(t.read)+len(t.stores), w.Program.DType.Size())
-	for range drv.pool.threads {
-		t.pointers = append(t.pointers, make([]*byte, len(t.read)+len(t.stores)))
+	size := w.Program.DType.Size()
+	for _, lines := range []int{1, 2} {
+		for _, p := range []prefetching{{}, ahead(u.elements, len(u.tensors), len(t.slots), size)} {
+			form := t
+			m := trafficMoves(drv.choice.loops, slices.Repeat([]int{size}, len(t.slots)), t.read, lines, p)
+			if form.code, err = newCode(m.Compile()); err != nil {
+				return nil, err
+			}
+			form.round = m.Round()
+			form.body = form.chunk
+			all = append(all, &form)
+		}
 	}
-	t.body = t.chunk
-	return t, nil
+	return all, nil
+}
+
+// trafficMoves loads what is behind each address, of elements of those bytes, and stores it again but for the first so many addresses.
+func trafficMoves(set *emit.Set, sizes []int, read, lines int, p prefetching) emit.Moves {
+	m := emit.Moves{Sizes: sizes, Set: set, Lines: lines, Near: p.near, Far: p.far}
+	for i := range sizes {
+		to := i
+		if i < read {
+			to = emit.Nothing
+		}
+		m.Moves = append(m.Moves, emit.Move{From: i, To: to})
+	}
+	return m
 }
 
 func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
@@ -74,40 +104,43 @@ func (t *traffic[F]) run() {
 	t.each(t.body)
 }
 
-func (t *traffic[F]) chunk(thread, i int) {
+func (t *traffic[F]) chunk(_, i int) {
 	c := t.chunks[i]
 	slots := t.tensors[c.tensor].slots
 	lo := c.lo
-	if whole := (c.hi - c.lo) &^ (roundBytes/int(unsafe.Sizeof(F(0))) - 1); t.loop != nil && whole > 0 {
-		p := t.pointers[thread]
-		for i, k := range t.read {
-			p[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
+	if whole := (c.hi - c.lo) / t.round * t.round; t.code != nil && whole > 0 {
+		at := make([]*byte, 0, 16)
+		for _, k := range t.slots {
+			at = append(at, (*byte)(unsafe.Pointer(&slots[k][lo])))
 		}
-		for i, k := range t.stores {
-			p[len(t.read)+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
-		}
-		t.loop(&p[0], whole*int(unsafe.Sizeof(F(0))), t.ahead.near, t.ahead.far)
+		t.code.Run(&at[0], nil, nil, whole)
 		lo += whole
 	}
-	for ; lo < c.hi; lo += copyBlock {
-		hi := min(lo+copyBlock, c.hi)
-		for _, k := range t.read {
-			copyThrough(slots[k][lo:hi], false)
+	size := int(unsafe.Sizeof(F(0)))
+	var tile []byte
+	for ; lo < c.hi; lo += tileBytes / size {
+		if tile == nil {
+			tile = make([]byte, tileBytes)
 		}
-		for _, k := range t.stores {
-			copyThrough(slots[k][lo:hi], true)
+		hi := min(lo+tileBytes/size, c.hi)
+		for i, k := range t.slots {
+			x := slots[k][lo:hi]
+			t.through(tile, unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), len(x)*size), i >= t.read)
 		}
 	}
 }
 
-// copyBlock is the elements that the runtime's copy moves at a time: small beside the first-level cache.
-const copyBlock = 256
-
-// copyThrough reads x, at most copyBlock elements, and writes it back if back is set.
-func copyThrough[F rule.Float](x []F, back bool) {
-	var block [copyBlock]F
-	copy(block[:], x)
+// through reads x, at most a tile, and writes it back if back is set.
+func (t *traffic[F]) through(tile, x []byte, back bool) {
+	if set := t.drv.choice.set; set != nil && len(x) == tileBytes {
+		if back {
+			tile = x
+		}
+		set.operations[32][move](&tile[0], &x[0], nil, nil, nil, &x[0], set.vector, 0, 0, 0, tileBytes)
+		return
+	}
+	copy(tile, x)
 	if back {
-		copy(x, block[:])
+		copy(x, tile)
 	}
 }

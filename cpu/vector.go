@@ -32,7 +32,7 @@ type vectors[F rule.Float] struct {
 // newVectors returns nil where the implementation has no vector code.
 func newVectors[F rule.Float](p kernels.Program, stores []int, elements, tensors int, drv *driver) (*vectors[F], error) {
 	c := drv.choice
-	if c.err != nil || c.set == nil {
+	if c.err != nil || c.set == nil && c.loops == nil {
 		return nil, c.err
 	}
 	f, err := p.Graph()

@@ -190,10 +190,11 @@ type Backend interface {
 	// Compile makes an update of the work. All buffers are open and belong to this device. A tensor's buffers have the program's type and
 	// as many elements as its parameter. A buffer that a step writes overlaps no other buffer of the work.
 	Compile(w Work) (Update, error)
-	// CompileTraffic makes an update that loads and stores as much as w's does and leaves every byte of w as it is: the ceiling that
-	// gpubench holds an update to. Its steps are not looked at. What a step stores and does not load, as no optimizer's does but an
-	// Eval rule's, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU stored to memory of the traffic's own.
-	CompileTraffic(w Work) (Update, error)
+	// CompileTraffic makes updates that load and store as much as w's does and leave every byte of w as it is, each in another way, and
+	// at least one. The fastest is the ceiling that gpubench holds an update to. Their steps are not looked at. What a step stores and does
+	// not load, as no optimizer's does but an Eval rule's, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU
+	// stored to memory of the traffic's own.
+	CompileTraffic(w Work) ([]Update, error)
 	// CompileNorm makes the global norm of the buffers, which are open and of this device.
 	CompileNorm(grads []*device.Buffer) (Norm, error)
 }

@@ -43,7 +43,7 @@ func WrapStream(d *Device, stream uintptr) *device.Stream { return nil }
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) { return nil, errBuild }
 
 // CompileTraffic implements kernels.Backend.
-func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) { return nil, errBuild }
+func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) { return nil, errBuild }
 
 // CompileNorm implements kernels.Backend.
 func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) { return nil, errBuild }

@@ -129,5 +129,6 @@ var specs = [opCount]spec{
 	MOVI:     {name: "mov", form: mi4, op: 0xC7, elem: 4, single: true},
 
 	SFENCE:  {name: "sfence", form: plain},
+	MFENCE:  {name: "mfence", form: plain},
 	CLFLUSH: {name: "clflush", form: m, table: 1, op: 0xAE, ext: 7, elem: 1, single: true},
 }
