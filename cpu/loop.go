@@ -24,11 +24,8 @@ type loop struct {
 
 // emitLoop makes the machine code of a graph.
 func emitLoop(set *emit.Set, f *ir.Func, used []int, ahead prefetching) (*emit.Code, error) {
-	l := emit.Loop{Func: f, Uniforms: f.Uniforms(rule.ElemBank), Varying: f.Varying(rule.ElemBank), Set: set, Near: ahead.near, Far: ahead.far}
-	for _, v := range used {
-		l.Slots = append(l.Slots, emit.Slot{Var: v, Size: f.Width / 8})
-	}
-	return emit.Compile(l)
+	return emit.Compile(emit.Loop{Func: f, Slots: used, Uniforms: f.Uniforms(rule.ElemBank), Varying: f.Varying(rule.ElemBank), Set: set,
+		Near: ahead.near, Far: ahead.far})
 }
 
 // loopKey is what a loop depends on, for one instruction set.

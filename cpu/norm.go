@@ -91,7 +91,7 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 func (d *driver) squares(t device.DType, ahead prefetching) (*loop, error) {
 	f := square(t)
 	return d.shared(loopKey{f.Fingerprint(), true, ahead}, func() (*emit.Code, error) {
-		return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Slots: []emit.Slot{{Var: 0, Size: t.Size()}}, Varying: f.Varying(rule.ElemBank),
+		return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Slots: []int{0}, Varying: f.Varying(rule.ElemBank),
 			Set: d.choice.loops, Near: ahead.near, Far: ahead.far}}.Compile()
 	})
 }

@@ -103,14 +103,7 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, sha
 	fill(1, fromBits[F](1<<63-1))
 	fill(2, fromBits[F](math.MaxUint64))
 	for i, u := range v.uniforms {
-		switch {
-		case !v.graph.IsBool(u):
-			fill(masks+i, eval.Number(u))
-		case eval.Condition(u):
-			fill(masks+i, fromBits[F](math.MaxUint64))
-		default:
-			fill(masks+i, 0)
-		}
+		fill(masks+i, emit.InBlock(eval, v.graph, u))
 	}
 }
 

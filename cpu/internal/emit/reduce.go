@@ -5,6 +5,7 @@ import (
 
 	"github.com/fusestep/fusestep/internal/x86"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
 )
 
 // Reduce is a loop that sums a term over elements, by the tree of kernels.SumSquares: element i is added to lane i mod kernels.NormLanes,
@@ -34,6 +35,9 @@ func (r Reduce) compile(mutate func(*x86.Ins)) (*Code, error) {
 	if r.Func.Width != 64 {
 		return nil, fmt.Errorf("emit: %s: a sum of numbers of %d bits", r.Func.Name, r.Func.Width)
 	}
+	if r.Func.Vars[r.Sum].Type != ir.Float {
+		return nil, fmt.Errorf("emit: %s: the sum %s is no number", r.Func.Name, r.Func.Vars[r.Sum].Name)
+	}
 	set := *r.Set
 	sum := &reduction{memory: !set.wide}
 	if set.wide {
@@ -43,8 +47,11 @@ func (r Reduce) compile(mutate func(*x86.Ins)) (*Code, error) {
 	}
 	l := r.Loop
 	l.Set = &set
-	l.Slots = append([]Slot{{Var: r.Sum, Size: doubles}}, l.Slots...)
+	l.Slots = append([]int{r.Sum}, l.Slots...)
 	c := &compiler{Loop: &l, size: doubles, mutate: mutate, sum: sum}
+	if c.hasElement() { // whose ordinals are those of a Loop's rounds
+		return nil, fmt.Errorf("emit: %s: a sum of what depends on the element's index", r.Func.Name)
+	}
 	return c.compile(c.reduce)
 }
 
@@ -57,7 +64,7 @@ func (c *compiler) passing(bytes int) x86.Arg { return x86.V(c.Set.number + byte
 // sumUp adds a term to the lanes. A tail's is added in memory, where the lanes begin at the tail's element.
 func (b *body) sumUp(s *step) {
 	term := x86.V(b.register(s.args[0]))
-	name := b.Func.Vars[b.Slots[sumSlot].Var].Name + " +="
+	name := b.Func.Vars[b.Slots[sumSlot]].Name + " +="
 	bytes := b.first * doubles
 	switch {
 	case b.mask < 0 && !b.sum.memory:
@@ -83,9 +90,8 @@ func (c *compiler) reduce() {
 	vector := c.Set.vector
 	lanes := vector / doubles
 	c.enter()
-	saved := x86.Mem(frame, c.constants) // the address of the lanes
-	c.constants += vector
-	c.frameSize = c.constants
+	saved := x86.Mem(frame, c.reserve(vector)) // the address of the lanes
+	c.total = c.constants
 	c.asm.Emit(x86.MOV, saved, c.base[sumSlot])
 	again, tail, rest, part, halve := c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label()
 	for i := 0; i < lanesSize; i += vector {
@@ -108,7 +114,7 @@ func (c *compiler) reduce() {
 		c.newBody(false).run(u)
 	}
 	for i := range c.Slots {
-		for b := 0; i != sumSlot && b < row*c.Slots[i].Size; b += roundBytes {
+		for b := 0; i != sumSlot && b < row*c.sizes[i]; b += roundBytes {
 			if c.Far != 0 {
 				c.asm.Emit(x86.PREFETCHT1, c.slot(i, b+c.Far))
 			}
@@ -142,8 +148,10 @@ func (c *compiler) reduce() {
 	c.asm.Emit(x86.JMP, halve)
 	c.asm.Emit(x86.LABEL, part)
 	b := c.newBody(true)
+	c.copyTail(false)
 	c.tailMask(b.mask, lanes)
 	b.run(0)
+	c.copyTail(true)
 	c.asm.Emit(x86.LABEL, halve)
 	c.asm.Emit(x86.LOAD, c.base[sumSlot], saved)
 	c.halve()
