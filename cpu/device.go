@@ -18,6 +18,7 @@ import (
 	"unsafe"
 	"weak"
 
+	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 )
 
@@ -43,7 +44,7 @@ const maxThreads = 4096
 // device computes do not depend on n.
 func NewThreads(n int) *Device {
 	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(),
-		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}}
+		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}, movers: map[mover]*exec.Code{}}
 	dev, err := device.New("cpu", drv)
 	if err != nil {
 		panic(err) // a CPU driver's queues cannot fail
@@ -116,6 +117,7 @@ type driver struct {
 	held     int64            // bytes of them
 	queues   map[*queue]bool
 	code     map[loopKey]weak.Pointer[loop]
+	movers   map[mover]*exec.Code // nil where none can be made
 }
 
 func (d *driver) Alloc(n int64) (device.Memory, error) {

@@ -90,10 +90,16 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 // squares is the loop that sums the squares of elements of a type.
 func (d *driver) squares(t device.DType, ahead prefetching) (*loop, error) {
 	f := square(t)
-	return d.shared(loopKey{f.Fingerprint(), true, ahead}, func() (*emit.Code, error) {
-		return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Slots: []int{0}, Varying: f.Varying(rule.ElemBank),
-			Set: d.choice.loops, Near: ahead.near, Far: ahead.far}}.Compile()
-	})
+	return d.shared(loopKey{f.Fingerprint(), true, ahead}, func() (*emit.Code, error) { return emitSquares(d.choice.loops, f, ahead) })
+}
+
+// The lanes that machine code sums by are the tree's.
+var _ [kernels.NormLanes]float64 = [emit.Lanes]float64{}
+
+// emitSquares makes the machine code that sums what a graph of square makes.
+func emitSquares(set *emit.Set, f *ir.Func, ahead prefetching) (*emit.Code, error) {
+	return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Slots: []int{0}, Varying: f.Varying(rule.ElemBank), Set: set,
+		Near: ahead.near, Far: ahead.far}}.Compile()
 }
 
 // square is the graph of an element's square, which its second field gets.

@@ -21,7 +21,7 @@ var layers = map[string]string{
 	"kernels/rule":              "kernels/ir kernels/syntax",
 	"kernels":                   "device kernels/ir kernels/rule",
 	"kernels/kerneltest":        "device kernels kernels/ir kernels/rule",
-	"cpu":                       "device kernels kernels/ir kernels/rule cpu/internal/",
+	"cpu":                       "device kernels kernels/ir kernels/rule cpu/internal/ internal/cpuinfo",
 	"cpu/internal/emit":         "kernels/ir internal/x86",
 	"cpu/internal/exec":         "",
 	"internal/x86":              "",

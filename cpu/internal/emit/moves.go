@@ -91,6 +91,9 @@ func (m Moves) Compile() (*Code, error) {
 		}
 	}
 	for i, size := range m.Sizes {
+		if !slices.ContainsFunc(m.Moves, func(move Move) bool { return move.From == i || move.To == i && !move.Past }) {
+			continue // what is only stored past the caches is not to be in them
+		}
 		for b := 0; b < round*size; b += roundBytes {
 			if m.Far != 0 {
 				a.Emit(x86.PREFETCHT1, address(i, b+m.Far))

@@ -4,23 +4,25 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/internal/x86"
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
-// Reduce is a loop that sums a term over elements, by the tree of kernels.SumSquares: element i is added to lane i mod kernels.NormLanes,
-// in order, and then lanes are added half of them apart. The term is what the graph, of width 64, stores to the field Sum.
+// Reduce is a loop that sums a term over elements, by a tree: element i is added to lane i mod Lanes, in order, and then lanes are
+// added half of them apart. The term is what the graph, of width 64, stores to the field Sum.
 //
-// The first address that the loop is given is that of kernels.NormLanes float64's, of which the first becomes the sum. Those of Slots follow.
+// The first address that the loop is given is that of Lanes float64's, of which the first becomes the sum. Those of Slots follow.
 type Reduce struct {
 	Loop
 	Sum int // a field that is in no slot
 }
 
+// Lanes is how many lanes a sum has.
+const Lanes = 128
+
 const (
 	sumSlot   = 0 // among the slots
 	doubles   = 8 // bytes of a lane
-	lanesSize = kernels.NormLanes * doubles
+	lanesSize = Lanes * doubles
 )
 
 // reduction is where a term goes.
@@ -86,7 +88,7 @@ func (b *body) sumUp(s *step) {
 
 // reduce writes all of the code.
 func (c *compiler) reduce() {
-	const row = kernels.NormLanes
+	const row = Lanes
 	vector := c.Set.vector
 	lanes := vector / doubles
 	c.enter()

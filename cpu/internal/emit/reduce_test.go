@@ -11,7 +11,6 @@ import (
 
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/internal/x86"
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
@@ -68,7 +67,7 @@ func trySum(seed uint64, set *Set, mutate func(*x86.Ins), sums func(x float64)) 
 	frame = frame[:code.Frame+1]
 	FillFrame(frame)
 	frame[code.Frame] = behindFrame
-	for _, n := range []int{rng.IntN(131), kernels.NormLanes + rng.IntN(385)} {
+	for _, n := range []int{rng.IntN(131), Lanes + rng.IntN(385)} {
 		want, err := r.sum(rng, n, sum, frame)
 		if err != nil {
 			text, _ := code.Listing()
@@ -97,7 +96,7 @@ func (r *trial[F]) sum(rng *rand.Rand, n, sum int, frame []byte) (want F, err er
 	for i := range vars {
 		vars[i] = some(rng, i)
 	}
-	var lanes, by [kernels.NormLanes]F
+	var lanes, by [Lanes]F
 	for i := range lanes {
 		lanes[i] = 7 // of the run before
 	}
