@@ -32,7 +32,7 @@ func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 func TrafficName() string {
 	switch i := best(); {
 	case i.loops != nil:
-		return strings.ToUpper(i.name) + " loads and stores, by the best of four loops"
+		return strings.ToUpper(i.name) + " loads and stores, the fastest of four loops"
 	case i.set != nil:
 		return "AVX2 loads and stores, by tiles"
 	}
