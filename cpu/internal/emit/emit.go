@@ -49,7 +49,7 @@ type Loop struct {
 type Code struct {
 	Text  []byte
 	Frame int // bytes of memory for each thread, at a multiple of 64, which FillFrame has filled
-	Index int // where the frame has 8 bytes for the index of a run's first element, below 2^31 elements; -1: the code needs none
+	Index int // where in the frame the index of a run's first element must be, 8 bytes; the run has fewer than 2^31. -1: nowhere
 	asm   x86.Asm
 }
 

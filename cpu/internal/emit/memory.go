@@ -1,11 +1,6 @@
 package emit
 
-import (
-	"math/bits"
-
-	"github.com/fusestep/fusestep/internal/x86"
-	"github.com/fusestep/fusestep/kernels/ir"
-)
+import "github.com/fusestep/fusestep/internal/x86"
 
 // ways are bytes of an element in memory, and of one in a register.
 type ways struct{ memory, register int }
@@ -198,27 +193,4 @@ func (c *compiler) copyTail(back bool) {
 	c.asm.Emit(x86.JB, next)
 	c.asm.Emit(x86.LABEL, over)
 	c.asm.Emit(x86.SUB, at, end)
-}
-
-// wordBits is how many of the lowest bits of a word may be 1.
-func (c *compiler) wordBits(v ir.Value) uint8 {
-	n := &c.Func.Nodes[v]
-	a, b := c.bits[n.A], c.bits[n.B]
-	switch n.Op {
-	case ir.Var:
-		if t := c.Func.Vars[n.Index].Type; t != ir.Float {
-			return uint8(8 * t.Size(c.Func.Width))
-		}
-	case ir.Word:
-		return uint8(bits.Len64(n.Bits))
-	case ir.ToHalf:
-		return 16
-	case ir.WShr:
-		return a - min(a, uint8(n.Index))
-	case ir.WAnd:
-		return min(a, b)
-	case ir.WOr, ir.WXor, ir.Select:
-		return max(a, b)
-	}
-	return 32
 }

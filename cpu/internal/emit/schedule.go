@@ -57,7 +57,7 @@ func (c *compiler) index() error {
 	for i := range f.Nodes {
 		node := &f.Nodes[i]
 		if c.size == 8 && (node.Op == ir.ToBits || node.Op == ir.ToHalf) {
-			return fmt.Errorf("emit: %s: node %d is %v, which numbers of 64 bits do not have", f.Name, i, node.Op)
+			return fmt.Errorf("emit: %s: node %d is %v, which is not for numbers of 64 bits", f.Name, i, node.Op)
 		}
 		c.roots[i], c.bits[i] = value(i), c.wordBits(ir.Value(i))
 		if c.size == 4 && c.Varying[i] && (node.Op == ir.FromBits || node.Op == ir.ToBits) {

@@ -1,6 +1,7 @@
 package emit
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/fusestep/fusestep/internal/x86"
@@ -12,6 +13,29 @@ var wordOperations = map[ir.Op]x86.Op{ir.WAdd: x86.VPADDD, ir.WSub: x86.VPSUBD, 
 
 // nearest is how VCVTPS2PH rounds, whatever MXCSR says: to nearest even.
 var nearest = x86.Imm(0)
+
+// wordBits is how many of the lowest bits of a word may be 1.
+func (c *compiler) wordBits(v ir.Value) uint8 {
+	n := &c.Func.Nodes[v]
+	a, b := c.bits[n.A], c.bits[n.B]
+	switch n.Op {
+	case ir.Var:
+		if t := c.Func.Vars[n.Index].Type; t != ir.Float {
+			return uint8(8 * t.Size(c.Func.Width))
+		}
+	case ir.Word:
+		return uint8(bits.Len64(n.Bits))
+	case ir.ToHalf:
+		return 16
+	case ir.WShr:
+		return a - min(a, uint8(n.Index))
+	case ir.WAnd:
+		return min(a, b)
+	case ir.WOr, ir.WXor, ir.Select:
+		return max(a, b)
+	}
+	return 32
+}
 
 // wordStep writes an operation that makes a word or takes one, and whose result is in a vector register.
 func (b *body) wordStep(s *step) {
