@@ -31,8 +31,8 @@ func TestKernels(t *testing.T) {
 		rules = rules[:5]
 	}
 	best := all[len(all)-1]
-	for i, name := range all {
-		if testing.Short() && i > 0 && i < len(all)-2 {
+	for _, name := range all {
+		if testing.Short() && name == "avx2" && best != name {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

@@ -24,7 +24,7 @@ var layers = map[string]string{
 	"kernels":                   "device kernels/format kernels/ir kernels/rule",
 	"kernels/reference":         "device kernels kernels/ir kernels/rule",
 	"kernels/kerneltest":        "device kernels kernels/reference kernels/rule kernels/rules",
-	"cpu":                       "device kernels kernels/format kernels/ir kernels/rule cpu/internal/",
+	"cpu":                       "device kernels kernels/format kernels/ir kernels/rule cpu/internal/ internal/cpuinfo",
 	"cpu/internal/emit":         "kernels/ir internal/x86",
 	"cpu/internal/exec":         "",
 	"internal/x86":              "",
