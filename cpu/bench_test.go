@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 )
 
 // BenchmarkPasses are the passes of a step other than the update, over 64 Mi float32 elements, in turns with the same number of bytes
@@ -28,7 +29,9 @@ func BenchmarkPasses(b *testing.B) {
 	require.NoError(b, err)
 	require.NoError(b, s.Zero(x))
 	require.NoError(b, s.Zero(y))
-	norm, err := d.CompileNorm([]*device.Buffer{x})
+	norm, err := d.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{x}}}})
+	require.NoError(b, err)
+	total, err := d.Alloc(device.Float64, 1)
 	require.NoError(b, err)
 	for _, tt := range []struct {
 		name  string
@@ -36,7 +39,7 @@ func BenchmarkPasses(b *testing.B) {
 		pass  func() error
 		loop  traffics
 	}{
-		{"norm", 4 * n, func() error { return norm.Enqueue(s) }, traffics{1, 0}},
+		{"norm", 4 * n, func() error { return norm.Enqueue(s, kernels.Step{Reduced: total}) }, traffics{1, 0}},
 		{"copy", 8 * n, func() error { return s.Copy(y, x) }, traffics{1, 1}},
 		{"zero", 4 * n, func() error { return s.Zero(x) }, traffics{1, 0}},
 	} {
@@ -73,7 +76,10 @@ func (l *limit) run() {
 	const size = 1 << 20
 	l.drv.pool.do(len(l.slots[0])/size, func(_, i int) {
 		p := [2]*byte{&l.slots[0][i*size], &l.slots[1][i*size]}
-		ahead := l.drv.prefetching(len(l.slots[0]), 1, len(l.slots), 1)
+		ahead := fromMemory
+		if l.drv.prefetch == 0 {
+			ahead = prefetching{}
+		}
 		l.loop((**byte)(unsafe.Pointer(&p)), size, ahead.near, ahead.far)
 	})
 }

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math"
@@ -11,8 +12,6 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // loop is a program's machine code, which is made when the program is compiled and shared by all of a device's updates that
@@ -20,6 +19,7 @@ import (
 type loop struct {
 	code  *exec.Code
 	frame int // bytes that each thread lends it
+	index int // where in them the index of a run's first element belongs; -1: nowhere
 }
 
 // prefetching is how a loop prefetches each slot: none on processors whose own prefetching is better alone.
@@ -43,24 +43,28 @@ const (
 	shortBytes = 16 << 10
 )
 
-// prefetching is that for so many elements in so many tensors, each of some slots with elements of some bytes.
-func (d *driver) prefetching(elements, tensors, slots, size int) prefetching {
+// prefetching is that for so many elements of a program in so many tensors.
+func (d *driver) prefetching(elements, tensors int, p *kernels.Program) prefetching {
+	size := 0 // of an element, in all planes
+	for _, plane := range p.Planes {
+		size += plane.DType.Size()
+	}
 	switch {
 	case d.prefetch == 0:
 		return prefetching{}
-	case elements*slots*size <= cacheBytes:
+	case elements*size <= cacheBytes:
 		return inCache
-	case elements*size <= tensors*shortBytes:
+	case elements*size <= tensors*shortBytes*len(p.Planes):
 		return shortOnes
 	}
 	return fromMemory
 }
 
-// emitLoop makes the machine code of a graph.
-func emitLoop(set *emit.Set, f *ir.Func, used []int, ahead prefetching) (*emit.Code, error) {
-	l := emit.Loop{Func: f, Uniforms: f.Uniforms(rule.ElemBank), Varying: f.Varying(rule.ElemBank), Set: set, Near: ahead.near, Far: ahead.far}
-	for _, v := range used {
-		l.Slots = append(l.Slots, emit.Slot{Var: v, Size: f.Width / 8})
+// emitLoop makes a program's machine code.
+func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
+	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
+	for k := range p.Planes {
+		l.Slots = append(l.Slots, k)
 	}
 	return emit.Compile(l)
 }
@@ -71,15 +75,15 @@ type loopKey struct {
 	ahead prefetching
 }
 
-// machineCode is the loop of a graph, from the device's or new.
-func (d *driver) machineCode(f *ir.Func, used []int, ahead prefetching) (*loop, error) {
-	key := loopKey{f.Fingerprint(), ahead}
+// machineCode is the loop of a program, from the device's or new.
+func (d *driver) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
+	key := loopKey{p.Graph.Fingerprint(), ahead}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l := d.code[key].Value(); l != nil {
 		return l, nil
 	}
-	c, err := emitLoop(d.choice.loops, f, used, ahead)
+	c, err := emitLoop(d.choice.loops, p, ahead)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +92,7 @@ func (d *driver) machineCode(f *ir.Func, used []int, ahead prefetching) (*loop, 
 		return nil, err
 	}
 	maps.DeleteFunc(d.code, func(_ loopKey, l weak.Pointer[loop]) bool { return l.Value() == nil })
-	l := &loop{code, c.Frame}
+	l := &loop{code, c.Frame, c.Index}
 	d.code[key] = weak.Make(l)
 	return l, nil
 }
@@ -100,15 +104,18 @@ func (l *loop) newFrame() []byte {
 	return f
 }
 
-// run runs the loop over n elements of the slots that it uses, whose addresses are in order.
-func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, n int) {
+// run runs the loop over n elements, whose planes' addresses are in order. The first has the index within its tensor.
+func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, index, n int) {
+	if l.index >= 0 {
+		binary.LittleEndian.PutUint64(frame[l.index:], uint64(index))
+	}
 	l.code.Run(unsafe.SliceData(slots), uniforms, unsafe.SliceData(frame), n)
 }
 
 // Listing is the machine code of a program as text: where each instruction is, its bytes, the instruction in Intel's syntax, and the
 // name that the rule gives its result. It is the code for tensors that no cache holds; for others it prefetches differently. Listing
 // fails with device.ErrUnsupported where the implementation makes no machine code.
-func (d *Device) Listing(p kernels.Program) (string, error) {
+func (d *Device) Listing(p *kernels.Program) (string, error) {
 	c := d.driver.choice
 	if c.err != nil {
 		return "", c.err
@@ -116,15 +123,7 @@ func (d *Device) Listing(p kernels.Program) (string, error) {
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
 	}
-	f, err := p.Graph()
-	if err != nil {
-		return "", err
-	}
-	used, err := p.Used()
-	if err != nil {
-		return "", err
-	}
-	code, err := emitLoop(c.loops, f, used, d.driver.prefetching(math.MaxInt32, 1, 1, 1))
+	code, err := emitLoop(c.loops, p, d.driver.prefetching(math.MaxInt32, 1, p))
 	if err != nil {
 		return "", err
 	}

@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"fmt"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
@@ -9,15 +8,15 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// norm implements kernels.Norm. As a task, it computes the norm.
+// norm implements kernels.Update for kernels.Norm.
 type norm struct {
 	drv   *driver
-	grads []*device.Buffer // which hold the tiles' memory
-	wide  bool             // one of them is float64
-	tiles []tile           // in the tree's order
+	work  kernels.Work // holds the tiles' memory
+	wide  bool         // one of them is float64
+	tiles []tile       // in the tree's order
 	sums  []float64
 	scale float64 // of the elements, while the tree is summed
-	total *device.Buffer
+	last  *normStep
 	lanes [][kernels.NormLanes]float64 // of each thread
 	batch int                          // tiles that a thread takes at a time
 	body  func(thread, i int)          // of a batch
@@ -29,16 +28,21 @@ type tile struct {
 	f64 []float64
 }
 
-// CompileNorm implements kernels.Backend.
-func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
-	if d.Threads() == 0 {
-		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
-	}
+// normStep is a task: it computes the norm.
+type normStep struct {
+	*norm
+	to  *device.Buffer
+	out []float64
+}
+
+// newNorm makes an update of a work of kernels.Norm.
+func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 	if d.driver.choice.err != nil {
 		return nil, d.driver.choice.err
 	}
-	n := &norm{drv: d.driver, grads: grads}
-	for _, g := range grads {
+	n := &norm{drv: d.driver, work: w}
+	for _, t := range w.Tensors {
+		g := t.Planes[0]
 		var f32 []float32
 		var f64 []float64
 		switch g.DType() {
@@ -62,10 +66,6 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 	n.lanes = make([][kernels.NormLanes]float64, d.driver.pool.threads)
 	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.driver.pool.threads)/kernels.NormTile, 1)
 	n.body = n.sumBatch
-	var err error
-	if n.total, err = d.Alloc(device.Float64, 1); err != nil {
-		return nil, err
-	}
 	return n, nil
 }
 
@@ -107,17 +107,18 @@ func vectorSquares[F rule.Float](set *instructions, lane *[kernels.NormLanes]flo
 	return lane[0]
 }
 
-func (n *norm) run() {
+func (n *normStep) run() {
 	for i := 0; raceEnabled && i < len(n.tiles); i++ {
 		touched(n.tiles[i].f32, false)
 		touched(n.tiles[i].f64, false)
 	}
-	out := view[float64](n.total)
 	if n.wide {
-		out[0] = kernels.NormBy(n.tree)
-	} else { // which needs no other scale
-		out[0] = kernels.NormRoot(n.tree(1), 1)
+		n.out[0] = kernels.NormBy(n.tree)
+		return
 	}
+	var out kernels.NormOf // no other scale is needed
+	kernels.NormFirst(&kernels.NormSum{Sum: n.tree(1), Scale: 1}, &out)
+	n.out[0] = out.Norm
 }
 
 // tree is the total of the squares of elements multiplied by scale.
@@ -127,10 +128,11 @@ func (n *norm) tree(scale float64) float64 {
 	return kernels.SumTree(n.sums)
 }
 
-func (n *norm) Enqueue(s *device.Stream) error {
-	return n.drv.enqueue(s, n, len(n.tiles)*kernels.NormTile <= inlineLen)
+func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
+	if n.last == nil || n.last.to != step.Reduced {
+		n.last = &normStep{n, step.Reduced, view[float64](step.Reduced)}
+	}
+	return n.drv.enqueue(s, n.last, len(n.tiles)*kernels.NormTile <= inlineLen)
 }
 
-func (n *norm) Total() *device.Buffer { return n.total }
-
-func (n *norm) Close() error { return n.total.Close() }
+func (n *norm) Close() error { return nil }

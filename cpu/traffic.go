@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unsafe"
 
@@ -17,12 +16,10 @@ func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
-	switch w.Program.DType {
-	case device.Float32:
+	if w.Program.Compute == device.Float32 {
 		return newTraffic[float32](d.driver, w)
-	default:
-		return newTraffic[float64](d.driver, w)
 	}
+	return newTraffic[float64](d.driver, w)
 }
 
 // TrafficName says what CompileTraffic moves bytes with on this machine.
@@ -49,17 +46,17 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) 
 		return nil, err
 	}
 	t := &traffic[F]{update: u}
-	for _, k := range u.loads {
-		if !slices.Contains(u.stores, k) {
+	for k, plane := range w.Program.Planes {
+		if !plane.Store {
 			t.read = append(t.read, k)
 		}
 	}
 	if set := drv.choice.set; set != nil {
-		t.loop = set.traffics[traffics{len(t.read), len(t.stores)}]
+		t.loop = set.traffics[traffics{len(t.read), len(w.Program.Stores)}]
 	}
-	t.ahead = drv.prefetching(u.elements, len(u.tensors), len(t.read)+len(t.stores), w.Program.DType.Size())
+	t.ahead = drv.prefetching(u.elements, len(u.tensors), w.Program)
 	for range drv.pool.threads {
-		t.pointers = append(t.pointers, make([]*byte, len(t.read)+len(t.stores)))
+		t.pointers = append(t.pointers, make([]*byte, len(w.Program.Planes)))
 	}
 	t.body = t.chunk
 	return t, nil
@@ -76,14 +73,17 @@ func (t *traffic[F]) run() {
 
 func (t *traffic[F]) chunk(thread, i int) {
 	c := t.chunks[i]
-	slots := t.tensors[c.tensor].slots
+	var slots [][]F
+	for _, plane := range t.tensors[c.tensor].planes {
+		slots = append(slots, as[F](plane))
+	}
 	lo := c.lo
 	if whole := (c.hi - c.lo) &^ (roundBytes/int(unsafe.Sizeof(F(0))) - 1); t.loop != nil && whole > 0 {
 		p := t.pointers[thread]
 		for i, k := range t.read {
 			p[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
-		for i, k := range t.stores {
+		for i, k := range t.program.Stores {
 			p[len(t.read)+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
 		}
 		t.loop(&p[0], whole*int(unsafe.Sizeof(F(0))), t.ahead.near, t.ahead.far)
@@ -94,7 +94,7 @@ func (t *traffic[F]) chunk(thread, i int) {
 		for _, k := range t.read {
 			copyThrough(slots[k][lo:hi], false)
 		}
-		for _, k := range t.stores {
+		for _, k := range t.program.Stores {
 			copyThrough(slots[k][lo:hi], true)
 		}
 	}

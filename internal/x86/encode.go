@@ -19,8 +19,10 @@ func encode(code []byte, i *Ins) ([]byte, error) {
 	switch s.form {
 	case rvm:
 		p = parts{reg: a[0].reg, vvvv: a[1].reg, rm: a[2]}
-		if s.imm {
-			p.imm = []byte{byte(a[3].value)}
+	case vm:
+		p = parts{reg: s.ext, vvvv: a[0].reg, rm: a[1]}
+		if a[1].kind != vector {
+			return nil, fmt.Errorf("x86: %s: no encoding", i)
 		}
 	case rm:
 		p = parts{reg: a[0].reg, rm: a[1]}
@@ -40,6 +42,9 @@ func encode(code []byte, i *Ins) ([]byte, error) {
 			return nil, fmt.Errorf("x86: %s: %d is more than a byte", i, x)
 		}
 		p = parts{reg: s.ext, rm: a[0], imm: []byte{byte(a[1].value)}}
+	case mi4:
+		p = parts{reg: s.ext, rm: a[0], imm: make([]byte, 4)}
+		put32(p.imm, int(a[1].value))
 	case oi:
 		if a[0].reg > 7 {
 			code = append(code, 0x41)
@@ -53,22 +58,25 @@ func encode(code []byte, i *Ins) ([]byte, error) {
 		}
 		return append(code, 0xC5, 0xF8, 0x77), nil
 	}
+	if s.imm {
+		p.imm = []byte{byte(a[s.form.operands()].value)}
+	}
 	if p.rm.scale != 0 && p.rm.index == SP.reg {
 		return nil, fmt.Errorf("x86: %s: no index", i)
 	}
 	unit := int32(1)
 	switch {
-	case s.coding&(vex|evex) == 0 && s.coding&kvex == 0:
+	case s.coding&(vex|short|evex|kvex) == 0:
 		code = generalPrefix(code, s, &p)
 	case s.coding&kvex != 0:
 		code = vexPrefix(code, s, &p, s.coding&long != 0)
-	case s.coding&vex != 0 && i.Size == 32 && i.Mask == 0 && !p.rm.cast && p.reg < 16 && p.vvvv < 16 && (p.rm.kind == memory || p.rm.reg < 16) && a[0].kind != mask:
-		code = vexPrefix(code, s, &p, true)
+	case (s.coding&vex != 0 && i.Size == 32 || s.coding&short != 0 && i.Size == 16) && i.Mask == 0 && !p.rm.cast && p.reg < 16 && p.vvvv < 16 && (p.rm.kind == memory || p.rm.reg < 16) && a[0].kind != mask:
+		code = vexPrefix(code, s, &p, i.Size == 32)
 	case s.coding&evex == 0 || i.Size < 32 || p.reg > 31 || p.rm.cast && s.coding&broad == 0 || a[0].kind == mask && p.reg > 7:
 		err = fmt.Errorf("x86: %s: no encoding", i)
 	default:
-		unit = int32(i.Size)
-		if p.rm.cast || s.single {
+		unit = int32(s.bytes(i.Size))
+		if p.rm.cast {
 			unit = int32(s.elem)
 		}
 		code = evexPrefix(code, s, &p, i)
@@ -112,7 +120,10 @@ func vexPrefix(code []byte, s *spec, p *parts, l bool) []byte {
 	if l {
 		last |= 4
 	}
-	if rxb&3 == 0 && s.table == 1 {
+	if s.coding&w1 != 0 {
+		last |= 0x80
+	}
+	if rxb&3 == 0 && s.table == 1 && s.coding&w1 == 0 {
 		return append(code, 0xC5, ^rxb&4<<5|last)
 	}
 	return append(code, 0xC4, ^rxb&7<<5|s.table, last)

@@ -39,7 +39,7 @@ const (
 	VMASKMOVPD
 	VMASKSTOREPS // VMASKMOVPS to memory
 	VMASKSTOREPD
-	VBROADCASTSS // from memory
+	VBROADCASTSS // from memory or a register's first element
 	VBROADCASTSD
 	VZEROUPPER
 
@@ -73,6 +73,56 @@ const (
 	JG // signed
 	RET
 
+	// Words, of 4 bytes each or alone in the lower half of 8. Pairs of operations are for lanes of 4 and of 8 bytes.
+	VPADDD
+	VPSUBD
+	VPMULLD  // the lower halves of the products
+	VPMULUDQ // the products of the words at even places
+	VPMAXUD
+	VPCMPEQD // AVX2: into a vector
+	VPCMPEQQ
+	VPCMPGTQ // AVX2: of signed numbers
+	VPCMPUD  // AVX-512: into a mask register; the last operand is the predicate
+	VPCMPUQ
+	VPSLLD // by an immediate, as the next three
+	VPSLLQ
+	VPSRLD
+	VPSRLQ
+	VSHUFPS // two of the first source, two of the second, in each 16 bytes
+	VPSHUFD
+	VPERMQ       // AVX2
+	VPACKUSDW    // AVX2: both sources' numbers with their sign, to 2 bytes or the nearest that these hold
+	VPACKUSWB    // AVX2: likewise of 2 bytes to 1
+	VPBROADCASTD // AVX-512: from a general register
+	VPBROADCASTQ
+	VMOVD // from a general register
+
+	// Between elements of different sizes: zeros fill the upper bits of a wider one, a narrower one loses them.
+	VPMOVZXBD
+	VPMOVZXBQ
+	VPMOVZXWD
+	VPMOVZXWQ
+	VPMOVZXDQ
+	VPMOVDB // AVX-512, as the next four: to memory or a register
+	VPMOVQB
+	VPMOVDW
+	VPMOVQW
+	VPMOVQD
+	VCVTPH2PS
+	VCVTPS2PH // to memory or a register; the last operand is how to round
+	VCVTPS2PD
+
+	VSTORED // VMOVD to memory: the first 4 bytes
+	VSTOREQ // VMOVQ to memory: the first 8 bytes
+	VMOVNTPS
+	VPINSRB // from memory, to the place that the last operand names
+	VPINSRW
+	VPINSRD
+	VPEXTRB // to memory
+	VPEXTRW
+	VPEXTRD
+	MOVI // an immediate of 4 bytes to memory
+
 	opCount
 )
 
@@ -87,18 +137,22 @@ const (
 	mr   // rm, reg
 	rvmr // reg, vvvv, rm, the upper half of an immediate
 	mvr  // rm, vvvv, reg
+	vm   // vvvv, rm; the opcode's extension is in reg
 	m    // rm; the opcode's extension is in reg
 	mi   // rm, an immediate of one byte; the opcode's extension is in reg
+	mi4  // rm, an immediate of four bytes; the opcode's extension is in reg
 	oi   // a register within the opcode, an immediate of four bytes
 	plain
 	branch
 )
 
 // coding are the encodings that an instruction has.
-type coding uint8
+type coding uint16
 
 const (
-	vex   coding = 1 << iota // AVX2's
+	vex   coding = 1 << iota // AVX2's, of 32 bytes
+	short                    // vex of 16 bytes
+	w1                       // vex with W
 	evex                     // AVX-512's
 	broad                    // evex may take one element of memory for all
 	kvex                     // vex for mask registers, of which L is fixed
@@ -115,88 +169,41 @@ type spec struct {
 	op     uint8
 	ext    uint8 // the opcode's extension in ModRM's reg
 	elem   uint8 // bytes of an element
-	single bool  // memory is one element
+	single bool  // rm is one element
+	narrow uint8 // how many times smaller rm is than the other vector; 0: it is not
 	imm    bool  // an immediate of one byte is the last operand
 }
 
 const both = vex | evex
 
-var specs = [opCount]spec{
-	LABEL: {name: "label", form: pseudoLabel},
-	ALIGN: {name: "align", form: pseudoAlign},
+// operands is how many operands an instruction has before an immediate.
+func (f form) operands() int {
+	if f == rvm {
+		return 3
+	}
+	return 2
+}
 
-	VADDPS: {name: "vaddps", form: rvm, coding: both | broad, table: 1, op: 0x58, elem: 4},
-	VADDPD: {name: "vaddpd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0x58, elem: 8},
-	VSUBPS: {name: "vsubps", form: rvm, coding: both | broad, table: 1, op: 0x5C, elem: 4},
-	VSUBPD: {name: "vsubpd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0x5C, elem: 8},
-	VMULPS: {name: "vmulps", form: rvm, coding: both | broad, table: 1, op: 0x59, elem: 4},
-	VMULPD: {name: "vmulpd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0x59, elem: 8},
-	VDIVPS: {name: "vdivps", form: rvm, coding: both | broad, table: 1, op: 0x5E, elem: 4},
-	VDIVPD: {name: "vdivpd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0x5E, elem: 8},
+// rm is which operand is ModRM's rm, of those that may be memory.
+func (f form) rm() int {
+	switch f {
+	case rvm, rvmr:
+		return 2
+	case rm, vm:
+		return 1
+	}
+	return 0
+}
 
-	VSQRTPS: {name: "vsqrtps", form: rm, coding: both | broad, table: 1, op: 0x51, elem: 4},
-	VSQRTPD: {name: "vsqrtpd", form: rm, coding: both | broad, prefix: 1, table: 1, op: 0x51, elem: 8},
-
-	VANDPS:  {name: "vandps", form: rvm, coding: both | broad, table: 1, op: 0x54, elem: 4},
-	VANDPD:  {name: "vandpd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0x54, elem: 8},
-	VANDNPS: {name: "vandnps", form: rvm, coding: both | broad, table: 1, op: 0x55, elem: 4},
-	VANDNPD: {name: "vandnpd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0x55, elem: 8},
-	VORPS:   {name: "vorps", form: rvm, coding: both | broad, table: 1, op: 0x56, elem: 4},
-	VORPD:   {name: "vorpd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0x56, elem: 8},
-	VXORPS:  {name: "vxorps", form: rvm, coding: both | broad, table: 1, op: 0x57, elem: 4},
-	VXORPD:  {name: "vxorpd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0x57, elem: 8},
-
-	VCMPPS: {name: "vcmpps", form: rvm, coding: both | broad, table: 1, op: 0xC2, elem: 4, imm: true},
-	VCMPPD: {name: "vcmppd", form: rvm, coding: both | broad, prefix: 1, table: 1, op: 0xC2, elem: 8, imm: true},
-
-	VBLENDVPS: {name: "vblendvps", form: rvmr, coding: vex, prefix: 1, table: 3, op: 0x4A, elem: 4},
-	VBLENDVPD: {name: "vblendvpd", form: rvmr, coding: vex, prefix: 1, table: 3, op: 0x4B, elem: 8},
-	VBLENDMPS: {name: "vblendmps", form: rvm, coding: evex | broad, prefix: 1, table: 2, op: 0x65, elem: 4},
-	VBLENDMPD: {name: "vblendmpd", form: rvm, coding: evex | broad, prefix: 1, table: 2, op: 0x65, elem: 8},
-
-	VMOVUPS:   {name: "vmovups", form: rm, coding: both, table: 1, op: 0x10, elem: 4},
-	VMOVUPD:   {name: "vmovupd", form: rm, coding: both, prefix: 1, table: 1, op: 0x10, elem: 8},
-	VSTOREUPS: {name: "vmovups", form: mr, coding: both, table: 1, op: 0x11, elem: 4},
-	VSTOREUPD: {name: "vmovupd", form: mr, coding: both, prefix: 1, table: 1, op: 0x11, elem: 8},
-
-	VMASKMOVPS:   {name: "vmaskmovps", form: rvm, coding: vex, prefix: 1, table: 2, op: 0x2C, elem: 4},
-	VMASKMOVPD:   {name: "vmaskmovpd", form: rvm, coding: vex, prefix: 1, table: 2, op: 0x2D, elem: 8},
-	VMASKSTOREPS: {name: "vmaskmovps", form: mvr, coding: vex, prefix: 1, table: 2, op: 0x2E, elem: 4},
-	VMASKSTOREPD: {name: "vmaskmovpd", form: mvr, coding: vex, prefix: 1, table: 2, op: 0x2F, elem: 8},
-
-	VBROADCASTSS: {name: "vbroadcastss", form: rm, coding: both, prefix: 1, table: 2, op: 0x18, elem: 4, single: true},
-	VBROADCASTSD: {name: "vbroadcastsd", form: rm, coding: both, prefix: 1, table: 2, op: 0x19, elem: 8, single: true},
-	VZEROUPPER:   {name: "vzeroupper", form: plain},
-
-	KANDW:   {name: "kandw", form: rvm, coding: kvex | long, table: 1, op: 0x41},
-	KANDNW:  {name: "kandnw", form: rvm, coding: kvex | long, table: 1, op: 0x42},
-	KORW:    {name: "korw", form: rvm, coding: kvex | long, table: 1, op: 0x45},
-	KNOTW:   {name: "knotw", form: rm, coding: kvex, table: 1, op: 0x44},
-	KLOADW:  {name: "kmovw", form: rm, coding: kvex, table: 1, op: 0x90, elem: 2, single: true},
-	KSTOREW: {name: "kmovw", form: mr, coding: kvex, table: 1, op: 0x91, elem: 2, single: true},
-	KMOVW:   {name: "kmovw", form: rm, coding: kvex, table: 1, op: 0x92},
-
-	LOAD:       {name: "mov", form: rm, coding: wide, op: 0x8B},
-	MOV:        {name: "mov", form: mr, coding: wide, op: 0x89},
-	MOV4:       {name: "mov", form: oi, op: 0xB8},
-	XOR4:       {name: "xor", form: mr, op: 0x31},
-	BTS4:       {name: "bts", form: mr, table: 1, op: 0xAB},
-	ADD:        {name: "add", form: mr, coding: wide, op: 0x01},
-	SUB:        {name: "sub", form: mr, coding: wide, op: 0x29},
-	CMP:        {name: "cmp", form: mr, coding: wide, op: 0x39},
-	ADDI:       {name: "add", form: mi, coding: wide, op: 0x83, ext: 0},
-	SUBI:       {name: "sub", form: mi, coding: wide, op: 0x83, ext: 5},
-	CMPI:       {name: "cmp", form: mi, coding: wide, op: 0x83, ext: 7},
-	ANDI:       {name: "and", form: mi, coding: wide, op: 0x83, ext: 4},
-	NEG:        {name: "neg", form: m, coding: wide, op: 0xF7, ext: 3},
-	CMOVG:      {name: "cmovg", form: rm, coding: wide, table: 1, op: 0x4F},
-	PREFETCHT0: {name: "prefetcht0", form: m, table: 1, op: 0x18, ext: 1, elem: 1, single: true},
-	PREFETCHT1: {name: "prefetcht1", form: m, table: 1, op: 0x18, ext: 2, elem: 1, single: true},
-	JMP:        {name: "jmp", form: branch, op: 0xEB},
-	JB:         {name: "jb", form: branch, op: 0x72},
-	JE:         {name: "je", form: branch, op: 0x74},
-	JG:         {name: "jg", form: branch, op: 0x7F},
-	RET:        {name: "ret", form: plain},
+// bytes is how large the operand rm is, in an instruction whose vectors have size bytes.
+func (s *spec) bytes(size int) int {
+	switch {
+	case s.single:
+		return int(s.elem)
+	case s.narrow != 0:
+		return size / int(s.narrow)
+	}
+	return size
 }
 
 // Double is the operation on float64 that corresponds to one on float32.

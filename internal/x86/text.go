@@ -28,7 +28,7 @@ func (i *Ins) String() string {
 		if a.kind == none {
 			break
 		}
-		text := i.arg(a)
+		text := i.arg(k)
 		if k == 0 && i.Mask != 0 {
 			text += fmt.Sprintf(" {k%d}", i.Mask)
 			if i.Zero {
@@ -40,8 +40,13 @@ func (i *Ins) String() string {
 	return strings.TrimSpace(s.name + " " + strings.Join(args, ", "))
 }
 
-func (i *Ins) arg(a Arg) string {
-	s := &specs[i.Op]
+// arg is operand k.
+func (i *Ins) arg(k int) string {
+	s, a := &specs[i.Op], i.Args[k]
+	size := i.Size
+	if k == s.form.rm() {
+		size = s.bytes(size)
+	}
 	switch a.kind {
 	case general:
 		if s.coding&wide != 0 {
@@ -49,10 +54,7 @@ func (i *Ins) arg(a Arg) string {
 		}
 		return generalName(a.reg, 4)
 	case vector:
-		if i.Size == 64 {
-			return fmt.Sprintf("zmm%d", a.reg)
-		}
-		return fmt.Sprintf("ymm%d", a.reg)
+		return fmt.Sprintf("%cmm%d", map[int]rune{16: 'x', 32: 'y', 64: 'z'}[max(size, 16)], a.reg)
 	case mask:
 		return fmt.Sprintf("k%d", a.reg)
 	case label:
@@ -60,15 +62,14 @@ func (i *Ins) arg(a Arg) string {
 	case immediate:
 		return fmt.Sprint(a.value)
 	}
-	size := i.Size
 	switch {
-	case a.cast || s.single:
+	case a.cast:
 		size = int(s.elem)
 	case s.coding&wide != 0:
 		size = 8
 	}
 	var b strings.Builder
-	b.WriteString(map[int]string{1: "byte", 2: "word", 4: "dword", 8: "qword", 32: "ymmword", 64: "zmmword"}[size])
+	b.WriteString(map[int]string{1: "byte", 2: "word", 4: "dword", 8: "qword", 16: "xmmword", 32: "ymmword", 64: "zmmword"}[size])
 	b.WriteString(" ptr [" + generalName(a.reg, 8))
 	if a.scale != 0 {
 		fmt.Fprintf(&b, " + %d*%s", a.scale, generalName(a.index, 8))
@@ -101,7 +102,7 @@ func (a *Asm) Listing() (string, error) {
 		}
 		switch specs[i.Op].form {
 		case pseudoLabel:
-			fmt.Fprintf(&b, "%s:", i.arg(i.Args[0]))
+			fmt.Fprintf(&b, "%s:", i.arg(0))
 		case pseudoAlign:
 			continue
 		default:

@@ -1,5 +1,5 @@
 // Package x86 writes x86-64 machine code: the few instructions that loops over vectors need, those of AVX2 and AVX-512 for
-// float32 and float64, and of the general registers. A test holds every form to an assembler's encoding.
+// float32, float64 and words, and of the general registers. A test holds every form to an assembler's encoding.
 package x86
 
 import "fmt"
@@ -58,11 +58,17 @@ func (a Arg) Each() Arg {
 // IsMem says whether the operand is memory.
 func (a Arg) IsMem() bool { return a.kind == memory }
 
+// IsImm says whether the operand is an immediate.
+func (a Arg) IsImm() bool { return a.kind == immediate }
+
 // Plus is memory some bytes further on.
 func (a Arg) Plus(bytes int) Arg {
 	a.value += int32(bytes)
 	return a
 }
+
+// Number is a register's number.
+func (a Arg) Number() int { return int(a.reg) }
 
 // Value is what an immediate is.
 func (a Arg) Value() int { return int(a.value) }

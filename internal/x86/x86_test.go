@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,37 +86,37 @@ func (s source) ins(op Op, size int) Ins {
 			any = R(s.n(16))
 		}
 	}
-	if f.coding&(vex|evex|kvex) == 0 {
+	if f.coding&(vex|short|evex|kvex) == 0 {
 		i.Size = 0
 		dst, any = R(s.n(16)), R(s.n(16))
 		if op == LOAD || f.form == m && op != NEG {
 			any = s.mem()
 		}
 	}
-	if f.coding&evex != 0 && size == 64 && s.n(2) == 0 || op == VBLENDMPS || op == VBLENDMPD {
+	if f.coding&evex != 0 && op != VMOVNTPS && size == 64 && s.n(2) == 0 || op == VBLENDMPS || op == VBLENDMPD {
 		i.Mask = 1 + s.n(7)
 		i.Zero = s.n(2) == 0
 	}
-	switch f.form {
-	case rvm:
-		if f.imm && size == 64 {
+	switch op {
+	case VCMPPS, VCMPPD, VPCMPUD, VPCMPUQ:
+		if size == 64 {
 			dst, i.Zero = K(s.n(8)), false
 		}
-		if op == VMASKMOVPS || op == VMASKMOVPD {
-			any = s.mem()
-		}
+	case VMASKMOVPS, VMASKMOVPD, VSTOREUPS, VSTOREUPD, VMOVNTPS, VSTORED, VSTOREQ, VPINSRB, VPINSRW, VPINSRD, VPEXTRB, VPEXTRW, VPEXTRD, MOVI:
+		any = s.mem()
+	case VMOVD, VPBROADCASTD, VPBROADCASTQ:
+		any = R(s.n(16))
+	}
+	switch f.form {
+	case rvm:
 		i.Args = [4]Arg{dst, src, any}
-		if f.imm {
-			i.Args[3] = Imm(s.n(32))
-		}
 	case rm:
-		if f.single && f.coding&kvex == 0 {
-			any = s.mem()
-		}
 		i.Args = [4]Arg{dst, any}
+	case vm:
+		i.Args = [4]Arg{dst, src}
 	case mr:
-		if f.coding&evex != 0 {
-			any, i.Zero = s.mem(), false
+		if f.coding&evex != 0 && any.IsMem() {
+			i.Zero = false
 		}
 		i.Args = [4]Arg{any, dst}
 	case mvr:
@@ -126,8 +127,13 @@ func (s source) ins(op Op, size int) Ins {
 		i.Args = [4]Arg{any}
 	case mi:
 		i.Args = [4]Arg{dst, Imm(s.n(256) - 128)}
+	case mi4:
+		i.Args = [4]Arg{any, Imm(int(int32(s.rng.Uint64())))}
 	case oi:
 		i.Args = [4]Arg{dst, Imm(int(int32(s.rng.Uint64())))}
+	}
+	if f.imm {
+		i.Args[f.form.operands()] = Imm(s.n(32))
 	}
 	return i
 }
@@ -141,16 +147,18 @@ type group struct {
 func groups() (out []group) {
 	for op := VADDPS; op < opCount; op++ {
 		f := &specs[op]
-		sizes := []int{0}
+		var sizes []int
+		for size, coding := range map[int]coding{16: short, 32: vex, 64: evex} {
+			if f.coding&coding != 0 {
+				sizes = append(sizes, size)
+			}
+		}
+		slices.Sort(sizes)
 		switch {
 		case f.form == branch:
 			continue
-		case f.coding&both == both:
-			sizes = []int{32, 64}
-		case f.coding&vex != 0:
-			sizes = []int{32}
-		case f.coding&evex != 0:
-			sizes = []int{64}
+		case sizes == nil:
+			sizes = []int{0}
 		}
 		for _, size := range sizes {
 			s := source{rand.NewPCG(uint64(op), uint64(size))}
@@ -200,7 +208,7 @@ var encodings = regexp.MustCompile(`encoding: \[(.*?)\]`)
 
 // TestLLVM holds the encodings to those of llvm-mc.
 func TestLLVM(t *testing.T) {
-	out := assemble(t, "llvm-mc", "-triple=x86_64", "-x86-asm-syntax=intel", "-output-asm-variant=1", "-mattr=+avx2,+avx512f,+avx512dq", "-show-encoding")
+	out := assemble(t, "llvm-mc", "-triple=x86_64", "-x86-asm-syntax=intel", "-output-asm-variant=1", "-mattr=+avx2,+f16c,+avx512f,+avx512dq", "-show-encoding")
 	found := encodings.FindAllSubmatch(out, -1)
 	list := all()
 	require.Len(t, found, len(list))
@@ -273,7 +281,7 @@ func assemble(t *testing.T, tool string, args ...string) []byte {
 func swapped(i Ins) Ins {
 	f := &specs[i.Op]
 	switch i.Op {
-	case VSUBPS, VSUBPD, VDIVPS, VDIVPD, VANDNPS, VANDNPD:
+	case VSUBPS, VSUBPD, VDIVPS, VDIVPD, VANDNPS, VANDNPD, VPSUBD, VPCMPGTQ, VPACKUSDW, VPACKUSWB, VSHUFPS:
 		return i
 	case VMOVUPS, VMOVUPD:
 		if i.Args[1].kind == vector {
@@ -337,6 +345,10 @@ func TestRefused(t *testing.T) {
 		{Op: VMOVUPS, Size: 64, Args: [4]Arg{V(0), Mem(AX, 0).Each()}},
 		{Op: VADDPS, Size: 32, Args: [4]Arg{V(0), V(0), At(AX, SP, 1, 0)}},
 		{Op: VADDPS, Size: 16, Args: [4]Arg{V(0), V(0), V(0)}},
+		{Op: VMOVUPS, Size: 16, Args: [4]Arg{V(16), V(0)}},
+		{Op: VPERMQ, Size: 64, Args: [4]Arg{V(0), V(0), Imm(8)}},
+		{Op: VPMOVDW, Size: 64, Args: [4]Arg{Mem(AX, 0).Each(), V(0)}},
+		{Op: VPSLLD, Size: 32, Args: [4]Arg{V(0), Mem(AX, 0), Imm(8)}},
 		{Op: VADDPS, Size: 64, Args: [4]Arg{V(32), V(0), V(0)}},
 		{Op: ADDI, Args: [4]Arg{AX, Imm(128)}},
 	} {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
@@ -40,18 +41,18 @@ type NormGradient struct {
 var NormGradients = []NormGradient{
 	{device.Float32, "norm_squares_f32", "norm_scaled_squares_f32", NormWarps, "f32", nil},
 	{device.Float64, "norm_squares_f64", "norm_scaled_squares_f64", NormWarps, "f64", nil},
-	{device.BFloat16, "norm_squares_bf16", "norm_scaled_squares_bf16", 2 * NormWarps, "b32", half(func(b *ir.Builder, w ir.Value) ir.Value {
-		return b.Unary(ir.FromBits, b.Shift(ir.WShl, w, 16))
-	})},
-	{device.Float16, "norm_squares_f16", "norm_scaled_squares_f16", 2 * NormWarps, "b32", half(func(b *ir.Builder, w ir.Value) ir.Value {
-		return b.Unary(ir.FromHalf, w)
-	})},
+	{device.BFloat16, "norm_squares_bf16", "norm_scaled_squares_bf16", 2 * NormWarps, "b32", half(device.BFloat16)},
+	{device.Float16, "norm_squares_f16", "norm_scaled_squares_f16", 2 * NormWarps, "b32", half(device.Float16)},
 }
 
 // half is how a number of 16 bits is decoded.
-func half(decode func(b *ir.Builder, w ir.Value) ir.Value) *ir.Func {
-	b := ir.NewBuilder("decode", 64, []ir.Field{{Name: "bits", Type: ir.U16}, {Index: 1, Name: "x"}})
-	return b.Func([]ir.Value{b.Var(0), decode(b, b.Var(0))})
+func half(t device.DType) *ir.Func {
+	f, err := format.Plain(t, device.Float64)
+	if err != nil {
+		panic(err)
+	}
+	b := ir.NewBuilder("decode", 64, []ir.Field{{Name: "bits", Type: f.Planes()[0].Type}, {Index: 1, Name: "x"}})
+	return b.Func([]ir.Value{b.Var(0), f.Decode(b, []ir.Value{b.Var(0)})})
 }
 
 // NormSquaresParams: the tiles, and the sums, float64. The kernels for scaled elements take the scale's address besides, as their
@@ -197,9 +198,9 @@ func root() string {
 	w.comment("kernels.NormScale")
 	w.op("mov.f64 %s, %s", factor, imm("f64", 1))
 	w.op("setp.lt.f64 %s, %s, %%x", condition, imm("f64", math.MaxFloat64))
-	w.op("selp.f64 %s, %s, %s, %s", factor, imm("f64", kernels.NormDown), factor, condition)
-	w.op("setp.lt.f64 %s, %%x, %s", condition, imm("f64", kernels.NormTiny))
-	w.op("selp.f64 %s, %s, %s, %s", factor, imm("f64", kernels.NormUp), factor, condition)
+	w.op("selp.f64 %s, %s, %s, %s", factor, imm("f64", 0x1p-600), factor, condition)
+	w.op("setp.lt.f64 %s, %%x, %s", condition, imm("f64", 0x1p-900))
+	w.op("selp.f64 %s, %s, %s, %s", factor, imm("f64", 0x1p600), factor, condition)
 	w.op("st.global.f64 [%%scale], %s", factor)
 	w.op("sqrt.rn.f64 %%x, %%x")
 	w.op("st.global.f64 [%%total], %%x")

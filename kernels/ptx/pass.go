@@ -5,7 +5,6 @@ import (
 	"math/bits"
 	"slices"
 
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
@@ -18,13 +17,13 @@ type plane struct {
 	loaded, stored bool
 }
 
-// planes are those that a graph loads or stores, in order of field.
+// planes are a graph's, in order.
 func planes(f *ir.Func) (all []*plane) {
 	loads := f.Loads()
 	for v, field := range f.Vars {
 		p := &plane{elementOf(field.Type, f.Width), v, field.Name, slices.Contains(loads, v),
 			slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return s.Var == v })}
-		if field.Bank == rule.ElemBank && (p.loaded || p.stored) {
+		if field.Bank == rule.ElemBank {
 			all = append(all, p)
 		}
 	}
@@ -39,7 +38,8 @@ type passWriter struct {
 	*writer
 	f       *ir.Func
 	planes  []*plane
-	scalars int  // of the rule
+	rules   int  // scalars of the rule
+	scalars int  // of a group, all
 	traffic bool // load and store alone
 	indexed bool
 	lanes   int  // elements of a vector: what 16 bytes of the widest plane hold
@@ -47,8 +47,8 @@ type passWriter struct {
 	g       *graph
 }
 
-func pass(name string, f *ir.Func, scalars int, traffic bool) string {
-	w := &passWriter{writer: &writer{}, f: f, planes: planes(f), scalars: scalars, traffic: traffic, indexed: indexed(f), alike: true}
+func pass(name string, f *ir.Func, rules, scalars int, traffic bool) string {
+	w := &passWriter{writer: &writer{}, f: f, planes: planes(f), rules: rules, scalars: scalars, traffic: traffic, indexed: indexed(f), alike: true}
 	widest, loads := 1, 0
 	for _, p := range w.planes {
 		widest = max(widest, p.size)
@@ -177,7 +177,7 @@ func (w *passWriter) uniforms(entry string) {
 	w.comment("the group's scalars")
 	w.g = w.graph(w.f)
 	size := w.f.Width / 8
-	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", entry, (w.scalars+kernels.SharedScalars)*size)
+	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", entry, w.scalars*size)
 	for _, v := range w.f.Loads() {
 		field := w.f.Vars[v]
 		if field.Bank == rule.ElemBank {
@@ -185,7 +185,7 @@ func (w *passWriter) uniforms(entry string) {
 		}
 		i := field.Index
 		if field.Bank == rule.SharedBank {
-			i += w.scalars
+			i += w.rules
 		}
 		e := elementOf(field.Type, w.f.Width)
 		r := w.reg(e.typ, named("in", field.Name))

@@ -21,22 +21,32 @@ import (
 
 var write = flag.Bool("write", false, "write the golden files instead of comparing with them")
 
-// everything is each text that is ever emitted for the rules, by name.
+// everything is each text that is ever emitted for the rules, by name: in the types that are calculated with, and some in formats of 16 bits.
 func everything(t *testing.T) map[string]string {
-	all := formats(t)
-	all["norm"] = Norm()
+	all := map[string]string{"norm": Norm(), "words": OfGraph("words", words(), 0, 0).Text}
+	add := func(s kernels.Spec) {
+		p, err := kernels.New(s)
+		require.NoError(t, err)
+		m := New(p)
+		name := strings.TrimSuffix(m.Update, "_update")
+		for all[name] != "" {
+			name += "_" // options that differ in case alone
+		}
+		all[name] = m.Text
+	}
 	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
 		for set := range uint64(1) << len(r.Options) {
 			for penalties := range rule.AllPenalties + 1 {
-				for _, dtype := range []device.DType{device.Float32, device.Float64} {
-					m, err := New(kernels.Program{Rule: r, Options: set, Penalties: penalties, DType: dtype})
-					require.NoError(t, err)
-					name := strings.TrimSuffix(m.Update, "_update")
-					for all[name] != "" {
-						name += "_" // options that differ in case alone
-					}
-					all[name] = m.Text
+				s := kernels.Spec{Rule: r, Options: set, Penalties: penalties, Compute: device.Float32}
+				add(s)
+				for _, format := range []string{"=bf16 ", "=f16 "} {
+					s.Formats = strings.Join(r.Slots, format) + format
+					add(s)
 				}
+				s.Formats = rule.Param + "=bf16"
+				add(s)
+				s.Compute, s.Formats = device.Float64, ""
+				add(s)
 			}
 		}
 	}
@@ -46,13 +56,14 @@ func everything(t *testing.T) map[string]string {
 // The common variants are committed, to be read and to be assembled by NVIDIA's ptxas (make ptxas).
 var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l1_l2_f32",
 	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l1_l2_amsgrad_f64",
-	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm", "adam_bf16", "adam_f32_bf16", "adam_f16", "words"}
+	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm", "words",
+	"adam_f32_param_bf16", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16"}
 
 func TestGolden(t *testing.T) {
 	all := everything(t)
 	for _, name := range golden {
 		file := filepath.Join("testdata", name+".ptx")
-		require.Contains(t, all, name)
+		require.NotEmpty(t, all[name], name)
 		if *write {
 			require.NoError(t, os.WriteFile(file, []byte(all[name]), 0o644))
 		}

@@ -12,9 +12,9 @@ import (
 // The device memory that an update walks, all 64-bit words:
 //
 //	chunk   tensor, first element, number of elements
-//	tensor  group, then the address of each plane that the graph loads or stores, in order of field, and then, if the graph
-//	        asks for an element's index, the tensor's offset: the index of its first element in the whole tensor
-//	scalars per group: the rule's scalars and then a rule.Shared, each of the graph's width
+//	tensor  group, then the address of each plane: the fields of bank rule.ElemBank; and then, if the graph asks for an element's
+//	        index, the tensor's offset: the index of its first element in the whole tensor
+//	scalars per group: what kernels.Program.Scalars computes, each rounded to the graph's width
 const (
 	ChunkWords = 3
 	word       = 8
@@ -27,44 +27,36 @@ var UpdateParams = []string{"u64 chunks", "u64 chunk_count", "u64 tensors", "u64
 type Module struct {
 	Text                      string
 	Update, Prologue, Traffic string
-	Slots                     []int // the fields that the graph loads or stores: the words of a tensor after its group
-	Indexed                   bool  // a tensor's last word is its offset
+	Indexed                   bool // a tensor's last word is its offset
 }
 
 // New writes a program.
-func New(p kernels.Program) (*Module, error) {
-	f, err := p.Graph()
-	if err != nil {
-		return nil, err
-	}
-	pro, err := p.Rule.Prologue(p.Options)
-	if err != nil {
-		return nil, err
-	}
+func New(p *kernels.Program) *Module {
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
-	name = fmt.Sprintf("%s_f%d", mangle(name), f.Width)
-	m := module(name, f)
+	name = fmt.Sprintf("%s_f%d", name, p.Graph.Width)
+	if p.Formats != "" {
+		name += "_" + strings.NewReplacer("=", "_", " ", "_").Replace(p.Formats)
+	}
+	name = mangle(name)
+	m := module(name, p.Graph)
 	m.Prologue = name + "_prologue"
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
-		pass(m.Update, f, len(p.Rule.Scalars), false) + prologue(m.Prologue, p, pro) + pass(m.Traffic, f, len(p.Rule.Scalars), true)
-	return m, nil
+		pass(m.Update, p.Graph, len(p.Rule.Scalars), p.NumScalars(), false) + prologue(m.Prologue, p) +
+		pass(m.Traffic, p.Graph, len(p.Rule.Scalars), p.NumScalars(), true)
+	return m
 }
 
-// OfGraph writes the kernels of a graph alone, which has no prologue: its groups' scalars are those of a rule that has so many, and a
-// rule.Shared.
-func OfGraph(name string, f *ir.Func, scalars int) *Module {
+// OfGraph writes the kernels of a graph alone, which has no prologue: a group has so many scalars in all, of which the first are the rule's
+// and the others are of bank rule.SharedBank.
+func OfGraph(name string, f *ir.Func, rules, all int) *Module {
 	m := module(name, f)
-	m.Text = fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header + pass(m.Update, f, scalars, false) + pass(m.Traffic, f, scalars, true)
+	m.Text = fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header + pass(m.Update, f, rules, all, false) + pass(m.Traffic, f, rules, all, true)
 	return m
 }
 
 // module is all of a graph's module but its text.
 func module(name string, f *ir.Func) *Module {
-	m := &Module{Update: name + "_update", Traffic: name + "_traffic", Indexed: indexed(f)}
-	for _, p := range planes(f) {
-		m.Slots = append(m.Slots, p.field)
-	}
-	return m
+	return &Module{Update: name + "_update", Traffic: name + "_traffic", Indexed: indexed(f)}
 }
 
 // indexed says whether a graph asks for an element's index.

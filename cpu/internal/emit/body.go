@@ -27,6 +27,7 @@ type file struct {
 const (
 	empty = value(-1)
 	taken = value(-2) // for good
+	brief = value(-3) // until release
 )
 
 // newBody starts a body; masked is that of the tail.
@@ -70,7 +71,7 @@ func (b *body) run(elements int) {
 		b.pinned = [2]uint32{}
 		b.free, b.freed = append(b.free, b.freed...), b.freed[:0]
 		switch {
-		case s.op == store:
+		case s.op == store, s.op == storeHalf:
 			b.store(s)
 		case b.class(s.dst) == masks:
 			b.maskStep(s)
@@ -104,13 +105,35 @@ func (b *body) over(s *step) {
 	}
 }
 
-// take is a register for a value. If all are in use, the value that is needed again last gives way.
+// take is a register for a value.
 func (b *body) take(class int, v value) int {
+	r := b.idle(class)
+	b.files[class].holds[r], b.in[v] = v, r
+	return r
+}
+
+// between is a register for what is between an instruction and another of the same step. release gives it back.
+func (b *body) between() x86.Arg {
+	r := b.idle(vectors)
+	b.files[vectors].holds[r] = brief
+	return x86.V(r)
+}
+
+func (b *body) release(registers ...x86.Arg) {
+	for _, r := range registers {
+		b.files[vectors].holds[r.Number()] = empty
+	}
+}
+
+// idle makes a register ready for use. If all are in use, the value that is needed again last gives way.
+func (b *body) idle(class int) int {
 	f := &b.files[class]
 	idle, victim, far, used := -1, -1, -1, 0
 	for r, h := range f.holds {
 		switch {
 		case h == taken:
+		case h == brief:
+			used++
 		case h == empty && idle < 0:
 			idle = r
 		case h != empty:
@@ -128,7 +151,6 @@ func (b *body) take(class int, v value) int {
 		used++
 	}
 	f.peak = max(f.peak, used)
-	f.holds[r], b.in[v] = v, r
 	b.pin(class, r)
 	return r
 }
@@ -146,7 +168,7 @@ func (b *body) evict(class, r int, v value) {
 	} else {
 		b.spill[v] = b.top
 		b.top += b.Set.vector
-		b.frameSize = max(b.frameSize, b.top)
+		b.total = max(b.total, b.top)
 	}
 	if class == masks {
 		b.maskIns(x86.KSTOREW, b.names[v], x86.Mem(frame, b.spill[v]), x86.K(r))
@@ -154,9 +176,6 @@ func (b *body) evict(class, r int, v value) {
 		b.vector(x86.VSTOREUPS, b.names[v], x86.Mem(frame, b.spill[v]), x86.V(r))
 	}
 }
-
-// memory is the vector of a slot.
-func (b *body) memory(slot int) x86.Arg { return b.slot(slot, b.first*b.Slots[slot].Size) }
 
 // inMemory says whether a value can be loaded.
 func (b *body) inMemory(v value) bool {
@@ -189,13 +208,8 @@ func (b *body) register(v value) int {
 		b.broadcast(r, v)
 	case b.inBlock[v] >= 0:
 		b.vector(x86.VMOVUPS, name, x86.V(r), x86.Mem(frame, b.copyAt[v]))
-	case b.mask < 0:
-		b.vector(x86.VMOVUPS, name, x86.V(r), b.memory(b.slotOf[v]))
-	case b.Set.wide:
-		m := b.memory(b.slotOf[v])
-		b.add(x86.Ins{Op: b.ofSize(x86.VMOVUPS), Size: b.Set.vector, Mask: b.mask, Zero: true, Args: [4]x86.Arg{x86.V(r), m}, Note: name})
 	default:
-		b.vector(x86.VMASKMOVPS, name, x86.V(r), x86.V(b.mask), b.memory(b.slotOf[v]))
+		b.load(r, b.slotOf[v], name)
 	}
 	return r
 }
@@ -211,7 +225,7 @@ func (b *body) operand(v value) x86.Arg {
 	case b.left(v) > 1:
 	case b.spill[v] >= 0:
 		return x86.Mem(frame, b.spill[v])
-	case b.mask < 0 && b.inSlot(v):
+	case b.mask < 0 && b.inSlot(v) && !b.narrow(b.slotOf[v]):
 		return b.memory(b.slotOf[v])
 	}
 	return x86.V(b.register(v))

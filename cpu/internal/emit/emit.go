@@ -3,6 +3,8 @@
 // The loop is given, in the registers that package exec names, the addresses of the slots, the uniforms of a group, a frame for
 // itself, and how many elements there are. It counts elements, so slots may have elements of different sizes. Whole rounds come
 // first, then what is left, with masks: so the loop touches no byte beyond the slots' ends.
+//
+// A word takes the place of a number in a register, in the frame and in the block; beside numbers of 64 bits its upper half is 0.
 package emit
 
 import (
@@ -35,7 +37,7 @@ const roundBytes = 64
 // Loop is what to make: a graph, and where it finds its fields.
 type Loop struct {
 	Func     *ir.Func
-	Slots    []Slot     // of the fields that differ between elements, in the order of their addresses
+	Slots    []int      // the fields that differ between elements, in the order of their addresses
 	Uniforms []ir.Value // what is the same for all elements, in the order of the block: see Head
 	Varying  []bool     // of the graph's nodes
 	Set      *Set
@@ -43,20 +45,11 @@ type Loop struct {
 	Far      int // and into the second-level cache
 }
 
-// Slot is a field that is in memory, an array of elements.
-type Slot struct {
-	Var  int // of the graph
-	Size int // bytes of an element: those of the graph's numbers, until there are more formats
-}
-
-// Head is how many numbers are in front of the uniforms in a block. As bits: the sign alone, all but the sign, all. A truth value
-// among the uniforms is a number of which all bits are set, or none.
-const Head = 3
-
 // Code is a loop.
 type Code struct {
 	Text  []byte
 	Frame int // bytes of memory for each thread, at a multiple of 64, which FillFrame has filled
+	Index int // where the frame has 8 bytes for the index of a run's first element, below 2^31 elements; -1: the code needs none
 	asm   x86.Asm
 }
 
@@ -85,16 +78,18 @@ type compiler struct {
 	classes []uint8     // of values
 	uses    [][]int     // the steps that use each value, one for each use
 	names   []string    // of values
+	roots   []value     // of a node: itself, or what has the same bits
+	bits    []uint8     // of a node that is a word: how many of the lowest may be 1
 	fields  map[int]int // the slot of each field that has one
+	sizes   []int       // of a slot: bytes of an element
 	slotOf  []int       // of a Var's node: its slot; -1 of the others
 	varOf   []value     // of a slot: the node that is its value on entry; -1 if nothing loads it
 	inBlock []int       // of a uniform: its place in the block; -1 of the others
-	copyAt  []int       // of a uniform, with AVX2: where its vector is in the frame
 	base    []x86.Arg
 	kept    [2][]value // uniforms in registers throughout, by class; from the highest register down
 	mutate  func(*x86.Ins)
 
-	constants, frameSize int // bytes of the frame: before what is spilled, and in all
+	layout
 }
 
 // Compile makes the loop.
@@ -103,11 +98,6 @@ func Compile(l Loop) (*Code, error) { return compile(l, nil) }
 // compile is Compile with a function that changes instructions, for tests of the tests.
 func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	c := &compiler{Loop: &l, size: l.Func.Width / 8, mutate: mutate}
-	for _, s := range l.Slots {
-		if s.Size != c.size {
-			return nil, fmt.Errorf("emit: %s: field %d has elements of %d bytes", l.Func.Name, s.Var, s.Size)
-		}
-	}
 	if err := c.index(); err != nil {
 		return nil, err
 	}
@@ -121,10 +111,13 @@ func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	c.base = make([]x86.Arg, len(l.Slots))
 	copy(c.base, bases[:free])
 	c.keep()
-	code := &Code{}
+	code := &Code{Index: -1}
 	c.asm = &code.asm
 	c.loop()
-	code.Frame = c.frameSize
+	code.Frame = c.total
+	if c.hasElement() {
+		code.Index = c.indexAt
+	}
 	var err error
 	if code.Text, err = code.asm.Bytes(); err != nil {
 		return nil, fmt.Errorf("emit: %s: %w", l.Func.Name, err)
@@ -185,8 +178,10 @@ func (c *compiler) loop() {
 	c.asm.Emit(x86.JE, done)
 	c.asm.Emit(x86.LABEL, rest)
 	b := c.newBody(true)
+	c.copyTail(false)
 	c.tailMask(b.mask, lanes)
 	b.run(0)
+	c.copyTail(true)
 	if lanes < round {
 		c.asm.Emit(x86.ADDI, at, x86.Imm(lanes))
 		c.asm.Emit(x86.SUBI, count, x86.Imm(lanes))
@@ -197,67 +192,6 @@ func (c *compiler) loop() {
 	c.asm.Emit(x86.RET)
 }
 
-// enter loads the addresses of the slots and the uniforms.
-func (c *compiler) enter() {
-	for i := range c.Slots {
-		if c.base[i] != (x86.Arg{}) {
-			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{bases[i], x86.Mem(slots, 8*i)}, Note: c.Func.Vars[c.Slots[i].Var].Name})
-		}
-	}
-	if !c.Set.wide {
-		c.constants = 2 * c.Set.vector // ones, then zeros: see tailMask
-		for v := range c.uses {
-			if c.inBlock[v] >= 0 && len(c.uses[v]) > 0 && !slices.Contains(c.kept[vectors], value(v)) {
-				c.copyAt[v] = c.constants
-				c.constants += c.Set.vector
-				c.broadcast(0, value(v))
-				c.vector(x86.VSTOREUPS, "", x86.Mem(frame, c.copyAt[v]), x86.V(0))
-			}
-		}
-	}
-	c.frameSize = c.constants
-	for class, list := range c.kept {
-		for i, v := range list {
-			n := c.register(class, i)
-			if class == masks {
-				c.maskIns(x86.KLOADW, c.names[v], x86.K(n), x86.Mem(block, c.inBlock[v]*c.size))
-			} else {
-				c.broadcast(n, v)
-			}
-		}
-	}
-}
-
-// broadcast fills a vector register with a uniform.
-func (c *compiler) broadcast(register int, v value) {
-	c.vector(x86.VBROADCASTSS, c.names[v], x86.V(register), x86.Mem(block, c.inBlock[v]*c.size))
-}
-
-// tailMask makes the mask of the first elements of a vector, as many as are left.
-func (c *compiler) tailMask(mask, lanes int) {
-	if c.Set.wide { // 1<<count - 1
-		c.asm.Emit(x86.XOR4, end, end)
-		c.asm.Emit(x86.BTS4, end, count)
-		c.asm.Emit(x86.SUBI, end, x86.Imm(1))
-		c.asm.Emit(x86.KMOVW, x86.K(mask), end)
-		return
-	}
-	// Ones, then zeros: a vector that begins before the zeros has as many ones as lie between.
-	c.asm.Emit(x86.MOV4, end, x86.Imm(lanes))
-	c.asm.Emit(x86.CMP, end, count)
-	c.asm.Emit(x86.CMOVG, end, count)
-	c.asm.Emit(x86.NEG, end)
-	c.vector(x86.VMOVUPS, "elements that are left", x86.V(mask), x86.At(frame, end, c.size, c.Set.vector))
-}
-
-// FillFrame fills the memory of a frame: with ones in the first vector, which AVX2's tails read.
-func FillFrame(memory []byte) {
-	clear(memory)
-	for i := range min(len(memory), AVX2.vector) {
-		memory[i] = 0xFF
-	}
-}
-
 // slot is the memory of a slot, bytes after the element that the round begins with.
 func (c *compiler) slot(i, bytes int) x86.Arg {
 	base := c.base[i]
@@ -265,7 +199,7 @@ func (c *compiler) slot(i, bytes int) x86.Arg {
 		base = bases[len(bases)-2]
 		c.asm.Emit(x86.LOAD, base, x86.Mem(slots, 8*i))
 	}
-	return x86.At(base, at, c.Slots[i].Size, bytes)
+	return x86.At(base, at, c.sizes[i], bytes)
 }
 
 // vector appends an operation on vectors, given as float32's.
@@ -273,7 +207,12 @@ func (c *compiler) vector(op x86.Op, note string, args ...x86.Arg) { c.masked(op
 
 // masked is vector with a mask register for the destination.
 func (c *compiler) masked(op x86.Op, mask int, note string, args ...x86.Arg) {
-	i := x86.Ins{Op: c.ofSize(op), Size: c.Set.vector, Mask: mask, Note: note}
+	c.sized(c.ofSize(op), c.Set.vector, mask, note, args...)
+}
+
+// sized appends an operation on vectors of so many bytes.
+func (c *compiler) sized(op x86.Op, size, mask int, note string, args ...x86.Arg) {
+	i := x86.Ins{Op: op, Size: size, Mask: mask, Note: note}
 	copy(i.Args[:], args)
 	c.add(i)
 }

@@ -2,5 +2,5 @@
 
 package emit
 
-// guarded is n bytes for slot i.
+// guarded is n bytes for a piece.
 func guarded(_, n int) []byte { return make([]byte, n) }

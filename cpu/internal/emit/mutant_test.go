@@ -16,6 +16,14 @@ var other = map[x86.Op]x86.Op{
 	x86.VANDPS: x86.VORPS, x86.VANDNPS: x86.VANDPS, x86.VORPS: x86.VANDPS, x86.VXORPS: x86.VORPS,
 	x86.VADDPD: x86.VSUBPD, x86.VSUBPD: x86.VADDPD, x86.VMULPD: x86.VADDPD, x86.VDIVPD: x86.VMULPD, x86.VSQRTPD: x86.VMOVUPD,
 	x86.VANDPD: x86.VORPD, x86.VANDNPD: x86.VANDPD, x86.VORPD: x86.VANDPD, x86.VXORPD: x86.VORPD,
+	x86.VPADDD: x86.VPSUBD, x86.VPSUBD: x86.VPADDD, x86.VPMULLD: x86.VPADDD, x86.VPMULUDQ: x86.VPMULLD, x86.VPMAXUD: x86.VPADDD,
+	x86.VPCMPEQD: x86.VPSUBD, x86.VPCMPEQQ: x86.VPCMPGTQ, x86.VPCMPGTQ: x86.VPCMPEQQ,
+	x86.VPSLLD: x86.VPSRLD, x86.VPSRLD: x86.VPSLLD, x86.VPSLLQ: x86.VPSRLQ, x86.VPSRLQ: x86.VPSLLQ,
+	x86.VPACKUSDW: x86.VPSUBD, x86.VPACKUSWB: x86.VPACKUSDW,
+	x86.VPMOVZXBD: x86.VPMOVZXWD, x86.VPMOVZXWD: x86.VPMOVZXBD, x86.VPMOVZXBQ: x86.VPMOVZXWQ, x86.VPMOVZXWQ: x86.VPMOVZXBQ,
+	x86.VPMOVZXDQ: x86.VPMOVZXWQ, x86.VPMOVDB: x86.VPMOVDW, x86.VPMOVDW: x86.VPMOVDB, x86.VPMOVQB: x86.VPMOVQW,
+	x86.VPMOVQW: x86.VPMOVQB, x86.VPMOVQD: x86.VPMOVQW, x86.VCVTPH2PS: x86.VPMOVZXWD, x86.VCVTPS2PD: x86.VPMOVZXDQ,
+	x86.VSTOREQ: x86.VSTORED, x86.VSTORED: x86.VSTOREQ,
 	x86.KANDW: x86.KORW, x86.KANDNW: x86.KANDW, x86.KORW: x86.KANDNW,
 }
 
@@ -36,6 +44,45 @@ var mutants = map[string]func(i *x86.Ins) bool{
 		case x86.VCMPPS, x86.VCMPPD:
 			i.Args[3] = x86.Imm(map[int]int{0x11: 0x12, 0x12: 0x11, 0x1E: 0x1D, 0x1D: 0x1E, 0x00: 0x04, 0x04: 0x00}[i.Args[3].Value()])
 			return true
+		}
+		return false
+	},
+	"predicate of words": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.VPCMPUD, x86.VPCMPUQ:
+			i.Args[3] = x86.Imm(map[int]int{0: 2, 1: 2, 6: 5}[i.Args[3].Value()])
+			return true
+		}
+		return false
+	},
+	"immediate": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.VPSLLD, x86.VPSRLD, x86.VPSLLQ, x86.VPSRLQ, x86.VPSHUFD, x86.VPERMQ, x86.VSHUFPS, x86.VCVTPS2PH, x86.MOVI,
+			x86.VPINSRB, x86.VPINSRW, x86.VPINSRD, x86.VPEXTRB, x86.VPEXTRW, x86.VPEXTRD:
+			for k, a := range i.Args {
+				if a.IsImm() {
+					i.Args[k] = x86.Imm(a.Value() ^ 1)
+				}
+			}
+			return true
+		}
+		return false
+	},
+	"other register": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.VMOVD, x86.VPBROADCASTD, x86.VPBROADCASTQ:
+			i.Args[1] = count
+			return true
+		}
+		return false
+	},
+	"order": func(i *x86.Ins) bool {
+		switch i.Op {
+		case x86.VPSUBD, x86.VPCMPGTQ, x86.VSHUFPS:
+			if !i.Args[2].IsMem() {
+				i.Args[1], i.Args[2] = i.Args[2], i.Args[1]
+				return true
+			}
 		}
 		return false
 	},
@@ -65,7 +112,7 @@ var mutants = map[string]func(i *x86.Ins) bool{
 	},
 	"next address": func(i *x86.Ins) bool {
 		switch i.Op {
-		case x86.KLOADW, x86.KSTOREW, x86.VBROADCASTSS, x86.VBROADCASTSD:
+		case x86.KLOADW, x86.KSTOREW, x86.VBROADCASTSS, x86.VBROADCASTSD, x86.VSTORED, x86.VSTOREQ:
 			for k, a := range i.Args {
 				if a.IsMem() {
 					i.Args[k] = a.Plus(64)
@@ -77,7 +124,8 @@ var mutants = map[string]func(i *x86.Ins) bool{
 	},
 	"next vector": func(i *x86.Ins) bool {
 		switch i.Op {
-		case x86.VMOVUPS, x86.VMOVUPD, x86.VSTOREUPS, x86.VSTOREUPD:
+		case x86.VMOVUPS, x86.VMOVUPD, x86.VSTOREUPS, x86.VSTOREUPD, x86.VCVTPH2PS, x86.VCVTPS2PH, x86.VCVTPS2PD, x86.VPACKUSDW,
+			x86.VPADDD, x86.VPMULLD, x86.VPCMPEQD, x86.VPCMPEQQ, x86.VPCMPGTQ:
 			for k, a := range i.Args {
 				if a.IsMem() {
 					i.Args[k] = a.Plus(i.Size)
@@ -93,7 +141,8 @@ var mutants = map[string]func(i *x86.Ins) bool{
 			i.Op, i.Args[1], i.Args[2] = i.Op-x86.VMASKMOVPS+x86.VMOVUPS, i.Args[2], x86.Arg{}
 		case x86.VMASKSTOREPS, x86.VMASKSTOREPD:
 			i.Op, i.Args[1], i.Args[2] = i.Op-x86.VMASKSTOREPS+x86.VSTOREUPS, i.Args[2], x86.Arg{}
-		case x86.VMOVUPS, x86.VMOVUPD, x86.VSTOREUPS, x86.VSTOREUPD:
+		case x86.VMOVUPS, x86.VMOVUPD, x86.VSTOREUPS, x86.VSTOREUPD, x86.VPMOVZXBD, x86.VPMOVZXBQ, x86.VPMOVZXWD, x86.VPMOVZXWQ,
+			x86.VPMOVZXDQ, x86.VPMOVDB, x86.VPMOVQB, x86.VPMOVDW, x86.VPMOVQW, x86.VPMOVQD, x86.VCVTPH2PS, x86.VCVTPS2PH, x86.VCVTPS2PD:
 			if i.Mask == 0 {
 				return false
 			}

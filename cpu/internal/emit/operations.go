@@ -5,30 +5,10 @@ import (
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
-// store writes a value to a slot. If the slot's old value is still needed, that goes to a register first.
-func (b *body) store(s *step) {
-	v := s.args[0]
-	r := b.register(v)
-	if old := b.varOf[s.slot]; old >= 0 && old != v && b.left(old) > 0 {
-		b.register(old)
-	}
-	b.stored[s.slot] = true
-	to := b.memory(s.slot)
-	note := b.Func.Vars[b.Slots[s.slot].Var].Name + " ="
-	switch {
-	case b.mask < 0:
-		b.vector(x86.VSTOREUPS, note, to, x86.V(r))
-	case b.Set.wide:
-		b.masked(x86.VSTOREUPS, b.mask, note, to, x86.V(r))
-	default:
-		b.vector(x86.VMASKSTOREPS, note, to, x86.V(b.mask), x86.V(r))
-	}
-	b.over(s)
-}
-
-// operations are those of two numbers, and of two truth values with AVX2, whose masks are vectors.
+// operations are those of two numbers, bit by bit of two words, and of two truth values with AVX2, whose masks are vectors.
 var operations = map[ir.Op]x86.Op{ir.Add: x86.VADDPS, ir.Sub: x86.VSUBPS, ir.Mul: x86.VMULPS, ir.Div: x86.VDIVPS,
-	ir.Neg: x86.VXORPS, ir.Abs: x86.VANDPS, ir.And: x86.VANDPS, ir.Or: x86.VORPS, ir.Not: x86.VXORPS}
+	ir.Neg: x86.VXORPS, ir.Abs: x86.VANDPS, ir.And: x86.VANDPS, ir.Or: x86.VORPS, ir.Not: x86.VXORPS,
+	ir.WAnd: x86.VANDPS, ir.WOr: x86.VORPS, ir.WXor: x86.VXORPS}
 
 // Predicates of comparisons that raise no exception, all false for NaN but ne, and those with the operands swapped.
 var (
@@ -51,13 +31,18 @@ func (b *body) vectorStep(s *step) {
 		b.over(s)
 		b.vector(x86.VCMPPS, name, x86.V(b.take(vectors, s.dst)), x, y, predicate)
 	default:
+		op, ok := operations[s.op]
+		if !ok {
+			b.wordStep(s)
+			return
+		}
 		x, y := s.args[0], s.args[1]
 		if s.op != ir.Sub && s.op != ir.Div && b.better(y, x) {
 			x, y = y, x // of two NaNs, another one comes out
 		}
 		first, second := x86.V(b.register(x)), b.operand(y)
 		b.over(s)
-		b.vector(operations[s.op], name, x86.V(b.take(vectors, s.dst)), first, second)
+		b.vector(op, name, x86.V(b.take(vectors, s.dst)), first, second)
 	}
 }
 
@@ -111,6 +96,8 @@ func (b *body) maskStep(s *step) {
 		x, y, predicate := b.compared(s)
 		b.over(s)
 		b.vector(x86.VCMPPS, name, x86.K(b.take(masks, s.dst)), x, y, predicate)
+	case ir.WLt, ir.WEq:
+		b.wordTruth(s)
 	case ir.Not:
 		x := x86.K(b.register(s.args[0]))
 		b.over(s)

@@ -1,6 +1,7 @@
 package emit
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -21,7 +22,7 @@ func sets(t testing.TB) (out []*Set) {
 	if err := exec.Available(); err != nil {
 		t.Skipf("NOTE: no machine code was run: %v", err)
 	}
-	if cpu.X86.HasAVX2 {
+	if cpu.X86.HasAVX2 && cpu.X86.HasF16C {
 		out = append(out, AVX2)
 	}
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
@@ -33,124 +34,35 @@ func sets(t testing.TB) (out []*Set) {
 	return out
 }
 
-// Banks of the fields of a random graph.
-const (
-	elements = iota
-	scalars
-)
-
-// mostSlots is more than there are registers for.
-const mostSlots = 14
-
-// random is a graph of any operations, of the width.
-func random(rng *rand.Rand, width int) *ir.Func {
-	slots, given := 1+rng.IntN(mostSlots), rng.IntN(8)
-	var fields []ir.Field
-	for i := range slots {
-		fields = append(fields, ir.Field{Bank: elements, Index: i, Name: fmt.Sprintf("e.S%d", i)})
-	}
-	for i := range given {
-		fields = append(fields, ir.Field{Bank: scalars, Index: i, Name: fmt.Sprintf("s.U%d", i)})
-	}
-	b := ir.NewBuilder("random", width, fields)
-	numbers, truths := []ir.Value{b.Const(0), b.Const(1.5)}, []ir.Value{b.Bool(true), b.Bool(false)}
-	for i := range fields {
-		numbers = append(numbers, b.Var(i))
-	}
-	number := func() ir.Value { return numbers[len(numbers)-1-min(rng.IntN(len(numbers)), rng.IntN(len(numbers)))] }
-	truth := func() ir.Value { return truths[rng.IntN(len(truths))] }
-	logic := rng.IntN(3) // how many of the operations are on truth values
-	for range 1 + rng.IntN(70) {
-		switch k := rng.IntN(12 + 4*logic); {
-		case k < 4:
-			numbers = append(numbers, b.Binary(ir.Add+ir.Op(k), number(), number()))
-		case k < 7:
-			numbers = append(numbers, b.Unary(ir.Sqrt+ir.Op(k-4), number()))
-		case k < 9:
-			numbers = append(numbers, b.Select(truth(), number(), number()))
-		case k < 10+2*logic:
-			truths = append(truths, b.Binary(ir.Lt+ir.Op(rng.IntN(4)), number(), number()))
-		case k < 11+3*logic:
-			truths = append(truths, b.Binary(ir.And+ir.Op(rng.IntN(2)), truth(), truth()))
-		case rng.IntN(3) > 0:
-			truths = append(truths, b.Select(truth(), truth(), truth()))
-		default:
-			truths = append(truths, b.Unary(ir.Not, truth()))
-		}
-	}
-	// All truth values are still needed at the end of some graphs, and all numbers.
-	sum, all := number(), rng.IntN(4)
-	for _, c := range truths {
-		if all&1 == 0 {
-			sum = b.Select(c, sum, number())
-		}
-	}
-	for i, x := range numbers {
-		if all&2 == 0 {
-			sum = b.Binary(ir.Add+ir.Op(i%2), x, sum)
-		}
-	}
-	final := make([]ir.Value, len(fields))
-	for i := range fields {
-		final[i] = b.Var(i)
-		if i < slots {
-			switch rng.IntN(6) {
-			case 0: // stays
-			case 1:
-				final[i] = b.Var(rng.IntN(slots)) // moves
-			case 2:
-				final[i] = sum
-			default:
-				final[i] = number()
-			}
-		}
-	}
-	return b.Func(final)
-}
-
-// someNumber is an ordinary number, one of few, or any bits.
-func someNumber[F float32 | float64](rng *rand.Rand) F {
-	switch rng.IntN(8) {
-	case 0:
-		few := []float64{0, math.Copysign(0, -1), 1, -1, 1.5, math.Inf(1), math.Inf(-1), math.NaN(), 0x1p-126, 0x1p-149, math.MaxFloat32}
-		return F(few[rng.IntN(len(few))])
-	case 1:
-		var f F
-		if p, ok := any(&f).(*float32); ok {
-			*p = math.Float32frombits(rng.Uint32())
-		} else {
-			*any(&f).(*float64) = math.Float64frombits(rng.Uint64())
-		}
-		return f
-	case 2:
-		return F(rng.IntN(5) - 2)
-	}
-	return F(rng.NormFloat64())
-}
-
 // trial is a graph as code, in all that its runs share.
 type trial[F float32 | float64] struct {
 	f        *ir.Func
-	slots    []Slot
+	slots    []int
 	uniforms []ir.Value
 	code     *Code
 	loaded   *exec.Code
 	frame    []byte
+	anyNaN   []bool // of a field: a NaN in it may have any payload
 }
+
+// behindFrame is a byte that no loop may write.
+const behindFrame = 0xA5
 
 // newTrial compiles a graph.
 func newTrial[F float32 | float64](f *ir.Func, set *Set, near, far int, mutate func(*x86.Ins)) (*trial[F], error) {
-	r := &trial[F]{f: f, uniforms: f.Uniforms(elements)}
+	r := &trial[F]{f: f, uniforms: f.Uniforms(elements), anyNaN: make([]bool, len(f.Vars))}
 	used := map[int]bool{}
 	for _, v := range f.Loads() {
 		used[v] = f.Vars[v].Bank == elements
 	}
 	for _, s := range f.Stores {
 		used[s.Var] = true
+		op := f.Nodes[s.Value].Op
+		r.anyNaN[s.Var] = op == ir.ToBits || op == ir.ToHalf
 	}
 	for v := range f.Vars {
 		if used[v] {
-			r.slots = append(r.slots, Slot{v, f.Width / 8})
+			r.slots = append(r.slots, v)
 		}
 	}
 	var err error
@@ -164,29 +76,91 @@ func newTrial[F float32 | float64](f *ir.Func, set *Set, near, far int, mutate f
 	}
 	r.frame = memory[:r.code.Frame+1]
 	FillFrame(r.frame)
+	r.frame[r.code.Frame] = behindFrame
 	r.loaded, err = exec.New(r.code.Text)
 	return r, err
 }
 
-// block is the uniforms for some scalars.
-func (r *trial[F]) block(vars []F) []F {
-	eval := ir.NewEvaluator[F](r.f)
-	eval.Run(append([]F(nil), vars...))
-	out := []F{bits[F](1 << 63), bits[F](1<<63 - 1), bits[F](math.MaxUint64)}
-	for _, u := range r.uniforms {
-		switch {
-		case !r.f.IsBool(u):
-			out = append(out, eval.Number(u))
-		case eval.Condition(u):
-			out = append(out, bits[F](math.MaxUint64))
-		default:
-			out = append(out, 0)
+// field is what a field holds: a number or a word.
+type field[F float32 | float64] struct {
+	number F
+	word   uint32
+}
+
+// some is any contents of a field.
+func (r *trial[F]) some(rng *rand.Rand, v int) (x field[F]) {
+	if t := r.f.Vars[v].Type; t == ir.Float {
+		x.number = someNumber[F](rng)
+	} else {
+		x.word = someWord(rng) & (math.MaxUint32 >> (32 - 8*t.Size(r.f.Width)))
+	}
+	return x
+}
+
+// access reads an element of a field's memory, or writes it.
+func (r *trial[F]) access(memory []byte, v, k int, write *field[F]) (x field[F]) {
+	t := r.f.Vars[v].Type
+	p := unsafe.Pointer(&memory[k*t.Size(r.f.Width)])
+	if write == nil {
+		switch t {
+		case ir.Float:
+			x.number = *(*F)(p)
+		case ir.U32:
+			x.word = *(*uint32)(p)
+		case ir.U16:
+			x.word = uint32(*(*uint16)(p))
+		case ir.U8:
+			x.word = uint32(*(*uint8)(p))
 		}
+		return x
+	}
+	switch t {
+	case ir.Float:
+		*(*F)(p) = write.number
+	case ir.U32:
+		*(*uint32)(p) = write.word
+	case ir.U16:
+		*(*uint16)(p) = uint16(write.word)
+	case ir.U8:
+		*(*uint8)(p) = uint8(write.word)
+	}
+	return *write
+}
+
+// same says whether a field has what the evaluator gives it.
+func (r *trial[F]) same(v int, x, y field[F]) bool {
+	if a, b := x.number, y.number; !(a != a && b != b || a == b && math.Signbit(float64(a)) == math.Signbit(float64(b))) {
+		return false
+	}
+	if r.anyNaN[v] {
+		switch r.f.Vars[v].Type {
+		case ir.U16:
+			if x.word&0x7fff > 0x7c00 && y.word&0x7fff > 0x7c00 {
+				return true
+			}
+		case ir.U32:
+			if x.word&0x7fffffff > 0x7f800000 && y.word&0x7fffffff > 0x7f800000 {
+				return true
+			}
+		}
+	}
+	return x.word == y.word
+}
+
+// block is the uniforms for some scalars.
+func (r *trial[F]) block(vars []field[F]) []F {
+	eval := ir.NewEvaluator[F](r.f)
+	r.eval(eval, vars)
+	minus := F(math.Copysign(0, -1))
+	out := []F{minus, all[F](math.MaxUint64 >> 1), all[F](math.MaxUint64)}
+	for _, u := range r.uniforms {
+		out = append(out, InBlock(eval, r.f, u))
 	}
 	return out
 }
 
-func bits[F float32 | float64](x uint64) F {
+// all is the number whose bits are the highest of x.
+func all[F float32 | float64](x uint64) F {
 	var f F
 	if p, ok := any(&f).(*float32); ok {
 		*p = math.Float32frombits(uint32(x >> 32))
@@ -196,51 +170,69 @@ func bits[F float32 | float64](x uint64) F {
 	return f
 }
 
-// run runs the code on n elements of any numbers, and returns what differs from the evaluator.
-func (r *trial[F]) run(rng *rand.Rand, n int) error {
-	vars := make([]F, len(r.f.Vars))
-	for i := range vars {
-		vars[i] = someNumber[F](rng)
+// eval runs the evaluator on fields, which it changes.
+func (r *trial[F]) eval(e *ir.Evaluator[F], fields []field[F]) {
+	vars := make([]F, len(fields))
+	for i, x := range fields {
+		vars[i], e.Words[i] = x.number, x.word
 	}
-	size := int(unsafe.Sizeof(F(0)))
-	memory, want := make([][]F, len(r.slots)), make([][]F, len(r.slots))
+	e.Run(vars)
+	for i := range fields {
+		fields[i] = field[F]{vars[i], e.Words[i]}
+	}
+}
+
+// run runs the code on n elements of anything, and returns what differs from the evaluator.
+func (r *trial[F]) run(rng *rand.Rand, n int) error {
+	vars := make([]field[F], len(r.f.Vars))
+	for i := range vars {
+		vars[i] = r.some(rng, i)
+	}
+	index := someIndex(rng)
+	memory, want := make([][]byte, len(r.slots)), make([][]field[F], len(r.slots))
 	pointers := make([]*byte, len(r.slots)+1)
 	const before = 4
-	for i := range r.slots {
-		b := guarded(i, (before+n)*size)
-		memory[i] = unsafe.Slice((*F)(unsafe.Pointer(unsafe.SliceData(b))), before+n)
-		for k := range memory[i] {
-			memory[i][k] = someNumber[F](rng)
+	for i, v := range r.slots {
+		size := r.f.Vars[v].Type.Size(r.f.Width)
+		memory[i] = guarded(i, (before+n)*size)
+		for k := range before + n {
+			x := r.some(rng, v)
+			want[i] = append(want[i], r.access(memory[i], v, k, &x))
 		}
-		want[i] = append([]F(nil), memory[i]...)
 		pointers[i] = (*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(memory[i])), before*size))
 	}
+	uniforms := r.block(append([]field[F](nil), vars...))
+	block := guarded(mostSlots, len(uniforms)*r.f.Width/8)
+	copy(unsafe.Slice((*F)(unsafe.Pointer(&block[0])), len(uniforms)), uniforms)
 	eval := ir.NewEvaluator[F](r.f)
-	element := make([]F, len(vars))
+	element := make([]field[F], len(vars))
 	for k := range n {
 		copy(element, vars)
-		for i, s := range r.slots {
-			element[s.Var] = want[i][before+k]
+		for i, v := range r.slots {
+			element[v] = want[i][before+k]
 		}
-		eval.Run(element)
-		for i, s := range r.slots {
-			want[i][before+k] = element[s.Var]
+		eval.Index = index + uint64(k)
+		r.eval(eval, element)
+		for i, v := range r.slots {
+			want[i][before+k] = element[v]
 		}
 	}
-	block := r.block(vars)
-	r.loaded.Run(&pointers[0], (*byte)(unsafe.Pointer(&block[0])), &r.frame[0], n)
-	for i := range memory {
+	if r.code.Index >= 0 {
+		binary.LittleEndian.PutUint64(r.frame[r.code.Index:], index)
+	}
+	r.loaded.Run(&pointers[0], &block[0], &r.frame[0], n)
+	if r.frame[r.code.Frame] != behindFrame {
+		return fmt.Errorf("%d elements: the byte behind the frame is %#x", n, r.frame[r.code.Frame])
+	}
+	for i, v := range r.slots {
 		for k, x := range want[i] {
-			if y := memory[i][k]; !same(x, y) {
-				return fmt.Errorf("%d elements: %s[%d] is %v, the graph makes it %v", n, r.f.Vars[r.slots[i].Var].Name, k-before, y, x)
+			if y := r.access(memory[i], v, k, nil); !r.same(v, x, y) {
+				return fmt.Errorf("%d elements from %#x: %s[%d] is %v, %#x, the graph makes it %v, %#x", n, index, r.f.Vars[v].Name, k-before,
+					y.number, y.word, x.number, x.word)
 			}
 		}
 	}
 	return nil
-}
-
-func same[F float32 | float64](x, y F) bool {
-	return x != x && y != y || x == y && math.Signbit(float64(x)) == math.Signbit(float64(y))
 }
 
 // try makes a graph of the seed and runs it on several lengths.
@@ -296,16 +288,16 @@ func FuzzGraphs(f *testing.F) {
 	})
 }
 
-var beyondAVX2 = regexp.MustCompile(`(?m)^ *\d+  62|zmm|\bk[0-7]\b|ymm(1[6-9]|2\d|3\d)`)
+var beyondAVX2 = regexp.MustCompile(`(?m)^ *\d+  62|zmm|\bk[0-7]\b|[xy]mm(1[6-9]|2\d|3\d)`)
 
 // TestNarrow looks for AVX-512 in AVX2's loops, which this machine may run all the same.
 func TestNarrow(t *testing.T) {
 	for seed := range uint64(200) {
-		f := random(rand.New(rand.NewPCG(seed, 1)), 32)
-		var slots []Slot
+		f := random(rand.New(rand.NewPCG(seed, 1)), 32+32*int(seed%2))
+		var slots []int
 		for v, field := range f.Vars {
 			if field.Bank == elements {
-				slots = append(slots, Slot{v, 4})
+				slots = append(slots, v)
 			}
 		}
 		code, err := Compile(Loop{Func: f, Slots: slots, Uniforms: f.Uniforms(elements), Varying: f.Varying(elements), Set: AVX2})

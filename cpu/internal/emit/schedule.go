@@ -27,8 +27,9 @@ type step struct {
 
 // Operations beside ir's.
 const (
-	store  = ir.Op(255) - iota // args[0] to a slot
-	orZero                     // with AVX2: 0 where args[1] is true, args[0] elsewhere
+	store     = ir.Op(255) - iota // args[0] to a slot
+	storeHalf                     // args[0], a number, to a slot of halves
+	orZero                        // with AVX2: 0 where args[1] is true, args[0] elsewhere
 )
 
 // class is where a value is.
@@ -42,8 +43,10 @@ func (c *compiler) index() error {
 	c.names = append(append([]string(nil), f.Names...), "sign", "all but sign", "all")
 	c.classes = make([]uint8, n+Head)
 	c.fields = map[int]int{}
-	for i, s := range c.Slots {
-		c.fields[s.Var], c.varOf[i] = i, -1
+	c.roots, c.bits = make([]value, n), make([]uint8, n)
+	c.sizes, c.places = make([]int, len(c.Slots)), make([]int, len(c.Slots))
+	for i, v := range c.Slots {
+		c.fields[v], c.varOf[i], c.sizes[i] = i, -1, f.Vars[v].Type.Size(f.Width)
 	}
 	for i := range c.inBlock {
 		c.inBlock[i] = i - n // that of the head is there, nodes are not
@@ -53,12 +56,26 @@ func (c *compiler) index() error {
 	}
 	for i := range f.Nodes {
 		node := &f.Nodes[i]
+		if c.size == 8 && (node.Op == ir.ToBits || node.Op == ir.ToHalf) {
+			return fmt.Errorf("emit: %s: node %d is %v, which numbers of 64 bits do not have", f.Name, i, node.Op)
+		}
+		c.roots[i], c.bits[i] = value(i), c.wordBits(ir.Value(i))
+		if c.size == 4 && c.Varying[i] && (node.Op == ir.FromBits || node.Op == ir.ToBits) {
+			c.roots[i] = c.roots[node.A]
+			if c.names[c.roots[i]] == "" {
+				c.names[c.roots[i]] = c.names[i]
+			}
+		}
 		switch {
 		case c.names[i] != "":
 		case node.Op == ir.Var:
 			c.names[i] = f.Vars[node.Index].Name
 		case node.Op == ir.Const:
 			c.names[i] = strconv.FormatFloat(math.Float64frombits(node.Bits), 'g', -1, 64)
+		case node.Op == ir.Word:
+			c.names[i] = fmt.Sprintf("%#x", node.Bits)
+		case node.Op == ir.Element:
+			c.names[i] = [...]string{"index", "index, high"}[node.Index]
 		}
 		if c.Set.wide && f.IsBool(ir.Value(i)) {
 			c.classes[i] = masks
@@ -86,29 +103,44 @@ func (c *compiler) schedule() error {
 	f := c.Func
 	n := len(f.Nodes)
 	last := make([]int, n) // the node that uses each last; n if a store does
+	used := make([]int, n) // how often
 	for i := range f.Nodes {
 		for _, a := range f.Nodes[i].Args() {
-			last[a] = i
+			last[c.roots[a]] = i
+			used[c.roots[a]]++
 		}
 	}
 	for _, s := range f.Stores {
-		last[s.Value] = n
+		last[c.roots[s.Value]] = n
+		used[c.roots[s.Value]]++
+	}
+	halves := make([]bool, n) // nodes that need no step: the store makes a half
+	for _, s := range f.Stores {
+		v := c.roots[s.Value]
+		halves[v] = c.Varying[v] && f.Nodes[v].Op == ir.ToHalf && used[v] == 1 && f.Vars[s.Var].Type == ir.U16
 	}
 	stored := make([]bool, len(f.Stores))
 	storeAfter := func(node int) { // n: all that is left
 		for k, s := range f.Stores {
-			slot := c.fields[s.Var]
+			slot, v := c.fields[s.Var], c.roots[s.Value]
 			old := c.varOf[slot]
-			ready := c.Varying[s.Value] && c.slotOf[s.Value] < 0 && int(s.Value) <= node && (old < 0 || last[old] <= node)
-			if !stored[k] && (ready || node == n) {
-				stored[k] = true
-				c.steps = append(c.steps, step{op: store, dst: -1, args: []value{value(s.Value)}, slot: slot})
+			ready := c.Varying[v] && c.slotOf[v] < 0 && int(v) <= node && (old < 0 || last[old] <= node)
+			if stored[k] || !ready && node < n {
+				continue
 			}
+			stored[k] = true
+			op := store
+			if halves[v] {
+				op, v = storeHalf, c.roots[f.Nodes[v].A]
+			}
+			c.steps = append(c.steps, step{op: op, dst: -1, args: []value{v}, slot: slot})
 		}
 	}
 	for i := range f.Nodes {
 		if c.Varying[i] && f.Nodes[i].Op != ir.Var {
-			c.steps = append(c.steps, c.step(value(i)))
+			if c.roots[i] == value(i) && !halves[i] {
+				c.steps = append(c.steps, c.step(value(i)))
+			}
 			storeAfter(i)
 		}
 	}
@@ -132,19 +164,25 @@ func (c *compiler) step(v value) step {
 	node := &f.Nodes[v]
 	s := step{op: node.Op, dst: v}
 	for _, a := range node.Args() {
-		s.args = append(s.args, value(a))
+		s.args = append(s.args, c.roots[a])
 	}
 	switch {
 	case node.Op == ir.Neg:
 		s.args = append(s.args, sign)
 	case node.Op == ir.Abs:
 		s.args = append(s.args, magnitude)
-	case node.Op == ir.Not && !c.Set.wide:
+	case (node.Op == ir.Not || node.Op == ir.WLt && c.size == 4) && !c.Set.wide:
 		s.args = append(s.args, ones)
-	case node.Op == ir.Select && !c.Set.wide && f.Nodes[node.A].Op == ir.Const && f.Nodes[node.A].Bits == 0:
+	case node.Op == ir.Select && !c.Set.wide && c.isZero(node.A):
 		s.op, s.args = orZero, s.args[1:]
 	}
 	return s
+}
+
+// isZero says whether all bits of a node are 0 as it is known.
+func (c *compiler) isZero(v ir.Value) bool {
+	n := &c.Func.Nodes[v]
+	return (n.Op == ir.Const || n.Op == ir.Word) && n.Bits == 0
 }
 
 // registers is how many registers of a class there are.

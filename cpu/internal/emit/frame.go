@@ -1,0 +1,122 @@
+package emit
+
+import (
+	"math"
+	"slices"
+
+	"github.com/fusestep/fusestep/internal/x86"
+	"github.com/fusestep/fusestep/kernels/ir"
+)
+
+// layout is where things are in the frame, in bytes.
+type layout struct {
+	constants int   // before what is spilled
+	total     int   // in all
+	copyAt    []int // of a uniform, with AVX2: its vector
+	places    []int // of a slot of small elements, with AVX2: half a round of it
+	indexAt   int   // the index of the first element, and behind it one byte for each of a round's: 0, 1, 2 and so on
+	lowAt     int   // a vector of the low word of the first element's index
+	highAt    int   // and of the high one
+	firstAt   int   // the low words of the first round's indices
+}
+
+// reserve is so many bytes of the frame, which are a multiple of a vector's.
+func (c *compiler) reserve(bytes int) (at int) {
+	at = c.constants
+	c.constants += bytes
+	return at
+}
+
+// enter loads the addresses of the slots and the uniforms.
+func (c *compiler) enter() {
+	for i, v := range c.Slots {
+		if c.base[i] != (x86.Arg{}) {
+			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{bases[i], x86.Mem(slots, 8*i)}, Note: c.Func.Vars[v].Name})
+		}
+	}
+	if !c.Set.wide {
+		c.reserve(2 * c.Set.vector) // ones, then zeros: see tailMask
+		for v := range c.uses {
+			if c.inBlock[v] >= 0 && len(c.uses[v]) > 0 && !slices.Contains(c.kept[vectors], value(v)) {
+				c.copyAt[v] = c.reserve(c.Set.vector)
+				c.broadcast(0, value(v))
+				c.vector(x86.VSTOREUPS, "", x86.Mem(frame, c.copyAt[v]), x86.V(0))
+			}
+		}
+		for i := range c.Slots {
+			if c.narrow(i) {
+				c.places[i] = c.reserve(c.Set.vector)
+			}
+		}
+	}
+	if c.hasElement() {
+		c.enterIndex()
+	}
+	c.total = c.constants
+	for class, list := range c.kept {
+		for i, v := range list {
+			n := c.register(class, i)
+			if class == masks {
+				c.maskIns(x86.KLOADW, c.names[v], x86.K(n), x86.Mem(block, c.inBlock[v]*c.size))
+			} else {
+				c.broadcast(n, v)
+			}
+		}
+	}
+}
+
+// broadcast fills a vector register with a uniform.
+func (c *compiler) broadcast(register int, v value) {
+	c.vector(x86.VBROADCASTSS, c.names[v], x86.V(register), x86.Mem(block, c.inBlock[v]*c.size))
+}
+
+// tailMask makes the mask of the first elements of a vector, as many as are left.
+func (c *compiler) tailMask(mask, lanes int) {
+	if c.Set.wide { // 1<<count - 1
+		c.asm.Emit(x86.XOR4, end, end)
+		c.asm.Emit(x86.BTS4, end, count)
+		c.asm.Emit(x86.SUBI, end, x86.Imm(1))
+		c.asm.Emit(x86.KMOVW, x86.K(mask), end)
+		return
+	}
+	// Ones, then zeros: a vector that begins before the zeros has as many ones as lie between.
+	c.asm.Emit(x86.MOV4, end, x86.Imm(lanes))
+	c.asm.Emit(x86.CMP, end, count)
+	c.asm.Emit(x86.CMOVG, end, count)
+	c.asm.Emit(x86.NEG, end)
+	c.vector(x86.VMOVUPS, "elements that are left", x86.V(mask), x86.At(frame, end, c.size, c.Set.vector))
+}
+
+// FillFrame fills the memory of a frame: with ones in the first vector, which AVX2's tails read.
+func FillFrame(memory []byte) {
+	clear(memory)
+	for i := range min(len(memory), AVX2.vector) {
+		memory[i] = 0xFF
+	}
+}
+
+// Head is how many numbers are in front of the uniforms in a block. As bits: the sign alone, all but the sign, all.
+const Head = 3
+
+// InBlock is what the block holds for a uniform, as the evaluator has found it: a number, a word's bits, or for a truth value all bits
+// or none.
+func InBlock[F float32 | float64](eval *ir.Evaluator[F], f *ir.Func, v ir.Value) F {
+	bits := uint64(0)
+	switch f.Kind(v) {
+	case ir.Number:
+		return eval.Number(v)
+	case ir.Integer:
+		bits = uint64(eval.Integer(v))
+	default:
+		if eval.Condition(v) {
+			bits = math.MaxUint64
+		}
+	}
+	var x F
+	if p, ok := any(&x).(*float32); ok {
+		*p = math.Float32frombits(uint32(bits))
+	} else {
+		*any(&x).(*float64) = math.Float64frombits(bits)
+	}
+	return x
+}
