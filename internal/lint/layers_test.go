@@ -28,7 +28,7 @@ var layers = map[string]string{
 	"cpu/internal/emit":         "kernels/ir internal/x86",
 	"cpu/internal/exec":         "",
 	"internal/x86":              "",
-	"kernels/ptx":               "device kernels kernels/ir kernels/rule",
+	"kernels/ptx":               "device kernels kernels/format kernels/ir kernels/rule",
 	"device/cuda":               "device device/cuda/internal/driver kernels kernels/format kernels/ptx kernels/rule",
 	"device/cuda/":              "device device/cuda device/cuda/ internal/cli",
 	"internal/gpu":              "device device/cuda device/cuda/ kernels internal/cli",
