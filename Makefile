@@ -3,7 +3,7 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas registers check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz stress bench bench-cpu bench-readme release-check ci
+.PHONY: help build test race vet cross generate ptxas registers check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz exhaustive stress bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -18,7 +18,7 @@ test: ## run the tests, where there is a C compiler also those of the CUDA path
 	$(MAKE) -s test-cuda
 
 race: ## run the tests under the race detector
-	$(GO) test -race -short ./... && $(GO) run ./device/cuda/gocuda test -race -short ./device/cuda ./device/cuda/emu ./device/cuda/driver
+	$(GO) test -race -short ./... && $(GO) run ./device/cuda/gocuda test -race -short ./device/cuda ./device/cuda/internal/emu ./device/cuda/internal/driver
 
 vet: ## gofmt, go vet and the purego build
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w .'; exit 1; }
@@ -40,7 +40,7 @@ registers: ## write the registers and instructions of the committed PTX again, b
 	kernels/ptx/ptxas.sh -write
 
 check-header: ## compare our cuda.h with NVIDIA's, from PyPI
-	device/cuda/driver/check-header.sh
+	device/cuda/internal/driver/check-header.sh
 
 cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
@@ -55,10 +55,13 @@ gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with 
 	bench/gpu/bundle.sh bin/gpu-bundle
 
 mutate: ## change the emitted PTX, one instruction at a time, and see that the tests notice
-	$(GO) run ./device/cuda/gocuda test ./device/cuda/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 2h -v -all
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 2h -v -all
 
 fuzz: ## a minute for each fuzz target
-	for f in kernels/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+
+exhaustive: ## encode all 2³² float32 numbers in each storage format, for minutes
+	$(GO) test ./kernels/format -run '^TestEncodeAll$$' -exhaustive -timeout 2h
 
 stress: ## run machine code for minutes beside garbage collection, signals, growing stacks and faults
 	$(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m

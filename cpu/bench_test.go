@@ -11,6 +11,7 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/emit"
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 )
 
 // BenchmarkPasses are the passes of a step other than the update, over so many bytes, in turns with loops that move the same bytes and do
@@ -46,9 +47,9 @@ func BenchmarkPasses(b *testing.B) {
 				}
 				require.NoError(b, s.Zero(y))
 				require.NoError(b, s.Synchronize())
-				norm, err := d.CompileNorm([]*device.Buffer{x})
+				u, err := d.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{x}}}})
 				require.NoError(b, err)
-				pass, move, passed := norm.(task), emit.Move{From: 0, To: emit.Nothing}, size
+				pass, move, passed := task(&normStep{u.(*norm), nil, make([]float64, 1)}), emit.Move{From: 0, To: emit.Nothing}, size
 				switch name {
 				case copy:
 					pass, move, passed = &copyTask{d.driver, bytes(y.Span()), bytes(x.Span())}, emit.Move{From: 0, To: 1}, 2*size

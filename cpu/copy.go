@@ -54,7 +54,7 @@ func (d *driver) mover(n int, copies bool) *exec.Code {
 		buffers = 2
 	}
 	k.past = n*buffers > cacheBytes
-	k.ahead = d.prefetching(n, 1, buffers, 1)
+	k.ahead = d.prefetching(n*buffers, 1, buffers)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	code, known := d.movers[k]

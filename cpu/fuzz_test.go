@@ -24,15 +24,17 @@ func FuzzImplementations(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which uint8, options uint64, penalties uint8, seed uint64, n uint16, offset uint8) {
 		r := rules[int(which)%len(rules)]
 		options %= 1 << len(r.Options)
-		p := kernels.Program{Rule: r, Options: options, Penalties: rule.Penalties(penalties) & rule.AllPenalties, DType: device.Float32}
-		same[float32](t, p, seed, int(n), int(offset%4))
-		p.DType = device.Float64
-		same[float64](t, p, seed, int(n), int(offset%4))
+		s := kernels.Spec{Rule: r, Options: options, Penalties: rule.Penalties(penalties) & rule.AllPenalties, Compute: device.Float32}
+		same[float32](t, s, seed, int(n), int(offset%4))
+		s.Compute = device.Float64
+		same[float64](t, s, seed, int(n), int(offset%4))
 	})
 }
 
-// same runs two steps of one tensor by every implementation and compares all slots.
-func same[F rule.Float](t *testing.T, p kernels.Program, seed uint64, n, offset int) {
+// same runs two steps of one tensor by every implementation and compares all planes.
+func same[F rule.Float](t *testing.T, s kernels.Spec, seed uint64, n, offset int) {
+	p, err := kernels.New(s)
+	require.NoError(t, err)
 	all := cpu.Implementations()
 	want := run[F](t, all[0], p, seed, n, offset)
 	for _, name := range all[1:] {
@@ -41,27 +43,26 @@ func same[F rule.Float](t *testing.T, p kernels.Program, seed uint64, n, offset 
 			for i, x := range want[k] {
 				if y := got[k][i]; x != y && (x == x || y == y) || math.Signbit(float64(x)) != math.Signbit(float64(y)) && x == x {
 					t.Fatalf("%s, %s, seed %d, %d elements at %d: %s[%d] is %v (%x), the rule makes it %v (%x)",
-						name, p, seed, n, offset, p.Rule.Slots[k], i, y, y, x, x)
+						name, p, seed, n, offset, p.Of(k).Name, i, y, y, x, x)
 				}
 			}
 		}
 	}
 }
 
-// run returns the slots after two steps on what the seed gives.
-func run[F rule.Float](t *testing.T, implementation string, p kernels.Program, seed uint64, n, offset int) [][]F {
+// run returns the planes after two steps on what the seed gives.
+func run[F rule.Float](t *testing.T, implementation string, p *kernels.Program, seed uint64, n, offset int) [][]F {
 	t.Setenv(cpu.Environment, implementation)
 	dev := cpu.NewThreads(1)
 	defer dev.Close()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	used, err := p.Used()
-	require.NoError(t, err)
-	slots := make([][]F, len(p.Rule.Slots))
-	tensor := kernels.Tensor{Slots: make([]*device.Buffer, len(slots))}
-	for _, k := range used {
-		slots[k] = anything[F](rng, n+offset)[offset:]
-		tensor.Slots[k], err = cpu.Wrap(dev, slots[k])
+	var planes [][]F
+	var tensor kernels.Tensor
+	for range p.Planes {
+		x := anything[F](rng, n+offset)[offset:]
+		b, err := cpu.Wrap(dev, x)
 		require.NoError(t, err)
+		planes, tensor.Planes = append(planes, x), append(tensor.Planes, b)
 	}
 	state, err := cpu.Wrap(dev, p.Rule.InitialState())
 	require.NoError(t, err)
@@ -81,7 +82,7 @@ func run[F rule.Float](t *testing.T, implementation string, p kernels.Program, s
 		require.NoError(t, u.Enqueue(dev.DefaultStream(), kernels.Step{Groups: []kernels.GroupStep{g}}))
 	}
 	require.NoError(t, dev.DefaultStream().Synchronize())
-	return slots
+	return planes
 }
 
 // anything is ordinary numbers, any bit patterns, and small ones that are on the brink of being flushed.

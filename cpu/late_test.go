@@ -226,9 +226,11 @@ func TestBuffersCollected(t *testing.T) {
 		require.NoError(t, device.Download(s, out[i:i+1], part))
 		require.NoError(t, s.Synchronize())
 		require.Equal(t, float32(i), out[i])
-		norm, err := dev.CompileNorm([]*device.Buffer{b})
+		norm, err := dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{b}}}})
 		require.NoError(t, err)
-		require.NoError(t, norm.Enqueue(s)) // reads b, which nobody holds but it
+		total, err := dev.Alloc(device.Float64, 1)
+		require.NoError(t, err)
+		require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total})) // reads b, which nobody holds but it
 	}
 	held := func() (int64, int) {
 		dev.driver.mu.Lock()
@@ -263,8 +265,7 @@ func TestZeroDevice(t *testing.T) {
 		_, wrap := Wrap(d, []float32{1})
 		_, compile := d.Compile(kernels.Work{})
 		_, traffic := d.CompileTraffic(kernels.Work{})
-		_, norm := d.CompileNorm(nil)
-		for i, err := range []error{alloc, stream, event, info, wrap, compile, traffic, norm, d.Close(), d.DefaultStream().Synchronize()} {
+		for i, err := range []error{alloc, stream, event, info, wrap, compile, traffic, d.Close(), d.DefaultStream().Synchronize()} {
 			require.ErrorIs(t, err, device.ErrClosed, "%s, call %d", name, i)
 		}
 		require.Zero(t, d.Threads())
@@ -275,12 +276,15 @@ func TestZeroDevice(t *testing.T) {
 		maxThreads + 1: maxThreads, maxThreads: maxThreads, 0: 1, -5: 1} {
 		d := NewThreads(n)
 		require.Equal(t, want, d.Threads())
-		norm, err := d.CompileNorm(nil)
+		norm, err := d.Compile(kernels.Work{Program: kernels.Norm()})
 		require.NoError(t, err)
-		require.NoError(t, norm.Enqueue(d.DefaultStream()))
-		require.ErrorIs(t, norm.Enqueue(nil), device.ErrClosed)
+		total, err := d.Alloc(device.Float64, 1)
+		require.NoError(t, err)
+		step := kernels.Step{Reduced: total}
+		require.NoError(t, norm.Enqueue(d.DefaultStream(), step))
+		require.ErrorIs(t, norm.Enqueue(nil, step), device.ErrClosed)
 		other := New()
-		require.ErrorIs(t, norm.Enqueue(other.DefaultStream()), device.ErrForeign)
+		require.ErrorIs(t, norm.Enqueue(other.DefaultStream(), step), device.ErrForeign)
 		require.NoError(t, other.Close())
 		require.NoError(t, d.Close())
 	}

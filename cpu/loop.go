@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math"
@@ -11,8 +12,6 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // loop is a program's machine code, which is made when the program is compiled and shared by all of a device's updates that
@@ -20,12 +19,16 @@ import (
 type loop struct {
 	code  *exec.Code
 	frame int // bytes that each thread lends it
+	index int // where in them the index of a run's first element belongs; -1: nowhere
 }
 
-// emitLoop makes the machine code of a graph.
-func emitLoop(set *emit.Set, f *ir.Func, used []int, ahead prefetching) (*emit.Code, error) {
-	return emit.Compile(emit.Loop{Func: f, Slots: used, Uniforms: f.Uniforms(rule.ElemBank), Varying: f.Varying(rule.ElemBank), Set: set,
-		Near: ahead.near, Far: ahead.far})
+// emitLoop makes a program's machine code.
+func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
+	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
+	for k := range p.Planes {
+		l.Slots = append(l.Slots, k)
+	}
+	return emit.Compile(l)
 }
 
 // loopKey is what a loop depends on, for one instruction set.
@@ -35,9 +38,9 @@ type loopKey struct {
 	ahead prefetching
 }
 
-// machineCode is the loop of a graph, from the device's or new.
-func (d *driver) machineCode(f *ir.Func, used []int, ahead prefetching) (*loop, error) {
-	return d.shared(loopKey{f.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, f, used, ahead) })
+// machineCode is the loop of a program, from the device's or new.
+func (d *driver) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
+	return d.shared(loopKey{p.Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
 }
 
 // shared is the loop of a key, from the device's or what compile makes.
@@ -56,7 +59,7 @@ func (d *driver) shared(key loopKey, compile func() (*emit.Code, error)) (*loop,
 		return nil, err
 	}
 	maps.DeleteFunc(d.code, func(_ loopKey, l weak.Pointer[loop]) bool { return l.Value() == nil })
-	l := &loop{code, c.Frame}
+	l := &loop{code, c.Frame, c.Index}
 	d.code[key] = weak.Make(l)
 	return l, nil
 }
@@ -71,15 +74,18 @@ func newFrame(n int) []byte {
 	return f
 }
 
-// run runs the loop over n elements of the slots that it uses, whose addresses are in order.
-func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, n int) {
+// run runs the loop over n elements, whose planes' addresses are in order. The first has the index within its tensor.
+func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, index, n int) {
+	if l.index >= 0 {
+		binary.LittleEndian.PutUint64(frame[l.index:], uint64(index))
+	}
 	l.code.Run(unsafe.SliceData(slots), uniforms, unsafe.SliceData(frame), n)
 }
 
 // Listing is the machine code of a program as text: where each instruction is, its bytes, the instruction in Intel's syntax, and the
 // name that the rule gives its result. It is the code for tensors that no cache holds; for others it prefetches differently. Listing
 // fails with device.ErrUnsupported where the implementation makes no machine code.
-func (d *Device) Listing(p kernels.Program) (string, error) {
+func (d *Device) Listing(p *kernels.Program) (string, error) {
 	c := d.driver.choice
 	if c.err != nil {
 		return "", c.err
@@ -87,15 +93,7 @@ func (d *Device) Listing(p kernels.Program) (string, error) {
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
 	}
-	f, err := p.Graph()
-	if err != nil {
-		return "", err
-	}
-	used, err := p.Used()
-	if err != nil {
-		return "", err
-	}
-	code, err := emitLoop(c.loops, f, used, d.driver.prefetching(math.MaxInt32, 1, 1, 1))
+	code, err := emitLoop(c.loops, p, d.driver.prefetching(math.MaxInt32, 1, 1))
 	if err != nil {
 		return "", err
 	}

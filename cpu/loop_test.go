@@ -11,6 +11,7 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -35,13 +36,19 @@ func withLoops(t *testing.T, f func(t *testing.T, open func(threads int) *Device
 	}
 }
 
+func newProgram(t testing.TB, s kernels.Spec) *kernels.Program {
+	p, err := kernels.New(s)
+	require.NoError(t, err)
+	return p
+}
+
 // programs calls f for all programs of the rules that optimizers have.
-func programs(f func(p kernels.Program)) {
+func programs(t *testing.T, f func(p *kernels.Program)) {
 	for _, r := range optim.Rules() {
 		for set := range uint64(1) << len(r.Options) {
 			for penalties := range rule.AllPenalties + 1 {
 				for _, dtype := range []device.DType{device.Float32, device.Float64} {
-					f(kernels.Program{Rule: r, Options: set, Penalties: penalties, DType: dtype})
+					f(newProgram(t, kernels.Spec{Rule: r, Options: set, Penalties: penalties, Compute: dtype}))
 				}
 			}
 		}
@@ -58,18 +65,14 @@ func TestCodeMemory(t *testing.T) {
 		var all []*loop
 		bytes := 0
 		began := time.Now()
-		programs(func(p kernels.Program) {
-			f, err := p.Graph()
+		programs(t, func(p *kernels.Program) {
+			l, err := d.driver.machineCode(p, inCache)
 			require.NoError(t, err)
-			used, err := p.Used()
-			require.NoError(t, err)
-			l, err := d.driver.machineCode(f, used, inCache)
-			require.NoError(t, err)
-			again, err := d.driver.machineCode(f, used, inCache)
+			again, err := d.driver.machineCode(p, inCache)
 			require.NoError(t, err)
 			require.Same(t, l, again)
 			all = append(all, l)
-			c, err := emitLoop(d.driver.choice.loops, f, used, fromMemory)
+			c, err := emitLoop(d.driver.choice.loops, p, fromMemory)
 			require.NoError(t, err)
 			bytes += len(c.Text)
 		})
@@ -90,18 +93,16 @@ func TestListing(t *testing.T) {
 	withLoops(t, func(t *testing.T, open func(int) *Device) {
 		d := open(1)
 		defer d.Close()
-		text, err := d.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32})
+		text, err := d.Listing(newProgram(t, kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32}))
 		require.NoError(t, err)
 		for _, want := range []string{"\t; e.P\n", "\t; e.P =\n", "\t; s.LR\n", "vmulps", "ret\n"} {
 			require.Contains(t, text, want)
 		}
-		_, err = d.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.BFloat16})
-		require.ErrorIs(t, err, device.ErrUnsupported)
 	})
 	scalar := NewThreads(1)
 	defer scalar.Close()
 	scalar.driver.choice = choice{implementation: implementations()[0]}
-	_, err := scalar.Listing(kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32})
+	_, err := scalar.Listing(newProgram(t, kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32}))
 	require.ErrorIs(t, err, device.ErrUnsupported)
 }
 
@@ -110,13 +111,10 @@ func BenchmarkMachineCode(b *testing.B) {
 	if best().loops == nil {
 		b.Skip("no machine code on this machine or in this build")
 	}
-	p := kernels.Program{Rule: kernels.AdamRule().Rule, DType: device.Float32}
 	for b.Loop() {
-		f, err := p.Graph()
+		p, err := kernels.New(kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
 		require.NoError(b, err)
-		used, err := p.Used()
-		require.NoError(b, err)
-		code, err := emitLoop(best().loops, f, used, fromMemory)
+		code, err := emitLoop(best().loops, p, fromMemory)
 		require.NoError(b, err)
 		_, err = exec.New(code.Text)
 		require.NoError(b, err)

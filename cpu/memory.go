@@ -80,5 +80,18 @@ func view[T device.Element](b *device.Buffer) []T {
 	if b == nil || b.Len() == 0 {
 		return nil
 	}
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(bytes(b.Span())))), b.Len())
+	return as[T](contents(b))
+}
+
+// contents are a buffer's bytes.
+func contents(b *device.Buffer) []byte {
+	if b.Len() == 0 {
+		return nil
+	}
+	return bytes(b.Span())[:b.Len()*b.DType().Size()]
+}
+
+// as are the elements in memory.
+func as[T device.Element](b []byte) []T {
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(T(0))))
 }

@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"fmt"
 	"math"
 	"unsafe"
 
@@ -12,19 +11,26 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// norm implements kernels.Norm. As a task, it computes the norm.
+// norm implements kernels.Update for kernels.Norm.
 type norm struct {
 	drv     *driver
-	grads   []*device.Buffer // which hold the tiles' memory
-	wide    bool             // one of them is float64
-	tiles   []tile           // in the tree's order
+	work    kernels.Work // holds the tiles' memory
+	wide    bool         // one of them is float64
+	tiles   []tile       // in the tree's order
 	sums    []float64
 	scale   float64 // of the elements, while the tree is summed
-	total   *device.Buffer
+	last    *normStep
 	code    [device.Float16 + 1]*loop // that sums the squares of a tile, by the elements' type; nil where there is none
 	scratch []sumScratch              // of each thread
 	batch   int                       // tiles that a thread takes at a time
 	body    func(thread, i int)       // of a batch
+}
+
+// normStep is a task: it computes the norm.
+type normStep struct {
+	*norm
+	to  *device.Buffer
+	out []float64
 }
 
 // tile is the memory of at most kernels.NormTile elements.
@@ -39,33 +45,31 @@ type sumScratch struct {
 	frame []byte // of the loop
 }
 
-// CompileNorm implements kernels.Backend.
-func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
-	if d.Threads() == 0 {
-		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
-	}
+// newNorm makes an update of a work of kernels.Norm.
+func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 	if d.driver.choice.err != nil {
 		return nil, d.driver.choice.err
 	}
-	n := &norm{drv: d.driver, grads: grads}
-	elements := 0
-	for _, g := range grads {
-		elements += g.Len()
+	n := &norm{drv: d.driver, work: w}
+	all := 0 // bytes
+	for _, t := range w.Tensors {
+		all += len(contents(t.Planes[0]))
 	}
 	frame := 0
-	for _, g := range grads {
+	for _, tensor := range w.Tensors {
+		g := tensor.Planes[0]
 		t := g.DType()
 		if t == device.Float64 {
 			n.wide = true
 		}
 		if d.driver.choice.loops != nil && n.code[t] == nil {
 			var err error
-			if n.code[t], err = d.driver.squares(t, d.driver.prefetching(elements, len(grads), 1, t.Size())); err != nil {
+			if n.code[t], err = d.driver.squares(t, d.driver.prefetching(all, len(w.Tensors), 1)); err != nil {
 				return nil, err
 			}
 			frame = max(frame, n.code[t].frame)
 		}
-		x := bytes(g.Span())
+		x := contents(g)
 		for size := kernels.NormTile * t.Size(); len(x) > 0; {
 			k := min(size, len(x))
 			n.tiles = append(n.tiles, tile{t, x[:k]})
@@ -80,10 +84,6 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 	}
 	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.driver.pool.threads)/kernels.NormTile, 1)
 	n.body = n.sumBatch
-	var err error
-	if n.total, err = d.Alloc(device.Float64, 1); err != nil {
-		return nil, err
-	}
 	return n, nil
 }
 
@@ -129,7 +129,7 @@ func (n *norm) sumBatch(thread, i int) {
 func (n *norm) sumTile(t *tile, s *sumScratch) float64 {
 	if code := n.code[t.dtype]; code != nil && n.scale == 1 {
 		at := [2]*byte{(*byte)(unsafe.Pointer(s.lanes)), &t.x[0]}
-		code.run(at[:], nil, s.frame, len(t.x)/t.dtype.Size())
+		code.run(at[:], nil, s.frame, 0, len(t.x)/t.dtype.Size())
 		return s.lanes[0]
 	}
 	elements := len(t.x) / t.dtype.Size()
@@ -169,16 +169,17 @@ func sumFloats[F rule.Float](n *norm, x []F, s *sumScratch) float64 {
 	return kernels.SumTree(lane[:])
 }
 
-func (n *norm) run() {
+func (n *normStep) run() {
 	for i := 0; raceEnabled && i < len(n.tiles); i++ {
 		touched(n.tiles[i].x, false)
 	}
-	out := view[float64](n.total)
 	if n.wide {
-		out[0] = kernels.NormBy(n.tree)
-	} else { // which needs no other scale
-		out[0] = kernels.NormRoot(n.tree(1), 1)
+		n.out[0] = kernels.NormBy(n.tree)
+		return
 	}
+	var out kernels.NormOf // no other scale is needed
+	kernels.NormFirst(&kernels.NormSum{Sum: n.tree(1), Scale: 1}, &out)
+	n.out[0] = out.Norm
 }
 
 // tree is the total of the squares of elements multiplied by scale.
@@ -188,10 +189,11 @@ func (n *norm) tree(scale float64) float64 {
 	return kernels.SumTree(n.sums)
 }
 
-func (n *norm) Enqueue(s *device.Stream) error {
-	return n.drv.enqueue(s, n, len(n.tiles)*kernels.NormTile <= inlineLen)
+func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
+	if n.last == nil || n.last.to != step.Reduced {
+		n.last = &normStep{n, step.Reduced, view[float64](step.Reduced)}
+	}
+	return n.drv.enqueue(s, n.last, len(n.tiles)*kernels.NormTile <= inlineLen)
 }
 
-func (n *norm) Total() *device.Buffer { return n.total }
-
-func (n *norm) Close() error { return n.total.Close() }
+func (n *norm) Close() error { return nil }

@@ -8,6 +8,7 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/emit"
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/internal/cpuinfo"
+	"github.com/fusestep/fusestep/kernels"
 )
 
 // prefetching is how a loop prefetches each slot.
@@ -27,31 +28,38 @@ var (
 // closeBytes is the bytes up to which a work stays so close that prefetching neither helps nor costs: a second-level cache.
 //
 // cacheBytes is the bytes up to which a work counts as in cache. In a third-level cache both ways are within 2 % of each other; in the
-// second, prefetching into it costs up to a quarter. shortBytes is the bytes of a slot up to which tensors count as short.
+// second, prefetching into it costs up to a quarter. shortBytes is the bytes of a plane up to which tensors count as short.
 const (
 	closeBytes = 1 << 20
 	cacheBytes = 32 << 20
 	shortBytes = 16 << 10
 )
 
-// ahead is the prefetching for so many elements in so many tensors, each of some slots with elements of some bytes, where prefetching
-// helps at all.
-func ahead(elements, tensors, slots, size int) prefetching {
+// ahead is the prefetching for so many bytes of tensors with some planes each, where prefetching helps at all.
+func ahead(bytes, tensors, planes int) prefetching {
 	switch {
-	case elements*slots*size <= cacheBytes:
+	case bytes <= cacheBytes:
 		return inCache
-	case elements*size <= tensors*shortBytes:
+	case bytes <= tensors*shortBytes*planes:
 		return shortOnes
 	}
 	return fromMemory
 }
 
 // prefetching is that of the driver's loops.
-func (d *driver) prefetching(elements, tensors, slots, size int) prefetching {
-	if set := d.choice.loops; set == nil || elements*slots*size > closeBytes && !prefetches[set]() {
+func (d *driver) prefetching(bytes, tensors, planes int) prefetching {
+	if set := d.choice.loops; set == nil || bytes > closeBytes && !prefetches[set]() {
 		return prefetching{}
 	}
-	return ahead(elements, tensors, slots, size)
+	return ahead(bytes, tensors, planes)
+}
+
+// bytesOf is the bytes of an element in all of a program's planes.
+func bytesOf(p *kernels.Program) (n int) {
+	for _, plane := range p.Planes {
+		n += plane.DType.Size()
+	}
+	return n
 }
 
 // prefetches says whether a set's loops prefetch what comes from memory. On some processors that is a tenth to a quarter faster, on others

@@ -11,16 +11,16 @@ func TestPrefetching(t *testing.T) {
 	for _, i := range implementations() {
 		d := &driver{choice: choice{implementation: i}}
 		if i.loops == nil {
-			require.Zero(t, d.prefetching(1<<30, 1, 4, 4), i.name)
+			require.Zero(t, d.prefetching(1<<30, 1, 4), i.name)
 			continue
 		}
 		slower := calibrate(i.loops)
 		require.True(t, 0 <= slower && slower <= trials)
 		t.Logf("%s: prefetching was slower in %d of %d trials; it is used: %v", i.name, slower, trials, prefetches[i.loops]())
-		require.Equal(t, inCache, d.prefetching(1000, 1, 4, 4), "needs no answer")
+		require.Equal(t, inCache, d.prefetching(16_000, 1, 4), "needs no answer")
 		want := map[bool]prefetching{true: fromMemory}
-		require.Equal(t, want[prefetches[i.loops]()], d.prefetching(1<<24, 1, 4, 4))
+		require.Equal(t, want[prefetches[i.loops]()], d.prefetching(1<<28, 1, 4))
 		want[true] = shortOnes
-		require.Equal(t, want[prefetches[i.loops]()], d.prefetching(1<<24, 1<<14, 4, 4))
+		require.Equal(t, want[prefetches[i.loops]()], d.prefetching(1<<28, 1<<14, 4))
 	}
 }

@@ -80,11 +80,11 @@ func (q *queue) enqueue(t task, small bool) error {
 		}
 		return q.err
 	}
-	slot := &q.ring[(q.first+q.waiting)%depth]
-	*slot = t
+	entry := &q.ring[(q.first+q.waiting)%depth]
+	*entry = t
 	q.waiting++
 	unhide()
-	release(slot)
+	release(entry)
 	if idle {
 		q.running = true
 		go q.work()
@@ -150,11 +150,11 @@ func (q *queue) workOff() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.waiting > 0 {
-		slot := &q.ring[q.first]
-		t := *slot
-		*slot = nil
+		entry := &q.ring[q.first]
+		t := *entry
+		*entry = nil
 		unhide()
-		acquire(slot)
+		acquire(entry)
 		hide()
 		q.first = (q.first + 1) % depth
 		q.waiting--

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // inRefused is the variable by which TestRefused finds that it is the process without executable memory.
@@ -45,7 +46,7 @@ func TestRefused(t *testing.T) {
 	if !hasAVX2() {
 		t.Skip("no vector code here")
 	}
-	p := kernels.Program{Rule: kernels.AdamRule().Rule, DType: device.Float32}
+	p := newProgram(t, kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
 	stressSteps(t, d, p, 100, 1)
 	_, err := d.Listing(p)
 	require.ErrorIs(t, err, device.ErrUnsupported)

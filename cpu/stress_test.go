@@ -22,6 +22,7 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -72,7 +73,7 @@ func TestStress(t *testing.T) {
 func stressOne(t *testing.T, rng *rand.Rand) (steps int64) {
 	rules := optim.Rules()
 	r := rules[rng.IntN(len(rules))]
-	p := kernels.Program{Rule: r, Options: rng.Uint64N(1 << len(r.Options)), DType: device.Float32}
+	p := newProgram(t, kernels.Spec{Rule: r, Options: rng.Uint64N(1 << len(r.Options)), Compute: device.Float32})
 	n := 1 + rng.IntN(2000)
 	if rng.IntN(16) == 0 {
 		n += inlineLen // several threads
@@ -89,9 +90,9 @@ func stressOne(t *testing.T, rng *rand.Rand) (steps int64) {
 	for _, i := range choose {
 		d := NewThreads(1 + rng.IntN(3))
 		d.driver.choice = choice{implementation: i}
-		var slots [][]float32
-		deep(rng.IntN(200), func() { slots = stressSteps(t, d, p, n, seed) })
-		results = append(results, slots)
+		var planes [][]float32
+		deep(rng.IntN(200), func() { planes = stressSteps(t, d, p, n, seed) })
+		results = append(results, planes)
 		if rng.IntN(2) == 0 {
 			_ = d.Close()
 		}
@@ -99,7 +100,7 @@ func stressOne(t *testing.T, rng *rand.Rand) (steps int64) {
 	for i, got := range results[1:] {
 		for k := range got {
 			if !slices.EqualFunc(results[0][k], got[k], func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) || x != x && y != y }) {
-				t.Errorf("%s: %s: %s differs from the rule's", choose[i+1].name, p, r.Slots[k])
+				t.Errorf("%s: %s: %s differs from the rule's", choose[i+1].name, p, p.Of(k).Name)
 			}
 		}
 	}
@@ -116,20 +117,19 @@ func deep(depth int, f func()) byte {
 	return deep(depth-1, f) + room[depth%256]
 }
 
-// stressSteps returns the slots after three steps.
-func stressSteps(t *testing.T, d *Device, p kernels.Program, n int, seed uint64) [][]float32 {
+// stressSteps returns the planes after three steps.
+func stressSteps(t *testing.T, d *Device, p *kernels.Program, n int, seed uint64) [][]float32 {
 	rng := rand.New(rand.NewPCG(seed, 2))
-	used, err := p.Used()
-	require.NoError(t, err)
-	slots := make([][]float32, len(p.Rule.Slots))
-	tensor := kernels.Tensor{Slots: make([]*device.Buffer, len(slots))}
-	for _, k := range used {
-		slots[k] = make([]float32, n)
-		for i := range slots[k] {
-			slots[k][i] = rng.Float32()
+	var planes [][]float32
+	var tensor kernels.Tensor
+	for range p.Planes {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = rng.Float32()
 		}
-		tensor.Slots[k], err = Wrap(d, slots[k])
+		b, err := Wrap(d, x)
 		require.NoError(t, err)
+		planes, tensor.Planes = append(planes, x), append(tensor.Planes, b)
 	}
 	state, err := Wrap(d, p.Rule.InitialState())
 	require.NoError(t, err)
@@ -144,19 +144,15 @@ func stressSteps(t *testing.T, d *Device, p kernels.Program, n int, seed uint64)
 		require.NoError(t, u.Enqueue(d.DefaultStream(), in))
 	}
 	require.NoError(t, d.DefaultStream().Synchronize())
-	return slots
+	return planes
 }
 
 // fault runs a loop on no memory.
 func fault(t *testing.T) (faults int64) {
 	d := NewThreads(1)
 	defer d.Close()
-	p := kernels.Program{Rule: kernels.AdamRule().Rule, DType: device.Float32}
-	f, err := p.Graph()
-	require.NoError(t, err)
-	used, err := p.Used()
-	require.NoError(t, err)
-	l, err := d.driver.machineCode(f, used, inCache)
+	p := newProgram(t, kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
+	l, err := d.driver.machineCode(p, inCache)
 	require.NoError(t, err)
 	defer func() {
 		if r := recover(); r != nil && fmt.Sprint(r) == "runtime error: invalid memory address or nil pointer dereference" {
@@ -166,6 +162,6 @@ func fault(t *testing.T) (faults int64) {
 		}
 	}()
 	block := make([]float32, 100)
-	l.run(make([]*byte, len(used)), (*byte)(unsafe.Pointer(&block[0])), l.newFrame(), 100)
+	l.run(make([]*byte, len(p.Planes)), (*byte)(unsafe.Pointer(&block[0])), l.newFrame(), 0, 100)
 	return 0
 }

@@ -41,7 +41,6 @@ type planner struct {
 	*plan
 	f        *ir.Func
 	varying  []bool
-	used     []int
 	constant []ir.Value // the uniforms
 	at       []place    // of the nodes that have been computed
 	free     []place
@@ -49,9 +48,9 @@ type planner struct {
 
 // newPlan orders the graph's operations and gives each a place: the slot that it is stored to, where nothing needs the slot's old
 // value any more, or a buffer, which is free again after its last use.
-func newPlan(set *instructions, f *ir.Func, used []int, uniforms []ir.Value) *plan {
-	p := &planner{plan: &plan{set: set, slots: len(used), uniforms: len(uniforms)}, f: f, varying: f.Varying(rule.ElemBank),
-		used: used, constant: uniforms, at: make([]place, len(f.Nodes))}
+func newPlan(set *instructions, f *ir.Func, uniforms []ir.Value, slots int) *plan {
+	p := &planner{plan: &plan{set: set, slots: slots, uniforms: len(uniforms)}, f: f, varying: f.Varying(rule.ElemBank),
+		constant: uniforms, at: make([]place, len(f.Nodes))}
 	operations := compound(f, p.varying)
 	last := make([]int, len(f.Nodes)) // the last operation that uses each
 	for i, o := range operations {
@@ -75,7 +74,7 @@ func newPlan(set *instructions, f *ir.Func, used []int, uniforms []ir.Value) *pl
 		p.add(o.op, p.at[i], o.args...)
 	}
 	for _, s := range late {
-		p.add(move, p.slot(s.Var), s.Value)
+		p.add(move, place(s.Var), s.Value)
 	}
 	for i := range p.steps { // one operation at a time, the processor would not see the next tiles coming
 		p.steps[i].next = place(i * p.plan.slots / len(p.steps))
@@ -94,7 +93,7 @@ func (p *planner) stores(last []int) (late []ir.Store) {
 		case !p.varying[i]:
 			p.at[i] = place(p.plan.slots + slices.Index(p.constant, ir.Value(i)))
 		case n.Op == ir.Var:
-			p.at[i] = p.slot(n.Index)
+			p.at[i] = place(n.Index)
 			old[n.Index] = last[i]
 		}
 	}
@@ -107,7 +106,7 @@ func (p *planner) stores(last []int) (late []ir.Store) {
 			p.at[v] = aside
 			late = append(late, s)
 		case p.at[v] < 0 && old[s.Var] <= int(v):
-			p.at[v] = p.slot(s.Var)
+			p.at[v] = place(s.Var)
 		default:
 			late = append(late, s)
 			last[v] = len(p.f.Nodes)
@@ -115,8 +114,6 @@ func (p *planner) stores(last []int) (late []ir.Store) {
 	}
 	return late
 }
-
-func (p *planner) slot(v int) place { return place(slices.Index(p.used, v)) }
 
 func (p *planner) inBuffer(v ir.Value) bool {
 	return p.varying[v] && p.f.Nodes[v].Op != ir.Var && int(p.at[v]) >= p.plan.slots+p.plan.uniforms

@@ -2,9 +2,7 @@ package cpu
 
 import (
 	"fmt"
-	"slices"
 	"strings"
-	"unsafe"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
 	"github.com/fusestep/fusestep/cpu/internal/exec"
@@ -20,12 +18,10 @@ func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
-	switch w.Program.DType {
-	case device.Float32:
+	if w.Program.Compute == device.Float32 {
 		return newTraffic[float32](d.driver, w)
-	default:
-		return newTraffic[float64](d.driver, w)
 	}
+	return newTraffic[float64](d.driver, w)
 }
 
 // TrafficName says what CompileTraffic moves bytes with on this machine.
@@ -42,11 +38,12 @@ func TrafficName() string {
 // traffic is an update whose chunks do nothing but load and store.
 type traffic[F rule.Float] struct {
 	*update[F]
-	slots []int // those that are not stored first
-	read  int   // how many of them those are
-	code  *exec.Code
-	round int // elements that the code takes at a time; 1 where there is none
-	body  func(thread, i int)
+	planes []int // those that are not stored first
+	sizes  []int // bytes of their elements
+	read   int   // how many are not stored
+	code   *exec.Code
+	round  int // elements that the code takes at a time; 1 where there is none
+	body   func(thread, i int)
 }
 
 func newTraffic[F rule.Float](drv *driver, w kernels.Work) (all []kernels.Update, err error) {
@@ -54,28 +51,31 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (all []kernels.Update
 	if err != nil {
 		return nil, err
 	}
+	p := w.Program
 	t := traffic[F]{update: u, round: 1}
-	for _, k := range u.loads {
-		if !slices.Contains(u.stores, k) {
-			t.slots = append(t.slots, k)
+	for k, plane := range p.Planes {
+		if !plane.Store {
+			t.planes = append(t.planes, k)
 		}
 	}
-	t.read = len(t.slots)
-	t.slots = append(t.slots, u.stores...)
+	t.read = len(t.planes)
+	t.planes = append(t.planes, p.Stores...)
+	for _, k := range t.planes {
+		t.sizes = append(t.sizes, p.Planes[k].DType.Size())
+	}
 	if drv.choice.loops == nil {
-		t.body = t.chunk
+		t.body = t.batch
 		return []kernels.Update{&t}, nil
 	}
-	size := w.Program.DType.Size()
 	for _, lines := range []int{1, 2} {
-		for _, p := range []prefetching{{}, ahead(u.elements, len(u.tensors), len(t.slots), size)} {
+		for _, p := range []prefetching{{}, ahead(u.elements*bytesOf(p), len(u.tensors), len(p.Planes))} {
 			form := t
-			m := trafficMoves(drv.choice.loops, slices.Repeat([]int{size}, len(t.slots)), t.read, lines, p)
+			m := trafficMoves(drv.choice.loops, t.sizes, t.read, lines, p)
 			if form.code, err = newCode(m.Compile()); err != nil {
 				return nil, err
 			}
 			form.round = m.Round()
-			form.body = form.chunk
+			form.body = form.batch
 			all = append(all, &form)
 		}
 	}
@@ -104,39 +104,44 @@ func (t *traffic[F]) run() {
 	t.each(t.body)
 }
 
-func (t *traffic[F]) chunk(_, i int) {
+func (t *traffic[F]) batch(_, i int) {
+	for k := t.batches[i]; k < t.batches[i+1]; k++ {
+		t.chunk(k)
+	}
+}
+
+func (t *traffic[F]) chunk(i int) {
 	c := t.chunks[i]
-	slots := t.tensors[c.tensor].slots
+	memory := t.tensors[c.tensor].planes
 	lo := c.lo
 	if whole := (c.hi - c.lo) / t.round * t.round; t.code != nil && whole > 0 {
 		at := make([]*byte, 0, 16)
-		for _, k := range t.slots {
-			at = append(at, (*byte)(unsafe.Pointer(&slots[k][lo])))
+		for i, k := range t.planes {
+			at = append(at, &memory[k][lo*t.sizes[i]])
 		}
 		t.code.Run(&at[0], nil, nil, whole)
 		lo += whole
 	}
-	size := int(unsafe.Sizeof(F(0)))
+	const block = tileBytes / 8 // elements, of any size
 	var tile []byte
-	for ; lo < c.hi; lo += tileBytes / size {
+	for ; lo < c.hi; lo += block {
 		if tile == nil {
 			tile = make([]byte, tileBytes)
 		}
-		hi := min(lo+tileBytes/size, c.hi)
-		for i, k := range t.slots {
-			x := slots[k][lo:hi]
-			t.through(tile, unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), len(x)*size), i >= t.read)
+		hi := min(lo+block, c.hi)
+		for i, k := range t.planes {
+			t.through(tile, memory[k][lo*t.sizes[i]:hi*t.sizes[i]], i >= t.read)
 		}
 	}
 }
 
 // through reads x, at most a tile, and writes it back if back is set.
 func (t *traffic[F]) through(tile, x []byte, back bool) {
-	if set := t.drv.choice.set; set != nil && len(x) == tileBytes {
+	if set := t.drv.choice.set; set != nil && len(x)%set.vector == 0 {
 		if back {
 			tile = x
 		}
-		set.operations[32][move](&tile[0], &x[0], nil, nil, nil, &x[0], set.vector, 0, 0, 0, tileBytes)
+		set.operations[32][move](&tile[0], &x[0], nil, nil, nil, &x[0], set.vector, 0, 0, 0, len(x))
 		return
 	}
 	copy(tile, x)

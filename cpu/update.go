@@ -6,13 +6,14 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// A thread takes a chunk of elements at a time. Small chunks keep all threads busy to the end of a step; in DRAM large ones are
+// A thread takes a batch of elements at a time: a chunk of a tensor, or several tensors that follow each other. Small batches keep all threads busy to the end of a step; in DRAM large ones are
 // faster, as each starts with loads that nothing has fetched ahead: AdamW on 64 Mi elements gains 3 to 5 % from chunks of 64 Ki
-// instead of 16 Ki, and little beyond. So a thread has at least 64 chunks to take, within these bounds.
+// instead of 16 Ki, and little beyond. So a thread has at least 64 batches to take, within these bounds.
 const (
 	minChunk = 16 << 10
 	maxChunk = 512 << 10
@@ -25,31 +26,35 @@ func chunkLen(elements, threads int) int {
 // inlineLen is the elements up to which a step runs on the caller's thread: less work than waking another one.
 const inlineLen = 100_000
 
+// Storage implements kernels.Backend: whoever runs the arithmetic can have every format.
+func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
+
 // Compile implements kernels.Backend. It fails with device.ErrUnsupported, where the environment variable Environment names no
 // implementation, and with device.ErrClosed.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
-	switch w.Program.DType {
-	case device.Float32:
+	switch {
+	case w.Program.Reduces():
+		return d.newNorm(w)
+	case w.Program.Compute == device.Float32:
 		return newUpdate[float32](d.driver, w)
-	case device.Float64:
-		return newUpdate[float64](d.driver, w)
 	}
-	return nil, fmt.Errorf("cpu: %s: %w", w.Program, device.ErrUnsupported)
+	return newUpdate[float64](d.driver, w)
 }
 
-// update implements kernels.Update for elements of type F.
+// update implements kernels.Update for a program that computes with F.
 type update[F rule.Float] struct {
-	drv           *driver
-	work          kernels.Work // holds the buffers
-	loads, stores []int
-	tensors       []tensor[F]
-	chunks        []chunk
-	elements      int
-	state         [][]float64 // of each group
-	vectors       *vectors[F] // nil: the rule itself runs
+	drv      *driver
+	work     kernels.Work // holds the buffers
+	program  *kernels.Program
+	tensors  []tensor
+	chunks   []chunk
+	batches  []int // of each its first chunk, and at last how many chunks there are
+	elements int
+	state    [][]float64 // of each group
+	vectors  *vectors[F] // nil: the rule itself runs
 
 	mu     sync.Mutex
 	free   []*step[F]      // steps that are not under way, to be used again
@@ -57,42 +62,46 @@ type update[F rule.Float] struct {
 }
 
 // tensor is the memory of a kernels.Tensor.
-type tensor[F rule.Float] struct {
-	group int
-	slots [][]F
+type tensor struct {
+	group  int
+	offset int
+	planes [][]byte
 }
 
 // chunk is elements lo to hi of a tensor.
 type chunk struct{ tensor, lo, hi int }
 
 func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
-	u := &update[F]{drv: drv, work: w}
-	var err error
-	if u.loads, u.stores, err = w.Program.Slots(); err != nil {
-		return nil, err
-	}
+	u := &update[F]{drv: drv, work: w, program: w.Program}
 	for _, b := range w.State {
 		u.state = append(u.state, view[float64](b))
 	}
-	param := w.Program.Rule.Slot(rule.Param)
-	for _, t := range w.Tensors {
-		u.elements += t.Slots[param].Len()
+	for i := range w.Tensors {
+		u.elements += w.Tensors[i].Len()
 	}
-	if u.vectors, err = newVectors[F](w.Program, u.stores, u.elements, len(w.Tensors), drv); err != nil {
+	var err error
+	if u.vectors, err = newVectors[F](w.Program, u.elements, len(w.Tensors), drv); err != nil {
 		return nil, err
 	}
 	size := chunkLen(u.elements, drv.pool.threads)
-	for i, t := range w.Tensors {
-		v := tensor[F]{group: t.Group}
-		for _, b := range t.Slots {
-			v.slots = append(v.slots, view[F](b))
+	for i := range w.Tensors {
+		t := &w.Tensors[i]
+		v := tensor{group: t.Group, offset: t.Offset}
+		for _, b := range t.Planes {
+			v.planes = append(v.planes, contents(b))
 		}
 		u.tensors = append(u.tensors, v)
-		n := t.Slots[param].Len()
-		for lo := 0; lo < n; lo += size {
-			u.chunks = append(u.chunks, chunk{i, lo, min(lo+size, n)})
+		for lo := 0; lo < t.Len(); lo += size {
+			u.chunks = append(u.chunks, chunk{i, lo, min(lo+size, t.Len())})
 		}
 	}
+	n := size // elements of the batch so far
+	for i, c := range u.chunks {
+		if n += c.hi - c.lo; n > size {
+			u.batches, n = append(u.batches, i), c.hi-c.lo
+		}
+	}
+	u.batches = append(u.batches, len(u.chunks))
 	return u, nil
 }
 
@@ -101,12 +110,10 @@ type step[F rule.Float] struct {
 	u        *update[F]
 	groups   []kernels.GroupStep
 	hyper    []float64 // of all groups, whose Hyper point here
-	norm     *float64  // nil, or the norm
-	maxNorm  float64
-	scalars  []float64        // of one group, before rounding
-	rounded  []F              // of all groups
-	shared   []rule.Shared[F] // of all groups
-	uniforms []F              // of all groups, a block each, with vectors
+	norm     []float64 // one, or none
+	scalars  []float64 // of one group, before rounding
+	rounded  []F       // of all groups
+	uniforms []F       // of all groups, a block each, with vectors
 	space    *workspace[F]
 	body     func(thread, i int)
 }
@@ -114,6 +121,7 @@ type step[F rule.Float] struct {
 // workspace is what a step needs only while it runs. Steps that wait have none.
 type workspace[F rule.Float] struct {
 	passes  []rule.Pass[F] // of each thread, without vectors
+	windows []*window[F]   // likewise
 	eval    *ir.Evaluator[F]
 	vars    []F          // of the graph
 	scratch []scratch[F] // of each thread, with vectors
@@ -121,17 +129,19 @@ type workspace[F rule.Float] struct {
 
 func (u *update[F]) newWorkspace() *workspace[F] {
 	w := &workspace[F]{}
-	r := u.work.Program.Rule
-	for range u.drv.pool.threads {
-		if v := u.vectors; v != nil {
-			w.scratch = append(w.scratch, v.newScratch())
-		} else {
-			w.passes = append(w.passes, rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: u.loads, Stores: u.stores,
-				Options: u.work.Program.Options, Penalties: u.work.Program.Penalties})
-		}
-	}
 	if v := u.vectors; v != nil {
+		for range u.drv.pool.threads {
+			w.scratch = append(w.scratch, v.newScratch())
+		}
 		w.eval, w.vars = ir.NewEvaluator[F](v.graph), make([]F, len(v.graph.Vars))
+		return w
+	}
+	p := u.program
+	pass := rule.Pass[F]{Options: p.Options, Penalties: p.Penalties}
+	pass.Loads, pass.Stores = p.RuleSlots()
+	for range u.drv.pool.threads {
+		pass.Slots = make([][]F, len(p.Rule.Slots))
+		w.passes, w.windows = append(w.passes, pass), append(w.windows, newWindow[F](p))
 	}
 	return w
 }
@@ -165,15 +175,12 @@ func (u *update[F]) take() *step[F] {
 		u.free = u.free[:n-1]
 		return s
 	}
-	r := u.work.Program.Rule
-	s := &step[F]{u: u, scalars: make([]float64, len(r.Scalars)), rounded: make([]F, len(u.state)*len(r.Scalars)),
-		shared: make([]rule.Shared[F], len(u.state))}
+	n := u.program.NumScalars()
+	s := &step[F]{u: u, scalars: make([]float64, n), rounded: make([]F, len(u.state)*n)}
 	if v := u.vectors; v != nil {
-		s.body = s.vectorChunk
 		s.uniforms = make([]F, len(u.state)*v.blockLen())
-		return s
 	}
-	s.body = s.chunk
+	s.body = s.batch
 	return s
 }
 
@@ -186,10 +193,7 @@ func (u *update[F]) Enqueue(s *device.Stream, in kernels.Step) error {
 		t.hyper = append(t.hyper, g.Hyper...)
 		g.Hyper = t.hyper[n:]
 	}
-	t.norm, t.maxNorm = nil, in.MaxNorm
-	if in.Norm != nil {
-		t.norm = &view[float64](in.Norm.Total())[0]
-	}
+	t.norm = view[float64](in.Reduced)
 	return u.drv.enqueue(s, t, u.small())
 }
 
@@ -199,31 +203,36 @@ func (s *step[F]) run() {
 	u := s.u
 	u.touched()
 	s.begin()
-	r := u.work.Program.Rule
-	ns := len(r.Scalars)
+	norm := 0.0
+	if len(s.norm) > 0 {
+		norm = s.norm[0]
+	}
 	for g, state := range u.state {
-		r.RunPrologue(s.groups[g].Hyper, state, s.scalars, u.work.Program.Options)
+		u.program.RunScalars(&s.groups[g], norm, state, s.scalars)
+		rounded := s.of(g)
 		for i, x := range s.scalars {
-			s.rounded[g*ns+i] = F(x)
+			rounded[i] = F(x)
 		}
-		s.shared[g] = rule.Round[F](s.groups[g].Shared(r, s.norm, s.maxNorm))
 		if v := u.vectors; v != nil {
 			n := v.blockLen()
-			v.block(s.uniforms[g*n:(g+1)*n], s.space.vars, s.space.eval, s.rounded[g*ns:(g+1)*ns], &s.shared[g])
+			v.block(s.uniforms[g*n:(g+1)*n], s.space.vars, s.space.eval, rounded)
 		}
 	}
 	u.each(s.body)
 	s.end()
 }
 
+// of are the scalars of a group.
+func (s *step[F]) of(group int) []F {
+	n := len(s.scalars)
+	return s.rounded[group*n : (group+1)*n]
+}
+
 // touched tells the race detector what a pass reads and writes.
 func (u *update[F]) touched() {
 	for i := 0; raceEnabled && i < len(u.tensors); i++ {
-		for _, k := range u.loads {
-			touched(u.tensors[i].slots[k], false)
-		}
-		for _, k := range u.stores {
-			touched(u.tensors[i].slots[k], true)
+		for k, plane := range u.program.Planes {
+			touched(u.tensors[i].planes[k], plane.Store)
 		}
 	}
 }
@@ -231,30 +240,44 @@ func (u *update[F]) touched() {
 // small says whether a step is less work than waking another thread.
 func (u *update[F]) small() bool { return u.elements <= inlineLen }
 
-// each runs body for every chunk, on all threads unless the update is small.
+// each runs body for every batch, on all threads unless the update is small.
 func (u *update[F]) each(body func(thread, i int)) {
 	if !u.small() {
-		u.drv.pool.do(len(u.chunks), body)
+		u.drv.pool.do(len(u.batches)-1, body)
 		return
 	}
-	for i := range u.chunks {
+	for i := range len(u.batches) - 1 {
 		body(0, i)
 	}
 }
 
-// chunk updates one chunk on a thread of the pool.
+// batch updates the chunks of one batch on a thread of the pool.
+func (s *step[F]) batch(thread, i int) {
+	for k := s.u.batches[i]; k < s.u.batches[i+1]; k++ {
+		if s.u.vectors != nil {
+			s.vectorChunk(thread, k)
+		} else {
+			s.chunk(thread, k)
+		}
+	}
+}
+
+// chunk updates one chunk.
 func (s *step[F]) chunk(thread, i int) {
 	c := s.u.chunks[i]
 	t := &s.u.tensors[c.tensor]
 	p := &s.space.passes[thread]
-	for k, x := range t.slots {
-		if x != nil {
-			p.Slots[k] = x[c.lo:c.hi]
+	program := s.u.program
+	rounded := s.of(t.group)
+	own := len(program.Rule.Scalars)
+	p.Scalars, p.Shared = rounded[:own], rule.SharedOf(rounded[own:])
+	w := s.space.windows[thread]
+	w.each(t.planes, c.lo, c.hi, func() {
+		for i, x := range w.slots {
+			p.Slots[program.Slots[i].Index] = x
 		}
-	}
-	ns := len(s.u.work.Program.Rule.Scalars)
-	p.Scalars, p.Shared = s.rounded[t.group*ns:(t.group+1)*ns], &s.shared[t.group]
-	rule.Apply(s.u.work.Program.Rule, p)
+		rule.Apply(program.Rule, p)
+	})
 }
 
 // vectorChunk is chunk with vector code.
@@ -263,5 +286,5 @@ func (s *step[F]) vectorChunk(thread, i int) {
 	c := s.u.chunks[i]
 	t := &s.u.tensors[c.tensor]
 	n := v.blockLen()
-	v.run(t.slots, c.lo, c.hi, s.uniforms[t.group*n:(t.group+1)*n], &s.space.scratch[thread])
+	v.run(t, c.lo, c.hi, s.uniforms[t.group*n:(t.group+1)*n], &s.space.scratch[thread])
 }

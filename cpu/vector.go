@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"math"
-	"slices"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
@@ -20,54 +19,48 @@ const masks = emit.Head
 
 // vectors is a program ready to be run by vector code: by machine code made for it, or operation by operation on tiles.
 type vectors[F rule.Float] struct {
-	set      *instructions
-	graph    *ir.Func
-	used     []int // slots, in order
-	stores   []int
-	uniforms []ir.Value
-	loop     *loop // or
-	plan     *plan
+	set     *instructions
+	program *kernels.Program
+	graph   *ir.Func // the program's for the loop, that of numbers for the plan
+	uniform []ir.Value
+	loop    *loop // or
+	plan    *plan
 }
 
 // newVectors returns nil where the implementation has no vector code.
-func newVectors[F rule.Float](p kernels.Program, stores []int, elements, tensors int, drv *driver) (*vectors[F], error) {
+func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, drv *driver) (v *vectors[F], err error) {
 	c := drv.choice
 	if c.err != nil || c.set == nil && c.loops == nil {
 		return nil, c.err
 	}
-	f, err := p.Graph()
-	if err != nil {
-		return nil, err
-	}
-	v := &vectors[F]{set: c.set, graph: f, stores: stores, uniforms: f.Uniforms(rule.ElemBank)}
-	if v.used, err = p.Used(); err != nil {
-		return nil, err
-	}
+	v = &vectors[F]{set: c.set, program: p, graph: p.Graph, uniform: p.Uniforms}
 	if c.loops == nil {
-		v.plan = newPlan(c.set, f, v.used, v.uniforms)
+		v.graph, v.uniform = p.Numbers, p.Numbers.Uniforms(rule.ElemBank)
+		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots))
 		return v, nil
 	}
-	v.loop, err = drv.machineCode(f, v.used, drv.prefetching(elements, tensors, len(v.used), p.DType.Size()))
+	v.loop, err = drv.machineCode(p, drv.prefetching(elements*bytesOf(p), tensors, len(p.Planes)))
 	return v, err
 }
 
 // scratch is the memory that one thread needs beside the slots.
 type scratch[F rule.Float] struct {
 	pointers []*byte
-	tails    [][]F   // per used slot: one round
+	window   *window[F]
+	tails    [][]F   // per slot: one round
 	places   []*byte // of the plan
 	frame    []byte  // of the loop
 }
 
 func (v *vectors[F]) newScratch() scratch[F] {
-	s := scratch[F]{pointers: make([]*byte, len(v.used))}
+	s := scratch[F]{pointers: make([]*byte, len(v.program.Planes))}
 	if v.loop != nil {
 		s.frame = v.loop.newFrame()
 		return s
 	}
-	size := int(unsafe.Sizeof(F(0)))
-	for range v.used {
-		s.tails = append(s.tails, make([]F, roundBytes/size))
+	s.window = newWindow[F](v.program)
+	for range v.program.Slots {
+		s.tails = append(s.tails, make([]F, roundBytes/int(unsafe.Sizeof(F(0)))))
 	}
 	s.places = v.plan.places()
 	return s
@@ -76,21 +69,21 @@ func (v *vectors[F]) newScratch() scratch[F] {
 // blockLen is the length of a group's uniforms: machine code wants a number for each, tiles a vector.
 func (v *vectors[F]) blockLen() int {
 	if v.loop != nil {
-		return masks + len(v.uniforms)
+		return masks + len(v.uniform)
 	}
-	return (masks + len(v.uniforms)) * v.set.vector / int(unsafe.Sizeof(F(0)))
+	return (masks + len(v.uniform)) * v.set.vector / int(unsafe.Sizeof(F(0)))
 }
 
 // block fills a group's uniforms: the masks, then each uniform node of the graph. vars is scratch for the graph's
 // fields.
-func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, shared *rule.Shared[F]) {
-	per := len(to) / (masks + len(v.uniforms))
+func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
+	per := len(to) / (masks + len(v.uniform))
 	for i, f := range v.graph.Vars {
 		switch f.Bank {
 		case rule.ScalarsBank:
 			vars[i] = scalars[f.Index]
 		case rule.SharedBank:
-			vars[i] = shared.Numbers()[f.Index]
+			vars[i] = scalars[len(v.program.Rule.Scalars)+f.Index]
 		}
 	}
 	eval.Run(vars)
@@ -102,7 +95,7 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F, sha
 	fill(0, fromBits[F](1<<63))
 	fill(1, fromBits[F](1<<63-1))
 	fill(2, fromBits[F](math.MaxUint64))
-	for i, u := range v.uniforms {
+	for i, u := range v.uniform {
 		fill(masks+i, emit.InBlock(eval, v.graph, u))
 	}
 }
@@ -118,38 +111,41 @@ func fromBits[F rule.Float](x uint64) F {
 	return f
 }
 
-// run updates elements lo to hi of the slots.
-func (v *vectors[F]) run(slots [][]F, lo, hi int, uniforms []F, s *scratch[F]) {
+// run updates elements lo to hi of a tensor.
+func (v *vectors[F]) run(t *tensor, lo, hi int, uniforms []F, s *scratch[F]) {
 	block := (*byte)(unsafe.Pointer(&uniforms[0]))
 	if v.loop != nil {
-		for i, k := range v.used {
-			s.pointers[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
+		for k, plane := range v.program.Planes {
+			s.pointers[k] = &t.planes[k][lo*plane.DType.Size()]
 		}
-		v.loop.run(s.pointers, block, s.frame, hi-lo)
+		v.loop.run(s.pointers, block, s.frame, t.offset+lo, hi-lo)
 		return
 	}
+	s.window.each(t.planes, lo, hi, func() { v.tiles(s, block) })
+}
+
+// tiles runs the plan over the window.
+func (v *vectors[F]) tiles(s *scratch[F], block *byte) {
 	size := int(unsafe.Sizeof(F(0)))
-	whole := (hi - lo) &^ (roundBytes/size - 1)
+	n := len(s.window.slots[0])
+	whole := n &^ (roundBytes/size - 1)
 	if whole > 0 {
-		for i, k := range v.used {
-			s.pointers[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
+		for i, x := range s.window.slots {
+			s.pointers[i] = (*byte)(unsafe.Pointer(&x[0]))
 		}
 		v.plan.run(s.pointers, block, s.places, whole*size)
 	}
-	rest := hi - lo - whole
-	if rest == 0 {
+	if whole == n {
 		return
 	}
 	// What is left of the last round goes through a round of its own, as operations take whole vectors.
-	for i, k := range v.used {
+	for i, x := range s.window.slots {
 		clear(s.tails[i])
-		copy(s.tails[i], slots[k][lo+whole:hi])
+		copy(s.tails[i], x[whole:])
 		s.pointers[i] = (*byte)(unsafe.Pointer(&s.tails[i][0]))
 	}
 	v.plan.run(s.pointers, block, s.places, roundBytes)
-	for i, k := range v.used {
-		if slices.Contains(v.stores, k) {
-			copy(slots[k][lo+whole:hi], s.tails[i])
-		}
+	for _, st := range v.program.Numbers.Stores {
+		copy(s.window.slots[st.Var][whole:], s.tails[st.Var])
 	}
 }

@@ -79,12 +79,8 @@ func TestAssembly(t *testing.T) {
 func TestListings(t *testing.T) {
 	for name, set := range map[string]*emit.Set{"AVX2": emit.AVX2, "AVX512": emit.AVX512} {
 		checked := 0
-		programs(func(p kernels.Program) {
-			f, err := p.Graph()
-			require.NoError(t, err)
-			used, err := p.Used()
-			require.NoError(t, err)
-			code, err := emitLoop(set, f, used, fromMemory)
+		programs(t, func(p *kernels.Program) {
+			code, err := emitLoop(set, p, fromMemory)
 			require.NoError(t, err)
 			checked += checkListing(t, name, p.String(), code)
 		})

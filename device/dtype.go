@@ -40,7 +40,15 @@ func (t DType) String() string {
 	return dtypes[t].name
 }
 
-// ParseDType reads a name as String writes it, or its short form: f32, f64, bf16, f16. It fails on all others.
+// Short is the short name, such as "bf16".
+func (t DType) Short() string {
+	if t.Size() == 0 {
+		return t.String()
+	}
+	return dtypes[t].short
+}
+
+// ParseDType reads a name as String or Short writes it: float32 or f32, f64, bf16, f16. It fails on all others.
 func ParseDType(s string) (DType, error) {
 	for i, d := range dtypes {
 		if d.size > 0 && (s == d.name || s == d.short) {

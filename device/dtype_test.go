@@ -13,8 +13,8 @@ func TestDType(t *testing.T) {
 		{BFloat16, "bfloat16", "bf16", 2},
 		{Float16, "float16", "f16", 2},
 	} {
-		if c.t.String() != c.name || c.t.Size() != c.size {
-			t.Errorf("%d: %s of %d bytes, want %s of %d", c.t, c.t, c.t.Size(), c.name, c.size)
+		if c.t.String() != c.name || c.t.Short() != c.short || c.t.Size() != c.size {
+			t.Errorf("%d: %s, %s of %d bytes, want %s, %s of %d", c.t, c.t, c.t.Short(), c.t.Size(), c.name, c.short, c.size)
 		}
 		for _, name := range []string{c.name, c.short} {
 			if got, err := ParseDType(name); got != c.t || err != nil {
@@ -27,7 +27,7 @@ func TestDType(t *testing.T) {
 			t.Errorf("%v has %d bytes, want 0", bad, bad.Size())
 		}
 	}
-	if got, want := DType(9).String(), "DType(9)"; got != want {
+	if got, want := DType(9).String(), "DType(9)"; got != want || DType(9).Short() != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, bad := range []string{"", "invalid", "F32", "float", "int8"} {

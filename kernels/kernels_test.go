@@ -8,33 +8,33 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // The bytes that a step moves come from the dataflow alone.
 func TestBytesPerElement(t *testing.T) {
-	sgd := func(o kernels.SGDOptions) rule.Setting { return kernels.SGDRule().With(kernels.SGDHyper{}, o) }
-	penalized := sgd(kernels.SGDOptions{})
+	sgd := func(o rules.SGDOptions) rule.Setting { return rules.SGDRule().With(rules.SGDHyper{}, o) }
+	penalized := sgd(rules.SGDOptions{})
 	penalized.L1, penalized.WeightDecay = 1, 1
-	average := kernels.ScheduleFreeAverageRule().With(kernels.ScheduleFreeHyper{}, struct{}{})
+	average := rules.ScheduleFreeAverageRule().With(rules.ScheduleFreeHyper{}, struct{}{})
 	averageL2 := average
 	averageL2.WeightDecay = 1
-	adam := func(o kernels.AdamOptions) rule.Setting { return kernels.AdamRule().With(kernels.AdamHyper{}, o) }
+	adam := func(o rules.AdamOptions) rule.Setting { return rules.AdamRule().With(rules.AdamHyper{}, o) }
 	tests := []struct {
 		name          string
 		s             rule.Setting
 		f32           int
 		loads, stores []string
 	}{
-		{"sgd", sgd(kernels.SGDOptions{}), 12, []string{"param", "grad"}, []string{"param"}},
+		{"sgd", sgd(rules.SGDOptions{}), 12, []string{"param", "grad"}, []string{"param"}},
 		{"sgd l1 l2", penalized, 12, []string{"param", "grad"}, []string{"param"}},
-		{"momentum", sgd(kernels.SGDOptions{Momentum: true}), 20, []string{"param", "grad", "momentum_buffer"}, []string{"param", "momentum_buffer"}},
-		{"nesterov without momentum", sgd(kernels.SGDOptions{Nesterov: true}), 12, []string{"param", "grad"}, []string{"param"}},
-		{"adam", adam(kernels.AdamOptions{}), 28, []string{"param", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "exp_avg", "exp_avg_sq"}},
-		{"amsgrad", adam(kernels.AdamOptions{AMSGrad: true}), 36, []string{"param", "grad", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+		{"momentum", sgd(rules.SGDOptions{Momentum: true}), 20, []string{"param", "grad", "momentum_buffer"}, []string{"param", "momentum_buffer"}},
+		{"nesterov without momentum", sgd(rules.SGDOptions{Nesterov: true}), 12, []string{"param", "grad"}, []string{"param"}},
+		{"adam", adam(rules.AdamOptions{}), 28, []string{"param", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "exp_avg", "exp_avg_sq"}},
+		{"amsgrad", adam(rules.AdamOptions{AMSGrad: true}), 36, []string{"param", "grad", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
 			[]string{"param", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}},
-		{"sophia", kernels.SophiaRule().With(kernels.SophiaHyper{}, kernels.SophiaOptions{}), 24, []string{"param", "grad", "exp_avg", "hessian"},
+		{"sophia", rules.SophiaRule().With(rules.SophiaHyper{}, rules.SophiaOptions{}), 24, []string{"param", "grad", "exp_avg", "hessian"},
 			[]string{"param", "exp_avg"}},
 		{"schedule-free average", average, 12, []string{"grad", "z"}, []string{"param"}},
 		{"a penalty of a parameter that the rule only writes", averageL2, 16, []string{"param", "grad", "z"}, []string{"param"}},
@@ -42,28 +42,25 @@ func TestBytesPerElement(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, dtype := range []device.DType{device.Float32, device.Float64} {
-				p := kernels.ProgramOf(tt.s, dtype)
-				bytes, err := p.BytesPerElement()
+				p, err := kernels.New(kernels.SpecOf(tt.s, dtype))
 				require.NoError(t, err)
-				require.Equal(t, tt.f32*dtype.Size()/4, bytes)
-				loads, stores, err := p.Slots()
-				require.NoError(t, err)
-				names := func(slots []int) (out []string) {
-					for _, k := range slots {
-						out = append(out, p.Rule.Slots[k])
+				require.Equal(t, tt.f32*dtype.Size()/4, p.Bytes)
+				names := func(planes []int) (out []string) {
+					for _, k := range planes {
+						out = append(out, p.Of(k).Name)
 					}
 					return out
 				}
-				require.Equal(t, tt.loads, names(loads))
-				require.Equal(t, tt.stores, names(stores))
+				require.Equal(t, tt.loads, names(p.Loads))
+				require.Equal(t, tt.stores, names(p.Stores))
 			}
 		})
 	}
 }
 
-func TestStorageTypesHaveNoProgramYet(t *testing.T) {
+func TestNothingIsComputedInStorageTypes(t *testing.T) {
 	for _, dtype := range []device.DType{device.BFloat16, device.Float16, 0} {
-		_, err := kernels.Program{Rule: kernels.SGDRule().Rule, DType: dtype}.Graph()
+		_, err := kernels.New(kernels.Spec{Rule: rules.SGDRule().Rule, Compute: dtype})
 		require.ErrorIs(t, err, device.ErrUnsupported)
 	}
 }
@@ -81,13 +78,6 @@ func TestShared(t *testing.T) {
 		kernels.Shared(&in, &out)
 		require.True(t, out.GradScale == tt.want || tt.want != tt.want && out.GradScale != out.GradScale, "%+v: got %v", tt, out.GradScale)
 		require.Equal(t, [...]float64{0.875, 3, 4}, [...]float64{out.Decay, out.WeightDecay, out.L1})
-		vars := []float64{in.Scale, in.Norm, in.MaxNorm, in.LR, in.DecoupledDecay, in.WeightDecay, in.L1, 0, 0, 0, 0}
-		ir.Eval(kernels.SharedGraph(), vars)
-		shared := rule.Shared[float64](out)
-		for i, x := range shared.Numbers() {
-			require.Equal(t, math.Float64bits(x), math.Float64bits(vars[7+i]), "%+v: the graph says %v, not %v", tt, vars[7+i], x)
-		}
-		require.Len(t, shared.Numbers(), kernels.SharedScalars)
 	}
 }
 

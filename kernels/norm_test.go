@@ -10,20 +10,26 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 )
 
+func first(sum float64) (out kernels.NormOf) {
+	kernels.NormFirst(&kernels.NormSum{Sum: sum, Scale: 1}, &out)
+	return out
+}
+
 // N1: no scale is needed for float32, whatever its elements and however many: so executors may leave it out.
 func TestNormOfFloat32(t *testing.T) {
 	greatest := kernels.SumSquares([]float32{math.MaxFloat32}, 1) * 0x1p63
 	least := kernels.SumSquares([]float32{math.SmallestNonzeroFloat32}, 1)
 	require.Equal(t, 0x1p-298, least, "exact")
 	for _, total := range []float64{greatest, least} {
-		require.Equal(t, 1.0, kernels.NormScale(total), "%v", total)
+		require.Equal(t, 1.0, first(total).Scale, "%v", total)
 	}
 	// What has a scale all the same comes out as without.
 	for _, x := range []float32{0, float32(math.Inf(1))} {
-		scale := kernels.NormScale(kernels.SumSquares([]float32{x}, 1))
-		require.NotEqual(t, 1.0, scale)
-		require.Equal(t, float64(x), kernels.NormRoot(kernels.SumSquares([]float32{x}, scale), scale))
-		require.Equal(t, float64(x), kernels.NormRoot(kernels.SumSquares([]float32{x}, 1), 1))
+		out := first(kernels.SumSquares([]float32{x}, 1))
+		require.NotEqual(t, 1.0, out.Scale)
+		require.Equal(t, float64(x), out.Norm)
+		kernels.NormScaled(&kernels.NormSum{Sum: kernels.SumSquares([]float32{x}, out.Scale), Scale: out.Scale}, &out)
+		require.Equal(t, float64(x), out.Norm)
 	}
 }
 

@@ -1,25 +1,6 @@
 package kernels
 
-import (
-	_ "embed"
-	"math"
-	"sync"
-
-	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/rule"
-)
-
-//go:embed shared.go
-var sharedSource string
-
-// SharedGraph is Shared for a device to run.
-var SharedGraph = sync.OnceValue(func() *ir.Func {
-	f, err := rule.Function(Shared, sharedSource)
-	if err != nil {
-		panic(err)
-	}
-	return f
-})
+import "github.com/fusestep/fusestep/kernels/rule"
 
 // SharedIn is what the shared scalars of a group are made from.
 type SharedIn struct {
@@ -38,9 +19,6 @@ type SharedOut struct{ GradScale, Decay, WeightDecay, L1 float64 }
 // sharedNames are the fields of SharedOut and rule.Shared, in order, as the fields of bank rule.SharedBank.
 var sharedNames = []string{"gradScale", "decay", "weightDecay", "l1"}
 
-// SharedScalars is how many there are.
-const SharedScalars = 4
-
 // Shared computes the shared scalars. It is written as a prologue is, so that a device can run it.
 //
 // The gradient's factor clips by the global norm (Pascanu et al. 2013) as torch.nn.utils.clip_grad_norm_ does: gradients are
@@ -53,16 +31,4 @@ func Shared(in *SharedIn, out *SharedOut) {
 	}
 	out.Decay = 1 - float64(in.LR*in.DecoupledDecay)
 	out.WeightDecay, out.L1 = in.WeightDecay, in.L1
-}
-
-// Shared are the group's shared scalars, of a step that is clipped to MaxNorm by the norm, or not clipped where norm is nil.
-func (g GroupStep) Shared(r *rule.Rule, norm *float64, maxNorm float64) rule.Shared[float64] {
-	in := SharedIn{Scale: g.Scale, MaxNorm: math.Inf(1), LR: g.Hyper[r.HyperIndex("LR")],
-		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1}
-	if norm != nil {
-		in.Norm, in.MaxNorm = *norm, maxNorm
-	}
-	var out SharedOut
-	Shared(&in, &out)
-	return rule.Shared[float64](out)
 }

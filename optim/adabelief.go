@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // AdaBelief is AdaBelief as the authors' adabelief-pytorch has it with rectify=False (Zhuang et al. 2020); without decay it is
@@ -37,8 +37,8 @@ func (c AdaBelief) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.AdaBeliefHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
-	s := kernels.AdaBeliefRule().With(h, kernels.AdaBeliefOptions{AMSGrad: c.AMSGrad})
+	h := rules.AdaBeliefHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
+	s := rules.AdaBeliefRule().With(h, rules.AdaBeliefOptions{AMSGrad: c.AMSGrad})
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Adadelta is Adadelta as torch.optim.Adadelta has it (Zeiler 2012). Its state is square_avg and acc_delta.
@@ -32,8 +32,8 @@ func (c Adadelta) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.AdadeltaHyper{LR: c.LR, Rho: c.Rho, Eps: c.Eps}
-	s := kernels.AdadeltaRule().With(h, kernels.AdadeltaOptions{})
+	h := rules.AdadeltaHyper{LR: c.LR, Rho: c.Rho, Eps: c.Eps}
+	s := rules.AdadeltaRule().With(h, rules.AdadeltaOptions{})
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Adagrad is Adagrad as torch.optim.Adagrad has it (Duchi, Hazan & Singer 2011). Its state is sum.
@@ -36,8 +36,8 @@ func (c Adagrad) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.AdagradHyper{LR: c.LR, LRDecay: c.LRDecay, InitialAccumulator: c.InitialAccumulator, EpsRoot: c.EpsRoot, Eps: c.Eps}
-	s := kernels.AdagradRule().With(h, kernels.AdagradOptions{})
+	h := rules.AdagradHyper{LR: c.LR, LRDecay: c.LRDecay, InitialAccumulator: c.InitialAccumulator, EpsRoot: c.EpsRoot, Eps: c.Eps}
+	s := rules.AdagradRule().With(h, rules.AdagradOptions{})
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Adam is Adam as torch.optim.Adam has it (Kingma & Ba 2015). Its state is exp_avg and exp_avg_sq, with AMSGrad also
@@ -79,10 +79,10 @@ func (c Adam) setting(r ranges, decoupled bool) (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.AdamHyper{
+	h := rules.AdamHyper{
 		LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, EpsRoot: c.EpsRoot, PostDecay: c.NormCoefficientPost,
 		EpsHat: flag(c.EpsHat), CorrectedMax: flag(c.CorrectedMax), NoBiasCorrection: flag(c.NoBiasCorrection)}
-	s := kernels.AdamRule().With(h, kernels.AdamOptions{AMSGrad: c.AMSGrad})
+	s := rules.AdamRule().With(h, rules.AdamOptions{AMSGrad: c.AMSGrad})
 	s.Name, s.Maximize, s.L1 = r.algorithm, c.Maximize, c.L1
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, decoupled)
 	return s, nil

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Adamax is Adamax as torch.optim.Adamax has it (Kingma & Ba 2015, algorithm 2). Its state is exp_avg and exp_inf.
@@ -36,11 +36,11 @@ func (c Adamax) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.AdamaxHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
+	h := rules.AdamaxHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
 	if c.EpsOutside {
 		h.Eps, h.EpsOutside = 0, c.Eps
 	}
-	s := kernels.AdamaxRule().With(h, kernels.AdamaxOptions{})
+	s := rules.AdamaxRule().With(h, rules.AdamaxOptions{})
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil

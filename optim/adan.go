@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Adan is Adan as the authors' code has it (Xie et al. 2022); PyTorch has none. Its state is exp_avg, exp_avg_diff, exp_avg_sq and
@@ -38,10 +38,10 @@ func (c Adan) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.AdanHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Beta3: c.Betas[2], Eps: c.Eps}
+	h := rules.AdanHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Beta3: c.Betas[2], Eps: c.Eps}
 	var decoupled float64
 	h.ProximalDecay, decoupled = decay(c.WeightDecay, c.NoProx)
-	s := kernels.AdanRule().With(h, kernels.AdanOptions{})
+	s := rules.AdanRule().With(h, rules.AdanOptions{})
 	s.Maximize, s.DecoupledDecay = c.Maximize, decoupled
 	return s, nil
 }

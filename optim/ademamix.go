@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim/internal/elementary"
 )
 
@@ -40,7 +40,7 @@ func (c AdEMAMix) Setting() (rule.Setting, error) {
 	r.atLeast0("beta3_warmup", float64(c.Beta3Warmup))
 	r.atLeast0("eps", c.Eps)
 	r.atLeast0("weight_decay", c.WeightDecay)
-	h := kernels.AdEMAMixHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Beta3: c.Betas[2], Alpha: c.Alpha, Eps: c.Eps,
+	h := rules.AdEMAMixHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Beta3: c.Betas[2], Alpha: c.Alpha, Eps: c.Eps,
 		AlphaWarmup: float64(c.AlphaWarmup), Beta3Warmup: float64(c.Beta3Warmup)}
 	if c.Beta3Warmup > 0 {
 		r.require("betas[0]", c.Betas[0], c.Betas[0] > 0, "above 0 with beta3_warmup")
@@ -50,7 +50,7 @@ func (c AdEMAMix) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.AdEMAMixRule().With(h, kernels.AdEMAMixOptions{})
+	s := rules.AdEMAMixRule().With(h, rules.AdEMAMixOptions{})
 	s.Maximize, s.DecoupledDecay = c.Maximize, c.WeightDecay
 	return s, nil
 }

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // ADOPT is ADOPT as its authors' code has it (Taniguchi et al. 2024): Adam whose gradients are divided by the root of the squares
@@ -37,10 +37,10 @@ func (c ADOPT) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.ADOPTHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
+	h := rules.ADOPTHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps}
 	var coupled float64
 	coupled, h.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
-	s := kernels.ADOPTRule().With(h, kernels.ADOPTOptions{})
+	s := rules.ADOPTRule().With(h, rules.ADOPTOptions{})
 	s.WeightDecay, s.Maximize = coupled, c.Maximize
 	return s, nil
 }

@@ -22,7 +22,7 @@ const stateAlign = 128
 
 // places are the offsets of the tensors' state in a buffer for all of them, and how long that is.
 func (q *part) places() (offsets []int, n int) {
-	size := q.program.DType.Size()
+	size := q.program.Compute.Size()
 	for _, p := range q.params {
 		n = (n + stateAlign/size - 1) / (stateAlign / size) * (stateAlign / size)
 		n += int(p.Value.Addr()%stateAlign) / size
@@ -34,21 +34,18 @@ func (q *part) places() (offsets []int, n int) {
 
 // allocate gives the part's tensors the state that a program uses and they lack. It starts at zero, or as the hyperparameter
 // that the rule says.
-func (q *part) allocate(dev *device.Device, program kernels.Program, setting rule.Setting) error {
+func (q *part) allocate(dev *device.Device, program *kernels.Program, setting rule.Setting) error {
 	r := program.Rule
-	used, err := program.Used()
-	if err != nil {
-		return err
-	}
 	offsets, n := q.places()
 	s := dev.DefaultStream()
-	for _, k := range used {
-		name := r.Slots[k]
-		if name == rule.Param || name == rule.Grad || len(q.params) == 0 || q.params[0].slots[k] != nil {
+	for _, slot := range program.Slots {
+		k, name := slot.Index, slot.Name
+		if slot.Role != kernels.State && slot.Role != kernels.Input || len(q.params) == 0 || q.params[0].slots[k] != nil {
 			continue
 		}
 		a := &arena{}
-		if a.buffer, err = dev.Alloc(program.DType, n); err != nil {
+		var err error
+		if a.buffer, err = dev.Alloc(program.Planes[slot.Plane].DType, n); err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
 		for i, p := range q.params {

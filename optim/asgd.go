@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // ASGD is averaged stochastic gradient descent as torch.optim.ASGD has it (Polyak & Juditsky 1992). Its state is ax, the average of
@@ -34,8 +34,8 @@ func (c ASGD) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.ASGDRule().With(
-		kernels.ASGDHyper{LR: c.LR, Lambd: c.Lambd, Alpha: c.Alpha, T0: c.T0}, kernels.ASGDOptions{})
+	s := rules.ASGDRule().With(
+		rules.ASGDHyper{LR: c.LR, Lambd: c.Lambd, Alpha: c.Alpha, T0: c.T0}, rules.ASGDOptions{})
 	s.Maximize, s.WeightDecay = c.Maximize, c.WeightDecay
 	return s, nil
 }

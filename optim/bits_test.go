@@ -107,9 +107,7 @@ func steps(t *testing.T, a optim.Algorithm, dtype device.DType) (out []float64) 
 	require.NoError(t, o.SetSchedule(optim.Warmup{Steps: 5, Then: optim.Cosine{Steps: 60, Min: 0.1}}))
 	s, err := a.Setting()
 	require.NoError(t, err)
-	state, err := (optim.Case{Algorithm: a}).Program(dtype)
-	require.NoError(t, err)
-	names, err := state.State()
+	p, err := (optim.Case{Algorithm: a}).Program(dtype)
 	require.NoError(t, err)
 	if s.Name == "sophia" {
 		h.set(h.state(o, "hessian"), ordinary())
@@ -118,7 +116,7 @@ func steps(t *testing.T, a optim.Algorithm, dtype device.DType) (out []float64) 
 		h.set(h.grad, ordinary())
 		require.NoError(t, o.Step(nil))
 		out = append(out, h.values(h.value)...)
-		for _, name := range names {
+		for _, name := range p.State() {
 			out = append(out, h.values(h.state(o, name))...)
 		}
 	}

@@ -90,12 +90,12 @@ func Cases() []Case {
 }
 
 // Program is what a step of the case runs on elements of a type.
-func (c Case) Program(t device.DType) (kernels.Program, error) {
+func (c Case) Program(t device.DType) (*kernels.Program, error) {
 	s, err := c.Algorithm.Setting()
 	if err != nil {
-		return kernels.Program{}, err
+		return nil, err
 	}
-	return kernels.ProgramOf(s, t), nil
+	return kernels.New(kernels.SpecOf(s, t))
 }
 
 // Rules lists the rules of all cases, those for evaluation among them, each once.

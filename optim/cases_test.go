@@ -29,15 +29,12 @@ func TestCases(t *testing.T) {
 		require.True(t, c.Name == s.Name || strings.HasPrefix(c.Name, s.Name+"-"), "case %s is of algorithm %s", c.Name, s.Name)
 		p, err := c.Program(device.Float32)
 		require.NoError(t, err, c.Name)
-		state, err := p.State()
-		require.NoError(t, err, c.Name)
-		n, err := p.BytesPerElement()
-		require.NoError(t, err, c.Name)
+		state := p.State()
 		written := len(state)
 		if slices.Contains(state, "hessian") {
 			written-- // by who estimates it, not by a step
 		}
-		require.Equal(t, 4*(3+len(state)+written), n, "%s: parameter and state are read and written, the gradient is read", c.Name)
+		require.Equal(t, 4*(3+len(state)+written), p.Bytes, "%s: parameter and state are read and written, the gradient is read", c.Name)
 	}
 }
 
@@ -47,10 +44,8 @@ func caseTable(t *testing.T) string {
 	for _, c := range optim.Cases() {
 		p, err := c.Program(device.Float32)
 		require.NoError(t, err)
-		state, err := p.State()
-		require.NoError(t, err)
-		n, err := p.BytesPerElement()
-		require.NoError(t, err)
+		state := p.State()
+		n := p.Bytes
 		names := "none"
 		if len(state) > 0 {
 			names = "`" + strings.Join(state, "`, `") + "`"

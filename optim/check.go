@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels"
 )
 
 func (p *param) fail(err error) error {
@@ -56,18 +56,18 @@ func (p *param) same(what string, b *device.Buffer, ref string, of *device.Buffe
 	return nil
 }
 
-// buffers are the tensor's, by slot of the rule. Only those that are used are there.
-func (p *param) buffers(r *rule.Rule, used []int) []*device.Buffer {
-	out := make([]*device.Buffer, len(r.Slots))
-	for _, k := range used {
-		switch r.Slots[k] {
-		case rule.Param:
-			out[k] = p.Value
-		case rule.Grad:
-			out[k] = p.Grad
+// tensor is the parameter as the program's, in the group of a work.
+func (p *param) tensor(group int, program *kernels.Program) kernels.Tensor {
+	t := kernels.Tensor{Group: group, ID: p.id, Shape: []int{p.Value.Len()}}
+	for _, slot := range program.Slots {
+		switch slot.Role {
+		case kernels.Parameter:
+			t.Planes = append(t.Planes, p.Value)
+		case kernels.Gradient:
+			t.Planes = append(t.Planes, p.Grad)
 		default:
-			out[k] = p.slots[k]
+			t.Planes = append(t.Planes, p.slots[slot.Index])
 		}
 	}
-	return out
+	return t
 }

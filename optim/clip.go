@@ -1,6 +1,7 @@
 package optim
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/fusestep/fusestep/device"
@@ -10,9 +11,10 @@ import (
 // norm is what measures and clips gradients. A max of 0 is off.
 type norm struct {
 	max      float64
-	compiled kernels.Norm
-	stale    bool // gradients are not those that were compiled
-	measured bool // that of a step with the gradients there are
+	update   kernels.Update // of kernels.Norm
+	total    *device.Buffer // its result
+	stale    bool           // gradients are not those that were compiled
+	measured bool           // that of a step with the gradients there are
 }
 
 // moved says that gradients are elsewhere, or others.
@@ -20,15 +22,23 @@ func (n *norm) moved() { n.stale, n.measured = true, false }
 
 // compile makes what measures the optimizer's gradients, if they are to be measured.
 func (n *norm) compile(o *Optimizer) error {
-	if n.max == 0 || n.compiled != nil && !n.stale {
+	if n.max == 0 || n.update != nil && !n.stale {
 		return nil
 	}
-	made, err := o.backend.CompileNorm(o.grads())
+	w := kernels.Work{Program: kernels.Norm()}
+	for _, p := range o.withGrad() {
+		w.Tensors = append(w.Tensors, kernels.Tensor{ID: p.id, Shape: []int{p.Grad.Len()}, Planes: []*device.Buffer{p.Grad}})
+	}
+	made, err := o.backend.Compile(w)
 	if err != nil {
 		return fmt.Errorf("optim: gradient norm: %w", err)
 	}
+	total, err := o.backend.Device().Alloc(device.Float64, 1)
+	if err != nil {
+		return errors.Join(fmt.Errorf("optim: gradient norm: %w", err), made.Close())
+	}
 	err = n.close()
-	n.compiled, n.stale = made, false
+	n.update, n.total, n.stale = made, total, false
 	if err != nil {
 		return fmt.Errorf("optim: gradient norm: what was compiled before could not be freed: %w", err)
 	}
@@ -36,18 +46,18 @@ func (n *norm) compile(o *Optimizer) error {
 }
 
 func (n *norm) close() error {
-	old := n.compiled
-	n.compiled, n.measured = nil, false
-	if old == nil {
+	update, total := n.update, n.total
+	n.update, n.total, n.measured = nil, nil, false
+	if update == nil {
 		return nil
 	}
-	return old.Close()
+	return errors.Join(update.Close(), total.Close())
 }
 
 func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 	err := n.compile(o)
-	if err == nil && n.compiled != nil {
-		err = n.compiled.Enqueue(s)
+	if err == nil && n.update != nil {
+		err = n.update.Enqueue(s, kernels.Step{Reduced: n.total})
 		n.measured = n.measured || err == nil
 	}
 	if err != nil {
@@ -76,7 +86,7 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 		}
 		return nil
 	}
-	if o.norm.compiled != nil {
+	if o.norm.update != nil {
 		return nil
 	}
 	if err := o.norm.compile(o); err != nil {
@@ -100,7 +110,7 @@ func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 		return 0, nil
 	}
 	var out [1]float64
-	if err := device.Download(s, out[:], o.norm.compiled.Total()); err != nil {
+	if err := device.Download(s, out[:], o.norm.total); err != nil {
 		return 0, fmt.Errorf("optim: gradient norm: %w", err)
 	}
 	if err := s.Synchronize(); err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // evaluation is what EvalParams was asked for last, compiled.
@@ -90,12 +89,17 @@ func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) e
 
 // compile makes one update for each rule for evaluation and element type.
 func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buffer) (err error) {
-	works := map[kernels.Program]*kernels.Work{}
-	of := map[kernels.Program][]*part{}
-	var programs []kernels.Program
+	works := map[*kernels.Program]*kernels.Work{}
+	of := map[*kernels.Program][]*part{}
+	var programs []*kernels.Program
 	for _, q := range parts {
 		setting := q.group.setting
-		program := kernels.Program{Rule: setting.Eval, DType: q.program.DType}
+		var program *kernels.Program
+		if setting.Eval != nil {
+			if program, err = kernels.New(kernels.Spec{Rule: setting.Eval, Compute: q.program.Compute, Eval: true}); err != nil {
+				return err
+			}
+		}
 		at := -1
 		for _, p := range q.params {
 			target := to[p.Name]
@@ -116,15 +120,15 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 				at = len(w.State)
 				w.State, of[program] = append(w.State, q.state), append(of[program], q)
 			}
-			t := kernels.Tensor{Group: at}
-			for _, name := range setting.Eval.Slots {
-				switch name {
-				case rule.Param:
-					t.Slots = append(t.Slots, target)
-				case rule.Grad:
-					t.Slots = append(t.Slots, p.Value)
+			t := kernels.Tensor{Group: at, ID: p.id, Shape: []int{p.Value.Len()}}
+			for _, slot := range program.Slots {
+				switch slot.Role {
+				case kernels.Evaluated:
+					t.Planes = append(t.Planes, target)
+				case kernels.Parameter:
+					t.Planes = append(t.Planes, p.Value)
 				default:
-					t.Slots = append(t.Slots, p.slots[setting.Rule.Slot(name)])
+					t.Planes = append(t.Planes, p.slots[setting.Rule.Slot(slot.Name)])
 				}
 			}
 			w.Tensors = append(w.Tensors, t)

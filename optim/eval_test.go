@@ -8,8 +8,8 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -144,7 +144,7 @@ func TestEvalRule(t *testing.T) {
 
 	_, err = optim.New(h.dev, ahead{sgd(0.25), own.Rule}, nil)
 	require.EqualError(t, err, `optim: group 0: algorithm optim_test.ahead: rule lookAhead for evaluation has the slot "momentum_buffer", but rule SGD has ["param" "grad"] with these options`)
-	_, err = optim.New(h.dev, ahead{sgd(0.25), kernels.ScheduleFreeAverageRule().Rule}, nil)
+	_, err = optim.New(h.dev, ahead{sgd(0.25), rules.ScheduleFreeAverageRule().Rule}, nil)
 	require.ErrorContains(t, err, `optim: group 0: algorithm optim_test.ahead: rule ScheduleFreeAverage for evaluation has the hyperparameters ["LR" "Beta1" `)
 }
 

@@ -2,7 +2,6 @@ package optim
 
 import (
 	"math"
-	"reflect"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -12,30 +11,28 @@ import (
 
 // foresee runs the prologue of the step that is being made on the host, and says whether the elements' type can hold what it
 // computes.
-func (q *part) foresee(step int) error {
-	r, now := q.program.Rule, &q.group.now
+func (q *part) foresee(steps int) error {
+	p, now := q.program, &q.group.now
 	copy(q.next, q.mirror)
-	r.RunPrologue(now.Hyper, q.next, q.scalars, q.program.Options)
-	shared := kernels.GroupStepOf(*now, now.Hyper).Shared(r, nil, 0)
-	name, value := "", 0.0
+	step := kernels.GroupStepOf(*now, now.Hyper)
+	p.RunScalars(&step, 0, q.next, q.scalars)
+	at := -1
 	for i, x := range q.scalars {
-		if !holds(q.program.DType, x) {
-			name, value = r.Scalars[i], x
+		if !holds(p.Compute, x) {
+			at = i
 		}
 	}
-	for i, x := range shared.Numbers() {
-		if !holds(q.program.DType, x) {
-			name, value = reflect.TypeOf(shared).Field(i).Name, x
-		}
-	}
-	ask := harmless[float64]
-	if q.program.DType == device.Float32 {
-		ask = harmless[float32]
-	}
-	if name == "" || ask(q, shared) {
+	if at < 0 {
 		return nil
 	}
-	return &ScalarError{Group: q.group.index, Algorithm: now.Name, Scalar: name, Value: value, DType: q.program.DType, Step: step}
+	ask := harmless[float64]
+	if p.Compute == device.Float32 {
+		ask = harmless[float32]
+	}
+	if ask(q) {
+		return nil
+	}
+	return &ScalarError{Group: q.group.index, Algorithm: now.Name, Scalar: p.Outputs()[at], Value: q.scalars[at], DType: p.Compute, Step: steps}
 }
 
 // holds says whether x, rounded to the type, is a finite number. What is too small for the type is 0, and finite.
@@ -48,36 +45,35 @@ func holds(t device.DType, x float64) bool {
 
 // harmless says whether scalars that are not finite leave ordinary elements finite: Sophia clips at +Inf where it does not clip,
 // and FTRL does not look at the reciprocal of a learning rate of 0. The rule itself is asked.
-func harmless[F rule.Float](q *part, shared rule.Shared[float64]) bool {
-	loads, stores, err := q.program.Slots()
-	if err != nil {
-		return false
-	}
+func harmless[F rule.Float](q *part) bool {
 	r := q.program.Rule
 	numbers := []F{-1, 0, 1}
 	n := len(numbers) * len(numbers)
-	rounded := rule.Round[F](shared)
-	p := rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Loads: loads, Stores: stores,
-		Options: q.program.Options, Shared: &rounded, Penalties: q.program.Penalties}
+	var scalars []F
 	for _, x := range q.scalars {
-		p.Scalars = append(p.Scalars, F(x))
+		scalars = append(scalars, F(x))
 	}
+	own := len(r.Scalars)
+	p := rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Options: q.program.Options, Penalties: q.program.Penalties,
+		Scalars: scalars[:own], Shared: rule.SharedOf(scalars[own:])}
+	p.Loads, p.Stores = q.program.RuleSlots()
 	for state := F(0); state <= 1; state++ {
-		for k, name := range r.Slots {
-			p.Slots[k] = make([]F, n)
-			for i := range p.Slots[k] {
-				switch name {
-				case rule.Param:
-					p.Slots[k][i] = numbers[i/len(numbers)]
-				case rule.Grad:
-					p.Slots[k][i] = numbers[i%len(numbers)]
+		for _, slot := range q.program.Slots {
+			x := make([]F, n)
+			for i := range x {
+				switch slot.Role {
+				case kernels.Parameter:
+					x[i] = numbers[i/len(numbers)]
+				case kernels.Gradient:
+					x[i] = numbers[i%len(numbers)]
 				default:
-					p.Slots[k][i] = state
+					x[i] = state
 				}
 			}
+			p.Slots[slot.Index] = x
 		}
 		rule.Apply(r, &p)
-		for _, k := range stores {
+		for _, k := range p.Stores {
 			if slices.ContainsFunc(p.Slots[k], func(x F) bool { return !(math.Abs(float64(x)) <= math.MaxFloat64) }) {
 				return false
 			}

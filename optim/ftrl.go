@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // FTRL is FTRL-Proximal (McMahan et al. 2013, algorithm 1) as keras.optimizers.Ftrl has it, with the paper's rate, which falls
@@ -40,9 +40,9 @@ func (c FTRL) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.FTRLRule().With(
-		kernels.FTRLHyper{LR: c.LR, InitialAccumulator: c.InitialAccumulator, L1: c.L1, L2: c.L2, L2Shrinkage: c.L2Shrinkage, Beta: c.Beta},
-		kernels.FTRLOptions{})
+	s := rules.FTRLRule().With(
+		rules.FTRLHyper{LR: c.LR, InitialAccumulator: c.InitialAccumulator, L1: c.L1, L2: c.L2, L2Shrinkage: c.L2Shrinkage, Beta: c.Beta},
+		rules.FTRLOptions{})
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -35,6 +35,7 @@ type param struct {
 	Param
 	group  *group
 	part   *part
+	id     int              // unique in the optimizer, for good
 	slots  []*device.Buffer // state, by slot of the rule; nil where no program so far had a use for it
 	arenas []*arena         // that they lie in
 }
@@ -60,16 +61,19 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 }
 
 // partOf is the part of a group's new tensors of a type that have a gradient, or have none.
-func (g *group) partOf(t device.DType, active bool) *part {
-	program := kernels.ProgramOf(g.setting, t)
+func (g *group) partOf(t device.DType, active bool) (*part, error) {
+	program, err := kernels.New(kernels.SpecOf(g.setting, t))
+	if err != nil {
+		return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
+	}
 	for _, q := range g.parts {
 		if q.program == program && q.active() == active {
-			return q
+			return q, nil
 		}
 	}
 	q := newPart(g, program)
 	g.parts = append(g.parts, q)
-	return q
+	return q, nil
 }
 
 // free gives the state of all of the group's tensors back.

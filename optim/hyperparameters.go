@@ -157,7 +157,7 @@ func (g *group) checkLR(lr float64, when string) error {
 // checkPrecision says whether the tensors' types can hold what a setting has.
 func (g *group) checkPrecision(s rule.Setting) error {
 	for _, q := range g.parts {
-		if err := checkPrecision(s, q.program.DType); err != nil {
+		if err := checkPrecision(s, q.program.Compute); err != nil {
 			return err
 		}
 	}
@@ -179,8 +179,12 @@ func (g *group) accepts(s rule.Setting) error {
 // supply gives a group the state that a setting needs.
 func (o *Optimizer) supply(g *group, s rule.Setting) error {
 	for _, q := range g.parts {
-		if p := kernels.ProgramOf(s, q.program.DType); p != q.program {
-			if err := q.allocate(o.backend.Device(), p, s); err != nil {
+		if !q.runs(s) {
+			p, err := kernels.New(kernels.SpecOf(s, q.program.Compute))
+			if err == nil {
+				err = q.allocate(o.backend.Device(), p, s)
+			}
+			if err != nil {
 				return fmt.Errorf("optim: group %d: %w", g.index, err)
 			}
 			o.memory.unmade = true
@@ -191,14 +195,18 @@ func (o *Optimizer) supply(g *group, s rule.Setting) error {
 
 // reprogram lets a group do what a setting says.
 func (o *Optimizer) reprogram(g *group, s rule.Setting) error {
-	if !slices.ContainsFunc(g.parts, func(q *part) bool { return kernels.ProgramOf(s, q.program.DType) != q.program }) {
+	if !slices.ContainsFunc(g.parts, func(q *part) bool { return !q.runs(s) }) {
 		return nil
 	}
 	if err := o.supply(g, s); err != nil {
 		return err
 	}
 	for _, q := range g.parts {
-		if p := kernels.ProgramOf(s, q.program.DType); p != q.program {
+		if !q.runs(s) {
+			p, err := kernels.New(kernels.SpecOf(s, q.program.Compute))
+			if err != nil {
+				return fmt.Errorf("optim: group %d: %w", g.index, err)
+			}
 			q.program, q.changed, o.stale = p, true, true
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 // launch is one update and the parts that it steps, in the order of its groups.
 type launch struct {
-	program kernels.Program
+	program *kernels.Program
 	parts   []*part
 	update  kernels.Update
 	step    kernels.Step // reused from step to step
@@ -19,7 +19,7 @@ type launch struct {
 
 // plan is the launches that a step of the groups needs, one for each program. They are still to be compiled.
 func plan(groups []*group) (out []*launch) {
-	by := map[kernels.Program]*launch{}
+	by := map[*kernels.Program]*launch{}
 	for _, g := range groups {
 		for _, q := range g.parts {
 			if !q.active() {
@@ -38,15 +38,11 @@ func plan(groups []*group) (out []*launch) {
 }
 
 func (l *launch) compile(b Backend) (err error) {
-	used, err := l.program.Used()
-	if err != nil {
-		return fmt.Errorf("optim: %w", err)
-	}
 	w := kernels.Work{Program: l.program}
 	for i, q := range l.parts {
 		w.State = append(w.State, q.state)
 		for _, p := range q.params {
-			w.Tensors = append(w.Tensors, kernels.Tensor{Group: i, Slots: p.buffers(l.program.Rule, used)})
+			w.Tensors = append(w.Tensors, p.tensor(i, l.program))
 		}
 	}
 	if l.update, err = b.Compile(w); err != nil {
@@ -60,7 +56,7 @@ func (l *launch) compile(b Backend) (err error) {
 }
 
 // launched says whether there is a launch of the program.
-func (o *Optimizer) launched(p kernels.Program) bool {
+func (o *Optimizer) launched(p *kernels.Program) bool {
 	return slices.ContainsFunc(o.launches, func(l *launch) bool { return l.program == p })
 }
 
@@ -112,10 +108,12 @@ func closeLaunches(launches []*launch) error {
 }
 
 // enqueue puts the launch's step on the stream. What its groups' prologues make is then what was foreseen.
-func (l *launch) enqueue(s *device.Stream, n kernels.Norm, maxNorm float64) error {
-	l.step.Groups, l.step.Norm, l.step.MaxNorm = l.step.Groups[:0], n, maxNorm
+func (l *launch) enqueue(s *device.Stream, n *norm) error {
+	l.step.Groups, l.step.Reduced = l.step.Groups[:0], n.total
 	for _, q := range l.parts {
-		l.step.Groups = append(l.step.Groups, kernels.GroupStepOf(q.group.now, q.group.now.Hyper))
+		g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
+		g.MaxNorm = n.max
+		l.step.Groups = append(l.step.Groups, g)
 	}
 	err := l.update.Enqueue(s, l.step)
 	for _, q := range l.parts {

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Lion moves each element by the learning rate against the sign of an interpolated momentum (Chen et al. 2023). PyTorch has
@@ -32,8 +32,8 @@ func (c Lion) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.LionRule().With(
-		kernels.LionHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1]}, kernels.LionOptions{})
+	s := rules.LionRule().With(
+		rules.LionHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1]}, rules.LionOptions{})
 	s.Maximize, s.DecoupledDecay = c.Maximize, c.WeightDecay
 	return s, nil
 }

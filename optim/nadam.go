@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim/internal/elementary"
 )
 
@@ -40,8 +40,8 @@ func (c NAdam) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.NAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, MomentumFactor: elementary.Pow(0.96, c.MomentumDecay)}
-	s := kernels.NAdamRule().With(h, kernels.NAdamOptions{})
+	h := rules.NAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, MomentumFactor: elementary.Pow(0.96, c.MomentumDecay)}
+	s := rules.NAdamRule().With(h, rules.NAdamOptions{})
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil

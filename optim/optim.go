@@ -66,6 +66,7 @@ type Optimizer struct {
 	norm     norm
 	eval     evaluation
 	schedule Schedule // of groups to come
+	ids      int      // that tensors have been given
 	steps    int
 	closed   bool
 }
@@ -116,7 +117,7 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	if err != nil {
 		return errors.Join(err, closeLaunches(launches), g.free())
 	}
-	o.groups = append(o.groups, g)
+	o.groups, o.ids = append(o.groups, g), o.ids+len(g.params)
 	maps.Copy(o.names, names)
 	o.memory.add(g.params)
 	for _, l := range launches { // two launches of one program become one at the next step
@@ -131,12 +132,15 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 // equip allocates a group's state and compiles its steps, by themselves: what cannot be compiled is AddGroup's error.
 func (o *Optimizer) equip(g *group) ([]*launch, error) {
 	for _, p := range g.params {
-		q := g.partOf(p.Value.DType(), p.Grad != nil)
+		q, err := g.partOf(p.Value.DType(), p.Grad != nil)
+		if err != nil {
+			return nil, err
+		}
 		q.params = append(q.params, p)
 		p.part = q
 	}
 	for _, q := range g.parts {
-		if err := checkPrecision(g.setting, q.program.DType); err != nil {
+		if err := checkPrecision(g.setting, q.program.Compute); err != nil {
 			return nil, err
 		}
 		if err := q.start(o.backend.Device()); err != nil {
@@ -166,7 +170,7 @@ func (o *Optimizer) name(g *group, params []Param) {
 			}
 			own[p.Name] = true
 		}
-		g.params = append(g.params, &param{Param: p, group: g})
+		g.params = append(g.params, &param{Param: p, group: g, id: o.ids + i})
 	}
 }
 
@@ -222,23 +226,23 @@ func (o *Optimizer) ZeroGrad(s *device.Stream) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range o.grads() {
-		if err := s.Zero(g); err != nil {
+	for _, p := range o.withGrad() {
+		if err := s.Zero(p.Grad); err != nil {
 			return fmt.Errorf("optim: zero grad: %w", err)
 		}
 	}
 	return nil
 }
 
-// grads are the gradients of all tensors that have one.
-func (o *Optimizer) grads() (out []*device.Buffer) {
+// withGrad are all tensors that have a gradient.
+func (o *Optimizer) withGrad() (out []*param) {
 	for _, g := range o.groups {
 		if g == nil {
 			continue
 		}
 		for _, p := range g.params {
 			if p.Grad != nil {
-				out = append(out, p.Grad)
+				out = append(out, p)
 			}
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // use is a buffer of a tensor, and whether it is written.
@@ -29,7 +28,7 @@ func (p *param) trained() []use {
 func (p *param) stored() (out []use) {
 	r := p.group.setting.Rule
 	for k, b := range p.slots {
-		if b != nil && r.Slots[k] != rule.Param && r.Slots[k] != rule.Grad {
+		if b != nil {
 			out = append(out, use{p, r.Slots[k], b, true})
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // that one prologue serves them. All of them have a gradient, or none has.
 type part struct {
 	group   *group
-	program kernels.Program
+	program *kernels.Program
 	params  []*param
 	state   *device.Buffer // of the prologue, on the device
 	changed bool           // the program, tensors or buffers are not those that were compiled
@@ -33,9 +33,9 @@ type part struct {
 	adrift int       // by how much SetSteps has changed the optimizer's count since then, while mirror stayed
 }
 
-func newPart(g *group, program kernels.Program) *part {
+func newPart(g *group, program *kernels.Program) *part {
 	r := program.Rule
-	return &part{group: g, program: program, mirror: r.InitialState(), next: r.InitialState(), scalars: make([]float64, len(r.Scalars)),
+	return &part{group: g, program: program, mirror: r.InitialState(), next: r.InitialState(), scalars: make([]float64, program.NumScalars()),
 		fresh: true, filled: make([]float64, len(r.Slots)), changed: true}
 }
 
@@ -53,6 +53,11 @@ func (q *part) steps() (n float64, counted bool) {
 
 // stepName is what rules call the number of steps taken, in their state.
 const stepName = "step"
+
+// runs says whether the part's program is the setting's.
+func (q *part) runs(s rule.Setting) bool {
+	return q.program.Spec == kernels.SpecOf(s, q.program.Compute)
+}
 
 // start allocates what new tensors need.
 func (q *part) start(dev *device.Device) error {
@@ -120,7 +125,7 @@ func (q *part) close() error {
 // have none.
 func (g *group) regroup(s *device.Stream) (err error) {
 	type key struct {
-		program       kernels.Program
+		program       *kernels.Program
 		active, fresh bool
 		told          bool
 		adrift        int

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // ProximalAdagrad is Adagrad with penalties that are not differentiated but solved for (Duchi, Hazan & Singer 2011), as
@@ -35,9 +35,9 @@ func (c ProximalAdagrad) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.ProximalAdagradRule().With(
-		kernels.ProximalAdagradHyper{LR: c.LR, InitialAccumulator: c.InitialAccumulator, L1: c.L1, L2: c.L2},
-		kernels.ProximalAdagradOptions{ProximalL2: c.L2 != 0})
+	s := rules.ProximalAdagradRule().With(
+		rules.ProximalAdagradHyper{LR: c.LR, InitialAccumulator: c.InitialAccumulator, L1: c.L1, L2: c.L2},
+		rules.ProximalAdagradOptions{ProximalL2: c.L2 != 0})
 	s.Maximize = c.Maximize
 	return s, nil
 }

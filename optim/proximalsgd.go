@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // ProximalSGD is stochastic gradient descent with penalties that are not differentiated but solved for (Duchi & Singer 2009), as
@@ -31,7 +31,7 @@ func (c ProximalSGD) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.ProximalSGDRule().With(kernels.ProximalSGDHyper{LR: c.LR, L1: c.L1, L2: c.L2}, kernels.ProximalSGDOptions{})
+	s := rules.ProximalSGDRule().With(rules.ProximalSGDHyper{LR: c.LR, L1: c.L1, L2: c.L2}, rules.ProximalSGDOptions{})
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // RAdam is RAdam as torch.optim.RAdam has it (Liu et al. 2020). Its state is exp_avg and exp_avg_sq.
@@ -37,8 +37,8 @@ func (c RAdam) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.RAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, CorrectedEps: flag(c.CorrectedEps)}
-	s := kernels.RAdamRule().With(h, kernels.RAdamOptions{})
+	h := rules.RAdamHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, CorrectedEps: flag(c.CorrectedEps)}
+	s := rules.RAdamRule().With(h, rules.RAdamOptions{})
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // RMSprop is RMSprop as torch.optim.RMSprop has it (Tieleman & Hinton 2012). Its state is square_avg, with Centered also
@@ -46,9 +46,9 @@ func (c RMSprop) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.RMSpropHyper{
+	h := rules.RMSpropHyper{
 		LR: c.LR, Alpha: c.Alpha, EpsRoot: c.EpsRoot, Eps: c.Eps, Momentum: c.Momentum, InitialScale: c.InitialScale, LRInMomentum: flag(c.LRInMomentum)}
-	s := kernels.RMSpropRule().With(h, kernels.RMSpropOptions{Centered: c.Centered, Momentum: c.Momentum != 0})
+	s := rules.RMSpropRule().With(h, rules.RMSpropOptions{Centered: c.Centered, Momentum: c.Momentum != 0})
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	s.Maximize = c.Maximize
 	return s, nil

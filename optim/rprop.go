@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Rprop is Rprop as torch.optim.Rprop has it (Riedmiller & Braun 1993), for whole batches: it looks at the gradient's sign
@@ -34,9 +34,9 @@ func (c Rprop) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.RpropRule().With(
-		kernels.RpropHyper{LR: c.LR, EtaMinus: c.Etas[0], EtaPlus: c.Etas[1], StepMin: c.StepSizes[0], StepMax: c.StepSizes[1]},
-		kernels.RpropOptions{})
+	s := rules.RpropRule().With(
+		rules.RpropHyper{LR: c.LR, EtaMinus: c.Etas[0], EtaPlus: c.Etas[1], StepMin: c.StepSizes[0], StepMax: c.StepSizes[1]},
+		rules.RpropOptions{})
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // ScheduleFreeSGD is SGD that averages where it was in place of having momentum, and so needs no schedule but a warm-up (Defazio
@@ -32,7 +32,7 @@ func DefaultScheduleFreeSGD() ScheduleFreeSGD {
 
 // Setting implements Algorithm.
 func (c ScheduleFreeSGD) Setting() (rule.Setting, error) {
-	return scheduleFree(c.from.ranges("schedulefreesgd", "DefaultScheduleFreeSGD"), "momentum", kernels.ScheduleFreeHyper{LR: c.LR, Beta1: c.Momentum,
+	return scheduleFree(c.from.ranges("schedulefreesgd", "DefaultScheduleFreeSGD"), "momentum", rules.ScheduleFreeHyper{LR: c.LR, Beta1: c.Momentum,
 		WarmupSteps: float64(c.WarmupSteps), R: c.R, WeightLRPower: c.WeightLRPower}, c.WeightDecay, false, c.Maximize)
 }
 
@@ -61,11 +61,11 @@ func DefaultScheduleFreeAdamW() ScheduleFreeAdamW {
 
 // Setting implements Algorithm.
 func (c ScheduleFreeAdamW) Setting() (rule.Setting, error) {
-	return scheduleFree(c.from.ranges("schedulefreeadamw", "DefaultScheduleFreeAdamW"), "betas[0]", kernels.ScheduleFreeHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1],
+	return scheduleFree(c.from.ranges("schedulefreeadamw", "DefaultScheduleFreeAdamW"), "betas[0]", rules.ScheduleFreeHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1],
 		Eps: c.Eps, WarmupSteps: float64(c.WarmupSteps), R: c.R, WeightLRPower: c.WeightLRPower}, c.WeightDecay, true, c.Maximize)
 }
 
-func scheduleFree(r ranges, beta1 string, h kernels.ScheduleFreeHyper, weightDecay float64, adam, maximize bool) (rule.Setting, error) {
+func scheduleFree(r ranges, beta1 string, h rules.ScheduleFreeHyper, weightDecay float64, adam, maximize bool) (rule.Setting, error) {
 	r.atLeast0("lr", h.LR)
 	r.require(beta1, h.Beta1, h.Beta1 > 0 && h.Beta1 < 1, "above 0 and below 1")
 	r.beta("betas[1]", h.Beta2)
@@ -79,7 +79,7 @@ func scheduleFree(r ranges, beta1 string, h kernels.ScheduleFreeHyper, weightDec
 	}
 	var l2 float64
 	l2, h.DecayAtY = decay(weightDecay, adam)
-	s := kernels.ScheduleFreeRule().With(h, kernels.ScheduleFreeOptions{Adam: adam, DecayAtY: h.DecayAtY != 0})
-	s.Name, s.Maximize, s.WeightDecay, s.Eval = r.algorithm, maximize, l2, kernels.ScheduleFreeAverageRule().Rule
+	s := rules.ScheduleFreeRule().With(h, rules.ScheduleFreeOptions{Adam: adam, DecayAtY: h.DecayAtY != 0})
+	s.Name, s.Maximize, s.WeightDecay, s.Eval = r.algorithm, maximize, l2, rules.ScheduleFreeAverageRule().Rule
 	return s, nil
 }

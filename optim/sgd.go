@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // SGD is stochastic gradient descent as torch.optim.SGD has it; over the whole batch it is gradient descent. Its state is
@@ -47,8 +47,8 @@ func (c SGD) setting(r ranges, momentum bool) (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.SGDHyper{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, LRInMomentum: flag(c.LRInMomentum)}
-	s := kernels.SGDRule().With(h, kernels.SGDOptions{Momentum: momentum, Nesterov: c.Nesterov})
+	h := rules.SGDHyper{LR: c.LR, Momentum: c.Momentum, Dampening: c.Dampening, LRInMomentum: flag(c.LRInMomentum)}
+	s := rules.SGDRule().With(h, rules.SGDOptions{Momentum: momentum, Nesterov: c.Nesterov})
 	s.Name, s.Maximize, s.L1 = r.algorithm, c.Maximize, c.L1
 	s.WeightDecay, s.DecoupledDecay = decay(c.WeightDecay, c.Decoupled)
 	return s, nil

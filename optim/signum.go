@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // SignSGD moves each element by the learning rate against the gradient's sign (Bernstein et al. 2018, algorithm 1); PyTorch has
@@ -53,8 +53,8 @@ func (c Signum) setting(r ranges, momentum bool) (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.SignumRule().With(
-		kernels.SignumHyper{LR: c.LR, Beta: c.Beta}, kernels.SignumOptions{Momentum: momentum})
+	s := rules.SignumRule().With(
+		rules.SignumHyper{LR: c.LR, Beta: c.Beta}, rules.SignumOptions{Momentum: momentum})
 	s.Name, s.Maximize, s.DecoupledDecay = r.algorithm, c.Maximize, c.WeightDecay
 	return s, nil
 }

@@ -3,8 +3,8 @@ package optim
 import (
 	"math"
 
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Sophia divides a momentum by an estimate of the Hessian's diagonal, and clips the quotient (Liu et al. 2023, algorithm 3). Its
@@ -48,14 +48,14 @@ func (c Sophia) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	h := kernels.SophiaHyper{LR: c.LR, Beta1: c.Beta1, Gamma: c.Gamma, Eps: c.Eps, Clip: c.ClipThreshold}
+	h := rules.SophiaHyper{LR: c.LR, Beta1: c.Beta1, Gamma: c.Gamma, Eps: c.Eps, Clip: c.ClipThreshold}
 	if c.BiasCorrection {
 		h.BiasBeta1 = c.Beta1
 	}
 	if c.ClipThreshold == 0 {
 		h.Clip = math.Inf(1)
 	}
-	s := kernels.SophiaRule().With(h, kernels.SophiaOptions{})
+	s := rules.SophiaRule().With(h, rules.SophiaOptions{})
 	s.Maximize, s.DecoupledDecay = c.Maximize, c.WeightDecay
 	return s, nil
 }

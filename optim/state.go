@@ -19,7 +19,7 @@ func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {
 		return nil, err
 	}
 	k := p.group.setting.Rule.Slot(slot)
-	if k < 0 || slot == rule.Param || slot == rule.Grad || p.slots[k] == nil {
+	if k < 0 || p.slots[k] == nil {
 		return nil, p.errorf("has no state %q, only %q", slot, p.stateNames())
 	}
 	return p.slots[k], nil

@@ -28,7 +28,7 @@ func (o *Optimizer) Step(s *device.Stream) error {
 		return err
 	}
 	for i, l := range o.launches {
-		if err := l.enqueue(s, o.norm.compiled, o.norm.max); err != nil {
+		if err := l.enqueue(s, &o.norm); err != nil {
 			return fmt.Errorf("optim: step: groups %v were updated, groups %v were not: %w", groupsOf(o.launches[:i]), groupsOf(o.launches[i:]), err)
 		}
 	}

@@ -1,8 +1,8 @@
 package optim
 
 import (
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // Yogi is Yogi as optax.yogi has it (Zaheer et al. 2018); PyTorch has none. Its state is exp_avg and exp_avg_sq.
@@ -34,9 +34,9 @@ func (c Yogi) Setting() (rule.Setting, error) {
 	if r.err != nil {
 		return rule.Setting{}, r.err
 	}
-	s := kernels.YogiRule().With(
-		kernels.YogiHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, InitialAccumulator: c.InitialAccumulator},
-		kernels.YogiOptions{})
+	s := rules.YogiRule().With(
+		rules.YogiHyper{LR: c.LR, Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps, InitialAccumulator: c.InitialAccumulator},
+		rules.YogiOptions{})
 	s.Maximize = c.Maximize
 	return s, nil
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -95,37 +94,28 @@ func (s *step) compileTraffic(alg optim.Algorithm, lengths []int) error {
 	if err != nil {
 		return err
 	}
-	r := setting.Rule
-	p := kernels.ProgramOf(setting, device.Float32)
-	used, err := p.Used()
+	p, err := kernels.New(kernels.SpecOf(setting, device.Float32))
 	if err != nil {
 		return err
 	}
-	perElement, err := p.BytesPerElement()
-	if err != nil {
-		return err
-	}
-	state, err := s.dev.Alloc(device.Float64, len(r.State))
+	state, err := s.dev.Alloc(device.Float64, len(p.Rule.State))
 	if err != nil {
 		return err
 	}
 	w := kernels.Work{Program: p, State: []*device.Buffer{state}}
 	for i, param := range s.params {
-		t := kernels.Tensor{Slots: make([]*device.Buffer, len(r.Slots))}
-		for _, k := range used {
-			switch name := r.Slots[k]; name {
-			case rule.Param:
-				t.Slots[k] = param.Value
-			case rule.Grad:
-				t.Slots[k] = param.Grad
-			default:
-				if t.Slots[k], err = s.opt.State(fmt.Sprintf("0.%d", i), name); err != nil {
+		t := kernels.Tensor{}
+		for _, slot := range p.Slots {
+			b := map[kernels.Role]*device.Buffer{kernels.Parameter: param.Value, kernels.Gradient: param.Grad}[slot.Role]
+			if b == nil {
+				if b, err = s.opt.State(fmt.Sprintf("0.%d", i), slot.Name); err != nil {
 					return err
 				}
 			}
+			t.Planes = append(t.Planes, b)
 		}
 		w.Tensors = append(w.Tensors, t)
-		s.bytes += float64(perElement * lengths[i])
+		s.bytes += float64(p.Bytes * lengths[i])
 	}
 	s.traffic, err = s.dev.CompileTraffic(w)
 	return err

@@ -57,16 +57,16 @@ func ordinary[F rule.Float](t *testing.T, cfg *config, dev *cpu.Device, o optimi
 	for range 1000 {
 		require.NoError(t, w.opt.Step(nil))
 	}
-	for _, k := range w.slots {
-		x := make([]F, w.tensors[0].slots[k].Len())
-		require.NoError(t, device.Download(w.stream, x, w.tensors[0].slots[k]))
+	for k, b := range w.tensors[0].planes {
+		x := make([]F, b.Len())
+		require.NoError(t, device.Download(w.stream, x, b))
 		require.NoError(t, w.stream.Synchronize())
 		for i, x := range x {
-			if x == 0 && w.setting.Rule.Slots[k] == "exp_avg_diff" {
+			if x == 0 && w.slot(k).Name == "exp_avg_diff" {
 				continue // of gradients that stay the same
 			}
 			if size := math.Abs(float64(x)); !(size > 1e-12 && size < 1e3) {
-				t.Fatalf("%s[%d] is %v", w.setting.Rule.Slots[k], i, x)
+				t.Fatalf("%s[%d] is %v", w.slot(k).Name, i, x)
 			}
 		}
 	}

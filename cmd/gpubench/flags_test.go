@@ -63,7 +63,7 @@ func TestBytesPerParameter(t *testing.T) {
 		p, err := o.plan(device.Float32)
 		require.NoError(t, err)
 		if n, ok := want[o.Name]; ok {
-			assert.Equal(t, n, p.bytes, o.Name)
+			assert.Equal(t, n, p.program.Bytes, o.Name)
 			delete(want, o.Name)
 		}
 	}

@@ -29,11 +29,11 @@ func printList(w io.Writer, format string) error {
 		if err != nil {
 			return err
 		}
-		names := strings.Join(p.state, ", ")
+		names := strings.Join(p.program.State(), ", ")
 		if names == "" {
 			names = "none"
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", o.Name, p.bytes, len(p.state)*device.Float32.Size(), names, o.Doc)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", o.Name, p.program.Bytes, len(p.program.State())*device.Float32.Size(), names, o.Doc)
 	}
 	fmt.Fprintln(t, "Both are per parameter; with -dtype f64 they are twice as much.")
 	fmt.Fprintln(t)

@@ -101,7 +101,7 @@ func bench[F float32 | float64](cfg *config, t *target, o optimizer, p *progress
 		return result{}, err
 	}
 	r = result{Device: t.name, Optimizer: o.Name, Model: cfg.model.Name, Params: cfg.model.Params(),
-		Tensors: len(cfg.model.Tensors), DType: shortDType[cfg.dtype], Threads: t.threads, BytesPerParam: w.bytes, Traffic: t.traffic,
+		Tensors: len(cfg.model.Tensors), DType: shortDType[cfg.dtype], Threads: t.threads, BytesPerParam: w.program.Bytes, Traffic: t.traffic,
 		Note: t.note}
 	var mismatch error
 	if cfg.verify {

@@ -28,12 +28,12 @@ func (cfg *config) need(p plan) int64 {
 		elements += (uint64(t.Len()) + align - 1) / align * align
 	}
 	size := uint64(cfg.dtype.Size())
-	hi, n := bits.Mul64(elements, uint64(len(p.slots))*size)
+	hi, n := bits.Mul64(elements, uint64(len(p.program.Planes))*size)
 	if hi != 0 || n > math.MaxInt64/2 {
 		return math.MaxInt64
 	}
 	if cfg.verify {
-		n += uint64(sampled(chooseRuns(lengths(cfg.model)))) * uint64(len(p.slots)+1) * size
+		n += uint64(sampled(chooseRuns(lengths(cfg.model)))) * uint64(len(p.program.Planes)+1) * size
 	}
 	return int64(n + overhead)
 }

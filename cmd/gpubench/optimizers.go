@@ -28,11 +28,7 @@ func optimizerNames() (out []string) {
 // plan is what an optimizer does on elements of one type.
 type plan struct {
 	setting rule.Setting
-	program kernels.Program
-	slots   []int    // those that the program reads or writes
-	written []int    // those that it writes
-	state   []string // the names of those that are state
-	bytes   int      // moved by a step, per parameter
+	program *kernels.Program
 }
 
 func (o optimizer) plan(t device.DType) (plan, error) {
@@ -40,16 +36,6 @@ func (o optimizer) plan(t device.DType) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	p := plan{setting: s, program: kernels.ProgramOf(s, t)}
-	if p.slots, err = p.program.Used(); err != nil {
-		return plan{}, err
-	}
-	if _, p.written, err = p.program.Slots(); err != nil {
-		return plan{}, err
-	}
-	if p.state, err = p.program.State(); err != nil {
-		return plan{}, err
-	}
-	p.bytes, err = p.program.BytesPerElement()
-	return p, err
+	p, err := kernels.New(kernels.SpecOf(s, t))
+	return plan{s, p}, err
 }

@@ -19,8 +19,8 @@ import (
 // broken is a CPU whose updates go wrong in one element, from one step on.
 type broken struct {
 	kernels.Backend
-	slot, tensor, element, step int
-	change                      func(float32) float32
+	plane, tensor, element, step int
+	change                       func(float32) float32
 }
 
 type brokenUpdate struct {
@@ -44,7 +44,7 @@ func (u *brokenUpdate) Enqueue(s *device.Stream, in kernels.Step) error {
 	if u.steps < b.step {
 		return nil
 	}
-	part, err := u.w.Tensors[b.tensor].Slots[b.slot].Slice(b.element, b.element+1)
+	part, err := u.w.Tensors[b.tensor].Planes[b.plane].Slice(b.element, b.element+1)
 	if err != nil {
 		return err
 	}
@@ -78,15 +78,15 @@ func notNaN(x float32) float32 {
 	return float32(math.NaN())
 }
 
-// AdamW's slots are param, grad, exp_avg, exp_avg_sq.
+// AdamW's planes are param, grad, exp_avg, exp_avg_sq.
 func TestVerifyFails(t *testing.T) {
 	const shapes = "2x3,5000,40"
 	for _, test := range []struct {
-		name                        string
-		slot, tensor, element, step int
-		change                      func(float32) float32
-		where                       string
-		atLeast                     uint64
+		name                         string
+		plane, tensor, element, step int
+		change                       func(float32) float32
+		where                        string
+		atLeast                      uint64
 	}{
 		{"a parameter's last bit", 0, 0, 5, 1, next, `step 1: tensor "tensor.0": param[5] is `, 1},
 		{"a gradient", 1, 1, 4999, 1, next, `step 1: tensor "tensor.1": grad[4999] is `, 1},
@@ -97,7 +97,7 @@ func TestVerifyFails(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			c := command{open: func(string, int) (*target, error) {
-				b := &broken{cpu.NewThreads(1), test.slot, test.tensor, test.element, test.step, test.change}
+				b := &broken{cpu.NewThreads(1), test.plane, test.tensor, test.element, test.step, test.change}
 				return &target{backend: b, threads: 1}, nil
 			}}
 			got := cli.Run("gpubench", []string{"-shape", shapes, "-optimizer", "adamw", "-verify", "-time", "1ms", "-format", "json"}, &stdout, &stderr, c.main)
@@ -139,9 +139,9 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 		require.NoError(t, err)
 		assert.Zero(t, v.maxULP, "%s: %s", o.Name, v.first)
 		assert.EqualValues(t, 20000, v.params)
-		for _, k := range w.slots {
+		for k, b := range w.tensors[0].planes {
 			x := make([]float32, 20000)
-			require.NoError(t, device.Download(w.stream, x, w.tensors[0].slots[k]))
+			require.NoError(t, device.Download(w.stream, x, b))
 			require.NoError(t, w.stream.Synchronize())
 			ordinary := 0
 			for _, x := range x {
@@ -149,7 +149,7 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 					ordinary++
 				}
 			}
-			assert.Greater(t, ordinary, 12000, "%s: %s", o.Name, w.setting.Rule.Slots[k])
+			assert.Greater(t, ordinary, 12000, "%s: %s", o.Name, w.slot(k).Name)
 		}
 		require.NoError(t, w.Close())
 	}

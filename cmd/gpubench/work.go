@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -25,8 +24,8 @@ type work[F rule.Float] struct {
 
 // tensor is a parameter with its gradient and state.
 type tensor struct {
-	name  string
-	slots []*device.Buffer // by slot of the rule; nil where the program has no use for it
+	name   string
+	planes []*device.Buffer // of the program
 }
 
 // newWork allocates the model and its optimizer's state, in a few large blocks as frameworks do. What it returns must be closed,
@@ -38,9 +37,9 @@ func newWork[F rule.Float](cfg *config, b kernels.Backend, o optimizer) (w *work
 		return w, err
 	}
 	var params []optim.Param
-	for i, t := range cfg.model.Tensors {
-		w.tensors = append(w.tensors, tensor{t.Name, make([]*device.Buffer, len(w.setting.Rule.Slots))})
-		params = append(params, optim.Param{Name: cfg.model.Tensors[i].Name})
+	for _, t := range cfg.model.Tensors {
+		w.tensors = append(w.tensors, tensor{name: t.Name})
+		params = append(params, optim.Param{Name: t.Name})
 	}
 	n := lengths(cfg.model)
 	values, err := w.arena(dev, cfg.dtype, n)
@@ -89,22 +88,23 @@ func (w *work[F]) arena(dev *device.Device, t device.DType, lengths []int64) (ou
 	return out, nil
 }
 
-// bind fills in the tensor's buffers by slot.
-func (w *work[F]) bind(t *tensor, p optim.Param) (err error) {
-	for _, k := range w.plan.slots {
-		switch name := w.setting.Rule.Slots[k]; name {
-		case rule.Param:
-			t.slots[k] = p.Value
-		case rule.Grad:
-			t.slots[k] = p.Grad
-		default:
-			if t.slots[k], err = w.opt.State(p.Name, name); err != nil {
+// bind fills in the tensor's buffers.
+func (w *work[F]) bind(t *tensor, p optim.Param) error {
+	for _, slot := range w.program.Slots {
+		b := map[kernels.Role]*device.Buffer{kernels.Parameter: p.Value, kernels.Gradient: p.Grad}[slot.Role]
+		if b == nil {
+			var err error
+			if b, err = w.opt.State(p.Name, slot.Name); err != nil {
 				return err
 			}
 		}
+		t.planes = append(t.planes, b)
 	}
 	return nil
 }
+
+// slot is the slot of a plane.
+func (w *work[F]) slot(plane int) kernels.Slot { return *w.program.Of(plane) }
 
 // compileCeiling makes the ceiling over the step's own buffers: it leaves every byte as it is, and so neither needs memory of
 // its own nor finds another placement, huge pages or cache contents than the step does.
@@ -116,7 +116,7 @@ func (w *work[F]) compileCeiling(b kernels.Backend) error {
 	w.close = append(w.close, state.Close)
 	in := kernels.Work{Program: w.program, State: []*device.Buffer{state}}
 	for _, t := range w.tensors {
-		in.Tensors = append(in.Tensors, kernels.Tensor{Slots: t.slots})
+		in.Tensors = append(in.Tensors, kernels.Tensor{Planes: t.planes})
 	}
 	if w.ceiling, err = b.CompileTraffic(in); err != nil {
 		return fmt.Errorf("ceiling: %w", err)
@@ -141,15 +141,15 @@ func (w *work[F]) Close() error {
 func (w *work[F]) start() error {
 	values, grads := tame[F](w.rng, 0x1p-5), tame[F](w.rng, 0x1p-7)
 	for i, t := range w.tensors {
-		for _, k := range w.plan.slots {
+		for k, b := range t.planes {
 			var err error
-			switch {
-			case w.setting.Rule.Slots[k] == rule.Param:
-				err = values.fill(w.stream, t.slots[k], int64(i))
-			case !slices.Contains(w.written, k):
-				err = grads.fill(w.stream, t.slots[k], int64(i))
+			switch w.slot(k).Role {
+			case kernels.Parameter:
+				err = values.fill(w.stream, b, int64(i))
+			case kernels.State:
+				err = w.stream.Zero(b)
 			default:
-				err = w.stream.Zero(t.slots[k])
+				err = grads.fill(w.stream, b, int64(i))
 			}
 			if err != nil {
 				return err

@@ -15,8 +15,8 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
-	"github.com/fusestep/fusestep/device/cuda/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
@@ -194,7 +194,7 @@ func TestCloseGivesBack(t *testing.T) {
 	require.NoError(t, err)
 	b, err := dev.Alloc(device.Float64, 10)
 	require.NoError(t, err)
-	_, err = dev.CompileNorm([]*device.Buffer{b})
+	_, err = dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{b}}}})
 	require.NoError(t, err)
 	_, err = dev.gpu.staging(10)
 	require.NoError(t, err)

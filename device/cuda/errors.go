@@ -8,7 +8,7 @@ import (
 	"reflect"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 )
 
 // failure makes an error of what a call of cu or of package driver returned. It is a *driver.Error, with the

@@ -8,30 +8,31 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
-	"github.com/fusestep/fusestep/device/cuda/emu"
-	"github.com/fusestep/fusestep/device/cuda/emu/ptxvm"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
-	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // launched is the largest grid that a step of so many elements has.
 func launched(t *testing.T, dev *Device, n int) (blocks uint64) {
-	sgd := kernels.SGDRule().With(kernels.SGDHyper{LR: 0.5}, kernels.SGDOptions{})
-	slots := make([]*device.Buffer, len(sgd.Rule.Slots))
-	for _, name := range []string{rule.Param, rule.Grad} {
+	sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
+	p, err := kernels.New(kernels.SpecOf(sgd, device.Float32))
+	require.NoError(t, err)
+	var tensor kernels.Tensor
+	for range p.Planes {
 		b, err := dev.Alloc(device.Float32, n)
 		require.NoError(t, err)
 		require.NoError(t, dev.DefaultStream().Zero(b))
-		slots[sgd.Rule.Slot(name)] = b
+		tensor.Planes = append(tensor.Planes, b)
 		defer b.Close()
 	}
 	state, err := dev.Alloc(device.Float64, len(sgd.Rule.State))
 	require.NoError(t, err)
 	defer state.Close()
-	u, err := dev.Compile(kernels.Work{Program: kernels.Program{Rule: sgd.Rule, DType: device.Float32}, Tensors: []kernels.Tensor{{Slots: slots}},
-		State: []*device.Buffer{state}})
+	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, State: []*device.Buffer{state}})
 	require.NoError(t, err)
 	defer u.Close()
 	defer driver.SetHook(func(e driver.Entry, args []uint64) (driver.Result, bool) {
@@ -88,12 +89,14 @@ func TestChunkLen(t *testing.T) {
 
 // What is set for measurements changes no bits, and what is no geometry opens nothing.
 func TestGeometry(t *testing.T) {
-	adam := kernels.AdamRule().With(kernels.AdamHyper{}, kernels.AdamOptions{AMSGrad: true})
+	adam := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true})
 	for _, set := range []string{"1x12", "16x0", "0x4100"} {
 		t.Run(set, func(t *testing.T) {
 			t.Setenv(geometryVariable, set)
 			_, dev := emulate(t, emu.Config{Checks: ptxvm.AllChecks, Seed: 1})
-			kerneltest.Program(t, dev, kernels.Program{Rule: adam.Rule, Options: adam.Options, DType: device.Float32})
+			p, err := kernels.New(kernels.SpecOf(adam, device.Float32))
+			require.NoError(t, err)
+			kerneltest.Program(t, dev, p)
 		})
 	}
 	emulate(t, emu.Config{})
@@ -110,7 +113,7 @@ func TestNoOccupancy(t *testing.T) {
 	d, dev := emulate(t, emu.Config{})
 	before := d.Live()
 	d.Fail(driver.CuOccupancyMaxActiveBlocksPerMultiprocessor, 2, driver.ErrorInvalidValue)
-	_, err := dev.CompileNorm(nil)
+	_, err := dev.Compile(kernels.Work{Program: kernels.Norm()})
 	require.ErrorIs(t, err, driver.ErrorInvalidValue)
 	require.ErrorContains(t, err, "cuOccupancyMaxActiveBlocksPerMultiprocessor")
 	require.Equal(t, before, d.Live())

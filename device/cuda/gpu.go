@@ -11,7 +11,7 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
 )
 
@@ -38,7 +38,7 @@ func Open(ordinal int) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, err)
 	}
-	g := &gpu{modules: map[kernels.Program]*module{}, memories: map[*memory]bool{}, queues: map[*queue]bool{},
+	g := &gpu{modules: map[kernels.Spec]*module{}, memories: map[*memory]bool{}, queues: map[*queue]bool{},
 		markers: map[*marker]bool{}, hosts: map[*staging]bool{}}
 	if g.dev, err = cu.GetDevice(ordinal); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, failure(driver.CuDeviceGet, err))
@@ -110,7 +110,7 @@ type gpu struct {
 	calls sync.Mutex // held by do
 
 	mu       sync.Mutex // guards what follows
-	modules  map[kernels.Program]*module
+	modules  map[kernels.Spec]*module
 	norms    *normModule
 	memories map[*memory]bool
 	queues   map[*queue]bool

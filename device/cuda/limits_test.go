@@ -16,9 +16,10 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
-	"github.com/fusestep/fusestep/device/cuda/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // I19: a GPU that cannot run the kernels is refused when it is opened, not when an optimizer is made.
@@ -99,10 +100,13 @@ func TestZeroDevice(t *testing.T) {
 	other, err := Open(0)
 	require.NoError(t, err)
 	defer other.Close()
-	norm, err := closed.CompileNorm(nil)
+	norm, err := closed.Compile(kernels.Work{Program: kernels.Norm()})
 	require.NoError(t, err)
-	require.ErrorIs(t, norm.Enqueue(nil), device.ErrClosed)
-	require.ErrorIs(t, norm.Enqueue(other.DefaultStream()), device.ErrForeign)
+	total, err := closed.Alloc(device.Float64, 1)
+	require.NoError(t, err)
+	step := kernels.Step{Reduced: total}
+	require.ErrorIs(t, norm.Enqueue(nil, step), device.ErrClosed)
+	require.ErrorIs(t, norm.Enqueue(other.DefaultStream(), step), device.ErrForeign)
 	require.NoError(t, norm.Close())
 	gone, err := Open(0)
 	require.NoError(t, err)
@@ -115,9 +119,8 @@ func TestZeroDevice(t *testing.T) {
 		_, wrap := Wrap(d, device.Float32, 1, 256)
 		_, compile := d.Compile(kernels.Work{})
 		_, traffic := d.CompileTraffic(kernels.Work{})
-		_, norm := d.CompileNorm(nil)
 		_, model := d.Model()
-		for i, err := range []error{alloc, stream, event, info, wrap, compile, traffic, norm, model, d.Close(), d.DefaultStream().Synchronize(), WrapStream(d, 1).Synchronize()} {
+		for i, err := range []error{alloc, stream, event, info, wrap, compile, traffic, model, d.Close(), d.DefaultStream().Synchronize(), WrapStream(d, 1).Synchronize()} {
 			require.ErrorIs(t, err, device.ErrClosed, "%s, call %d", name, i)
 		}
 	}
@@ -135,7 +138,7 @@ func settle(t *testing.T, enough func() bool, what string) {
 
 // work is an update of one tensor and a norm over it, which are never closed.
 func work(t *testing.T, dev *Device, s *device.Stream) (kernels.Update, kernels.Step) {
-	sgd := kernels.SGDRule().With(kernels.SGDHyper{LR: 0.5}, kernels.SGDOptions{})
+	sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
 	buffer := func() *device.Buffer {
 		b, err := dev.Alloc(device.Float32, 1000)
 		require.NoError(t, err)
@@ -145,14 +148,18 @@ func work(t *testing.T, dev *Device, s *device.Stream) (kernels.Update, kernels.
 	param, grad := buffer(), buffer()
 	state, err := dev.Alloc(device.Float64, len(sgd.Rule.State))
 	require.NoError(t, err)
-	slots := make([]*device.Buffer, len(sgd.Rule.Slots))
-	slots[sgd.Rule.Slot("param")], slots[sgd.Rule.Slot("grad")] = param, grad
-	u, err := dev.Compile(kernels.Work{Program: kernels.Program{Rule: sgd.Rule, DType: device.Float32}, Tensors: []kernels.Tensor{{Slots: slots}}, State: []*device.Buffer{state}})
+	p, err := kernels.New(kernels.SpecOf(sgd, device.Float32))
 	require.NoError(t, err)
-	norm, err := dev.CompileNorm([]*device.Buffer{grad})
+	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{{Planes: []*device.Buffer{param, grad}}}, State: []*device.Buffer{state}})
 	require.NoError(t, err)
-	require.NoError(t, norm.Enqueue(s))
-	return u, kernels.Step{Groups: []kernels.GroupStep{kernels.GroupStepOf(sgd, sgd.Hyper)}, Norm: norm, MaxNorm: 1}
+	norm, err := dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{grad}}}})
+	require.NoError(t, err)
+	total, err := dev.Alloc(device.Float64, 1)
+	require.NoError(t, err)
+	require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
+	g := kernels.GroupStepOf(sgd, sgd.Hyper)
+	g.MaxNorm = 1
+	return u, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: total}
 }
 
 // I8: devices, and what is on a device that stays, are given back when nobody reaches them, after the work on them.

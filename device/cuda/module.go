@@ -10,7 +10,7 @@ import (
 
 	"gorgonia.org/cu"
 
-	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
@@ -65,22 +65,20 @@ func (g *gpu) load(text string, kernels map[string]*kernel) (mod cu.Module, err 
 }
 
 // module returns a program's kernels, compiled once.
-func (g *gpu) module(p kernels.Program) (*module, error) {
+func (g *gpu) module(p *kernels.Program) (*module, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m := g.modules[p]; m != nil {
+	if m := g.modules[p.Spec]; m != nil {
 		return m, nil
 	}
-	text, err := ptx.New(p)
-	if err != nil {
-		return nil, err
-	}
+	text := ptx.New(p)
 	m := &module{Module: text}
+	var err error
 	m.mod, err = g.load(text.Text, map[string]*kernel{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic})
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %s: %w", p, err)
 	}
-	g.modules[p] = m
+	g.modules[p.Spec] = m
 	return m, nil
 }
 

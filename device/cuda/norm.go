@@ -8,33 +8,29 @@ import (
 	"runtime"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
-// norm implements kernels.Norm.
+// norm implements kernels.Update for kernels.Norm.
 type norm struct {
 	g     *gpu
 	mod   *normModule
 	count int                             // tiles of both types
 	tiles map[device.DType]*device.Buffer // as package ptx lays them out
 	sums  [2]*device.Buffer               // the tiles', and room for the sums of them
-	total *device.Buffer
-	scale *device.Buffer   // what elements are to be multiplied by
-	keep  []*device.Buffer // the gradients
+	scale *device.Buffer                  // what elements are to be multiplied by
+	work  kernels.Work                    // holds the gradients
 }
 
-// CompileNorm implements kernels.Backend.
-func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
-	if err := d.usable(); err != nil {
-		return nil, err
-	}
+// newNorm makes an update of a work of kernels.Norm.
+func (d *Device) newNorm(w kernels.Work) (kernels.Update, error) {
 	mod, err := d.gpu.norm()
 	if err != nil {
 		return nil, err
 	}
-	n := &norm{g: d.gpu, mod: mod, keep: grads, tiles: map[device.DType]*device.Buffer{}}
+	n := &norm{g: d.gpu, mod: mod, work: w, tiles: map[device.DType]*device.Buffer{}}
 	if err := n.fill(d); err != nil {
 		return nil, errors.Join(fmt.Errorf("cuda: norm: %w", err), n.Close())
 	}
@@ -43,7 +39,8 @@ func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) {
 
 func (n *norm) fill(d *Device) (err error) {
 	tables := map[device.DType][]uint64{}
-	for _, b := range n.keep {
+	for _, tensor := range n.work.Tensors {
+		b := tensor.Planes[0]
 		t := b.DType()
 		if t != device.Float32 && t != device.Float64 {
 			return fmt.Errorf("%s: %w", t, device.ErrUnsupported)
@@ -63,36 +60,33 @@ func (n *norm) fill(d *Device) (err error) {
 			return err
 		}
 	}
-	for _, b := range []**device.Buffer{&n.total, &n.scale} {
-		if *b, err = d.Alloc(device.Float64, 1); err != nil {
-			return err
-		}
-	}
-	return nil
+	n.scale, err = d.Alloc(device.Float64, 1)
+	return err
 }
 
 // levels is how many sums one level up has.
 func levels(n int) int { return (n + kernels.NormTile - 1) / kernels.NormTile }
 
-func (n *norm) Enqueue(s *device.Stream) error {
+func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(n)
+	defer runtime.KeepAlive(step.Reduced)
 	q, err := n.g.queue(s)
 	if err != nil {
 		return err
 	}
 	return n.g.do(func() error {
-		if err := n.launch(q, n.mod.plain); err != nil {
+		if err := n.launch(q, n.mod.plain, step.Reduced); err != nil {
 			return err
 		}
 		if n.tiles[device.Float64] == nil { // float32 alone needs no other scale
 			return nil
 		}
-		return n.launch(q, n.mod.scaled, n.scale.Addr())
+		return n.launch(q, n.mod.scaled, step.Reduced, n.scale.Addr())
 	})
 }
 
 // launch enqueues the tree and the root. Kernels for scaled elements take the scale's address.
-func (n *norm) launch(q *queue, k normKernels, scale ...uint64) error {
+func (n *norm) launch(q *queue, k normKernels, result *device.Buffer, scale ...uint64) error {
 	blocks := func(tiles int) int { return (tiles + ptx.NormWarps - 1) / ptx.NormWarps }
 	for _, of := range []struct {
 		t device.DType
@@ -115,14 +109,12 @@ func (n *norm) launch(q *queue, k normKernels, scale ...uint64) error {
 	if n.count == 0 {
 		from = 0
 	}
-	return failure(driver.CuLaunchKernel, k.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, n.total.Addr(), n.scale.Addr()}))
+	return failure(driver.CuLaunchKernel, k.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, result.Addr(), n.scale.Addr()}))
 }
-
-func (n *norm) Total() *device.Buffer { return n.total }
 
 func (n *norm) Close() error {
 	var errs []error
-	for _, b := range []*device.Buffer{n.tiles[device.Float32], n.tiles[device.Float64], n.sums[0], n.sums[1], n.total, n.scale} {
+	for _, b := range []*device.Buffer{n.tiles[device.Float32], n.tiles[device.Float64], n.sums[0], n.sums[1], n.scale} {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}

@@ -39,11 +39,11 @@ func Wrap(d *Device, t device.DType, n int, address uint64) (*device.Buffer, err
 // its work and leaves it. It is nil, which counts as closed, where the device is closed.
 func WrapStream(d *Device, stream uintptr) *device.Stream { return nil }
 
+// Storage implements kernels.Backend: there is no device.
+func (d *Device) Storage(compute device.DType) []device.DType { return nil }
+
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) { return nil, errBuild }
 
 // CompileTraffic implements kernels.Backend.
 func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) { return nil, errBuild }
-
-// CompileNorm implements kernels.Backend.
-func (d *Device) CompileNorm(grads []*device.Buffer) (kernels.Norm, error) { return nil, errBuild }

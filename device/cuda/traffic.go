@@ -36,32 +36,35 @@ func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
 // far from a multiple of 128 bytes as what it stands for, which decides on vectors.
 func (u *update) divert(d *Device) error {
 	p := u.work.Program
-	loads, stores, err := p.Slots()
-	if err != nil {
-		return err
+	var stores []int
+	for k, plane := range p.Planes {
+		if plane.Store && !plane.Load {
+			stores = append(stores, k)
+		}
 	}
-	stores = slices.DeleteFunc(stores, func(k int) bool { return slices.Contains(loads, k) })
 	if len(stores) == 0 {
 		return nil
 	}
-	line, end := 128/p.DType.Size(), 0
+	dtype := p.Planes[stores[0]].DType
+	line, end := 128/dtype.Size(), 0
 	var from []int
 	for _, t := range u.work.Tensors {
 		for _, k := range stores {
-			at := int(t.Slots[k].Addr()%128)/p.DType.Size() + (end+line-1)/line*line
+			at := int(t.Planes[k].Addr()%128)/dtype.Size() + (end+line-1)/line*line
 			from = append(from, at)
-			end = at + t.Slots[k].Len()
+			end = at + t.Planes[k].Len()
 		}
 	}
-	if u.aside, err = d.Alloc(p.DType, end); err != nil {
+	var err error
+	if u.aside, err = d.Alloc(dtype, end); err != nil {
 		return err
 	}
 	tensors := slices.Clone(u.work.Tensors)
 	for i, t := range tensors {
-		tensors[i].Slots = slices.Clone(t.Slots)
+		tensors[i].Planes = slices.Clone(t.Planes)
 		for j, k := range stores {
 			at := from[i*len(stores)+j]
-			if tensors[i].Slots[k], err = u.aside.Slice(at, at+t.Slots[k].Len()); err != nil {
+			if tensors[i].Planes[k], err = u.aside.Slice(at, at+t.Planes[k].Len()); err != nil {
 				return err
 			}
 		}

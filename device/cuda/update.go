@@ -5,17 +5,16 @@ package cuda
 import (
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"unsafe"
 
 	"gorgonia.org/cu"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/ptx"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // inFlight is the steps that can be under way before Enqueue waits for the oldest to have read its inputs.
@@ -42,8 +41,17 @@ type piece struct {
 	busy bool
 }
 
+// Storage implements kernels.Backend.
+func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
+
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
+	if err := d.usable(); err != nil {
+		return nil, err
+	}
+	if w.Program.Reduces() {
+		return d.newNorm(w)
+	}
 	u, err := d.compile(w, false)
 	if err != nil {
 		return nil, err // and not a nil *update, which is no nil kernels.Update
@@ -74,20 +82,20 @@ func (d *Device) compile(w kernels.Work, traffic bool) (*update, error) {
 
 // fill makes the tables that the kernels walk.
 func (u *update) fill(d *Device) (err error) {
-	r := u.work.Program.Rule
-	param := r.Slot(rule.Param)
+	p := u.work.Program
 	total := 0
-	for _, t := range u.work.Tensors {
-		total += t.Slots[param].Len()
+	for i := range u.work.Tensors {
+		total += u.work.Tensors[i].Len()
 	}
 	length := u.g.chunkLen(total, u.mod.update)
 	var chunks, tensors, states []uint64
-	for i, t := range u.work.Tensors {
+	for i := range u.work.Tensors {
+		t := &u.work.Tensors[i]
 		tensors = append(tensors, uint64(t.Group))
-		for _, k := range u.mod.Slots {
-			tensors = append(tensors, t.Slots[k].Addr())
+		for _, b := range t.Planes {
+			tensors = append(tensors, b.Addr())
 		}
-		n := t.Slots[param].Len()
+		n := t.Len()
 		for lo := 0; lo < n; lo += length {
 			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(length, n-lo)))
 		}
@@ -97,7 +105,7 @@ func (u *update) fill(d *Device) (err error) {
 	}
 	u.chunks = len(chunks) / ptx.ChunkWords
 	groups := len(states)
-	words := groups * ptx.InputWords(r)
+	words := groups*p.Inputs() + 1 // and a 0, for a step for which nothing was reduced
 	if u.chunkTable, err = d.words(chunks); err != nil {
 		return err
 	}
@@ -107,17 +115,17 @@ func (u *update) fill(d *Device) (err error) {
 	if u.states, err = d.words(states); err != nil {
 		return err
 	}
-	if u.scalars, err = d.Alloc(u.work.Program.DType, groups*(len(r.Scalars)+kernels.SharedScalars)); err != nil {
+	if u.scalars, err = d.Alloc(p.Compute, groups*p.NumScalars()); err != nil {
 		return err
 	}
 	if u.inputs, err = d.Alloc(device.Float64, words); err != nil {
 		return err
 	}
-	host, err := d.gpu.staging(max(words, 1) * 8 * inFlight)
+	host, err := d.gpu.staging(words * 8 * inFlight)
 	if err != nil {
 		return err
 	}
-	if u.staged, err = d.dev.Wrap(device.Float64, max(words, 1)*inFlight, host); err != nil {
+	if u.staged, err = d.dev.Wrap(device.Float64, words*inFlight, host); err != nil {
 		return errors.Join(err, host.Free())
 	}
 	return nil
@@ -142,7 +150,7 @@ func (d *Device) words(x []uint64) (*device.Buffer, error) {
 
 func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(u)
-	defer runtime.KeepAlive(step.Norm)
+	defer runtime.KeepAlive(step.Reduced)
 	q, err := u.g.queue(s)
 	if err != nil {
 		return err
@@ -162,16 +170,17 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 			return err
 		}
 	}
-	words := ptx.InputWords(u.work.Program.Rule)
+	words, n := u.inputs.Len(), u.work.Program.Inputs()
 	from := u.staged.Span().Mem.(*staging).p
-	host := unsafe.Slice((*float64)(from), inFlight*groups*words)[u.next*groups*words:][:groups*words]
+	host := unsafe.Slice((*float64)(from), inFlight*words)[u.next*words:][:words]
 	u.next = (u.next + 1) % len(u.ring)
-	maxNorm, norm := math.Inf(1), uint64(0)
-	if step.Norm != nil {
-		maxNorm, norm = step.MaxNorm, step.Norm.Total().Addr()
-	}
 	for g := range groups {
-		ptx.GroupInputs(host[g*words:(g+1)*words], step.Groups[g], maxNorm)
+		step.Groups[g].Inputs(host[g*n : (g+1)*n])
+	}
+	host[words-1] = 0
+	reduced := u.inputs.Addr() + uint64(8*(words-1))
+	if step.Reduced != nil {
+		reduced = step.Reduced.Addr()
 	}
 	unrecorded := false
 	err = u.g.do(func() error {
@@ -183,7 +192,7 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 			return failure(driver.CuEventRecord, err)
 		}
 		in.busy = true
-		prologue := []uint64{u.inputs.Addr(), u.states.Addr(), u.scalars.Addr(), norm, uint64(groups)}
+		prologue := []uint64{u.inputs.Addr(), u.states.Addr(), u.scalars.Addr(), reduced, uint64(groups)}
 		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 //go:generate go run . ../../kernels/lion.go ../lion.svg
@@ -56,15 +57,11 @@ func lion(sourceFile string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := kernels.Program{Rule: kernels.LionRule().Rule, DType: device.Float32}
-	f, err := p.Graph()
+	p, err := kernels.New(kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32})
 	if err != nil {
 		return "", err
 	}
-	m, err := ptx.New(p)
-	if err != nil {
-		return "", err
-	}
+	f, m := p.Graph, ptx.New(p)
 	rule, err := function(string(source), "func Lion[")
 	if err != nil {
 		return "", err

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/kernels/rule"
-	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 //go:embed broken_test.go
@@ -35,9 +34,9 @@ func brokenPrologue(h *brokenHyper, _ *struct{}, s *brokenScalars[float64], _ st
 func TestWhatAnErrorLooksLike(t *testing.T) {
 	_, err := rule.New(broken[float32], broken[float64], brokenPrologue, brokenSource)
 	require.ErrorContains(t, err, "rule broken: ")
-	require.ErrorContains(t, err, "broken_test.go:29:8: a product is added without a conversion around it: write F(a*b)")
+	require.ErrorContains(t, err, "broken_test.go:28:8: a product is added without a conversion around it: write F(a*b)")
 
-	var e *syntax.Error // for a program that wants the place
+	var e *rule.Error // for a program that wants the place
 	require.True(t, errors.As(err, &e))
 	line := strings.Split(brokenSource, "\n")[e.Pos.Line-1]
 	require.Equal(t, "e.P - step", line[e.Pos.Column-1:])

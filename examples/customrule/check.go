@@ -130,9 +130,11 @@ func describe(c Settings, t device.DType) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := kernels.ProgramOf(s, t)
-	bytes, err := p.BytesPerElement()
-	return fmt.Sprintf("%s: %d bytes an element and step", p, bytes), err
+	p, err := kernels.New(kernels.SpecOf(s, t))
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s: %d bytes an element and step", p, p.Bytes), nil
 }
 
 var _ optim.Algorithm = Settings{}

@@ -193,8 +193,8 @@ func compact(f Func, stores []Store) *Func {
 	return &out
 }
 
-// Inline adds the nodes of f, which has the builder's width and whose fields are the builder's first ones. Entry is the value that each
-// field starts with; what is returned is the value that each has at the end.
+// Inline adds the nodes of f, which has the builder's width. Entry is the value that each of f's fields starts with; what is returned is
+// the value that each has at the end.
 func (b *Builder) Inline(f *Func, entry []Value) []Value {
 	to := make([]Value, len(f.Nodes))
 	for i, n := range f.Nodes {

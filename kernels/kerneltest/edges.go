@@ -10,12 +10,13 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // runClip takes steps on a small tensor with gradient norms and limits that lead kernels.Shared everywhere. A scale halfway between two
 // float32 shows what half a unit in the last place of a float64 does.
-func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
+func runClip(t T, b kernels.Backend, p *kernels.Program) {
 	dev := b.Device()
 	s := dev.DefaultStream()
 	nan, inf := math.NaN(), math.Inf(1)
@@ -29,8 +30,10 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 		{nil, 0, 1e-6 * (0.5 + 0x1p-25), 1}, {nil, 0, 1e-6 * (0.5 + 0x3p-25), 1},
 		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
 	}
-	w, state, tensors := work[F](t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
+	w, state, tensors := work(t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
 	u, err := b.Compile(w)
+	require.NoError(t, err)
+	total, err := dev.Alloc(device.Float64, 1)
 	require.NoError(t, err)
 	for _, tt := range tests {
 		when := fmt.Sprintf("norm %v, clipped to %v", tt.norm, tt.limit)
@@ -38,24 +41,21 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 		upload(t, s, state, want)
 		for _, x := range tensors {
 			for k := range x.expect {
-				if x.expect[k] != nil {
-					x.expect[k] = numbers[F](rand.New(rand.NewPCG(14, uint64(k))), len(x.expect[k]))
-					upload(t, s, x.whole[k], x.expect[k])
-				}
+				x.expect[k] = numbers(rand.New(rand.NewPCG(14, uint64(k))), p.Planes[k].DType, len(x.expect[k]))
+				uploadBits(t, s, x.whole[k], x.expect[k])
 			}
 		}
 		grad, err := dev.Alloc(device.Float64, len(tt.grad))
 		require.NoError(t, err)
 		upload(t, s, grad, tt.grad)
-		norm, err := b.CompileNorm([]*device.Buffer{grad})
-		require.NoError(t, err)
-		g := kernels.GroupStep{Scale: tt.scale, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1}
+		norm := newNorm(t, b, grad)
+		g := kernels.GroupStep{Scale: tt.scale, MaxNorm: tt.limit, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1}
 		for i := range p.Rule.Hyper {
 			g.Hyper = append(g.Hyper, 1/float64(i+3))
 		}
-		require.NoError(t, norm.Enqueue(s))
-		require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Norm: norm, MaxNorm: tt.limit}))
-		expectStep(t, p, g, &tt.norm, tt.limit, want, tensors, 0)
+		require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
+		require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: total}))
+		expectStep(p, g, tt.norm, want, tensors, 0)
 		require.Equal(t, want, download[float64](t, s, state), "%s: prologue's state", when)
 		compare(t, s, p, tensors, when)
 		require.NoError(t, norm.Close())
@@ -66,19 +66,19 @@ func runClip[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 // runEach takes two steps with hyperparameters that are all the same, but one of them in each group. With 1 and 0.5 differences from
 // 1 are 0, and nothing hides how exact they are; with 0.5 and 5.7 a number of steps is not over, and an exponent has all kinds
 // of digits.
-func runEach[F rule.Float](t T, b kernels.Backend, p kernels.Program, others, one float64) {
+func runEach(t T, b kernels.Backend, p *kernels.Program, others, one float64) {
 	var hypers [][]float64
 	for g := range p.Rule.Hyper {
 		hyper := slices.Repeat([]float64{others}, len(p.Rule.Hyper))
 		hyper[g] = one
 		hypers = append(hypers, hyper)
 	}
-	runHypers[F](t, b, p, hypers, 0x1p60, 0x1p50) // a large gradient makes a small change visible in the state
+	runHypers(t, b, p, hypers, 0x1p60, 0x1p50) // a large gradient makes a small change visible in the state
 }
 
 // runOff takes two steps in 128 groups. In each group about half of the hyperparameters are 0, which turns off what they are for;
 // an eighth of them are 1, and the others between 0.05 and 0.95.
-func runOff[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
+func runOff(t T, b kernels.Backend, p *kernels.Program) {
 	rng := rand.New(rand.NewPCG(19, p.Options))
 	var hypers [][]float64
 	for range 128 {
@@ -90,32 +90,35 @@ func runOff[F rule.Float](t T, b kernels.Backend, p kernels.Program) {
 		hyper[p.Rule.HyperIndex("LR")] = []float64{1, 0.5}[rng.IntN(2)]
 		hypers = append(hypers, hyper)
 	}
-	runHypers[F](t, b, p, hypers, 0.25, 3)
+	runHypers(t, b, p, hypers, 0.25, 3)
 }
 
 // runHypers takes two steps with each set of hyperparameters, which has a group of its own and a tensor that has a vector at any offset.
 // In the first step the gradients are 0, 1, 2, 3 and 4 times first, and again, from another on in every fourth tensor: each comes to each
 // place in a vector. In the second step they are larger by the factor growth: where it is large, what the first step has put into the
 // state is small beside them.
-func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [][]float64, first, growth F) {
+func runHypers(t T, b kernels.Backend, p *kernels.Program, hypers [][]float64, first, growth float64) {
 	const elements = 9
 	var shapes []shape
 	n := len(hypers)
 	for g := range n {
 		shapes = append(shapes, shape{n: elements, offset: func(int) int { return g % 4 }})
 	}
-	w, _, tensors := work[F](t, b, p, shapes, n, rand.New(rand.NewPCG(15, p.Options)))
+	w, _, tensors := work(t, b, p, shapes, n, rand.New(rand.NewPCG(15, p.Options)))
 	in := kernels.Step{}
+	param, grad := p.Slots[p.Slot(rule.Param)].Plane, p.Slots[p.Slot(rule.Grad)].Plane
+	set := func(g, plane, i int, x float64) {
+		tensors[g].expect[plane][tensors[g].first(plane)+i] = reference.Bits(p.Planes[plane].DType, x)
+	}
 	for g := range n {
 		tensors[g].group, w.Tensors[g].Group = g, g
 		in.Groups = append(in.Groups, kernels.GroupStep{Hyper: hypers[g], Scale: 1, L1: 0.5, WeightDecay: 0.5, DecoupledDecay: []float64{0, 1, 0.5}[g%3]})
-		param, grad := p.Rule.Slot(rule.Param), p.Rule.Slot(rule.Grad)
 		for i := range elements {
-			tensors[g].expect[param][tensors[g].first(param)+i] = 0x1p-60 * F(i+1) // swallows no small change
-			tensors[g].expect[grad][tensors[g].first(grad)+i] = first * F((i+g/4)%5)
+			set(g, param, i, 0x1p-60*float64(i+1)) // swallows no small change
+			set(g, grad, i, first*float64((i+g/4)%5))
 		}
 		for _, k := range []int{param, grad} {
-			upload(t, b.Device().DefaultStream(), tensors[g].whole[k], tensors[g].expect[k])
+			uploadBits(t, b.Device().DefaultStream(), tensors[g].whole[k], tensors[g].expect[k])
 		}
 	}
 	u, err := b.Compile(w)
@@ -127,15 +130,14 @@ func runHypers[F rule.Float](t T, b kernels.Backend, p kernels.Program, hypers [
 				want[g] = p.Rule.InitialState()
 				continue
 			}
-			grad := p.Rule.Slot(rule.Grad)
 			for i := range elements {
-				x.expect[grad][x.first(grad)+i] *= growth
+				set(g, grad, i, growth*first*float64((i+g/4)%5))
 			}
-			upload(t, b.Device().DefaultStream(), x.whole[grad], x.expect[grad])
+			uploadBits(t, b.Device().DefaultStream(), x.whole[grad], x.expect[grad])
 		}
 		require.NoError(t, u.Enqueue(b.Device().DefaultStream(), in))
 		for g := range n {
-			expectStep(t, p, in.Groups[g], nil, 0, want[g], tensors, g)
+			expectStep(p, in.Groups[g], 0, want[g], tensors, g)
 		}
 		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("a group for each of the hyperparameters %v: step %d", hypers, k))
 	}

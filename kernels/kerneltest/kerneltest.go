@@ -1,19 +1,19 @@
-// Package kerneltest holds a kernels.Backend to the rules: whatever a backend runs them with, the bits are those of the SSA
-// evaluator, for all options, element types, lengths, alignments and numbers, and no byte beside the tensors changes.
+// Package kerneltest holds a kernels.Backend to the rules: whatever a backend runs them with, the bits are those of package
+// reference, for all options, element types, lengths, alignments and numbers, and no byte beside the tensors changes.
 package kerneltest
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
@@ -33,14 +33,26 @@ const (
 	groups = 300 // more than one block of a GPU's prologue
 )
 
-// Programs are what Run tries of a rule for elements of a type: every set of options, and with penalties the first and the last set.
-func Programs(r *rule.Rule, t device.DType) (out []kernels.Program) {
+// Programs are what Run tries of a rule that computes with a type: every set of options, with penalties the first and the last set, and
+// with other formats than the type's own 16 bits for parameter and gradient, 16 for all, and a mixture.
+func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	all := uint64(1)<<len(r.Options) - 1
 	for set := range all + 1 {
-		out = append(out, kernels.Program{Rule: r, Options: set, DType: t})
+		out = append(out, kernels.Spec{Rule: r, Options: set, Compute: t})
 	}
-	return append(out, kernels.Program{Rule: r, Penalties: rule.L1, DType: t}, kernels.Program{Rule: r, Penalties: rule.L2, DType: t},
-		kernels.Program{Rule: r, Options: all, Penalties: rule.AllPenalties, DType: t})
+	out = append(out, kernels.Spec{Rule: r, Penalties: rule.L1, Compute: t}, kernels.Spec{Rule: r, Penalties: rule.L2, Compute: t},
+		kernels.Spec{Rule: r, Options: all, Penalties: rule.AllPenalties, Compute: t})
+	if t != device.Float32 {
+		return out
+	}
+	var half, mixed []string
+	for i, slot := range r.Slots {
+		half = append(half, slot+"=f16")
+		mixed = append(mixed, slot+"="+[]string{"f32", "bf16", "f16"}[(i+1)%3])
+	}
+	return append(out, kernels.Spec{Rule: r, Compute: t, Formats: "param=bf16 grad=bf16"},
+		kernels.Spec{Rule: r, Options: all, Compute: t, Formats: strings.Join(half, " ")},
+		kernels.Spec{Rule: r, Options: all, Penalties: rule.AllPenalties, Compute: t, Formats: strings.Join(mixed, " ")})
 }
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. Open returns a device,
@@ -49,15 +61,21 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 	rules = append(slices.Clone(rules), Names(t))
 	for _, r := range rules {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
-			for _, p := range Programs(r, dtype) {
-				t.Run(p.String(), func(t *testing.T) {
+			for _, s := range Programs(r, dtype) {
+				t.Run(s.String(), func(t *testing.T) {
 					b := open(t)
 					defer b.Device().Close()
 					n := lengths
-					if p.Options == 1<<len(r.Options)-1 && p.Penalties == 0 && dtype == device.Float32 && !testing.Short() {
+					if s.Options == 1<<len(r.Options)-1 && s.Penalties == 0 && dtype == device.Float32 && !testing.Short() {
 						n = append(append([]int(nil), n...), long)
 					}
-					runProgram(t, b, p, n, p.Penalties == 0)
+					p := newProgram(t, s)
+					for _, plane := range p.Planes {
+						if !slices.Contains(b.Storage(p.Compute), plane.DType) {
+							t.Skipf("%s holds no %s", b.Device().Name(), plane.DType)
+						}
+					}
+					program(t, b, p, n, s.Penalties == 0 && s.Formats == "")
 				})
 			}
 		}
@@ -67,39 +85,39 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 }
 
 // Program tries one program, as Run does with -short those without penalties.
-func Program(t T, b kernels.Backend, p kernels.Program) { runProgram(t, b, p, lengths, true) }
+func Program(t T, b kernels.Backend, p *kernels.Program) { program(t, b, p, lengths, true) }
 
-// runProgram tries a program: in full, or what penalties could make wrong, which change neither the prologue nor how a pass walks its
-// tensors.
-func runProgram(t T, b kernels.Backend, p kernels.Program, lengths []int, full bool) {
-	if p.DType == device.Float32 {
-		runTyped[float32](t, b, p, lengths, full)
-	} else {
-		runTyped[float64](t, b, p, lengths, full)
-	}
+func newProgram(t T, s kernels.Spec) *kernels.Program {
+	p, err := kernels.New(s)
+	require.NoError(t, err)
+	return p
 }
 
 // tensor is a tensor on the device and what it should be.
-type tensor[F rule.Float] struct {
+type tensor struct {
 	shape
 	group  int
-	whole  []*device.Buffer // by slot, with guards
-	slots  []*device.Buffer
-	expect [][]F // by slot, with guards
+	whole  []*device.Buffer  // by plane, with guards
+	expect []reference.Plane // by plane, with guards
 }
 
-func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths []int, full bool) {
+// program tries a program: in full, or what penalties could make wrong, which change neither the prologue nor how a pass walks its
+// tensors.
+func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full bool) {
 	rng := rand.New(rand.NewPCG(3, p.Options))
 	r := p.Rule
-	runClip[F](t, b, p)
-	shapes := slices.Concat(pairs[F](r), straight(31, 127))
-	if full {
-		runEach[F](t, b, p, 1, 0.5)
-		runEach[F](t, b, p, 0.5, 5.7)
-		runOff[F](t, b, p)
-		shapes = slices.Concat(pairs[F](r), straight(lengths...), short(), apart(slots(t, p)))
+	runClip(t, b, p)
+	shapes := slices.Concat(pairs(p), straight(31, 127))
+	if p.Formats != "" {
+		shapes = slices.Concat(pairs(p), straight(31, 127, 1023, 4097), short(), apart(len(p.Planes)))
 	}
-	w, state, tensors := work[F](t, b, p, shapes, groups, rng)
+	if full {
+		runEach(t, b, p, 1, 0.5)
+		runEach(t, b, p, 0.5, 5.7)
+		runOff(t, b, p)
+		shapes = slices.Concat(pairs(p), straight(lengths...), short(), apart(len(p.Planes)))
+	}
+	w, state, tensors := work(t, b, p, shapes, groups, rng)
 	u, err := b.Compile(w)
 	require.NoError(t, err)
 	want := make([][]float64, groups)
@@ -128,7 +146,7 @@ func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths [
 		}
 		require.NoError(t, u.Enqueue(s, in))
 		for g := range want {
-			expectStep(t, p, in.Groups[g], nil, 0, want[g], tensors, g)
+			expectStep(p, in.Groups[g], 0, want[g], tensors, g)
 		}
 		require.Equal(t, slices.Concat(want...), download[float64](t, s, state), "step %d: prologue's state", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
@@ -137,31 +155,30 @@ func runTyped[F rule.Float](t T, b kernels.Backend, p kernels.Program, lengths [
 }
 
 // work makes tensors on any numbers, in three of the groups; those of pairs are in the first.
-func work[F rule.Float](t T, b kernels.Backend, p kernels.Program, shapes []shape, groups int, rng *rand.Rand) (w kernels.Work, state *device.Buffer, tensors []*tensor[F]) {
+func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int, rng *rand.Rand) (w kernels.Work, state *device.Buffer, tensors []*tensor) {
 	dev := b.Device()
 	s := dev.DefaultStream()
 	w = kernels.Work{Program: p}
-	used := slots(t, p)
 	for _, shape := range shapes {
-		x := &tensor[F]{shape: shape, group: []int{groups - 1, 0, groups / 2}[len(tensors)%3],
-			whole: make([]*device.Buffer, len(p.Rule.Slots)), slots: make([]*device.Buffer, len(p.Rule.Slots)), expect: make([][]F, len(p.Rule.Slots))}
+		x := &tensor{shape: shape, group: []int{groups - 1, 0, groups / 2}[len(tensors)%3]}
 		if x.pairs {
 			x.group = 0
 		}
-		for _, k := range used {
-			x.expect[k] = numbers[F](rng, 2*guard+4+x.n)
+		to := kernels.Tensor{Group: x.group, ID: len(tensors), Shape: []int{shape.n}}
+		for k, plane := range p.Planes {
+			expect := numbers(rng, plane.DType, 2*guard+4+x.n)
 			if x.pairs {
-				fillPairs(rng, p.Rule, k, x.expect[k][x.first(k):][:x.n])
+				fillPairs(rng, p.Of(k).Role, plane.DType, expect[x.first(k):][:x.n])
 			}
-			var err error
-			x.whole[k], err = dev.Alloc(p.DType, len(x.expect[k]))
+			whole, err := dev.Alloc(plane.DType, len(expect))
 			require.NoError(t, err)
-			upload(t, s, x.whole[k], x.expect[k])
-			x.slots[k], err = x.whole[k].Slice(x.first(k), x.first(k)+x.n)
+			uploadBits(t, s, whole, expect)
+			own, err := whole.Slice(x.first(k), x.first(k)+x.n)
 			require.NoError(t, err)
+			x.expect, x.whole, to.Planes = append(x.expect, expect), append(x.whole, whole), append(to.Planes, own)
 		}
 		tensors = append(tensors, x)
-		w.Tensors = append(w.Tensors, kernels.Tensor{Group: x.group, Slots: x.slots})
+		w.Tensors = append(w.Tensors, to)
 	}
 	words := len(p.Rule.State)
 	state, err := dev.Alloc(device.Float64, groups*words)
@@ -175,94 +192,70 @@ func work[F rule.Float](t T, b kernels.Backend, p kernels.Program, shapes []shap
 	return w, state, tensors
 }
 
-// slots are those that the program uses, in order.
-func slots(t T, p kernels.Program) []int {
-	used, err := p.Used()
-	require.NoError(t, err)
-	return used
+// own are the expected elements of a tensor, without the guards.
+func (x *tensor) own() (out reference.Tensor) {
+	for k, whole := range x.expect {
+		out.Planes = append(out.Planes, whole[x.first(k):][:x.n])
+	}
+	return out
 }
 
-// expectStep runs the graph on the expected values of a group.
-func expectStep[F rule.Float](t T, p kernels.Program, step kernels.GroupStep, norm *float64, maxNorm float64, state []float64, tensors []*tensor[F], group int) {
-	r, hyper := p.Rule, step.Hyper
-	pro, err := r.Prologue(p.Options)
-	require.NoError(t, err)
-	vars := make([]float64, len(pro.Vars))
-	copy(vars, hyper)
-	copy(vars[len(hyper):], state)
-	ir.Eval(pro, vars)
-	copy(state, vars[len(hyper):])
-	if !slices.ContainsFunc(tensors, func(x *tensor[F]) bool { return x.group == group }) {
-		return
-	}
-	f, err := p.Graph()
-	require.NoError(t, err)
-	elem := make([]F, len(f.Vars))
-	for i, x := range vars[len(hyper)+len(state):] {
-		elem[len(r.Slots)+i] = F(x)
-	}
-	shared := rule.Round[F](step.Shared(r, norm, maxNorm))
-	copy(elem[len(elem)-kernels.SharedScalars:], shared.Numbers())
-	eval := ir.NewEvaluator[F](f)
+// expectStep is a step of a group on what is expected.
+func expectStep(p *kernels.Program, step kernels.GroupStep, norm float64, state []float64, tensors []*tensor, group int) {
+	scalars := reference.Scalars(p, step, norm, state)
+	var of []reference.Tensor
 	for _, x := range tensors {
-		if x.group != group {
-			continue
-		}
-		in := make([][]F, len(r.Slots))
-		for k, whole := range x.expect {
-			if whole != nil {
-				in[k] = whole[x.first(k):][:x.n]
-			}
-		}
-		for i := range x.n {
-			for k, slot := range in {
-				if slot != nil {
-					elem[k] = slot[i]
-				}
-			}
-			eval.Run(elem)
-			for _, st := range f.Stores {
-				in[st.Var][i] = elem[st.Var]
-			}
+		if x.group == group {
+			of = append(of, x.own())
 		}
 	}
+	reference.Map(p, scalars, of)
 }
 
 // compare holds whole buffers, guards included, to what is expected. NaN is NaN, whatever its payload.
-func compare[F rule.Float](t T, s *device.Stream, p kernels.Program, tensors []*tensor[F], when string) {
+func compare(t T, s *device.Stream, p *kernels.Program, tensors []*tensor, when string) {
 	for i, x := range tensors {
 		for k, want := range x.expect {
-			if want == nil {
-				continue
-			}
-			got := download[F](t, s, x.whole[k])
-			for j := range got {
-				if !same(got[j], want[j]) {
-					t.Fatalf("%s: tensor %d of %s: %s[%d] is %v (%#x), want %v (%#x)", when, i, x.shape,
-						p.Rule.Slots[k], j-x.first(k), got[j], bits(got[j]), want[j], bits(want[j]))
+			dtype := p.Planes[k].DType
+			for j, got := range downloadBits(t, s, x.whole[k]) {
+				if !reference.Same(dtype, got, want[j]) {
+					t.Fatalf("%s: tensor %d of %s: %s[%d] is %s, want %s", when, i, x.shape,
+						p.Of(k).Name, j-x.first(k), reference.Text(dtype, got), reference.Text(dtype, want[j]))
 				}
 			}
 		}
 	}
 }
 
-func same[F rule.Float](a, b F) bool { return bits(a) == bits(b) || a != a && b != b }
-
-func bits[F rule.Float](x F) uint64 {
-	if v, ok := any(x).(float32); ok {
-		return uint64(math.Float32bits(v))
-	}
-	return math.Float64bits(float64(x))
-}
-
-func upload[F rule.Float](t T, s *device.Stream, b *device.Buffer, x []F) {
+func upload[E device.Element](t T, s *device.Stream, b *device.Buffer, x []E) {
 	require.NoError(t, device.Upload(s, b, x))
 	require.NoError(t, s.Synchronize())
 }
 
-func download[F rule.Float](t T, s *device.Stream, b *device.Buffer) []F {
-	x := make([]F, b.Len())
+func download[E device.Element](t T, s *device.Stream, b *device.Buffer) []E {
+	x := make([]E, b.Len())
 	require.NoError(t, device.Download(s, x, b))
 	require.NoError(t, s.Synchronize())
 	return x
+}
+
+func uploadBits(t T, s *device.Stream, b *device.Buffer, x reference.Plane) {
+	switch b.DType() {
+	case device.Float32:
+		upload(t, s, b, reference.Elements[float32](x))
+	case device.Float64:
+		upload(t, s, b, reference.Elements[float64](x))
+	default:
+		upload(t, s, b, reference.Elements[uint16](x))
+	}
+}
+
+func downloadBits(t T, s *device.Stream, b *device.Buffer) reference.Plane {
+	switch b.DType() {
+	case device.Float32:
+		return reference.PlaneOf(download[float32](t, s, b))
+	case device.Float64:
+		return reference.PlaneOf(download[float64](t, s, b))
+	}
+	return reference.PlaneOf(download[uint16](t, s, b))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // normCases are gradients by their lengths, of alternating types, float32 first. Each is normally distributed and multiplied by
@@ -182,11 +183,12 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 		require.NoError(t, err)
 		grads = append(grads, g)
 	}
-	norm, err := b.CompileNorm(grads)
+	norm := newNorm(t, b, grads...)
+	total, err := dev.Alloc(device.Float64, 1)
 	require.NoError(t, err)
 	for range 2 { // nothing is left over from the first
-		require.NoError(t, norm.Enqueue(s))
-		got := download[float64](t, s, norm.Total())[0]
+		require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
+		got := download[float64](t, s, total)[0]
 		require.True(t, math.Float64bits(want) == math.Float64bits(got) || want != want && got != got,
 			"%s: norm is %v (%x), want %v (%x)", tt.name, got, math.Float64bits(got), want, math.Float64bits(want))
 	}
@@ -194,24 +196,36 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 		if math.IsInf(want, 1) || want != want {
 			break // what clipping makes of that is kernels.GradScale's matter
 		}
-		clippedStep(t, b, norm, want, maxNorm)
+		clippedStep(t, b, total, want, maxNorm)
 	}
 	require.NoError(t, norm.Close())
+	require.NoError(t, total.Close())
 	require.NoError(t, whole32.Close())
 	require.NoError(t, whole64.Close())
 }
 
-// clippedStep runs plain gradient descent on one tensor of its own with the norm.
-func clippedStep(t T, b kernels.Backend, norm kernels.Norm, total, maxNorm float64) {
-	sgd := kernels.SGDRule().With(kernels.SGDHyper{LR: 0.5}, kernels.SGDOptions{})
-	p := kernels.Program{Rule: sgd.Rule, DType: device.Float32}
-	w, _, tensors := work[float32](t, b, p, straight(100), 1, rand.New(rand.NewPCG(7, 8)))
+// newNorm compiles kernels.Norm of gradients.
+func newNorm(t T, b kernels.Backend, grads ...*device.Buffer) kernels.Update {
+	w := kernels.Work{Program: kernels.Norm()}
+	for _, g := range grads {
+		w.Tensors = append(w.Tensors, kernels.Tensor{Planes: []*device.Buffer{g}})
+	}
 	u, err := b.Compile(w)
 	require.NoError(t, err)
-	g := kernels.GroupStep{Hyper: sgd.Hyper, Scale: -1}
+	return u
+}
+
+// clippedStep runs plain gradient descent on one tensor of its own with the norm.
+func clippedStep(t T, b kernels.Backend, norm *device.Buffer, total, maxNorm float64) {
+	sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
+	p := newProgram(t, kernels.SpecOf(sgd, device.Float32))
+	w, _, tensors := work(t, b, p, straight(100), 1, rand.New(rand.NewPCG(7, 8)))
+	u, err := b.Compile(w)
+	require.NoError(t, err)
+	g := kernels.GroupStep{Hyper: sgd.Hyper, Scale: -1, MaxNorm: maxNorm}
 	s := b.Device().DefaultStream()
-	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Norm: norm, MaxNorm: maxNorm}))
-	expectStep(t, p, g, &total, maxNorm, p.Rule.InitialState(), tensors, 0)
+	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: norm}))
+	expectStep(p, g, total, p.Rule.InitialState(), tensors, 0)
 	compare(t, s, p, tensors, "clipped step")
 	require.NoError(t, u.Close())
 }

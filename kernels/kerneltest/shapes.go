@@ -6,21 +6,23 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/reference"
 )
 
 // A shape is a tensor to be made.
 type shape struct {
 	n      int
-	offset func(slot int) int // elements from an aligned address, 0 to 3
-	pairs  bool               // every pair of special numbers, the gradient's and a state's
+	offset func(plane int) int // elements from an aligned address, 0 to 3
+	pairs  bool                // every pair of special numbers, the gradient's and a state's
 }
 
 func (s shape) String() string {
 	return fmt.Sprintf("%d elements at offset %d", s.n, s.offset(0))
 }
 
-// straight are tensors whose slots lie equally far from an aligned address: at every offset, but long ones at one.
+// straight are tensors whose planes lie equally far from an aligned address: at every offset, but long ones at one.
 func straight(lengths ...int) []shape {
 	var all []shape
 	for _, n := range lengths {
@@ -42,22 +44,22 @@ func short() []shape {
 	return all
 }
 
-// apart are tensors of which one slot or two of those used lie otherwise than the rest, so that no vector fits all.
-func apart(used []int) []shape {
+// apart are tensors of which one plane or two of n lie otherwise than the rest, so that no vector fits all.
+func apart(n int) []shape {
 	var all []shape
 	add := func(by int, odd ...int) {
-		all = append(all, shape{n: 33, offset: func(slot int) int {
-			if slices.Contains(odd, slot) {
+		all = append(all, shape{n: 33, offset: func(plane int) int {
+			if slices.Contains(odd, plane) {
 				return by
 			}
 			return 0
 		}})
 	}
-	for i, k := range used {
+	for k := range n {
 		for by := 1; by < 4; by++ {
 			add(by, k)
 		}
-		for _, other := range used[:i] {
+		for other := range k {
 			add(1, other, k)
 		}
 	}
@@ -66,44 +68,39 @@ func apart(used []int) []shape {
 
 // pairs are as long as it takes for every pair of special numbers. The offsets bring each to every place in a vector, and to
 // no vector.
-func pairs[F rule.Float](r *rule.Rule) []shape {
-	n := len(special[F]())
-	all := append(straight(n*n), shape{n: n * n, offset: func(slot int) int { return slot % 2 }})
+func pairs(p *kernels.Program) []shape {
+	n := len(special(p.Compute))
+	all := append(straight(n*n), shape{n: n * n, offset: func(plane int) int { return plane % 2 }})
 	for i := range all {
 		all[i].pairs = true
 	}
 	return all
 }
 
-// first is where the tensor starts in a slot's buffer.
-func (s shape) first(slot int) int { return guard + s.offset(slot) }
+// first is where the tensor starts in a plane's buffer.
+func (s shape) first(plane int) int { return guard + s.offset(plane) }
 
-// special are the values that code gets wrong, with those that one step of a moving average brings to them: the limit of
-// what is flushed to zero and the numbers next to it, and the least number.
-func special[F rule.Float]() []F {
-	tiny := rule.SmallestNormal[F]()
-	below, above, least := tiny, tiny, F(math.SmallestNonzeroFloat32)
-	switch v := any(&below).(type) {
-	case *float32:
-		*v = math.Nextafter32(*v, 0)
-		*any(&above).(*float32) = math.Nextafter32(*v, 1)
-	case *float64:
-		*v = math.Nextafter(*v, 0)
-		*any(&above).(*float64) = math.Nextafter(*v, 1)
-		*any(&least).(*float64) = math.SmallestNonzeroFloat64
+// special are the values that code gets wrong, as bits of the type, with those that one step of a moving average brings to them: the
+// limit of what is flushed to zero and the numbers next to it, and the least number.
+func special(t device.DType) (out []uint64) {
+	tiny := map[device.DType]float64{device.Float32: 0x1p-126, device.Float64: 0x1p-1022, device.BFloat16: 0x1p-126, device.Float16: 0x1p-14}[t]
+	limit := reference.Bits(t, tiny)
+	below, above := reference.Value(t, limit-1), reference.Value(t, limit+1)
+	for _, x := range []float64{0, math.Copysign(0, -1), 1, -1, tiny, -tiny, 2 * tiny, -2 * tiny, below, 2 * below, -2 * below, 2 * above,
+		reference.Value(t, 1), tiny / 2, -tiny / 4, math.Inf(1), math.Inf(-1), math.NaN(), 1e30, -1e-30} {
+		out = append(out, reference.Bits(t, x))
 	}
-	return []F{0, F(math.Copysign(0, -1)), 1, -1, tiny, -tiny, 2 * tiny, -2 * tiny, below, 2 * below, -2 * below, 2 * above, least, tiny / 2, -tiny / 4,
-		F(math.Inf(1)), F(math.Inf(-1)), F(math.NaN()), 1e30, -1e-30}
+	return out
 }
 
-// fillPairs fills a slot. The parameter is mostly zero, as its decay would move the gradient from its special value.
-func fillPairs[F rule.Float](rng *rand.Rand, r *rule.Rule, slot int, x []F) {
-	special := special[F]()
+// fillPairs fills a plane of a slot. The parameter is mostly zero, as its decay would move the gradient from its special value.
+func fillPairs(rng *rand.Rand, role kernels.Role, t device.DType, x reference.Plane) {
+	special := special(t)
 	for i := range x {
-		switch slot {
-		case r.Slot(rule.Grad):
+		switch role {
+		case kernels.Gradient:
 			x[i] = special[i%len(special)]
-		case r.Slot(rule.Param):
+		case kernels.Parameter:
 			if x[i] = 0; rng.IntN(4) == 0 {
 				x[i] = special[rng.IntN(len(special))]
 			}
@@ -114,20 +111,17 @@ func fillPairs[F rule.Float](rng *rand.Rand, r *rule.Rule, slot int, x []F) {
 }
 
 // numbers are ordinary ones, any bit patterns and the values that code gets wrong.
-func numbers[F rule.Float](rng *rand.Rand, n int) []F {
-	special := special[F]()
-	x := make([]F, n)
+func numbers(rng *rand.Rand, t device.DType, n int) reference.Plane {
+	special := special(t)
+	x := make(reference.Plane, n)
 	for i := range x {
 		switch rng.IntN(4) {
 		case 0:
 			x[i] = special[rng.IntN(len(special))]
 		case 1:
-			x[i] = F(math.Float64frombits(rng.Uint64()))
-			if v, ok := any(x).([]float32); ok {
-				v[i] = math.Float32frombits(rng.Uint32())
-			}
+			x[i] = rng.Uint64() >> (64 - 8*t.Size())
 		default:
-			x[i] = F(rng.NormFloat64())
+			x[i] = reference.Bits(t, rng.NormFloat64())
 		}
 	}
 	return x

@@ -28,8 +28,9 @@ func everything(t *testing.T) map[string]string {
 		for set := range uint64(1) << len(r.Options) {
 			for penalties := range rule.AllPenalties + 1 {
 				for _, dtype := range []device.DType{device.Float32, device.Float64} {
-					m, err := New(kernels.Program{Rule: r, Options: set, Penalties: penalties, DType: dtype})
+					p, err := kernels.New(kernels.Spec{Rule: r, Options: set, Penalties: penalties, Compute: dtype})
 					require.NoError(t, err)
+					m := New(p)
 					name := strings.TrimSuffix(m.Update, "_update")
 					for all[name] != "" {
 						name += "_" // options that differ in case alone

@@ -14,8 +14,8 @@ import (
 // The device memory that an update walks, all 64-bit words:
 //
 //	chunk   tensor, first element, number of elements
-//	tensor  group, then the address of each slot that the program uses, in order of slot
-//	scalars per group: the rule's scalars and then a rule.Shared, each of the program's type
+//	tensor  group, then the address of each of the program's planes
+//	scalars per group: what kernels.Program.Scalars computes, each rounded to the program's type
 const (
 	ChunkWords = 3
 	word       = 8
@@ -28,39 +28,22 @@ var UpdateParams = []string{"u64 chunks", "u64 chunk_count", "u64 tensors", "u64
 type Module struct {
 	Text                      string
 	Update, Prologue, Traffic string
-	Slots                     []int // that the program uses: the words of a tensor after its group
 }
 
 // New writes a program.
-func New(p kernels.Program) (*Module, error) {
-	f, err := p.Graph()
-	if err != nil {
-		return nil, err
-	}
-	loads, stores, err := p.Slots()
-	if err != nil {
-		return nil, err
-	}
-	pro, err := p.Rule.Prologue(p.Options)
-	if err != nil {
-		return nil, err
-	}
+func New(p *kernels.Program) *Module {
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
-	name = fmt.Sprintf("%s_f%d", mangle(name), f.Width)
+	name = fmt.Sprintf("%s_f%d", mangle(name), p.Graph.Width)
 	m := &Module{Update: name + "_update", Prologue: name + "_prologue", Traffic: name + "_traffic"}
-	if m.Slots, err = p.Used(); err != nil {
-		return nil, err
-	}
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
-		pass(m.Update, p, f, m.Slots, loads, stores, false) + prologue(m.Prologue, p, pro) +
-		pass(m.Traffic, p, f, m.Slots, loads, stores, true)
-	return m, nil
+		pass(m.Update, p, false) + prologue(m.Prologue, p) + pass(m.Traffic, p, true)
+	return m
 }
 
 // A passWriter writes one pass over all chunks.
 type passWriter struct {
 	*writer
-	p                    kernels.Program
+	p                    *kernels.Program
 	f                    *ir.Func
 	slots, loads, stores []int
 	traffic              bool // load and store alone
@@ -69,10 +52,14 @@ type passWriter struct {
 	g                    *graph
 }
 
-func pass(name string, p kernels.Program, f *ir.Func, slots, loads, stores []int, traffic bool) string {
+func pass(name string, p *kernels.Program, traffic bool) string {
+	f, loads := p.Graph, p.Loads
 	size := f.Width / 8
-	w := &passWriter{writer: &writer{}, p: p, f: f, slots: slots, loads: loads, stores: stores, traffic: traffic,
+	w := &passWriter{writer: &writer{}, p: p, f: f, loads: loads, stores: p.Stores, traffic: traffic,
 		typ: fmt.Sprintf("f%d", f.Width), size: size, lanes: 16 / size}
+	for k := range p.Planes {
+		w.slots = append(w.slots, k)
+	}
 	if scalars := len(f.Loads()) - len(loads); f.Width == 64 || scalars > 11 {
 		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
 	}
@@ -152,8 +139,7 @@ func (w *passWriter) chunk() {
 	}
 	w.comment("the group's scalars")
 	w.g = w.graph(w.f)
-	scalars := len(w.p.Rule.Scalars) + kernels.SharedScalars
-	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", e, scalars*w.size)
+	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", e, w.p.NumScalars()*w.size)
 	for _, v := range w.f.Loads() {
 		field := w.f.Vars[v]
 		if field.Bank == rule.ElemBank {
@@ -167,8 +153,7 @@ func (w *passWriter) chunk() {
 		w.op("ld.global.%s %s, [%s+%d]", w.typ, r, e, i*w.size)
 		w.g.set(v, r)
 	}
-	varying := w.f.Varying(rule.ElemBank)
-	w.g.run(func(v ir.Value) bool { return !varying[v] })
+	w.g.run(func(v ir.Value) bool { return !w.p.Varying[v] })
 }
 
 // slot is the name of a register that belongs to a slot, by the field of the rule's element struct.

@@ -85,7 +85,7 @@ func compare[F Float](f *ir.Func, run func([]F), of func(uint64) F) error {
 		run(want)
 		eval.Run(got)
 		for i, v := range f.Vars {
-			if got[i] != want[i] && (got[i] == got[i] || want[i] == want[i]) || signbit(got[i]) != signbit(want[i]) && got[i] == got[i] {
+			if !same(got[i], want[i]) {
 				return fmt.Errorf("the source is not that of the compiled function, at %d bits: %s becomes %v by the source, %v by the function; fields %s = %v",
 					f.Width, v.Name, got[i], want[i], fieldNames(f), in)
 			}
@@ -152,6 +152,14 @@ func (n *numbersFor[F]) any(before []F) F {
 	default:
 		return n.of(n.rng.Uint64())
 	}
+}
+
+// same says whether two numbers have the same bits, where NaN is like NaN.
+func same[F Float](a, b F) bool {
+	if a != a || b != b {
+		return a != a && b != b
+	}
+	return a == b && signbit(a) == signbit(b)
 }
 
 func signbit[F Float](x F) bool { return math.Signbit(float64(x)) }

@@ -7,12 +7,11 @@ import (
 	"strconv"
 
 	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 // wrong is a place of the source that is not a rule's.
 func wrong(at token.Position, format string, args ...any) error {
-	return &syntax.Error{Pos: at, Msg: fmt.Sprintf(format, args...)}
+	return &Error{Pos: at, Msg: fmt.Sprintf(format, args...)}
 }
 
 // describe fills in the names that the banks' fields and tags give.

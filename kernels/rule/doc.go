@@ -39,11 +39,58 @@
 //
 // # What New does
 //
-// New reads the source. Package syntax says what a rule may say. New makes a graph of the rule for every set of options, and compares
-// the graphs with the compiled functions on many numbers. What is wrong is an error with a position in the source.
+// New reads the source, makes a graph of the rule for every set of options, and compares the graphs with the compiled functions on
+// many numbers. What is no rule is an *Error with a position in the source.
 //
-// # What a rule calls
+// # What a rule may say
 //
-// A rule calls the functions of this package, and functions of its own file that take and return numbers and conditions. Package
-// math is not the same on every machine, to the last bit, and a rule that calls it is refused.
+// A rule's file is any Go file. These rules are for what its two functions reach in it: the functions that they call, and the types
+// and constants that they name, by Go's scopes. The rest of the file may say anything and import anything. What is reached:
+//
+//   - Functions. The element function has one type parameter, F, its number type: float32 or float64. The prologue has none, and
+//     its number type is float64. Parameters are pointers to structs whose fields are all of the number type, at most 1024 of them,
+//     and last, by value, a struct of bools, the options, at most 8. Both return nothing.
+//   - Functions of the same file, and of this package. They take and return numbers and conditions, and calls of them are inlined. If
+//     they are generic, it is for the number type. They have a body, are no methods, and do not call themselves. Those of package
+//     math are not among them, as they have other last bits on other machines.
+//   - Statements: declarations of variables and constants; assignments, also of several values, with = := += -= *= and /=; if and
+//     else without a statement before the condition; switch without a tag; blocks; return.
+//   - Expressions: numbers with + - * / and unary + and -; comparisons of numbers; conditions with && || and !; calls; conversions
+//     to the number type; fields of the parameters.
+//   - Variables are local. They are numbers or conditions.
+//   - Constants are Go's, and rounded where Go rounds them. Declared without a type, a constant is exact until it meets a number: in
+//     c*x it is rounded once, to x's type. Alone in a conversion to F it becomes a float64 first, and is then rounded again.
+//   - Predeclared names: float64 and bool, and in constraints the other types. Not true, false, iota, min, max and the like, which
+//     another file of the package may declare anew, and other files are not read. Declared in the same file they are names like others.
+//
+// Not among these: loops, ++ and --, goto, labels, tags, defer, go, function literals, package variables, other packages, integers,
+// strings, slices, maps and other types.
+//
+// A product that is added or subtracted stands in a conversion, F(a*b), and so does a quotient by what depends on no field, F(a/2).
+// Without one, the Go compiler may round the product and the sum once together, and does on arm64 and with GOAMD64=v3; other
+// devices round twice. A division by a power of two is a product to it. A product stays one in variables, fields, signs, choices,
+// rule.Abs and what functions return.
+//
+// Every operation rounds once, to nearest even, in the order written. Both sides of && and || and both arms of an if on numbers are
+// computed, which no number can tell. An if on options is resolved before.
+//
+// # What a format may say
+//
+// A format function makes numbers of words, words of numbers, or words of words. It may say what a rule may, but for this:
+//
+//   - It takes and returns numbers and words, by value, at most 1024 each. It has no options. Its number type is F if it is generic,
+//     and otherwise float32.
+//   - A word is a uint32. Variables, and parameters and results of the functions that are called, may be words.
+//   - Words have + - * & | ^ &^, unary ^ and -, << and >> by a constant from 0 to 31, comparisons, and assignments with these operators.
+//     What is beyond 32 bits is cut off. Constants must fit. Words are not divided, and none meets a number in one operation.
+//   - rule.FromBits and rule.FromHalf make a number of a word; rule.ToBits and rule.ToHalf make a word of a float32, so that only a
+//     function that is not generic calls them. rule.MulHigh has the upper half of a product.
+//   - Predeclared names: uint32 and float32, too.
+//
+// Which NaN an operation gives is not defined. So a function that looks at a number's bits asks x != x first.
+//
+// # Limits
+//
+// What a rule or a format function becomes is limited to 8192 statements and expressions, after calls are inlined and what follows
+// an if with a return stands in both of its arms; calls nest 16 deep, and blocks of the file 500 deep.
 package rule

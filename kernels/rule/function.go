@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/fusestep/fusestep/kernels/internal/syntax"
 	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 // Function makes the graph of a float64 function of two structs, one read and one written, that is no rule of its own but is

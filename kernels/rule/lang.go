@@ -3,6 +3,8 @@ package rule
 import (
 	"math"
 	"unsafe"
+
+	"github.com/fusestep/fusestep/kernels/ir"
 )
 
 // Float is the number type of a rule.
@@ -71,6 +73,21 @@ func FlushWith[F Float](x, with F) F {
 	}
 	return x
 }
+
+// FromBits is the number whose bits as a float32 are w, exactly. It and the next four are for formats.
+func FromBits[F Float](w uint32) F { return F(math.Float32frombits(w)) }
+
+// ToBits is the bits of x.
+func ToBits(x float32) uint32 { return math.Float32bits(x) }
+
+// FromHalf is the number whose bits as an IEEE 754 binary16 are the low 16 of w, exactly.
+func FromHalf[F Float](w uint32) F { return F(ir.FromFloat16(uint16(w))) }
+
+// ToHalf is the bits of x rounded to binary16, to nearest even.
+func ToHalf(x float32) uint32 { return uint32(ir.ToFloat16(x)) }
+
+// MulHigh is the upper 32 bits of the product of a and b.
+func MulHigh(a, b uint32) uint32 { return uint32(uint64(a) * uint64(b) >> 32) }
 
 // Pow is x to the power of y, in a prologue. Written here, it has the same bits everywhere: x to the binary digits of y, by
 // squares and by square roots, down to 2⁻¹⁶, and the binomial series for what is left of y. So Pow(x, 0) is 1, Pow(x, 1) is

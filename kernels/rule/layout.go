@@ -5,7 +5,7 @@ import (
 	"reflect"
 	"unsafe"
 
-	"github.com/fusestep/fusestep/kernels/syntax"
+	"github.com/fusestep/fusestep/kernels/internal/syntax"
 )
 
 // sameStruct checks that a compiled struct is the one of the source: flat, all of one kind, the same names and tags.

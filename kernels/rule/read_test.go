@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/kernels/rule"
-	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 const small = `package p
@@ -74,7 +73,7 @@ func TestShapeErrorsHaveAPosition(t *testing.T) {
 			src := strings.ReplaceAll(small, tt.from, tt.to)
 			require.NotEqual(t, small, src)
 			_, err := rule.Read("r.go", src, "Rule", "Prologue")
-			var e *syntax.Error
+			var e *rule.Error
 			require.True(t, errors.As(err, &e), "%T: %v", err, err)
 			require.ErrorContains(t, err, tt.want)
 			require.True(t, e.Pos.IsValid())

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/fusestep/fusestep/kernels/internal/syntax"
 	"github.com/fusestep/fusestep/kernels/ir"
-	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 //go:embed lang.go
@@ -20,7 +20,8 @@ var langSource string
 
 var lang = syntax.Library{
 	Path: "github.com/fusestep/fusestep/kernels/rule", File: "lang.go", Source: langSource,
-	Intrinsics: map[string]syntax.Intrinsic{"Sqrt": syntax.Sqrt, "Abs": syntax.Abs, "SmallestNormal": syntax.SmallestNormal},
+	Intrinsics: map[string]syntax.Intrinsic{"Sqrt": syntax.Sqrt, "Abs": syntax.Abs, "SmallestNormal": syntax.SmallestNormal,
+		"FromBits": syntax.FromBits, "ToBits": syntax.ToBits, "FromHalf": syntax.FromHalf, "ToHalf": syntax.ToHalf, "MulHigh": syntax.MulHigh},
 }
 
 // The slots that every rule has, by name. A rule's other slots are its state.
@@ -39,6 +40,9 @@ const (
 	StateBank   = 1 // prologue: state
 	OutputsBank = 2 // prologue: the element function's scalars
 )
+
+// Error is a place in a rule's source that is not a rule, and why: its Pos is a token.Position of package go/token, its Msg a string.
+type Error = syntax.Error
 
 // Rule is one optimizer's algorithm: an element function and its prologue, and the graphs that their source became.
 type Rule struct {
@@ -112,7 +116,7 @@ func (d Definition[H, O]) With(h H, o O) Setting {
 // others are state, which starts at 0, or as the hyperparameter that a tag `init:"Name"` names. S32 and S64 are the scalars that the
 // prologue computes. H holds the hyperparameters. One of them is called LR, the learning rate. T holds what the prologue keeps from
 // step to step. Its fields are tagged `state:"name"` and, if they do not start at 0, `init:"value"`. O holds the options, all bools, at
-// most syntax.MaxOptions. T and O may be empty structs.
+// most 8. T and O may be empty structs.
 //
 // New lowers the source for every choice of options, and compares it with the compiled functions: for each choice and each width it
 // runs both 512 times on the same numbers. Every field must come out the same to the last bit, where any NaN is like another. In a
@@ -121,7 +125,7 @@ func (d Definition[H, O]) With(h H, o O) Setting {
 // and equal ones. That finds a source that is another file's, or of another day. It is a test and no proof: functions that differ for
 // few numbers can pass.
 //
-// The error is a *syntax.Error where the source is not a rule; otherwise it says for which options and numbers the source
+// The error is an *Error where the source is not a rule; otherwise it says for which options and numbers the source
 // and the functions differ.
 func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64, *S64, O),
 	prologue func(*H, *T, *S64, O), source string) (Definition[H, O], error) {
@@ -131,7 +135,7 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 	}
 	name, file := funcName(f32)
 	pro, _ := funcName(prologue)
-	r, err := Read(file, source, name, pro)
+	r, err := read(file, source, name, pro)
 	if err != nil {
 		return none, err
 	}
@@ -153,9 +157,9 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 	return Definition[H, O]{r}, nil
 }
 
-// Read makes a rule of its source alone: of the element function and the prologue of those names. It is described and has graphs,
-// but nothing was compared with it, and it cannot be run by Apply. It is for generators.
-func Read(file, source, elem, prologue string) (*Rule, error) {
+// read makes a rule of its source alone: of the element function and the prologue of those names. It is described and has graphs,
+// but nothing was compared with it, and it cannot be run by Apply.
+func read(file, source, elem, prologue string) (*Rule, error) {
 	r := &Rule{Name: elem, graphs: map[graphKey]*ir.Func{}}
 	if err := r.read(file, source, prologue); err != nil {
 		return nil, fmt.Errorf("rule %s: %w", elem, err)

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/kernels/rule"
-	"github.com/fusestep/fusestep/kernels/syntax"
 )
 
 //go:embed rule_test.go
@@ -228,7 +227,7 @@ func TestNewRefuses(t *testing.T) {
 		{"float64 alone", func() error {
 			_, err := rule.New(only64, only64, prologue, source)
 			return err
-		}, "rule only64: rule_test.go:168:1: the element function must be generic"},
+		}, "rule only64: rule_test.go:167:1: the element function must be generic"},
 		{"scalar not computed", func() error { _, err := rule.New(plain[float32], plain[float64], lazyPrologue, source); return err },
 			"s.X is read, but lazyPrologue does not compute it"},
 		{"no slot tag", func() error { _, err := rule.New(untagged[float32], untagged[float64], prologue, source); return err },
@@ -251,7 +250,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestErrorHasAPosition(t *testing.T) {
 	_, err := rule.New(fused[float32], fused[float64], prologue, source)
-	var e *syntax.Error
+	var e *rule.Error
 	require.True(t, errors.As(err, &e), "%v", err)
 	require.Equal(t, "rule_test.go", e.Pos.Filename)
 	line := strings.Split(source, "\n")[e.Pos.Line-1]

@@ -1,6 +1,9 @@
 package rule
 
-import "strings"
+import (
+	"strings"
+	"unsafe"
+)
 
 // Penalties are the terms that a program adds to the gradient before its rule sees it: those of any rule, a user's own too. The
 // parameter in them has not been decayed yet. Where both are on, L2 comes first.
@@ -46,9 +49,9 @@ type Shared[F Float] struct {
 	L1          F // of penalty L1
 }
 
-// Round rounds scalars to F.
-func Round[F Float](s Shared[float64]) Shared[F] {
-	return Shared[F]{F(s.GradScale), F(s.Decay), F(s.WeightDecay), F(s.L1)}
+// SharedOf is the scalars as what Numbers gives, in place.
+func SharedOf[F Float](x []F) *Shared[F] {
+	return (*Shared[F])(unsafe.Pointer(unsafe.SliceData(x[:4])))
 }
 
 // Numbers are the scalars, one for each index of bank SharedBank.

@@ -6,8 +6,8 @@ import (
 	"sync"
 
 	"github.com/fusestep/fusestep/device/cuda"
-	"github.com/fusestep/fusestep/device/cuda/emu"
-	"github.com/fusestep/fusestep/device/cuda/emu/ptxvm"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
 )
 
 // install is once, as devices of one driver can meet and those of two cannot.

@@ -7,7 +7,7 @@
 //
 // No CUDA toolkit is needed, and no driver until the program calls it. gocuda
 //
-//   - finds the directory of package device/cuda/driver, which holds cuda.h, in the module of the current directory;
+//   - finds the directory of package device/cuda/internal/driver, which holds cuda.h, in the module of the current directory;
 //   - adds it to CGO_CPPFLAGS, since gorgonia.org/cu looks for the header nowhere that a module could reach, and
 //     CGO_CFLAGS would drop -O2. A macro with the header's hash goes with it: the go command does not see changes of
 //     the header, and so would not build cu again;
@@ -34,7 +34,7 @@ import (
 	"github.com/fusestep/fusestep/internal/cli"
 )
 
-const driver = "github.com/fusestep/fusestep/device/cuda/driver"
+const driver = "github.com/fusestep/fusestep/device/cuda/internal/driver"
 
 func main() { cli.Main("gocuda", run) }
 

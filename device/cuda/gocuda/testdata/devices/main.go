@@ -6,7 +6,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/fusestep/fusestep/device/cuda/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"gorgonia.org/cu"
 )
 

@@ -1,0 +1,79 @@
+package cpu
+
+import (
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// window is some elements of a tensor as numbers, by slot: the memory itself where a format is that, otherwise a copy. It is one thread's.
+type window[F rule.Float] struct {
+	program *kernels.Program
+	slots   [][]F
+	copies  [][]F // of the slots that memory holds otherwise; nil of the others
+	size    int   // most elements at a time; 0: any
+}
+
+// windowLen is the elements of a copy. All of a rule's fit into a first-level cache.
+const windowLen = 512
+
+func newWindow[F rule.Float](p *kernels.Program) *window[F] {
+	w := &window[F]{program: p, slots: make([][]F, len(p.Slots)), copies: make([][]F, len(p.Slots))}
+	for i := range p.Slots {
+		if !p.Slots[i].Format.Identity() {
+			w.copies[i], w.size = make([]F, windowLen), windowLen
+		}
+	}
+	return w
+}
+
+// each calls f with w.slots set to elements lo to hi of the planes, as many as a window has at a time.
+func (w *window[F]) each(planes [][]byte, lo, hi int, f func()) {
+	for at := lo; at < hi; {
+		end := hi
+		if w.size > 0 {
+			end = min(hi, at+w.size)
+		}
+		w.open(planes, at, end)
+		f()
+		w.close(planes, at, end)
+		at = end
+	}
+}
+
+func (w *window[F]) open(planes [][]byte, lo, hi int) {
+	for i := range w.program.Slots {
+		s := &w.program.Slots[i]
+		if w.copies[i] == nil {
+			w.slots[i] = as[F](planes[s.Plane])[lo:hi]
+			continue
+		}
+		w.slots[i] = w.copies[i][:hi-lo]
+		if w.program.Planes[s.Plane].Load {
+			var part [mostPlanes][]byte
+			format.Load(s.Format, w.slots[i], w.part(&part, planes, s, lo, hi))
+		}
+	}
+}
+
+func (w *window[F]) close(planes [][]byte, lo, hi int) {
+	for i := range w.program.Slots {
+		if s := &w.program.Slots[i]; w.copies[i] != nil && w.program.Planes[s.Plane].Store {
+			var part [mostPlanes][]byte
+			format.Store(s.Format, w.part(&part, planes, s, lo, hi), w.slots[i])
+		}
+	}
+}
+
+// mostPlanes is more than a format has.
+const mostPlanes = 4
+
+// part is elements lo to hi of a slot's planes.
+func (w *window[F]) part(out *[mostPlanes][]byte, planes [][]byte, s *kernels.Slot, lo, hi int) [][]byte {
+	n := s.Format.NumPlanes()
+	for k := range n {
+		size := w.program.Planes[s.Plane+k].DType.Size()
+		out[k] = planes[s.Plane+k][lo*size : hi*size]
+	}
+	return out[:n]
+}

@@ -1,0 +1,142 @@
+//go:build cuda && cgo && linux
+
+package mutate
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda"
+	"github.com/fusestep/fusestep/device/cuda/internal/driver"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
+)
+
+// What becomes of a mutation.
+const (
+	survived = "survived"
+	bits     = "bits"    // the suite saw a difference
+	fault    = "fault"   // the emulated GPU stopped the kernel
+	endless  = "endless" // it did so as there was no end of it
+)
+
+// A subject is a text to change, and the part of the suite that should notice.
+type subject struct {
+	text    string
+	kernels *regexp.Regexp // the names of those to change
+	check   func(t kerneltest.T, b kernels.Backend)
+}
+
+// subjects are SGD with all that makes its update and prologue what they are, Adam likewise, Adam in float64, and the norm. SGD has L1
+// and Adam L2: beside L2, which makes a NaN of a gradient whose parameter is one, nobody sees what L1 makes of that. The norm's
+// kernel for scaled float32 is left out: beside float64 that must be scaled, nothing of float32 counts but an Inf.
+func subjects() []subject {
+	sgd := rules.SGDRule().With(rules.SGDHyper{}, rules.SGDOptions{Momentum: true, Nesterov: true})
+	adam := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true})
+	plain := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{})
+	list := []subject{
+		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(squares|root|scaled_squares_f64|scaled_root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }},
+	}
+	for _, s := range []kernels.Spec{
+		{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L1, Compute: device.Float32},
+		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, Compute: device.Float32},
+		{Rule: plain.Rule, Options: plain.Options, Compute: device.Float64},
+	} {
+		p, err := kernels.New(s)
+		if err != nil {
+			panic(err)
+		}
+		m := ptx.New(p)
+		list = append(list, subject{m.Text, regexp.MustCompile(`_(update|prologue)$`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Program(t, b, p) }})
+	}
+	return list
+}
+
+// try runs the suite with the subject's text changed on its way into the driver.
+func (s *subject) try(changed string) string {
+	d := emu.New(emu.Config{Checks: ptxvm.AllChecks, Seed: 1, Budget: 1 << 16})
+	defer d.Install()()
+	replaced := false
+	image := append([]byte(changed), 0)
+	defer driver.SetHook(func(e driver.Entry, args []uint64) (driver.Result, bool) {
+		if e == driver.CuModuleLoadDataEx && unix.BytePtrToString(driver.Pointer[byte](args[1])) == s.text {
+			args[1] = uint64(uintptr(unsafe.Pointer(&image[0]))) // which this function keeps
+			replaced = true
+		}
+		return 0, false
+	})()
+	dev, err := cuda.Open(0)
+	if err != nil {
+		panic(err)
+	}
+	failed := attempt(func(t kerneltest.T) { s.check(t, dev) })
+	_ = dev.Device().Close() // a fault is in this error too
+	var f *ptxvm.Fault
+	switch {
+	case !replaced:
+		panic("the suite has not loaded the text")
+	case len(d.Faults()) > 0 && errors.As(d.Faults()[0], &f) && f.Kind == ptxvm.Budget:
+		return endless
+	case len(d.Faults()) > 0:
+		return fault
+	case failed:
+		return bits
+	}
+	return survived
+}
+
+// attempt says whether a check failed.
+func attempt(check func(t kerneltest.T)) (failed bool) {
+	defer func() {
+		if r := recover(); r == (stop{}) {
+			failed = true
+		} else if r != nil {
+			panic(r)
+		}
+	}()
+	check(stop{})
+	return false
+}
+
+// stop is a kerneltest.T, and what it panics with at the first failure.
+type stop struct{}
+
+func (stop) Errorf(string, ...any) {}
+func (stop) FailNow()              { panic(stop{}) }
+func (stop) Fatalf(string, ...any) { panic(stop{}) }
+
+// worker is the variable that makes a process a worker.
+const worker = "FUSESTEP_MUTATE_WORKER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(worker) == "" {
+		os.Exit(m.Run())
+	}
+	list := subjects()
+	made := make([][]mutation, len(list))
+	for i, s := range list {
+		made[i] = mutations(s.text, s.kernels)
+	}
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		var i, k int
+		if _, err := fmt.Sscan(in.Text(), &i, &k); err != nil {
+			panic(err)
+		}
+		fmt.Println(list[i].try(made[i][k].apply(list[i].text)))
+	}
+}

@@ -1,0 +1,60 @@
+//go:build cuda && cgo && linux
+
+package emu_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
+	"github.com/fusestep/fusestep/kernels"
+)
+
+// TestNormLoads, M5: the norm loads each byte once, 16 at a time where a gradient is aligned. A thread whose last four rows are not whole loads
+// those an element at a time.
+func TestNormLoads(t *testing.T) {
+	var a accesses
+	single := 0
+	install(t, emu.Config{Checks: ptxvm.AllChecks, Trace: func(kernel string, addr, bytes uint64, write bool) {
+		a.note(kernel, addr, bytes, write)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.inside(addr) && strings.HasSuffix(kernel, a.suffix) && bytes != 16 {
+			single += int(bytes)
+		}
+	}})
+	dev := open(t)
+	s := dev.DefaultStream()
+	for _, dtype := range []device.DType{device.Float32, device.Float64} {
+		for _, tt := range []struct{ offset, n, single int }{
+			{0, 2 * kernels.NormTile, 0}, {16, 3 * kernels.NormTile, 0},
+			{0, kernels.NormTile + 4*kernels.NormLanes, 0},
+			{0, kernels.NormTile - 1, 3*4 + 3},
+			{1, 2 * kernels.NormTile, 2 * kernels.NormTile}, {3, 130, 130}, {0, 1, 1},
+		} {
+			whole, err := dev.Alloc(dtype, tt.offset+tt.n)
+			require.NoError(t, err)
+			require.NoError(t, s.Zero(whole))
+			total, err := dev.Alloc(device.Float64, 1)
+			require.NoError(t, err)
+			b, err := whole.Slice(tt.offset, tt.offset+tt.n)
+			require.NoError(t, err)
+			norm, err := dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{b}}}})
+			require.NoError(t, err)
+			a.begin(map[device.DType]string{device.Float32: "norm_squares_f32", device.Float64: "norm_squares_f64"}[dtype], []*device.Buffer{b})
+			single = 0
+			require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
+			require.NoError(t, s.Synchronize())
+			require.True(t, each(a.loads, b, 1), "%s: %+v", dtype, tt)
+			require.Equal(t, tt.single*dtype.Size(), single, "%s: %+v: bytes not loaded 16 at a time", dtype, tt)
+			require.NoError(t, norm.Close())
+			require.NoError(t, total.Close())
+			require.NoError(t, whole.Close())
+		}
+	}
+	require.NoError(t, dev.Close())
+}

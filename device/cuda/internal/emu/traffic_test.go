@@ -1,0 +1,199 @@
+//go:build cuda && cgo && linux
+
+package emu_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu"
+	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// accesses counts how often kernels of one name load and store each byte of some memory.
+type accesses struct {
+	mu      sync.Mutex
+	suffix  string         // of the kernels' names
+	loads   map[uint64]int // by address
+	stores  map[uint64]int
+	tracked []*device.Buffer
+	outside int // bytes stored elsewhere
+}
+
+func (a *accesses) note(kernel string, addr, bytes uint64, write bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !strings.HasSuffix(kernel, a.suffix) {
+		return
+	}
+	inside := a.inside(addr)
+	switch {
+	case inside && write:
+		for i := range bytes {
+			a.stores[addr+i]++
+		}
+	case inside:
+		for i := range bytes {
+			a.loads[addr+i]++
+		}
+	case write:
+		a.outside += int(bytes)
+	}
+}
+
+// inside says whether an address is in the memory.
+func (a *accesses) inside(addr uint64) bool {
+	return slices.ContainsFunc(a.tracked, func(b *device.Buffer) bool {
+		return addr >= b.Addr() && addr < b.Addr()+uint64(b.Len()*b.DType().Size())
+	})
+}
+
+// begin counts anew, of kernels whose names end so.
+func (a *accesses) begin(suffix string, tracked []*device.Buffer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.suffix, a.tracked, a.outside = suffix, tracked, 0
+	a.loads, a.stores = map[uint64]int{}, map[uint64]int{}
+}
+
+// each says whether all bytes of a buffer have been counted so often.
+func each(counts map[uint64]int, b *device.Buffer, want int) bool {
+	for addr := b.Addr(); addr < b.Addr()+uint64(b.Len()*b.DType().Size()); addr++ {
+		if counts[addr] != want {
+			return false
+		}
+	}
+	return true
+}
+
+// TestTraffic, M2: the update of every rule loads and stores each byte of its slots once, if at all. So does its traffic, which
+// leaves every byte as it is: what is written and not read it stores elsewhere.
+func TestTraffic(t *testing.T) {
+	var a accesses
+	install(t, emu.Config{Checks: ptxvm.AllChecks, Trace: a.note})
+	dev := open(t)
+	aside := 0
+	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
+		for _, dtype := range []device.DType{device.Float32, device.Float64} {
+			for _, s := range kerneltest.Programs(r, dtype) {
+				p, err := kernels.New(s)
+				require.NoError(t, err)
+				aside += traffic(t, dev, &a, p)
+			}
+		}
+	}
+	require.Positive(t, aside, "no program has a slot that is written and not read")
+	require.NoError(t, dev.Close())
+}
+
+// traffic runs a program's update and its traffic, and returns how many slots are written and not read.
+func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (aside int) {
+	const guard = 8
+	s := dev.DefaultStream()
+	rng := rand.New(rand.NewPCG(1, 2))
+	state, err := dev.Alloc(device.Float64, len(p.Rule.State))
+	require.NoError(t, err)
+	w := kernels.Work{Program: p, State: []*device.Buffer{state}}
+	var whole, tracked []*device.Buffer
+	for i, n := range []int{0, 1, 37, 300, 300} {
+		var planes []*device.Buffer
+		for k, plane := range p.Planes {
+			b, err := dev.Alloc(device.Float64, guard+n) // room for either type
+			require.NoError(t, err)
+			whole = append(whole, b)
+			from := guard/2 + i
+			if i == 4 {
+				from = guard/2 + k%2 // planes apart
+			}
+			x, err := cuda.Wrap(dev, plane.DType, n, b.Addr()+uint64(from*plane.DType.Size()))
+			require.NoError(t, err)
+			planes = append(planes, x)
+			tracked = append(tracked, x)
+		}
+		w.Tensors = append(w.Tensors, kernels.Tensor{Planes: planes})
+	}
+	fill := func() (all [][]byte) {
+		for _, b := range whole {
+			x := make([]byte, 8*b.Len())
+			for i := range x {
+				x[i] = byte(rng.Uint32())
+			}
+			require.NoError(t, device.Upload(s, b, unsafe.Slice((*float64)(unsafe.Pointer(&x[0])), b.Len())))
+			all = append(all, x)
+		}
+		require.NoError(t, s.Synchronize())
+		return all
+	}
+	expect := func(update string, reads, writes func(k int) bool) {
+		for i, tensor := range w.Tensors {
+			for k, b := range tensor.Planes {
+				require.True(t, each(a.loads, b, times(reads(k))), "%s of %s: tensor %d: loads of %s", update, p, i, p.Of(k).Name)
+				require.True(t, each(a.stores, b, times(writes(k))), "%s of %s: tensor %d: stores of %s", update, p, i, p.Of(k).Name)
+			}
+		}
+	}
+	reads, writes := in(p.Loads), in(p.Stores)
+
+	fill()
+	require.NoError(t, device.Upload(s, state, p.Rule.InitialState()))
+	u, err := dev.Compile(w)
+	require.NoError(t, err)
+	hyper := slices.Repeat([]float64{0.5}, len(p.Rule.Hyper))
+	a.begin("_update", tracked)
+	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{{Hyper: hyper, Scale: 1}}}))
+	require.NoError(t, s.Synchronize())
+	expect("update", reads, writes)
+	require.Zero(t, a.outside)
+	require.NoError(t, u.Close())
+
+	before := fill()
+	all, err := dev.CompileTraffic(w)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	u = all[0]
+	a.begin("_traffic", tracked)
+	require.NoError(t, u.Enqueue(s, kernels.Step{}))
+	require.NoError(t, s.Synchronize())
+	expect("traffic", reads, func(k int) bool { return reads(k) && writes(k) })
+	for i, b := range whole {
+		x := make([]byte, 8*b.Len())
+		require.NoError(t, device.Download(s, unsafe.Slice((*float64)(unsafe.Pointer(&x[0])), b.Len()), b))
+		require.NoError(t, s.Synchronize())
+		require.Equal(t, before[i], x, "traffic of %s", p)
+	}
+	want := 0
+	for _, k := range p.Stores {
+		if !reads(k) {
+			aside++
+			for _, tensor := range w.Tensors {
+				want += tensor.Len() * p.Planes[k].DType.Size()
+			}
+		}
+	}
+	require.Equal(t, want, a.outside, "traffic of %s: stores elsewhere", p)
+	for _, b := range slices.Concat(tracked, whole, []*device.Buffer{state}) {
+		require.NoError(t, b.Close())
+	}
+	require.NoError(t, u.Close())
+	return aside
+}
+
+func in(planes []int) func(k int) bool { return func(k int) bool { return slices.Contains(planes, k) } }
+
+func times(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,59 @@
+package kernels
+
+import (
+	_ "embed"
+	"sync"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/format"
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Norm is the program of the L2 norm over all elements of tensors: a reduction. Its one plane, the gradient, may have another type in each
+// tensor. A work of it has no groups. Its result is the one of Step.Reduced.
+var Norm = sync.OnceValue(func() *Program {
+	p := &Program{Slots: []Slot{{Name: rule.Grad, Role: Gradient}}, Planes: []Plane{{Load: true}}}
+	p.Stages = []Stage{
+		{Kind: Reduce, Over: Everything, Terms: squares(false), Loads: []int{0}},
+		{Kind: Scalars, Over: Everything, Graph: normGraph(NormFirst), Results: []int{1}},
+		{Kind: Reduce, Over: Everything, Terms: squares(true), Loads: []int{0}, Unless: "out.Scale", Only: device.Float64},
+		{Kind: Scalars, Over: Everything, Graph: normGraph(NormScaled), Results: []int{1}, Unless: "out.Scale", Only: device.Float64},
+	}
+	return p
+})
+
+// squares are the terms of the sum of squares, of elements multiplied by scalar 0, or as they are.
+func squares(scaled bool) map[device.DType]*ir.Func {
+	out := map[device.DType]*ir.Func{}
+	for _, t := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16} {
+		f, err := format.Plain(t, device.Float64)
+		if err != nil {
+			panic(err)
+		}
+		fields := []ir.Field{{Bank: rule.ElemBank, Name: "grad", Type: f.Planes()[0].Type}, {Bank: rule.ElemBank, Index: 1, Name: "sum"}}
+		if scaled {
+			fields = append(fields, ir.Field{Bank: rule.ScalarsBank, Name: "scale"})
+		}
+		b := ir.NewBuilder("sum of squares", 64, fields)
+		final := []ir.Value{b.Var(0), f.Decode(b, []ir.Value{b.Var(0)})}
+		if scaled {
+			final = append(final, b.Var(2))
+			final[1] = b.Binary(ir.Mul, final[1], final[2])
+		}
+		final[1] = b.Binary(ir.Mul, final[1], final[1])
+		out[t] = b.Func(final)
+	}
+	return out
+}
+
+//go:embed normroot.go
+var normSource string
+
+func normGraph(fn func(*NormSum, *NormOf)) *ir.Func {
+	f, err := rule.Function(fn, normSource)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}

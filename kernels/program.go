@@ -1,0 +1,303 @@
+package kernels
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"weak"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/format"
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Spec says what a program is. It is comparable: equal specs are one program.
+type Spec struct {
+	Rule      *rule.Rule
+	Options   uint64 // bit i is the rule's option i
+	Penalties rule.Penalties
+	Compute   device.DType // what is computed with: Float32 or Float64
+	// Formats says how memory holds the slots that are not of type Compute: what format.ParseSpec reads, such as "param=bf16 grad=bf16".
+	Formats string
+	Eval    bool // the rule is a rule.Setting's Eval: it computes what is evaluated, and trains nothing
+}
+
+// SpecOf is what a setting runs on tensors of a type.
+func SpecOf(s rule.Setting, t device.DType) Spec {
+	return Spec{Rule: s.Rule, Options: s.Options, Penalties: s.Penalties(), Compute: t}
+}
+
+func (s Spec) String() string {
+	if s.Rule == nil {
+		return "norm"
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s[%s] %s %s", s.Rule.Name, strings.Join(s.Variant(), " "), s.Compute, s.Formats))
+}
+
+// Variant names the penalties and the options that are on.
+func (s Spec) Variant() []string {
+	return append(s.Penalties.Names(), s.Rule.OptionNames(s.Options)...)
+}
+
+// Program is what a step does to the elements of tensors, and all that an executor needs to know of it. New makes one of a spec, once:
+// equal specs have the same *Program as long as somebody holds it. It is shared, so nobody changes it.
+type Program struct {
+	Spec
+	Stages []Stage // of a step, in order
+	Slots  []Slot  // that the program uses, in the order of the rule
+	Planes []Plane // the buffers of a tensor, in order: Tensor.Planes
+
+	// Graph, and what stands with it here, is of an update's Map stage: what becomes of an element. Its fields of bank rule.ElemBank are the planes, by index; those of banks rule.ScalarsBank and
+	// rule.SharedBank are what Scalars computes.
+	Graph         *ir.Func
+	Loads, Stores []int // planes that Graph reads, and writes
+	// Numbers is Graph between decoding and encoding: its fields of bank rule.ElemBank are the slots, by index, as numbers. Where each slot
+	// holds the number itself, it is Graph.
+	Numbers *ir.Func
+	// Uniforms are the nodes of Graph that are the same for all elements of a group and that others use: what a loop over elements is given,
+	// in this order. Varying says of each node whether it is none of these.
+	Uniforms []ir.Value
+	Varying  []bool
+	// Scalars is of an update's Scalars stage: it computes a group's scalars, in float64. See the banks.
+	Scalars *ir.Func
+
+	Bytes int // that a step moves for each element: the planes read and the planes written
+}
+
+// Role is what a slot is to the program.
+type Role uint8
+
+// The roles. A slot of another role than State belongs to whoever made the tensor.
+const (
+	Parameter Role = iota // what is trained
+	Gradient              // of the parameter
+	Input                 // what else is read and never written, such as Sophia's hessian
+	State                 // what is kept from step to step
+	Evaluated             // what an Eval rule computes. Its Parameter is only read.
+)
+
+// Slot is a number that an element has, under PyTorch's name for it.
+type Slot struct {
+	Name   string
+	Index  int // in Rule.Slots
+	Role   Role
+	Format *format.Format
+	Plane  int // its first one
+}
+
+// Plane is one buffer of a tensor.
+type Plane struct {
+	Slot        int // in Program.Slots
+	DType       device.DType
+	Load, Store bool // whether Graph reads it, and writes it
+}
+
+// programs are those that somebody holds.
+var programs = struct {
+	sync.Mutex
+	of map[Spec]weak.Pointer[Program]
+}{of: map[Spec]weak.Pointer[Program]{}}
+
+// New is the program of a spec. It fails with device.ErrUnsupported for a type that nothing can be computed with, and as
+// format.ParseSpec does.
+func New(s Spec) (*Program, error) {
+	programs.Lock()
+	defer programs.Unlock()
+	if p := programs.of[s].Value(); p != nil {
+		return p, nil
+	}
+	p, err := newProgram(s)
+	if err != nil {
+		return nil, fmt.Errorf("kernels: %s: %w", s, err)
+	}
+	if p.Spec != s { // which says the same in another order
+		if q := programs.of[p.Spec].Value(); q != nil {
+			return q, nil
+		}
+		s = p.Spec
+	}
+	at := weak.Make(p)
+	programs.of[s] = at
+	runtime.AddCleanup(p, func(s Spec) {
+		programs.Lock()
+		defer programs.Unlock()
+		if programs.of[s] == at { // and not one that was made since
+			delete(programs.of, s)
+		}
+	}, s)
+	return p, nil
+}
+
+func newProgram(s Spec) (*Program, error) {
+	if s.Compute != device.Float32 && s.Compute != device.Float64 {
+		return nil, device.ErrUnsupported
+	}
+	element, err := s.Rule.Element(8*s.Compute.Size(), s.Options)
+	if err != nil {
+		return nil, err
+	}
+	prologue, err := s.Rule.Prologue(s.Options)
+	if err != nil {
+		return nil, err
+	}
+	formats, err := format.ParseSpec(s.Formats, s.Rule.Slots, s.Compute)
+	if err != nil {
+		return nil, err
+	}
+	s.Formats = format.Spec(s.Rule.Slots, formats)
+	p := &Program{Spec: s}
+	p.Scalars = p.scalars(prologue)
+	p.use(around(element, s), formats)
+	p.format()
+	p.Stages = p.stages()
+	return p, nil
+}
+
+// use finds the slots that a graph uses, whose fields are all the rule's slots, and makes Numbers of it.
+func (p *Program) use(f *ir.Func, formats []*format.Format) {
+	loads, stores := touched(f)
+	var vars []ir.Field
+	at := make([]int, len(f.Vars)) // the field that each becomes; -1 of a slot that is not used
+	for v, field := range f.Vars {
+		if field.Bank == rule.ElemBank {
+			if at[v] = -1; !loads[v] && !stores[v] {
+				continue
+			}
+			name := p.Rule.Slots[field.Index]
+			p.Slots = append(p.Slots, Slot{Name: name, Index: field.Index, Role: p.role(name, stores[v]), Format: formats[field.Index]})
+			field.Index = len(p.Slots) - 1
+		}
+		at[v] = len(vars)
+		vars = append(vars, field)
+	}
+	b := ir.NewBuilder(f.Name, f.Width, vars)
+	entry, final := make([]ir.Value, len(f.Vars)), make([]ir.Value, len(vars))
+	for v, to := range at {
+		if to >= 0 {
+			entry[v], final[to] = b.Var(to), b.Var(to)
+		}
+	}
+	for v, x := range b.Inline(f, entry) {
+		if at[v] >= 0 {
+			final[at[v]] = x
+		}
+	}
+	p.Numbers = b.Func(final)
+}
+
+// touched says which fields a graph reads and which it writes.
+func touched(f *ir.Func) (loads, stores []bool) {
+	loads, stores = make([]bool, len(f.Vars)), make([]bool, len(f.Vars))
+	for _, v := range f.Loads() {
+		loads[v] = true
+	}
+	for _, s := range f.Stores {
+		stores[s.Var] = true
+	}
+	return loads, stores
+}
+
+// format puts the slots' formats around Numbers, and finds what the graph that this makes does to which planes.
+func (p *Program) format() {
+	f := p.Numbers
+	var vars []ir.Field
+	same := true
+	for i := range p.Slots {
+		slot := &p.Slots[i]
+		slot.Plane, same = len(p.Planes), same && slot.Format.Identity()
+		for _, plane := range slot.Format.Planes() {
+			vars = append(vars, ir.Field{Bank: rule.ElemBank, Index: len(p.Planes), Name: f.Vars[i].Name, Type: plane.Type})
+			p.Planes = append(p.Planes, Plane{Slot: i, DType: plane.DType})
+		}
+	}
+	if p.Graph = f; !same {
+		p.Graph = p.formatted(append(vars, f.Vars[len(p.Slots):]...))
+	}
+	loads, stores := touched(p.Graph)
+	for k := range p.Planes {
+		plane := &p.Planes[k]
+		if plane.Load, plane.Store = loads[k], stores[k]; plane.Load {
+			p.Loads, p.Bytes = append(p.Loads, k), p.Bytes+plane.DType.Size()
+		}
+		if plane.Store {
+			p.Stores, p.Bytes = append(p.Stores, k), p.Bytes+plane.DType.Size()
+		}
+	}
+	p.Uniforms, p.Varying = p.Graph.Uniforms(rule.ElemBank), p.Graph.Varying(rule.ElemBank)
+}
+
+// formatted is Numbers between decoding and encoding, over fields that are the planes and then the scalars.
+func (p *Program) formatted(vars []ir.Field) *ir.Func {
+	f := p.Numbers
+	b := ir.NewBuilder(f.Name, f.Width, vars)
+	final := make([]ir.Value, len(vars))
+	for v := range vars {
+		final[v] = b.Var(v)
+	}
+	entry := make([]ir.Value, len(f.Vars))
+	for i, slot := range p.Slots {
+		entry[i] = slot.Format.Decode(b, final[slot.Plane:][:len(slot.Format.Planes())])
+		b.Label(entry[i], f.Vars[i].Name)
+	}
+	for i := len(p.Slots); i < len(entry); i++ {
+		entry[i] = final[len(p.Planes)+i-len(p.Slots)]
+	}
+	_, stores := touched(f)
+	for i, x := range b.Inline(f, entry) {
+		if i < len(p.Slots) && stores[i] {
+			copy(final[p.Slots[i].Plane:], p.Slots[i].Format.Encode(b, x))
+		}
+	}
+	return b.Func(final)
+}
+
+func (p *Program) role(name string, stored bool) Role {
+	switch {
+	case p.Eval && name == rule.Param:
+		return Evaluated
+	case p.Eval && name == rule.Grad:
+		return Parameter
+	case name == rule.Param:
+		return Parameter
+	case name == rule.Grad:
+		return Gradient
+	case stored || p.Eval:
+		return State
+	}
+	return Input
+}
+
+// Slot is the index of the named slot among the program's, or -1.
+func (p *Program) Slot(name string) int {
+	return slices.IndexFunc(p.Slots, func(s Slot) bool { return s.Name == name })
+}
+
+// RuleSlots are the slots that Numbers reads, and writes, by their indices in Rule.Slots: a rule.Pass's.
+func (p *Program) RuleSlots() (loads, stores []int) {
+	load, store := touched(p.Numbers)
+	for i, s := range p.Slots {
+		if load[i] {
+			loads = append(loads, s.Index)
+		}
+		if store[i] {
+			stores = append(stores, s.Index)
+		}
+	}
+	return loads, stores
+}
+
+// Of is the slot of a plane.
+func (p *Program) Of(plane int) *Slot { return &p.Slots[p.Planes[plane].Slot] }
+
+// State names the slots that are neither the parameter nor its gradient: what an optimizer keeps beside a tensor.
+func (p *Program) State() (names []string) {
+	for _, s := range p.Slots {
+		if s.Role == State || s.Role == Input {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,139 @@
+package kernels
+
+import (
+	_ "embed"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// The banks of Program.Scalars, which computes in float64 what a step's elements of one group share.
+const (
+	InputBank   = rule.HyperBank   // what GroupStep.Inputs writes: the rule's hyperparameters, then what every program is given
+	StateBank   = rule.StateBank   // what the rule's prologue keeps from step to step
+	OutputsBank = rule.OutputsBank // the rule's scalars, then a rule.Shared
+	ReducedBank = 3                // what was reduced before: the gradients' norm
+)
+
+// own are the fields of SharedIn that a GroupStep has beside the rule's hyperparameters, in the order of the bank.
+var own = []string{"Scale", "MaxNorm", "DecoupledDecay", "WeightDecay", "L1"}
+
+// Inputs is how many numbers GroupStep.Inputs writes.
+func (p *Program) Inputs() int { return len(p.Rule.Hyper) + len(own) }
+
+// Inputs writes what the group is given, in the order of bank InputBank.
+func (g *GroupStep) Inputs(to []float64) {
+	n := copy(to, g.Hyper)
+	copy(to[n:], []float64{g.Scale, g.limit(), g.DecoupledDecay, g.WeightDecay, g.L1})
+}
+
+// limit is what gradients are clipped to: +Inf where they are not.
+func (g *GroupStep) limit() float64 {
+	if g.MaxNorm == 0 {
+		return math.Inf(1)
+	}
+	return g.MaxNorm
+}
+
+// Outputs names the scalars, in the order of bank OutputsBank.
+func (p *Program) Outputs() []string {
+	out := slices.Clone(p.Rule.Scalars)
+	for _, name := range sharedNames {
+		out = append(out, strings.ToUpper(name[:1])+name[1:])
+	}
+	return out
+}
+
+// NumScalars is how many there are.
+func (p *Program) NumScalars() int { return len(p.Rule.Scalars) + len(sharedNames) }
+
+// RunScalars is Scalars by the compiled functions, whose bits are the same. It writes all of out, NumScalars numbers, and advances state.
+func (p *Program) RunScalars(g *GroupStep, norm float64, state, out []float64) {
+	n := len(p.Rule.Scalars)
+	p.Rule.RunPrologue(g.Hyper, state, out[:n], p.Options)
+	var shared SharedOut
+	Shared(&SharedIn{Scale: g.Scale, Norm: norm, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
+		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1}, &shared)
+	copy(out[n:], (*rule.Shared[float64])(&shared).Numbers())
+}
+
+//go:embed shared.go
+var sharedSource string
+
+// sharedGraph is the graph of Shared.
+var sharedGraph = sync.OnceValue(func() *ir.Func {
+	f, err := rule.Function(Shared, sharedSource)
+	if err != nil {
+		panic(err)
+	}
+	return f
+})
+
+// scalars is a rule's prologue and Shared in one graph.
+func (p *Program) scalars(prologue *ir.Func) *ir.Func {
+	var vars []ir.Field
+	index := map[ir.Field]int{}
+	field := func(bank, i int, name string) {
+		index[ir.Field{Bank: bank, Index: i}] = len(vars)
+		vars = append(vars, ir.Field{Bank: bank, Index: i, Name: name})
+	}
+	hyper := len(p.Rule.Hyper)
+	for _, v := range prologue.Vars {
+		if v.Bank == InputBank {
+			field(InputBank, v.Index, v.Name)
+		}
+	}
+	for i, name := range own {
+		field(InputBank, hyper+i, "step."+name)
+	}
+	for _, v := range prologue.Vars {
+		if v.Bank != InputBank {
+			field(v.Bank, v.Index, v.Name)
+		}
+	}
+	for i, name := range sharedNames {
+		field(OutputsBank, len(p.Rule.Scalars)+i, "out."+name)
+	}
+	field(ReducedBank, 0, "norm")
+
+	b := ir.NewBuilder(prologue.Name, 64, vars)
+	final := make([]ir.Value, len(vars))
+	for i := range vars {
+		final[i] = b.Var(i)
+	}
+	// inline adds f, whose field i is the field at[i].
+	inline := func(f *ir.Func, at []int) {
+		entry := make([]ir.Value, len(at))
+		for i, v := range at {
+			entry[i] = b.Var(v)
+		}
+		for i, x := range b.Inline(f, entry) {
+			final[at[i]] = x
+		}
+	}
+	at := make([]int, len(prologue.Vars))
+	for i, v := range prologue.Vars {
+		at[i] = index[ir.Field{Bank: v.Bank, Index: v.Index}]
+	}
+	inline(prologue, at)
+	shared := sharedGraph()
+	at = make([]int, len(shared.Vars))
+	for i, v := range shared.Vars {
+		switch name := strings.TrimPrefix(v.Name, "in."); {
+		case v.Bank == 1:
+			at[i] = index[ir.Field{Bank: OutputsBank, Index: len(p.Rule.Scalars) + v.Index}]
+		case name == "LR":
+			at[i] = index[ir.Field{Bank: InputBank, Index: p.Rule.HyperIndex("LR")}]
+		case name == "Norm":
+			at[i] = index[ir.Field{Bank: ReducedBank}]
+		default:
+			at[i] = index[ir.Field{Bank: InputBank, Index: hyper + slices.Index(own, name)}]
+		}
+	}
+	inline(shared, at)
+	return b.Func(final)
+}

@@ -1,0 +1,59 @@
+package kernels
+
+import (
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/ir"
+)
+
+// Stage is one pass of a program. Stages run one after the other; each sees what those before it have computed.
+type Stage struct {
+	Kind Kind
+	Over Scope // of Reduce and Scalars: what there is one result for
+	// Unless names an output of a Scalars stage before. Where that is 1, the stage is passed over. Only is a type: where no tensor's plane has
+	// it, the stage need not run, as it would change nothing. An empty Unless and an Only of 0 say nothing.
+	Unless string
+	Only   device.DType
+	// Graph is what the stage computes. Of a Map: see Program.Graph. Of Scalars: float64, from and to the banks of Program.Scalars. A Reduce has
+	// one for each type that memory can hold an element in: see Terms.
+	Graph *ir.Func
+	// Terms are what an element adds to the sum, by the type of the plane. They calculate in float64. Field 0 of bank rule.ElemBank is the
+	// element in memory, field 1 gets the term; fields of bank rule.ScalarsBank are outputs of the Scalars stage before, by index.
+	Terms map[device.DType]*ir.Func
+	// Results are the outputs of a Scalars over Everything that go to Step.Reduced, in order.
+	Results []int
+	// Loads and Stores are the planes that the stage reads, and writes: its traffic.
+	Loads, Stores []int
+}
+
+// Kind is what a stage does.
+type Kind uint8
+
+const (
+	// Reduce adds up a term of each element, by the tree of SumSquares and SumTree.
+	Reduce Kind = iota
+	// Scalars computes numbers from numbers, in float64.
+	Scalars
+	// Map makes new elements of elements and scalars.
+	Map
+)
+
+// Scope is what a Reduce or a Scalars has one result for.
+type Scope uint8
+
+const (
+	// Everything is all tensors of the work.
+	Everything Scope = iota
+	// Group is the tensors of a group.
+	Group
+)
+
+// stages are those of an update.
+func (p *Program) stages() []Stage {
+	return []Stage{
+		{Kind: Scalars, Over: Group, Graph: p.Scalars},
+		{Kind: Map, Graph: p.Graph, Loads: p.Loads, Stores: p.Stores},
+	}
+}
+
+// Reduces says whether the program is a reduction, as Norm is, and no update.
+func (p *Program) Reduces() bool { return p.Stages[0].Kind == Reduce }

@@ -1,0 +1,81 @@
+package kernels
+
+import (
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// Tensor is a parameter with its gradient and state: a buffer for each of the program's planes, all with as many elements.
+type Tensor struct {
+	Group  int
+	ID     int   // which of a training's tensors it is: the same after a resume, and on another device
+	Shape  []int // of the whole tensor; nil says that it has one dimension
+	Offset int   // of the first element here within the whole tensor, of which this may be a shard
+	Planes []*device.Buffer
+}
+
+// Len is the number of elements.
+func (t *Tensor) Len() int {
+	if len(t.Planes) == 0 {
+		return 0
+	}
+	return t.Planes[0].Len()
+}
+
+// Work is a program with what it runs on.
+type Work struct {
+	Program *Program
+	Tensors []Tensor
+	State   []*device.Buffer // per group, Float64: what the prologue keeps, one a Rule.State
+}
+
+// Step is what a step of the work is given from outside.
+type Step struct {
+	Groups []GroupStep // one a Work.State
+	// Reduced is a Float64 for each result of a reduction, here the norm. Norm writes it; the scalars of an update that has been enqueued behind
+	// that read it. Nil: an update reads 0.
+	Reduced *device.Buffer
+}
+
+// GroupStep is what a step is given for one group.
+type GroupStep struct {
+	Hyper                           []float64 // one a Rule.Hyper, of this step: the learning rate is after its schedule
+	Scale                           float64   // the gradient is multiplied by it. -1 maximises.
+	MaxNorm                         float64   // gradients are clipped to it by the norm, Step.Reduced; 0 clips nothing, as +Inf does
+	L1, WeightDecay, DecoupledDecay float64   // the setting's; L1 and WeightDecay count in a program that has the penalty
+}
+
+// GroupStepOf is a step of a group with the setting and the step's hyperparameters.
+func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
+	g := GroupStep{Hyper: hyper, Scale: 1, L1: s.L1, WeightDecay: s.WeightDecay, DecoupledDecay: s.DecoupledDecay}
+	if s.Maximize {
+		g.Scale = -1
+	}
+	return g
+}
+
+// Backend is a device that runs rules. What it is given has been checked: package optim does that.
+type Backend interface {
+	Device() *device.Device
+	// Storage lists the types that memory can hold the slots of a program in, for a type that the program computes with: none if the device
+	// does not compute with it.
+	Storage(compute device.DType) []device.DType
+	// Compile makes an update of the work, or a reduction over it, whose steps are ordered: all on one stream, or on streams that wait for each
+	// other. All buffers are open and belong to this device. A tensor's buffers have its
+	// planes' types. A buffer that a step writes overlaps no other buffer of the work.
+	Compile(w Work) (Update, error)
+	// CompileTraffic makes updates that load and store as much as w's does and leave every byte of w as it is, each in another way, and
+	// at least one. The fastest is the ceiling that gpubench holds an update to. Their steps are not looked at. What a step stores and does
+	// not load, as no optimizer's does but an Eval rule's, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU
+	// stored to memory of the traffic's own.
+	CompileTraffic(w Work) ([]Update, error)
+}
+
+// Update is work that is ready to run.
+type Update interface {
+	// Enqueue puts one step on the stream: the program's stages. It keeps nothing of step but Reduced. Hundreds of steps may be under way; then
+	// it waits for the oldest.
+	Enqueue(s *device.Stream, step Step) error
+	// Close gives the update's own memory back, after the work enqueued so far.
+	Close() error
+}
