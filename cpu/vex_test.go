@@ -123,6 +123,9 @@ func checkListing(t *testing.T, set, what string, code *emit.Code) (checked int)
 // TestDisassembly reads a binary of this package, with binutils' objdump: Go's disassembler does not know VEX. Where there is a C
 // compiler there is an objdump. It builds the binary itself, as that which go test runs has no symbols.
 func TestDisassembly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a binary and disassembles it")
+	}
 	objdump, err := exec.LookPath("objdump")
 	if err != nil {
 		t.Skip("NOTE: the binary is not disassembled: there is no objdump here; TestAssembly has read its source")

@@ -234,9 +234,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for name, text := range everything(t) {
-		for i, r := range text {
-			require.Less(t, r, rune(0x80), "%s at %d", name, i)
-		}
+		require.Negative(t, strings.IndexFunc(text, func(r rune) bool { return r >= 0x80 }), name)
 	}
 }
 
