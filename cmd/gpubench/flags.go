@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/internal/models"
@@ -27,7 +26,7 @@ type config struct {
 	model      models.Model
 	named      bool   // model is one of the known ones
 	asked      string // the flag that gave the model, and its value
-	dtype      device.DType
+	dtype      types
 	threads    int
 	time       time.Duration
 	verify     bool
@@ -44,6 +43,8 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 		shape = fs.String("shape", "", "")
 		n     = fs.String("n", "", "")
 		dtype = fs.String("dtype", "f32", "")
+		grad  = fs.String("grad", "", "")
+		state = fs.String("state", "", "")
 	)
 	fs.StringVar(&cfg.device, "device", "cpu", "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
@@ -82,7 +83,7 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
 		return nil, err
 	}
-	if cfg.dtype, err = parseDType(*dtype); err != nil {
+	if cfg.dtype, err = parseTypes(*dtype, *grad, *state); err != nil {
 		return nil, err
 	}
 	if err := gpu.CheckFlag(cfg.device); err != nil {
@@ -109,20 +110,6 @@ func checkFormat(s string) error {
 	}
 	return nil
 }
-
-func parseDType(s string) (device.DType, error) {
-	t, err := device.ParseDType(s)
-	if err != nil {
-		return 0, cli.Usagef("-dtype %s: must be f32 or f64", cli.Shown(s))
-	}
-	if shortDType[t] == "" {
-		return 0, cli.Usagef("-dtype %s: not supported yet, only f32 and f64 are", s)
-	}
-	return t, nil
-}
-
-// shortDType names the types that there are steps for.
-var shortDType = map[device.DType]string{device.Float32: "f32", device.Float64: "f64"}
 
 // parseOptimizers reads the value of -optimizer.
 func parseOptimizers(s string) ([]optimizer, error) {

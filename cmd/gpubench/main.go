@@ -3,8 +3,8 @@
 //
 // Usage:
 //
-//	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-threads count]
-//	         [-time duration] [-verify] [-format text|json]
+//	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
+//	         [-threads count] [-time duration] [-verify] [-format text|json]
 //	gpubench -list [-format text|json]
 //
 // An optimizer step does little arithmetic on much memory: AdamW reads a parameter, its gradient and two moments, and writes
@@ -21,7 +21,9 @@
 //	-model gpt2          the parameters of a known model; gpubench -list names them
 //	-shape 10000x1024    instead of a model, one tensor of this shape; several are separated by commas: 768x768,768
 //	-n 1e8               instead of a model, one flat tensor of so many elements: 100000000, 1e8, 100M
-//	-dtype f32           type of parameters, gradients and state: f32 or f64
+//	-dtype f32           type of parameters: f32, f64, bf16 or f16; a step calculates in f64 for f64, and in f32 for the others
+//	-grad f32            type of gradients, where it is not that of -dtype: f32, bf16 or f16
+//	-state f32           type of all state: f32, bf16 or f16; without it, the type that a step calculates in
 //	-device cpu          where the step runs: cpu; cuda, the first NVIDIA GPU, or cuda:1, the second, and so on; emu, an
 //	                     emulated GPU, whose bits are a GPU's and whose times mean nothing
 //	-threads 0           processors that -device cpu uses; 0 is all that Go uses (see GOMAXPROCS)
@@ -59,7 +61,7 @@
 // With -format json, standard output is one object and nothing else:
 //
 //	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
-//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "threads", "bytes_per_param",
+//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "threads", "bytes_per_param",
 //	              "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
 //	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note"}]}
 //
