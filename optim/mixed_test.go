@@ -191,3 +191,36 @@ func TestTypesThatTheDeviceDoesNotHold(t *testing.T) {
 		require.ErrorIs(t, err, device.ErrUnsupported)
 	}
 }
+
+// What docs/numerics.md says of what 16 bits lose.
+func TestWhat16BitsLose(t *testing.T) {
+	h := newHarness(t, device.BFloat16, []float64{1, -1.5, 0.25})
+	h.set(h.grad, []float64{0.5, 0.5, 0.5})
+	o := h.optimizer(optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16})
+	moment := h.state(o, "exp_avg_sq")
+	step := func(n int) {
+		for range n {
+			require.NoError(t, o.Step(nil))
+		}
+	}
+	step(100)
+	moved := h.values(h.value)
+	require.Equal(t, []float64{1, -1.5}, moved[:2], "a parameter stalls")
+	require.Less(t, moved[2], 0.25, "a small one does not")
+	risen := h.values(moment)
+	require.Greater(t, risen[0], 0.0)
+	h.set(h.grad, make([]float64, 3))
+	step(100)
+	require.Equal(t, risen, h.values(moment), "a second moment does not fall")
+
+	single, grad := h.buffer(device.Float32, []float64{1}), h.buffer(device.BFloat16, []float64{5e-3})
+	o, err := optim.New(h.dev, optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.Float16}, []optim.Param{{Name: "w", Value: single, Grad: grad}})
+	require.NoError(t, err)
+	step(10)
+	half, err := o.State("w", "exp_avg_sq")
+	require.NoError(t, err)
+	require.Equal(t, []float64{0}, h.values(half), "a second moment stays 0")
+	h.set(grad, []float64{0})
+	step(1)
+	require.Less(t, h.values(single)[0], -10.0, "the step is far too large")
+}

@@ -17,8 +17,8 @@ import (
 //	optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16, State: map[string]device.DType{"exp_avg_sq": device.Float32}}
 //
 // Steps calculate in float32 for values of float32, bfloat16 and float16, and in float64 for values of float64. A step widens what it
-// reads, which is exact, and rounds what it writes to nearest, ties to even. What a second moment of bfloat16 grows by in a step is
-// lost where it is below 1/256 of it: docs/numerics.md.
+// reads, which is exact, and rounds what it writes to nearest, ties to even. A change of less than 1/512 of a number is lost in bfloat16: a
+// second moment of bfloat16 with a betas[1] of 0.999 never falls, and a parameter may never move. See docs/numerics.md.
 //
 // A slot that the algorithm does not have is a format.SlotError. A type that state of a group cannot have is a format.Error of New and
 // AddGroup. The types of a group stay as they are: others need a new group.
