@@ -183,7 +183,6 @@ func (g *group) regroup(s *device.Stream) (err error) {
 				}
 				made = append(made, q)
 			}
-			q.changed = q.changed || q.program != k.program
 			q.program, kept[q], by[k] = k.program, true, q
 			parts = append(parts, q)
 		}

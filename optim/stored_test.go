@@ -97,7 +97,7 @@ func planeOf(t *testing.T, b *device.Buffer) reference.Plane {
 	return reference.PlaneOf(x)
 }
 
-// Every algorithm does with 16 bits what it does with float32, between exact reading and rounding once.
+// Every algorithm, a user's own too, does with 16 bits what it does with float32, between exact reading and rounding once.
 func TestStored(t *testing.T) {
 	forms := []struct {
 		param, grad, all device.DType
@@ -112,8 +112,9 @@ func TestStored(t *testing.T) {
 		forms = forms[:2]
 	}
 	const n = 71
+	cases := append(optim.Cases(), optim.Case{Name: "own", Algorithm: optim.Regularized{Algorithm: driftRule(t), L1: 0.1, WeightDecay: 0.2, Decoupled: true}})
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
-		for _, c := range optim.Cases() {
+		for _, c := range cases {
 			for _, form := range forms {
 				setting, err := c.Algorithm.Setting()
 				require.NoError(t, err)
@@ -221,9 +222,19 @@ func TestStoredErrors(t *testing.T) {
 		}
 	}
 
+	params := param(device.BFloat16)
+	o, err := optim.New(dev, adam, params)
+	require.NoError(t, err)
+	wide := h.buffer(device.Float64, []float64{1})
+	var tensor *optim.TensorError
+	require.ErrorAs(t, o.SetGrad("w", wide), &tensor)
+	require.Equal(t, &format.Error{Slot: "grad", Format: "f64", Compute: device.Float32}, tensor.Err)
+	require.EqualError(t, o.EvalParams(nil, map[string]*device.Buffer{"w": wide}), `optim: group 0, tensor "w": eval is float64, value is bfloat16`)
+	require.NoError(t, o.Step(nil), "as it was")
+
 	// A group's types stay.
 	stored := optim.Stored{Algorithm: adam, State: state("exp_avg", device.BFloat16)}
-	o, err := optim.New(dev, stored, param(device.Float32))
+	o, err = optim.New(dev, stored, param(device.Float32))
 	require.NoError(t, err)
 	stored.State["exp_avg"] = device.Float16 // the optimizer has a copy
 	require.NoError(t, o.SetHyperparameter("betas[0]", 0.5))
