@@ -58,7 +58,7 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) 
 	for range drv.pool.threads {
 		t.pointers = append(t.pointers, make([]*byte, len(w.Program.Planes)))
 	}
-	t.body = t.chunk
+	t.body = t.batch
 	return t, nil
 }
 
@@ -69,6 +69,12 @@ func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
 func (t *traffic[F]) run() {
 	t.touched()
 	t.each(t.body)
+}
+
+func (t *traffic[F]) batch(thread, i int) {
+	for k := t.batches[i]; k < t.batches[i+1]; k++ {
+		t.chunk(thread, k)
+	}
 }
 
 func (t *traffic[F]) chunk(thread, i int) {

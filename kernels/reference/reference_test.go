@@ -1,0 +1,112 @@
+package reference_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
+	"github.com/fusestep/fusestep/kernels/reference"
+	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
+)
+
+func memory[T device.Element](x []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(x[0])))
+}
+
+// TestMap holds the evaluator's step to the rule and the formats as the Go compiler made them, on more elements than are evaluated at a
+// time.
+func TestMap(t *testing.T) {
+	const n = 9000
+	adam := rules.AdamRule().With(rules.AdamHyper{LR: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8}, rules.AdamOptions{AMSGrad: true})
+	lion := rules.LionRule().With(rules.LionHyper{LR: 0.1, Beta1: 0.9, Beta2: 0.99}, rules.LionOptions{})
+	for _, s := range []kernels.Spec{
+		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.AllPenalties, Compute: device.Float32},
+		{Rule: adam.Rule, Options: adam.Options, Compute: device.Float32, Formats: "param=bf16 grad=f16 exp_avg=bf16"},
+		{Rule: lion.Rule, Compute: device.Float32, Formats: "grad=f16 exp_avg=f16"},
+	} {
+		p, err := kernels.New(s)
+		require.NoError(t, err)
+		hyper := map[*rule.Rule][]float64{adam.Rule: adam.Hyper, lion.Rule: lion.Hyper}[s.Rule]
+		step := kernels.GroupStep{Hyper: hyper, Scale: -1, MaxNorm: 1, L1: 0.1, WeightDecay: 0.2, DecoupledDecay: 0.3}
+		state, again := s.Rule.InitialState(), s.Rule.InitialState()
+		scalars := reference.Scalars(p, step, 3, state)
+
+		rng := rand.New(rand.NewPCG(1, 2))
+		pass := rule.Pass[float32]{Slots: make([][]float32, len(s.Rule.Slots)), Options: s.Options, Penalties: s.Penalties}
+		pass.Loads, pass.Stores = p.RuleSlots()
+		var planes [][]byte
+		var got reference.Tensor
+		for _, plane := range p.Planes {
+			x := make(reference.Plane, n)
+			for i := range x {
+				x[i] = reference.Bits(plane.DType, rng.NormFloat64())
+			}
+			got.Planes = append(got.Planes, x)
+			if plane.DType == device.Float32 {
+				planes = append(planes, memory(reference.Elements[float32](x)))
+			} else {
+				planes = append(planes, memory(reference.Elements[uint16](x)))
+			}
+		}
+		for i, slot := range p.Slots {
+			pass.Slots[slot.Index] = make([]float32, n)
+			format.Load(slot.Format, pass.Slots[slot.Index], planes[i:i+1])
+		}
+		out := make([]float64, p.NumScalars())
+		p.RunScalars(&step, 3, again, out)
+		require.Equal(t, state, again)
+		var rounded []float32
+		for _, x := range out {
+			rounded = append(rounded, float32(x))
+		}
+		own := len(s.Rule.Scalars)
+		pass.Scalars, pass.Shared = rounded[:own], rule.SharedOf(rounded[own:])
+		rule.Apply(s.Rule, &pass)
+		for i, slot := range p.Slots {
+			format.Store(slot.Format, planes[i:i+1], pass.Slots[slot.Index])
+		}
+
+		reference.Map(p, scalars, []reference.Tensor{got})
+		for k, plane := range p.Planes {
+			for i, x := range got.Planes[k] {
+				var want uint64
+				if plane.DType == device.Float32 {
+					want = reference.BitsOf(*(*float32)(unsafe.Pointer(&planes[k][4*i])))
+				} else {
+					want = reference.BitsOf(*(*uint16)(unsafe.Pointer(&planes[k][2*i])))
+				}
+				if !reference.Same(plane.DType, x, want) {
+					t.Fatalf("%s: %s[%d] is %s, want %s", p, p.Of(k).Name, i, reference.Text(plane.DType, x), reference.Text(plane.DType, want))
+				}
+			}
+		}
+	}
+}
+
+func TestBits(t *testing.T) {
+	for _, tt := range []struct {
+		t    device.DType
+		x    float64
+		want uint64
+	}{
+		{device.Float32, 1, 0x3f800000}, {device.Float64, 1, 0x3ff0000000000000}, {device.BFloat16, 1, 0x3f80}, {device.Float16, 1, 0x3c00},
+		{device.BFloat16, 1 + 0x1p-8, 0x3f80}, {device.BFloat16, 1 + 0x3p-8, 0x3f82}, {device.Float16, 65520, 0x7c00},
+		{device.BFloat16, math.Inf(-1), 0xff80},
+	} {
+		require.Equal(t, tt.want, reference.Bits(tt.t, tt.x), "%s %v", tt.t, tt.x)
+	}
+	for _, dtype := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16} {
+		nan := reference.Bits(dtype, math.NaN())
+		require.True(t, math.IsNaN(reference.Value(dtype, nan)), dtype)
+		require.True(t, reference.Same(dtype, nan, nan^1), "NaN is NaN")
+		require.False(t, reference.Same(dtype, nan, 0))
+		require.False(t, reference.Same(dtype, 0, 1<<(8*dtype.Size()-1)), "zeros have signs")
+	}
+}
