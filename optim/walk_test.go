@@ -29,7 +29,8 @@ func TestWalk(t *testing.T) {
 	require.True(t, ok && end)
 	excerpt("Go", "go", strings.Split("func Lion["+body+"\n}", "\n"))
 	excerpt("graph", "", slice(t, p.Graph.Text(p.Varying), "e.M = ", `\bv\d+`))
-	excerpt("PTX", "", slice(t, ptx.New(p).Text, "st.global.f32 [%address$e$M]", `%(v\d+_|in[_$])[\w$]*`))
+	text := slice(t, ptx.New(p).Text, "st.global.f32 [%address$e$M]", `%(v\d+_|in[_$])[\w$]*`)
+	excerpt("PTX", "", slices.DeleteFunc(text, func(line string) bool { return strings.Contains(line, "%entry") })) // the scalars' loads
 
 	const avx512 = "avx512"
 	if !slices.Contains(cpu.Implementations(), avx512) {
@@ -38,14 +39,28 @@ func TestWalk(t *testing.T) {
 	t.Setenv(cpu.Environment, avx512)
 	d := cpu.NewThreads(1)
 	defer d.Close()
-	text, err := d.Listing(p)
+	listing, err := d.Listing(p)
 	require.NoError(t, err)
-	text = regexp.MustCompile(`(?m)^ *\d+  [0-9a-f]+ +`).ReplaceAllString(text, "")
-	code := slice(t, text, "; e.M =", `zmm\d+|\bk\d`)
-	for i, line := range code {
-		if instruction, comment, ok := strings.Cut(line, "\t"); ok {
-			code[i] = fmt.Sprintf("%-50s %s", instruction, comment)
+	listing = regexp.MustCompile(`(?m)^ *\d+  [0-9a-f]+ +`).ReplaceAllString(listing, "")
+	zmm := regexp.MustCompile(`zmm\d+`)
+	uniforms := map[string]string{} // by the register that the loop finds them in
+	var code []string
+	for _, line := range slice(t, listing, "; e.M =", `zmm\d+|\bk\d`) {
+		instruction, comment, _ := strings.Cut(line, "\t")
+		if before, ok := strings.CutPrefix(instruction, "vbroadcastss "); ok {
+			register, _, _ := strings.Cut(before, ",")
+			uniforms[register] = register + " is " + strings.TrimPrefix(comment, "; ")
+			continue
 		}
+		for _, r := range zmm.FindAllString(instruction, -1) {
+			if uniforms[r] != "" {
+				comment = strings.TrimPrefix(comment+"; "+uniforms[r], "; ")
+			}
+		}
+		if comment != "" {
+			instruction = fmt.Sprintf("%-46s ; %s", instruction, strings.TrimPrefix(comment, "; "))
+		}
+		code = append(code, instruction)
 	}
 	excerpt("machine code", "", code)
 }
