@@ -1,9 +1,14 @@
 # Every target is one line; `make help` lists them.
 GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
+# Packages that are tested with the CUDA path where that can be built, and those that have something to do at the same time.
+CUDA := ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
+CONCURRENT := ./cmd/... ./cpu/... ./device/... ./examples/customrule ./examples/linreg ./examples/quickstart ./examples/recommend ./examples/train ./internal/gpu ./kernels ./optim
+HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
+HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race vet cross generate ptxas registers check-header cuda test-cuda test-gpu gpu-bundle mutate fuzz exhaustive stress bench bench-cpu bench-readme release-check ci
+.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive stress bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -11,23 +16,27 @@ help: ## list the targets
 build: ## build everything, and bin/gpubench
 	$(GO) build ./... && $(GO) build -o bin/gpubench ./cmd/gpubench
 
-test: ## run the tests, where there is a C compiler also those of the CUDA path
-	$(GO) test ./...
+test: test-packages test-cuda ## run the tests, where there is a C compiler also those of the CUDA path
+
+test-packages: ## run the tests, where there is a C compiler without those that test-cuda runs
+	@set -- ./...; if $(HAS_CUDA); then set -- $$($(GO) list ./... | grep -vxF "$$($(GO) list $(CUDA))"); fi; set -x; $(GO) test "$$@"
 	for d in $(MODULES); do (cd $$d && $(GO) test ./...) || exit 1; done
 	@$(GO) test ./cpu -count 1 -v -run '^TestImplementations$$' | grep -v '^[=-]'
-	$(MAKE) -s test-cuda
+
+test-pure: ## run short tests without cgo, as compiled for GOAMD64=v3 where the processor can, and with the tag purego
+	if $(HAS_V3); then export GOAMD64=v3; fi; CGO_ENABLED=0 $(GO) test -short ./...
+	$(GO) test -short -tags purego ./cpu ./optim
 
 race: ## run the tests under the race detector
-	$(GO) test -race -short ./... && $(GO) run ./device/cuda/gocuda test -race -short ./device/cuda ./device/cuda/internal/emu ./device/cuda/internal/driver
+	$(GO) test -race -short $(CONCURRENT) && $(GO) run ./device/cuda/gocuda test -race -short ./device/cuda ./device/cuda/internal/emu ./device/cuda/internal/driver
 
 vet: ## gofmt, go vet and the purego build
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w .'; exit 1; }
-	$(GO) vet ./... && $(GO) vet -tags purego ./...
+	$(GO) vet ./... && $(GO) vet -tags purego ./cpu/... ./optim
 	for d in $(MODULES); do (cd $$d && $(GO) vet ./...) || exit 1; done
 
-cross: ## build for the systems without code of their own, and where that is possible test for one of 32 bits
-	GOOS=linux GOARCH=arm64 $(GO) vet ./... && GOOS=darwin GOARCH=arm64 $(GO) vet ./... && GOOS=windows GOARCH=amd64 $(GO) vet ./... && GOOS=darwin GOARCH=amd64 $(GO) vet ./cpu/...
-	GOOS=linux GOARCH=386 $(GO) vet ./...
+cross: ## check the types for the systems without code of their own, and where that is possible test for one of 32 bits
+	$(GO) test ./internal/lint -run '^TestSystems$$' -count 1 -systems
 	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr '\n' /)" = linux/amd64/ ]; then set -x; GOARCH=386 $(GO) test -short ./optim ./cmd/gpubench ./device; fi
 
 generate: ## write every generated file again
@@ -46,7 +55,7 @@ cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
 
 test-cuda: ## run the tests of the CUDA path on an emulated GPU
-	@if [ "$$CGO_ENABLED" = 0 ] || [ "$$(uname)" != Linux ] || ! command -v $${CC:-cc} >/dev/null; then echo 'CUDA path not tested: it needs Linux, cgo and a C compiler'; else set -x; $(GO) run ./device/cuda/gocuda vet ./... && $(GO) run ./device/cuda/gocuda test ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu; fi
+	@if ! { $(HAS_CUDA); }; then echo 'CUDA path not tested: it needs Linux, cgo and a C compiler'; else set -x; $(GO) run ./device/cuda/gocuda vet ./... && $(GO) run ./device/cuda/gocuda test $(CUDA); fi
 
 test-gpu: ## run the hardware tests on the GPU; without one they are skipped, with REQUIRE_GPU=1 they fail
 	$(GO) run ./device/cuda/gocuda test -count=1 -v -run '^TestHardware' ./device/cuda
@@ -58,7 +67,7 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 2h -v -all
 
 fuzz: ## a minute for each fuzz target
-	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs device/cuda/internal/emu/ptxvm:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
 
 exhaustive: ## encode all 2³² float32 numbers in each storage format, for minutes
 	$(GO) test ./kernels/format -run '^TestEncodeAll$$' -exhaustive -timeout 2h
@@ -82,6 +91,6 @@ bench-readme: ## measure what the README's table and picture show, and draw docs
 release-check: ## make a release in a copy, and use its modules from a fresh one
 	.ci/release -check
 
-ci: vet cross test race ## what CI runs
-	CGO_ENABLED=0 $(GO) test -short ./... && $(GO) test -short -tags purego ./cpu ./optim
+ci: ## what CI runs, two targets at a time; go test need not vet what vet has vetted
+	GOFLAGS="$$($(GO) env GOFLAGS) -vet=off" $(MAKE) -j2 -O vet race cross test-pure test-packages test-cuda
 	$(MAKE) generate && git diff --exit-code

@@ -1,65 +1,104 @@
 package cpu
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fusestep/fusestep/cpu/internal/emit"
+	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// BenchmarkPasses are the passes of a step other than the update, over 64 Mi float32 elements, in turns with the same number of bytes
-// read, or read and written, by a loop that does nothing else. Ratio is the loop's time over the pass's, at the medians.
+// BenchmarkPasses are the passes of a step other than the update, over so many bytes, in turns with loops that move the same bytes and do
+// nothing else: with prefetching and without, and where caches do not hold it, what is stored is also stored past them. Ratio is the time of the fastest
+// loop over the pass's, at the medians.
 func BenchmarkPasses(b *testing.B) {
-	const n = 64 << 20
-	set := best().set
+	set := best().loops
 	if set == nil {
-		b.Skip("no vector code on this machine or in this build")
+		b.Skip("no machine code on this machine or in this build")
 	}
-	d := New()
-	defer d.Close()
-	s := d.DefaultStream()
-	x, err := d.Alloc(device.Float32, n)
-	require.NoError(b, err)
-	y, err := d.Alloc(device.Float32, n)
-	require.NoError(b, err)
-	require.NoError(b, s.Zero(x))
-	require.NoError(b, s.Zero(y))
-	norm, err := d.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{x}}}})
-	require.NoError(b, err)
-	total, err := d.Alloc(device.Float64, 1)
-	require.NoError(b, err)
-	for _, tt := range []struct {
-		name  string
-		bytes int64
-		pass  func() error
-		loop  traffics
-	}{
-		{"norm", 4 * n, func() error { return norm.Enqueue(s, kernels.Step{Reduced: total}) }, traffics{1, 0}},
-		{"copy", 8 * n, func() error { return s.Copy(y, x) }, traffics{1, 1}},
-		{"zero", 4 * n, func() error { return s.Zero(x) }, traffics{1, 0}},
-	} {
-		b.Run(tt.name, func(b *testing.B) {
-			b.SetBytes(tt.bytes)
-			loop := &limit{d.driver, set.traffics[tt.loop], [][]byte{bytes(x.Span()), bytes(y.Span())}}
-			var pass, least []float64
-			for b.Loop() {
-				began := time.Now()
-				require.NoError(b, tt.pass())
+	const zero, copy = "zero", "copy"
+	for _, size := range []int{512 << 10, 8 << 20, 64 << 20, 256 << 20} {
+		for _, name := range []string{"norm f32", "norm f64", "norm bf16", "norm f16", copy, zero} {
+			b.Run(fmt.Sprintf("%s, %d KiB", name, size>>10), func(b *testing.B) {
+				d := New()
+				defer d.Close()
+				s := d.DefaultStream()
+				t, stored := device.Float32, 1
+				switch name {
+				case "norm f64":
+					t = device.Float64
+				case "norm bf16":
+					t = device.BFloat16
+				case "norm f16":
+					t = device.Float16
+				}
+				x, err := d.Alloc(t, size/t.Size())
+				require.NoError(b, err)
+				y, err := d.Alloc(t, size/t.Size())
+				require.NoError(b, err)
+				for x := bytes(x.Span()); len(x) > 0; x = x[2:] { // ordinary numbers of each type: zeros are summed twice
+					x[0], x[1] = 0, 0x3c
+				}
+				require.NoError(b, s.Zero(y))
 				require.NoError(b, s.Synchronize())
-				pass = append(pass, time.Since(began).Seconds())
-				b.StopTimer()
-				began = time.Now()
-				loop.run()
-				least = append(least, time.Since(began).Seconds())
-				b.StartTimer()
-			}
-			b.ReportMetric(middle(least)/middle(pass), "ratio")
-		})
+				u, err := d.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{x}}}})
+				require.NoError(b, err)
+				pass, move, passed := task(&normStep{u.(*norm), nil, make([]float64, 1)}), emit.Move{From: 0, To: emit.Nothing}, size
+				switch name {
+				case copy:
+					pass, move, passed = &copyTask{d.driver, bytes(y.Span()), bytes(x.Span())}, emit.Move{From: 0, To: 1}, 2*size
+				case zero:
+					pass, move = &copyTask{d.driver, bytes(y.Span()), nil}, emit.Move{From: emit.Nothing, To: stored}
+				}
+				b.SetBytes(int64(passed))
+				var loops []*limit
+				pasts := []bool{false}
+				if move.To == stored && size > cacheBytes { // what is smaller would no longer be in the caches for the others
+					pasts = append(pasts, true)
+				}
+				for _, past := range pasts {
+					move.Past = past
+					for _, p := range []prefetching{{}, inCache, fromMemory} {
+						m := emit.Moves{Sizes: []int{8, 8}, Moves: []emit.Move{move}, Set: set, Lines: 1, Near: p.near, Far: p.far}
+						if move.From == emit.Nothing || move.To == emit.Nothing {
+							m.Sizes = m.Sizes[:max(move.From, move.To)+1]
+						}
+						code, err := newCode(m.Compile())
+						require.NoError(b, err)
+						loops = append(loops, &limit{d.driver, code, [][]byte{bytes(x.Span()), bytes(y.Span())}, nil})
+					}
+				}
+				times := max(1, (4<<20)/size)
+				var took []float64
+				for b.Loop() {
+					began := time.Now()
+					for range times {
+						pass.run()
+					}
+					took = append(took, time.Since(began).Seconds())
+					b.StopTimer()
+					for _, l := range loops {
+						began = time.Now()
+						for range times {
+							l.run()
+						}
+						l.took = append(l.took, time.Since(began).Seconds())
+					}
+					b.StartTimer()
+				}
+				least := middle(loops[0].took)
+				for _, l := range loops {
+					least = min(least, middle(l.took))
+				}
+				b.ReportMetric(least/middle(took), "ratio")
+			})
+		}
 	}
 }
 
@@ -68,18 +107,16 @@ func middle(x []float64) float64 { return slices.Sorted(slices.Values(x))[len(x)
 // limit is a loop over whole buffers in large chunks, on all threads.
 type limit struct {
 	drv   *driver
-	loop  trafficLoop
+	code  *exec.Code
 	slots [][]byte
+	took  []float64
 }
 
 func (l *limit) run() {
-	const size = 1 << 20
-	l.drv.pool.do(len(l.slots[0])/size, func(_, i int) {
+	size := min(len(l.slots[0])/2, 1<<20)
+	body := func(_, i int) {
 		p := [2]*byte{&l.slots[0][i*size], &l.slots[1][i*size]}
-		ahead := fromMemory
-		if l.drv.prefetch == 0 {
-			ahead = prefetching{}
-		}
-		l.loop((**byte)(unsafe.Pointer(&p)), size, ahead.near, ahead.far)
-	})
+		l.code.Run(&p[0], nil, nil, size/8)
+	}
+	l.drv.pool.do(len(l.slots[0])/size, body)
 }

@@ -18,6 +18,7 @@ import (
 	"unsafe"
 	"weak"
 
+	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 )
 
@@ -42,8 +43,8 @@ const maxThreads = 4096
 // NewThreads is New with n threads. An n below 1 means 1, one above 4,096 means 4,096; Device.Threads tells. The bits that a
 // device computes do not depend on n.
 func NewThreads(n int) *Device {
-	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(), prefetch: prefetch(),
-		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}}
+	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(),
+		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}, movers: map[mover]*exec.Code{}}
 	dev, err := device.New("cpu", drv)
 	if err != nil {
 		panic(err) // a CPU driver's queues cannot fail
@@ -108,15 +109,15 @@ func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 
 // driver implements device.Driver.
 type driver struct {
-	pool     *pool
-	choice   choice
-	prefetch int // 0 where loops are not to prefetch
+	pool   *pool
+	choice choice
 
 	mu       sync.Mutex
 	memories map[*memory]bool // what Close gives back
 	held     int64            // bytes of them
 	queues   map[*queue]bool
 	code     map[loopKey]weak.Pointer[loop]
+	movers   map[mover]*exec.Code // nil where none can be made
 }
 
 func (d *driver) Alloc(n int64) (device.Memory, error) {

@@ -9,50 +9,40 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 )
 
-// instructions is the committed vector code for one instruction set, as asmgen wrote it.
+// instructions is the committed vector code, as asmgen wrote it.
 type instructions struct {
 	vector     int // bytes of a register
 	operations map[int]map[tileOp]operationLoop
-	traffics   map[traffics]trafficLoop
-	squares    map[int]squaresLoop  // by the bytes of an element
-	halve      func(lanes *float64) // adds lanes apart, from half of them down to a vector's
-	touch      func(x *byte, n int) // prefetches
+	squares    map[int]squaresLoop // by the bytes of an element
 }
 
-// traffics says what a traffic loop moves: how many slots are read, and how many are read and written besides.
-type traffics struct{ read, written int }
-
-// trafficLoop moves n bytes of each slot, a multiple of roundBytes, and prefetches as prefetching says; without near there is no far.
-type trafficLoop func(slots **byte, n, near, far int)
-
-// squaresLoop adds rows of kernels.NormLanes squares into as many lanes.
+// squaresLoop adds rows of kernels.NormLanes squares to as many lanes.
 type squaresLoop func(lanes *float64, x *byte, rows int)
 
 // implementation is what runs a step's arithmetic. All of them give the same bits.
 type implementation struct {
 	name  string
-	set   *instructions // nil: the rule itself, as the Go compiler made it, element by element
-	loops *emit.Set     // a loop for the whole rule, made at run time; nil: a loop for each operation, over tiles in cache
+	loops *emit.Set     // a loop for the whole rule, made at run time; or
+	set   *instructions // a loop for each operation, over tiles in cache; with neither, the rule itself, as the Go compiler made it
 }
 
-// Environment is the variable that chooses an implementation, for tests and to look into differences: scalar, avx2-tiles, avx2,
-// avx512-tiles or avx512.
+// Environment is the variable that chooses an implementation, for tests and to look into differences: scalar, avx2-tiles, avx2 or avx512.
 const Environment = "FUSESTEP_CPU"
 
 // implementations are those that this machine, system and build can run, the best last.
 func implementations() []implementation {
 	all := []implementation{{name: "scalar"}}
-	add := func(name string, set *instructions, loops *emit.Set) {
-		all = append(all, implementation{name + "-tiles", set, nil})
-		if exec.Available() == nil {
-			all = append(all, implementation{name, set, loops})
-		}
+	if hasAVX2() {
+		all = append(all, implementation{name: "avx2-tiles", set: avx2})
+	}
+	if exec.Available() != nil {
+		return all
 	}
 	if hasAVX2() {
-		add("avx2", avx2, emit.AVX2)
+		all = append(all, implementation{name: "avx2", loops: emit.AVX2})
 	}
 	if hasAVX512() {
-		add("avx512", avx512, emit.AVX512)
+		all = append(all, implementation{name: "avx512", loops: emit.AVX512})
 	}
 	return all
 }

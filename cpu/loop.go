@@ -22,44 +22,6 @@ type loop struct {
 	index int // where in them the index of a run's first element belongs; -1: nowhere
 }
 
-// prefetching is how a loop prefetches each slot: none on processors whose own prefetching is better alone.
-type prefetching struct {
-	near int // bytes ahead, into the first-level cache; 0: not
-	far  int // into the second-level cache
-}
-
-// Prefetching for works that stay in a cache, and for those that come from memory: there a core can wait for more lines in its
-// second-level cache than in the first. In short tensors, what lies far ahead is often another one's, or nobody's.
-var (
-	inCache    = prefetching{near: 3 << 10}
-	fromMemory = prefetching{near: 2 << 10, far: 3 << 10}
-	shortOnes  = prefetching{near: 1 << 10, far: 2 << 10}
-)
-
-// cacheBytes is the bytes up to which a work counts as in cache. In a third-level cache both ways are within 2 % of each other; in the
-// second, prefetching into it costs up to a quarter. shortBytes is the bytes of a slot up to which tensors count as short.
-const (
-	cacheBytes = 32 << 20
-	shortBytes = 16 << 10
-)
-
-// prefetching is that for so many elements of a program in so many tensors.
-func (d *driver) prefetching(elements, tensors int, p *kernels.Program) prefetching {
-	size := 0 // of an element, in all planes
-	for _, plane := range p.Planes {
-		size += plane.DType.Size()
-	}
-	switch {
-	case d.prefetch == 0:
-		return prefetching{}
-	case elements*size <= cacheBytes:
-		return inCache
-	case elements*size <= tensors*shortBytes*len(p.Planes):
-		return shortOnes
-	}
-	return fromMemory
-}
-
 // emitLoop makes a program's machine code.
 func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
 	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
@@ -72,18 +34,23 @@ func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code,
 // loopKey is what a loop depends on, for one instruction set.
 type loopKey struct {
 	graph string // its fingerprint
+	sum   bool   // of the graph's term
 	ahead prefetching
 }
 
 // machineCode is the loop of a program, from the device's or new.
 func (d *driver) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
-	key := loopKey{p.Graph.Fingerprint(), ahead}
+	return d.shared(loopKey{p.Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
+}
+
+// shared is the loop of a key, from the device's or what compile makes.
+func (d *driver) shared(key loopKey, compile func() (*emit.Code, error)) (*loop, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l := d.code[key].Value(); l != nil {
 		return l, nil
 	}
-	c, err := emitLoop(d.choice.loops, p, ahead)
+	c, err := compile()
 	if err != nil {
 		return nil, err
 	}
@@ -98,8 +65,11 @@ func (d *driver) machineCode(p *kernels.Program, ahead prefetching) (*loop, erro
 }
 
 // newFrame is the memory that a thread lends the loop.
-func (l *loop) newFrame() []byte {
-	f := aligned(make([]byte, l.frame+cacheLine), l.frame, cacheLine)
+func (l *loop) newFrame() []byte { return newFrame(l.frame) }
+
+// newFrame is memory for frames of so many bytes.
+func newFrame(n int) []byte {
+	f := aligned(make([]byte, n+cacheLine), n, cacheLine)
 	emit.FillFrame(f)
 	return f
 }
@@ -123,7 +93,7 @@ func (d *Device) Listing(p *kernels.Program) (string, error) {
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
 	}
-	code, err := emitLoop(c.loops, p, d.driver.prefetching(math.MaxInt32, 1, p))
+	code, err := emitLoop(c.loops, p, d.driver.prefetching(math.MaxInt, len(p.Planes)))
 	if err != nil {
 		return "", err
 	}

@@ -3,29 +3,27 @@ package cpu
 import (
 	"unsafe"
 
+	"github.com/fusestep/fusestep/cpu/internal/emit"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
+	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // norm implements kernels.Update for kernels.Norm.
 type norm struct {
-	drv   *driver
-	work  kernels.Work // holds the tiles' memory
-	wide  bool         // one of them is float64
-	tiles []tile       // in the tree's order
-	sums  []float64
-	scale float64 // of the elements, while the tree is summed
-	last  *normStep
-	lanes [][kernels.NormLanes]float64 // of each thread
-	batch int                          // tiles that a thread takes at a time
-	body  func(thread, i int)          // of a batch
-}
-
-// tile is at most kernels.NormTile elements of one type; the other slice is nil.
-type tile struct {
-	f32 []float32
-	f64 []float64
+	drv     *driver
+	work    kernels.Work // holds the tiles' memory
+	wide    bool         // one of the gradients is float64
+	tiles   []tile       // in the tree's order
+	sums    []float64
+	scale   float64 // of the elements, while the tree is summed
+	last    *normStep
+	code    [device.Float16 + 1]*loop // that sums the squares of a tile, by the elements' type; nil where there is none
+	scratch []sumScratch              // of each thread
+	batch   int                       // tiles that a thread takes at a time
+	body    func(thread, i int)       // of a batch
 }
 
 // normStep is a task: it computes the norm.
@@ -35,82 +33,124 @@ type normStep struct {
 	out []float64
 }
 
+// tile is the memory of at most kernels.NormTile elements.
+type tile struct {
+	dtype device.DType
+	x     []byte
+}
+
+// sumScratch is what a thread needs to sum a tile.
+type sumScratch struct {
+	lanes *[kernels.NormLanes]float64
+	frame []byte // of the loop
+}
+
 // newNorm makes an update of a work of kernels.Norm.
 func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 	if d.driver.choice.err != nil {
 		return nil, d.driver.choice.err
 	}
 	n := &norm{drv: d.driver, work: w}
+	size := 0
 	for _, t := range w.Tensors {
-		g := t.Planes[0]
-		var f32 []float32
-		var f64 []float64
-		switch g.DType() {
-		case device.Float32:
-			f32 = view[float32](g)
-		case device.Float64:
-			f64, n.wide = view[float64](g), true
-		default:
-			return nil, device.ErrUnsupported
-		}
-		for lo := 0; lo < g.Len(); lo += kernels.NormTile {
-			hi := min(lo+kernels.NormTile, g.Len())
-			if f32 != nil {
-				n.tiles = append(n.tiles, tile{f32: f32[lo:hi]})
-			} else {
-				n.tiles = append(n.tiles, tile{f64: f64[lo:hi]})
+		size += len(contents(t.Planes[0]))
+	}
+	frame := 0
+	for _, tensor := range w.Tensors {
+		g := tensor.Planes[0]
+		t := g.DType()
+		n.wide = n.wide || t == device.Float64
+		if d.driver.choice.loops != nil && n.code[t] == nil {
+			var err error
+			if n.code[t], err = d.driver.squares(t, d.driver.prefetching(size, len(w.Tensors))); err != nil {
+				return nil, err
 			}
+			frame = max(frame, n.code[t].frame)
+		}
+		x := contents(g)
+		for size := kernels.NormTile * t.Size(); len(x) > 0; {
+			k := min(size, len(x))
+			n.tiles = append(n.tiles, tile{t, x[:k]})
+			x = x[k:]
 		}
 	}
 	n.sums = make([]float64, len(n.tiles))
-	n.lanes = make([][kernels.NormLanes]float64, d.driver.pool.threads)
+	for range d.driver.pool.threads {
+		const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
+		lanes := aligned(make([]byte, size+cacheLine), size, cacheLine)
+		n.scratch = append(n.scratch, sumScratch{(*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0])), newFrame(frame)})
+	}
 	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.driver.pool.threads)/kernels.NormTile, 1)
 	n.body = n.sumBatch
 	return n, nil
 }
 
+// squares is the loop that sums the squares of elements of a type.
+func (d *driver) squares(t device.DType, ahead prefetching) (*loop, error) {
+	f := kernels.Norm().Stages[0].Terms[t]
+	return d.shared(loopKey{f.Fingerprint(), true, ahead}, func() (*emit.Code, error) { return emitSquares(d.choice.loops, f, ahead) })
+}
+
+// The lanes that machine code sums by are the tree's.
+var _ [kernels.NormLanes]float64 = [emit.Lanes]float64{}
+
+// emitSquares makes the machine code that sums a term.
+func emitSquares(set *emit.Set, f *ir.Func, ahead prefetching) (*emit.Code, error) {
+	return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Slots: []int{0}, Varying: f.Varying(rule.ElemBank), Set: set,
+		Near: ahead.near, Far: ahead.far}}.Compile()
+}
+
 func (n *norm) sumBatch(thread, i int) {
 	for k := i * n.batch; k < min((i+1)*n.batch, len(n.tiles)); k++ {
-		if t := n.tiles[k]; t.f32 != nil {
-			n.sums[k] = sumTile(n, thread, t.f32)
-		} else {
-			n.sums[k] = sumTile(n, thread, t.f64)
-		}
+		n.sums[k] = n.sumTile(&n.tiles[k], &n.scratch[thread])
 	}
 }
 
-// sumTile sums a tile by vector code, if there is some. Elements that must be scaled are rare and go the scalar way.
-func sumTile[F rule.Float](n *norm, thread int, x []F) float64 {
-	if set := n.drv.choice.set; set != nil && n.scale == 1 {
-		return vectorSquares(set, &n.lanes[thread], x)
+// sumTile is kernels.SumSquares of a tile, by machine code if there is some. Elements that must be scaled are rare and go the scalar way.
+func (n *norm) sumTile(t *tile, s *sumScratch) float64 {
+	if code := n.code[t.dtype]; code != nil && n.scale == 1 {
+		at := [2]*byte{(*byte)(unsafe.Pointer(s.lanes)), &t.x[0]}
+		code.run(at[:], nil, s.frame, 0, len(t.x)/t.dtype.Size())
+		return s.lanes[0]
 	}
-	return kernels.SumSquares(x, n.scale)
+	elements := len(t.x) / t.dtype.Size()
+	x := unsafe.Pointer(&t.x[0])
+	switch t.dtype {
+	case device.Float32:
+		return sumFloats(n, unsafe.Slice((*float32)(x), elements), s)
+	case device.Float64:
+		return sumFloats(n, unsafe.Slice((*float64)(x), elements), s)
+	}
+	var wide [kernels.NormTile]float32
+	half, err := format.Plain(t.dtype, device.Float32)
+	if err != nil {
+		panic(err)
+	}
+	format.Load(half, wide[:elements], [][]byte{t.x})
+	return sumFloats(n, wide[:elements], s)
 }
 
-// vectorSquares is kernels.SumSquares by vector code, of scale 1: whole rows in the loop, the last part of one here.
-func vectorSquares[F rule.Float](set *instructions, lane *[kernels.NormLanes]float64, x []F) float64 {
+// sumFloats is sumTile of numbers, by committed vector code if there is some: whole rows in the loop, the last part of one here.
+func sumFloats[F rule.Float](n *norm, x []F, s *sumScratch) float64 {
+	set := n.drv.choice.set
+	if set == nil || n.scale != 1 {
+		return kernels.SumSquares(x, n.scale)
+	}
+	lane := s.lanes
+	clear(lane[:])
 	rows := len(x) / kernels.NormLanes
 	if rows > 0 {
 		set.squares[int(unsafe.Sizeof(F(0)))](&lane[0], (*byte)(unsafe.Pointer(&x[0])), rows)
-	} else {
-		clear(lane[:])
 	}
 	for l, v := range x[rows*kernels.NormLanes:] {
 		lane[l] += float64(float64(v) * float64(v))
 	}
-	set.halve(&lane[0])
-	for w := set.vector / 16; w > 0; w /= 2 { // what is left of the tree lies in one vector
-		for l := range w {
-			lane[l] += lane[l+w]
-		}
-	}
-	return lane[0]
+	return kernels.SumTree(lane[:])
 }
 
 func (n *normStep) run() {
 	for i := 0; raceEnabled && i < len(n.tiles); i++ {
-		touched(n.tiles[i].f32, false)
-		touched(n.tiles[i].f64, false)
+		touched(n.tiles[i].x, false)
 	}
 	if n.wide {
 		n.out[0] = kernels.NormBy(n.tree)

@@ -194,27 +194,8 @@ func (q *queue) failure() error {
 	return err
 }
 
-// copyTask copies, or zeroes where src is nil.
-type copyTask struct {
-	pool     *pool
-	dst, src []byte
-}
-
-func (t *copyTask) run() {
-	const piece = 1 << 20
-	n := (len(t.dst) + piece - 1) / piece
-	t.pool.do(n, func(_, i int) {
-		lo, hi := i*piece, min((i+1)*piece, len(t.dst))
-		if t.src == nil {
-			clear(t.dst[lo:hi])
-		} else {
-			copy(t.dst[lo:hi], t.src[lo:hi])
-		}
-	})
-}
-
 func (q *queue) copy(dst, src []byte) error {
-	return q.enqueue(&copyTask{q.drv.pool, dst, src}, len(dst) <= inlineBytes)
+	return q.enqueue(&copyTask{q.drv, dst, src}, len(dst) <= inlineBytes)
 }
 
 func (q *queue) Upload(dst device.Span, src []byte) error   { return q.copy(bytes(dst), src) }

@@ -257,28 +257,35 @@ func TestRecordPublishesLast(t *testing.T) {
 	}
 }
 
+// Copies and zeroes of any length and place, by each implementation.
 func TestCopyTask(t *testing.T) {
-	for _, threads := range []int{1, 3} {
-		d := newTestDriver(t, threads)
-		for _, n := range []int{0, 1, inlineBytes, inlineBytes + 1, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5<<20 + 3} {
-			t.Run(fmt.Sprintf("%d bytes, %d threads", n, threads), func(t *testing.T) {
-				src, dst := make([]byte, n), make([]byte, n+2)
-				for i := range src {
-					src[i] = byte(i*31 + i>>8)
+	for _, i := range implementations() {
+		for _, threads := range []int{1, 3} {
+			d := newTestDriver(t, threads)
+			d.choice = choice{implementation: i}
+			for _, n := range []int{0, 1, moverBytes - 1, moverBytes, moverBytes + 70, inlineBytes, inlineBytes + 1, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5<<20 + 3, cacheBytes + 1} {
+				if n > cacheBytes && (threads == 1 || testing.Short()) {
+					continue
 				}
-				dst[0], dst[n+1] = 7, 9
-				q := newQueue(d)
-				check := func(what string, want []byte) {
-					q.wait()
-					if !slices.Equal(dst[1:n+1], want) || dst[0] != 7 || dst[n+1] != 9 {
-						t.Errorf("%s of %d bytes went wrong, or beyond", what, n)
+				t.Run(fmt.Sprintf("%s, %d bytes, %d threads", i.name, n, threads), func(t *testing.T) {
+					src, dst := make([]byte, n), make([]byte, n+2)
+					for i := range src {
+						src[i] = byte(i*31 + i>>8)
 					}
-				}
-				require.NoError(t, q.copy(dst[1:n+1], src))
-				check("copy", src)
-				require.NoError(t, q.copy(dst[1:n+1], nil))
-				check("zero", make([]byte, n))
-			})
+					dst[0], dst[n+1] = 7, 9
+					q := newQueue(d)
+					check := func(what string, want []byte) {
+						q.wait()
+						if !slices.Equal(dst[1:n+1], want) || dst[0] != 7 || dst[n+1] != 9 {
+							t.Errorf("%s of %d bytes went wrong, or beyond", what, n)
+						}
+					}
+					require.NoError(t, q.copy(dst[1:n+1], src))
+					check("copy", src)
+					require.NoError(t, q.copy(dst[1:n+1], nil))
+					check("zero", make([]byte, n))
+				})
+			}
 		}
 	}
 }

@@ -5,8 +5,6 @@ package cpu
 import (
 	"runtime"
 	"unsafe"
-
-	"github.com/fusestep/fusestep/device"
 )
 
 // The race detector is to see that a program reads what it downloads, or writes what it uploads or has wrapped, before it
@@ -28,7 +26,7 @@ func releaseMerge[T any](p *T) { runtime.RaceReleaseMerge(unsafe.Pointer(p)) }
 
 // touched tells the detector that this goroutine reads and writes elements that loops in assembly do. It looks only at
 // Go's own memory, so at what has been wrapped and not at large buffers.
-func touched[T device.Element | byte](x []T, write bool) {
+func touched[T any](x []T, write bool) {
 	if len(x) == 0 {
 		return
 	}

@@ -3,16 +3,18 @@ package cpu
 import (
 	"fmt"
 	"strings"
-	"unsafe"
 
+	"github.com/fusestep/fusestep/cpu/internal/emit"
+	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // CompileTraffic implements kernels.Backend: the loads and stores of an update, chunk by chunk as the update makes them, and no
-// arithmetic. How close an update comes to it is what gpubench reports.
-func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
+// arithmetic. The loops differ in how many cache lines they take at a time and in whether they prefetch, as which is best depends on
+// the processor, on where the work lies and on how many threads there are.
+func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
@@ -24,8 +26,11 @@ func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
 
 // TrafficName says what CompileTraffic moves bytes with on this machine.
 func TrafficName() string {
-	if i := best(); i.set != nil {
-		return strings.ToUpper(strings.TrimSuffix(i.name, "-tiles")) + " loads and stores"
+	switch i := best(); {
+	case i.loops != nil:
+		return strings.ToUpper(i.name) + " loads and stores, the fastest of four loops"
+	case i.set != nil:
+		return "AVX2 loads and stores, by tiles"
 	}
 	return "the Go runtime's copy, through a block in cache"
 }
@@ -33,33 +38,61 @@ func TrafficName() string {
 // traffic is an update whose chunks do nothing but load and store.
 type traffic[F rule.Float] struct {
 	*update[F]
-	read     []int // slots that are not stored
-	loop     trafficLoop
-	ahead    prefetching
-	pointers [][]*byte // of each thread
-	body     func(thread, i int)
+	planes []int // those that are not stored first
+	read   int   // how many of them those are
+	code   *exec.Code
+	round  int // elements that the code takes at a time; 1 where there is none
+	body   func(thread, i int)
 }
 
-func newTraffic[F rule.Float](drv *driver, w kernels.Work) (*traffic[F], error) {
+func newTraffic[F rule.Float](drv *driver, w kernels.Work) (all []kernels.Update, err error) {
 	u, err := newUpdate[F](drv, w)
 	if err != nil {
 		return nil, err
 	}
-	t := &traffic[F]{update: u}
-	for k, plane := range w.Program.Planes {
+	t := traffic[F]{update: u, round: 1}
+	p := w.Program
+	for k, plane := range p.Planes {
 		if !plane.Store {
-			t.read = append(t.read, k)
+			t.planes = append(t.planes, k)
 		}
 	}
-	if set := drv.choice.set; set != nil {
-		t.loop = set.traffics[traffics{len(t.read), len(w.Program.Stores)}]
+	t.read = len(t.planes)
+	t.planes = append(t.planes, p.Stores...)
+	if drv.choice.loops == nil {
+		t.body = t.batch
+		return []kernels.Update{&t}, nil
 	}
-	t.ahead = drv.prefetching(u.elements, len(u.tensors), w.Program)
-	for range drv.pool.threads {
-		t.pointers = append(t.pointers, make([]*byte, len(w.Program.Planes)))
+	var sizes []int
+	for _, k := range t.planes {
+		sizes = append(sizes, p.Planes[k].DType.Size())
 	}
-	t.body = t.batch
-	return t, nil
+	for _, lines := range []int{1, 2} {
+		for _, ahead := range []prefetching{{}, ahead(u.elements*elementBytes(p), len(u.tensors)*len(p.Planes))} {
+			form := t
+			m := trafficMoves(drv.choice.loops, sizes, t.read, lines, ahead)
+			if form.code, err = newCode(m.Compile()); err != nil {
+				return nil, err
+			}
+			form.round = m.Round()
+			form.body = form.batch
+			all = append(all, &form)
+		}
+	}
+	return all, nil
+}
+
+// trafficMoves loads what is behind each address, of elements of those bytes, and stores it again but for the first so many addresses.
+func trafficMoves(set *emit.Set, sizes []int, read, lines int, p prefetching) emit.Moves {
+	m := emit.Moves{Sizes: sizes, Set: set, Lines: lines, Near: p.near, Far: p.far}
+	for i := range sizes {
+		to := i
+		if i < read {
+			to = emit.Nothing
+		}
+		m.Moves = append(m.Moves, emit.Move{From: i, To: to})
+	}
+	return m
 }
 
 func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
@@ -71,49 +104,48 @@ func (t *traffic[F]) run() {
 	t.each(t.body)
 }
 
-func (t *traffic[F]) batch(thread, i int) {
+func (t *traffic[F]) batch(_, i int) {
 	for k := t.batches[i]; k < t.batches[i+1]; k++ {
-		t.chunk(thread, k)
+		t.chunk(&t.chunks[k])
 	}
 }
 
-func (t *traffic[F]) chunk(thread, i int) {
-	c := t.chunks[i]
-	var slots [][]F
-	for _, plane := range t.tensors[c.tensor].planes {
-		slots = append(slots, as[F](plane))
-	}
+func (t *traffic[F]) chunk(c *chunk) {
+	planes := t.tensors[c.tensor].planes
 	lo := c.lo
-	if whole := (c.hi - c.lo) &^ (roundBytes/int(unsafe.Sizeof(F(0))) - 1); t.loop != nil && whole > 0 {
-		p := t.pointers[thread]
-		for i, k := range t.read {
-			p[i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
+	if whole := (c.hi - c.lo) / t.round * t.round; t.code != nil && whole > 0 {
+		at := make([]*byte, 0, 16)
+		for _, k := range t.planes {
+			at = append(at, &planes[k][lo*t.program.Planes[k].DType.Size()])
 		}
-		for i, k := range t.program.Stores {
-			p[len(t.read)+i] = (*byte)(unsafe.Pointer(&slots[k][lo]))
-		}
-		t.loop(&p[0], whole*int(unsafe.Sizeof(F(0))), t.ahead.near, t.ahead.far)
+		t.code.Run(&at[0], nil, nil, whole)
 		lo += whole
 	}
-	for ; lo < c.hi; lo += copyBlock {
-		hi := min(lo+copyBlock, c.hi)
-		for _, k := range t.read {
-			copyThrough(slots[k][lo:hi], false)
-		}
-		for _, k := range t.program.Stores {
-			copyThrough(slots[k][lo:hi], true)
+	if lo == c.hi {
+		return
+	}
+	var tile [tileBytes]byte
+	const most = tileBytes / 8 // elements
+	for ; lo < c.hi; lo += most {
+		hi := min(lo+most, c.hi)
+		for i, k := range t.planes {
+			size := t.program.Planes[k].DType.Size()
+			t.through(tile[:], planes[k][lo*size:hi*size], i >= t.read)
 		}
 	}
 }
 
-// copyBlock is the elements that the runtime's copy moves at a time: small beside the first-level cache.
-const copyBlock = 256
-
-// copyThrough reads x, at most copyBlock elements, and writes it back if back is set.
-func copyThrough[F rule.Float](x []F, back bool) {
-	var block [copyBlock]F
-	copy(block[:], x)
+// through reads x, at most a tile, and writes it back if back is set.
+func (t *traffic[F]) through(tile, x []byte, back bool) {
+	if set := t.drv.choice.set; set != nil && len(x)%set.vector == 0 {
+		if back {
+			tile = x
+		}
+		set.operations[32][move](&tile[0], &x[0], nil, nil, nil, &x[0], set.vector, 0, 0, 0, len(x))
+		return
+	}
+	copy(tile, x)
 	if back {
-		copy(x, block[:])
+		copy(x, tile)
 	}
 }

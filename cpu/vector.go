@@ -30,7 +30,7 @@ type vectors[F rule.Float] struct {
 // newVectors returns nil where the implementation has no vector code.
 func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, drv *driver) (v *vectors[F], err error) {
 	c := drv.choice
-	if c.err != nil || c.set == nil {
+	if c.err != nil || c.set == nil && c.loops == nil {
 		return nil, c.err
 	}
 	v = &vectors[F]{set: c.set, program: p, graph: p.Graph, uniform: p.Uniforms}
@@ -39,8 +39,16 @@ func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, drv *dr
 		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots))
 		return v, nil
 	}
-	v.loop, err = drv.machineCode(p, drv.prefetching(elements, tensors, p))
+	v.loop, err = drv.machineCode(p, drv.prefetching(elements*elementBytes(p), tensors*len(p.Planes)))
 	return v, err
+}
+
+// elementBytes is the bytes of an element in all planes.
+func elementBytes(p *kernels.Program) (n int) {
+	for _, plane := range p.Planes {
+		n += plane.DType.Size()
+	}
+	return n
 }
 
 // scratch is the memory that one thread needs beside the slots.

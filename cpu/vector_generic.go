@@ -5,6 +5,4 @@ package cpu
 func hasAVX2() bool   { return false }
 func hasAVX512() bool { return false }
 
-var avx2, avx512 *instructions
-
-func prefetch() int { return 0 }
+var avx2 *instructions

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
+	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 )
 
@@ -51,7 +52,7 @@ func TestWrong(t *testing.T) {
 
 // TestAssembly reads the committed assembly.
 func TestAssembly(t *testing.T) {
-	for _, name := range []string{"loops_avx2_amd64.s", "loops_avx512_amd64.s"} {
+	for _, name := range []string{"loops_avx2_amd64.s"} {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
 		function, checked := "", 0
@@ -69,7 +70,7 @@ func TestAssembly(t *testing.T) {
 				checked++
 			}
 		}
-		require.Greater(t, checked, 500, name)
+		require.Greater(t, checked, 200, name)
 		require.Equal(t, strings.Count(string(text), "\nTEXT"), strings.Count(string(text), "\tVZEROUPPER\n"), "%s: a function returns with dirty upper halves", name)
 	}
 }
@@ -81,33 +82,50 @@ func TestListings(t *testing.T) {
 		programs(t, func(p *kernels.Program) {
 			code, err := emitLoop(set, p, fromMemory)
 			require.NoError(t, err)
-			text, err := code.Listing()
-			require.NoError(t, err)
-			for line := range strings.Lines(text) {
-				f := strings.SplitN(strings.TrimSpace(line), "  ", 3)
-				if len(f) < 3 {
-					continue // a label
-				}
-				bad, vector := wrong(name, strings.TrimSpace(f[2]), register, beyondAVX2)
-				if name == "AVX2" && strings.HasPrefix(f[1], "62") {
-					bad = true
-				}
-				if bad {
-					t.Errorf("%s: %s has %s", name, p, line)
-				}
-				if vector {
-					checked++
-				}
-			}
-			require.True(t, strings.HasSuffix(strings.TrimSpace(text), "ret") && strings.Count(text, "vzeroupper\n") == 1)
+			checked += checkListing(t, name, p.String(), code)
 		})
 		require.Greater(t, checked, 2000, name)
+		for _, dtype := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16} {
+			code, err := emitSquares(set, kernels.Norm().Stages[0].Terms[dtype], fromMemory)
+			require.NoError(t, err)
+			checkListing(t, name, "norm of "+dtype.String(), code)
+		}
+		code, err := trafficMoves(set, []int{8, 4, 2, 1}, 1, 2, fromMemory).Compile()
+		require.NoError(t, err)
+		checkListing(t, name, "traffic", code)
 	}
+}
+
+// checkListing returns how many instructions it has looked at.
+func checkListing(t *testing.T, set, what string, code *emit.Code) (checked int) {
+	text, err := code.Listing()
+	require.NoError(t, err)
+	for line := range strings.Lines(text) {
+		f := strings.SplitN(strings.TrimSpace(line), "  ", 3)
+		if len(f) < 3 {
+			continue // a label
+		}
+		bad, vector := wrong(set, strings.TrimSpace(f[2]), register, beyondAVX2)
+		if set == "AVX2" && strings.HasPrefix(f[1], "62") {
+			bad = true
+		}
+		if bad {
+			t.Errorf("%s: %s has %s", set, what, line)
+		}
+		if vector {
+			checked++
+		}
+	}
+	require.True(t, strings.HasSuffix(strings.TrimSpace(text), "ret") && strings.Count(text, "vzeroupper\n") == 1)
+	return checked
 }
 
 // TestDisassembly reads a binary of this package, with binutils' objdump: Go's disassembler does not know VEX. Where there is a C
 // compiler there is an objdump. It builds the binary itself, as that which go test runs has no symbols.
 func TestDisassembly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a binary and disassembles it")
+	}
 	objdump, err := exec.LookPath("objdump")
 	if err != nil {
 		t.Skip("NOTE: the binary is not disassembled: there is no objdump here; TestAssembly has read its source")
@@ -129,7 +147,7 @@ func TestDisassembly(t *testing.T) {
 			function = ""
 			name, ours := strings.CutPrefix(m[1], "github.com/fusestep/fusestep/cpu.")
 			name, assembly := strings.CutSuffix(name, ".abi0") // without it, the compiler's bridge to the assembly
-			if ours && assembly && (strings.HasSuffix(name, "AVX2") || strings.HasSuffix(name, "AVX512")) {
+			if ours && assembly && strings.HasSuffix(name, "AVX2") {
 				function = name
 				functions++
 			}
@@ -149,6 +167,6 @@ func TestDisassembly(t *testing.T) {
 	}
 	require.NoError(t, lines.Err())
 	require.NoError(t, cmd.Wait())
-	require.Greater(t, functions, 100, "loops in the binary")
-	require.Greater(t, checked, 1000, "instructions")
+	require.Greater(t, functions, 50, "loops in the binary")
+	require.Greater(t, checked, 200, "instructions")
 }

@@ -64,10 +64,11 @@ type Backend interface {
 	// other. All buffers are open and belong to this device. A tensor's buffers have its
 	// planes' types. A buffer that a step writes overlaps no other buffer of the work.
 	Compile(w Work) (Update, error)
-	// CompileTraffic makes an update that loads and stores as much as w's does and leaves every byte of w as it is: the ceiling that
-	// gpubench holds an update to. Its steps are not looked at. What a step stores and does not load, as no optimizer's does but an
-	// Eval rule's, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU stored to memory of the traffic's own.
-	CompileTraffic(w Work) (Update, error)
+	// CompileTraffic makes updates that load and store as much as w's does and leave every byte of w as it is, each in another way, and
+	// at least one. The fastest is the ceiling that gpubench holds an update to. Their steps are not looked at. What a step stores and does
+	// not load, as no optimizer's does but an Eval rule's, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU
+	// stored to memory of the traffic's own.
+	CompileTraffic(w Work) ([]Update, error)
 }
 
 // Update is work that is ready to run.

@@ -13,6 +13,7 @@ type contender struct {
 	setting string                             // the threads, and how they wait
 	tried   []results.Trial                    // the settings that this one is the best of
 	run     func(n int) (time.Duration, error) // n steps, one after the other
+	ways    []contender                        // instead of run: all are timed, and the fastest is this contender
 }
 
 // measurement is what was measured of the contenders of a group.
@@ -30,9 +31,16 @@ const rounds = 15
 // compare times the contenders in turns, in rounds that take the budget together.
 func compare(all []contender, budget time.Duration) (measurement, error) {
 	m := measurement{map[string][]float64{}, map[string]float64{}, map[string]string{}, map[string][]results.Trial{}, map[string]string{}, nil}
-	each := budget / time.Duration(rounds*len(all))
-	batch := make([]int, len(all))
-	for i, c := range all {
+	var timed []contender
+	for _, c := range all {
+		if c.ways == nil {
+			c.ways = []contender{c}
+		}
+		timed = append(timed, c.ways...)
+	}
+	each := budget / time.Duration(rounds*len(timed))
+	batch := make([]int, len(timed))
+	for i, c := range timed {
 		for batch[i] = 1; ; batch[i] *= 2 {
 			took, err := c.run(batch[i])
 			if err != nil {
@@ -42,17 +50,30 @@ func compare(all []contender, budget time.Duration) (measurement, error) {
 				break
 			}
 		}
-		m.bytes[c.name], m.settings[c.name], m.tried[c.name] = c.bytes, c.setting, c.tried
-		m.order = append(m.order, c.name)
 	}
+	seconds := make([][]float64, len(timed))
 	for range rounds {
-		for i, c := range all {
+		for i, c := range timed {
 			took, err := c.run(batch[i])
 			if err != nil {
 				return m, err
 			}
-			m.seconds[c.name] = append(m.seconds[c.name], took.Seconds()/float64(batch[i]))
+			seconds[i] = append(seconds[i], took.Seconds()/float64(batch[i]))
 		}
+	}
+	for _, c := range all {
+		fastest := 0
+		for i, way := range c.ways {
+			took := median(seconds[i])
+			c.tried = append(c.tried, results.Trial{Setting: way.setting, Seconds: took})
+			if took < median(seconds[fastest]) {
+				fastest = i
+			}
+		}
+		m.seconds[c.name] = seconds[fastest]
+		seconds = seconds[max(len(c.ways), 1):]
+		m.bytes[c.name], m.settings[c.name], m.tried[c.name] = c.bytes, c.setting, c.tried
+		m.order = append(m.order, c.name)
 	}
 	return m, nil
 }

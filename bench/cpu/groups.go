@@ -268,13 +268,12 @@ func zeroGroup(alg optim.Algorithm) group {
 // tilesGroup runs a rule as it runs where the system forbids machine code that is made at run time.
 func tilesGroup(name string, alg optim.Algorithm, n, threads int, g goal) group {
 	return group{name: fmt.Sprintf("%s, %s", name, plural(threads, "thread")), goals: []goal{g}, make: func(_ *peers, m *match) error {
-		all := cpu.Implementations()
-		i := len(all) - 2
-		if i < 0 {
+		const tiles = "avx2-tiles"
+		if !slices.Contains(cpu.Implementations(), tiles) {
 			m.missing[g.other] = "this machine and build have no vector code"
 			return nil
 		}
-		s, err := m.add("fusestep", alg, []int{n}, threads, all[i])
+		s, err := m.add("fusestep", alg, []int{n}, threads, tiles)
 		if err != nil {
 			return err
 		}

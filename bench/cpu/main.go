@@ -6,7 +6,7 @@
 // as long, and the figure is the median of the rounds' ratios. Both times are printed, as medians.
 //
 // Against the machine's own limit: the ceiling is the step's own loads and stores without arithmetic, by the same threads over
-// the same memory (kernels.Backend.CompileTraffic). Against others: with -python, a Python that has torch runs bench/peers/cpu.py,
+// the same memory, by the fastest of several loops (kernels.Backend.CompileTraffic). Against others: with -python, a Python that has torch runs bench/peers/cpu.py,
 // and with -deepspeed, the folder of DeepSpeed's unpacked source package, its CPUAdam too. What cannot be measured here says so.
 //
 // Everybody runs at their own best. Before the rounds each contender is tried with 1, 2, 4, … and all threads; a peer also with

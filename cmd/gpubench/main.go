@@ -11,7 +11,8 @@
 // An optimizer step does little arithmetic on much memory: AdamW reads a parameter, its gradient and two moments, and writes
 // the parameter and the moments, 28 bytes in float32, and a perfect step costs the time of moving these bytes and nothing
 // else. So each result is held to a ceiling: the same loads and stores on the same buffers by the same threads, without
-// the arithmetic, measured in turns with the step in the same run. A ratio of 1.00 means that only faster memory can help.
+// the arithmetic, by the fastest of several loops on a CPU, measured in turns with the step in the same run. A ratio of 1.00
+// means that only faster memory can help.
 //
 // Without flags, gpubench runs a few optimizers on ResNet-50's parameters, in well under a minute.
 //

@@ -16,7 +16,7 @@ const (
 
 // timing is what a measurement found.
 type timing struct {
-	step, ceiling float64 // seconds: medians over rounds
+	step, ceiling float64 // seconds: medians over rounds; of the ceiling's ways to move bytes, that of the fastest
 	steps         int     // that were measured
 }
 
@@ -29,18 +29,20 @@ func (w *work[F]) measure(budget time.Duration, p *progress, what string) (timin
 	}
 	defer watch.Close()
 	// The ceiling first: it touches every page and fills the caches for whoever comes next.
-	calls := []func() error{
-		func() error { return w.ceiling.Enqueue(w.stream, kernels.Step{}) },
-		func() error { return w.opt.Step(w.stream) },
+	var calls []func() error
+	for _, u := range w.ceiling {
+		calls = append(calls, func() error { return u.Enqueue(w.stream, kernels.Step{}) })
 	}
-	var sizes [2]int
+	calls = append(calls, func() error { return w.opt.Step(w.stream) })
+	last := len(calls) - 1
+	sizes := make([]int, len(calls))
 	for i, call := range calls {
 		p.show("%s: warming up", what)
-		if sizes[i], err = batchSize(budget/(2*maxRounds), func(n int) (time.Duration, error) { return watch.time(n, call) }); err != nil {
+		if sizes[i], err = batchSize(budget/time.Duration(len(calls)*maxRounds), func(n int) (time.Duration, error) { return watch.time(n, call) }); err != nil {
 			return timing{}, err
 		}
 	}
-	var seconds [2][]float64
+	seconds := make([][]float64, len(calls))
 	out := timing{}
 	for began := time.Now(); len(seconds[0]) < minRounds || time.Since(began) < budget; {
 		p.show("%s: round %d", what, len(seconds[0])+1)
@@ -51,9 +53,12 @@ func (w *work[F]) measure(budget time.Duration, p *progress, what string) (timin
 			}
 			seconds[i] = append(seconds[i], d.Seconds()/float64(sizes[i]))
 		}
-		out.steps += sizes[1]
+		out.steps += sizes[last]
 	}
-	out.ceiling, out.step = median(seconds[0]), median(seconds[1])
+	out.step, out.ceiling = median(seconds[last]), median(seconds[0])
+	for _, s := range seconds[:last] {
+		out.ceiling = min(out.ceiling, median(s))
+	}
 	return out, nil
 }
 

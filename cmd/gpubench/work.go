@@ -18,8 +18,8 @@ type work[F rule.Float] struct {
 	rng     *rand.Rand
 	tensors []tensor
 	opt     *optim.Optimizer
-	ceiling kernels.Update
-	close   []func() error // in order of making
+	ceiling []kernels.Update // the fastest is it
+	close   []func() error   // in order of making
 }
 
 // tensor is a parameter with its gradient and state.
@@ -121,7 +121,9 @@ func (w *work[F]) compileCeiling(b kernels.Backend) error {
 	if w.ceiling, err = b.CompileTraffic(in); err != nil {
 		return fmt.Errorf("ceiling: %w", err)
 	}
-	w.close = append(w.close, w.ceiling.Close)
+	for _, u := range w.ceiling {
+		w.close = append(w.close, u.Close)
+	}
 	return nil
 }
 

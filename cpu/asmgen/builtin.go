@@ -11,21 +11,17 @@ import (
 // builtin writes package cpu's loops into a folder.
 func builtin(dir string) error {
 	out := output{}
-	var stubs, tables strings.Builder
-	for _, set := range isas {
-		text, err := out.assemble(set, assemblyFile(dir, "loops", set), func(w *writer) {
-			w.operations()
-			w.norms()
-			w.traffics()
-			fmt.Fprintf(&tables, "\nvar %s = &instructions{\nvector: %d,\n%s}\n", strings.ToLower(set.name), set.vector, w.tables())
-		})
-		if err != nil {
-			return err
-		}
-		stubs.WriteString(text)
+	tables := ""
+	stubs, err := out.assemble(filepath.Join(dir, "loops_avx2_amd64.s"), func(w *writer) {
+		w.operations()
+		w.squares(4)
+		w.squares(8)
+		tables = fmt.Sprintf("var avx2 = &instructions{\nvector: %d,\n%s}\n", vector, w.tables())
+	})
+	if err != nil {
+		return err
 	}
-	err := out.goFile(filepath.Join(dir, "loops_amd64.go"), constraint, "cpu", "import \"github.com/fusestep/fusestep/kernels/ir\"\n\n"+
-		tables.String()+stubs.String())
+	err = out.goFile(filepath.Join(dir, "loops_amd64.go"), constraint, "cpu", "import \"github.com/fusestep/fusestep/kernels/ir\"\n\n"+tables+stubs)
 	if err != nil {
 		return err
 	}
@@ -46,12 +42,6 @@ func (w *writer) tables() string {
 		}
 		b.WriteString("},\n")
 	}
-	b.WriteString("},\ntraffics: map[traffics]trafficLoop{\n")
-	for read := 1; read <= maxRead; read++ {
-		for written := 0; written <= maxWritten; written++ {
-			fmt.Fprintf(&b, "{%d, %d}: %s,\n", read, written, w.trafficName(read, written))
-		}
-	}
-	fmt.Fprintf(&b, "},\nsquares: map[int]squaresLoop{4: sumSquaresF32%s, 8: sumSquaresF64%s},\nhalve: halve%s,\n", w.name, w.name, w.name)
+	fmt.Fprintf(&b, "},\nsquares: map[int]squaresLoop{4: %s, 8: %s},\n", squaresName(4), squaresName(8))
 	return b.String()
 }

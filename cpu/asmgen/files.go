@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"go/format"
-	"path/filepath"
 	"strings"
 
 	"github.com/mmcloughlin/avo/build"
@@ -21,9 +20,9 @@ type output map[string][]byte
 
 func (o output) write() error { return cli.WriteGenerated(o) }
 
-// assemble makes a file of functions for an instruction set, by what write writes, and returns their declarations.
-func (o output) assemble(set isa, path string, write func(w *writer)) (stubs string, err error) {
-	w := &writer{build.NewContext(), set}
+// assemble makes a file of functions, by what write writes, and returns their declarations.
+func (o output) assemble(path string, write func(w *writer)) (stubs string, err error) {
+	w := &writer{build.NewContext()}
 	w.ConstraintExpr(constraint)
 	write(w)
 	f, err := w.Result()
@@ -31,7 +30,7 @@ func (o output) assemble(set isa, path string, write func(w *writer)) (stubs str
 		return "", err
 	}
 	if err := pass.Compile.Execute(f); err != nil {
-		return "", fmt.Errorf("%s: %w", set.name, err)
+		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	text, err := printer.NewGoAsm(printer.Config{Name: "asmgen"}).Print(f)
 	if err != nil {
@@ -58,9 +57,4 @@ func (o output) goFile(path, constraint, pkg, text string) error {
 	}
 	o[path] = source
 	return nil
-}
-
-// assemblyFile is such as loops_avx2_amd64.s.
-func assemblyFile(dir, prefix string, set isa) string {
-	return filepath.Join(dir, prefix+"_"+strings.ToLower(set.name)+"_amd64.s")
 }

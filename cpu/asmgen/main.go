@@ -1,5 +1,6 @@
-// Asmgen writes package cpu's assembly, with avo: a loop for each operation of package ir, and for some that stand for several, for the
-// tile interpreter; the loops of the gradient norm; and those of gpubench's ceiling. Usage:
+// Asmgen writes package cpu's assembly, with avo, for processors with AVX2 where the system forbids a process to run code that it made: a
+// loop over tiles for each operation of package ir, for some that stand for several, and for
+// the gradient norm. Usage:
 //
 //	go run . folder
 //

@@ -14,7 +14,7 @@ import (
 // All loops have one signature. A loop makes n bytes of dst, a multiple of the vector, from the operands a, b, c and d, as many as the
 // operation has. After each vector an operand advances by its step: a vector, or 0 where one vector stands for all elements. The
 // loop also prefetches n bytes, two tiles after next. It prefetches them into the second-level cache, because a core can wait for
-// more lines there than in the first. A truth value in memory has all bits of its element set, or none, in both instruction sets.
+// more lines there than in the first. A truth value in memory has all bits of its element set, or none.
 func (w *writer) operations() {
 	for _, width := range []int{32, 64} {
 		for op := ir.Add; op <= ir.Select; op++ {
@@ -30,7 +30,7 @@ func (w *writer) operations() {
 
 // operationName is such as addF32AVX2.
 func (w *writer) operationName(op string, width int) string {
-	return fmt.Sprintf("%sF%d%s", op, width, w.name)
+	return fmt.Sprintf("%sF%d%s", op, width, set)
 }
 
 // compounds are operations that stand for several of package ir, each rounded as there: what rules are full of. A tile that is
@@ -76,15 +76,8 @@ var compounds = []struct {
 	{"flush", "|a| < b ? 0 : a", 2, func(w *writer, width int, x, y reg.VecVirtual, operand func(i int) Op) {
 		size := w.reg()
 		w.number(ir.Abs, width, x, w.bits(ir.Abs, width), size)
-		if w.wide {
-			k, zero := w.K(), w.reg()
-			w.VPXORD(zero, zero, zero)
-			w.compare(ir.Lt, width, size, operand(1), k)
-			w.blend(width, k, zero, x, y)
-		} else {
-			w.compare(ir.Lt, width, size, operand(1), size)
-			pick(width, w.VANDNPS, w.VANDNPD)(x, size, y)
-		}
+		w.compare(ir.Lt, width, size, operand(1), size)
+		pick(width, w.VANDNPS, w.VANDNPD)(x, size, y)
 	}},
 }
 
@@ -93,12 +86,8 @@ func selectBy(op ir.Op) func(w *writer, width int, x, y reg.VecVirtual, operand 
 	return func(w *writer, width int, x, y reg.VecVirtual, operand func(i int) Op) {
 		no := w.reg()
 		w.move(width, operand(3), no)
-		cond := Op(y)
-		if w.wide {
-			cond = w.K()
-		}
-		w.compare(op, width, x, operand(1), cond)
-		w.blend(width, cond, operand(2), no, y)
+		w.compare(op, width, x, operand(1), y)
+		w.blend(width, y, operand(2), no, y)
 	}
 }
 
@@ -110,12 +99,6 @@ func (w *writer) single(op ir.Op, width int) func(x, y reg.VecVirtual, operand f
 		return func(x, y reg.VecVirtual, _ func(i int) Op) { w.number(op, width, x, w.bits(op, width), y) }
 	case op == ir.Sqrt:
 		return func(x, y reg.VecVirtual, _ func(i int) Op) { w.number(op, width, x, nil, y) }
-	case compares && w.wide:
-		return func(x, y reg.VecVirtual, operand func(i int) Op) {
-			k := w.K()
-			w.compare(op, width, x, operand(1), k)
-			w.fromMask(width, k, y)
-		}
 	case compares:
 		return func(x, y reg.VecVirtual, operand func(i int) Op) { w.compare(op, width, x, operand(1), y) }
 	case op == ir.Select: // a is taken where c holds, else b
@@ -123,13 +106,7 @@ func (w *writer) single(op ir.Op, width int) func(x, y reg.VecVirtual, operand f
 			no, cond := w.reg(), w.reg()
 			w.move(width, operand(1), no)
 			w.move(width, operand(2), cond)
-			if w.wide {
-				k := w.K()
-				w.toMask(width, cond, k)
-				w.blend(width, k, x, no, y)
-			} else {
-				w.blend(width, cond, x, no, y)
-			}
+			w.blend(width, cond, x, no, y)
 		}
 	}
 	return func(x, y reg.VecVirtual, operand func(i int) Op) { w.number(op, width, x, operand(1), y) }
@@ -150,12 +127,12 @@ func (w *writer) operation(name, doc string, width, arity int, write func(x, y r
 	w.move(width, Mem{Base: from[0]}, x)
 	write(x, y, func(i int) Op { return Mem{Base: from[i]} })
 	w.move(width, y, Mem{Base: dst})
-	w.ADDQ(Imm(uint64(w.vector)), dst)
-	w.ADDQ(Imm(uint64(w.vector)), next)
+	w.ADDQ(Imm(vector), dst)
+	w.ADDQ(Imm(vector), next)
 	for i := range from {
 		w.ADDQ(step[i], from[i])
 	}
-	w.SUBQ(Imm(uint64(w.vector)), n)
+	w.SUBQ(Imm(vector), n)
 	w.JNE(LabelRef("loop"))
 	w.VZEROUPPER()
 	w.RET()
@@ -164,11 +141,7 @@ func (w *writer) operation(name, doc string, width, arity int, write func(x, y r
 // bits is a register with the bits that a sign operation needs: the sign, all but the sign, or all.
 func (w *writer) bits(op ir.Op, width int) reg.VecVirtual {
 	mask := w.reg()
-	if w.wide {
-		w.VPTERNLOGD(Imm(0xff), mask, mask, mask)
-	} else {
-		w.VPCMPEQD(mask, mask, mask)
-	}
+	w.VPCMPEQD(mask, mask, mask)
 	switch op {
 	case ir.Neg:
 		pick(width, func(o ...Op) { w.VPSLLD(o...) }, func(o ...Op) { w.VPSLLQ(o...) })(Imm(uint64(width-1)), mask, mask)

@@ -34,8 +34,11 @@ type normModule struct {
 	plain, scaled normKernels
 }
 
-// normKernels are those for elements as they are, or for scaled ones.
-type normKernels struct{ squares32, squares64, sums, root kernel }
+// normKernels are those for elements as they are, or for scaled ones. Squares are by ptx.NormGradients.
+type normKernels struct {
+	squares    []kernel
+	sums, root kernel
+}
 
 // load compiles PTX. What the driver's compiler says of an error is in the error.
 func (g *gpu) load(text string, kernels map[string]*kernel) (mod cu.Module, err error) {
@@ -89,10 +92,14 @@ func (g *gpu) norm() (*normModule, error) {
 		return g.norms, nil
 	}
 	m := &normModule{}
+	m.plain.squares, m.scaled.squares = make([]kernel, len(ptx.NormGradients)), make([]kernel, len(ptx.NormGradients))
+	names := map[string]*kernel{ptx.NormSums: &m.plain.sums, ptx.NormRoot: &m.plain.root,
+		ptx.NormScaledSums: &m.scaled.sums, ptx.NormScaledRoot: &m.scaled.root}
+	for i, of := range ptx.NormGradients {
+		names[of.Squares], names[of.ScaledSquares] = &m.plain.squares[i], &m.scaled.squares[i]
+	}
 	var err error
-	m.mod, err = g.load(ptx.Norm(), map[string]*kernel{
-		ptx.NormSquares32: &m.plain.squares32, ptx.NormSquares64: &m.plain.squares64, ptx.NormSums: &m.plain.sums, ptx.NormRoot: &m.plain.root,
-		ptx.NormScaledSquares32: &m.scaled.squares32, ptx.NormScaledSquares64: &m.scaled.squares64, ptx.NormScaledSums: &m.scaled.sums, ptx.NormScaledRoot: &m.scaled.root})
+	m.mod, err = g.load(ptx.Norm(), names)
 	if err != nil {
 		return nil, fmt.Errorf("cuda: norm: %w", err)
 	}

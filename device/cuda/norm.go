@@ -5,7 +5,9 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
@@ -17,7 +19,7 @@ import (
 type norm struct {
 	g     *gpu
 	mod   *normModule
-	count int                             // tiles of both types
+	count int                             // tiles of all types
 	tiles map[device.DType]*device.Buffer // as package ptx lays them out
 	sums  [2]*device.Buffer               // the tiles', and room for the sums of them
 	scale *device.Buffer                  // what elements are to be multiplied by
@@ -42,7 +44,7 @@ func (n *norm) fill(d *Device) (err error) {
 	for _, tensor := range n.work.Tensors {
 		b := tensor.Planes[0]
 		t := b.DType()
-		if t != device.Float32 && t != device.Float64 {
+		if !slices.ContainsFunc(ptx.NormGradients, func(of ptx.NormGradient) bool { return of.DType == t }) {
 			return fmt.Errorf("%s: %w", t, device.ErrUnsupported)
 		}
 		for lo := 0; lo < b.Len(); lo += kernels.NormTile {
@@ -78,7 +80,7 @@ func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
 		if err := n.launch(q, n.mod.plain, step.Reduced); err != nil {
 			return err
 		}
-		if n.tiles[device.Float64] == nil { // float32 alone needs no other scale
+		if n.tiles[device.Float64] == nil { // others need no other scale
 			return nil
 		}
 		return n.launch(q, n.mod.scaled, step.Reduced, n.scale.Addr())
@@ -87,21 +89,18 @@ func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
 
 // launch enqueues the tree and the root. Kernels for scaled elements take the scale's address.
 func (n *norm) launch(q *queue, k normKernels, result *device.Buffer, scale ...uint64) error {
-	blocks := func(tiles int) int { return (tiles + ptx.NormWarps - 1) / ptx.NormWarps }
-	for _, of := range []struct {
-		t device.DType
-		f kernel
-	}{{device.Float32, k.squares32}, {device.Float64, k.squares64}} {
-		if b := n.tiles[of.t]; b != nil {
+	blocks := func(tiles, each int) int { return (tiles + each - 1) / each }
+	for i, of := range ptx.NormGradients {
+		if b := n.tiles[of.DType]; b != nil {
 			tiles := b.Len() / ptx.TileWords
-			if err := launch(of.f.Function, blocks(tiles), q, append([]uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}, scale...)); err != nil {
+			if err := launch(k.squares[i].Function, blocks(tiles, of.Tiles), q, append([]uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}, scale...)); err != nil {
 				return err
 			}
 		}
 	}
 	from, to := n.sums[0].Addr(), n.sums[1].Addr()
 	for count := n.count; count > 1; count = levels(count) {
-		if err := launch(k.sums.Function, blocks(levels(count)), q, append([]uint64{from, uint64(count), to}, scale...)); err != nil {
+		if err := launch(k.sums.Function, blocks(levels(count), ptx.NormWarps), q, append([]uint64{from, uint64(count), to}, scale...)); err != nil {
 			return err
 		}
 		from, to = to, from
@@ -114,7 +113,7 @@ func (n *norm) launch(q *queue, k normKernels, result *device.Buffer, scale ...u
 
 func (n *norm) Close() error {
 	var errs []error
-	for _, b := range []*device.Buffer{n.tiles[device.Float32], n.tiles[device.Float64], n.sums[0], n.sums[1], n.scale} {
+	for _, b := range slices.AppendSeq([]*device.Buffer{n.sums[0], n.sums[1], n.scale}, maps.Values(n.tiles)) {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}

@@ -46,4 +46,4 @@ func (d *Device) Storage(compute device.DType) []device.DType { return nil }
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) { return nil, errBuild }
 
 // CompileTraffic implements kernels.Backend.
-func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) { return nil, errBuild }
+func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) { return nil, errBuild }

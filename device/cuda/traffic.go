@@ -14,12 +14,12 @@ import (
 type traffic struct{ *update }
 
 // CompileTraffic implements kernels.Backend.
-func (d *Device) CompileTraffic(w kernels.Work) (kernels.Update, error) {
+func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 	u, err := d.compile(w, true)
 	if err != nil {
 		return nil, err
 	}
-	return traffic{u}, nil
+	return []kernels.Update{traffic{u}}, nil
 }
 
 func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {

@@ -95,6 +95,9 @@ func (u *update) fill(d *Device) (err error) {
 		for _, b := range t.Planes {
 			tensors = append(tensors, b.Addr())
 		}
+		if u.mod.Indexed {
+			tensors = append(tensors, uint64(t.Offset))
+		}
 		n := t.Len()
 		for lo := 0; lo < n; lo += length {
 			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(length, n-lo)))

@@ -53,8 +53,13 @@ func encode(code []byte, i *Ins) ([]byte, error) {
 		put32(code[len(code)-4:], int(a[1].value))
 		return code, nil
 	case plain:
-		if i.Op == RET {
+		switch i.Op {
+		case RET:
 			return append(code, 0xC3), nil
+		case SFENCE:
+			return append(code, 0x0F, 0xAE, 0xF8), nil
+		case MFENCE:
+			return append(code, 0x0F, 0xAE, 0xF0), nil
 		}
 		return append(code, 0xC5, 0xF8, 0x77), nil
 	}

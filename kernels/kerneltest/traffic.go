@@ -33,10 +33,13 @@ func traffic(t T, b kernels.Backend, p *kernels.Program) {
 		shapes = append(shapes, straight(long)...)
 	}
 	w, state, tensors := work(t, b, p, shapes, 1, rand.New(rand.NewPCG(9, 10)))
-	u, err := b.CompileTraffic(w)
+	all, err := b.CompileTraffic(w)
 	require.NoError(t, err)
+	require.NotEmpty(t, all)
 	s := b.Device().DefaultStream()
-	require.NoError(t, u.Enqueue(s, kernels.Step{}))
+	for _, u := range all {
+		require.NoError(t, u.Enqueue(s, kernels.Step{}))
+	}
 	for i, x := range tensors {
 		for k, want := range x.expect {
 			dtype := p.Planes[k].DType
@@ -50,5 +53,7 @@ func traffic(t T, b kernels.Backend, p *kernels.Program) {
 		}
 	}
 	require.Equal(t, p.Rule.InitialState(), download[float64](t, s, state))
-	require.NoError(t, u.Close())
+	for _, u := range all {
+		require.NoError(t, u.Close())
+	}
 }

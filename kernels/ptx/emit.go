@@ -105,7 +105,7 @@ func (w *writer) entry(name string, params ...string) string {
 		fmt.Fprintf(&out, ".minnctapersm %d\n", w.perProcessor)
 	}
 	out.WriteString("{\n")
-	for _, typ := range []string{"pred", "b32", "b64", "f32", "f64"} {
+	for _, typ := range []string{"pred", "b16", "b32", "b64", "f32", "f64"} {
 		var names []string
 		for _, r := range w.regs {
 			if r[0] == typ {
@@ -147,6 +147,7 @@ type graph struct {
 	f      *ir.Func
 	typ    string   // f32 or f64
 	at     []string // per node: its operand, "" before it is emitted
+	index  string   // the register that holds the element's index, of 64 bits
 	suffix string   // of the registers made next, for copies of the graph side by side
 }
 
@@ -163,9 +164,14 @@ func (g *graph) set(field int, operand string) {
 	}
 }
 
+// instructions are those of operations on numbers, which the type follows.
 var instructions = map[ir.Op]string{ir.Add: "add.rn", ir.Sub: "sub.rn", ir.Mul: "mul.rn", ir.Div: "div.rn", ir.Sqrt: "sqrt.rn",
-	ir.Neg: "neg", ir.Abs: "abs", ir.Lt: "setp.lt", ir.Le: "setp.le", ir.Eq: "setp.eq", ir.Ne: "setp.neu",
-	ir.And: "and.pred", ir.Or: "or.pred", ir.Not: "not.pred"}
+	ir.Neg: "neg", ir.Abs: "abs", ir.Lt: "setp.lt", ir.Le: "setp.le", ir.Eq: "setp.eq", ir.Ne: "setp.neu"}
+
+// typed are the instructions of operations on truth values and words.
+var typed = map[ir.Op]string{ir.And: "and.pred", ir.Or: "or.pred", ir.Not: "not.pred",
+	ir.WAdd: "add.u32", ir.WSub: "sub.u32", ir.WMul: "mul.lo.u32", ir.WMulHigh: "mul.hi.u32", ir.WAnd: "and.b32", ir.WOr: "or.b32",
+	ir.WXor: "xor.b32", ir.WShl: "shl.b32", ir.WShr: "shr.u32", ir.WLt: "setp.lt.u32", ir.WEq: "setp.eq.u32"}
 
 // run emits the nodes that want says and that have no operand yet.
 func (g *graph) run(want func(ir.Value) bool) {
@@ -182,6 +188,8 @@ func (g *graph) node(v ir.Value) string {
 	switch n.Op {
 	case ir.Const:
 		return imm(g.typ, math.Float64frombits(n.Bits))
+	case ir.Word:
+		return fmt.Sprintf("0x%x", n.Bits)
 	case ir.Var:
 		panic("ptx: " + g.f.Vars[n.Index].Name + " has no operand")
 	}
@@ -192,11 +200,20 @@ func (g *graph) node(v ir.Value) string {
 		}
 		return g.reg(typ, name)
 	}
-	typ := g.typ
-	if g.f.IsBool(v) {
-		typ = "pred"
-	}
+	typ := map[ir.Kind]string{ir.Number: g.typ, ir.Truth: "pred", ir.Integer: "b32"}[g.f.Kind(v)]
 	dst := reg(typ, "")
+	// A conversion between words and numbers goes by way of a float32.
+	single := func() string {
+		if g.typ == "f32" {
+			return dst
+		}
+		return reg("f32", "_single")
+	}
+	widen := func(x string) {
+		if x != dst {
+			g.op("cvt.f64.f32 %s, %s", dst, x)
+		}
+	}
 	a, b, c := "", "", ""
 	switch n.Op.Arity() {
 	case 3:
@@ -221,14 +238,41 @@ func (g *graph) node(v ir.Value) string {
 		g.op("not.pred %s, %s", not, c)
 		g.op("and.pred %s, %s, %s", not, not, b)
 		g.op("or.pred %s, %s, %s", dst, yes, not)
-	case ir.And, ir.Or:
-		g.op("%s %s, %s, %s", instructions[n.Op], dst, a, b)
+	case ir.Element:
+		from := g.index
+		if n.Index == 1 {
+			high := reg("b64", "_high")
+			g.op("shr.u64 %s, %s, 32", high, from)
+			from = high
+		}
+		g.op("cvt.u32.u64 %s, %s", dst, from)
+	case ir.FromBits:
+		x := single()
+		g.op("mov.b32 %s, %s", x, a)
+		widen(x)
+	case ir.FromHalf:
+		half, x := reg("b16", "_half"), single()
+		g.op("cvt.u16.u32 %s, %s", half, a)
+		g.op("cvt.f32.f16 %s, %s", x, half)
+		widen(x)
+	case ir.ToBits:
+		g.op("mov.b32 %s, %s", dst, a)
+	case ir.ToHalf:
+		half := reg("b16", "_half")
+		g.op("cvt.rn.f16.f32 %s, %s", half, a)
+		g.op("cvt.u32.u16 %s, %s", dst, half)
+	case ir.WShl, ir.WShr:
+		g.op("%s %s, %s, %d", typed[n.Op], dst, a, n.Index)
 	case ir.Not:
-		g.op("%s %s, %s", instructions[n.Op], dst, a)
+		g.op("%s %s, %s", typed[n.Op], dst, a)
 	case ir.Sqrt, ir.Neg, ir.Abs:
 		g.op("%s.%s %s, %s", instructions[n.Op], g.typ, dst, a)
 	default:
-		g.op("%s.%s %s, %s, %s", instructions[n.Op], g.typ, dst, a, b)
+		if op := typed[n.Op]; op != "" {
+			g.op("%s %s, %s, %s", op, dst, a, b)
+		} else {
+			g.op("%s.%s %s, %s, %s", instructions[n.Op], g.typ, dst, a, b)
+		}
 	}
 	return dst
 }

@@ -21,38 +21,60 @@ import (
 
 var write = flag.Bool("write", false, "write the golden files instead of comparing with them")
 
-// everything is each text that is ever emitted for the rules, by name.
+// everything is each text that is ever emitted for the rules, by name: in the types that are calculated with, and some in formats of 16 bits.
 func everything(t *testing.T) map[string]string {
-	all := map[string]string{"norm": Norm()}
+	if texts != nil {
+		return texts
+	}
+	all := map[string]string{"norm": Norm(), "words": OfGraph("words", words(), 0, 0).Text}
+	add := func(s kernels.Spec) {
+		p, err := kernels.New(s)
+		require.NoError(t, err)
+		m := New(p)
+		name := strings.TrimSuffix(m.Update, "_update")
+		for all[name] != "" {
+			name += "_" // options that differ in case alone
+		}
+		all[name] = m.Text
+	}
 	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
 		for set := range uint64(1) << len(r.Options) {
 			for penalties := range rule.AllPenalties + 1 {
-				for _, dtype := range []device.DType{device.Float32, device.Float64} {
-					p, err := kernels.New(kernels.Spec{Rule: r, Options: set, Penalties: penalties, Compute: dtype})
-					require.NoError(t, err)
-					m := New(p)
-					name := strings.TrimSuffix(m.Update, "_update")
-					for all[name] != "" {
-						name += "_" // options that differ in case alone
-					}
-					all[name] = m.Text
+				s := kernels.Spec{Rule: r, Options: set, Penalties: penalties, Compute: device.Float32}
+				add(s)
+				s.Compute = device.Float64
+				add(s)
+				if penalties != 0 && penalties != rule.AllPenalties {
+					continue
 				}
+				s.Compute = device.Float32
+				for _, format := range []string{"=bf16 ", "=f16 "} {
+					s.Formats = strings.Join(r.Slots, format) + format
+					add(s)
+				}
+				s.Formats = rule.Param + "=bf16"
+				add(s)
 			}
 		}
 	}
+	texts = all
 	return all
 }
+
+// texts is everything, made once.
+var texts map[string]string
 
 // The common variants are committed, to be read and to be assembled by NVIDIA's ptxas (make ptxas).
 var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l1_l2_f32",
 	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l1_l2_amsgrad_f64",
-	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm"}
+	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm", "words",
+	"adam_f32_param_bf16", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16"}
 
 func TestGolden(t *testing.T) {
 	all := everything(t)
 	for _, name := range golden {
 		file := filepath.Join("testdata", name+".ptx")
-		require.Contains(t, all, name)
+		require.NotEmpty(t, all[name], name)
 		if *write {
 			require.NoError(t, os.WriteFile(file, []byte(all[name]), 0o644))
 		}
@@ -99,11 +121,12 @@ func TestDump(t *testing.T) {
 // it (M4).
 var allowed = regexp.MustCompile(`^(` + strings.Join([]string{
 	`(add|sub|mul|div)\.rn\.f(32|64)`, `sqrt\.rn\.f(32|64)`, `rcp\.rn\.f64`, `(neg|abs)\.f(32|64)`,
-	`setp\.(lt|le|eq|neu)\.f(32|64)`, `setp\.gt(\.and)?\.f64`, `setp\.(eq|ne|ge|lt)\.u(32|64)`, `selp\.(f32|f64|b64)`,
-	`(and|or|not)\.pred`, `cvt\.rn\.f32\.f64`, `cvt\.f64\.f32`, `cvt\.u64\.u32`,
-	`(and|or|xor|shl)\.b(32|64)`, `shr\.u(32|64)`, `(add|sub|min)\.u64`, `mul\.lo\.u64`, `mad\.lo\.u(32|64)`, `neg\.s64`,
-	`mov\.(u32|u64|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
-	`(ld|st)\.global(\.v[24])?\.(u64|f32|f64)`, `shfl\.sync\.down\.b32`, `bar\.warp\.sync`, `bra`, `ret`,
+	`setp\.(lt|le|eq|neu)\.f(32|64)`, `setp\.gt(\.and)?\.f64`, `setp\.(eq|ne|ge|lt)\.u(32|64)`, `selp\.(f32|f64|b32|b64)`,
+	`(and|or|not)\.pred`, `cvt\.rn\.f32\.f64`, `cvt\.f64\.f32`, `cvt\.u64\.u32`, `cvt\.u32\.u64`,
+	`cvt\.f32\.f16`, `cvt\.rn\.f16\.f32`, `cvt\.u16\.u32`, `cvt\.u32\.u16`,
+	`(and|or|xor|shl)\.b(32|64)`, `shr\.u(32|64)`, `(add|sub)\.u(32|64)`, `min\.u64`, `mul\.(lo\.u(32|64)|hi\.u32)`, `mad\.lo\.u(32|64)`, `neg\.s64`,
+	`prmt\.b32`, `mov\.(u32|u64|b32|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
+	`(ld|st)\.global(\.v[24])?\.(u8|u16|u32|u64|b32|f32|f64)`, `shfl\.sync\.down\.b32`, `bar\.warp\.sync`, `bra`, `ret`,
 }, "|") + `)$`)
 
 var (
@@ -211,9 +234,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for name, text := range everything(t) {
-		for i, r := range text {
-			require.Less(t, r, rune(0x80), "%s at %d", name, i)
-		}
+		require.Negative(t, strings.IndexFunc(text, func(r rune) bool { return r >= 0x80 }), name)
 	}
 }
 

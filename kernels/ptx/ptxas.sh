@@ -62,7 +62,7 @@ for arch in $architectures; do
     [ "$most" -le "$registers" ] || registers=$most
     "$nvdisasm" -c "$work/out.cubin" >"$work/sass"
     case $name in
-      norm) for kernel in norm_squares_f32 norm_squares_f64 norm_sums; do
+      norm) for kernel in norm_squares_f32 norm_squares_f64 norm_squares_bf16 norm_squares_f16 norm_sums; do
               awk -v k=".text.$kernel:" '/^\.text\./ {on = $1 == k} on' "$work/sass" >"$work/kernel"
               wide "$work/kernel" LDG || complain "$kernel sm_$arch: no 128-bit loads"
             done ;;

@@ -88,6 +88,7 @@ type compiler struct {
 	base    []x86.Arg
 	kept    [2][]value // uniforms in registers throughout, by class; from the highest register down
 	mutate  func(*x86.Ins)
+	sum     *reduction // of a Reduce, or nil
 
 	layout
 }
@@ -98,6 +99,12 @@ func Compile(l Loop) (*Code, error) { return compile(l, nil) }
 // compile is Compile with a function that changes instructions, for tests of the tests.
 func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	c := &compiler{Loop: &l, size: l.Func.Width / 8, mutate: mutate}
+	return c.compile(c.loop)
+}
+
+// compile makes the code that write writes.
+func (c *compiler) compile(write func()) (*Code, error) {
+	l := c.Loop
 	if err := c.index(); err != nil {
 		return nil, err
 	}
@@ -113,7 +120,7 @@ func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	c.keep()
 	code := &Code{Index: -1}
 	c.asm = &code.asm
-	c.loop()
+	write()
 	code.Frame = c.total
 	if c.hasElement() {
 		code.Index = c.indexAt

@@ -54,6 +54,10 @@ func (b *body) unread(v value, size int) bool {
 
 // store writes a value to a slot. If the slot's old value is still needed, that goes to a register first.
 func (b *body) store(s *step) {
+	if b.sum != nil && s.slot == sumSlot {
+		b.sumUp(s)
+		return
+	}
 	v := s.args[0]
 	r := x86.V(b.register(v))
 	if old := b.varOf[s.slot]; old >= 0 && old != v && b.left(old) > 0 {

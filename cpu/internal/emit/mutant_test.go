@@ -160,43 +160,59 @@ func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("some thousand graphs")
 	}
-	const graphs = 200
-	for _, set := range sets(t) {
-		emitted := map[x86.Op][]uint64{} // seeds
-		for seed := range uint64(graphs) {
-			require.NoError(t, try(seed, set, func(i *x86.Ins) {
-				if s := emitted[i.Op]; len(s) == 0 || s[len(s)-1] != seed {
-					emitted[i.Op] = append(s, seed)
-				}
-			}))
-		}
-		changed := map[x86.Op]bool{}
-		for name, mutate := range mutants {
-			for op, seeds := range emitted {
-				did, killed := false, false
-				for tried, seed := range seeds {
-					killed = killed || survives(seed, set, func(i *x86.Ins) {
-						did = i.Op == op && mutate(i) || did
-					}) != nil
-					if killed || !did && tried > 20 { // this mutant is not for this operation
-						break
-					}
-				}
-				if did {
-					changed[op] = true
-					require.True(t, killed, "%s: %s: %s survives %d graphs", set, op, name, graphs)
-				}
+	sums := func(seed uint64, set *Set, mutate func(*x86.Ins)) error {
+		return trySum(seed, set, func(i *x86.Ins) {
+			switch i.Op { // what a sum has beside its graph
+			case x86.VADDPD, x86.VXORPD, x86.VMOVUPD, x86.VSTOREUPD, x86.VMASKSTOREPD:
+				mutate(i)
 			}
-		}
-		for op := range emitted {
-			require.True(t, changed[op], "%s: %s has no mutant", set, op)
-		}
-		t.Logf("%s: %d operations, each with mutants that do not survive", set, len(emitted))
+		}, func(float64) {})
+	}
+	for _, set := range sets(t) {
+		t.Run(set.String(), func(t *testing.T) { killMutants(t, set, try) })
+		t.Run(set.String()+", sums", func(t *testing.T) { killMutants(t, set, sums) })
 	}
 }
 
-// survives is try where the code may fault.
-func survives(seed uint64, set *Set, mutate func(*x86.Ins)) (err error) {
+// trying makes a graph of a seed and holds its code, which mutate may change, to the evaluator.
+type trying func(seed uint64, set *Set, mutate func(*x86.Ins)) error
+
+func killMutants(t *testing.T, set *Set, try trying) {
+	const graphs = 200
+	emitted := map[x86.Op][]uint64{} // seeds
+	for seed := range uint64(graphs) {
+		require.NoError(t, try(seed, set, func(i *x86.Ins) {
+			if s := emitted[i.Op]; len(s) == 0 || s[len(s)-1] != seed {
+				emitted[i.Op] = append(s, seed)
+			}
+		}))
+	}
+	changed := map[x86.Op]bool{}
+	for name, mutate := range mutants {
+		for op, seeds := range emitted {
+			did, killed := false, false
+			for tried, seed := range seeds {
+				killed = killed || try.survives(seed, set, func(i *x86.Ins) {
+					did = i.Op == op && mutate(i) || did
+				}) != nil
+				if killed || !did && tried > 20 { // this mutant is not for this operation
+					break
+				}
+			}
+			if did {
+				changed[op] = true
+				require.True(t, killed, "%s: %s survives %d graphs", op, name, graphs)
+			}
+		}
+	}
+	for op := range emitted {
+		require.True(t, changed[op], "%s has no mutant", op)
+	}
+	t.Logf("%d operations, each with mutants that do not survive", len(emitted))
+}
+
+// survives tries where the code may fault.
+func (try trying) survives(seed uint64, set *Set, mutate func(*x86.Ins)) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {

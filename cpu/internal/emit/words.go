@@ -107,7 +107,7 @@ func (b *body) decode(s *step) {
 		b.over(s)
 		b.read(last, x86.V(b.take(vectors, s.dst)), slot, name)
 		return
-	case direct && !b.Set.wide:
+	case direct && (!b.Set.wide || b.mask < 0 && b.Set.number <= 16): // half a vector, of AVX2's registers
 		m := b.memory(b.slotOf[v])
 		b.over(s)
 		to = x86.V(b.take(vectors, s.dst))

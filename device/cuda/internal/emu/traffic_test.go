@@ -158,8 +158,10 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	require.NoError(t, u.Close())
 
 	before := fill()
-	u, err = dev.CompileTraffic(w)
+	all, err := dev.CompileTraffic(w)
 	require.NoError(t, err)
+	require.Len(t, all, 1)
+	u = all[0]
 	a.begin("_traffic", tracked)
 	require.NoError(t, u.Enqueue(s, kernels.Step{}))
 	require.NoError(t, s.Synchronize())

@@ -97,7 +97,7 @@ func mutations(text string, kernels *regexp.Regexp) (all []mutation) {
 // instruction.
 var instead = [][]string{
 	{"add", "sub", "mul", "div"}, {"and", "or", "xor"}, {"min", "max"}, {"sqrt", "abs", "neg", "not"}, {"shl", "shr"},
-	{"lt", "le", "eq", "ne", "neu", "ge"}, {"rn", "rz"}, {"down", "up"},
+	{"lt", "le", "eq", "ne", "neu", "ge"}, {"rn", "rz"}, {"down", "up"}, {"lo", "hi"}, {"f16", "bf16"},
 }
 
 var (
@@ -166,12 +166,14 @@ func (k *kernel) mutants(from string) (to []string) {
 
 	// the offset of an address, by an element and by a word
 	if at := address.FindStringSubmatchIndex(operands); at != nil {
-		offset, size := 0, 8
+		offset, size := 0, 0
 		if at[4] >= 0 {
 			offset, _ = strconv.Atoi(operands[at[4]:at[5]])
 		}
-		if strings.HasSuffix(op, "32") {
-			size = 4
+		for suffix, bytes := range map[string]int{"8": 1, "16": 2, "32": 4, "64": 8} {
+			if strings.HasSuffix(op, suffix) {
+				size = bytes
+			}
 		}
 		for _, changed := range []int{offset + size, offset - size} {
 			if changed >= 0 {
@@ -259,6 +261,7 @@ func TestMutations(t *testing.T) {
 )
 {
 	.reg .pred %p;
+	.reg .b32 %i, %j;
 	.reg .f32 %a, %b;
 	.reg .b64 %x, %y;
 
@@ -270,6 +273,9 @@ L:
 M:
 	setp.lt.f32 %p, %a, %b;
 	and.b64 %x, %x, 15;
+	ld.global.u16 %i, [%x+2];
+	mul.hi.u32 %i, %i, %j;
+	prmt.b32 %i, %i, %j, 0x5410;
 	selp.f32 %a, %a, %b, %p;
 	ret;
 }
@@ -287,9 +293,12 @@ M:
 		"add.rn.f32 %a, %a, 0f00000000;":     {"", "sub.rn.f32 %a, %a, 0f00000000;", "add.rn.f32 %a, %b, 0f00000000;", "add.rn.f32 %b, %a, 0f00000000;", "add.rn.f32 %a, %a, 0f00000001;"},
 		"setp.lt.f32 %p, %a, %b;":            {"", "setp.le.f32 %p, %a, %b;", "setp.neu.f32 %p, %a, %b;"},
 		"and.b64 %x, %x, 15;":                {"", "or.b64 %x, %x, 15;", "and.b64 %x, %x, 14;", "and.b64 %x, %x, 16;"},
+		"ld.global.u16 %i, [%x+2];":          {"", "ld.global.u16 %i, [%x+0];", "ld.global.u16 %i, [%x+4];"},
+		"mul.hi.u32 %i, %i, %j;":             {"", "mul.lo.u32 %i, %i, %j;", "mul.hi.u32 %i, %j, %j;"},
+		"prmt.b32 %i, %i, %j, 0x5410;":       {"", "prmt.b32 %i, %j, %i, 0x5410;", "prmt.b32 %i, %i, %j, 0x2a08;"},
 		"selp.f32 %a, %a, %b, %p;":           {"", "selp.f32 %a, %b, %a, %p;"},
 	} {
 		require.Subset(t, got[from], want)
 	}
-	require.Len(t, slices.Collect(maps.Keys(got)), 7)
+	require.Len(t, slices.Collect(maps.Keys(got)), 10)
 }

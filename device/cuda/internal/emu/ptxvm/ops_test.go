@@ -444,6 +444,36 @@ func TestConvert(t *testing.T) {
 	}
 }
 
+// TestHalves converts every float16, and what lies halfway between two and on either side of that.
+func TestHalves(t *testing.T) {
+	for h := range uint64(1 << 16) {
+		x := float32(value16(h, 5, 15))
+		if got := fromFloat16(uint16(h)); got != b32of(x) {
+			t.Fatalf("float16 %#x is %#x, want %#x", h, got, b32of(x))
+		}
+		want := h
+		if x != x {
+			want = 0x7fff
+		}
+		if got := toFloat16(x); got != want {
+			t.Fatalf("%v rounds to float16 %#x, want %#x", x, got, want)
+		}
+		if h&0x7fff >= 0x7bff { // the greatest, and what is no number
+			continue
+		}
+		next := float32(value16(h+1, 5, 15))
+		half := x + (next-x)/2 // exact
+		for _, tt := range []struct {
+			x    float32
+			want uint64
+		}{{math.Nextafter32(half, x), h}, {half, h + h&1}, {math.Nextafter32(half, next), h + 1}} {
+			if got := toFloat16(tt.x); got != tt.want {
+				t.Fatalf("%v rounds to float16 %#x, want %#x", tt.x, got, tt.want)
+			}
+		}
+	}
+}
+
 func clampToInt(f float64, to, from string) uint64 {
 	n := int(typeBits(to))
 	if f != f {

@@ -142,6 +142,18 @@ func TestAccess(t *testing.T) {
 			}},
 		{"rem.u32 %r3, %r0, 128; xor.b32 %r3, %r3, 37; mad.wide.u32 %rd2, %r3, 4, %rd0; ld.global.u32 %r9, [%rd2]; bar.sync 0; " + storeR9,
 			func(i int) uint32 { return uint32(i ^ 37) }},
+		// 16 bits and 8 bits: zero-extended when read, cut off when stored, in vectors too.
+		{"setp.ge.u32 %p1, %r0, 64; @%p1 ret; mad.wide.u32 %rd2, %r0, 8, %rd0;\n" +
+			"ld.global.v4.u16 {%r3, %r4, %r5, %r6}, [%rd2]; add.u32 %r3, %r3, 0x50000; st.global.v4.u16 [%rd2], {%r4, %r3, %r6, %r5};",
+			func(i int) uint32 { return uint32(i) << 16 }},
+		{"setp.ge.u32 %p1, %r0, 64; @%p1 ret; mad.wide.u32 %rd2, %r0, 8, %rd0;\n" +
+			"ld.global.v2.u16 {%h1, %h2}, [%rd2]; ld.global.b16 %h3, [%rd2+4]; st.global.v2.b16 [%rd2], {%h3, %h1};",
+			func(i int) uint32 { return uint32([]int{i + 1 | i<<16, i}[i&1]) }},
+		{"ld.global.v4.u8 {%r3, %r4, %r5, %r6}, [%rd1]; sub.u32 %r4, %r4, 1; st.global.v4.u8 [%rd1], {%r6, %r5, %r4, %r3};",
+			func(i int) uint32 { return uint32(i)<<24 | 0xff0000 }},
+		{"setp.ge.u32 %p1, %r0, 32; @%p1 ret; mad.wide.u32 %rd2, %r0, 16, %rd0; ld.global.v4.b32 {%r3, %r4, %r5, %r6}, [%rd2];\n" +
+			"prmt.b32 %r3, %r3, %r4, 0x5410; prmt.b32 %r5, %r5, %r6, 0x1054; mov.b32 {%h1, %h2}, %r3; mov.b32 %r6, {%h2, %h1}; st.global.v2.b32 [%rd2], {%r6, %r5};",
+			func(i int) uint32 { return uint32([]int{i + 1 | i<<16, i + 2 | (i+1)<<16, i, i}[i&3]) }},
 		{"ld.param.u32 %r9, [n]; ld.volatile.global.u32 %r3, [%rd1]; fence.acq_rel.gpu; membar.gl; " + storeR9, func(int) uint32 { return 128 }},
 	}
 	for _, test := range tests {

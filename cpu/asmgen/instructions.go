@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -8,34 +9,25 @@ import (
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
-// isa is an instruction set with its vectors.
-type isa struct {
-	name      string
-	vector    int // bytes of a register
-	registers int
-	wide      bool // AVX-512: comparisons write mask registers
-}
+const (
+	set    = "AVX2"
+	vector = 32      // bytes of a register
+	tile   = 2 << 10 // bytes of cpu's tileBytes
+)
 
-// isas are those that loops are written for. Both take a cache line a round.
-var isas = []isa{{"AVX2", 32, 16, false}, {"AVX512", 64, 32, true}}
+// writer writes functions.
+type writer struct{ *build.Context }
 
-const round = 64 // bytes of a traffic loop
-
-const tile = 2 << 10 // bytes of cpu's tileBytes
-
-// writer writes functions for an instruction set.
-type writer struct {
-	*build.Context
-	isa
+// function starts a function.
+func (w *writer) function(name, signature, doc string) {
+	w.Function(name)
+	w.Attributes(attr.NOSPLIT)
+	w.SignatureExpr(signature)
+	w.Doc(doc)
 }
 
 // reg is a new vector register.
-func (w *writer) reg() reg.VecVirtual {
-	if w.wide {
-		return w.ZMM()
-	}
-	return w.YMM()
-}
+func (w *writer) reg() reg.VecVirtual { return w.YMM() }
 
 // pick is an instruction on vectors of the width's numbers.
 func pick(width int, ps, pd func(...Op)) func(...Op) {
@@ -74,33 +66,14 @@ func (w *writer) number(op ir.Op, width int, a reg.VecVirtual, b Op, dst reg.Vec
 	}
 }
 
-// compare writes a comparison, whose result is all bits or none of each element, or a bit of a mask register.
+// compare writes a comparison, whose result is all bits or none of each element.
 func (w *writer) compare(op ir.Op, width int, a reg.VecVirtual, b, dst Op) {
 	pick(width, w.VCMPPS, w.VCMPPD)(Imm(predicates[op]), b, a, dst)
 }
 
-// toMask makes a mask register of a vector of truth values, and fromMask the reverse.
-func (w *writer) toMask(width int, v, k Op) {
-	if width == 32 {
-		w.VPMOVD2M(v, k)
-	} else {
-		w.VPMOVQ2M(v, k)
-	}
-}
-
-func (w *writer) fromMask(width int, k, v Op) {
-	if width == 32 {
-		w.VPMOVM2D(k, v)
-	} else {
-		w.VPMOVM2Q(k, v)
-	}
-}
-
-// blend writes cond ? yes : no. The condition is a mask register in AVX-512 and a vector in AVX2; yes may be memory.
+// blend writes cond ? yes : no; yes may be memory.
 func (w *writer) blend(width int, cond, yes Op, no reg.VecVirtual, dst reg.VecVirtual) {
-	if w.wide {
-		pick(width, w.VBLENDMPS, w.VBLENDMPD)(yes, no, cond, dst)
-	} else if width == 32 {
+	if width == 32 {
 		w.VBLENDVPS(cond, yes, no, dst)
 	} else {
 		w.VBLENDVPD(cond, yes, no, dst)

@@ -1,0 +1,4 @@
+package cpu
+
+// RaceEnabled says whether the tests run under the race detector.
+const RaceEnabled = raceEnabled

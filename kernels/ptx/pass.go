@@ -1,0 +1,310 @@
+package ptx
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// A plane is a buffer of each tensor: a field of the graph's elements.
+type plane struct {
+	element
+	field          int // index in the graph's Vars
+	name           string
+	loaded, stored bool
+}
+
+// planes are a graph's, in order.
+func planes(f *ir.Func) (all []*plane) {
+	loads := f.Loads()
+	for v, field := range f.Vars {
+		p := &plane{elementOf(field.Type, f.Width), v, field.Name, slices.Contains(loads, v),
+			slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return s.Var == v })}
+		if field.Bank == rule.ElemBank {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// own is the name of a register that belongs to the plane, by the field of the rule's element struct.
+func (p *plane) own(name string) string { return named(name, p.name) }
+
+// A passWriter writes one pass over all chunks.
+type passWriter struct {
+	*writer
+	f       *ir.Func
+	planes  []*plane
+	rules   int  // scalars of the rule
+	scalars int  // of a group, all
+	traffic bool // load and store alone
+	indexed bool
+	lanes   int  // elements of a vector: what 16 bytes of the widest plane hold
+	alike   bool // all planes have elements of one size
+	g       *graph
+}
+
+func pass(name string, f *ir.Func, rules, scalars int, traffic bool) string {
+	w := &passWriter{writer: &writer{}, f: f, planes: planes(f), rules: rules, scalars: scalars, traffic: traffic, indexed: indexed(f), alike: true}
+	widest, loads := 1, 0
+	for _, p := range w.planes {
+		widest = max(widest, p.size)
+		w.alike = w.alike && p.size == w.planes[0].size
+		if p.loaded {
+			loads++
+		}
+	}
+	w.lanes = 16 / widest
+	if f.Width == 64 || len(f.Loads())-loads > 11 {
+		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
+	}
+	params := UpdateParams
+	if traffic {
+		params = append(slices.Clone(params), "u64 never") // 0, which the compiler cannot know: see store
+	}
+	w.params(params...)
+	for _, r := range []string{"chunks", "tensors", "scalars"} {
+		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
+	}
+	for _, r := range []string{"tid", "ntid", "ctaid", "nctaid"} {
+		t := w.reg("b32", r+"32")
+		w.op("mov.u32 %s, %%%s.x", t, r)
+		w.op("cvt.u64.u32 %s, %s", w.reg("b64", r+"64"), t)
+	}
+	if traffic {
+		w.op("setp.ne.u64 %s, %%never, 0", w.reg("pred", "is_never"))
+	}
+	w.comment("one chunk after the other, a grid apart")
+	w.op("mov.u64 %s, %%ctaid64", w.reg("b64", "chunk"))
+	w.label("NEXT_CHUNK")
+	w.op("setp.ge.u64 %s, %%chunk, %%chunk_count", w.reg("pred", "done"))
+	w.op("@%%done bra END")
+	w.chunk()
+	w.vectorLoop()
+	w.scalarLoop()
+	w.op("add.u64 %%chunk, %%chunk, %%nctaid64")
+	w.op("bra NEXT_CHUNK")
+	w.label("END")
+	w.op("ret")
+	return w.entry(name, params...)
+}
+
+// shift is by how many bits a number is moved to divide it by n, a power of two. The driver's compiler does not turn div.u64 into that: it
+// calls a function of some 70 instructions.
+func shift(n int) int { return bits.TrailingZeros(uint(n)) }
+
+// chunk loads what is the same for all elements of a chunk.
+func (w *passWriter) chunk() {
+	e := w.reg("b64", "entry")
+	w.op("mad.lo.u64 %s, %%chunk, %d, %%chunks", e, ChunkWords*word)
+	for i, r := range []string{"tensor", "first", "count"} {
+		w.op("ld.global.u64 %s, [%s+%d]", w.reg("b64", r), e, i*word)
+	}
+	words := 1 + len(w.planes)
+	if w.indexed {
+		words++
+	}
+	w.op("mad.lo.u64 %s, %%tensor, %d, %%tensors", e, words*word)
+	if !w.traffic {
+		w.op("ld.global.u64 %s, [%s]", w.reg("b64", "group"), e)
+	}
+	if w.indexed && !w.traffic {
+		w.op("ld.global.u64 %s, [%s+%d]", w.reg("b64", "origin"), e, (words-1)*word)
+		w.op("add.u64 %%origin, %%origin, %%first")
+	}
+	w.addresses(e)
+	if !w.traffic {
+		w.uniforms(e)
+	}
+}
+
+// addresses computes the chunk's address in each plane, and how many of its elements are before the vectors, and how many vectors there
+// are. A vector is as many elements in each plane, so it can be where all planes' elements are equally far from one.
+func (w *passWriter) addresses(entry string) {
+	unit := 16 // of a position: bytes of an address, or elements where their sizes differ
+	if w.alike {
+		w.comment("the chunk's address in each slot; vectors if all are equally far from a multiple of 16")
+		w.op("mul.lo.u64 %s, %%first, %d", w.reg("b64", "first_byte"), w.planes[0].size)
+	} else {
+		unit = w.lanes
+		w.comment("the chunk's address in each slot; vectors if all are equally many elements from one")
+	}
+	w.op("mov.u64 %s, 0", w.reg("b64", "apart"))
+	first := ""
+	for i, p := range w.planes {
+		a := w.reg("b64", p.own("at"))
+		w.op("ld.global.u64 %s, [%s+%d]", a, entry, (1+i)*word)
+		w.op("cvta.to.global.u64 %s, %s", a, a)
+		position := a
+		if w.alike {
+			w.op("add.u64 %s, %s, %%first_byte", a, a)
+		} else {
+			w.op("mad.lo.u64 %s, %%first, %d, %s", a, p.size, a)
+			position = w.reg("b64", p.own("position"))
+			w.op("shr.u64 %s, %s, %d", position, a, shift(p.size))
+		}
+		if i == 0 {
+			first = position
+			continue
+		}
+		x := w.reg("b64", "diff")
+		w.op("xor.b64 %s, %s, %s", x, position, first)
+		w.op("or.b64 %%apart, %%apart, %s", x)
+	}
+	w.op("and.b64 %%apart, %%apart, %d", unit-1)
+	w.op("setp.eq.u64 %s, %%apart, 0", w.reg("pred", "together"))
+	if w.alike {
+		w.comment("head: elements up to a multiple of 16 bytes, or all")
+	} else {
+		w.comment("head: elements up to a vector, or all")
+	}
+	w.op("neg.s64 %s, %s", w.reg("b64", "head"), first)
+	w.op("and.b64 %%head, %%head, %d", unit-1)
+	if by := shift(unit / w.lanes); by > 0 {
+		w.op("shr.u64 %%head, %%head, %d", by)
+	}
+	w.op("min.u64 %%head, %%head, %%count")
+	w.op("selp.b64 %%head, %%head, %%count, %%together")
+	w.op("sub.u64 %s, %%count, %%head", w.reg("b64", "vectors"))
+	w.op("shr.u64 %%vectors, %%vectors, %d", shift(w.lanes))
+}
+
+// uniforms loads the group's scalars and computes what depends on nothing else.
+func (w *passWriter) uniforms(entry string) {
+	w.comment("the group's scalars")
+	w.g = w.graph(w.f)
+	size := w.f.Width / 8
+	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", entry, w.scalars*size)
+	for _, v := range w.f.Loads() {
+		field := w.f.Vars[v]
+		if field.Bank == rule.ElemBank {
+			continue
+		}
+		i := field.Index
+		if field.Bank == rule.SharedBank {
+			i += w.rules
+		}
+		e := elementOf(field.Type, w.f.Width)
+		r := w.reg(e.typ, named("in", field.Name))
+		w.op("ld.global.%s %s, [%s+%d]", e.memory, r, entry, i*size)
+		w.g.set(v, r)
+	}
+	varying := w.f.Varying(rule.ElemBank)
+	w.g.run(func(v ir.Value) bool { return !varying[v] })
+}
+
+// vectorLoop updates a vector of each plane at a time.
+func (w *passWriter) vectorLoop() {
+	w.comment("whole vectors of 16 bytes")
+	w.op("mov.u64 %s, %%tid64", w.reg("b64", "i"))
+	w.label("NEXT_VECTOR")
+	w.op("setp.ge.u64 %%done, %%i, %%vectors")
+	w.op("@%%done bra VECTORS_DONE")
+	w.op("mad.lo.u64 %s, %%i, %d, %%head", w.reg("b64", "element"), w.lanes)
+	w.elements(w.lanes)
+	w.op("add.u64 %%i, %%i, %%ntid64")
+	w.op("bra NEXT_VECTOR")
+	w.label("VECTORS_DONE")
+}
+
+// scalarLoop updates the head and what the vectors leave at the end.
+func (w *passWriter) scalarLoop() {
+	w.comment("elements before and after them")
+	w.op("mul.lo.u64 %s, %%vectors, %d", w.reg("b64", "skip"), w.lanes)
+	w.op("sub.u64 %s, %%count, %%skip", w.reg("b64", "rest"))
+	w.op("mov.u64 %%i, %%tid64")
+	w.label("NEXT_ELEMENT")
+	w.op("setp.ge.u64 %%done, %%i, %%rest")
+	w.op("@%%done bra ELEMENTS_DONE")
+	w.op("setp.ge.u64 %s, %%i, %%head", w.reg("pred", "after"))
+	w.op("selp.b64 %%element, %%skip, 0, %%after")
+	w.op("add.u64 %%element, %%element, %%i")
+	w.elements(1)
+	w.op("add.u64 %%i, %%i, %%ntid64")
+	w.op("bra NEXT_ELEMENT")
+	w.label("ELEMENTS_DONE")
+}
+
+// A planeAccess is elements of a plane.
+type planeAccess struct {
+	*plane
+	*access
+}
+
+// elements updates n elements from %element on.
+func (w *passWriter) elements(n int) {
+	var all []planeAccess
+	for _, p := range w.planes {
+		a := &access{w.writer, p.element, n, w.reg("b64", p.own("address")), func(what string, i int) string { return p.own(fmt.Sprintf("%s_%d", what, i)) }}
+		w.op("mad.lo.u64 %s, %%element, %d, %%%s", a.address, p.size, p.own("at"))
+		all = append(all, planeAccess{p, a})
+	}
+	for _, a := range all {
+		if a.loaded {
+			a.load()
+		}
+	}
+	if w.traffic {
+		trafficStores(all)
+		return
+	}
+	for _, a := range all {
+		if a.loaded {
+			a.unpack()
+		}
+	}
+	lanes := make([]*graph, n)
+	for lane := range n {
+		lanes[lane] = w.lane(lane, all)
+	}
+	for _, s := range w.f.Stores {
+		a := all[slices.IndexFunc(all, func(a planeAccess) bool { return a.field == s.Var })]
+		var values []string
+		for _, g := range lanes {
+			values = append(values, g.at[s.Value])
+		}
+		a.store("", a.pack(values))
+	}
+}
+
+// lane is the graph of one element.
+func (w *passWriter) lane(lane int, all []planeAccess) *graph {
+	g := w.g.copy(fmt.Sprintf("_%d", lane))
+	for _, a := range all {
+		if a.loaded {
+			g.set(a.field, a.in(lane))
+		}
+	}
+	if w.indexed {
+		g.index = w.reg("b64", fmt.Sprintf("index_%d", lane))
+		w.op("add.u64 %s, %%origin, %%element", g.index)
+		if lane > 0 {
+			w.op("add.u64 %s, %s, %d", g.index, g.index, lane)
+		}
+	}
+	g.run(func(ir.Value) bool { return true })
+	return g
+}
+
+// trafficStores stores back what was loaded. What is loaded and not stored would be dropped by the compiler, if it were not
+// stored under a condition that never holds and that it cannot know. What is stored and not loaded becomes 0: a tensor's table must
+// have other memory for it.
+func trafficStores(all []planeAccess) {
+	for _, a := range all {
+		if !a.stored {
+			continue
+		}
+		if !a.loaded {
+			a.clear()
+		}
+		a.store("", a.whole())
+	}
+	for _, a := range all {
+		if a.loaded && !a.stored {
+			a.store("@%is_never ", a.whole())
+		}
+	}
+}

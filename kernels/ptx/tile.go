@@ -1,0 +1,146 @@
+package ptx
+
+import (
+	"fmt"
+
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
+)
+
+// rowsAtOnce is how many rows of kernels.NormLanes elements a thread has under way: 64 bytes, 128 of float64.
+const rowsAtOnce = 4
+
+// A tileWriter adds up one tile.
+type tileWriter struct {
+	*writer
+	typ           string
+	size          int
+	threads       int // of a tile
+	decode        *ir.Func
+	square, scale bool
+}
+
+// lanes is how many lanes of the tree a thread keeps.
+func (t *tileWriter) lanes() int { return kernels.NormLanes / t.threads }
+
+// tile adds up %count elements at %from, or their squares, in a warp, or in each half of one: each thread keeps as many of the 128 lanes of
+// the tree, side by side, as 16 bytes hold elements, or four. Those of four are elements 4·lane to 4·lane+3 of every 128. Where scale is
+// set, elements are multiplied by %factor first. They are loaded 16 bytes at a time if %from is a multiple of 16, as it always is where
+// aligned is set.
+func (t *tileWriter) tile(aligned bool) {
+	lanes := t.lanes()
+	for l := range lanes {
+		t.op("mov.f64 %s, %s", t.reg("f64", fmt.Sprintf("sum_%d", l)), imm("f64", 0))
+	}
+	t.op("shl.b64 %s, %%lane, %d", t.reg("b64", "i"), shift(lanes))
+	t.op("mad.lo.u64 %s, %%i, %d, %%from", t.reg("b64", "address"), t.size)
+	t.reg("pred", "done")
+	if !aligned {
+		t.op("and.b64 %s, %%from, 15", t.reg("b64", "apart"))
+		t.op("setp.ne.u64 %%done, %%apart, 0")
+		t.op("@%%done bra NEXT_ROW")
+	}
+	t.loop("NEXT_ROWS", "NEXT_ROW", rowsAtOnce, true)
+	t.loop("NEXT_ROW", "REST", 1, false)
+	t.label("REST")
+	t.comment("what is left, less than the thread's lanes")
+	for l := range lanes - 1 {
+		k := "%i"
+		if l > 0 {
+			k = t.reg("b64", "k")
+			t.op("add.u64 %s, %%i, %d", k, l)
+		}
+		t.op("setp.ge.u64 %%done, %s, %%count", k)
+		t.op("@%%done bra ROWS_DONE")
+		t.load(0, l, false)
+		t.add(0, l)
+	}
+	t.label("ROWS_DONE")
+	t.op("bar.warp.sync 0xffffffff")
+	t.comment("lanes %d to %d apart are %d to 1 threads apart", kernels.NormLanes/2, lanes, t.threads/2)
+	for d := t.threads / 2; d > 0; d /= 2 {
+		for l := range lanes {
+			lo, hi, other := t.reg("b32", "lo"), t.reg("b32", "hi"), t.reg("f64", "other")
+			t.op("mov.b64 {%s, %s}, %%sum_%d", lo, hi, l)
+			t.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", lo, lo, d)
+			t.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", hi, hi, d)
+			t.op("mov.b64 %s, {%s, %s}", other, lo, hi)
+			t.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, other)
+		}
+	}
+	for d := lanes / 2; d > 0; d /= 2 {
+		for l := range d {
+			t.op("add.rn.f64 %%sum_%d, %%sum_%d, %%sum_%d", l, l, l+d)
+		}
+	}
+}
+
+// loop adds whole rows, some at once, while there are so many for the thread, and goes to a label then.
+func (t *tileWriter) loop(label, then string, rows int, vectors bool) {
+	end := t.reg("b64", fmt.Sprintf("end_%d", rows))
+	t.label(label)
+	t.op("add.u64 %s, %%i, %d", end, (rows-1)*kernels.NormLanes+t.lanes())
+	t.op("setp.lt.u64 %%done, %%count, %s", end)
+	t.op("@%%done bra %s", then)
+	for row := range rows {
+		for l := 0; l < t.lanes(); l++ {
+			t.load(row, l, vectors)
+			if vectors {
+				l += 16/t.size - 1
+			}
+		}
+	}
+	for row := range rows {
+		for l := range t.lanes() {
+			t.add(row, l)
+		}
+	}
+	t.op("add.u64 %%i, %%i, %d", rows*kernels.NormLanes)
+	t.op("add.u64 %%address, %%address, %d", rows*kernels.NormLanes*t.size)
+	t.op("bra %s", label)
+}
+
+// element is the register that lane l of a row is loaded into.
+func (t *tileWriter) element(row, l int) string {
+	return t.reg(t.typ, fmt.Sprintf("in_%d_%d", row, l))
+}
+
+// load loads lane l of the row that is so far from %address, or the 16 bytes from there on.
+func (t *tileWriter) load(row, l int, vector bool) {
+	n := 1
+	if vector {
+		n = 16 / t.size
+	}
+	e := element{t.typ, t.typ, t.size}
+	if t.decode != nil {
+		e = elementOf(t.decode.Vars[0].Type, t.decode.Width)
+	}
+	a := &access{t.writer, e, n, fmt.Sprintf("%%address+%d", (row*kernels.NormLanes+l)*t.size),
+		func(what string, i int) string { return fmt.Sprintf("%s_%d_%d", what, row, l+i) }}
+	a.load()
+	a.unpack()
+}
+
+// add adds what has been loaded to the lane's sum.
+func (t *tileWriter) add(row, l int) {
+	x := t.element(row, l)
+	switch {
+	case t.decode != nil:
+		g := t.graph(t.decode)
+		g.suffix = fmt.Sprintf("_%d_%d", row, l)
+		g.set(0, x)
+		g.run(func(ir.Value) bool { return true })
+		x = g.at[t.decode.Stores[0].Value]
+	case t.typ == "f32":
+		wide := t.reg("f64", "x")
+		t.op("cvt.f64.f32 %s, %s", wide, x)
+		x = wide
+	}
+	if t.scale {
+		t.op("mul.rn.f64 %s, %s, %%factor", x, x)
+	}
+	if t.square {
+		t.op("mul.rn.f64 %s, %s, %s", x, x, x)
+	}
+	t.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, x)
+}
