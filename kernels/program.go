@@ -95,6 +95,10 @@ const (
 	Evaluated             // what an Eval rule computes. Its Parameter is only read.
 )
 
+func (r Role) String() string {
+	return [...]string{Parameter: "parameter", Gradient: "gradient", Input: "input", State: "state", Evaluated: "evaluated"}[r]
+}
+
 // Slot is a number that an element has, under PyTorch's name for it.
 type Slot struct {
 	Name   string

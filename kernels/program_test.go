@@ -63,6 +63,9 @@ func TestRoles(t *testing.T) {
 		"hessian": kernels.Input}, roles(kernels.SpecOf(sophia, device.Float32)))
 	average := kernels.Spec{Rule: rules.ScheduleFreeAverageRule().Rule, Compute: device.Float32, Eval: true}
 	require.Equal(t, map[string]kernels.Role{"param": kernels.Evaluated, "grad": kernels.Parameter, "z": kernels.State}, roles(average))
+	require.Equal(t, []string{"parameter", "gradient", "input", "state", "evaluated"}, []string{kernels.Parameter.String(), kernels.Gradient.String(),
+		kernels.Input.String(), kernels.State.String(), kernels.Evaluated.String()})
+	require.Equal(t, []string{"reduce", "scalars", "map"}, []string{kernels.Reduce.String(), kernels.Scalars.String(), kernels.Map.String()})
 }
 
 // TestScalars: what executors compute the scalars from, the graph and the compiled functions, have the same bits.

@@ -31,6 +31,7 @@ type config struct {
 	time       time.Duration
 	verify     bool
 	list       bool
+	dump       string // what to print of the programs; "" measures them
 	format     string
 }
 
@@ -51,22 +52,38 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	fs.DurationVar(&cfg.time, "time", time.Second, "")
 	fs.BoolVar(&cfg.verify, "verify", false, "")
 	fs.BoolVar(&cfg.list, "list", false, "")
+	fs.StringVar(&cfg.dump, "dump", "", "")
 	fs.StringVar(&cfg.format, "format", "text", "")
 	if err := cli.Parse(fs, args, func() { io.WriteString(stdout, cli.Manual(source)) }); err != nil {
 		return nil, err
 	}
+	var given []string // flags
+	fs.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
+	others := func(names ...string) bool { // whether there is another flag than these
+		return slices.ContainsFunc(given, func(f string) bool { return !slices.Contains(names, f) })
+	}
 	if cfg.list {
-		other := false
-		fs.Visit(func(f *flag.Flag) { other = other || f.Name != "list" && f.Name != "format" })
-		if other {
+		if others("list", "format") {
 			return nil, cli.Usagef("-list takes no other flag but -format")
 		}
 		return cfg, checkFormat(cfg.format)
 	}
+	var err error
+	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
+		return nil, err
+	}
+	if cfg.dtype, err = parseTypes(*dtype, *grad, *state); err != nil {
+		return nil, err
+	}
+	if slices.Contains(given, "dump") {
+		if others("dump", "optimizer", "dtype", "grad", "state") {
+			return nil, cli.Usagef("-dump takes no other flags but -optimizer, -dtype, -grad and -state")
+		}
+		return cfg, checkDump(cfg.dump)
+	}
 
-	sized, threads := false, false
+	sized := false
 	fs.Visit(func(f *flag.Flag) {
-		threads = threads || f.Name == "threads"
 		if slices.Contains([]string{"model", "shape", "n"}, f.Name) {
 			sized = true
 			cfg.asked = "-" + f.Name + " " + cli.Shown(f.Value.String())
@@ -75,23 +92,16 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	if !sized {
 		*model = defaultModel
 	}
-	var err error
 	if cfg.model, err = models.Parse(*model, *shape, *n); err != nil {
 		return nil, err
 	}
 	cfg.named = *model != ""
-	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
-		return nil, err
-	}
-	if cfg.dtype, err = parseTypes(*dtype, *grad, *state); err != nil {
-		return nil, err
-	}
 	if err := gpu.CheckFlag(cfg.device); err != nil {
 		return nil, err
 	}
 	all := runtime.GOMAXPROCS(0)
 	switch {
-	case cfg.device != "cpu" && threads:
+	case cfg.device != "cpu" && slices.Contains(given, "threads"):
 		return nil, cli.Usagef("-threads %d: only -device cpu has threads to choose", cfg.threads)
 	case cfg.threads < 0 || cfg.threads > all:
 		return nil, cli.Usagef("-threads %d: must be 1 to %d, the processors that Go uses here, or 0 for all of them", cfg.threads, all)

@@ -6,6 +6,7 @@
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
 //	         [-threads count] [-time duration] [-verify] [-format text|json]
 //	gpubench -list [-format text|json]
+//	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32]
 //
 // An optimizer step does little arithmetic on much memory: AdamW reads a parameter, its gradient and two moments, and writes
 // the parameter and the moments, 28 bytes in float32, and a perfect step costs the time of moving these bytes and nothing
@@ -45,6 +46,20 @@
 // larger ones the head, the tail and runs at a prime stride between them. The result says how many parameters were
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
 // says where the first difference is and exits with status 1.
+//
+// # What a program is
+//
+// With -dump nothing is measured. Gpubench prints what the optimizers' steps are made of and made into:
+//
+//	-dump go       the rule's Go source: the element function, the prologue, and what of their file they reach
+//	-dump graph    the bytes that a step moves, and its stages as graphs, an operation a line
+//	-dump code     the machine code that runs on this machine's processors: address, bytes, instruction, and what it computes.
+//	               The environment variable FUSESTEP_CPU chooses another implementation.
+//	-dump ptx      the PTX text of its kernels on a GPU, which needs no GPU to be written
+//	-dump all      the four, one below the other
+//
+// All of them name the rule's variables in comments, and number a graph's nodes alike. In a graph, uniform is what all
+// elements share. Where no machine code runs, -dump code fails and says why; -dump all says why and goes on.
 //
 // # Output
 //
@@ -116,6 +131,9 @@ func (c *command) run(args []string, stdout io.Writer) error {
 	}
 	if cfg.list {
 		return printList(stdout, cfg.format)
+	}
+	if cfg.dump != "" {
+		return cfg.printDump(stdout)
 	}
 	t, err := c.open(cfg.device, cfg.threads)
 	if err != nil {

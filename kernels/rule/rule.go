@@ -244,6 +244,9 @@ func (r *Rule) graph(k graphKey, fn *syntax.Function) (*ir.Func, error) {
 	return f, err
 }
 
+// Source is the rule's Go source: the element function, the prologue, and what of their file they reach, in the file's order.
+func (r *Rule) Source() string { return r.elem.Text(r.prologue) }
+
 // OptionNames lists the options that are on in a set.
 func (r *Rule) OptionNames(set uint64) []string {
 	var out []string
