@@ -43,6 +43,11 @@ func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
 		formats = append(formats, s.Formats)
 	}
 	out.Formats = strings.Join(formats, " ")
+	if s.Rule != nil {
+		if parsed, err := format.ParseSpec(out.Formats, s.Rule.Slots, out.Compute); err == nil { // New says what is wrong, and finds this form at once
+			out.Formats = format.Spec(s.Rule.Slots, parsed)
+		}
+	}
 	return out
 }
 

@@ -4,9 +4,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/optim"
@@ -223,4 +225,26 @@ func TestWhat16BitsLose(t *testing.T) {
 	h.set(grad, []float64{0})
 	step(1)
 	require.Less(t, h.values(single)[0], -10.0, "the step is far too large")
+}
+
+// Memory is shared by bytes, whatever types are in them.
+func TestOverlapOfTypes(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	memory := make([]float32, 8)
+	wrap := func(x any) *device.Buffer {
+		b, err := dev.WrapSlice(x)
+		require.NoError(t, err)
+		return b
+	}
+	halves := unsafe.Slice((*uint16)(unsafe.Pointer(&memory[0])), 16)
+	wide := optim.Param{Name: "wide", Value: wrap(memory[:4])}
+	for first, overlaps := range map[int]bool{7: true, 8: false} {
+		_, err := optim.New(dev, sgd(1), []optim.Param{wide, {Name: "half", Value: wrap(halves[first:])}})
+		if overlaps {
+			require.ErrorIs(t, err, device.ErrOverlap)
+		} else {
+			require.NoError(t, err)
+		}
+	}
 }
