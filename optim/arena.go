@@ -21,9 +21,24 @@ type arena struct {
 // elements.
 const stateAlign = 128
 
-// places are the offsets of the tensors' state in a buffer for all of them, and how long that is, in elements of whatever size.
-func (q *part) places(program *kernels.Program) (offsets []int, n int) {
-	line := 0
+// A large buffer begins where the device's memory has a round address, so a tensor's slots would all begin at the same place in every
+// power of two, and meet in one channel of the memory or in one set of a cache. So the state of slot k begins k+1 times staggerLines later,
+// where it is at least staggerFrom elements.
+const (
+	staggerLines = 33
+	staggerFrom  = 1 << 18
+)
+
+// stagger is by how many elements the state of a slot is shifted, in a buffer of n elements beside that: a multiple of a line.
+func stagger(slot, n, line int) int {
+	if n < staggerFrom {
+		return 0
+	}
+	return (slot + 1) * staggerLines * line
+}
+
+// places are the offsets of the tensors' state in a buffer for all of them, how long that is, and a line, in elements of whatever size.
+func (q *part) places(program *kernels.Program) (offsets []int, n, line int) {
 	for _, plane := range program.Planes {
 		line = max(line, stateAlign/plane.DType.Size())
 	}
@@ -33,14 +48,14 @@ func (q *part) places(program *kernels.Program) (offsets []int, n int) {
 		offsets = append(offsets, n)
 		n += p.Value.Len()
 	}
-	return offsets, n
+	return offsets, n, line
 }
 
 // allocate gives the part's tensors the state that a program uses and they lack. It starts at zero, or as the hyperparameter
 // that the rule says.
 func (q *part) allocate(dev *device.Device, program *kernels.Program, setting rule.Setting) error {
 	r := program.Rule
-	offsets, n := q.places(program)
+	offsets, n, line := q.places(program)
 	s := dev.DefaultStream()
 	for _, slot := range program.Slots {
 		k, name := slot.Index, slot.Name
@@ -48,12 +63,13 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 			continue
 		}
 		a := &arena{}
+		shift := stagger(k, n, line)
 		var err error
-		if a.buffer, err = dev.Alloc(program.Planes[slot.Plane].DType, n); err != nil {
+		if a.buffer, err = dev.Alloc(program.Planes[slot.Plane].DType, n+shift); err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
 		for i, p := range q.params {
-			if p.slots[k], err = a.buffer.Slice(offsets[i], offsets[i]+p.Value.Len()); err != nil {
+			if p.slots[k], err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.Value.Len()); err != nil {
 				return fmt.Errorf("state %s: %w", name, err)
 			}
 			p.arenas = append(p.arenas, a)

@@ -248,3 +248,27 @@ func TestOverlapOfTypes(t *testing.T) {
 		}
 	}
 }
+
+// The slots of a large tensor begin at different places in any power of two, as far from a line as its value.
+func TestLargeStateIsStaggered(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	const n, offset = 1 << 18, 5
+	value, err := dev.Alloc(device.Float32, n+offset)
+	require.NoError(t, err)
+	value, err = value.Slice(offset, offset+n)
+	require.NoError(t, err)
+	grad, err := dev.Alloc(device.Float32, n)
+	require.NoError(t, err)
+	o, err := optim.New(dev, optim.DefaultAdamW(), []optim.Param{{Name: "x", Value: value, Grad: grad}})
+	require.NoError(t, err)
+	begins := map[uint64]bool{value.Addr() % 4096: true}
+	states, err := o.States("x")
+	require.NoError(t, err)
+	for name, b := range states {
+		require.Equal(t, value.Addr()%128, b.Addr()%128, name)
+		require.False(t, begins[b.Addr()%4096], name)
+		begins[b.Addr()%4096] = true
+	}
+	require.NoError(t, o.Close())
+}
