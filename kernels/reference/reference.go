@@ -78,7 +78,8 @@ func pass[F rule.Float](p *kernels.Program, scalars []float64, tensors []Tensor)
 		share := max((n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), least)
 		var wait sync.WaitGroup
 		for lo := share; lo < n; lo += share {
-			wait.Go(func() { elements(p, slices.Clone(vars), t, lo, min(lo+share, n)) })
+			own := slices.Clone(vars)
+			wait.Go(func() { elements(p, own, t, lo, min(lo+share, n)) })
 		}
 		elements(p, vars, t, 0, min(share, n))
 		wait.Wait()
