@@ -11,7 +11,7 @@ func TestPrefetching(t *testing.T) {
 	for _, i := range implementations() {
 		d := &driver{choice: choice{implementation: i}}
 		if i.loops == nil {
-			require.Zero(t, d.prefetching(1<<34, 4), i.name)
+			require.Zero(t, d.prefetching(1<<30, 4), i.name)
 			continue
 		}
 		slower := calibrate(i.loops)
