@@ -39,7 +39,7 @@ func Wrap(d *Device, t device.DType, n int, address uint64) (*device.Buffer, err
 // its work and leaves it. It is nil, which counts as closed, where the device is closed.
 func WrapStream(d *Device, stream uintptr) *device.Stream { return nil }
 
-// Storage implements kernels.Backend: there is no device.
+// Storage implements kernels.Backend.
 func (d *Device) Storage(compute device.DType) []device.DType { return nil }
 
 // Compile implements kernels.Backend.
