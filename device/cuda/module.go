@@ -75,7 +75,7 @@ func (g *gpu) module(p *kernels.Program) (*module, error) {
 	if m := g.modules[p.Spec]; m != nil {
 		return m, nil
 	}
-	text := ptx.New(p)
+	text := g.geometry.hints.New(p)
 	m := &module{Module: text}
 	var err error
 	m.mod, err = g.load(text.Text, map[string]*kernel{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic})
