@@ -15,9 +15,9 @@ import (
 	"github.com/fusestep/fusestep/kernels/rules"
 )
 
-// normCases are gradients by their lengths, of types in turn. Each element is normally distributed and multiplied by scale, or in the
-// types of 16 bits by powers of two that differ, as otherwise squares are added up exactly in any order. But some of the last of
-// the types that has elements are the values, in random places.
+// normCases are gradients by their lengths, of types in turn. Each element is normally distributed and multiplied by scale. In the
+// types of 16 bits it is multiplied by a power of two of its own, as otherwise squares are added up exactly in any order. Where
+// scale is 0, all are. But some of the last of the types that has elements are the values, in random places.
 var normCases = []struct {
 	name    string
 	types   []device.DType // in turn; nil is float32 and float64
@@ -76,17 +76,18 @@ var normCases = []struct {
 	{name: "float32 alone, as small as it gets", lengths: []int{1}, scale: 1e-45},
 	{name: "float32 alone, Inf", lengths: []int{300}, scale: 1e39, want: math.Inf(1)},
 
-	{name: "one of each half", types: halves, lengths: []int{1, 1}},
-	{name: "an odd number of tiles of halves", types: halves, lengths: []int{0, 3 * kernels.NormTile}},
-	{name: "16 tiles of halves, and one more", types: halves, lengths: []int{16 * kernels.NormTile, 0, 5}},
-	{name: "halves around a tile", types: halves, lengths: []int{kernels.NormTile - 1, kernels.NormTile - 9, kernels.NormTile + 1, 300, 3}},
-	{name: "halves, every end of a row", types: halves, lengths: ascending(1, kernels.NormLanes+20)},
+	{name: "one of each half", types: halves, lengths: []int{1, 1}, scale: 1},
+	{name: "an odd number of tiles of halves", types: halves, lengths: []int{0, 3 * kernels.NormTile}, scale: 1},
+	{name: "16 tiles of halves, and one more", types: halves, lengths: []int{16 * kernels.NormTile, 0, 5}, scale: 1},
+	{name: "halves around a tile", types: halves, lengths: []int{kernels.NormTile - 1, kernels.NormTile - 9, kernels.NormTile + 1, 300, 3}, scale: 1},
+	{name: "halves, every end of a row", types: halves, lengths: ascending(1, kernels.NormLanes+20), scale: 1},
+	{name: "zeros of halves", types: halves, lengths: []int{300, 300, 5}},
 	{name: "the least bfloat16", types: halves, lengths: []int{1}, values: []float64{0x1p-133}, want: 0x1p-133},
 	{name: "the least float16", types: halves, lengths: []int{0, 1}, values: []float64{0x1p-24}, want: 0x1p-24},
 	{name: "the greatest bfloat16", types: halves, lengths: []int{1}, values: []float64{-0x1.fep127}, want: 0x1.fep127},
 	{name: "the greatest float16", types: halves, lengths: []int{0, 1}, values: []float64{-65504}, want: 65504},
-	{name: "a bfloat16 NaN", types: halves, lengths: []int{50}, values: []float64{math.NaN()}, want: math.NaN()},
-	{name: "a float16 Inf", types: halves, lengths: []int{33, 50}, values: []float64{math.Inf(-1)}, want: math.Inf(1)},
+	{name: "a bfloat16 NaN", types: halves, lengths: []int{50}, scale: 1, values: []float64{math.NaN()}, want: math.NaN()},
+	{name: "a float16 Inf", types: halves, lengths: []int{33, 50}, scale: 1, values: []float64{math.Inf(-1)}, want: math.Inf(1)},
 	{name: "four types", types: four, lengths: []int{5000, 33, 70, 300, 1, 1, 1, 1, 129, 260, 5000, 5000}, scale: 1},
 	{name: "four types, huge", types: four, lengths: []int{5000, 0, 70, 5000}, scale: 1e200},
 	{name: "a bfloat16 Inf beside the huge", types: []device.DType{device.Float64, device.BFloat16}, lengths: []int{50, 5000}, scale: 1e200, values: []float64{math.Inf(1)}, want: math.Inf(1)},
@@ -158,7 +159,7 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 		at[k] = len(x[of])
 		for range n {
 			v := rng.NormFloat64() * tt.scale
-			if types[of].Size() == 2 {
+			if types[of].Size() == 2 && tt.scale != 0 {
 				v = math.Ldexp(rng.NormFloat64(), rng.IntN(28)-14)
 			}
 			x[of] = append(x[of], reference.Bits(types[of], v))
