@@ -91,11 +91,17 @@ func TestChunkLen(t *testing.T) {
 // What is set for measurements changes no bits, and what is no geometry opens nothing.
 func TestGeometry(t *testing.T) {
 	adam := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true})
-	for _, set := range []string{"1x12", "16x0", "0x4100", "0x0,cs,wt", "2x8,cg,", "0x0,,cs"} {
+	for _, set := range []string{"1x12", "16x0", "0x4100", "0x4096", "0x0,cs,wt", "2x8,cg,", "0x0,,cs"} {
 		t.Run(set, func(t *testing.T) {
 			t.Setenv(geometryVariable, set)
 			_, dev := emulate(t, emu.Config{Checks: ptxvm.AllChecks, Seed: 1})
-			p, err := kernels.New(kernels.SpecOf(adam, device.Float32))
+			spec := kernels.SpecOf(adam, device.Float32)
+			if strings.HasPrefix(set, "0x4096") { // a second vector for each thread also where one has 8 elements
+				sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
+				spec = kernels.SpecOf(sgd, device.Float32)
+				spec.Formats = "param=bf16 grad=f16"
+			}
+			p, err := kernels.New(spec)
 			require.NoError(t, err)
 			kerneltest.Program(t, dev, p)
 			text := dev.gpu.modules[p.Spec].Text

@@ -38,6 +38,9 @@ type subject struct {
 	text    string
 	kernels *regexp.Regexp // the names of those to change
 	check   func(t kerneltest.T, b kernels.Backend)
+
+	// chunk is the elements of a chunk, 0 for as many as usual. In 16 bits these are but one vector for each thread of a block.
+	chunk int
 }
 
 // subjects are SGD with all that makes its update and prologue what they are, Adam likewise, Adam in float64, SGD with every plane
@@ -52,25 +55,26 @@ func subjects() []subject {
 	both := regexp.MustCompile(`_(update|prologue)$`)
 	update := regexp.MustCompile(`_update$`)
 	list := []subject{
-		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }},
-		{ptx.Norm(), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|root|scaled_squares_f64|scaled_root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }, 0},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|root|scaled_squares_f64|scaled_root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }, 0},
 	}
 	for _, s := range []struct {
 		kernels.Spec
 		kernels *regexp.Regexp
+		chunk   int
 	}{
-		{kernels.Spec{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L1, Compute: device.Float32}, both},
-		{kernels.Spec{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, Compute: device.Float32}, both},
-		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float64}, both},
-		{kernels.Spec{Rule: heavy.Rule, Options: heavy.Options, Compute: device.Float32, Formats: "param=bf16 grad=f16 momentum_buffer=bf16"}, update},
-		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float32, Formats: "param=bf16 grad=bf16 exp_avg=f16"}, update},
+		{kernels.Spec{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L1, Compute: device.Float32}, both, 0},
+		{kernels.Spec{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, Compute: device.Float32}, both, 0},
+		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float64}, both, 0},
+		{kernels.Spec{Rule: heavy.Rule, Options: heavy.Options, Compute: device.Float32, Formats: "param=bf16 grad=f16 momentum_buffer=bf16"}, update, 4096},
+		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float32, Formats: "param=bf16 grad=bf16 exp_avg=f16"}, update, 0},
 	} {
 		p, err := kernels.New(s.Spec)
 		if err != nil {
 			panic(err)
 		}
 		m := ptx.New(p)
-		list = append(list, subject{m.Text, s.kernels, func(t kerneltest.T, b kernels.Backend) { kerneltest.Program(t, b, p) }})
+		list = append(list, subject{m.Text, s.kernels, func(t kerneltest.T, b kernels.Backend) { kerneltest.Program(t, b, p) }, s.chunk})
 	}
 	return list
 }
@@ -88,6 +92,9 @@ func (s *subject) try(changed string) string {
 		}
 		return 0, false
 	})()
+	if err := os.Setenv("FUSESTEP_CUDA_GEOMETRY", fmt.Sprintf("0x%d", s.chunk)); err != nil {
+		panic(err)
+	}
 	dev, err := cuda.Open(0)
 	if err != nil {
 		panic(err)
