@@ -40,7 +40,7 @@ cross: ## check the types for the systems without code of their own, and where t
 	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr '\n' /)" = linux/amd64/ ]; then set -x; GOARCH=386 $(GO) test -short ./optim ./cmd/gpubench ./device; fi
 
 generate: ## write every generated file again
-	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestBits)$$' -write
+	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestStorageTable|TestWalk|TestBits)$$' -write
 
 ptxas: ## assemble the PTX with NVIDIA's ptxas, from PyPI
 	kernels/ptx/ptxas.sh -all

@@ -52,9 +52,9 @@ func BenchmarkPasses(b *testing.B) {
 				pass, move, passed := task(&normStep{u.(*norm), nil, make([]float64, 1)}), emit.Move{From: 0, To: emit.Nothing}, size
 				switch name {
 				case copy:
-					pass, move, passed = &copyTask{d.driver, bytes(y.Span()), bytes(x.Span())}, emit.Move{From: 0, To: 1}, 2*size
+					pass, move, passed = d.driver.newCopy(bytes(y.Span()), bytes(x.Span())), emit.Move{From: 0, To: 1}, 2*size
 				case zero:
-					pass, move = &copyTask{d.driver, bytes(y.Span()), nil}, emit.Move{From: emit.Nothing, To: stored}
+					pass, move = d.driver.newCopy(bytes(y.Span()), nil), emit.Move{From: emit.Nothing, To: stored}
 				}
 				b.SetBytes(int64(passed))
 				var loops []*limit

@@ -11,6 +11,17 @@ import (
 type copyTask struct {
 	drv      *driver
 	dst, src []byte
+	code     *exec.Code // nil where the runtime does it
+}
+
+// newCopy makes a task. It looks for the code, and no task does: a task that takes the driver's lock would come after whatever the caller does
+// with the device next, and so hide from the race detector what the caller does before.
+func (d *driver) newCopy(dst, src []byte) *copyTask {
+	t := &copyTask{drv: d, dst: dst, src: src}
+	if len(dst) >= moverBytes {
+		t.code = d.mover(len(dst), src != nil)
+	}
+	return t
 }
 
 // moverBytes is the bytes from which on machine code is faster than the runtime's clear and copy.
@@ -18,20 +29,16 @@ const moverBytes = 4 << 10
 
 func (t *copyTask) run() {
 	const piece = 1 << 20
-	var code *exec.Code
-	if len(t.dst) >= moverBytes {
-		code = t.drv.mover(len(t.dst), t.src != nil)
-	}
 	t.drv.pool.do((len(t.dst)+piece-1)/piece, func(_, i int) {
 		lo, hi := i*piece, min((i+1)*piece, len(t.dst))
 		dst, src := t.dst[lo:hi], t.src
 		if src != nil {
 			src = src[lo:hi]
 		}
-		if code != nil {
+		if t.code != nil {
 			touched(dst, true)
 			touched(src, false)
-			dst, src = moveLines(code, dst, src)
+			dst, src = moveLines(t.code, dst, src)
 		}
 		plain(dst, src)
 	})

@@ -195,7 +195,7 @@ func (q *queue) failure() error {
 }
 
 func (q *queue) copy(dst, src []byte) error {
-	return q.enqueue(&copyTask{q.drv, dst, src}, len(dst) <= inlineBytes)
+	return q.enqueue(q.drv.newCopy(dst, src), len(dst) <= inlineBytes)
 }
 
 func (q *queue) Upload(dst device.Span, src []byte) error   { return q.copy(bytes(dst), src) }

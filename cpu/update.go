@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"sync"
+	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -68,8 +69,11 @@ type tensor struct {
 	planes [][]byte
 }
 
-// chunk is elements lo to hi of a tensor.
-type chunk struct{ tensor, lo, hi int }
+// chunk is elements lo to hi of a tensor. It is followed if the next one lies behind it in all planes.
+type chunk struct {
+	tensor, lo, hi int
+	followed       bool
+}
 
 func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	u := &update[F]{drv: drv, work: w, program: w.Program}
@@ -78,10 +82,6 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	}
 	for i := range w.Tensors {
 		u.elements += w.Tensors[i].Len()
-	}
-	var err error
-	if u.vectors, err = newVectors[F](w.Program, u.elements, len(w.Tensors), drv); err != nil {
-		return nil, err
 	}
 	size := chunkLen(u.elements, drv.pool.threads)
 	for i := range w.Tensors {
@@ -92,7 +92,7 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 		}
 		u.tensors = append(u.tensors, v)
 		for lo := 0; lo < t.Len(); lo += size {
-			u.chunks = append(u.chunks, chunk{i, lo, min(lo+size, t.Len())})
+			u.chunks = append(u.chunks, chunk{tensor: i, lo: lo, hi: min(lo+size, t.Len())})
 		}
 	}
 	n := size // elements of the batch so far
@@ -102,7 +102,32 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 		}
 	}
 	u.batches = append(u.batches, len(u.chunks))
+	scattered := u.scattered()
+	var err error
+	u.vectors, err = newVectors[F](w.Program, u.elements, len(w.Tensors), scattered, drv)
+	if err != nil {
+		return nil, err
+	}
 	return u, nil
+}
+
+// gap is the bytes that may lie between two tensors that follow each other: padding.
+const gap = 256
+
+// scattered marks the chunks that are followed, and says whether any is not, beside the last.
+func (u *update[F]) scattered() (any bool) {
+	for i := range len(u.chunks) - 1 {
+		c, next := &u.chunks[i], &u.chunks[i+1]
+		c.followed = true
+		for k, plane := range u.program.Planes {
+			size := plane.DType.Size()
+			end := uintptr(unsafe.Pointer(&u.tensors[c.tensor].planes[k][c.hi*size-1])) + 1
+			begin := uintptr(unsafe.Pointer(&u.tensors[next.tensor].planes[k][next.lo*size]))
+			c.followed = c.followed && begin >= end && begin-end <= gap
+		}
+		any = any || !c.followed
+	}
+	return any
 }
 
 // step is a task: one step of an update, with what it was given from outside.
@@ -254,7 +279,11 @@ func (u *update[F]) each(body func(thread, i int)) {
 // batch updates the chunks of one batch on a thread of the pool.
 func (s *step[F]) batch(thread, i int) {
 	for k := s.u.batches[i]; k < s.u.batches[i+1]; k++ {
-		if s.u.vectors != nil {
+		if v := s.u.vectors; v != nil {
+			if v.short != nil && k+1 < s.u.batches[i+1] && !s.u.chunks[k].followed {
+				c := &s.u.chunks[k+1]
+				v.approach(&s.u.tensors[c.tensor], c, &s.space.scratch[thread])
+			}
 			s.vectorChunk(thread, k)
 		} else {
 			s.chunk(thread, k)
@@ -283,8 +312,8 @@ func (s *step[F]) chunk(thread, i int) {
 // vectorChunk is chunk with vector code.
 func (s *step[F]) vectorChunk(thread, i int) {
 	v := s.u.vectors
-	c := s.u.chunks[i]
+	c := &s.u.chunks[i]
 	t := &s.u.tensors[c.tensor]
 	n := v.blockLen()
-	v.run(t, c.lo, c.hi, s.uniforms[t.group*n:(t.group+1)*n], &s.space.scratch[thread])
+	v.run(t, c, s.uniforms[t.group*n:(t.group+1)*n], &s.space.scratch[thread])
 }

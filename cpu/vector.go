@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
+	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -25,10 +26,19 @@ type vectors[F rule.Float] struct {
 	uniform []ir.Value
 	loop    *loop // or
 	plan    *plan
+	short   *short // where tensors are short and scattered
+}
+
+// short prefetches in a chunk nothing but what will be needed: what lies past a short tensor's end is often another one's, and comes from memory in
+// vain. Where the next chunk lies there, the loop alone prefetches the right thing.
+type short struct {
+	begin *loop      // prefetches as shortOnes
+	end   *loop      // takes a chunk's end, which has been prefetched by then, and prefetches nothing
+	touch *exec.Code // prefetches the beginning of a chunk, while the one before is worked on
 }
 
 // newVectors returns nil where the implementation has no vector code.
-func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, drv *driver) (v *vectors[F], err error) {
+func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, scattered bool, drv *driver) (v *vectors[F], err error) {
 	c := drv.choice
 	if c.err != nil || c.set == nil && c.loops == nil {
 		return nil, c.err
@@ -39,8 +49,27 @@ func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, drv *dr
 		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots))
 		return v, nil
 	}
-	v.loop, err = drv.machineCode(p, drv.prefetching(elements*elementBytes(p), tensors*len(p.Planes)))
+	bytes, buffers := elements*elementBytes(p), tensors*len(p.Planes)
+	ahead := drv.prefetching(bytes, buffers)
+	if v.loop, err = drv.machineCode(p, ahead); err != nil {
+		return nil, err
+	}
+	if scattered && ahead != (prefetching{}) && bytes > closeBytes && bytes/buffers <= shortBytes {
+		v.short, err = drv.newShort(p)
+	}
 	return v, err
+}
+
+func (d *driver) newShort(p *kernels.Program) (s *short, err error) {
+	s = &short{}
+	if s.begin, err = d.machineCode(p, shortOnes); err != nil {
+		return nil, err
+	}
+	if s.end, err = d.machineCode(p, prefetching{}); err != nil {
+		return nil, err
+	}
+	s.touch, err = newCode(emit.Touch(len(p.Planes), shortOnes.near, shortOnes.far))
+	return s, err
 }
 
 // elementBytes is the bytes of an element in all planes.
@@ -64,6 +93,9 @@ func (v *vectors[F]) newScratch() scratch[F] {
 	s := scratch[F]{pointers: make([]*byte, len(v.program.Planes))}
 	if v.loop != nil {
 		s.frame = v.loop.newFrame()
+		if v.short != nil {
+			s.frame = newFrame(max(v.loop.frame, v.short.begin.frame, v.short.end.frame))
+		}
 		return s
 	}
 	s.window = newWindow[F](v.program)
@@ -119,17 +151,42 @@ func fromBits[F rule.Float](x uint64) F {
 	return f
 }
 
-// run updates elements lo to hi of a tensor.
-func (v *vectors[F]) run(t *tensor, lo, hi int, uniforms []F, s *scratch[F]) {
+// run updates the elements of a chunk.
+func (v *vectors[F]) run(t *tensor, c *chunk, uniforms []F, s *scratch[F]) {
 	block := (*byte)(unsafe.Pointer(&uniforms[0]))
-	if v.loop != nil {
-		for k, plane := range v.program.Planes {
-			s.pointers[k] = &t.planes[k][lo*plane.DType.Size()]
-		}
+	switch lo, hi := c.lo, c.hi; {
+	case v.plan != nil:
+		s.window.each(t.planes, lo, hi, func() { v.tiles(s, block) })
+	case v.short == nil || c.followed:
+		v.point(s, t, lo)
 		v.loop.run(s.pointers, block, s.frame, t.offset+lo, hi-lo)
-		return
+	default:
+		if n := (hi - lo - v.approached()) &^ (roundBytes - 1); n > 0 {
+			v.point(s, t, lo)
+			v.short.begin.run(s.pointers, block, s.frame, t.offset+lo, n)
+			lo += n
+		}
+		v.point(s, t, lo)
+		v.short.end.run(s.pointers, block, s.frame, t.offset+lo, hi-lo)
 	}
-	s.window.each(t.planes, lo, hi, func() { v.tiles(s, block) })
+}
+
+// approached is the elements at a chunk's beginning that are prefetched before.
+func (v *vectors[F]) approached() int { return shortOnes.far / v.program.Compute.Size() }
+
+// point makes the scratch's pointers those of the element.
+func (v *vectors[F]) point(s *scratch[F], t *tensor, element int) {
+	for k, plane := range v.program.Planes {
+		s.pointers[k] = &t.planes[k][element*plane.DType.Size()]
+	}
+}
+
+// approach prefetches the beginning of a chunk.
+func (v *vectors[F]) approach(t *tensor, c *chunk, s *scratch[F]) {
+	if c.hi-c.lo >= v.approached() {
+		v.point(s, t, c.lo)
+		v.short.touch.Run(unsafe.SliceData(s.pointers), nil, nil, 0)
+	}
 }
 
 // tiles runs the plan over the window.

@@ -93,6 +93,9 @@ func TestListings(t *testing.T) {
 		code, err := trafficMoves(set, []int{8, 4, 2, 1}, 1, 2, fromMemory).Compile()
 		require.NoError(t, err)
 		checkListing(t, name, "traffic", code)
+		code, err = emit.Touch(9, 1<<10, 2<<10)
+		require.NoError(t, err)
+		checkListing(t, name, "touch", code)
 	}
 }
 

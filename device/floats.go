@@ -1,24 +1,22 @@
 package device
 
-import "fmt"
-
 // Float is a host's number type that UploadFloats and DownloadFloats convert.
 type Float interface{ float32 | float64 }
 
-// UploadFloats copies src into dst, whose elements may be of the other type: each is then rounded to the nearest float32, ties to
-// even, or widened, which is exact. A float64 beyond float32's range becomes infinite. Unlike Upload it waits for the copy, and
-// for the stream's work before it. It fails as Upload does.
+// UploadFloats copies src into dst, whose elements may be of another type: each is then widened, which is exact, or rounded once as
+// DType.Round does, to nearest, ties to even. A number beyond the type's range becomes infinite, and a NaN stays one. Unlike Upload it
+// waits for the copy, and for the stream's work before it. It fails as Upload does.
 func UploadFloats[T Float](s *Stream, dst *Buffer, src []T) error {
 	var err error
 	switch {
-	case dst == nil || holds[T](dst.dtype):
+	case dst.zero() || dst.dtype == DTypeOf[T]():
 		err = Upload(s, dst, src)
 	case dst.dtype == Float32:
-		err = Upload(s, dst, converted[float32](src))
+		err = Upload(s, dst, converted(src, func(x T) float32 { return float32(x) }))
 	case dst.dtype == Float64:
-		err = Upload(s, dst, converted[float64](src))
+		err = Upload(s, dst, converted(src, func(x T) float64 { return float64(x) }))
 	default:
-		err = fmt.Errorf("device: upload: %w", &DTypeError{What: "source", Got: DTypeOf[T](), Ref: "buffer", Want: dst.dtype})
+		err = Upload(s, dst, converted(src, func(x T) uint16 { return dst.dtype.encode(float64(x)) }))
 	}
 	if err != nil {
 		return err
@@ -30,21 +28,21 @@ func UploadFloats[T Float](s *Stream, dst *Buffer, src []T) error {
 // stream's work before it. It fails as Download does.
 func DownloadFloats[T Float](s *Stream, dst []T, src *Buffer) error {
 	switch {
-	case src == nil || holds[T](src.dtype):
+	case src.zero() || src.dtype == DTypeOf[T]():
 		if err := Download(s, dst, src); err != nil {
 			return err
 		}
 		return s.Synchronize()
 	case src.dtype == Float32:
-		return downloadAs[float32](s, dst, src)
+		return downloadAs(s, dst, src, func(x float32) T { return T(x) })
 	case src.dtype == Float64:
-		return downloadAs[float64](s, dst, src)
+		return downloadAs(s, dst, src, func(x float64) T { return T(x) })
 	}
-	return fmt.Errorf("device: download: %w", &DTypeError{What: "destination", Got: DTypeOf[T](), Ref: "buffer", Want: src.dtype})
+	return downloadAs(s, dst, src, func(w uint16) T { return T(src.dtype.decode(w)) })
 }
 
-func downloadAs[F, T Float](s *Stream, dst []T, src *Buffer) error {
-	x := make([]F, len(dst))
+func downloadAs[E Element, T Float](s *Stream, dst []T, src *Buffer, convert func(E) T) error {
+	x := make([]E, len(dst))
 	if err := Download(s, x, src); err != nil {
 		return err
 	}
@@ -52,15 +50,15 @@ func downloadAs[F, T Float](s *Stream, dst []T, src *Buffer) error {
 		return err
 	}
 	for i, v := range x {
-		dst[i] = T(v)
+		dst[i] = convert(v)
 	}
 	return nil
 }
 
-func converted[F, T Float](x []T) []F {
-	out := make([]F, len(x))
+func converted[T Float, E Element](x []T, convert func(T) E) []E {
+	out := make([]E, len(x))
 	for i, v := range x {
-		out[i] = F(v)
+		out[i] = convert(v)
 	}
 	return out
 }

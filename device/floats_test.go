@@ -44,11 +44,76 @@ func TestFloats(t *testing.T) {
 		require.ErrorAs(t, device.UploadFloats(s, b, wide[1:]), &length)
 		require.ErrorAs(t, device.DownloadFloats(s, single[1:], b), &length)
 	}
-	half, err := dev.Alloc(device.BFloat16, len(wide))
-	require.NoError(t, err)
-	var dtype *device.DTypeError
-	require.ErrorAs(t, device.UploadFloats(s, half, wide), &dtype)
-	require.ErrorAs(t, device.DownloadFloats(s, wide, half), &dtype)
 	require.ErrorIs(t, device.UploadFloats(s, nil, wide), device.ErrClosed)
 	require.ErrorIs(t, device.DownloadFloats(s, wide, nil), device.ErrClosed)
+}
+
+// Each number of a 16-bit type comes back as it went, and each number between two goes to the nearest, at a tie to the even one, whether it
+// came as a float32 or needs a float64.
+func TestFloats16(t *testing.T) {
+	dev := cpu.New()
+	defer dev.Close()
+	s := dev.DefaultStream()
+	for _, dtype := range []device.DType{device.BFloat16, device.Float16} {
+		words := make([]uint16, 1<<16)
+		for i := range words {
+			words[i] = uint16(i)
+		}
+		b, err := dev.Alloc(dtype, len(words))
+		require.NoError(t, err)
+		numbers, single, back := make([]float64, len(words)), make([]float32, len(words)), make([]uint16, len(words))
+		require.NoError(t, device.Upload(s, b, words))
+		require.NoError(t, device.DownloadFloats(s, numbers, b))
+		require.NoError(t, device.DownloadFloats(s, single, b))
+		require.Equal(t, 1.0, numbers[map[device.DType]int{device.BFloat16: 0x3f80, device.Float16: 0x3c00}[dtype]])
+		upload := func(x []float64) {
+			require.NoError(t, device.UploadFloats(s, b, x))
+			require.NoError(t, device.Download(s, back, b))
+			require.NoError(t, s.Synchronize())
+		}
+		upload(numbers)
+		for i, x := range numbers {
+			if x != x {
+				require.True(t, math.IsNaN(dtype.Round(x)))
+				require.True(t, single[i] != single[i])
+				continue
+			}
+			require.Equal(t, words[i], back[i], "%s %v", dtype, x)
+			require.Equal(t, x, dtype.Round(x))
+			require.Equal(t, x, float64(single[i]))
+		}
+		// What lies between a number and the next one in magnitude.
+		middle, below, above := make([]float64, len(words)), make([]float64, len(words)), make([]float64, len(words))
+		finite := func(i int) bool { return numbers[i] == numbers[i] && !math.IsInf(numbers[i], 0) }
+		for i, x := range numbers {
+			if !finite(i) {
+				continue
+			}
+			next := numbers[i+1]
+			if math.IsInf(next, 0) { // where it would be if exponents went on
+				next = 2*x - numbers[i-1]
+			}
+			middle[i] = x + (next-x)/2
+			below[i], above[i] = math.Nextafter(middle[i], x), math.Nextafter(middle[i], next)
+		}
+		for _, c := range []struct {
+			x    []float64
+			want func(i int) int
+		}{
+			{middle, func(i int) int { return i + i&1 }},
+			{below, func(i int) int { return i }},
+			{above, func(i int) int { return i + 1 }},
+		} {
+			upload(c.x)
+			for i, x := range c.x {
+				if finite(i) {
+					require.Equal(t, words[c.want(i)], back[i], "%s: %v between %v and %v", dtype, x, numbers[i], numbers[i+1])
+				}
+			}
+		}
+		var length *device.LengthError
+		require.ErrorAs(t, device.UploadFloats(s, b, numbers[1:]), &length)
+		require.ErrorAs(t, device.DownloadFloats(s, single[1:], b), &length)
+		require.NoError(t, b.Close())
+	}
 }

@@ -25,9 +25,30 @@ type Spec struct {
 	Eval    bool // the rule is a rule.Setting's Eval: it computes what is evaluated, and trains nothing
 }
 
-// SpecOf is what a setting runs on tensors of a type.
-func SpecOf(s rule.Setting, t device.DType) Spec {
-	return Spec{Rule: s.Rule, Options: s.Options, Penalties: s.Penalties(), Compute: t}
+// SpecOf is what a setting runs on parameters and gradients of a type.
+func SpecOf(s rule.Setting, t device.DType) Spec { return SpecOfTypes(s, t, t) }
+
+// SpecOfTypes is SpecOf where gradients have another type.
+func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
+	out := Spec{Rule: s.Rule, Options: s.Options, Penalties: s.Penalties(), Compute: format.Compute(parameter)}
+	var formats []string
+	add := func(slot string, t device.DType) {
+		if t != out.Compute {
+			formats = append(formats, slot+"="+t.Short())
+		}
+	}
+	add(rule.Param, parameter)
+	add(rule.Grad, gradient)
+	if s.Formats != "" {
+		formats = append(formats, s.Formats)
+	}
+	out.Formats = strings.Join(formats, " ")
+	if s.Rule != nil {
+		if parsed, err := format.ParseSpec(out.Formats, s.Rule.Slots, out.Compute); err == nil { // New says what is wrong, and finds this form at once
+			out.Formats = format.Spec(s.Rule.Slots, parsed)
+		}
+	}
+	return out
 }
 
 func (s Spec) String() string {
@@ -78,6 +99,10 @@ const (
 	State                 // what is kept from step to step
 	Evaluated             // what an Eval rule computes. Its Parameter is only read.
 )
+
+func (r Role) String() string {
+	return [...]string{Parameter: "parameter", Gradient: "gradient", Input: "input", State: "state", Evaluated: "evaluated"}[r]
+}
 
 // Slot is a number that an element has, under PyTorch's name for it.
 type Slot struct {

@@ -63,6 +63,9 @@ func TestRoles(t *testing.T) {
 		"hessian": kernels.Input}, roles(kernels.SpecOf(sophia, device.Float32)))
 	average := kernels.Spec{Rule: rules.ScheduleFreeAverageRule().Rule, Compute: device.Float32, Eval: true}
 	require.Equal(t, map[string]kernels.Role{"param": kernels.Evaluated, "grad": kernels.Parameter, "z": kernels.State}, roles(average))
+	require.Equal(t, []string{"parameter", "gradient", "input", "state", "evaluated"}, []string{kernels.Parameter.String(), kernels.Gradient.String(),
+		kernels.Input.String(), kernels.State.String(), kernels.Evaluated.String()})
+	require.Equal(t, []string{"reduce", "scalars", "map"}, []string{kernels.Reduce.String(), kernels.Scalars.String(), kernels.Map.String()})
 }
 
 // TestScalars: what executors compute the scalars from, the graph and the compiled functions, have the same bits.
@@ -99,4 +102,26 @@ func same(t *testing.T, p *kernels.Program, want, got []float64) {
 	for i, x := range want {
 		require.True(t, reference.Same(device.Float64, math.Float64bits(x), math.Float64bits(got[i])), "%s: number %d is %v, want %v", p, i, got[i], x)
 	}
+}
+
+// A setting's spec is the program's own, whatever its formats say that goes without saying.
+func TestSpecOfTypes(t *testing.T) {
+	s := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{})
+	s.Formats = "exp_avg_sq=f32 exp_avg=f16"
+	for _, c := range []struct {
+		parameter, gradient device.DType
+		want                string
+	}{
+		{device.Float32, device.Float32, "exp_avg=f16"},
+		{device.BFloat16, device.Float32, "param=bf16 exp_avg=f16"},
+		{device.Float32, device.Float16, "grad=f16 exp_avg=f16"},
+	} {
+		spec := kernels.SpecOfTypes(s, c.parameter, c.gradient)
+		require.Equal(t, c.want, spec.Formats)
+		require.Equal(t, spec, newProgram(t, spec).Spec)
+	}
+	s.Formats = ""
+	require.Equal(t, kernels.Spec{Rule: s.Rule, Compute: device.Float64}, kernels.SpecOf(s, device.Float64))
+	_, err := kernels.New(kernels.SpecOf(s, 0))
+	require.ErrorIs(t, err, device.ErrUnsupported)
 }

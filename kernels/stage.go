@@ -42,6 +42,10 @@ const (
 	Map
 )
 
+func (k Kind) String() string {
+	return [...]string{Reduce: "reduce", Scalars: "scalars", Map: "map"}[k]
+}
+
 // Scope is what a Reduce or a Scalars has one result for.
 type Scope uint8
 

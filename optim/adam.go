@@ -47,8 +47,8 @@ func (c Adam) Setting() (rule.Setting, error) {
 // AdamW is Adam with decoupled weight decay as torch.optim.AdamW has it (Loshchilov & Hutter 2019): each step first
 // multiplies p by 1 - lr·weight_decay. The fields and the state are Adam's.
 //
-// The factor is rounded to the type of p, here as in PyTorch. It is 1, and nothing decays, where lr·weight_decay is at most 2^-25
-// (3.0e-8) for float32 and 2^-54 for float64: with an lr of 1e-4 in float32, where weight_decay is below 3e-4. That holds for
+// The factor is rounded to the type of p, here as in PyTorch, and to float32 for 16 bits. It is 1, and nothing decays, where lr·weight_decay
+// is at most 2^-25 (3.0e-8) for float32 and 2^-54 for float64: with an lr of 1e-4 in float32, where weight_decay is below 3e-4. That holds for
 // every algorithm with decoupled decay.
 //
 // Start from DefaultAdamW: a value that does not is refused.

@@ -16,27 +16,46 @@ type arena struct {
 	tensors int
 }
 
-// stateAlign is the bytes to which a tensor's state is aligned, a GPU's line; off by as much as the tensor's value is, since
-// a step can use vectors only where all of a tensor's buffers are equally far from a multiple of their size.
+// stateAlign is the bytes to which a tensor's state is aligned, a GPU's line; off by as many elements as the tensor's value is, since
+// a step can use vectors only where all of a tensor's buffers are equally many elements from one. A vector is at most a line of the smallest
+// elements.
 const stateAlign = 128
 
-// places are the offsets of the tensors' state in a buffer for all of them, and how long that is.
-func (q *part) places() (offsets []int, n int) {
-	size := q.program.Compute.Size()
+// A large buffer begins where the device's memory has a round address, so a tensor's slots would all begin at the same place in every
+// power of two, and meet in one channel of the memory or in one set of a cache. So the state of slot k begins k+1 times staggerLines later,
+// where it is at least staggerFrom elements.
+const (
+	staggerLines = 33
+	staggerFrom  = 1 << 18
+)
+
+// stagger is by how many elements the state of a slot is shifted, in a buffer of n elements beside that: a multiple of a line.
+func stagger(slot, n, line int) int {
+	if n < staggerFrom {
+		return 0
+	}
+	return (slot + 1) * staggerLines * line
+}
+
+// places are the offsets of the tensors' state in a buffer for all of them, how long that is, and a line, in elements of whatever size.
+func (q *part) places(program *kernels.Program) (offsets []int, n, line int) {
+	for _, plane := range program.Planes {
+		line = max(line, stateAlign/plane.DType.Size())
+	}
 	for _, p := range q.params {
-		n = (n + stateAlign/size - 1) / (stateAlign / size) * (stateAlign / size)
-		n += int(p.Value.Addr()%stateAlign) / size
+		n = (n + line - 1) / line * line
+		n += int(p.Value.Addr()/uint64(p.Value.DType().Size())) % line
 		offsets = append(offsets, n)
 		n += p.Value.Len()
 	}
-	return offsets, n
+	return offsets, n, line
 }
 
 // allocate gives the part's tensors the state that a program uses and they lack. It starts at zero, or as the hyperparameter
 // that the rule says.
 func (q *part) allocate(dev *device.Device, program *kernels.Program, setting rule.Setting) error {
 	r := program.Rule
-	offsets, n := q.places()
+	offsets, n, line := q.places(program)
 	s := dev.DefaultStream()
 	for _, slot := range program.Slots {
 		k, name := slot.Index, slot.Name
@@ -44,12 +63,13 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 			continue
 		}
 		a := &arena{}
+		shift := stagger(k, n, line)
 		var err error
-		if a.buffer, err = dev.Alloc(program.Planes[slot.Plane].DType, n); err != nil {
+		if a.buffer, err = dev.Alloc(program.Planes[slot.Plane].DType, n+shift); err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
 		for i, p := range q.params {
-			if p.slots[k], err = a.buffer.Slice(offsets[i], offsets[i]+p.Value.Len()); err != nil {
+			if p.slots[k], err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.Value.Len()); err != nil {
 				return fmt.Errorf("state %s: %w", name, err)
 			}
 			p.arenas = append(p.arenas, a)
@@ -94,9 +114,7 @@ func fill(s *device.Stream, b *device.Buffer, x float64) error {
 
 // uniform says whether all elements of a buffer are x, rounded to their type. It waits.
 func uniform(s *device.Stream, b *device.Buffer, x float64) (bool, error) {
-	if b.DType() == device.Float32 {
-		x = float64(float32(x))
-	}
+	x = b.DType().Round(x)
 	same := true
 	host := make([]float64, min(b.Len(), block))
 	err := blocks(b, func(part *device.Buffer) error {

@@ -85,11 +85,11 @@ func generated(t *testing.T, file, what, want string) {
 	before, rest, ok := strings.Cut(string(text), "<!-- "+what+", by make generate -->\n")
 	require.True(t, ok, "%s has no place for %s", file, what)
 	begin := strings.TrimSuffix(string(text), rest)
-	got, after, ok := strings.Cut(rest, "<!-- end of table -->\n")
+	got, after, ok := strings.Cut(rest, "<!-- end ")
 	require.True(t, ok, "%s has no end of %s", file, what)
 	require.NotEmpty(t, before)
 	if *write {
-		require.NoError(t, os.WriteFile(file, []byte(begin+want+"<!-- end of table -->\n"+after), 0o644))
+		require.NoError(t, os.WriteFile(file, []byte(begin+want+"<!-- end "+after), 0o644))
 		return
 	}
 	sameLines(t, want, got, file+": "+what+" is not what it should be: make generate")

@@ -3,9 +3,12 @@ package optim
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 func (p *param) fail(err error) error {
@@ -29,20 +32,27 @@ func (p *param) usable(dev *device.Device) error {
 }
 
 // check says whether the tensor is one that can be trained on the device.
-func (p *param) check(dev *device.Device) error {
+func (p *param) check(b Backend) error {
 	if p.Value == nil {
 		return p.fail(errors.New("value is nil"))
 	}
-	if err := p.usable(dev); err != nil {
+	if err := p.usable(b.Device()); err != nil {
 		return err
 	}
-	if t := p.Value.DType(); t != device.Float32 && t != device.Float64 {
+	compute := format.Compute(p.Value.DType())
+	held := b.Storage(compute)
+	if t := p.Value.DType(); !slices.Contains(held, t) {
 		return p.errorf("value is %s: %w", t, device.ErrUnsupported)
 	}
 	if p.Grad == nil {
 		return nil
 	}
-	return p.same("grad", p.Grad, "value", p.Value)
+	if t := p.Grad.DType(); !slices.Contains(format.Storage(compute), t) {
+		return p.fail(&format.Error{Slot: rule.Grad, Format: t.Short(), Compute: compute})
+	} else if !slices.Contains(held, t) {
+		return p.errorf("grad is %s: %w", t, device.ErrUnsupported)
+	}
+	return p.length("grad", p.Grad, "value", p.Value)
 }
 
 // same says whether a buffer has the type and the length of another.
@@ -50,6 +60,11 @@ func (p *param) same(what string, b *device.Buffer, ref string, of *device.Buffe
 	if b.DType() != of.DType() {
 		return p.fail(&device.DTypeError{What: what, Got: b.DType(), Ref: ref, Want: of.DType()})
 	}
+	return p.length(what, b, ref, of)
+}
+
+// length says whether a buffer has the length of another.
+func (p *param) length(what string, b *device.Buffer, ref string, of *device.Buffer) error {
 	if b.Len() != of.Len() {
 		return p.fail(&device.LengthError{What: what, Got: b.Len(), Ref: ref, Want: of.Len()})
 	}

@@ -11,7 +11,7 @@ import (
 var ErrRemoved = errors.New("was removed")
 
 // TensorError is a tensor that an optimizer cannot work with, found before anything was written. Err says why: a
-// device.LengthError or device.DTypeError, or one of the sentinels of package device.
+// device.LengthError, device.DTypeError or format.Error, or one of the sentinels of package device.
 type TensorError struct {
 	Group  int
 	Tensor string

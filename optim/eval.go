@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // evaluation is what EvalParams was asked for last, compiled.
@@ -87,7 +89,20 @@ func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) e
 	return nil
 }
 
-// compile makes one update for each rule for evaluation and element type.
+// evalSpec is a rule for evaluation on what the part's tensors are held in. The average is held as the value.
+func (q *part) evalSpec(r *rule.Rule) kernels.Spec {
+	var formats []string
+	for _, name := range r.Slots {
+		held := q.params[0].Value.DType().Short()
+		if name != rule.Param && name != rule.Grad {
+			held = q.program.Slots[q.program.Slot(name)].Format.String()
+		}
+		formats = append(formats, name+"="+held)
+	}
+	return kernels.Spec{Rule: r, Compute: q.program.Compute, Formats: strings.Join(formats, " "), Eval: true}
+}
+
+// compile makes one update for each rule for evaluation and what it runs on is held in.
 func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buffer) (err error) {
 	works := map[*kernels.Program]*kernels.Work{}
 	of := map[*kernels.Program][]*part{}
@@ -95,8 +110,8 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 	for _, q := range parts {
 		setting := q.group.setting
 		var program *kernels.Program
-		if setting.Eval != nil {
-			if program, err = kernels.New(kernels.Spec{Rule: setting.Eval, Compute: q.program.Compute, Eval: true}); err != nil {
+		if setting.Eval != nil && len(q.params) > 0 {
+			if program, err = kernels.New(q.evalSpec(setting.Eval)); err != nil {
 				return err
 			}
 		}

@@ -60,14 +60,22 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 	return g, nil
 }
 
-// partOf is the part of a group's new tensors of a type that have a gradient, or have none.
-func (g *group) partOf(t device.DType, active bool) (*part, error) {
-	program, err := kernels.New(kernels.SpecOf(g.setting, t))
+// gradient is the type of the tensor's gradient: that of its value if there is none.
+func (p *param) gradient() device.DType {
+	if p.Grad == nil {
+		return p.Value.DType()
+	}
+	return p.Grad.DType()
+}
+
+// partOf is the part of a new tensor: that of tensors with its types which have a gradient, or have none, as it.
+func (g *group) partOf(p *param) (*part, error) {
+	program, err := kernels.New(kernels.SpecOfTypes(g.setting, p.Value.DType(), p.gradient()))
 	if err != nil {
 		return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
 	}
 	for _, q := range g.parts {
-		if q.program == program && q.active() == active {
+		if q.program == program && q.active() == (p.Grad != nil) {
 			return q, nil
 		}
 	}

@@ -35,6 +35,17 @@ func clone(v reflect.Value) (inner, whole reflect.Value) {
 		whole, v = p, v.Elem()
 	}
 	p.Elem().Set(v)
+	if v.Kind() == reflect.Struct {
+		for i := range v.NumField() {
+			if f := p.Elem().Field(i); f.Kind() == reflect.Map && f.CanSet() && !f.IsNil() {
+				own := reflect.MakeMapWithSize(f.Type(), f.Len())
+				for entry := f.MapRange(); entry.Next(); {
+					own.SetMapIndex(entry.Key(), entry.Value())
+				}
+				f.Set(own)
+			}
+		}
+	}
 	for _, x := range within(p.Elem()) {
 		if leads(x) && x.CanSet() && !isNil(x.Interface()) {
 			_, copy := clone(x)

@@ -157,7 +157,7 @@ func (g *group) checkLR(lr float64, when string) error {
 // checkPrecision says whether the tensors' types can hold what a setting has.
 func (g *group) checkPrecision(s rule.Setting) error {
 	for _, q := range g.parts {
-		if err := checkPrecision(s, q.program.Compute); err != nil {
+		if err := checkPrecision(s, q.program.Spec); err != nil {
 			return err
 		}
 	}
@@ -173,6 +173,10 @@ func (g *group) accepts(s rule.Setting) error {
 		return fmt.Errorf("optim: group %d: algorithm %s has rule %s, the group has rule %s: a new rule needs a new group",
 			g.index, s.Name, s.Rule.Name, g.setting.Rule.Name)
 	}
+	if s.Formats != g.setting.Formats {
+		return fmt.Errorf("optim: group %d: algorithm %s stores state as %q, the group as %q: other types need a new group",
+			g.index, s.Name, s.Formats, g.setting.Formats)
+	}
 	return nil
 }
 
@@ -180,7 +184,7 @@ func (g *group) accepts(s rule.Setting) error {
 func (o *Optimizer) supply(g *group, s rule.Setting) error {
 	for _, q := range g.parts {
 		if !q.runs(s) {
-			p, err := kernels.New(kernels.SpecOf(s, q.program.Compute))
+			p, err := kernels.New(q.spec(s))
 			if err == nil {
 				err = q.allocate(o.backend.Device(), p, s)
 			}
@@ -203,7 +207,7 @@ func (o *Optimizer) reprogram(g *group, s rule.Setting) error {
 	}
 	for _, q := range g.parts {
 		if !q.runs(s) {
-			p, err := kernels.New(kernels.SpecOf(s, q.program.Compute))
+			p, err := kernels.New(q.spec(s))
 			if err != nil {
 				return fmt.Errorf("optim: group %d: %w", g.index, err)
 			}

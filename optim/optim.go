@@ -39,13 +39,14 @@ import (
 // Backend is a device that runs steps: a *cpu.Device or a *cuda.Device.
 type Backend = kernels.Backend
 
-// Param is a tensor to train: its values, and where its gradients are found at each step. No other tensor may share memory with
-// Value, in this optimizer or in another: two optimizers of one Value overwrite each other's steps, and no error says so.
+// Param is a tensor to train: its values, and where its gradients are found at each step. A Value of float64 has a Grad of float64. Of
+// float32, bfloat16 and float16 each may be any: steps calculate in float32, and Stored says what state is held as. No other tensor may
+// share memory with Value, in this optimizer or in another: two optimizers of one Value overwrite each other's steps, and no error says so.
 // Gradients are only read and may be shared.
 type Param struct {
 	Name  string // for State and in errors; unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index.
 	Value *device.Buffer
-	Grad  *device.Buffer // as many elements as Value, of its type. Nil leaves the tensor out of steps: see SetGrad.
+	Grad  *device.Buffer // as many elements as Value. Nil leaves the tensor out of steps: see SetGrad.
 }
 
 // Optimizer trains parameters in place. Make one with New.
@@ -101,7 +102,7 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	var uses []use
 	names := map[string]*param{}
 	for _, p := range g.params {
-		if err := p.check(o.backend.Device()); err != nil {
+		if err := p.check(o.backend); err != nil {
 			return err
 		}
 		if names[p.Name] != nil || o.names[p.Name] != nil {
@@ -132,7 +133,7 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 // equip allocates a group's state and compiles its steps, by themselves: what cannot be compiled is AddGroup's error.
 func (o *Optimizer) equip(g *group) ([]*launch, error) {
 	for _, p := range g.params {
-		q, err := g.partOf(p.Value.DType(), p.Grad != nil)
+		q, err := g.partOf(p)
 		if err != nil {
 			return nil, err
 		}
@@ -140,9 +141,11 @@ func (o *Optimizer) equip(g *group) ([]*launch, error) {
 		p.part = q
 	}
 	for _, q := range g.parts {
-		if err := checkPrecision(g.setting, q.program.Compute); err != nil {
+		if err := q.check(o.backend); err != nil {
 			return nil, err
 		}
+	}
+	for _, q := range g.parts {
 		if err := q.start(o.backend.Device()); err != nil {
 			return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
 		}

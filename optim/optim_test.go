@@ -10,6 +10,7 @@ import (
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -181,9 +182,10 @@ func TestTensorErrors(t *testing.T) {
 		want string
 	}{
 		{"length", optim.Param{Name: "wte", Value: f32(16), Grad: f32(12)}, nil, `optim: group 0, tensor "wte": grad has 12 elements, value has 16`},
-		{"dtype", optim.Param{Name: "wte", Value: f32(8), Grad: alloc(dev, device.Float64, 8)}, nil, `optim: group 0, tensor "wte": grad is float64, value is float32`},
-		{"storage type", optim.Param{Name: "wte", Value: alloc(dev, device.BFloat16, 8), Grad: alloc(dev, device.BFloat16, 8)}, device.ErrUnsupported,
-			`optim: group 0, tensor "wte": value is bfloat16: not supported by this device`},
+		{"dtype", optim.Param{Name: "wte", Value: f32(8), Grad: alloc(dev, device.Float64, 8)}, nil,
+			`optim: group 0, tensor "wte": slot "grad": no format "f64" for calculations in float32: there are f32, bf16, f16`},
+		{"narrow gradient", optim.Param{Name: "wte", Value: alloc(dev, device.Float64, 8), Grad: alloc(dev, device.BFloat16, 8)}, nil,
+			`optim: group 0, tensor "wte": slot "grad": no format "bf16" for calculations in float64: there are f64`},
 		{"closed", optim.Param{Name: "wte", Value: closed, Grad: f32(8)}, device.ErrClosed, `optim: group 0, tensor "wte": value: buffer is closed`},
 		{"foreign", optim.Param{Name: "wte", Value: f32(8), Grad: alloc(other, device.Float32, 8)}, device.ErrForeign,
 			`optim: group 0, tensor "wte": grad: buffer of device cpu belongs to another device`},
@@ -212,8 +214,9 @@ func TestTensorErrors(t *testing.T) {
 		require.True(t, errors.As(err, &length))
 		require.Equal(t, device.LengthError{What: "grad", Got: 12, Ref: "value", Want: 16}, *length)
 		_, err = optim.New(dev, optim.DefaultAdam(), []optim.Param{tests[1].p})
-		var dtype *device.DTypeError
+		var dtype *format.Error
 		require.True(t, errors.As(err, &dtype))
+		require.Equal(t, format.Error{Slot: "grad", Format: "f64", Compute: device.Float32}, *dtype)
 	})
 	t.Run("shared gradients and touching slices are fine", func(t *testing.T) {
 		g := f32(8)

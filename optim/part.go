@@ -11,7 +11,7 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// part is the tensors of a group that have one element type, so one program, and one history: they have taken the same steps, so
+// part is the tensors of a group whose values and gradients have the same types, so one program, and one history: they have taken the same steps, so
 // that one prologue serves them. All of them have a gradient, or none has.
 type part struct {
 	group   *group
@@ -28,7 +28,7 @@ type part struct {
 
 	fresh  bool      // no step has been taken
 	filled []float64 // by slot: what state of fresh tensors has been filled with
-	mixed  bool      // tensors with and without a gradient are in it, which regroup parts
+	mixed  bool      // tensors with and without a gradient, or with gradients of several types, are in it, which regroup parts
 	told   bool      // the user has set mirror since the last step
 	adrift int       // by how much SetSteps has changed the optimizer's count since then, while mirror stayed
 }
@@ -54,9 +54,25 @@ func (q *part) steps() (n float64, counted bool) {
 // stepName is what rules call the number of steps taken, in their state.
 const stepName = "step"
 
+// spec is what the part's program becomes with another setting, which has the same rule and formats.
+func (q *part) spec(s rule.Setting) kernels.Spec {
+	spec := q.program.Spec
+	spec.Options, spec.Penalties = s.Options, s.Penalties()
+	return spec
+}
+
 // runs says whether the part's program is the setting's.
-func (q *part) runs(s rule.Setting) bool {
-	return q.program.Spec == kernels.SpecOf(s, q.program.Compute)
+func (q *part) runs(s rule.Setting) bool { return q.program.Spec == q.spec(s) }
+
+// check says whether the device and the types can hold what a new part has.
+func (q *part) check(b Backend) error {
+	held := b.Storage(q.program.Compute)
+	for k, plane := range q.program.Planes {
+		if !slices.Contains(held, plane.DType) {
+			return fmt.Errorf("optim: group %d: %s is %s: %w", q.group.index, q.program.Of(k).Name, plane.DType, device.ErrUnsupported)
+		}
+	}
+	return checkPrecision(q.group.setting, q.program.Spec)
 }
 
 // start allocates what new tensors need.
@@ -95,9 +111,9 @@ func (q *part) download(s *device.Stream) error {
 	return nil
 }
 
-// fork makes a part without tensors that has q's history, after the steps enqueued on s.
-func (q *part) fork(s *device.Stream) (*part, error) {
-	f := newPart(q.group, q.program)
+// fork makes a part without tensors that has q's history, after the steps enqueued on s, and a program of the same rule.
+func (q *part) fork(s *device.Stream, program *kernels.Program) (*part, error) {
+	f := newPart(q.group, program)
 	copy(f.mirror, q.mirror)
 	copy(f.filled, q.filled)
 	f.fresh, f.told, f.adrift = q.fresh, q.told, q.adrift
@@ -121,6 +137,16 @@ func (q *part) close() error {
 	return b.Close()
 }
 
+// programOf is what a step of the group now runs on the tensor, with the gradient that it has. The part's program is the group's already.
+func (p *param) programOf() (*kernels.Program, error) {
+	q := p.part.program
+	k := q.Slot(rule.Grad)
+	if p.Grad == nil || k < 0 || q.Planes[q.Slots[k].Plane].DType == p.Grad.DType() {
+		return q, nil
+	}
+	return kernels.New(kernels.SpecOfTypes(p.group.now, p.Value.DType(), p.Grad.DType()))
+}
+
 // regroup makes the group's parts anew: of the tensors with one program and one history that have a gradient, and of those that
 // have none.
 func (g *group) regroup(s *device.Stream) (err error) {
@@ -131,19 +157,25 @@ func (g *group) regroup(s *device.Stream) (err error) {
 		adrift        int
 		history       string
 	}
+	programs := make([]*kernels.Program, len(g.params))
+	for i, p := range g.params {
+		if programs[i], err = p.programOf(); err != nil {
+			return fmt.Errorf("optim: group %d: %w", g.index, err)
+		}
+	}
 	var parts, made []*part
 	by := map[key]*part{}
 	kept := map[*part]bool{}
 	members := map[*part][]*param{}
-	for _, p := range g.params {
-		k := key{p.part.program, p.Grad != nil, p.part.fresh, p.part.told, p.part.adrift, bitsOf(p.part.mirror)}
+	for i, p := range g.params {
+		k := key{programs[i], p.Grad != nil, p.part.fresh, p.part.told, p.part.adrift, bitsOf(p.part.mirror)}
 		if k.fresh {
 			k.history += bitsOf(p.part.filled)
 		}
 		q := by[k]
 		if q == nil {
 			if q = p.part; kept[q] {
-				if q, err = p.part.fork(s); err != nil {
+				if q, err = p.part.fork(s, k.program); err != nil {
 					for _, f := range made {
 						err = errors.Join(err, f.close())
 					}
@@ -151,7 +183,7 @@ func (g *group) regroup(s *device.Stream) (err error) {
 				}
 				made = append(made, q)
 			}
-			kept[q], by[k] = true, q
+			q.program, kept[q], by[k] = k.program, true, q
 			parts = append(parts, q)
 		}
 		members[q] = append(members[q], p)

@@ -1,20 +1,23 @@
 package optim
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// checkPrecision finds a hyperparameter that tensors of the type cannot have: one that the type turns into 0 or an infinity. An eps
-// of 1e-46 is 0 in float32, and then 0/0 is where a gradient is 0. It also checks the penalties, which an Algorithm of the user's
-// own may set to anything. The error is a HyperparameterError.
-func checkPrecision(s rule.Setting, t device.DType) error {
-	r := ranges{algorithm: s.Name}
+// checkPrecision finds a hyperparameter that a program of these types cannot have: one that the type that it calculates with turns into 0 or an infinity,
+// or that is what state starts with, of a type that does. An eps of 1e-46 is 0 in float32, and then 0/0 is where a gradient is 0. It also
+// checks the penalties, which an Algorithm of the user's own may set to anything. The error is a HyperparameterError.
+func checkPrecision(s rule.Setting, of kernels.Spec) error {
+	r, t := ranges{algorithm: s.Name}, of.Compute
 	for _, p := range []struct {
 		name string
 		x    float64
@@ -25,6 +28,17 @@ func checkPrecision(s rule.Setting, t device.DType) error {
 	for i, field := range s.Rule.Hyper {
 		if !inProloguesOnly[s.Rule.Name+"."+field] {
 			r.holds(hyperName(s, field), s.Hyper[i], t)
+		}
+	}
+	if r.err == nil && slices.ContainsFunc(s.Rule.Start, func(h int) bool { return h >= 0 }) {
+		formats, err := format.ParseSpec(of.Formats, s.Rule.Slots, t)
+		if err != nil {
+			return err
+		}
+		for k, h := range s.Rule.Start {
+			if h >= 0 {
+				r.holds(hyperName(s, s.Rule.Hyper[h]), s.Hyper[h], formats[k].Planes()[0].DType)
+			}
 		}
 	}
 	return r.err
@@ -38,22 +52,25 @@ var inProloguesOnly = map[string]bool{
 
 // holds refuses a number that the type turns into 0 or an infinity.
 func (r *ranges) holds(name string, x float64, t device.DType) {
-	if t != device.Float32 || r.err != nil {
+	if t == device.Float64 || r.err != nil {
 		return
 	}
-	switch y := float64(float32(x)); {
+	switch y := t.Round(x); {
 	case x != 0 && y == 0:
-		r.err = &HyperparameterError{Algorithm: r.algorithm, Name: name, Value: x, Want: "0, or at least 2^-149, which is the least that float32 has"}
+		r.err = &HyperparameterError{Algorithm: r.algorithm, Name: name, Value: x, Want: fmt.Sprintf("0, or at least 2^%d, which is the least that %s has", extent[t].least, t)}
 	case !math.IsInf(x, 0) && math.IsInf(y, 0):
-		r.err = &HyperparameterError{Algorithm: r.algorithm, Name: name, Value: x, Want: "below 2^128, which float32 takes for infinity"}
+		r.err = &HyperparameterError{Algorithm: r.algorithm, Name: name, Value: x, Want: fmt.Sprintf("below 2^%d, which %s takes for infinity", extent[t].beyond, t)}
 	}
 }
+
+// extent are the powers of 2 that are a type's least number, and the first beyond its largest.
+var extent = map[device.DType]struct{ least, beyond int }{device.Float32: {-149, 128}, device.BFloat16: {-133, 128}, device.Float16: {-24, 16}}
 
 // otherNames are the PyTorch names that are not those of the fields of rules' hyperparameters.
 var otherNames = map[string]string{
 	"DecayAtY": "weight_decay", "ProximalDecay": "weight_decay", "PostDecay": "norm_coefficient_post", "EtaMinus": "etas[0]",
 	"EtaPlus": "etas[1]", "StepMin": "step_sizes[0]", "StepMax": "step_sizes[1]", "EpsOutside": "eps", "Clip": "clip_threshold",
-	"BiasBeta1": "beta1",
+	"BiasBeta1": "beta1", "InitialAccumulator": "initial_accumulator_value",
 }
 
 // hyperName is a rule's hyperparameter as PyTorch spells it: betas[0] where a rule has more than one, else in snake case.

@@ -1,6 +1,7 @@
 package optim_test
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"reflect"
@@ -56,7 +57,7 @@ func TestHyperparametersThatFloat32CannotHold(t *testing.T) {
 					_, err := optim.New(dev, alg, single)
 					var e *optim.HyperparameterError
 					require.ErrorAs(t, err, &e, "%+v", alg)
-					want := strings.ToLower(f.Name)
+					want := strings.ReplaceAll(strings.ToLower(cmp.Or(f.Tag.Get("hyper"), f.Name)), "_", "")
 					if len(numbers) > 1 {
 						want += fmt.Sprintf("[%d]", i)
 					}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -23,6 +24,13 @@ type twin struct {
 	steps       int
 }
 
+// gradients gives the twins others, of a type that their values can have.
+func (w *twin) gradients(h *harness, rng *rand.Rand) {
+	dtypes := format.Storage(format.Compute(w.value.DType()))
+	dtype, zero := dtypes[rng.IntN(len(dtypes))], make([]float64, w.value.Len())
+	w.grad, w.alone = h.buffer(dtype, zero), h.buffer(dtype, zero)
+}
+
 // Whatever is done between steps, in whatever order, a tensor gets the bits that it gets alone.
 func TestAnyOrderOfChanges(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
@@ -35,14 +43,19 @@ func TestAnyOrderOfChanges(t *testing.T) {
 			groups := []int{0}
 			count := 1
 			add := func() {
-				algs := []optim.Algorithm{optim.DefaultAdamW(), with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR = 0.1 }), optim.DefaultLion(), optim.DefaultRprop()}
+				algs := []optim.Algorithm{optim.DefaultAdamW(), with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR = 0.1 }), optim.DefaultLion(), optim.DefaultRprop(),
+					optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16}}
 				alg := algs[rng.IntN(len(algs))]
 				var params []optim.Param
 				for range rng.IntN(4) {
-					dtype := []device.DType{device.Float32, device.Float64}[rng.IntN(2)]
+					dtypes := []device.DType{device.Float32, device.BFloat16, device.Float16, device.Float64}
+					if _, ok := alg.(optim.Stored); ok {
+						dtypes = dtypes[:3]
+					}
+					dtype := dtypes[rng.IntN(len(dtypes))]
 					init := random(rng, 1+rng.IntN(5))
-					w := &twin{name: fmt.Sprint("t", len(twins), " ", count), group: count, value: h.buffer(dtype, init), grad: h.buffer(dtype, init),
-						like: h.buffer(dtype, init), alone: h.buffer(dtype, init)}
+					w := &twin{name: fmt.Sprint("t", len(twins), " ", count), group: count, value: h.buffer(dtype, init), like: h.buffer(dtype, init)}
+					w.gradients(h, rng)
 					w.o, err = optim.New(b, alg, []optim.Param{{Name: w.name, Value: w.like, Grad: w.alone}})
 					require.NoError(t, err)
 					twins = append(twins, w)
@@ -78,7 +91,7 @@ func TestAnyOrderOfChanges(t *testing.T) {
 				if len(twins) > 0 {
 					some = twins[rng.IntN(len(twins))]
 				}
-				switch op := rng.IntN(10); {
+				switch op := rng.IntN(12); {
 				case op == 0 && len(groups) < 8:
 					add()
 				case op == 1 && len(groups) > 3 && rng.IntN(3) == 0:
@@ -115,6 +128,12 @@ func TestAnyOrderOfChanges(t *testing.T) {
 						grad = nil
 					}
 					require.NoError(t, o.SetGrad(some.name, grad))
+				case op == 9 && some != nil && rng.IntN(3) == 0:
+					some.gradients(h, rng)
+					require.NoError(t, some.o.SetGrad(some.name, some.alone))
+					if !some.left {
+						require.NoError(t, o.SetGrad(some.name, some.grad))
+					}
 				case op == 7 && some != nil:
 					// A sum of squares differs where there are others, so that clipping would; measuring does not.
 					require.NoError(t, o.SetClipNorm([]float64{0, 1e300}[rng.IntN(2)]))

@@ -5,8 +5,8 @@ import (
 )
 
 // Rebind gives tensors, found by name, other buffers from the next step on, for frameworks that move their tensors from step to
-// step. Each value is as long as the one before it, and of its type. A gradient may become nil, which leaves the tensor out of
-// steps, and may come back. State, hyperparameters and the number of steps stay, and so do the buffers of tensors that params does not
+// step. Each value is as long as the one before it, and of its type. A gradient may have another type than the one before it. It may become
+// nil, which leaves the tensor out of steps, and may come back. State, hyperparameters and the number of steps stay, and so do the buffers of tensors that params does not
 // name; GradNorm is 0 until the next step. What is wrong with a tensor is a TensorError. On an error the optimizer is as it was.
 //
 // The next step compiles what is stepped with these tensors, and nothing else. State stays in its place: on a GPU a step uses
@@ -28,7 +28,7 @@ func (o *Optimizer) Rebind(params []Param) error {
 		}
 		q := &param{Param: n, group: p.group, slots: p.slots}
 		moved[p] = q
-		if err := q.check(o.backend.Device()); err != nil {
+		if err := q.check(o.backend); err != nil {
 			return err
 		}
 		if err := q.same("value", q.Value, "the one before", p.Value); err != nil {
@@ -63,7 +63,7 @@ func (o *Optimizer) Rebind(params []Param) error {
 	}
 	for p, q := range moved {
 		part := p.part
-		part.mixed = part.mixed || (p.Grad == nil) != (q.Grad == nil)
+		part.mixed = part.mixed || p.Grad.DType() != q.Grad.DType() // which is 0 where there is none
 		part.changed, o.stale = true, true
 		p.Param = q.Param
 	}

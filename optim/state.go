@@ -10,8 +10,8 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, of its type, in
-// place. What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is
+// State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, in place, of the type that
+// Stored gives it, else of that which is calculated with: float64 for a value of float64, and float32 for others. What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is
 // removed.
 func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {
 	p, err := o.tensor("state", tensor)
@@ -154,7 +154,7 @@ func (o *Optimizer) SetTensorState(s *device.Stream, tensor string, state map[st
 		return err
 	}
 	if q := p.part; len(q.params) > 1 {
-		f, err := q.fork(s)
+		f, err := q.fork(s, q.program)
 		if err != nil {
 			return p.fail(err)
 		}

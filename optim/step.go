@@ -13,7 +13,7 @@ import (
 //
 // Each tensor that has a gradient takes a step; the others stay as they are. Whatever is wrong is found before anything is
 // enqueued: a tensor that was closed (TensorError), a hyperparameter that its schedule has brought out of range
-// (HyperparameterError), a scalar that the element type cannot hold (ScalarError), counters that disagree (CountError). Then
+// (HyperparameterError), a scalar that the type which is calculated in cannot hold (ScalarError), counters that disagree (CountError). Then
 // nothing has changed. The first step after a change of tensors, or of hyperparameters that turn a term on or off, compiles what
 // has changed.
 func (o *Optimizer) Step(s *device.Stream) error {

@@ -5,26 +5,46 @@ import (
 	"math/rand/v2"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/reference"
 )
 
 // period is the length of a pattern. It is prime, so that a pattern falls differently on every vector, line and chunk.
 const period = 65_537
 
-// pattern is numbers that repeat: element i is pattern[i mod period]. What a buffer should hold can so be told without a copy of
+// pattern is elements that repeat: element i is number i mod period. What a buffer should hold can so be told without a copy of
 // it, and filling one is a matter of copying.
-type pattern[F rule.Float] []F
+type pattern struct {
+	bits   reference.Plane
+	upload func(s *device.Stream, to *device.Buffer, from int64) error // as many as there is place for
+}
+
+// newPattern has the elements of these bits.
+func newPattern(t device.DType, bits reference.Plane) *pattern {
+	switch t {
+	case device.Float32:
+		return &pattern{bits, uploader(reference.Elements[float32](bits))}
+	case device.Float64:
+		return &pattern{bits, uploader(reference.Elements[float64](bits))}
+	}
+	return &pattern{bits, uploader(reference.Elements[uint16](bits))}
+}
+
+func uploader[T device.Element](x []T) func(*device.Stream, *device.Buffer, int64) error {
+	return func(s *device.Stream, to *device.Buffer, from int64) error {
+		return device.Upload(s, to, x[from:from+int64(to.Len())])
+	}
+}
 
 // at is element i.
-func (p pattern[F]) at(i int64) F { return p[i%period] }
+func (p *pattern) at(i int64) uint64 { return p.bits[i%period] }
 
 // fillPeriods is how many periods come from the host; copies of them on the device make the rest, as the way from a host to its
 // GPU is long. In float32 they are 4 MB, which a CPU's caches still hold.
 const fillPeriods = 16
 
 // fill enqueues setting element i of b to p.at(from + i). The pattern must stay as it is until the stream is synchronised.
-func (p pattern[F]) fill(s *device.Stream, b *device.Buffer, from int64) error {
-	if err := p.upload(s, b, from, min(b.Len(), fillPeriods*period)); err != nil {
+func (p *pattern) fill(s *device.Stream, b *device.Buffer, from int64) error {
+	if err := p.some(s, b, from, min(b.Len(), fillPeriods*period)); err != nil {
 		return err
 	}
 	for lo := fillPeriods * period; lo < b.Len(); lo += fillPeriods * period {
@@ -44,14 +64,14 @@ func (p pattern[F]) fill(s *device.Stream, b *device.Buffer, from int64) error {
 	return nil
 }
 
-// upload is fill of the first n elements.
-func (p pattern[F]) upload(s *device.Stream, b *device.Buffer, from int64, n int) error {
+// some is fill of the first n elements.
+func (p *pattern) some(s *device.Stream, b *device.Buffer, from int64, n int) error {
 	at := int(from % period)
 	for lo := 0; lo < n; {
 		hi := min(lo+period-at, n)
 		part, err := b.Slice(lo, hi)
 		if err == nil {
-			err = device.Upload(s, part, p[at:at+hi-lo])
+			err = p.upload(s, part, int64(at))
 		}
 		if err != nil {
 			return err
@@ -66,39 +86,38 @@ func (p pattern[F]) upload(s *device.Stream, b *device.Buffer, from int64, n int
 // stay zero, momentum buffers grow towards g/(1-μ), and a parameter moves by about the learning rate a step, in a straight
 // line, at most until weight decay balances it. Nothing shrinks towards subnormals, and nothing overflows in any number of
 // steps that anybody has the time for.
-func tame[F rule.Float](rng *rand.Rand, scale float64) pattern[F] {
-	p := make(pattern[F], period)
+func tame(rng *rand.Rand, t device.DType, scale float64) *pattern {
+	p := make(reference.Plane, period)
 	for i := range p {
-		x := scale * (1 + rng.Float64()*(1-0x1p-20)) // stays below 2·scale when rounded
+		x := scale * (1 + rng.Float64()*(1-0x1p-7)) // stays below 2·scale when rounded
 		if rng.IntN(2) == 0 {
 			x = -x
 		}
-		p[i] = F(x)
+		p[i] = reference.Bits(t, x)
 	}
-	return p
+	return newPattern(t, p)
 }
 
 // wild are numbers to verify on: mostly normally distributed ones, and among them one in sixteen any bit pattern and one
 // in sixteen a value that code gets wrong. With positive, the ordinary ones are not negative: in the state of a rule
 // they may be second moments, whose root would be NaN and hide what follows.
-func wild[F rule.Float](rng *rand.Rand, positive bool) pattern[F] {
-	tiny := rule.SmallestNormal[F]()
-	special := []F{0, F(math.Copysign(0, -1)), 1, -1, tiny, -tiny, tiny / 2, -tiny / 4, 1e30, -1e-30,
-		F(math.Inf(1)), F(math.Inf(-1)), F(math.NaN())}
-	p := make(pattern[F], period)
+func wild(rng *rand.Rand, t device.DType, positive bool) *pattern {
+	tiny := map[device.DType]float64{device.Float32: 0x1p-126, device.Float64: 0x1p-1022, device.BFloat16: 0x1p-126, device.Float16: 0x1p-14}[t]
+	special := []float64{0, math.Copysign(0, -1), 1, -1, tiny, -tiny, tiny / 2, -tiny / 4, 1e30, -1e-30, math.Inf(1), math.Inf(-1), math.NaN()}
+	p := make(reference.Plane, period)
 	for i := range p {
 		switch rng.IntN(16) {
 		case 0:
-			p[i] = special[rng.IntN(len(special))]
+			p[i] = reference.Bits(t, special[rng.IntN(len(special))])
 		case 1:
-			p[i] = fromBits[F](rng.Uint64())
+			p[i] = rng.Uint64() >> (64 - 8*t.Size())
 		default:
 			x := rng.NormFloat64()
 			if positive {
 				x = math.Abs(x)
 			}
-			p[i] = F(x)
+			p[i] = reference.Bits(t, x)
 		}
 	}
-	return p
+	return newPattern(t, p)
 }

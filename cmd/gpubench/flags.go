@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/internal/models"
@@ -27,11 +26,12 @@ type config struct {
 	model      models.Model
 	named      bool   // model is one of the known ones
 	asked      string // the flag that gave the model, and its value
-	dtype      device.DType
+	dtype      types
 	threads    int
 	time       time.Duration
 	verify     bool
 	list       bool
+	dump       string // what to print of the programs; "" measures them
 	format     string
 }
 
@@ -44,28 +44,46 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 		shape = fs.String("shape", "", "")
 		n     = fs.String("n", "", "")
 		dtype = fs.String("dtype", "f32", "")
+		grad  = fs.String("grad", "", "")
+		state = fs.String("state", "", "")
 	)
 	fs.StringVar(&cfg.device, "device", "cpu", "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
 	fs.DurationVar(&cfg.time, "time", time.Second, "")
 	fs.BoolVar(&cfg.verify, "verify", false, "")
 	fs.BoolVar(&cfg.list, "list", false, "")
+	fs.StringVar(&cfg.dump, "dump", "", "")
 	fs.StringVar(&cfg.format, "format", "text", "")
 	if err := cli.Parse(fs, args, func() { io.WriteString(stdout, cli.Manual(source)) }); err != nil {
 		return nil, err
 	}
+	var given []string // flags
+	fs.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
+	others := func(names ...string) bool { // whether there is another flag than these
+		return slices.ContainsFunc(given, func(f string) bool { return !slices.Contains(names, f) })
+	}
 	if cfg.list {
-		other := false
-		fs.Visit(func(f *flag.Flag) { other = other || f.Name != "list" && f.Name != "format" })
-		if other {
+		if others("list", "format") {
 			return nil, cli.Usagef("-list takes no other flag but -format")
 		}
 		return cfg, checkFormat(cfg.format)
 	}
+	var err error
+	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
+		return nil, err
+	}
+	if cfg.dtype, err = parseTypes(*dtype, *grad, *state); err != nil {
+		return nil, err
+	}
+	if slices.Contains(given, "dump") {
+		if others("dump", "optimizer", "dtype", "grad", "state") {
+			return nil, cli.Usagef("-dump takes no other flags but -optimizer, -dtype, -grad and -state")
+		}
+		return cfg, checkDump(cfg.dump)
+	}
 
-	sized, threads := false, false
+	sized := false
 	fs.Visit(func(f *flag.Flag) {
-		threads = threads || f.Name == "threads"
 		if slices.Contains([]string{"model", "shape", "n"}, f.Name) {
 			sized = true
 			cfg.asked = "-" + f.Name + " " + cli.Shown(f.Value.String())
@@ -74,23 +92,16 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	if !sized {
 		*model = defaultModel
 	}
-	var err error
 	if cfg.model, err = models.Parse(*model, *shape, *n); err != nil {
 		return nil, err
 	}
 	cfg.named = *model != ""
-	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
-		return nil, err
-	}
-	if cfg.dtype, err = parseDType(*dtype); err != nil {
-		return nil, err
-	}
 	if err := gpu.CheckFlag(cfg.device); err != nil {
 		return nil, err
 	}
 	all := runtime.GOMAXPROCS(0)
 	switch {
-	case cfg.device != "cpu" && threads:
+	case cfg.device != "cpu" && slices.Contains(given, "threads"):
 		return nil, cli.Usagef("-threads %d: only -device cpu has threads to choose", cfg.threads)
 	case cfg.threads < 0 || cfg.threads > all:
 		return nil, cli.Usagef("-threads %d: must be 1 to %d, the processors that Go uses here, or 0 for all of them", cfg.threads, all)
@@ -109,20 +120,6 @@ func checkFormat(s string) error {
 	}
 	return nil
 }
-
-func parseDType(s string) (device.DType, error) {
-	t, err := device.ParseDType(s)
-	if err != nil {
-		return 0, cli.Usagef("-dtype %s: must be f32 or f64", cli.Shown(s))
-	}
-	if shortDType[t] == "" {
-		return 0, cli.Usagef("-dtype %s: not supported yet, only f32 and f64 are", s)
-	}
-	return t, nil
-}
-
-// shortDType names the types that there are steps for.
-var shortDType = map[device.DType]string{device.Float32: "f32", device.Float64: "f64"}
 
 // parseOptimizers reads the value of -optimizer.
 func parseOptimizers(s string) ([]optimizer, error) {

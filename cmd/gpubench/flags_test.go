@@ -25,7 +25,7 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, defaultOptimizers, strings.Join(names, ","))
 	assert.Equal(t, models.ResNet50(), cfg.model)
 	assert.Equal(t, "cpu", cfg.device)
-	assert.Equal(t, device.Float32, cfg.dtype)
+	assert.Equal(t, plain(device.Float32), cfg.dtype)
 	assert.Equal(t, runtime.GOMAXPROCS(0), cfg.threads)
 	assert.Equal(t, time.Second, cfg.time)
 	assert.Equal(t, "text", cfg.format)
@@ -60,7 +60,7 @@ func TestOptimizerNames(t *testing.T) {
 func TestBytesPerParameter(t *testing.T) {
 	want := map[string]int{"sgd": 12, "sgd-momentum": 20, "sgd-nesterov": 20, "adam": 28, "adam-amsgrad": 36, "adamw": 28, "adamw-amsgrad": 36}
 	for _, o := range optimizers() {
-		p, err := o.plan(device.Float32)
+		p, err := o.plan(plain(device.Float32))
 		require.NoError(t, err)
 		if n, ok := want[o.Name]; ok {
 			assert.Equal(t, n, p.program.Bytes, o.Name)

@@ -36,7 +36,7 @@ func printListJSON(w io.Writer) error {
 		all = append(all, l)
 	}
 	for _, o := range optimizers() {
-		p, err := o.plan(device.Float32)
+		p, err := o.plan(plain(device.Float32))
 		if err != nil {
 			return err
 		}

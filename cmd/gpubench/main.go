@@ -3,9 +3,10 @@
 //
 // Usage:
 //
-//	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-threads count]
-//	         [-time duration] [-verify] [-format text|json]
+//	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
+//	         [-threads count] [-time duration] [-verify] [-format text|json]
 //	gpubench -list [-format text|json]
+//	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32]
 //
 // An optimizer step does little arithmetic on much memory: AdamW reads a parameter, its gradient and two moments, and writes
 // the parameter and the moments, 28 bytes in float32, and a perfect step costs the time of moving these bytes and nothing
@@ -21,7 +22,9 @@
 //	-model gpt2          the parameters of a known model; gpubench -list names them
 //	-shape 10000x1024    instead of a model, one tensor of this shape; several are separated by commas: 768x768,768
 //	-n 1e8               instead of a model, one flat tensor of so many elements: 100000000, 1e8, 100M
-//	-dtype f32           type of parameters, gradients and state: f32 or f64
+//	-dtype f32           type of parameters: f32, f64, bf16 or f16; a step calculates in f64 for f64, and in f32 for the others
+//	-grad f32            type of gradients, where it is not that of -dtype: f32, bf16 or f16
+//	-state f32           type of all state: f32, bf16 or f16; without it, the type that a step calculates in
 //	-device cpu          where the step runs: cpu; cuda, the first NVIDIA GPU, or cuda:1, the second, and so on; emu, an
 //	                     emulated GPU, whose bits are a GPU's and whose times mean nothing
 //	-threads 0           processors that -device cpu uses; 0 is all that Go uses (see GOMAXPROCS)
@@ -44,6 +47,20 @@
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
 // says where the first difference is and exits with status 1.
 //
+// # What a program is
+//
+// With -dump nothing is measured. Gpubench prints what the optimizers' steps are made of and made into:
+//
+//	-dump go       the rule's Go source: the element function, the prologue, and what of their file they reach
+//	-dump graph    the bytes that a step moves, and its stages as graphs, an operation a line
+//	-dump code     the machine code that runs on this machine's processors: address, bytes, instruction, and what it computes.
+//	               The environment variable FUSESTEP_CPU chooses another implementation.
+//	-dump ptx      the PTX text of its kernels on a GPU, which needs no GPU to be written
+//	-dump all      the four, one below the other
+//
+// All of them name the rule's variables in comments, and number a graph's nodes alike. In a graph, uniform is what all
+// elements share. Where no machine code runs, -dump code fails and says why; -dump all says why and goes on.
+//
 // # Output
 //
 // With -format text, the default, the output is in Go's benchmark format, which benchstat reads, and ends with a table for
@@ -59,7 +76,7 @@
 // With -format json, standard output is one object and nothing else:
 //
 //	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
-//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "threads", "bytes_per_param",
+//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "threads", "bytes_per_param",
 //	              "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
 //	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note"}]}
 //
@@ -114,6 +131,9 @@ func (c *command) run(args []string, stdout io.Writer) error {
 	}
 	if cfg.list {
 		return printList(stdout, cfg.format)
+	}
+	if cfg.dump != "" {
+		return cfg.printDump(stdout)
 	}
 	t, err := c.open(cfg.device, cfg.threads)
 	if err != nil {

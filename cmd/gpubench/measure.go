@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 )
 
@@ -22,7 +21,7 @@ type timing struct {
 
 // measure times the step and the ceiling in turns, a batch of each a round, so that whatever else the machine does meets both
 // alike. It takes about the budget, or minRounds.
-func (w *work[F]) measure(budget time.Duration, p *progress, what string) (timing, error) {
+func (w *work) measure(budget time.Duration, p *progress, what string) (timing, error) {
 	watch, err := newStopwatch(w.stream)
 	if err != nil {
 		return timing{}, err
@@ -81,17 +80,10 @@ func median(x []float64) float64 {
 }
 
 // bench verifies and measures one optimizer. A mismatchError comes with a result.
-func (cfg *config) bench(t *target, o optimizer, p *progress) (result, error) {
-	if cfg.dtype == device.Float64 {
-		return bench[float64](cfg, t, o, p)
-	}
-	return bench[float32](cfg, t, o, p)
-}
-
-func bench[F float32 | float64](cfg *config, t *target, o optimizer, p *progress) (r result, err error) {
+func (cfg *config) bench(t *target, o optimizer, p *progress) (r result, err error) {
 	what := o.Name + " on " + cfg.model.Name
 	p.show("%s: allocating", what)
-	w, err := newWork[F](cfg, t.backend, o)
+	w, err := newWork(cfg, t.backend, o)
 	defer func() {
 		if e := w.Close(); err == nil {
 			err = e
@@ -101,7 +93,7 @@ func bench[F float32 | float64](cfg *config, t *target, o optimizer, p *progress
 		return result{}, err
 	}
 	r = result{Device: t.name, Optimizer: o.Name, Model: cfg.model.Name, Params: cfg.model.Params(),
-		Tensors: len(cfg.model.Tensors), DType: shortDType[cfg.dtype], Threads: t.threads, BytesPerParam: w.program.Bytes, Traffic: t.traffic,
+		Tensors: len(cfg.model.Tensors), DType: cfg.dtype.param.Short(), Grad: cfg.dtype.grad.Short(), State: cfg.dtype.state.Short(), types: cfg.dtype, Threads: t.threads, BytesPerParam: w.program.Bytes, Traffic: t.traffic,
 		Note: t.note}
 	var mismatch error
 	if cfg.verify {

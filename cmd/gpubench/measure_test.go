@@ -75,7 +75,7 @@ func TestMeasureTakesTurns(t *testing.T) {
 	var order []byte
 	dev := turns{cpu.NewThreads(1), &order}
 	defer dev.Device().Close()
-	w, err := newWork[float32](cfg, dev, cfg.optimizers[0])
+	w, err := newWork(cfg, dev, cfg.optimizers[0])
 	require.NoError(t, err)
 	require.NoError(t, w.start())
 	m, err := w.measure(time.Microsecond, &progress{}, "")

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// align is the elements to which tensors are aligned in one allocation, as optim aligns their state.
-	align = 32
 	// overhead is what the program takes beside tensors: patterns, tables of chunks, the Go runtime.
 	overhead = 64 << 20
 	// unknownMemory stands for a machine's memory where the system does not tell: more than any has.
@@ -23,19 +21,31 @@ const (
 // need is the bytes that measuring an optimizer takes: its slots, and with -verify what they should be. The ceiling takes
 // nothing, as it passes over the step's own buffers. What no int64 holds is the largest int64.
 func (cfg *config) need(p plan) int64 {
+	align := uint64(p.align())
 	elements := uint64(0) // cannot overflow: parameters are at most 2⁶², and each tensor that adds some was spelled out
 	for _, t := range cfg.model.Tensors {
 		elements += (uint64(t.Len()) + align - 1) / align * align
 	}
-	size := uint64(cfg.dtype.Size())
-	hi, n := bits.Mul64(elements, uint64(len(p.program.Planes))*size)
+	size := uint64(0) // of an element in all planes
+	for _, plane := range p.program.Planes {
+		size += uint64(plane.DType.Size())
+	}
+	hi, n := bits.Mul64(elements, size)
 	if hi != 0 || n > math.MaxInt64/2 {
 		return math.MaxInt64
 	}
 	if cfg.verify {
-		n += uint64(sampled(chooseRuns(lengths(cfg.model)))) * uint64(len(p.program.Planes)+1) * size
+		n += uint64(sampled(chooseRuns(lengths(cfg.model)))) * uint64(len(p.program.Planes)+2) * 8
 	}
 	return int64(n + overhead)
+}
+
+// align is the elements to which tensors are aligned in one allocation, as optim aligns their state: a line of the smallest ones.
+func (p plan) align() (elements int64) {
+	for _, plane := range p.program.Planes {
+		elements = max(elements, int64(128/plane.DType.Size()))
+	}
+	return elements
 }
 
 func lengths(m models.Model) []int64 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
@@ -25,17 +24,9 @@ func optimizerNames() (out []string) {
 	return out
 }
 
-// plan is what an optimizer does on elements of one type.
+// plan is what an optimizer does on elements of some types.
 type plan struct {
-	setting rule.Setting
-	program *kernels.Program
-}
-
-func (o optimizer) plan(t device.DType) (plan, error) {
-	s, err := o.Algorithm.Setting()
-	if err != nil {
-		return plan{}, err
-	}
-	p, err := kernels.New(kernels.SpecOf(s, t))
-	return plan{s, p}, err
+	algorithm optim.Algorithm
+	setting   rule.Setting
+	program   *kernels.Program
 }

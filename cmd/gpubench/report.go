@@ -15,7 +15,9 @@ type result struct {
 	Model          string  `json:"model"`
 	Params         int64   `json:"params"`
 	Tensors        int     `json:"tensors"`
-	DType          string  `json:"dtype"`
+	DType          string  `json:"dtype"` // of parameters
+	Grad           string  `json:"grad"`
+	State          string  `json:"state"`
 	Threads        int     `json:"threads"` // 0 for a device that has none to choose
 	BytesPerParam  int     `json:"bytes_per_param"`
 	SecondsPerStep float64 `json:"seconds_per_step"`
@@ -29,6 +31,8 @@ type result struct {
 	MaxULP         *uint64 `json:"max_ulp"`
 	VerifiedParams *int64  `json:"verified_params"`
 	Note           string  `json:"note"`
+
+	types types
 }
 
 func (r *result) times(t timing) {
@@ -98,7 +102,7 @@ func (t *textReport) begin(m machine, on *target) error {
 
 func (t *textReport) add(r result) error {
 	t.results = append(t.results, r)
-	name := fmt.Sprintf("BenchmarkStep/%s/%s/%s", r.Optimizer, r.Model, r.DType)
+	name := fmt.Sprintf("BenchmarkStep/%s/%s/%s%s", r.Optimizer, r.Model, r.DType, r.types.others("/"))
 	if r.Threads > 0 {
 		name += fmt.Sprintf("/threads=%d", r.Threads)
 	}
@@ -140,7 +144,7 @@ Measured: %s in %s on %s%s. B/param is what a step must read and write
 for each parameter, GB/s the rate at which it did. The ceiling moves the same bytes without
 arithmetic, by %s; at ratio 1.00 only memory limits the step.
 A plain copy of one buffer to another moved %s GB/s, each byte read and written.
-`, r.Model, r.DType, r.Device, on, r.Traffic, digits(r.CopyGBPerS))
+`, r.Model, r.DType+r.types.others(", "), r.Device, on, r.Traffic, digits(r.CopyGBPerS))
 	if verified && err == nil {
 		_, err = fmt.Fprintf(t.w, "-verify compared %s of %s parameters, with gradients and state, after each of %d steps.\n",
 			thousands(*r.VerifiedParams), thousands(r.Params), verifySteps)

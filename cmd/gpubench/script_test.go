@@ -10,6 +10,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/internal/gpu"
 )
 
@@ -29,7 +30,7 @@ func TestScript(t *testing.T) {
 }
 
 // condition is [cuda]: this build can have GPUs; [driver]: the machine has a driver for them; [full]: it has a full device;
-// [64bit]: an int is as wide.
+// [64bit]: an int is as wide; [code]: steps run machine code that is made for them.
 func condition(name string) (bool, error) {
 	switch name {
 	case "cuda":
@@ -37,6 +38,10 @@ func condition(name string) (bool, error) {
 	case "driver":
 		_, err := os.Stat("/proc/driver/nvidia/version")
 		return err == nil, nil
+	case "code":
+		d := cpu.NewThreads(1)
+		defer d.Close()
+		return d.Implementation() == "avx2" || d.Implementation() == "avx512", nil
 	case "64bit":
 		return strconv.IntSize == 64, nil
 	case "full":

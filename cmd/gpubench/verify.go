@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/reference"
-	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // verifySteps is how many steps are verified: a first, a second that finds state, and one more.
@@ -47,10 +47,10 @@ func newOracle(p plan, runs []run) *oracle {
 }
 
 // set says what a plane was filled with, at which phases.
-func set[F rule.Float](o *oracle, plane int, p pattern[F], phase func(tensor int) int64) {
+func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 	for j, r := range o.runs {
 		for i := r.lo; i < r.hi; i++ {
-			o.expect.Planes[plane][o.from[j]+int(i-r.lo)] = reference.BitsOf(p.at(phase(r.tensor) + i))
+			o.expect.Planes[plane][o.from[j]+int(i-r.lo)] = p.at(phase(r.tensor) + i)
 		}
 	}
 }
@@ -62,11 +62,10 @@ func (o *oracle) step() {
 }
 
 // verify runs steps on wild numbers and compares what the model became with the oracle.
-func (w *work[F]) verify(cfg *config, p *progress, what string) (verification, error) {
+func (w *work) verify(cfg *config, p *progress, what string) (verification, error) {
 	runs := chooseRuns(lengths(cfg.model))
 	v := verification{params: sampled(runs)}
 	o := newOracle(w.plan, runs)
-	got := make([]F, v.params)
 	for step := range verifySteps {
 		p.show("%s: verifying step %d of %d", what, step+1, verifySteps)
 		for k := range w.program.Planes {
@@ -74,7 +73,7 @@ func (w *work[F]) verify(cfg *config, p *progress, what string) (verification, e
 			if step > 0 && role != kernels.Gradient {
 				continue
 			}
-			numbers := wild[F](w.rng, role == kernels.State || role == kernels.Input)
+			numbers := wild(w.rng, w.program.Planes[k].DType, role == kernels.State || role == kernels.Input)
 			phase := func(tensor int) int64 { return int64(tensor) * 7919 }
 			for i, t := range w.tensors {
 				if err := numbers.fill(w.stream, t.planes[k], phase(i)); err != nil {
@@ -84,7 +83,7 @@ func (w *work[F]) verify(cfg *config, p *progress, what string) (verification, e
 			if err := w.stream.Synchronize(); err != nil {
 				return v, err
 			}
-			set(o, k, numbers, phase)
+			o.set(k, numbers, phase)
 		}
 		if err := w.opt.Step(w.stream); err != nil {
 			return v, err
@@ -94,7 +93,7 @@ func (w *work[F]) verify(cfg *config, p *progress, what string) (verification, e
 			return v, err
 		}
 		for k := range w.program.Planes {
-			if err := w.compare(&v, o, k, got, step); err != nil {
+			if err := w.compare(&v, o, k, step); err != nil {
 				return v, err
 			}
 		}
@@ -103,36 +102,30 @@ func (w *work[F]) verify(cfg *config, p *progress, what string) (verification, e
 }
 
 // compareGroup compares what the prologue keeps.
-func (w *work[F]) compareGroup(v *verification, o *oracle, step int) error {
+func (w *work) compareGroup(v *verification, o *oracle, step int) error {
 	state, err := w.opt.GroupState(w.stream, 0)
 	if err != nil {
 		return err
 	}
 	for i, f := range w.setting.Rule.State {
-		note(v, state[f.Name], o.state[i], func() string { return fmt.Sprintf("step %d: %s", step+1, f.Name) })
+		note(v, device.Float64, math.Float64bits(state[f.Name]), math.Float64bits(o.state[i]), func() string { return fmt.Sprintf("step %d: %s", step+1, f.Name) })
 	}
 	return nil
 }
 
-// compare compares a plane of all runs; got is scratch.
-func (w *work[F]) compare(v *verification, o *oracle, plane int, got []F, step int) error {
-	for j, r := range o.runs {
-		part, err := w.tensors[r.tensor].planes[plane].Slice(int(r.lo), int(r.hi))
-		if err == nil {
-			err = device.Download(w.stream, got[o.from[j]:o.from[j]+int(r.hi-r.lo)], part)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := w.stream.Synchronize(); err != nil {
+// compare compares a plane of all runs.
+func (w *work) compare(v *verification, o *oracle, plane int, step int) error {
+	dtype := w.program.Planes[plane].DType
+	got, err := map[device.DType]func(*work, *oracle, int) (reference.Plane, error){device.Float32: download[float32], device.Float64: download[float64],
+		device.BFloat16: download[uint16], device.Float16: download[uint16]}[dtype](w, o, plane)
+	if err != nil {
 		return err
 	}
-	want := reference.Elements[F](o.expect.Planes[plane])
+	want := o.expect.Planes[plane]
 	for j, r := range o.runs {
 		for i := r.lo; i < r.hi; i++ {
 			at := o.from[j] + int(i-r.lo)
-			note(v, got[at], want[at], func() string {
+			note(v, dtype, got[at], want[at], func() string {
 				return fmt.Sprintf("step %d: tensor %q: %s[%d]", step+1, w.tensors[r.tensor].name, w.slot(plane).Name, i)
 			})
 		}
@@ -140,14 +133,32 @@ func (w *work[F]) compare(v *verification, o *oracle, plane int, got []F, step i
 	return nil
 }
 
+// download is the bits of a plane's elements in all runs.
+func download[T device.Element](w *work, o *oracle, plane int) (reference.Plane, error) {
+	got := make([]T, len(o.expect.Planes[plane]))
+	for j, r := range o.runs {
+		part, err := w.tensors[r.tensor].planes[plane].Slice(int(r.lo), int(r.hi))
+		if err == nil {
+			err = device.Download(w.stream, got[o.from[j]:o.from[j]+int(r.hi-r.lo)], part)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := w.stream.Synchronize(); err != nil {
+		return nil, err
+	}
+	return reference.PlaneOf(got), nil
+}
+
 // note keeps the largest distance, and the place of the first.
-func note[F rule.Float](v *verification, got, want F, where func() string) {
-	d := ulps(got, want)
+func note(v *verification, t device.DType, got, want uint64, where func() string) {
+	d := ulps(t, got, want)
 	if d == 0 {
 		return
 	}
 	if v.maxULP == 0 {
-		v.first = fmt.Sprintf("%s is %v (%#x), must be %v (%#x)", where(), got, bitsOf(got), want, bitsOf(want))
+		v.first = fmt.Sprintf("%s is %s, must be %s", where(), reference.Text(t, got), reference.Text(t, want))
 	}
 	v.maxULP = max(v.maxULP, d)
 }

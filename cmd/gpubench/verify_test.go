@@ -133,7 +133,7 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 	dev := cpu.NewThreads(1)
 	defer dev.Close()
 	for _, o := range cfg.optimizers {
-		w, err := newWork[float32](cfg, dev, o)
+		w, err := newWork(cfg, dev, o)
 		require.NoError(t, err)
 		v, err := w.verify(cfg, &progress{}, o.Name)
 		require.NoError(t, err)

@@ -7,12 +7,11 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
 // work is one optimizer on one model: what a step runs on, and the ceiling over the same buffers.
-type work[F rule.Float] struct {
+type work struct {
 	plan
 	stream  *device.Stream
 	rng     *rand.Rand
@@ -30,9 +29,9 @@ type tensor struct {
 
 // newWork allocates the model and its optimizer's state, in a few large blocks as frameworks do. What it returns must be closed,
 // even with an error.
-func newWork[F rule.Float](cfg *config, b kernels.Backend, o optimizer) (w *work[F], err error) {
+func newWork(cfg *config, b kernels.Backend, o optimizer) (w *work, err error) {
 	dev := b.Device()
-	w = &work[F]{stream: dev.DefaultStream(), rng: rand.New(rand.NewPCG(1, 2))}
+	w = &work{stream: dev.DefaultStream(), rng: rand.New(rand.NewPCG(1, 2))}
 	if w.plan, err = o.plan(cfg.dtype); err != nil {
 		return w, err
 	}
@@ -42,18 +41,18 @@ func newWork[F rule.Float](cfg *config, b kernels.Backend, o optimizer) (w *work
 		params = append(params, optim.Param{Name: t.Name})
 	}
 	n := lengths(cfg.model)
-	values, err := w.arena(dev, cfg.dtype, n)
+	values, err := w.arena(dev, cfg.dtype.param, n)
 	if err != nil {
 		return w, fmt.Errorf("parameters: %w", err)
 	}
-	grads, err := w.arena(dev, cfg.dtype, n)
+	grads, err := w.arena(dev, cfg.dtype.grad, n)
 	if err != nil {
 		return w, fmt.Errorf("gradients: %w", err)
 	}
 	for i := range params {
 		params[i].Value, params[i].Grad = values[i], grads[i]
 	}
-	if w.opt, err = optim.New(b, o.Algorithm, params); err != nil {
+	if w.opt, err = optim.New(b, w.algorithm, params); err != nil {
 		return w, err
 	}
 	w.close = append(w.close, w.opt.Close)
@@ -66,8 +65,8 @@ func newWork[F rule.Float](cfg *config, b kernels.Backend, o optimizer) (w *work
 }
 
 // arena allocates tensors of the lengths in one block.
-func (w *work[F]) arena(dev *device.Device, t device.DType, lengths []int64) (out []*device.Buffer, err error) {
-	total := int64(0)
+func (w *work) arena(dev *device.Device, t device.DType, lengths []int64) (out []*device.Buffer, err error) {
+	total, align := int64(0), w.align()
 	for _, n := range lengths {
 		total += (n + align - 1) / align * align
 	}
@@ -89,7 +88,7 @@ func (w *work[F]) arena(dev *device.Device, t device.DType, lengths []int64) (ou
 }
 
 // bind fills in the tensor's buffers.
-func (w *work[F]) bind(t *tensor, p optim.Param) error {
+func (w *work) bind(t *tensor, p optim.Param) error {
 	for _, slot := range w.program.Slots {
 		b := map[kernels.Role]*device.Buffer{kernels.Parameter: p.Value, kernels.Gradient: p.Grad}[slot.Role]
 		if b == nil {
@@ -104,11 +103,11 @@ func (w *work[F]) bind(t *tensor, p optim.Param) error {
 }
 
 // slot is the slot of a plane.
-func (w *work[F]) slot(plane int) kernels.Slot { return *w.program.Of(plane) }
+func (w *work) slot(plane int) kernels.Slot { return *w.program.Of(plane) }
 
 // compileCeiling makes the ceiling over the step's own buffers: it leaves every byte as it is, and so neither needs memory of
 // its own nor finds another placement, huge pages or cache contents than the step does.
-func (w *work[F]) compileCeiling(b kernels.Backend) error {
+func (w *work) compileCeiling(b kernels.Backend) error {
 	state, err := b.Device().Alloc(device.Float64, len(w.setting.Rule.State))
 	if err != nil {
 		return fmt.Errorf("ceiling: %w", err)
@@ -128,7 +127,7 @@ func (w *work[F]) compileCeiling(b kernels.Backend) error {
 }
 
 // Close gives everything back.
-func (w *work[F]) Close() error {
+func (w *work) Close() error {
 	var errs []error
 	for i := len(w.close) - 1; i >= 0; i-- {
 		errs = append(errs, w.close[i]())
@@ -138,18 +137,19 @@ func (w *work[F]) Close() error {
 
 // start makes the optimizer new again, on tame parameters and gradients. State that a step only reads comes from outside, as the
 // gradient does.
-func (w *work[F]) start() error {
-	values, grads := tame[F](w.rng, 0x1p-5), tame[F](w.rng, 0x1p-7)
-	for i, t := range w.tensors {
-		for k, b := range t.planes {
+func (w *work) start() error {
+	for k, plane := range w.program.Planes {
+		scale := 0x1p-7
+		if w.slot(k).Role == kernels.Parameter {
+			scale = 0x1p-5
+		}
+		numbers := tame(w.rng, plane.DType, scale)
+		for i, t := range w.tensors {
 			var err error
-			switch w.slot(k).Role {
-			case kernels.Parameter:
-				err = values.fill(w.stream, b, int64(i))
-			case kernels.State:
-				err = w.stream.Zero(b)
-			default:
-				err = grads.fill(w.stream, b, int64(i))
+			if w.slot(k).Role == kernels.State {
+				err = w.stream.Zero(t.planes[k])
+			} else {
+				err = numbers.fill(w.stream, t.planes[k], int64(i))
 			}
 			if err != nil {
 				return err

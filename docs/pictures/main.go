@@ -1,14 +1,13 @@
 // Command pictures draws docs/lion.svg: the rule of Lion as its Go source, the graph that fusestep makes of it, and the PTX that it
 // makes of the graph. All three are read from the code, so the picture cannot tell anything else than the code does.
 //
-//	go run ./docs/pictures kernels/lion.go docs/lion.svg
+//	go run ./docs/pictures docs/lion.svg
 package main
 
 import (
 	"fmt"
 	"html"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/fusestep/fusestep/device"
@@ -18,23 +17,23 @@ import (
 	"github.com/fusestep/fusestep/kernels/rules"
 )
 
-//go:generate go run . ../../kernels/lion.go ../lion.svg
+//go:generate go run . ../lion.svg
 
 func main() { cli.Main("pictures", run) }
 
 func run(args []string, stdout io.Writer) error {
 	fs := cli.Flags("pictures")
-	if err := cli.ParseFlags(fs, args, func() { fmt.Fprintln(stdout, "usage: pictures lion.go lion.svg") }); err != nil {
+	if err := cli.ParseFlags(fs, args, func() { fmt.Fprintln(stdout, "usage: pictures lion.svg") }); err != nil {
 		return err
 	}
-	if fs.NArg() != 2 {
-		return cli.Usagef("need lion.go and lion.svg")
+	if fs.NArg() != 1 {
+		return cli.Usagef("need lion.svg")
 	}
-	file, err := cli.NewOutputFile("pictures", fs.Arg(1), []string{".svg"}, []string{fs.Arg(0)})
+	file, err := cli.NewOutputFile("pictures", fs.Arg(0), []string{".svg"}, nil)
 	if err != nil {
 		return err
 	}
-	svg, err := lion(fs.Arg(0))
+	svg, err := lion()
 	if err != nil {
 		return err
 	}
@@ -51,18 +50,14 @@ const (
 	between = 26  // panels
 )
 
-// lion draws the three panels. The source is that of the rule.
-func lion(sourceFile string) (string, error) {
-	source, err := os.ReadFile(sourceFile)
-	if err != nil {
-		return "", err
-	}
+// lion draws the three panels.
+func lion() (string, error) {
 	p, err := kernels.New(kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32})
 	if err != nil {
 		return "", err
 	}
 	f, m := p.Graph, ptx.New(p)
-	rule, err := function(string(source), "func Lion[")
+	rule, err := function(p.Rule.Source(), "func Lion[")
 	if err != nil {
 		return "", err
 	}

@@ -68,7 +68,7 @@ func TestNodeErrors(t *testing.T) {
 		{"tensor of another type", &param{"w", f64(2, 2), tensor.New(tensor.Of(tensor.Int), tensor.WithShape(2))}, device.ErrUnsupported,
 			`optim: group 0, tensor "w": grad is of int: not supported by this device`},
 		{"two types", &param{"w", f64(2, 2), dense(tensor.Float32, []float64{1, 2}, 2)}, nil,
-			`optim: group 0, tensor "w": grad is float32, value is float64`},
+			`optim: group 0, tensor "w": slot "grad": no format "f32" for calculations in float64: there are f64`},
 		{"two lengths", &param{"w", gorgonia.NewF64(1), f64(2, 2)}, nil, `optim: group 0, tensor "w": grad has 2 elements, value has 1`},
 		{"two shapes", &param{"w", f64(6, 2, 3), f64(6, 3, 2)}, nil, `optim: group 0, tensor "w": grad is of shape (3, 2), value of shape (2, 3)`},
 		{"two orders", &param{"w", f64(6, 2, 3), transposed(t, f64(6, 3, 2))}, device.ErrUnsupported,
@@ -158,7 +158,7 @@ func TestModelChanges(t *testing.T) {
 			`optim: group 0, tensor "b": value is float32, the one before is float64`,
 			`optim: group 0, tensor "b": value: device: upload: source is float32, buffer is float64`},
 		{"type of a gradient", []gorgonia.ValueGrad{node("a", 2), &param{"b", f64(2, 2), f32}},
-			`optim: group 0, tensor "b": grad is float32, value is float64`,
+			`optim: group 0, tensor "b": slot "grad": no format "f32" for calculations in float64: there are f64`,
 			`optim: group 0, tensor "b": grad: device: upload: source is float32, buffer is float64`},
 	}
 	for _, copied := range []bool{false, true} {

@@ -20,7 +20,7 @@ func ParseSpec(spec string, slots []string, compute device.DType) ([]*Format, er
 		}
 		i := slices.Index(slots, slot)
 		if i < 0 {
-			return nil, &SlotError{Slot: slot, Format: name, Compute: compute, Slots: slots}
+			return nil, &SlotError{Slot: slot, Format: name, Slots: slots}
 		}
 		if formats[i] != nil {
 			return nil, fmt.Errorf("formats %q: slot %q has two, %s and %s", spec, slot, formats[i], name)
@@ -78,18 +78,20 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%sno format %q for calculations in %s: there are %s", slot, e.Format, e.Compute, strings.Join(names, ", "))
 }
 
-// SlotError is a format for a slot that a rule does not have.
+// SlotError is a format for a slot that there is not.
 type SlotError struct {
 	Slot, Format string
-	Compute      device.DType
 	Slots        []string // that there are
 }
 
-// Error reads `format bf16 for calculations in float32 is for slot "momentum", which is none of "param", "grad"`.
+// Error reads `format bf16 is for slot "momentum", which is none of "param", "grad"`.
 func (e *SlotError) Error() string {
+	if len(e.Slots) == 0 {
+		return fmt.Sprintf("format %s is for slot %q, and there are none", e.Format, e.Slot)
+	}
 	quoted := make([]string, len(e.Slots))
 	for i, s := range e.Slots {
 		quoted[i] = fmt.Sprintf("%q", s)
 	}
-	return fmt.Sprintf("format %s for calculations in %s is for slot %q, which is none of %s", e.Format, e.Compute, e.Slot, strings.Join(quoted, ", "))
+	return fmt.Sprintf("format %s is for slot %q, which is none of %s", e.Format, e.Slot, strings.Join(quoted, ", "))
 }

@@ -12,3 +12,15 @@ func Storage(compute device.DType) (out []device.DType) {
 	}
 	return out
 }
+
+// Compute is the type that numbers of a parameter's type are calculated with: float64's own, and float32 for the others. It is 0 for what is
+// no type.
+func Compute(parameter device.DType) device.DType {
+	switch {
+	case parameter == device.Float64:
+		return device.Float64
+	case parameter.Size() > 0:
+		return device.Float32
+	}
+	return 0
+}

@@ -86,6 +86,9 @@ type Setting struct {
 	// mentions them. Before the rule sees them, weight_decay·p and l1·sign(p) are added to the gradient, and p is multiplied by
 	// 1 - lr·decoupled_decay, as AdamW does. Each is at least 0, and off where it is 0.
 	L1, WeightDecay, DecoupledDecay float64
+	// Formats says how memory holds state, as package kernels/format reads it: "exp_avg=bf16 exp_avg_sq=f16". State that it does not name is
+	// of the type that is calculated with. How memory holds parameter and gradient follows from where they are.
+	Formats string
 	// Eval is for an optimizer that evaluates other values than those that it trains. It is a rule that computes the ones from the
 	// others. Its slot "param" is what it computes, and "grad" the trained value; its other slots are those of Rule with the same
 	// names. It has the hyperparameters and the state of Rule, and no options. It changes neither state nor any slot but "param".
@@ -240,6 +243,9 @@ func (r *Rule) graph(k graphKey, fn *syntax.Function) (*ir.Func, error) {
 	}
 	return f, err
 }
+
+// Source is the rule's Go source: the element function, the prologue, and what of their file they reach, in the file's order.
+func (r *Rule) Source() string { return r.elem.Text(r.prologue) }
 
 // OptionNames lists the options that are on in a set.
 func (r *Rule) OptionNames(set uint64) []string {

@@ -266,6 +266,10 @@ func TestSetting(t *testing.T) {
 	require.Equal(t, []float64{0, 0.5}, d.InitialState())
 	require.Equal(t, []string{"param", "grad", "a", "b"}, d.Slots)
 	require.Equal(t, []rule.StateField{{Name: "step"}, {Name: "pow", Init: 0.5}}, d.State)
+	for _, want := range []string{"type elem[", "type state struct {\n\tStep float64 `state", "func plain[", "func prologue("} {
+		require.Contains(t, d.Source(), want)
+	}
+	require.NotContains(t, d.Source(), "func switches[")
 }
 
 func TestLanguage(t *testing.T) {

@@ -53,6 +53,7 @@ type Function struct {
 	format  bool // it has words
 	file    *File
 	decl    *ast.FuncDecl
+	reached []ast.Node
 	banks   map[types.Object]int
 	options types.Object
 	firstOf []int // of each bank, the index of its first field among all banks' fields
@@ -60,11 +61,11 @@ type Function struct {
 
 // function looks up a function by name.
 func (f *File) function(name string, format bool) (*Function, *types.Signature, error) {
-	decl, err := f.reach(name, format)
+	decl, reached, err := f.reach(name, format)
 	if err != nil {
 		return nil, nil, err
 	}
-	fn := &Function{Name: name, Pos: f.fset.Position(decl.Pos()), format: format, file: f, decl: decl, banks: map[types.Object]int{}}
+	fn := &Function{Name: name, Pos: f.fset.Position(decl.Pos()), format: format, file: f, decl: decl, reached: reached, banks: map[types.Object]int{}}
 	sig := f.info.Defs[decl.Name].Type().(*types.Signature)
 	fn.Generic = sig.TypeParams().Len() > 0
 	if sig.TypeParams().Len() > 1 {

@@ -53,27 +53,27 @@ type reach struct {
 	seen   map[ast.Node]bool
 }
 
-// reach finds what the named function reaches, and refuses it where that is more than a rule may have.
-func (f *File) reach(name string, format bool) (*ast.FuncDecl, error) {
+// reach finds the declarations that the named function reaches, itself among them, and refuses it where that is more than a rule may have.
+func (f *File) reach(name string, format bool) (*ast.FuncDecl, []ast.Node, error) {
 	entry, ok := f.pkg.Scope().Lookup(name).(*types.Func)
 	if !ok {
-		return nil, f.errorAt(f.ast.Name.Pos(), "there is no function %s in this source: a rule's functions are named ones, of the one file whose source is given", name)
+		return nil, nil, f.errorAt(f.ast.Name.Pos(), "there is no function %s in this source: a rule's functions are named ones, of the one file whose source is given", name)
 	}
 	r := &reach{File: f, format: format, seen: map[ast.Node]bool{}}
 	r.add(name)
 	for i := 0; i < len(r.nodes); i++ { // more come while it runs
 		if err := r.visit(r.nodes[i]); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	slices.SortFunc(r.nodes, func(a, b ast.Node) int { return int(a.Pos() - b.Pos()) })
 	for _, wrong := range f.wrong {
 		after := sort.Search(len(r.nodes), func(i int) bool { return r.nodes[i].Pos() > wrong.Pos })
 		if after > 0 && wrong.Pos <= r.nodes[after-1].End() {
-			return nil, firstError(f.fset, wrong)
+			return nil, nil, firstError(f.fset, wrong)
 		}
 	}
-	return f.funcs[entry], nil
+	return f.funcs[entry], r.nodes, nil
 }
 
 func (r *reach) add(name string) {

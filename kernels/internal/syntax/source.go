@@ -49,6 +49,7 @@ const (
 
 // File is a parsed source file in which rules are looked up by name.
 type File struct {
+	src   string
 	fset  *token.FileSet
 	ast   *ast.File
 	lib   *library
@@ -76,14 +77,14 @@ func Parse(name, src string, lib Library) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree, err := parser.ParseFile(fset, name, src, parser.SkipObjectResolution)
+	tree, err := parser.ParseFile(fset, name, src, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
 		return nil, firstError(fset, err)
 	}
 	if err := checkNesting(fset, tree); err != nil {
 		return nil, err
 	}
-	f := &File{fset: fset, ast: tree, lib: l, info: newInfo(), decls: declarations(tree)}
+	f := &File{src: src, fset: fset, ast: tree, lib: l, info: newInfo(), decls: declarations(tree)}
 	conf := types.Config{Importer: imports{l.Path: l.pkg}, Error: func(err error) { f.wrong = append(f.wrong, err.(types.Error)) }}
 	f.pkg, _ = conf.Check(tree.Name.Name, fset, []*ast.File{tree}, f.info) // the errors are in f.wrong
 	f.funcs = functions(tree, f.info)

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ptx"
+)
+
+// A view is a way to look at a program.
+type view struct {
+	name, title string
+	text        func(*kernels.Program) (string, error)
+}
+
+// views are the values of -dump, in the order of all.
+var views = []view{
+	{"go", "the rule, in Go", func(p *kernels.Program) (string, error) { return p.Rule.Source(), nil }},
+	{"graph", "its graph", func(p *kernels.Program) (string, error) { return graphText(p), nil }},
+	{"code", "its machine code", codeText},
+	{"ptx", "its PTX", func(p *kernels.Program) (string, error) { return ptx.New(p).Text, nil }},
+}
+
+func checkDump(s string) error {
+	known := []string{"all"}
+	for _, v := range views {
+		known = append(known, v.name)
+	}
+	if !slices.Contains(known, s) {
+		return cli.Unknown("-dump", s, "view", known)
+	}
+	return nil
+}
+
+// printDump prints what cfg.dump names of each optimizer, or nothing if one of them has none. Several texts have headings, which are
+// comments in Go and in PTX.
+func (cfg *config) printDump(w io.Writer) error {
+	var out strings.Builder
+	for _, o := range cfg.optimizers {
+		p, err := o.plan(cfg.dtype)
+		if err != nil {
+			return err
+		}
+		for _, v := range views {
+			if cfg.dump != v.name && cfg.dump != "all" {
+				continue
+			}
+			text, err := v.text(p.program)
+			if missing := (*noCodeError)(nil); cfg.dump == "all" && errors.As(err, &missing) {
+				text = fmt.Sprintf("; %v\n", missing)
+			} else if err != nil {
+				return fmt.Errorf("-dump %s: %s: %w", cfg.dump, o.Name, err)
+			}
+			if out.Len() > 0 {
+				fmt.Fprintln(&out)
+			}
+			if cfg.dump == "all" || len(cfg.optimizers) > 1 {
+				fmt.Fprintf(&out, "// ==== %s, %s: %s ====\n\n", o.Name, cfg.dtype, v.title)
+			}
+			out.WriteString(text)
+		}
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// graphText is what a program moves, and its stages.
+func graphText(p *kernels.Program) string {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "field\tslot\trole\ttype\tbytes loaded\tstored")
+	for k, plane := range p.Planes {
+		bytes := func(moved bool) int {
+			if !moved {
+				return 0
+			}
+			return plane.DType.Size()
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", p.Graph.Vars[k].Name, p.Of(k).Name, p.Of(k).Role, plane.DType, bytes(plane.Load), bytes(plane.Store))
+	}
+	t.Flush()
+	fmt.Fprintf(&b, "%d bytes in all for each element\n", p.Bytes)
+	for i, s := range p.Stages {
+		of, varying := "for each element", p.Varying
+		if s.Kind == kernels.Scalars {
+			of, varying = "once for each group", nil
+		}
+		fmt.Fprintf(&b, "\n// stage %d: %s, %s, in float%d\n%s", i+1, s.Kind, of, s.Graph.Width, s.Graph.Text(varying))
+	}
+	return b.String()
+}
+
+// noCodeError is an implementation that runs a program without machine code of its own.
+type noCodeError struct{ implementation, reason string }
+
+func (e *noCodeError) Error() string {
+	return fmt.Sprintf("there is no machine code: %s runs, %s", e.implementation, e.reason)
+}
+
+// codeText is the machine code of the implementation that runs here.
+func codeText(p *kernels.Program) (string, error) {
+	d := cpu.NewThreads(1)
+	defer d.Close()
+	text, err := d.Listing(p)
+	name := d.Implementation()
+	switch {
+	case err == nil:
+		return fmt.Sprintf("; %s\n%s", name, text), nil
+	case name == "" || !errors.Is(err, device.ErrUnsupported):
+		return "", err
+	case os.Getenv(cpu.Environment) != "":
+		return "", &noCodeError{name, "which " + cpu.Environment + " chooses"}
+	case cpu.MachineCode() != nil:
+		return "", &noCodeError{name, fmt.Sprintf("as %v", cpu.MachineCode())}
+	}
+	return "", &noCodeError{name, "as this processor or this build has no AVX2"}
+}
