@@ -3,11 +3,14 @@ package kernels_test
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 func first(sum float64) (out kernels.NormOf) {
@@ -49,4 +52,41 @@ func TestNormOverTheRange(t *testing.T) {
 		got := kernels.NormBy(func(scale float64) float64 { return kernels.SumSquares(x, scale) })
 		require.InEpsilon(t, math.Hypot(x[0], x[1]), got, 4e-16, "%v", x)
 	}
+}
+
+// What stages name is there: the sum, or outputs of the Scalars before. The executors of the norm keep one of these.
+func TestNormStages(t *testing.T) {
+	stages := kernels.Norm().Stages
+	outputs := map[string]bool{}
+	kept := map[string]bool{}
+	names := func(f *ir.Func, bank int) {
+		for _, v := range f.Loads() {
+			if field := f.Vars[v]; field.Bank == bank && field.Name != kernels.SumField {
+				kept["out."+field.Name[strings.Index(field.Name, ".")+1:]] = true
+			}
+		}
+	}
+	for i, s := range stages {
+		require.Equal(t, []kernels.Kind{kernels.Reduce, kernels.Scalars}[i%2], s.Kind)
+		require.Equal(t, stages[i&^1].Unless, s.Unless)
+		require.Equal(t, stages[i&^1].Only, s.Only)
+		if s.Unless != "" {
+			kept[s.Unless] = true
+		}
+		for _, f := range s.Terms {
+			names(f, rule.ScalarsBank)
+		}
+		if s.Kind == kernels.Scalars {
+			names(s.Graph, 0)
+		}
+		for name := range kept {
+			require.True(t, outputs[name], "stage %d reads %s, which no stage before has made", i, name)
+		}
+		if s.Kind == kernels.Scalars {
+			for _, store := range s.Graph.Stores {
+				outputs[s.Graph.Vars[store.Var].Name] = true
+			}
+		}
+	}
+	require.Equal(t, map[string]bool{"out.Scale": true}, kept)
 }

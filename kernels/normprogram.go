@@ -23,7 +23,7 @@ var Norm = sync.OnceValue(func() *Program {
 	return p
 })
 
-// squares are the terms of the sum of squares, of elements multiplied by scalar 0, or as they are.
+// squares are the terms of the sum of squares, of elements multiplied by out.Scale, or as they are.
 func squares(scaled bool) map[device.DType]*ir.Func {
 	out := map[device.DType]*ir.Func{}
 	for _, t := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16} {
@@ -33,7 +33,7 @@ func squares(scaled bool) map[device.DType]*ir.Func {
 		}
 		fields := []ir.Field{{Bank: rule.ElemBank, Name: "grad", Type: f.Planes()[0].Type}, {Bank: rule.ElemBank, Index: 1, Name: "sum"}}
 		if scaled {
-			fields = append(fields, ir.Field{Bank: rule.ScalarsBank, Name: "scale"})
+			fields = append(fields, ir.Field{Bank: rule.ScalarsBank, Name: "out.Scale"})
 		}
 		b := ir.NewBuilder("sum of squares", 64, fields)
 		final := []ir.Value{b.Var(0), f.Decode(b, []ir.Value{b.Var(0)})}

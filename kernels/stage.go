@@ -9,21 +9,26 @@ import (
 type Stage struct {
 	Kind Kind
 	Over Scope // of Reduce and Scalars: what there is one result for
-	// Unless names an output of a Scalars stage before. Where that is 1, the stage is passed over. Only is a type: where no tensor's plane has
+	// Unless names an output of the Scalars before, such as out.Scale. Where that is 1, the stage is passed over, and results stay what they are. Only is a type: where no tensor's plane has
 	// it, the stage need not run, as it would change nothing. An empty Unless and an Only of 0 say nothing.
 	Unless string
 	Only   device.DType
-	// Graph is what the stage computes. Of a Map: see Program.Graph. Of Scalars: float64, from and to the banks of Program.Scalars. A Reduce has
-	// one for each type that memory can hold an element in: see Terms.
+	// Graph is what the stage computes; a Reduce has Terms. Of a Map: see Program.Graph. Scalars compute in float64: over a Group from and to
+	// the banks of Program.Scalars, over Everything from bank 0 to bank 1, the outputs. There the field SumField gets the sum of the Reduce
+	// before, and any other, such as in.Scale, the output of the same name, out.Scale, of the Scalars before.
 	Graph *ir.Func
 	// Terms are what an element adds to the sum, by the type of the plane. They calculate in float64. Field 0 of bank rule.ElemBank is the
-	// element in memory, field 1 gets the term; fields of bank rule.ScalarsBank are outputs of the Scalars stage before, by index.
+	// element in memory, field 1 gets the term; fields of bank rule.ScalarsBank have the names of outputs of the Scalars before, such as
+	// out.Scale.
 	Terms map[device.DType]*ir.Func
 	// Results are the outputs of a Scalars over Everything that go to Step.Reduced, in order.
 	Results []int
 	// Loads and Stores are the planes that the stage reads, and writes: its traffic.
 	Loads, Stores []int
 }
+
+// SumField is the name of the input of a Scalars over Everything that gets the sum.
+const SumField = "in.Sum"
 
 // Kind is what a stage does.
 type Kind uint8

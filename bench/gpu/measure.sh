@@ -18,7 +18,7 @@ bad=0 left=0 comma=
 # value KEY is a number or word of gpubench's JSON, which has a line for each.
 value() { sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\)\"\{0,1\},\{0,1\}\$/\1/p" "$work/json" | head -1; }
 
-row='%-9s %-22s %-14s %11s %6s %10s %8s %8s %8s %6s %8s %7s\n'
+row='%-14s %-22s %-14s %11s %6s %10s %8s %8s %8s %6s %8s %7s\n'
 # shellcheck disable=SC2059 # one format for all rows
 printf "$row" geometry case optimizer params B/par ms/step GB/s ceiling copy ratio verified max-ulp
 : >"$work/list"
@@ -34,10 +34,10 @@ while read -r geometry optimizer case; do
   status=$?
   name=${case#-}
   if [ "$status" != 0 ] && grep -q ' needs .* of memory: ' "$work/error"; then
-    printf '%-9s %-22s %-14s does not fit: %s\n' "$geometry" "$name" "$optimizer" "$(sed 's/.* needs/needs/' "$work/error")"
+    printf '%-14s %-22s %-14s does not fit: %s\n' "$geometry" "$name" "$optimizer" "$(sed 's/.* needs/needs/' "$work/error")"
     continue
   elif [ "$status" != 0 ]; then
-    printf '%-9s %-22s %-14s FAILED with status %s: %s\n' "$geometry" "$name" "$optimizer" "$status" "$(cat "$work/error")"
+    printf '%-14s %-22s %-14s FAILED with status %s: %s\n' "$geometry" "$name" "$optimizer" "$status" "$(cat "$work/error")"
     bad=1
   fi
   [ -s "$work/json" ] || continue # a wrong result is measured too

@@ -91,13 +91,13 @@ say "fusestep $(cat REVISION) on $model ($device), driver ${driver:-unknown}, $d
 optimizers="adamw sgd sgd-momentum adamw-amsgrad"
 if [ "$device" = emu ]; then
   cases=('-n 20000' '-shape 100x30,33,1' '-model gpt2-xl') time=5ms sweep=5ms
-  flat='-n 20000' small='-shape 100x30,33,1' grids="0 5" flat_chunks="0 2048" small_chunks="0 16"
+  flat='-n 20000' small='-shape 100x30,33,1' grids="0 5" flat_chunks="2048" small_chunks="16" hints=",cs,wt ,,cs"
   torch=(--flat 20000 --device cpu --time 5ms --rounds 1)
 else
   export REQUIRE_GPU=1
   mapfile -t cases < <(./gpubench-cuda -list -format json | sed -n 's/^{"name":"\([^"]*\)",.*"params":.*/-model \1/p')
   time=500ms sweep=100ms
-  flat='-n 5e7' small='-model small-10000' grids="0 5 6 1 16" flat_chunks="0 2048 4096 8192 16384" small_chunks="0 512 256"
+  flat='-n 5e7' small='-model small-10000' grids="0 5 6 1 16" flat_chunks="2048 4096 8192 16384" small_chunks="512 256" hints=",cs,cs ,cs, ,,cs ,cg,cg ,,wt"
   torch=(--device "$device" --time 200ms --rounds 3)
 fi
 
@@ -117,9 +117,16 @@ else
 fi
 table throughput
 
-# How steps are best launched: blocks for each multiprocessor, and elements of a chunk.
-for chunk in $flat_chunks; do for grid in $grids; do echo "${grid}x$chunk adamw $flat"; done; done >"$work/flat"
-for chunk in $small_chunks; do for grid in $grids; do echo "${grid}x$chunk adamw $small"; done; done >"$work/small"
+# How steps are best launched: blocks for each multiprocessor, hints for caches, and elements of a chunk.
+# settings CHUNKS CASE prints cases of measure.sh.
+settings() {
+  local grid hint chunk
+  for grid in $grids; do echo "${grid}x0 adamw $2"; done
+  for hint in $hints; do echo "0x0$hint adamw $2"; done
+  for chunk in $1; do for grid in $grids; do echo "${grid}x$chunk adamw $2"; done; done
+}
+settings "$flat_chunks" "$flat" >"$work/flat"
+settings "$small_chunks" "$small" >"$work/small"
 paste -d '\n' "$work/flat" "$work/small" | grep . >"$work/cases"
 part sweep 90 bash -c './measure.sh "$1" "$2" 80 -time "$3" <"$4"' - "$out/sweep.json" "$device" "$sweep" "$work/cases"
 table sweep

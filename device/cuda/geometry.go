@@ -6,16 +6,22 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
-// geometry is how a pass over all tensors is launched: how many blocks walk the chunks on each multiprocessor, and how many elements
-// a chunk has. 0 is what is found best.
-type geometry struct{ blocks, chunk int }
+// geometry is how a pass over all tensors is made and launched: how many blocks walk the chunks on each multiprocessor, how many elements
+// a chunk has, and how elements are loaded and stored. 0 is what is found best.
+type geometry struct {
+	blocks, chunk int
+	hints         ptx.Hints
+}
 
-// geometryVariable is an environment variable for measurements, read by Open: blocks and elements, such as 5x4096 or 0x8192. The
-// results of a step do not depend on it.
+// geometryVariable is an environment variable for measurements, read by Open: blocks and elements, such as 5x4096 or 0x8192, and then the
+// hints, if any, such as 0x0,cs,wt or 5x4096,,cs. The results of a step do not depend on it.
 const geometryVariable = "FUSESTEP_CUDA_GEOMETRY"
 
 func readGeometry() (g geometry, err error) {
@@ -23,7 +29,12 @@ func readGeometry() (g geometry, err error) {
 	if text == "" {
 		return geometry{}, nil
 	}
-	blocks, chunk, ok := strings.Cut(text, "x")
+	launch, hints, hinted := strings.Cut(text, ",")
+	blocks, chunk, ok := strings.Cut(launch, "x")
+	if ok && hinted {
+		g.hints.Load, g.hints.Store, ok = strings.Cut(hints, ",")
+		ok = ok && slices.Contains(ptx.LoadHints, g.hints.Load) && slices.Contains(ptx.StoreHints, g.hints.Store)
+	}
 	if ok {
 		g.blocks, err = strconv.Atoi(blocks)
 	}
@@ -31,8 +42,8 @@ func readGeometry() (g geometry, err error) {
 		g.chunk, err = strconv.Atoi(chunk)
 	}
 	if !ok || err != nil || g.blocks < 0 || g.blocks > 1024 || g.chunk < 0 || g.chunk > 1<<30 || g.chunk%4 != 0 {
-		return geometry{}, fmt.Errorf("%s is %q: must be the blocks of a multiprocessor, 0 to 1024, an x, and the elements of a chunk, a multiple of 4 up to 2^30",
-			geometryVariable, text)
+		return geometry{}, fmt.Errorf("%s is %q: must be the blocks of a multiprocessor, 0 to 1024, an x, and the elements of a chunk, a multiple of 4 up to 2^30, and may go on with a comma, a hint of %q, a comma and a hint of %q",
+			geometryVariable, text, ptx.LoadHints, ptx.StoreHints)
 	}
 	return g, nil
 }

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,17 +91,25 @@ func TestChunkLen(t *testing.T) {
 // What is set for measurements changes no bits, and what is no geometry opens nothing.
 func TestGeometry(t *testing.T) {
 	adam := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true})
-	for _, set := range []string{"1x12", "16x0", "0x4100"} {
+	for _, set := range []string{"1x12", "16x0", "0x4100", "0x4096", "0x0,cs,wt", "2x8,cg,", "0x0,,cs"} {
 		t.Run(set, func(t *testing.T) {
 			t.Setenv(geometryVariable, set)
 			_, dev := emulate(t, emu.Config{Checks: ptxvm.AllChecks, Seed: 1})
-			p, err := kernels.New(kernels.SpecOf(adam, device.Float32))
+			spec := kernels.SpecOf(adam, device.Float32)
+			if strings.HasPrefix(set, "0x4096") { // a second vector for each thread also where one has 8 elements
+				sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
+				spec = kernels.SpecOf(sgd, device.Float32)
+				spec.Formats = "param=bf16 grad=f16"
+			}
+			p, err := kernels.New(spec)
 			require.NoError(t, err)
 			kerneltest.Program(t, dev, p)
+			text := dev.gpu.modules[p.Spec].Text
+			require.Equal(t, strings.Contains(set, "cs,wt"), strings.Contains(text, "ld.global.cs.v4") && strings.Contains(text, "st.global.wt.v4"))
 		})
 	}
 	emulate(t, emu.Config{})
-	for _, bad := range []string{"6", "x", "6x", "-1x0", "6x6", "1025x0", "0x-4", "0x4294967296", "a4x4", "4x4x4"} {
+	for _, bad := range []string{"6", "x", "6x", "-1x0", "6x6", "1025x0", "0x-4", "0x4294967296", "a4x4", "4x4x4", "0x0,", "0x0,cs", "0x0,wt,", "0x0,,ca", "0x0,cs,cs,", "0x0,cs,cs ", ",cs,cs", "0,cs,cs"} {
 		t.Setenv(geometryVariable, bad)
 		_, err := Open(0)
 		require.ErrorContains(t, err, "cuda:0: FUSESTEP_CUDA_GEOMETRY is \""+bad+"\": must be", bad)

@@ -30,13 +30,14 @@ type kernel struct {
 
 // normModule is the norm's.
 type normModule struct {
-	mod           cu.Module
-	plain, scaled normKernels
+	mod    cu.Module
+	passes []normPass
 }
 
-// normKernels are those for elements as they are, or for scaled ones. Squares are by ptx.NormGradients.
-type normKernels struct {
-	squares    []kernel
+// normPass is the kernels of a ptx.NormPass.
+type normPass struct {
+	ptx.NormPass
+	squares    []kernel // by ptx.NormGradients
 	sums, root kernel
 }
 
@@ -74,7 +75,7 @@ func (g *gpu) module(p *kernels.Program) (*module, error) {
 	if m := g.modules[p.Spec]; m != nil {
 		return m, nil
 	}
-	text := ptx.New(p)
+	text := g.geometry.hints.New(p)
 	m := &module{Module: text}
 	var err error
 	m.mod, err = g.load(text.Text, map[string]*kernel{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic})
@@ -92,11 +93,16 @@ func (g *gpu) norm() (*normModule, error) {
 		return g.norms, nil
 	}
 	m := &normModule{}
-	m.plain.squares, m.scaled.squares = make([]kernel, len(ptx.NormGradients)), make([]kernel, len(ptx.NormGradients))
-	names := map[string]*kernel{ptx.NormSums: &m.plain.sums, ptx.NormRoot: &m.plain.root,
-		ptx.NormScaledSums: &m.scaled.sums, ptx.NormScaledRoot: &m.scaled.root}
-	for i, of := range ptx.NormGradients {
-		names[of.Squares], names[of.ScaledSquares] = &m.plain.squares[i], &m.scaled.squares[i]
+	names := map[string]*kernel{}
+	for _, of := range ptx.NormPasses() {
+		m.passes = append(m.passes, normPass{NormPass: of, squares: make([]kernel, len(of.Squares))})
+	}
+	for i := range m.passes {
+		p := &m.passes[i]
+		for k, name := range p.Squares {
+			names[name] = &p.squares[k]
+		}
+		names[p.Sums], names[p.Root] = &p.sums, &p.root
 	}
 	var err error
 	m.mod, err = g.load(ptx.Norm(), names)

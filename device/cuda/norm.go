@@ -22,7 +22,7 @@ type norm struct {
 	count int                             // tiles of all types
 	tiles map[device.DType]*device.Buffer // as package ptx lays them out
 	sums  [2]*device.Buffer               // the tiles', and room for the sums of them
-	scale *device.Buffer                  // what elements are to be multiplied by
+	scale *device.Buffer                  // the output that says whether later passes run
 	work  kernels.Work                    // holds the gradients
 }
 
@@ -57,10 +57,16 @@ func (n *norm) fill(d *Device) (err error) {
 			return err
 		}
 	}
-	for i, size := range []int{n.count, levels(n.count)} {
-		if n.sums[i], err = d.Alloc(device.Float64, size); err != nil {
-			return err
-		}
+	if n.count == 0 {
+		n.sums[0], err = d.words([]uint64{0}) // the sum of nothing
+	} else {
+		n.sums[0], err = d.Alloc(device.Float64, n.count)
+	}
+	if err != nil {
+		return err
+	}
+	if n.sums[1], err = d.Alloc(device.Float64, levels(n.count)); err != nil {
+		return err
 	}
 	n.scale, err = d.Alloc(device.Float64, 1)
 	return err
@@ -77,38 +83,42 @@ func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
 		return err
 	}
 	return n.g.do(func() error {
-		if err := n.launch(q, n.mod.plain, step.Reduced); err != nil {
-			return err
+		for i := range n.mod.passes {
+			p := &n.mod.passes[i]
+			if only := p.Reduce.Only; only != 0 && n.tiles[only] == nil {
+				continue
+			}
+			var scale []uint64
+			if p.Reduce.Unless != "" {
+				scale = []uint64{n.scale.Addr()}
+			}
+			if err := n.launch(q, p, step.Reduced, scale); err != nil {
+				return err
+			}
 		}
-		if n.tiles[device.Float64] == nil { // others need no other scale
-			return nil
-		}
-		return n.launch(q, n.mod.scaled, step.Reduced, n.scale.Addr())
+		return nil
 	})
 }
 
-// launch enqueues the tree and the root. Kernels for scaled elements take the scale's address.
-func (n *norm) launch(q *queue, k normKernels, result *device.Buffer, scale ...uint64) error {
+// launch enqueues the tree and the root.
+func (n *norm) launch(q *queue, p *normPass, result *device.Buffer, scale []uint64) error {
 	blocks := func(tiles, each int) int { return (tiles + each - 1) / each }
 	for i, of := range ptx.NormGradients {
 		if b := n.tiles[of.DType]; b != nil {
 			tiles := b.Len() / ptx.TileWords
-			if err := launch(k.squares[i].Function, blocks(tiles, of.Tiles), q, append([]uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}, scale...)); err != nil {
+			if err := launch(p.squares[i].Function, blocks(tiles, of.Tiles), q, append([]uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}, scale...)); err != nil {
 				return err
 			}
 		}
 	}
 	from, to := n.sums[0].Addr(), n.sums[1].Addr()
 	for count := n.count; count > 1; count = levels(count) {
-		if err := launch(k.sums.Function, blocks(levels(count), ptx.NormWarps), q, append([]uint64{from, uint64(count), to}, scale...)); err != nil {
+		if err := launch(p.sums.Function, blocks(levels(count), ptx.NormWarps), q, append([]uint64{from, uint64(count), to}, scale...)); err != nil {
 			return err
 		}
 		from, to = to, from
 	}
-	if n.count == 0 {
-		from = 0
-	}
-	return failure(driver.CuLaunchKernel, k.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, result.Addr(), n.scale.Addr()}))
+	return failure(driver.CuLaunchKernel, p.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, result.Addr(), n.scale.Addr()}))
 }
 
 func (n *norm) Close() error {

@@ -29,8 +29,8 @@ type update struct {
 	chunkTable, tensors *device.Buffer // as package ptx lays them out
 	states, scalars     *device.Buffer
 	inputs              *device.Buffer
-	aside               *device.Buffer // where a traffic stores what divert has turned away; nil if nothing
-	staged              *device.Buffer // pinned memory, a piece for each step that is under way
+	aside               []*device.Buffer // where a traffic stores what divert has turned away
+	staged              *device.Buffer   // pinned memory, a piece for each step that is under way
 	ring                [inFlight]piece
 	next                int
 }
@@ -227,7 +227,7 @@ func launch(f driver.Function, blocks int, q *queue, args []uint64) error {
 
 func (u *update) Close() error {
 	var errs []error
-	for _, b := range []*device.Buffer{u.chunkTable, u.tensors, u.states, u.scalars, u.inputs, u.aside, u.staged} {
+	for _, b := range append(u.aside, u.chunkTable, u.tensors, u.states, u.scalars, u.inputs, u.staged) {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}

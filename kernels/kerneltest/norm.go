@@ -11,14 +11,16 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rules"
 )
 
-// normCases are gradients by their lengths, of alternating types, float32 first. Each is normally distributed and multiplied by
-// scale, but for some of the float64 ones, or of float32 where there are no others, where there are values: those are the values, in
-// turn, in random places.
+// normCases are gradients by their lengths, of types in turn. Each element is normally distributed and multiplied by scale. In the
+// types of 16 bits it is multiplied by a power of two of its own, as otherwise squares are added up exactly in any order. Where
+// scale is 0, all are. But some of the last of the types that has elements are the values, in random places.
 var normCases = []struct {
 	name    string
+	types   []device.DType // in turn; nil is float32 and float64
 	lengths []int
 	scale   float64
 	values  []float64
@@ -73,7 +75,30 @@ var normCases = []struct {
 	{name: "float32's Inf, with float64", lengths: []int{10, 20}, scale: 1e39, want: math.Inf(1)},
 	{name: "float32 alone, as small as it gets", lengths: []int{1}, scale: 1e-45},
 	{name: "float32 alone, Inf", lengths: []int{300}, scale: 1e39, want: math.Inf(1)},
+
+	{name: "one of each half", types: halves, lengths: []int{1, 1}, scale: 1},
+	{name: "an odd number of tiles of halves", types: halves, lengths: []int{0, 3 * kernels.NormTile}, scale: 1},
+	{name: "16 tiles of halves, and one more", types: halves, lengths: []int{16 * kernels.NormTile, 0, 5}, scale: 1},
+	{name: "halves around a tile", types: halves, lengths: []int{kernels.NormTile - 1, kernels.NormTile - 9, kernels.NormTile + 1, 300, 3}, scale: 1},
+	{name: "halves, every end of a row", types: halves, lengths: ascending(1, kernels.NormLanes+20), scale: 1},
+	{name: "zeros of halves", types: halves, lengths: []int{300, 300, 5}},
+	{name: "the least bfloat16", types: halves, lengths: []int{1}, values: []float64{0x1p-133}, want: 0x1p-133},
+	{name: "the least float16", types: halves, lengths: []int{0, 1}, values: []float64{0x1p-24}, want: 0x1p-24},
+	{name: "the greatest bfloat16", types: halves, lengths: []int{1}, values: []float64{-0x1.fep127}, want: 0x1.fep127},
+	{name: "the greatest float16", types: halves, lengths: []int{0, 1}, values: []float64{-65504}, want: 65504},
+	{name: "a bfloat16 NaN", types: halves, lengths: []int{50}, scale: 1, values: []float64{math.NaN()}, want: math.NaN()},
+	{name: "a float16 Inf", types: halves, lengths: []int{33, 50}, scale: 1, values: []float64{math.Inf(-1)}, want: math.Inf(1)},
+	{name: "four types", types: four, lengths: []int{5000, 33, 70, 300, 1, 1, 1, 1, 129, 260, 5000, 5000}, scale: 1},
+	{name: "four types, huge", types: four, lengths: []int{5000, 0, 70, 5000}, scale: 1e200},
+	{name: "a bfloat16 Inf beside the huge", types: []device.DType{device.Float64, device.BFloat16}, lengths: []int{50, 5000}, scale: 1e200, values: []float64{math.Inf(1)}, want: math.Inf(1)},
+	{name: "a float16 NaN beside the huge", types: []device.DType{device.Float64, device.Float16}, lengths: []int{50, 50}, scale: 1e200, values: []float64{math.NaN()}, want: math.NaN()},
 }
+
+var (
+	singles = []device.DType{device.Float32, device.Float64}
+	halves  = []device.DType{device.BFloat16, device.Float16}
+	four    = []device.DType{device.BFloat16, device.Float32, device.Float16, device.Float64}
+)
 
 // ascending is each length for each type.
 func ascending(lo, hi int) (x []int) {
@@ -91,7 +116,7 @@ func everyOther(x []int) []int {
 	return x
 }
 
-// runNorm holds the norm to the tree of kernels.SumSquares and SumTree, over tensors of both types, and then a clipped step to
+// runNorm holds the norm to the tree of kernels.SumSquares and SumTree, over tensors of all types, and then a clipped step to
 // the gradient scale that it gives.
 func runNorm(t *testing.T, b kernels.Backend) {
 	defer b.Device().Close()
@@ -122,48 +147,48 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 	tt := normCases[i]
 	dev := b.Device()
 	s := dev.DefaultStream()
+	types := tt.types
+	if types == nil {
+		types = singles
+	}
 	// One buffer of each type holds all its gradients. Behind each is a NaN, which no norm may see.
-	var x [2][]float64 // float32's are exact here
+	x := make([]reference.Plane, len(types))
 	at := make([]int, len(tt.lengths))
 	for k, n := range tt.lengths {
-		at[k] = len(x[k%2])
+		of := k % len(types)
+		at[k] = len(x[of])
 		for range n {
 			v := rng.NormFloat64() * tt.scale
-			if k%2 == 0 {
-				v = float64(float32(v))
+			if types[of].Size() == 2 && tt.scale != 0 {
+				v = math.Ldexp(rng.NormFloat64(), rng.IntN(28)-14)
 			}
-			x[k%2] = append(x[k%2], v)
+			x[of] = append(x[of], reference.Bits(types[of], v))
 		}
-		x[k%2] = append(x[k%2], math.NaN())
+		x[of] = append(x[of], reference.Bits(types[of], math.NaN()))
 	}
-	var free []int // places of float64, or of float32 where there are no others
-	of := 2
+	var free []int // places of values
+	of := len(types)
 	for len(free) == 0 && of > 0 {
 		of--
 		for k, n := range tt.lengths {
-			for i := 0; k%2 == of && i < n; i++ {
+			for i := 0; k%len(types) == of && i < n; i++ {
 				free = append(free, at[k]+i)
 			}
 		}
 	}
 	rng.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
 	for i, v := range tt.values {
-		x[of][free[i]] = v
-	}
-	x32, x64 := make([]float32, len(x[0])), x[1]
-	for i, v := range x[0] {
-		x32[i] = float32(v)
+		x[of][free[i]] = reference.Bits(types[of], v)
 	}
 	want := kernels.NormBy(func(scale float64) float64 {
 		var sums []float64
 		for k, n := range tt.lengths {
-			for lo := 0; lo < n; lo += kernels.NormTile {
-				hi := min(lo+kernels.NormTile, n)
-				if k%2 == 0 {
-					sums = append(sums, kernels.SumSquares(x32[at[k]+lo:at[k]+hi], scale))
-				} else {
-					sums = append(sums, kernels.SumSquares(x64[at[k]+lo:at[k]+hi], scale))
+			for tile := range slices.Chunk(x[k%len(types)][at[k]:at[k]+n], kernels.NormTile) {
+				var values []float64
+				for _, bits := range tile {
+					values = append(values, reference.Value(types[k%len(types)], bits))
 				}
+				sums = append(sums, kernels.SumSquares(values, scale))
 			}
 		}
 		return kernels.SumTree(sums)
@@ -171,15 +196,16 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 	if tt.want != 0 && !(math.Abs(want-tt.want) <= 1e-14*tt.want || want == tt.want || want != want && tt.want != tt.want) {
 		require.Fail(t, fmt.Sprintf("%s: the definition says %v, want %v", tt.name, want, tt.want))
 	}
-	whole32, err := dev.Alloc(device.Float32, len(x32))
-	require.NoError(t, err)
-	whole64, err := dev.Alloc(device.Float64, len(x64))
-	require.NoError(t, err)
-	upload(t, s, whole32, x32)
-	upload(t, s, whole64, x64)
+	whole := make([]*device.Buffer, len(types))
+	for of, x := range x {
+		var err error
+		whole[of], err = dev.Alloc(types[of], len(x))
+		require.NoError(t, err)
+		uploadBits(t, s, whole[of], x)
+	}
 	var grads []*device.Buffer
 	for k, n := range tt.lengths {
-		g, err := []*device.Buffer{whole32, whole64}[k%2].Slice(at[k], at[k]+n)
+		g, err := whole[k%len(types)].Slice(at[k], at[k]+n)
 		require.NoError(t, err)
 		grads = append(grads, g)
 	}
@@ -200,8 +226,9 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 	}
 	require.NoError(t, norm.Close())
 	require.NoError(t, total.Close())
-	require.NoError(t, whole32.Close())
-	require.NoError(t, whole64.Close())
+	for _, b := range whole {
+		require.NoError(t, b.Close())
+	}
 }
 
 // newNorm compiles kernels.Norm of gradients.

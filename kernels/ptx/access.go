@@ -76,11 +76,13 @@ func vector(registers []string) string {
 	return "{" + strings.Join(registers, ", ") + "}"
 }
 
-func (a *access) load() { a.op("ld.global%s %s, [%s]", a.form(), vector(a.whole()), a.address) }
+func (a *access) load() {
+	a.op("%s%s %s, [%s]", hinted("ld.global", a.hints.Load), a.form(), vector(a.whole()), a.address)
+}
 
 // store stores registers, under a condition if there is one.
 func (a *access) store(guard string, registers []string) {
-	a.op("%sst.global%s [%s], %s", guard, a.form(), a.address, vector(registers))
+	a.op("%s%s%s [%s], %s", guard, hinted("st.global", a.hints.Store), a.form(), a.address, vector(registers))
 }
 
 // clear makes what is in memory 0.

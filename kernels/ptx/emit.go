@@ -34,6 +34,8 @@ type writer struct {
 	// perProcessor, if not 0, is how many blocks must fit a multiprocessor: it lets the compiler use more registers than it
 	// would by itself.
 	perProcessor int
+
+	hints Hints // of the accesses to elements
 }
 
 // named is a name that belongs to something of the user's: what the emitter calls it, a $, and the user's name. The emitter's part

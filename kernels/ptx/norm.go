@@ -1,98 +1,92 @@
 package ptx
 
 import (
-	"math"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
-// The norm's kernels, by kernels.SumSquares, SumTree and NormRoot: NormSquares sums the squares of each tile of a gradient; NormSums
-// adds up tiles of sums, one warp a tile, and is launched until one is left; NormRoot takes its root, and says by what elements
-// are to be scaled. Where that is not 1, which only float64 can bring about, the kernels for scaled elements do the same once more; where it
-// is 1, they return at once.
 const (
-	NormSums = "norm_sums"
-	NormRoot = "norm_root"
-
-	NormScaledSums = "norm_scaled_sums"
-	NormScaledRoot = "norm_scaled_root"
-
 	// NormWarps is the number of tiles of sums that a block adds up.
 	NormWarps = Block / 32
 	// TileWords: a tile is its address, the number of its elements, and where its sum goes.
 	TileWords = 3
 )
 
-// A NormGradient is the kernels for gradients of one type.
-type NormGradient struct {
-	DType                  device.DType
-	Squares, ScaledSquares string
-	Tiles                  int // that a block sums
+// A NormPass is the names of the kernels of two stages of kernels.Norm, a Reduce, and the Scalars that its sum goes to. Squares sum the terms of each tile
+// of a gradient; Sums adds up tiles of sums, one warp a tile, and is launched until one is left; Root computes the numbers of that.
+// Where Unless says that the stages are passed over, the kernels return at once. Only float64 ever needs the second pass.
+type NormPass struct {
+	Reduce, Scalars *kernels.Stage
+	Squares         []string // by NormGradients
+	Sums, Root      string
+}
 
-	typ    string   // of a register that holds an element
-	decode *ir.Func // the number, field 1, that an element of memory, field 0, stands for; nil where it is one
+// NormPasses are those of kernels.Norm.
+func NormPasses() (all []NormPass) {
+	stages := kernels.Norm().Stages
+	for i := 0; i < len(stages); i += 2 {
+		p := NormPass{Reduce: &stages[i], Scalars: &stages[i+1]}
+		prefix := "norm_"
+		if p.Reduce.Unless != "" {
+			prefix = "norm_scaled_"
+		}
+		for _, g := range NormGradients {
+			p.Squares = append(p.Squares, prefix+"squares_"+g.name)
+		}
+		p.Sums, p.Root = prefix+"sums", prefix+"root"
+		all = append(all, p)
+	}
+	return all
+}
+
+// A NormGradient is a type of gradients.
+type NormGradient struct {
+	DType device.DType
+	Tiles int // that a block sums
+	name  string
 }
 
 // NormGradients are the types of gradients that have a norm.
 var NormGradients = []NormGradient{
-	{device.Float32, "norm_squares_f32", "norm_scaled_squares_f32", NormWarps, "f32", nil},
-	{device.Float64, "norm_squares_f64", "norm_scaled_squares_f64", NormWarps, "f64", nil},
-	{device.BFloat16, "norm_squares_bf16", "norm_scaled_squares_bf16", 2 * NormWarps, "b32", half(device.BFloat16)},
-	{device.Float16, "norm_squares_f16", "norm_scaled_squares_f16", 2 * NormWarps, "b32", half(device.Float16)},
+	{device.Float32, NormWarps, "f32"}, {device.Float64, NormWarps, "f64"}, {device.BFloat16, 2 * NormWarps, "bf16"}, {device.Float16, 2 * NormWarps, "f16"},
 }
 
-// half is how a number of 16 bits is decoded.
-func half(t device.DType) *ir.Func {
-	f, err := format.Plain(t, device.Float64)
-	if err != nil {
-		panic(err)
-	}
-	b := ir.NewBuilder("decode", 64, []ir.Field{{Name: "bits", Type: f.Planes()[0].Type}, {Index: 1, Name: "x"}})
-	return b.Func([]ir.Value{b.Var(0), f.Decode(b, []ir.Value{b.Var(0)})})
-}
-
-// NormSquaresParams: the tiles, and the sums, float64. The kernels for scaled elements take the scale's address besides, as their
-// last parameter.
+// NormSquaresParams: the tiles, and the sums, float64. The kernels of a pass that may be passed over take the address of what says so besides, as their
+// last parameter: the kept output of the Scalars before.
 var NormSquaresParams = []string{"u64 tiles", "u64 tile_count", "u64 sums"}
 
 // NormSumsParams: count float64 to add up, and where the sums of their tiles go.
 var NormSumsParams = []string{"u64 from", "u64 count", "u64 to"}
 
-// NormRootParams: the last sum, or 0 if there is none, where its root goes, and where the scale stands, float64.
+// NormRootParams: the last sum, where the result goes, and where the output is kept that says whether later stages run, float64.
 var NormRootParams = []string{"u64 sum", "u64 total", "u64 scale"}
 
 // Norm is the text of the norm's kernels.
 func Norm() string {
 	text := "// The gradient norm: written by fusestep.\n" + header
-	for _, scale := range []bool{false, true} {
+	for _, p := range NormPasses() {
 		for i := range NormGradients {
-			text += squares(&NormGradients[i], scale)
+			text += p.squares(i)
 		}
-		if scale {
-			text += sums(NormScaledSums, true) + scaledRoot()
-		} else {
-			text += sums(NormSums, false) + root()
-		}
+		text += p.sums() + p.root()
 	}
 	return text
 }
 
-// scaled begins a kernel for scaled elements: it loads the scale, and returns where that is 1.
-func scaled(w *writer) {
-	w.op("cvta.to.global.u64 %%scale, %%scale")
-	w.op("ld.global.f64 %s, [%%scale]", w.reg("f64", "factor"))
-	w.op("setp.eq.f64 %s, %%factor, %s", w.reg("pred", "done"), imm("f64", 1))
-	w.op("@%%done bra END")
-}
-
-// normParams are the parameters of a kernel, for scaled elements or others.
-func normParams(params []string, scale bool) []string {
-	if scale {
-		return append(slices.Clone(params), "u64 scale")
+// begin loads the parameters, and the scale where a pass may be passed over: it returns where that is 1. The kernel ends at END.
+func (p *NormPass) begin(w *writer, params []string) []string {
+	if p.Reduce.Unless != "" && !slices.Contains(params, "u64 scale") {
+		params = append(slices.Clone(params), "u64 scale")
+	}
+	w.params(params...)
+	if p.Reduce.Unless != "" {
+		w.op("cvta.to.global.u64 %%scale, %%scale")
+		w.op("ld.global.f64 %s, [%%scale]", w.reg("f64", "factor"))
+		w.op("setp.eq.f64 %s, %%factor, %s", w.reg("pred", "done"), imm("f64", 1))
+		w.op("@%%done bra END")
 	}
 	return params
 }
@@ -110,19 +104,14 @@ func tileOf(w *writer, threads int) {
 	w.op("cvt.u64.u32 %s, %%warp32", w.reg("b64", "tile"))
 }
 
-func squares(of *NormGradient, scale bool) string {
+// squares sums the terms of gradients of a type.
+func (p *NormPass) squares(i int) string {
+	of := NormGradients[i]
 	w := &writer{}
-	name, params := of.Squares, normParams(NormSquaresParams, scale)
-	if scale {
-		name = of.ScaledSquares
-	}
-	w.params(params...)
-	if scale {
-		scaled(w)
-	}
+	params := p.begin(w, NormSquaresParams)
 	w.op("cvta.to.global.u64 %%tiles, %%tiles")
 	w.op("cvta.to.global.u64 %%sums, %%sums")
-	t := &tileWriter{writer: w, typ: of.typ, size: of.DType.Size(), threads: Block / of.Tiles, decode: of.decode, square: true, scale: scale}
+	t := newTileWriter(w, p.Reduce.Terms[of.DType], Block/of.Tiles)
 	tileOf(w, t.threads)
 	if t.threads == 32 {
 		w.op("setp.ge.u64 %s, %%tile, %%tile_count", w.reg("pred", "done"))
@@ -147,16 +136,12 @@ func squares(of *NormGradient, scale bool) string {
 		w.op("@%%none bra END")
 	}
 	finish(w, "sums")
-	return w.entry(name, params...)
+	return w.entry(p.Squares[i], params...)
 }
 
-func sums(name string, scale bool) string {
+func (p *NormPass) sums() string {
 	w := &writer{}
-	params := normParams(NormSumsParams, scale)
-	w.params(params...)
-	if scale {
-		scaled(w)
-	}
+	params := p.begin(w, NormSumsParams)
 	w.op("cvta.to.global.u64 %%from, %%from")
 	w.op("cvta.to.global.u64 %%to, %%to")
 	tileOf(w, 32)
@@ -167,11 +152,11 @@ func sums(name string, scale bool) string {
 	w.op("sub.u64 %%count, %%count, %%first")
 	w.op("min.u64 %%count, %%count, %d", kernels.NormTile)
 	w.op("mad.lo.u64 %%from, %%first, 8, %%from")
-	t := &tileWriter{writer: w, typ: "f64", size: 8, threads: 32}
+	t := newTileWriter(w, nil, 32)
 	t.tile(true)
 	w.op("mad.lo.u64 %%to, %%tile, 8, %%to")
 	finish(w, "to")
-	return w.entry(name, params...)
+	return w.entry(p.Sums, params...)
 }
 
 // finish stores the warp's sum at the address in a register.
@@ -183,49 +168,40 @@ func finish(w *writer, at string) {
 	w.op("ret")
 }
 
-func root() string {
+// root is the Scalars stage.
+func (p *NormPass) root() string {
 	w := &writer{}
-	w.params(NormRootParams...)
-	w.op("cvta.to.global.u64 %%total, %%total")
-	w.op("cvta.to.global.u64 %%scale, %%scale")
-	w.op("mov.f64 %s, %s", w.reg("f64", "x"), imm("f64", 0))
-	w.op("setp.eq.u64 %s, %%sum, 0", w.reg("pred", "none"))
-	w.op("@%%none bra STORE")
-	w.op("cvta.to.global.u64 %%sum, %%sum")
-	w.op("ld.global.f64 %%x, [%%sum]")
-	w.label("STORE")
-	factor, condition := w.reg("f64", "factor"), w.reg("pred", "bad")
-	w.comment("kernels.NormScale")
-	w.op("mov.f64 %s, %s", factor, imm("f64", 1))
-	w.op("setp.lt.f64 %s, %s, %%x", condition, imm("f64", math.MaxFloat64))
-	w.op("selp.f64 %s, %s, %s, %s", factor, imm("f64", 0x1p-600), factor, condition)
-	w.op("setp.lt.f64 %s, %%x, %s", condition, imm("f64", 0x1p-900))
-	w.op("selp.f64 %s, %s, %s, %s", factor, imm("f64", 0x1p600), factor, condition)
-	w.op("st.global.f64 [%%scale], %s", factor)
-	w.op("sqrt.rn.f64 %%x, %%x")
-	w.op("st.global.f64 [%%total], %%x")
+	params := p.begin(w, NormRootParams)
+	f, kept := p.Scalars.Graph, p.Reduce.Unless == ""
+	addresses := []string{"sum", "total"}
+	if kept {
+		addresses = append(addresses, "scale")
+	}
+	for _, r := range addresses {
+		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
+	}
+	g := w.graph(f)
+	for _, v := range f.Loads() {
+		if f.Vars[v].Name != kernels.SumField {
+			g.set(v, "%factor")
+			continue
+		}
+		x := w.reg("f64", named("in", f.Vars[v].Name))
+		w.op("ld.global.f64 %s, [%%sum]", x)
+		g.set(v, x)
+	}
+	g.run(func(ir.Value) bool { return true })
+	for _, s := range f.Stores {
+		switch i := f.Vars[s.Var].Index; {
+		case slices.Contains(p.Scalars.Results, i):
+			w.op("st.global.f64 [%%total], %s", g.at[s.Value])
+		case kept:
+			w.op("st.global.f64 [%%scale], %s", g.at[s.Value])
+		}
+	}
+	if !kept {
+		w.label("END")
+	}
 	w.op("ret")
-	return w.entry(NormRoot, NormRootParams...)
-}
-
-// scaledRoot is kernels.NormRoot for a scale that is not 1. There is a sum.
-func scaledRoot() string {
-	w := &writer{}
-	w.params(NormRootParams...)
-	scaled(w)
-	w.op("cvta.to.global.u64 %%total, %%total")
-	w.op("cvta.to.global.u64 %%sum, %%sum")
-	x, root := w.reg("f64", "x"), w.reg("f64", "root")
-	finite, beyond := w.reg("pred", "finite"), w.reg("pred", "beyond")
-	w.op("ld.global.f64 %s, [%%sum]", x)
-	w.op("sqrt.rn.f64 %s, %s", root, x)
-	w.op("div.rn.f64 %s, %s, %%factor", root, root)
-	w.op("setp.le.f64 %s, %s, %s", finite, x, imm("f64", math.MaxFloat64))
-	w.op("setp.lt.f64 %s, %s, %s", beyond, imm("f64", math.MaxFloat64), root)
-	w.op("and.pred %s, %s, %s", beyond, beyond, finite)
-	w.op("selp.f64 %s, %s, %s, %s", root, imm("f64", math.MaxFloat64), root, beyond)
-	w.op("st.global.f64 [%%total], %s", root)
-	w.label("END")
-	w.op("ret")
-	return w.entry(NormScaledRoot, NormRootParams...)
+	return w.entry(p.Root, params...)
 }

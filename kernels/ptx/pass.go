@@ -47,8 +47,8 @@ type passWriter struct {
 	g       *graph
 }
 
-func pass(name string, f *ir.Func, rules, scalars int, traffic bool) string {
-	w := &passWriter{writer: &writer{}, f: f, planes: planes(f), rules: rules, scalars: scalars, traffic: traffic, indexed: indexed(f), alike: true}
+func pass(name string, f *ir.Func, h Hints, rules, scalars int, traffic bool) string {
+	w := &passWriter{writer: &writer{hints: h}, f: f, planes: planes(f), rules: rules, scalars: scalars, traffic: traffic, indexed: indexed(f), alike: true}
 	widest, loads := 1, 0
 	for _, p := range w.planes {
 		widest = max(widest, p.size)

@@ -126,7 +126,7 @@ var allowed = regexp.MustCompile(`^(` + strings.Join([]string{
 	`cvt\.f32\.f16`, `cvt\.rn\.f16\.f32`, `cvt\.u16\.u32`, `cvt\.u32\.u16`,
 	`(and|or|xor|shl)\.b(32|64)`, `shr\.u(32|64)`, `(add|sub)\.u(32|64)`, `min\.u64`, `mul\.(lo\.u(32|64)|hi\.u32)`, `mad\.lo\.u(32|64)`, `neg\.s64`,
 	`prmt\.b32`, `mov\.(u32|u64|b32|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
-	`(ld|st)\.global(\.v[24])?\.(u8|u16|u32|u64|b32|f32|f64)`, `shfl\.sync\.down\.b32`, `bar\.warp\.sync`, `bra`, `ret`,
+	`(ld\.global(\.c[ags])?|st\.global(\.(wb|cg|cs|wt))?)(\.v[24])?\.(u8|u16|u32|u64|b32|f32|f64)`, `shfl\.sync\.down\.b32`, `bar\.warp\.sync`, `bra`, `ret`,
 }, "|") + `)$`)
 
 var (
@@ -213,6 +213,29 @@ func lint(text string) (wrong []string) {
 func TestLint(t *testing.T) {
 	for name, text := range everything(t) {
 		require.Empty(t, lint(text), name)
+	}
+}
+
+// Hints stand at each access to elements and change nothing else.
+func TestHints(t *testing.T) {
+	p, err := kernels.New(kernels.Spec{Rule: kerneltest.Names(t), Compute: device.Float32, Formats: "grad=bf16"})
+	require.NoError(t, err)
+	plain := New(p)
+	for _, load := range LoadHints {
+		for _, store := range StoreHints {
+			m := Hints{load, store}.New(p)
+			require.Empty(t, lint(m.Text))
+			for line := range strings.Lines(m.Text) {
+				for op, hint := range map[string]string{"ld.global": load, "st.global": store} {
+					if hint != "" && strings.Contains(line, op) {
+						require.Equal(t, strings.Contains(line, "[%address$"), strings.Contains(line, hinted(op, hint)+"."), line)
+					}
+				}
+			}
+			m.Text = strings.ReplaceAll(m.Text, hinted("ld.global", load)+".", "ld.global.")
+			m.Text = strings.ReplaceAll(m.Text, hinted("st.global", store)+".", "st.global.")
+			require.True(t, m.Text == plain.Text, "%s and %s change more than accesses", load, store)
+		}
 	}
 }
 

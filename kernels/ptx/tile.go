@@ -5,6 +5,7 @@ import (
 
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // rowsAtOnce is how many rows of kernels.NormLanes elements a thread has under way: 64 bytes, 128 of float64.
@@ -13,20 +14,26 @@ const rowsAtOnce = 4
 // A tileWriter adds up one tile.
 type tileWriter struct {
 	*writer
-	typ           string
-	size          int
-	threads       int // of a tile
-	decode        *ir.Func
-	square, scale bool
+	element
+	terms   *ir.Func // as kernels.Stage says; nil where elements are sums, which are added as they are
+	threads int      // of a tile
+}
+
+func newTileWriter(w *writer, terms *ir.Func, threads int) *tileWriter {
+	t := &tileWriter{w, elementOf(ir.Float, 64), terms, threads}
+	if terms != nil {
+		t.element = elementOf(terms.Vars[0].Type, terms.Width)
+	}
+	return t
 }
 
 // lanes is how many lanes of the tree a thread keeps.
 func (t *tileWriter) lanes() int { return kernels.NormLanes / t.threads }
 
-// tile adds up %count elements at %from, or their squares, in a warp, or in each half of one: each thread keeps as many of the 128 lanes of
-// the tree, side by side, as 16 bytes hold elements, or four. Those of four are elements 4·lane to 4·lane+3 of every 128. Where scale is
-// set, elements are multiplied by %factor first. They are loaded 16 bytes at a time if %from is a multiple of 16, as it always is where
-// aligned is set.
+// tile adds up %count elements at %from, or their terms, in a warp, or in each half of one: each thread keeps as many of the 128 lanes of
+// the tree, side by side, as 16 bytes hold elements, or four. Those of four are elements 4·lane to 4·lane+3 of every 128. What
+// terms take of scalars is in %factor. Elements are loaded 16 bytes at a time if %from is a multiple of 16, as it always is where aligned is
+// set.
 func (t *tileWriter) tile(aligned bool) {
 	lanes := t.lanes()
 	for l := range lanes {
@@ -100,22 +107,13 @@ func (t *tileWriter) loop(label, then string, rows int, vectors bool) {
 	t.op("bra %s", label)
 }
 
-// element is the register that lane l of a row is loaded into.
-func (t *tileWriter) element(row, l int) string {
-	return t.reg(t.typ, fmt.Sprintf("in_%d_%d", row, l))
-}
-
 // load loads lane l of the row that is so far from %address, or the 16 bytes from there on.
 func (t *tileWriter) load(row, l int, vector bool) {
 	n := 1
 	if vector {
 		n = 16 / t.size
 	}
-	e := element{t.typ, t.typ, t.size}
-	if t.decode != nil {
-		e = elementOf(t.decode.Vars[0].Type, t.decode.Width)
-	}
-	a := &access{t.writer, e, n, fmt.Sprintf("%%address+%d", (row*kernels.NormLanes+l)*t.size),
+	a := &access{t.writer, t.element, n, fmt.Sprintf("%%address+%d", (row*kernels.NormLanes+l)*t.size),
 		func(what string, i int) string { return fmt.Sprintf("%s_%d_%d", what, row, l+i) }}
 	a.load()
 	a.unpack()
@@ -123,24 +121,18 @@ func (t *tileWriter) load(row, l int, vector bool) {
 
 // add adds what has been loaded to the lane's sum.
 func (t *tileWriter) add(row, l int) {
-	x := t.element(row, l)
-	switch {
-	case t.decode != nil:
-		g := t.graph(t.decode)
-		g.suffix = fmt.Sprintf("_%d_%d", row, l)
-		g.set(0, x)
+	x := t.reg(t.typ, fmt.Sprintf("in_%d_%d", row, l))
+	if t.terms != nil {
+		g := t.graph(t.terms)
+		for _, v := range t.terms.Loads() {
+			if t.terms.Vars[v].Bank == rule.ScalarsBank {
+				g.set(v, "%factor")
+			} else {
+				g.set(v, x)
+			}
+		}
 		g.run(func(ir.Value) bool { return true })
-		x = g.at[t.decode.Stores[0].Value]
-	case t.typ == "f32":
-		wide := t.reg("f64", "x")
-		t.op("cvt.f64.f32 %s, %s", wide, x)
-		x = wide
-	}
-	if t.scale {
-		t.op("mul.rn.f64 %s, %s, %%factor", x, x)
-	}
-	if t.square {
-		t.op("mul.rn.f64 %s, %s, %s", x, x, x)
+		x = g.at[t.terms.Stores[0].Value]
 	}
 	t.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, x)
 }

@@ -30,8 +30,29 @@ type Module struct {
 	Indexed                   bool // a tensor's last word is its offset
 }
 
+// Hints are cache operators of PTX for the loads and stores of elements, such as cs: streaming. Where one is empty, the GPU chooses. They change
+// no bit.
+type Hints struct{ Load, Store string }
+
+// The hints that there are. For what they mean see PTX's ld and st.
+var (
+	LoadHints  = []string{"", "ca", "cg", "cs"}
+	StoreHints = []string{"", "wb", "cg", "cs", "wt"}
+)
+
+// hinted is an operation with its hint.
+func hinted(op, hint string) string {
+	if hint == "" {
+		return op
+	}
+	return op + "." + hint
+}
+
 // New writes a program.
-func New(p *kernels.Program) *Module {
+func New(p *kernels.Program) *Module { return Hints{}.New(p) }
+
+// New writes a program with the hints.
+func (h Hints) New(p *kernels.Program) *Module {
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
 	name = fmt.Sprintf("%s_f%d", name, p.Graph.Width)
 	if p.Formats != "" {
@@ -41,8 +62,8 @@ func New(p *kernels.Program) *Module {
 	m := module(name, p.Graph)
 	m.Prologue = name + "_prologue"
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
-		pass(m.Update, p.Graph, len(p.Rule.Scalars), p.NumScalars(), false) + prologue(m.Prologue, p) +
-		pass(m.Traffic, p.Graph, len(p.Rule.Scalars), p.NumScalars(), true)
+		pass(m.Update, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), false) + prologue(m.Prologue, p) +
+		pass(m.Traffic, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), true)
 	return m
 }
 
@@ -50,7 +71,7 @@ func New(p *kernels.Program) *Module {
 // and the others are of bank rule.SharedBank.
 func OfGraph(name string, f *ir.Func, rules, all int) *Module {
 	m := module(name, f)
-	m.Text = fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header + pass(m.Update, f, rules, all, false) + pass(m.Traffic, f, rules, all, true)
+	m.Text = fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header + pass(m.Update, f, Hints{}, rules, all, false) + pass(m.Traffic, f, Hints{}, rules, all, true)
 	return m
 }
 

@@ -37,7 +37,7 @@ func (r Result) Error() string { return r.String() }
 type Error struct {
 	Entry  Entry
 	Result Result
-	Cause  error // what [LoadError] says, when that is why
+	Cause  error // what [LoadError] says, when that is why, or a hook's [Explain]
 }
 
 func (e *Error) Error() string {
@@ -80,6 +80,8 @@ func NewError(e Entry, r Result) *Error {
 	var reason *C.char
 	if Result(C.fs_failure(&reason)) == r && r != Success {
 		err.Cause = loadError(reason)
+	} else if f := explain.Load(); f != nil {
+		err.Cause = (*f)(r)
 	}
 	return err
 }

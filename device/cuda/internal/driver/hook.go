@@ -45,6 +45,15 @@ func SetHook(h Hook) (restore func()) {
 	}
 }
 
+var explain atomic.Pointer[func(Result) error]
+
+// Explain is for who installs a hook and knows more of a result than its code: errors of this package carry what f returns, unless that is
+// nil. restore brings back what was before, where nobody has called Explain since.
+func Explain(f func(Result) error) (restore func()) {
+	before := explain.Swap(&f)
+	return func() { explain.CompareAndSwap(&f, before) }
+}
+
 func changeHooks(change func([]*Hook) []*Hook) {
 	hookMutex.Lock()
 	defer hookMutex.Unlock()

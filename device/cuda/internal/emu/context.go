@@ -17,6 +17,7 @@ type context struct {
 	retained  int
 	destroyed bool
 	failed    driver.Result // by a kernel: what every call returns from then on
+	fault     error         // of that kernel
 
 	null    *stream
 	streams []*stream // those that can have work: also destroyed ones
@@ -155,7 +156,7 @@ func (c *context) fail(err error) {
 	if len(c.d.faults) < enough {
 		c.d.faults = append(c.d.faults, err)
 	}
-	c.failed = driver.ErrorLaunchFailed
+	c.failed, c.fault = driver.ErrorLaunchFailed, err
 	var f *ptxvm.Fault
 	switch {
 	case errors.As(err, &f):

@@ -80,10 +80,10 @@ func TestDefects(t *testing.T) {
 						return
 					}
 					require.ErrorIs(t, err, tt.code)
-					require.EqualError(t, err, "device: synchronize: cuda: cuStreamSynchronize: "+tt.message)
 					require.Len(t, d.Faults(), 1)
 					var f *ptxvm.Fault
 					require.ErrorAs(t, d.Faults()[0], &f)
+					require.EqualError(t, err, "device: synchronize: cuda: cuStreamSynchronize: "+tt.message+": "+f.Error())
 					require.Equal(t, tt.kind, f.Kind, "%v", f)
 					lines := strings.Split(tt.bad, "\n")
 					require.Equal(t, lines[len(lines)-1], f.Source)

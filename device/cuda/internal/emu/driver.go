@@ -63,8 +63,27 @@ func New(c Config) *Driver {
 	return d
 }
 
-// Install puts the driver in front of any that there is, for the whole process. restore removes it.
-func (d *Driver) Install() (restore func()) { return driver.SetHook(d.call) }
+// Install puts the driver in front of any that there is, for the whole process. Errors that a kernel's fault brings about have it as their
+// cause. restore removes the driver.
+func (d *Driver) Install() (restore func()) {
+	hook, explain := driver.SetHook(d.call), driver.Explain(d.cause)
+	return func() {
+		hook()
+		explain()
+	}
+}
+
+// cause is the fault of which a device's calls return a result, nil if there is none.
+func (d *Driver) cause(r driver.Result) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range d.devices {
+		if g.primary != nil && g.primary.fault != nil && g.primary.failed == r {
+			return g.primary.fault
+		}
+	}
+	return nil
+}
 
 // call is the hook.
 func (d *Driver) call(e driver.Entry, args []uint64) (driver.Result, bool) {

@@ -240,7 +240,7 @@ func TestOccupancy(t *testing.T) {
 		require.Equal(t, cu.InvalidValue, err)
 		mod, err = cu.LoadData(ptx.Norm())
 		require.NoError(t, err)
-		f, err = mod.Function(ptx.NormSums)
+		f, err = mod.Function(ptx.NormPasses()[0].Sums)
 		require.NoError(t, err)
 		n, err := f.MaxActiveBlocksPerMultiProcessor(ptx.Block, 0)
 		require.NoError(t, err)

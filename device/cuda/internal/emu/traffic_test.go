@@ -84,7 +84,9 @@ func TestTraffic(t *testing.T) {
 	install(t, emu.Config{Checks: ptxvm.AllChecks, Trace: a.note})
 	dev := open(t)
 	aside := 0
-	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
+	several, err := newWritten()
+	require.NoError(t, err)
+	for _, r := range append(optim.Rules(), kerneltest.Names(t), several) {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
 			for _, s := range kerneltest.Programs(r, dtype) {
 				p, err := kernels.New(s)

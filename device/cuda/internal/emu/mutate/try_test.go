@@ -38,31 +38,43 @@ type subject struct {
 	text    string
 	kernels *regexp.Regexp // the names of those to change
 	check   func(t kerneltest.T, b kernels.Backend)
+
+	// chunk is the elements of a chunk, 0 for as many as usual. In 16 bits these are but one vector for each thread of a block.
+	chunk int
 }
 
-// subjects are SGD with all that makes its update and prologue what they are, Adam likewise, Adam in float64, and the norm. SGD has L1
-// and Adam L2: beside L2, which makes a NaN of a gradient whose parameter is one, nobody sees what L1 makes of that. The norm's
-// kernel for scaled float32 is left out: beside float64 that must be scaled, nothing of float32 counts but an Inf. Those for 16 bits differ
-// from float32's in what they load, which the emulated GPU's own tests look at.
+// subjects are SGD with all that makes its update and prologue what they are, Adam likewise, Adam in float64, SGD with every plane
+// of 16 bits, Adam with some beside float32, and the norm. SGD has L1 and Adam L2: beside L2, which makes a NaN of a gradient whose parameter is one, nobody sees what
+// L1 makes of that. The norm's kernels for scaled elements of other types than float64 are left out: beside float64 that must be scaled, nothing
+// of those counts but an Inf or a NaN. The norm's kernel for float16 is bfloat16's but for what decodes it.
 func subjects() []subject {
 	sgd := rules.SGDRule().With(rules.SGDHyper{}, rules.SGDOptions{Momentum: true, Nesterov: true})
 	adam := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true})
 	plain := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{})
+	heavy := rules.SGDRule().With(rules.SGDHyper{}, rules.SGDOptions{Momentum: true})
+	both := regexp.MustCompile(`_(update|prologue)$`)
+	update := regexp.MustCompile(`_update$`)
 	list := []subject{
-		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }},
-		{ptx.Norm(), regexp.MustCompile(`^norm_(squares_f32|squares_f64|root|scaled_squares_f64|scaled_root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }, 0},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|root|scaled_squares_f64|scaled_root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }, 0},
 	}
-	for _, s := range []kernels.Spec{
-		{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L1, Compute: device.Float32},
-		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, Compute: device.Float32},
-		{Rule: plain.Rule, Options: plain.Options, Compute: device.Float64},
+	for _, s := range []struct {
+		kernels.Spec
+		kernels *regexp.Regexp
+		chunk   int
+	}{
+		{kernels.Spec{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L1, Compute: device.Float32}, both, 0},
+		{kernels.Spec{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, Compute: device.Float32}, both, 0},
+		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float64}, both, 0},
+		{kernels.Spec{Rule: heavy.Rule, Options: heavy.Options, Compute: device.Float32, Formats: "param=bf16 grad=f16 momentum_buffer=bf16"}, update, 4096},
+		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float32, Formats: "param=bf16 grad=bf16 exp_avg=f16"}, update, 0},
 	} {
-		p, err := kernels.New(s)
+		p, err := kernels.New(s.Spec)
 		if err != nil {
 			panic(err)
 		}
 		m := ptx.New(p)
-		list = append(list, subject{m.Text, regexp.MustCompile(`_(update|prologue)$`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Program(t, b, p) }})
+		list = append(list, subject{m.Text, s.kernels, func(t kerneltest.T, b kernels.Backend) { kerneltest.Program(t, b, p) }, s.chunk})
 	}
 	return list
 }
@@ -80,6 +92,9 @@ func (s *subject) try(changed string) string {
 		}
 		return 0, false
 	})()
+	if err := os.Setenv("FUSESTEP_CUDA_GEOMETRY", fmt.Sprintf("0x%d", s.chunk)); err != nil {
+		panic(err)
+	}
 	dev, err := cuda.Open(0)
 	if err != nil {
 		panic(err)
