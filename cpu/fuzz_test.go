@@ -64,9 +64,9 @@ func run[F rule.Float](t *testing.T, implementation string, p *kernels.Program, 
 		require.NoError(t, err)
 		planes, tensor.Planes = append(planes, x), append(tensor.Planes, b)
 	}
-	state, err := cpu.Wrap(dev, p.Rule.InitialState())
+	counters, err := cpu.Wrap(dev, p.Rule.InitialCounters())
 	require.NoError(t, err)
-	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, State: []*device.Buffer{state}})
+	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, Counters: []*device.Buffer{counters}})
 	require.NoError(t, err)
 	for range 2 {
 		hyper := func() float64 {

@@ -82,11 +82,11 @@ func shorts(t *testing.T, d *Device, p *kernels.Program, shuffle bool) (u kernel
 	if shuffle {
 		rng.Shuffle(len(w.Tensors), func(i, j int) { w.Tensors[i], w.Tensors[j] = w.Tensors[j], w.Tensors[i] })
 	}
-	state, err := d.Alloc(device.Float64, len(p.Rule.State))
+	counters, err := d.Alloc(device.Float64, len(p.Rule.Counters))
 	require.NoError(t, err)
-	require.NoError(t, device.Upload(d.DefaultStream(), state, p.Rule.InitialState()))
+	require.NoError(t, device.Upload(d.DefaultStream(), counters, p.Rule.InitialCounters()))
 	require.NoError(t, d.DefaultStream().Synchronize())
-	w.State = []*device.Buffer{state}
+	w.Counters = []*device.Buffer{counters}
 	u, err = d.Compile(w)
 	require.NoError(t, err)
 	return u, planes

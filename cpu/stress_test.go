@@ -131,9 +131,9 @@ func stressSteps(t *testing.T, d *Device, p *kernels.Program, n int, seed uint64
 		require.NoError(t, err)
 		planes, tensor.Planes = append(planes, x), append(tensor.Planes, b)
 	}
-	state, err := Wrap(d, p.Rule.InitialState())
+	counters, err := Wrap(d, p.Rule.InitialCounters())
 	require.NoError(t, err)
-	u, err := d.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, State: []*device.Buffer{state}})
+	u, err := d.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, Counters: []*device.Buffer{counters}})
 	require.NoError(t, err)
 	g := kernels.GroupStep{Scale: 1}
 	for range p.Rule.Hyper {

@@ -54,7 +54,7 @@ type update[F rule.Float] struct {
 	chunks   []chunk
 	batches  []int // of each its first chunk, and at last how many chunks there are
 	elements int
-	state    [][]float64 // of each group
+	counters [][]float64 // of each group
 	vectors  *vectors[F] // nil: the rule itself runs
 
 	mu     sync.Mutex
@@ -77,8 +77,8 @@ type chunk struct {
 
 func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	u := &update[F]{drv: drv, work: w, program: w.Program}
-	for _, b := range w.State {
-		u.state = append(u.state, view[float64](b))
+	for _, b := range w.Counters {
+		u.counters = append(u.counters, view[float64](b))
 	}
 	for i := range w.Tensors {
 		u.elements += w.Tensors[i].Len()
@@ -201,9 +201,9 @@ func (u *update[F]) take() *step[F] {
 		return s
 	}
 	n := u.program.NumScalars()
-	s := &step[F]{u: u, scalars: make([]float64, n), rounded: make([]F, len(u.state)*n)}
+	s := &step[F]{u: u, scalars: make([]float64, n), rounded: make([]F, len(u.counters)*n)}
 	if v := u.vectors; v != nil {
-		s.uniforms = make([]F, len(u.state)*v.blockLen())
+		s.uniforms = make([]F, len(u.counters)*v.blockLen())
 	}
 	s.body = s.batch
 	return s
@@ -232,8 +232,8 @@ func (s *step[F]) run() {
 	if len(s.norm) > 0 {
 		norm = s.norm[0]
 	}
-	for g, state := range u.state {
-		u.program.RunScalars(&s.groups[g], norm, state, s.scalars)
+	for g, counters := range u.counters {
+		u.program.RunScalars(&s.groups[g], norm, counters, s.scalars)
 		rounded := s.of(g)
 		for i, x := range s.scalars {
 			rounded[i] = F(x)

@@ -82,16 +82,16 @@ func TestScalars(t *testing.T) {
 				for range r.Hyper {
 					g.Hyper = append(g.Hyper, some())
 				}
-				state := make([]float64, len(r.State))
-				for i := range state {
-					state[i] = some()
+				counters := make([]float64, len(r.Counters))
+				for i := range counters {
+					counters[i] = some()
 				}
-				norm, want := some(), append([]float64(nil), state...)
+				norm, want := some(), append([]float64(nil), counters...)
 				graph := reference.Scalars(p, g, norm, want)
 				compiled := make([]float64, p.NumScalars())
-				p.RunScalars(&g, norm, state, compiled)
+				p.RunScalars(&g, norm, counters, compiled)
 				require.Len(t, p.Outputs(), len(graph))
-				same(t, p, want, state)
+				same(t, p, want, counters)
 				same(t, p, graph, compiled)
 			}
 		}

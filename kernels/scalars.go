@@ -14,7 +14,7 @@ import (
 // The banks of Program.Scalars, which computes in float64 what a step's elements of one group share.
 const (
 	InputBank   = rule.HyperBank   // what GroupStep.Inputs writes: the rule's hyperparameters, then what every program is given
-	StateBank   = rule.StateBank   // what the rule's prologue keeps from step to step
+	CounterBank = rule.CounterBank // what the rule's prologue keeps from step to step
 	OutputsBank = rule.OutputsBank // the rule's scalars, then a rule.Shared
 	ReducedBank = 3                // what was reduced before: the gradients' norm
 )
@@ -51,10 +51,10 @@ func (p *Program) Outputs() []string {
 // NumScalars is how many there are.
 func (p *Program) NumScalars() int { return len(p.Rule.Scalars) + len(sharedNames) }
 
-// RunScalars is Scalars by the compiled functions, whose bits are the same. It writes all of out, NumScalars numbers, and advances state.
-func (p *Program) RunScalars(g *GroupStep, norm float64, state, out []float64) {
+// RunScalars is Scalars by the compiled functions, whose bits are the same. It writes all of out, NumScalars numbers, and advances counters.
+func (p *Program) RunScalars(g *GroupStep, norm float64, counters, out []float64) {
 	n := len(p.Rule.Scalars)
-	p.Rule.RunPrologue(g.Hyper, state, out[:n], p.Options)
+	p.Rule.RunPrologue(g.Hyper, counters, out[:n], p.Options)
 	var shared SharedOut
 	Shared(&SharedIn{Scale: g.Scale, Norm: norm, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
 		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1}, &shared)

@@ -24,14 +24,14 @@ func (t *Tensor) Len() int {
 
 // Work is a program with what it runs on.
 type Work struct {
-	Program *Program
-	Tensors []Tensor
-	State   []*device.Buffer // per group, Float64: what the prologue keeps, one a Rule.State
+	Program  *Program
+	Tensors  []Tensor
+	Counters []*device.Buffer // per group, Float64, one a Rule.Counters
 }
 
 // Step is what a step of the work is given from outside.
 type Step struct {
-	Groups []GroupStep // one a Work.State
+	Groups []GroupStep // one a Work.Counters
 	// Reduced is a Float64 for each result of a reduction, here the norm. Norm writes it; the scalars of an update that has been enqueued behind
 	// that read it. Nil: an update reads 0.
 	Reduced *device.Buffer

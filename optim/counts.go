@@ -20,11 +20,11 @@ func (o *Optimizer) Steps() int {
 
 // SetSteps makes the next step the schedules' step n: that of a training that was saved when Steps() was n, and now goes on.
 //
-// Each tensor counts its own steps beside that, for bias corrections: SetGroupState puts that number back. The next Step holds
+// Each tensor counts its own steps beside that, for bias corrections: SetGroupCounters puts that number back. The next Step holds
 // the two against each other, and refuses with a CountError:
-//   - after SetGroupState or SetTensorState, tensors that would have taken more than n steps: SetSteps is missing. They may have taken
+//   - after SetGroupCounters or SetTensorCounters, tensors that would have taken more than n steps: SetSteps is missing. They may have taken
 //     fewer, as tensors that were added late or left out of steps have.
-//   - after SetSteps alone, tensors that have not taken n steps: SetGroupState is missing. Tensors that are added after SetSteps
+//   - after SetSteps alone, tensors that have not taken n steps: SetGroupCounters is missing. Tensors that are added after SetSteps
 //     are new, and may have taken none.
 //
 // What cannot be seen is state that was not uploaded to State's buffers, and a learning rate that was not set. To start a
@@ -52,7 +52,7 @@ func (g *group) agree(s *device.Stream, steps int) error {
 	for _, q := range g.parts {
 		if q.unsure {
 			if err := q.download(s); err != nil {
-				return fmt.Errorf("optim: step: nothing was updated: group %d: state: %w", g.index, err)
+				return fmt.Errorf("optim: step: nothing was updated: group %d: counters: %w", g.index, err)
 			}
 		}
 		if !q.told && q.adrift == 0 || !q.active() {
@@ -65,7 +65,7 @@ func (g *group) agree(s *device.Stream, steps int) error {
 		case q.told && taken > float64(steps):
 			missing = "SetSteps"
 		case !q.told && taken != float64(steps):
-			missing = "SetGroupState"
+			missing = "SetGroupCounters"
 		}
 		if missing != "" {
 			return &CountError{Group: g.index, Tensor: q.params[0].Name, Taken: taken, Steps: steps, Missing: missing}
@@ -82,10 +82,10 @@ const mostReplayed = 1 << 24
 func (g *group) restore(known map[string]float64) ([]float64, error) {
 	r := g.setting.Rule
 	fail := func(name string, want string, args ...any) error {
-		return &StateError{Group: g.index, Name: name, Value: known[name], Want: fmt.Sprintf(want, args...)}
+		return &RestoreError{Group: g.index, Name: name, Value: known[name], Want: fmt.Sprintf(want, args...)}
 	}
 	var names, missing []string
-	for _, f := range r.State {
+	for _, f := range r.Counters {
 		names = append(names, f.Name)
 		if _, ok := known[f.Name]; !ok {
 			missing = append(missing, f.Name)
@@ -93,7 +93,7 @@ func (g *group) restore(known map[string]float64) ([]float64, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		if !slices.Contains(names, name) {
-			return nil, fmt.Errorf("optim: group %d: set state: rule %s keeps no %q, only %q", g.index, r.Name, name, names)
+			return nil, fmt.Errorf("optim: group %d: set counters: rule %s keeps no %q, only %q", g.index, r.Name, name, names)
 		}
 		if x := known[name]; !holds(device.Float64, x) {
 			return nil, fail(name, "finite")
@@ -101,7 +101,7 @@ func (g *group) restore(known map[string]float64) ([]float64, error) {
 	}
 	n, counted := known[stepName]
 	if !counted && len(missing) > 0 {
-		return nil, fmt.Errorf("optim: group %d: set state: %q is missing, of %q", g.index, missing, names)
+		return nil, fmt.Errorf("optim: group %d: set counters: %q is missing, of %q", g.index, missing, names)
 	}
 	if counted && (n < 0 || n != math.Floor(n) || n > 1<<53) {
 		return nil, fail(stepName, "a whole number, at least 0")
@@ -111,14 +111,14 @@ func (g *group) restore(known map[string]float64) ([]float64, error) {
 	}
 	hyper := slices.Clone(g.setting.Hyper)
 	hyper[g.lrAt] = g.lr
-	x, scalars := r.InitialState(), make([]float64, len(r.Scalars))
+	x, scalars := r.InitialCounters(), make([]float64, len(r.Scalars))
 	if len(missing) > 0 {
 		for range int(n) {
 			r.RunPrologue(hyper, x, scalars, g.setting.Options)
 		}
 	}
 	bounds := limitsOf(r, g.setting.Options, hyper, g.zeros()...)
-	for i, f := range r.State {
+	for i, f := range r.Counters {
 		v, ok := known[f.Name]
 		if !ok {
 			continue
@@ -167,7 +167,7 @@ func (g *group) zeros() (out [][]float64) {
 // changes may have had them, and with each of others. So what follows is true of all rules, a user's own too: a product of betas rises above 1 in none of
 // these steps, and a sum of learning rates does not fall.
 func limitsOf(r *rule.Rule, options uint64, hyper []float64, others ...[]float64) []limits {
-	out := make([]limits, len(r.State))
+	out := make([]limits, len(r.Counters))
 	for i := range out {
 		out[i] = limits{true, true, true, true}
 	}
@@ -177,7 +177,7 @@ func limitsOf(r *rule.Rule, options uint64, hyper []float64, others ...[]float64
 		if trial >= 2 {
 			of, steps = others[trial-2], 8
 		}
-		x := r.InitialState()
+		x := r.InitialCounters()
 		for step := range steps {
 			for i, h := range of {
 				varied[i] = h
@@ -190,7 +190,7 @@ func limitsOf(r *rule.Rule, options uint64, hyper []float64, others ...[]float64
 				}
 			}
 			r.RunPrologue(varied, x, scalars, options)
-			for i, f := range r.State {
+			for i, f := range r.Counters {
 				b := &out[i]
 				b.falls = b.falls && x[i] <= f.Init
 				b.rises = b.rises && x[i] >= f.Init

@@ -74,7 +74,7 @@ type CountError struct {
 	Tensor  string  // the first of them
 	Taken   float64 // by these tensors
 	Steps   int     // Optimizer.Steps
-	Missing string  // the call that would make them agree: "SetSteps" or "SetGroupState"
+	Missing string  // the call that would make them agree: "SetSteps" or "SetGroupCounters"
 }
 
 func (e *CountError) Error() string {
@@ -82,14 +82,14 @@ func (e *CountError) Error() string {
 		e.Group, e.Tensor, e.Taken, e.Steps, e.Missing)
 }
 
-// StateError is a number that SetGroupState or SetTensorState was given and that the group's rule cannot have come to.
-type StateError struct {
+// RestoreError is a number that SetGroupCounters or SetTensorCounters was given and that the group's rule cannot have come to.
+type RestoreError struct {
 	Group int
 	Name  string // as the rule has it: "step", "beta1_power"
 	Value float64
 	Want  string // "a whole number, at least 0"
 }
 
-func (e *StateError) Error() string {
-	return fmt.Sprintf("optim: group %d: set state: %s is %v, must be %s", e.Group, e.Name, e.Value, e.Want)
+func (e *RestoreError) Error() string {
+	return fmt.Sprintf("optim: group %d: set counters: %s is %v, must be %s", e.Group, e.Name, e.Value, e.Want)
 }

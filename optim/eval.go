@@ -132,8 +132,8 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 				programs = append(programs, program)
 			}
 			if at < 0 {
-				at = len(w.State)
-				w.State, of[program] = append(w.State, q.state), append(of[program], q)
+				at = len(w.Counters)
+				w.Counters, of[program] = append(w.Counters, q.counters), append(of[program], q)
 			}
 			t := kernels.Tensor{Group: at, ID: p.id, Shape: []int{p.Value.Len()}}
 			for _, slot := range program.Slots {

@@ -109,8 +109,8 @@ type evalElem[F rule.Float] struct {
 }
 type evalScalars[F rule.Float] struct{ LR F }
 type evalHyper struct{ LR, Momentum, Dampening, LRInMomentum float64 }
-type evalState struct {
-	Step float64 `state:"step"`
+type evalCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // lookAhead evaluates where SGD with momentum would be if it took its last step once more.
@@ -118,7 +118,9 @@ func lookAhead[F rule.Float](e *evalElem[F], s *evalScalars[F], _ struct{}) {
 	e.X = e.Y - F(s.LR*e.M)
 }
 
-func lookAheadPrologue(h *evalHyper, _ *evalState, s *evalScalars[float64], _ struct{}) { s.LR = h.LR }
+func lookAheadPrologue(h *evalHyper, _ *evalCounters, s *evalScalars[float64], _ struct{}) {
+	s.LR = h.LR
+}
 
 // ahead is SGD with a rule for evaluation.
 type ahead struct {
@@ -185,9 +187,9 @@ func TestEvalParamsAfterResuming(t *testing.T) {
 	}
 	on, p := start(h.values(h.value))
 	require.NoError(t, p.SetSteps(5))
-	state, err := o.TensorState(nil, "0.0")
+	counters, err := o.TensorCounters(nil, "0.0")
 	require.NoError(t, err)
-	require.NoError(t, p.SetTensorState(nil, "0.0", state))
+	require.NoError(t, p.SetTensorCounters(nil, "0.0", counters))
 	on.set(on.state(p, "z"), h.values(h.state(o, "z")))
 	require.Equal(t, evaluated(h, o), evaluated(on, p))
 	require.NoError(t, o.Step(nil))

@@ -6,13 +6,13 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// Foreseen says where what the host has foreseen of the prologues' state is not what the device has.
+// Foreseen says where what the host has foreseen of the prologues' counters is not what the device has.
 func (o *Optimizer) Foreseen() error {
 	s := o.backend.Device().DefaultStream()
 	for _, g := range o.all() {
 		for _, q := range g.parts {
 			there := make([]float64, len(q.mirror))
-			if err := device.DownloadFloats(s, there, q.state); err != nil {
+			if err := device.DownloadFloats(s, there, q.counters); err != nil {
 				return err
 			}
 			if bitsOf(there) != bitsOf(q.mirror) {

@@ -27,7 +27,7 @@ func TestScalarsMustBeFinite(t *testing.T) {
 			for range steps {
 				require.NoError(t, o.Step(nil))
 			}
-			before, err := o.GroupState(nil, 0)
+			before, err := o.GroupCounters(nil, 0)
 			require.NoError(t, err)
 			err = o.Step(nil)
 			require.EqualError(t, err, want)
@@ -35,7 +35,7 @@ func TestScalarsMustBeFinite(t *testing.T) {
 			require.ErrorAs(t, err, &e)
 			require.Equal(t, steps, e.Step)
 			require.Equal(t, steps, o.Steps())
-			after, err := o.GroupState(nil, 0)
+			after, err := o.GroupCounters(nil, 0)
 			require.NoError(t, err)
 			require.Equal(t, before, after)
 			require.Equal(t, []float64{1}, h.values(value))
@@ -138,17 +138,19 @@ type spoilElem[F rule.Float] struct {
 }
 type spoilScalars[F rule.Float] struct{ LR F }
 type spoilHyper struct{ LR, Momentum, Dampening, LRInMomentum float64 }
-type spoilState struct {
-	Step float64 `state:"step"`
+type spoilCounters struct {
+	Step float64 `counter:"step"`
 }
 
 func spoil[F rule.Float](e *spoilElem[F], s *spoilScalars[F], _ struct{}) { e.X, e.M = e.Y, s.LR }
 
-func spoilPrologue(h *spoilHyper, _ *spoilState, s *spoilScalars[float64], _ struct{}) { s.LR = h.LR }
+func spoilPrologue(h *spoilHyper, _ *spoilCounters, s *spoilScalars[float64], _ struct{}) {
+	s.LR = h.LR
+}
 
 func keep[F rule.Float](e *spoilElem[F], s *spoilScalars[F], _ struct{}) { e.X = e.Y + e.M + s.LR }
 
-func keepPrologue(h *spoilHyper, t *spoilState, s *spoilScalars[float64], _ struct{}) {
+func keepPrologue(h *spoilHyper, t *spoilCounters, s *spoilScalars[float64], _ struct{}) {
 	t.Step += 1
 	s.LR = h.LR
 }
@@ -162,7 +164,7 @@ func TestEvalRuleMustChangeNothing(t *testing.T) {
 		`rule spoil for evaluation stores slot "momentum_buffer", may store "param" alone`: func() (rule.Definition[spoilHyper, struct{}], error) {
 			return rule.New(spoil[float32], spoil[float64], spoilPrologue, foreseeSource)
 		},
-		`rule keep for evaluation changes the state "step": evaluating is no step`: func() (rule.Definition[spoilHyper, struct{}], error) {
+		`rule keep for evaluation changes the counter "step": evaluating is no step`: func() (rule.Definition[spoilHyper, struct{}], error) {
 			return rule.New(keep[float32], keep[float64], keepPrologue, foreseeSource)
 		},
 	} {

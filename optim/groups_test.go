@@ -154,10 +154,10 @@ func TestEmptyGroup(t *testing.T) {
 	defer dev.Close()
 	o, err := optim.New(dev, optim.DefaultAdam(), nil)
 	require.NoError(t, err)
-	state, err := o.GroupState(nil, 0)
+	counters, err := o.GroupCounters(nil, 0)
 	require.NoError(t, err)
-	require.Equal(t, map[string]float64{"step": 0, "beta1_power": 1, "beta2_power": 1}, state)
-	require.NoError(t, o.SetGroupState(nil, 0, state))
+	require.Equal(t, map[string]float64{"step": 0, "beta1_power": 1, "beta2_power": 1}, counters)
+	require.NoError(t, o.SetGroupCounters(nil, 0, counters))
 	require.NoError(t, o.Step(nil))
 	names, err := o.StateNames(0)
 	require.NoError(t, err)
@@ -218,7 +218,7 @@ func TestNothingPanics(t *testing.T) {
 		func(i int) error { _, err := o.StateNames(i); return err },
 		func(i int) error { _, err := o.Algorithm(i); return err },
 		func(i int) error { _, err := o.Hyperparameters(i); return err },
-		func(i int) error { _, err := o.GroupState(nil, i); return err },
+		func(i int) error { _, err := o.GroupCounters(nil, i); return err },
 		func(i int) error { return o.SetAlgorithm(i, optim.DefaultSGD()) },
 		func(i int) error { return o.SetSchedule(optim.Constant{}, i) },
 		func(i int) error { return o.RemoveGroup(i) },
@@ -255,10 +255,10 @@ func calls() map[string]func(*optim.Optimizer) error {
 		"State":                     func(o *optim.Optimizer) error { _, err := o.State("a", "exp_avg"); return err },
 		"States":                    func(o *optim.Optimizer) error { _, err := o.States("a"); return err },
 		"StateNames":                func(o *optim.Optimizer) error { _, err := o.StateNames(0); return err },
-		"GroupState":                func(o *optim.Optimizer) error { _, err := o.GroupState(nil, 0); return err },
-		"TensorState":               func(o *optim.Optimizer) error { _, err := o.TensorState(nil, "a"); return err },
-		"SetGroupState":             func(o *optim.Optimizer) error { return o.SetGroupState(nil, 0, nil) },
-		"SetTensorState":            func(o *optim.Optimizer) error { return o.SetTensorState(nil, "a", nil) },
+		"GroupCounters":             func(o *optim.Optimizer) error { _, err := o.GroupCounters(nil, 0); return err },
+		"TensorCounters":            func(o *optim.Optimizer) error { _, err := o.TensorCounters(nil, "a"); return err },
+		"SetGroupCounters":          func(o *optim.Optimizer) error { return o.SetGroupCounters(nil, 0, nil) },
+		"SetTensorCounters":         func(o *optim.Optimizer) error { return o.SetTensorCounters(nil, "a", nil) },
 		"Close":                     func(o *optim.Optimizer) error { return o.Close() },
 	}
 }

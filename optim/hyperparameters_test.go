@@ -125,7 +125,7 @@ func TestSetHyperparameter(t *testing.T) {
 				require.NoError(t, err)
 				require.NoError(t, h.memory.DefaultStream().Copy(to, from))
 			}
-			require.NoError(t, q.SetGroupState(nil, 0, map[string]float64{"step": 1}))
+			require.NoError(t, q.SetGroupCounters(nil, 0, map[string]float64{"step": 1}))
 			require.NoError(t, q.SetSteps(1))
 			require.NoError(t, q.Step(nil))
 			require.Equal(t, h.values(taught), h.values(changed), name)

@@ -40,7 +40,7 @@ func plan(groups []*group) (out []*launch) {
 func (l *launch) compile(b Backend) (err error) {
 	w := kernels.Work{Program: l.program}
 	for i, q := range l.parts {
-		w.State = append(w.State, q.state)
+		w.Counters = append(w.Counters, q.counters)
 		for _, p := range q.params {
 			w.Tensors = append(w.Tensors, p.tensor(i, l.program))
 		}

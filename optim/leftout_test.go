@@ -64,9 +64,9 @@ func TestLeftOut(t *testing.T) {
 						require.NoError(t, err)
 						require.Equal(t, h.values(want), h.values(got), "%T %s: tensor %d: %s", alg, dtype, i, name)
 					}
-					got, err := o.TensorState(nil, p.Name)
+					got, err := o.TensorCounters(nil, p.Name)
 					require.NoError(t, err)
-					want, err := alone[i].GroupState(nil, 0)
+					want, err := alone[i].GroupCounters(nil, 0)
 					require.NoError(t, err)
 					require.Equal(t, want, got)
 					require.Equal(t, float64(alone[i].Steps()), got["step"])
@@ -112,16 +112,16 @@ func TestLeftOutNorm(t *testing.T) {
 	require.NoError(t, o.SetGrad("b", g))
 	norm(4)
 
-	_, err = o.GroupState(nil, 0)
-	require.EqualError(t, err, `optim: group 0: state: tensors "a" and "b" have taken different steps: ask for TensorState`)
+	_, err = o.GroupCounters(nil, 0)
+	require.EqualError(t, err, `optim: group 0: counters: tensors "a" and "b" have taken different steps: ask for TensorCounters`)
 	require.EqualError(t, o.SetGrad("c", g), `optim: set grad: there is no tensor "c"`)
 	require.EqualError(t, o.SetGrad("b", h.buffer(device.Float64, []float64{1, 2})), `optim: group 0, tensor "b": grad has 2 elements, value has 1`)
 	require.ErrorIs(t, o.SetGrad("b", h.value), device.ErrOverlap)
 	norm(4)
-	require.NoError(t, o.SetGroupState(nil, 0, map[string]float64{"step": 3}))
-	state, err := o.GroupState(nil, 0)
+	require.NoError(t, o.SetGroupCounters(nil, 0, map[string]float64{"step": 3}))
+	counters, err := o.GroupCounters(nil, 0)
 	require.NoError(t, err)
-	require.Equal(t, 3.0, state["step"])
+	require.Equal(t, 3.0, counters["step"])
 }
 
 // Steps without a change of what is left out allocate nothing.

@@ -138,9 +138,9 @@ func TestResume16(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, b.Device().DefaultStream().Copy(to, buffer), "types are the same")
 		}
-		kept, err := o.TensorState(nil, "w")
+		kept, err := o.TensorCounters(nil, "w")
 		require.NoError(t, err)
-		require.NoError(t, resumed.SetTensorState(nil, "w", kept))
+		require.NoError(t, resumed.SetTensorCounters(nil, "w", kept))
 		require.NoError(t, resumed.SetSteps(o.Steps()))
 		for k := 3; k < 5; k++ {
 			step(p, o, k)

@@ -303,7 +303,7 @@ func TestGroups(t *testing.T) {
 		steps := len(algs) - i
 		require.Equal(t, alone(a, device.Float32, steps), h.values(params[i][0].Value), "group %d, float32", i)
 		require.Equal(t, alone(a, device.Float64, steps), h.values(params[i][1].Value), "group %d, float64", i)
-		st, err := o.GroupState(nil, i)
+		st, err := o.GroupCounters(nil, i)
 		require.NoError(t, err)
 		require.Equal(t, float64(steps), st["step"])
 	}
@@ -372,9 +372,9 @@ func TestStateRoundTrip(t *testing.T) {
 		for name, b := range states {
 			second.set(second.state(o2, name), first.values(b))
 		}
-		st, err := o1.GroupState(nil, 0)
+		st, err := o1.GroupCounters(nil, 0)
 		require.NoError(t, err)
-		require.NoError(t, o2.SetGroupState(nil, 0, st))
+		require.NoError(t, o2.SetGroupCounters(nil, 0, st))
 		require.NoError(t, o2.SetSteps(o1.Steps()))
 		run(second, o2, grads[2:])
 		require.Equal(t, whole.values(whole.value), second.values(second.value), c.Name)
@@ -388,9 +388,9 @@ func TestStateErrors(t *testing.T) {
 	require.EqualError(t, err, `optim: group 0, tensor "0.0": has no state "momentum_buffer", only ["exp_avg" "exp_avg_sq" "max_exp_avg_sq"]`)
 	_, err = o.State("nosuch", "exp_avg")
 	require.EqualError(t, err, `optim: state: there is no tensor "nosuch"`)
-	st, err := o.GroupState(nil, 0)
+	st, err := o.GroupCounters(nil, 0)
 	require.NoError(t, err)
-	require.ErrorIs(t, o.SetGroupState(nil, 1, st), device.ErrRange)
+	require.ErrorIs(t, o.SetGroupCounters(nil, 1, st), device.ErrRange)
 }
 
 // A step allocates nothing, neither on the caller's thread nor on all of them.

@@ -14,15 +14,15 @@ import (
 // part is the tensors of a group whose values and gradients have the same types, so one program, and one history: they have taken the same steps, so
 // that one prologue serves them. All of them have a gradient, or none has.
 type part struct {
-	group   *group
-	program *kernels.Program
-	params  []*param
-	state   *device.Buffer // of the prologue, on the device
-	changed bool           // the program, tensors or buffers are not those that were compiled
+	group    *group
+	program  *kernels.Program
+	params   []*param
+	counters *device.Buffer // of the prologue, on the device
+	changed  bool           // the program, tensors or buffers are not those that were compiled
 
 	// The host runs each step's prologue too, as it enqueues the step. Its bits are the device's.
-	mirror  []float64 // what state is, after the steps enqueued so far
-	next    []float64 // what it will be after the step that is being made
+	mirror  []float64 // what they are, after the steps enqueued so far
+	next    []float64 // what they will be after the step that is being made
 	scalars []float64 // of that step
 	unsure  bool      // a step failed half way: mirror is to be read back
 
@@ -35,7 +35,7 @@ type part struct {
 
 func newPart(g *group, program *kernels.Program) *part {
 	r := program.Rule
-	return &part{group: g, program: program, mirror: r.InitialState(), next: r.InitialState(), scalars: make([]float64, program.NumScalars()),
+	return &part{group: g, program: program, mirror: r.InitialCounters(), next: r.InitialCounters(), scalars: make([]float64, program.NumScalars()),
 		fresh: true, filled: make([]float64, len(r.Slots)), changed: true}
 }
 
@@ -44,14 +44,14 @@ func (q *part) active() bool { return len(q.params) > 0 && q.params[0].Grad != n
 
 // steps is the number of steps taken, if the rule counts them.
 func (q *part) steps() (n float64, counted bool) {
-	i := slices.IndexFunc(q.program.Rule.State, func(f rule.StateField) bool { return f.Name == stepName })
+	i := slices.IndexFunc(q.program.Rule.Counters, func(f rule.Counter) bool { return f.Name == stepName })
 	if i < 0 {
 		return 0, false
 	}
 	return q.mirror[i], true
 }
 
-// stepName is what rules call the number of steps taken, in their state.
+// stepName is what rules call the number of steps taken, among their counters.
 const stepName = "step"
 
 // spec is what the part's program becomes with another setting, which has the same rule and formats.
@@ -84,7 +84,7 @@ func (q *part) start(dev *device.Device) error {
 		return err
 	}
 	var err error
-	if q.state, err = dev.Alloc(device.Float64, len(q.mirror)); err != nil {
+	if q.counters, err = dev.Alloc(device.Float64, len(q.mirror)); err != nil {
 		return err
 	}
 	return q.upload(dev.DefaultStream())
@@ -92,7 +92,7 @@ func (q *part) start(dev *device.Device) error {
 
 // upload brings mirror to the device and waits.
 func (q *part) upload(s *device.Stream) error {
-	if err := device.Upload(s, q.state, q.mirror); err != nil {
+	if err := device.Upload(s, q.counters, q.mirror); err != nil {
 		return err
 	}
 	return s.Synchronize()
@@ -100,14 +100,14 @@ func (q *part) upload(s *device.Stream) error {
 
 // download reads mirror back and waits.
 func (q *part) download(s *device.Stream) error {
-	if err := device.Download(s, q.mirror, q.state); err != nil {
+	if err := device.Download(s, q.mirror, q.counters); err != nil {
 		return err
 	}
 	if err := s.Synchronize(); err != nil {
 		return err
 	}
 	q.unsure = false
-	q.fresh = q.fresh && slices.Equal(q.mirror, q.program.Rule.InitialState())
+	q.fresh = q.fresh && slices.Equal(q.mirror, q.program.Rule.InitialCounters())
 	return nil
 }
 
@@ -118,22 +118,22 @@ func (q *part) fork(s *device.Stream, program *kernels.Program) (*part, error) {
 	copy(f.filled, q.filled)
 	f.fresh, f.told, f.adrift = q.fresh, q.told, q.adrift
 	var err error
-	if f.state, err = s.Device().Alloc(device.Float64, len(f.mirror)); err != nil {
+	if f.counters, err = s.Device().Alloc(device.Float64, len(f.mirror)); err != nil {
 		return nil, err
 	}
-	if err := s.Copy(f.state, q.state); err != nil {
+	if err := s.Copy(f.counters, q.counters); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
 }
 
-// close frees the prologue's state.
+// close frees the prologue's counters.
 func (q *part) close() error {
-	if q.state == nil {
+	if q.counters == nil {
 		return nil
 	}
-	b := q.state
-	q.state = nil
+	b := q.counters
+	q.counters = nil
 	return b.Close()
 }
 

@@ -138,10 +138,10 @@ func TestAnyOrderOfChanges(t *testing.T) {
 					// A sum of squares differs where there are others, so that clipping would; measuring does not.
 					require.NoError(t, o.SetClipNorm([]float64{0, 1e300}[rng.IntN(2)]))
 				case op == 8 && some != nil:
-					state := map[string]float64{"step": float64(rng.IntN(3))}
-					if uint64(some.steps) > 0 && state["step"] <= float64(o.Steps()) && state["step"] <= float64(some.o.Steps()) {
-						require.NoError(t, o.SetTensorState(nil, some.name, state))
-						require.NoError(t, some.o.SetTensorState(nil, some.name, state))
+					counters := map[string]float64{"step": float64(rng.IntN(3))}
+					if uint64(some.steps) > 0 && counters["step"] <= float64(o.Steps()) && counters["step"] <= float64(some.o.Steps()) {
+						require.NoError(t, o.SetTensorCounters(nil, some.name, counters))
+						require.NoError(t, some.o.SetTensorCounters(nil, some.name, counters))
 					}
 				default:
 					for _, w := range twins {
@@ -157,11 +157,11 @@ func TestAnyOrderOfChanges(t *testing.T) {
 					require.NoError(t, o.Foreseen())
 					for _, w := range twins {
 						require.Equal(t, h.values(w.like), h.values(w.value), "seed %d: %s", seed, w.name)
-						state, err := o.TensorState(nil, w.name)
+						counters, err := o.TensorCounters(nil, w.name)
 						require.NoError(t, err)
-						want, err := w.o.TensorState(nil, w.name)
+						want, err := w.o.TensorCounters(nil, w.name)
 						require.NoError(t, err)
-						require.Equal(t, want, state, "seed %d: %s", seed, w.name)
+						require.Equal(t, want, counters, "seed %d: %s", seed, w.name)
 					}
 				}
 			}

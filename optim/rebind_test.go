@@ -22,7 +22,7 @@ func TestRebind(t *testing.T) {
 	}
 	names := []string{"a", "b"}
 	for _, dtype := range []device.DType{device.Float32, device.Float64} {
-		run := func(move bool) (values []float64, norm float64, state map[string]float64) {
+		run := func(move bool) (values []float64, norm float64, counters map[string]float64) {
 			h := newHarness(t, dtype, nil)
 			fresh := func(off int, x []float64) *device.Buffer { // at any distance from a round address
 				whole, err := h.dev.Alloc(dtype, off+len(x))
@@ -67,7 +67,7 @@ func TestRebind(t *testing.T) {
 			require.Equal(t, len(grads), o.Steps())
 			norm, err = o.GradNorm(nil)
 			require.NoError(t, err)
-			state, err = o.GroupState(nil, 0)
+			counters, err = o.GroupCounters(nil, 0)
 			require.NoError(t, err)
 			for i, p := range params {
 				values = append(values, h.values(p.Value)...)
@@ -76,13 +76,13 @@ func TestRebind(t *testing.T) {
 				require.NoError(t, err)
 				values = append(values, h.values(b)...)
 			}
-			return values, norm, state
+			return values, norm, counters
 		}
-		values, norm, state := run(false)
-		movedValues, movedNorm, movedState := run(true)
+		values, norm, counters := run(false)
+		movedValues, movedNorm, movedCounters := run(true)
 		require.Equal(t, values, movedValues, dtype.String())
 		require.Equal(t, norm, movedNorm, dtype.String())
-		require.Equal(t, state, movedState, dtype.String())
+		require.Equal(t, counters, movedCounters, dtype.String())
 	}
 }
 

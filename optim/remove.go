@@ -21,7 +21,7 @@ func (o *Optimizer) RemoveGroup(group int) error {
 }
 
 // Remove removes tensors from their groups. A group may be left without tensors. Remove waits for the steps enqueued so far and
-// frees the prologue's state. The tensors' own state is freed with the last of the tensors that were added by the same call and
+// frees the prologue's counters. The tensors' own state is freed with the last of the tensors that were added by the same call and
 // have the same types. All other tensors stay as they are, to the last bit. Names are free again. If there is no tensor of one of
 // the names, none is removed.
 func (o *Optimizer) Remove(tensors ...string) error {

@@ -376,7 +376,7 @@ func TestScheduleResumes(t *testing.T) {
 	got := rates(first, h, 4)
 	second := h.optimizer(sgd(1))
 	require.NoError(t, second.SetSteps(first.Steps()))
-	require.NoError(t, second.SetGroupState(nil, 0, map[string]float64{"step": 4}))
+	require.NoError(t, second.SetGroupCounters(nil, 0, map[string]float64{"step": 4}))
 	got = append(got, rates(second, h, 6)...)
 	require.Equal(t, whole, got)
 	require.Equal(t, 10, second.Steps())

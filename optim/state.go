@@ -56,78 +56,78 @@ func (o *Optimizer) StateNames(group int) ([]string, error) {
 	return g.params[0].stateNames(), nil
 }
 
-// GroupState waits for the stream, nil for the default one, and returns what the group's tensors keep from step to step beside
-// State: "step", the number of steps taken, and others such as "beta1_power". Where they differ, because some were left out of steps, it
-// fails, and TensorState tells them apart. A group without tensors has what a new tensor has.
-func (o *Optimizer) GroupState(s *device.Stream, group int) (map[string]float64, error) {
-	s, err := o.on("group state", s)
+// GroupCounters waits for the stream, nil for the default one, and returns the group's counters, which its tensors keep from step to
+// step beside State: "step", the number of steps taken, and others such as "beta1_power". Where they differ, because some were left out of steps, it
+// fails, and TensorCounters tells them apart. A group without tensors has what a new tensor has.
+func (o *Optimizer) GroupCounters(s *device.Stream, group int) (map[string]float64, error) {
+	s, err := o.on("group counters", s)
 	if err != nil {
 		return nil, err
 	}
-	g, err := o.group("group state", group)
+	g, err := o.group("group counters", group)
 	if err != nil {
 		return nil, err
 	}
 	if len(g.parts) == 0 {
-		return stateMap(g.setting.Rule, g.setting.Rule.InitialState()), nil
+		return counterMap(g.setting.Rule, g.setting.Rule.InitialCounters()), nil
 	}
 	for _, q := range g.parts {
 		if err := q.read(s); err != nil {
 			return nil, err
 		}
 		if bitsOf(q.mirror) != bitsOf(g.parts[0].mirror) {
-			return nil, fmt.Errorf("optim: group %d: state: tensors %q and %q have taken different steps: ask for TensorState", group,
+			return nil, fmt.Errorf("optim: group %d: counters: tensors %q and %q have taken different steps: ask for TensorCounters", group,
 				g.parts[0].params[0].Name, q.params[0].Name)
 		}
 	}
-	return stateMap(g.setting.Rule, g.parts[0].mirror), nil
+	return counterMap(g.setting.Rule, g.parts[0].mirror), nil
 }
 
-// TensorState is GroupState of one tensor.
-func (o *Optimizer) TensorState(s *device.Stream, tensor string) (map[string]float64, error) {
-	s, err := o.on("tensor state", s)
+// TensorCounters is GroupCounters of one tensor.
+func (o *Optimizer) TensorCounters(s *device.Stream, tensor string) (map[string]float64, error) {
+	s, err := o.on("tensor counters", s)
 	if err != nil {
 		return nil, err
 	}
-	p, err := o.tensor("tensor state", tensor)
+	p, err := o.tensor("tensor counters", tensor)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.part.read(s); err != nil {
 		return nil, err
 	}
-	return stateMap(p.part.program.Rule, p.part.mirror), nil
+	return counterMap(p.part.program.Rule, p.part.mirror), nil
 }
 
 func (q *part) read(s *device.Stream) error {
 	if err := q.download(s); err != nil {
-		return fmt.Errorf("optim: group %d: state: %w", q.group.index, err)
+		return fmt.Errorf("optim: group %d: counters: %w", q.group.index, err)
 	}
 	return nil
 }
 
-func stateMap(r *rule.Rule, x []float64) map[string]float64 {
+func counterMap(r *rule.Rule, x []float64) map[string]float64 {
 	out := map[string]float64{}
-	for i, f := range r.State {
+	for i, f := range r.Counters {
 		out[f.Name] = x[i]
 	}
 	return out
 }
 
-// SetGroupState puts back what GroupState returned, for all tensors of the group, and waits for the stream. "step" alone is
+// SetGroupCounters puts back what GroupCounters returned, for all tensors of the group, and waits for the stream. "step" alone is
 // enough, as in PyTorch's state of most optimizers: the others become what that many steps make of them, with the hyperparameters as
-// they are now, before schedules. What is given is checked against what the rule can come to: a StateError
+// they are now, before schedules. What is given is checked against what the rule can come to: a RestoreError
 // says what it cannot, and nothing is set. SetSteps says how the step counts must agree.
-func (o *Optimizer) SetGroupState(s *device.Stream, group int, state map[string]float64) error {
-	s, err := o.on("set group state", s)
+func (o *Optimizer) SetGroupCounters(s *device.Stream, group int, counters map[string]float64) error {
+	s, err := o.on("set group counters", s)
 	if err != nil {
 		return err
 	}
-	g, err := o.group("set group state", group)
+	g, err := o.group("set group counters", group)
 	if err != nil {
 		return err
 	}
-	x, err := g.restore(state)
+	x, err := g.restore(counters)
 	if err != nil {
 		return err
 	}
@@ -139,17 +139,17 @@ func (o *Optimizer) SetGroupState(s *device.Stream, group int, state map[string]
 	return nil
 }
 
-// SetTensorState is SetGroupState of one tensor.
-func (o *Optimizer) SetTensorState(s *device.Stream, tensor string, state map[string]float64) error {
-	s, err := o.on("set tensor state", s)
+// SetTensorCounters is SetGroupCounters of one tensor.
+func (o *Optimizer) SetTensorCounters(s *device.Stream, tensor string, counters map[string]float64) error {
+	s, err := o.on("set tensor counters", s)
 	if err != nil {
 		return err
 	}
-	p, err := o.tensor("set tensor state", tensor)
+	p, err := o.tensor("set tensor counters", tensor)
 	if err != nil {
 		return err
 	}
-	x, err := p.group.restore(state)
+	x, err := p.group.restore(counters)
 	if err != nil {
 		return err
 	}
@@ -175,9 +175,9 @@ func (q *part) set(s *device.Stream, x []float64) error {
 	copy(q.mirror, x)
 	if err := q.upload(s); err != nil {
 		q.unsure = true
-		return errors.Join(fmt.Errorf("optim: group %d: set state: %w", q.group.index, err))
+		return errors.Join(fmt.Errorf("optim: group %d: set counters: %w", q.group.index, err))
 	}
 	q.unsure, q.told, q.adrift = false, true, 0
-	q.fresh = slices.Equal(q.mirror, q.program.Rule.InitialState())
+	q.fresh = slices.Equal(q.mirror, q.program.Rule.InitialCounters())
 	return nil
 }

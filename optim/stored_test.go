@@ -19,10 +19,10 @@ import (
 // model is what a step of 16 bits is: numbers of float32 are made of what memory holds, the step calculates with these, and its results
 // are rounded.
 type model struct {
-	setting rule.Setting
-	state   []float64
-	types   map[string]device.DType // of slots; Float32 where there is none
-	held    map[string]reference.Plane
+	setting  rule.Setting
+	counters []float64
+	types    map[string]device.DType // of slots; Float32 where there is none
+	held     map[string]reference.Plane
 }
 
 func (m *model) dtype(slot string) device.DType {
@@ -45,8 +45,8 @@ func (m *model) run(t *testing.T, s kernels.Spec, name func(string) string) {
 		}
 		numbers.Planes = append(numbers.Planes, plane)
 	}
-	state := append([]float64{}, m.state...)
-	scalars := reference.Scalars(p, kernels.GroupStepOf(m.setting, m.setting.Hyper), 0, state)
+	counters := append([]float64{}, m.counters...)
+	scalars := reference.Scalars(p, kernels.GroupStepOf(m.setting, m.setting.Hyper), 0, counters)
 	reference.Map(p, scalars, []reference.Tensor{numbers})
 	for k, plane := range p.Planes {
 		if plane.Store {
@@ -57,7 +57,7 @@ func (m *model) run(t *testing.T, s kernels.Spec, name func(string) string) {
 		}
 	}
 	if !s.Eval {
-		m.state = state
+		m.counters = counters
 	}
 }
 
@@ -118,7 +118,7 @@ func TestStored(t *testing.T) {
 			for _, form := range forms {
 				setting, err := c.Algorithm.Setting()
 				require.NoError(t, err)
-				m := &model{setting: setting, state: setting.Rule.InitialState(), types: map[string]device.DType{}, held: map[string]reference.Plane{}}
+				m := &model{setting: setting, counters: setting.Rule.InitialCounters(), types: map[string]device.DType{}, held: map[string]reference.Plane{}}
 				some := map[string]device.DType{}
 				for _, slot := range setting.Rule.Slots {
 					m.types[slot] = device.Float32

@@ -98,11 +98,11 @@ func (s *step) compileTraffic(alg optim.Algorithm, lengths []int) error {
 	if err != nil {
 		return err
 	}
-	state, err := s.dev.Alloc(device.Float64, len(p.Rule.State))
+	counters, err := s.dev.Alloc(device.Float64, len(p.Rule.Counters))
 	if err != nil {
 		return err
 	}
-	w := kernels.Work{Program: p, State: []*device.Buffer{state}}
+	w := kernels.Work{Program: p, Counters: []*device.Buffer{counters}}
 	for i, param := range s.params {
 		t := kernels.Tensor{}
 		for _, slot := range p.Slots {

@@ -27,14 +27,14 @@ func (e *mismatchError) Error() string { return e.what + ": verification failed:
 // oracle is what the verified elements should be.
 type oracle struct {
 	plan
-	state  []float64
-	runs   []run
-	from   []int            // per run, where it stands in expect
-	expect reference.Tensor // the runs one after the other
+	counters []float64
+	runs     []run
+	from     []int            // per run, where it stands in expect
+	expect   reference.Tensor // the runs one after the other
 }
 
 func newOracle(p plan, runs []run) *oracle {
-	o := &oracle{plan: p, state: p.setting.Rule.InitialState(), runs: runs}
+	o := &oracle{plan: p, counters: p.setting.Rule.InitialCounters(), runs: runs}
 	n := 0
 	for _, r := range runs {
 		o.from = append(o.from, n)
@@ -57,7 +57,7 @@ func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 
 // step is one step on everything that is expected.
 func (o *oracle) step() {
-	scalars := reference.Scalars(o.program, kernels.GroupStepOf(o.setting, o.setting.Hyper), 0, o.state)
+	scalars := reference.Scalars(o.program, kernels.GroupStepOf(o.setting, o.setting.Hyper), 0, o.counters)
 	reference.Map(o.program, scalars, []reference.Tensor{o.expect})
 }
 
@@ -103,12 +103,12 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 
 // compareGroup compares what the prologue keeps.
 func (w *work) compareGroup(v *verification, o *oracle, step int) error {
-	state, err := w.opt.GroupState(w.stream, 0)
+	counters, err := w.opt.GroupCounters(w.stream, 0)
 	if err != nil {
 		return err
 	}
-	for i, f := range w.setting.Rule.State {
-		note(v, device.Float64, math.Float64bits(state[f.Name]), math.Float64bits(o.state[i]), func() string { return fmt.Sprintf("step %d: %s", step+1, f.Name) })
+	for i, f := range w.setting.Rule.Counters {
+		note(v, device.Float64, math.Float64bits(counters[f.Name]), math.Float64bits(o.counters[i]), func() string { return fmt.Sprintf("step %d: %s", step+1, f.Name) })
 	}
 	return nil
 }

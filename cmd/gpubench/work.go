@@ -108,12 +108,12 @@ func (w *work) slot(plane int) kernels.Slot { return *w.program.Of(plane) }
 // compileCeiling makes the ceiling over the step's own buffers: it leaves every byte as it is, and so neither needs memory of
 // its own nor finds another placement, huge pages or cache contents than the step does.
 func (w *work) compileCeiling(b kernels.Backend) error {
-	state, err := b.Device().Alloc(device.Float64, len(w.setting.Rule.State))
+	counters, err := b.Device().Alloc(device.Float64, len(w.setting.Rule.Counters))
 	if err != nil {
 		return fmt.Errorf("ceiling: %w", err)
 	}
-	w.close = append(w.close, state.Close)
-	in := kernels.Work{Program: w.program, State: []*device.Buffer{state}}
+	w.close = append(w.close, counters.Close)
+	in := kernels.Work{Program: w.program, Counters: []*device.Buffer{counters}}
 	for _, t := range w.tensors {
 		in.Tensors = append(in.Tensors, kernels.Tensor{Planes: t.planes})
 	}
@@ -157,8 +157,8 @@ func (w *work) start() error {
 		}
 	}
 	initial := map[string]float64{}
-	for _, f := range w.setting.Rule.State {
+	for _, f := range w.setting.Rule.Counters {
 		initial[f.Name] = f.Init
 	}
-	return w.opt.SetGroupState(w.stream, 0, initial) // waits for the stream
+	return w.opt.SetGroupCounters(w.stream, 0, initial) // waits for the stream
 }

@@ -30,10 +30,10 @@ func launched(t *testing.T, dev *Device, n int) (blocks uint64) {
 		tensor.Planes = append(tensor.Planes, b)
 		defer b.Close()
 	}
-	state, err := dev.Alloc(device.Float64, len(sgd.Rule.State))
+	counters, err := dev.Alloc(device.Float64, len(sgd.Rule.Counters))
 	require.NoError(t, err)
-	defer state.Close()
-	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, State: []*device.Buffer{state}})
+	defer counters.Close()
+	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, Counters: []*device.Buffer{counters}})
 	require.NoError(t, err)
 	defer u.Close()
 	defer driver.SetHook(func(e driver.Entry, args []uint64) (driver.Result, bool) {

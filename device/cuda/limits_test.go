@@ -146,11 +146,11 @@ func work(t *testing.T, dev *Device, s *device.Stream) (kernels.Update, kernels.
 		return b
 	}
 	param, grad := buffer(), buffer()
-	state, err := dev.Alloc(device.Float64, len(sgd.Rule.State))
+	counters, err := dev.Alloc(device.Float64, len(sgd.Rule.Counters))
 	require.NoError(t, err)
 	p, err := kernels.New(kernels.SpecOf(sgd, device.Float32))
 	require.NoError(t, err)
-	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{{Planes: []*device.Buffer{param, grad}}}, State: []*device.Buffer{state}})
+	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{{Planes: []*device.Buffer{param, grad}}}, Counters: []*device.Buffer{counters}})
 	require.NoError(t, err)
 	norm, err := dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{grad}}}})
 	require.NoError(t, err)

@@ -27,7 +27,7 @@ type update struct {
 	mod                 *module
 	chunks              int
 	chunkTable, tensors *device.Buffer // as package ptx lays them out
-	states, scalars     *device.Buffer
+	counters, scalars   *device.Buffer
 	inputs              *device.Buffer
 	aside               []*device.Buffer // where a traffic stores what divert has turned away
 	staged              *device.Buffer   // pinned memory, a piece for each step that is under way
@@ -88,7 +88,7 @@ func (u *update) fill(d *Device) (err error) {
 		total += u.work.Tensors[i].Len()
 	}
 	length := u.g.chunkLen(total, u.mod.update)
-	var chunks, tensors, states []uint64
+	var chunks, tensors, counters []uint64
 	for i := range u.work.Tensors {
 		t := &u.work.Tensors[i]
 		tensors = append(tensors, uint64(t.Group))
@@ -103,11 +103,11 @@ func (u *update) fill(d *Device) (err error) {
 			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(length, n-lo)))
 		}
 	}
-	for _, b := range u.work.State {
-		states = append(states, b.Addr())
+	for _, b := range u.work.Counters {
+		counters = append(counters, b.Addr())
 	}
 	u.chunks = len(chunks) / ptx.ChunkWords
-	groups := len(states)
+	groups := len(counters)
 	words := groups*p.Inputs() + 1 // and a 0, for a step for which nothing was reduced
 	if u.chunkTable, err = d.words(chunks); err != nil {
 		return err
@@ -115,7 +115,7 @@ func (u *update) fill(d *Device) (err error) {
 	if u.tensors, err = d.words(tensors); err != nil {
 		return err
 	}
-	if u.states, err = d.words(states); err != nil {
+	if u.counters, err = d.words(counters); err != nil {
 		return err
 	}
 	if u.scalars, err = d.Alloc(p.Compute, groups*p.NumScalars()); err != nil {
@@ -158,7 +158,7 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 	if err != nil {
 		return err
 	}
-	groups := len(u.work.State)
+	groups := len(u.work.Counters)
 	if groups == 0 {
 		return nil
 	}
@@ -195,12 +195,12 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 			return failure(driver.CuEventRecord, err)
 		}
 		in.busy = true
-		prologue := []uint64{u.inputs.Addr(), u.states.Addr(), u.scalars.Addr(), reduced, uint64(groups)}
+		prologue := []uint64{u.inputs.Addr(), u.counters.Addr(), u.scalars.Addr(), reduced, uint64(groups)}
 		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
 		}
 		if err := u.pass(u.mod.update, q); err != nil {
-			return fmt.Errorf("parameters and tensors' state are as they were, but the groups' step and powers are one step ahead: %w", err)
+			return fmt.Errorf("parameters and tensors' state are as they were, but the groups' counters are one step ahead: %w", err)
 		}
 		return nil
 	})
@@ -227,7 +227,7 @@ func launch(f driver.Function, blocks int, q *queue, args []uint64) error {
 
 func (u *update) Close() error {
 	var errs []error
-	for _, b := range append(u.aside, u.chunkTable, u.tensors, u.states, u.scalars, u.inputs, u.staged) {
+	for _, b := range append(u.aside, u.chunkTable, u.tensors, u.counters, u.scalars, u.inputs, u.staged) {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}

@@ -39,7 +39,7 @@ func check[F rule.Float](backend kernels.Backend, t device.DType, c Settings, n 
 		return out, err
 	}
 	defer func() { err = errors.Join(err, tr.close()) }()
-	elems, state := make([]ConcordElem[F], n), ConcordState{BetaPower: 1}
+	elems, counters := make([]ConcordElem[F], n), ConcordCounters{BetaPower: 1}
 	f := formula{Settings: c, p: make([]float64, n), m: make([]float64, n)}
 	for i, p := range tr.host {
 		elems[i].P, f.p[i] = p, float64(p)
@@ -50,7 +50,7 @@ func check[F rule.Float](backend kernels.Backend, t device.DType, c Settings, n 
 		if err := tr.step(g); err != nil {
 			return out, err
 		}
-		s := scalarsOf[F](c, &state)
+		s := scalarsOf[F](c, &counters)
 		for i := range elems {
 			elems[i].G = g[i]
 			Concord(&elems[i], s, ConcordOptions{Decay: c.WeightDecay != 0})
@@ -80,10 +80,10 @@ func check[F rule.Float](backend kernels.Backend, t device.DType, c Settings, n 
 }
 
 // scalarsOf runs the prologue and rounds what it computes, once, to F.
-func scalarsOf[F rule.Float](c Settings, state *ConcordState) *ConcordScalars[F] {
+func scalarsOf[F rule.Float](c Settings, counters *ConcordCounters) *ConcordScalars[F] {
 	h := ConcordHyper(c)
 	var s ConcordScalars[float64]
-	ConcordPrologue(&h, state, &s, ConcordOptions{Decay: c.WeightDecay != 0})
+	ConcordPrologue(&h, counters, &s, ConcordOptions{Decay: c.WeightDecay != 0})
 	return &ConcordScalars[F]{Beta: F(s.Beta), OneMinusBeta: F(s.OneMinusBeta), InvBias: F(s.InvBias),
 		Limit: F(s.Limit), Doubt: F(s.Doubt), Keep: F(s.Keep), LR: F(s.LR)}
 }

@@ -49,13 +49,13 @@ func clamp[F rule.Float](x, limit F) F { return rule.Max(-limit, rule.Min(x, lim
 // ConcordHyper are the numbers that the user sets.
 type ConcordHyper struct{ LR, Beta, Limit, Doubt, WeightDecay float64 }
 
-// ConcordState is what the prologue keeps from step to step.
-type ConcordState struct {
-	BetaPower float64 `state:"beta_power" init:"1"`
+// ConcordCounters are what the prologue keeps from step to step.
+type ConcordCounters struct {
+	BetaPower float64 `counter:"beta_power" init:"1"`
 }
 
 // ConcordPrologue runs once a step, in float64. The mean starts at 0, and InvBias makes up for that, as in Adam.
-func ConcordPrologue(h *ConcordHyper, t *ConcordState, s *ConcordScalars[float64], o ConcordOptions) {
+func ConcordPrologue(h *ConcordHyper, t *ConcordCounters, s *ConcordScalars[float64], o ConcordOptions) {
 	t.BetaPower *= h.Beta
 	s.Beta, s.OneMinusBeta = h.Beta, 1-h.Beta
 	s.InvBias = 1 / (1 - float64(t.BetaPower))

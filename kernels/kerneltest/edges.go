@@ -30,15 +30,15 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		{nil, 0, 1e-6 * (0.5 + 0x1p-25), 1}, {nil, 0, 1e-6 * (0.5 + 0x3p-25), 1},
 		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
 	}
-	w, state, tensors := work(t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
+	w, counters, tensors := work(t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
 	u, err := b.Compile(w)
 	require.NoError(t, err)
 	total, err := dev.Alloc(device.Float64, 1)
 	require.NoError(t, err)
 	for _, tt := range tests {
 		when := fmt.Sprintf("norm %v, clipped to %v", tt.norm, tt.limit)
-		want := p.Rule.InitialState()
-		upload(t, s, state, want)
+		want := p.Rule.InitialCounters()
+		upload(t, s, counters, want)
 		for _, x := range tensors {
 			for k := range x.expect {
 				x.expect[k] = numbers(rand.New(rand.NewPCG(14, uint64(k))), p.Planes[k].DType, len(x.expect[k]))
@@ -56,7 +56,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
 		require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: total}))
 		expectStep(p, g, tt.norm, want, tensors, 0)
-		require.Equal(t, want, download[float64](t, s, state), "%s: prologue's state", when)
+		require.Equal(t, want, download[float64](t, s, counters), "%s: prologue's counters", when)
 		compare(t, s, p, tensors, when)
 		require.NoError(t, norm.Close())
 	}
@@ -73,7 +73,7 @@ func runEach(t T, b kernels.Backend, p *kernels.Program, others, one float64) {
 		hyper[g] = one
 		hypers = append(hypers, hyper)
 	}
-	runHypers(t, b, p, hypers, 0x1p60, 0x1p50) // a large gradient makes a small change visible in the state
+	runHypers(t, b, p, hypers, 0x1p60, 0x1p50) // a large gradient makes a small change visible in the counters
 }
 
 // runOff takes two steps in 128 groups. In each group about half of the hyperparameters are 0, which turns off what they are for;
@@ -127,7 +127,7 @@ func runHypers(t T, b kernels.Backend, p *kernels.Program, hypers [][]float64, f
 	for k := range 2 {
 		for g, x := range tensors {
 			if k == 0 {
-				want[g] = p.Rule.InitialState()
+				want[g] = p.Rule.InitialCounters()
 				continue
 			}
 			for i := range elements {

@@ -121,12 +121,12 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		runOff(t, b, p)
 		shapes = slices.Concat(pairs(p), straight(lengths...), short(), apart(len(p.Planes)))
 	}
-	w, state, tensors := work(t, b, p, shapes, groups, rng)
+	w, counters, tensors := work(t, b, p, shapes, groups, rng)
 	u, err := b.Compile(w)
 	require.NoError(t, err)
 	want := make([][]float64, groups)
 	for g := range want {
-		want[g] = r.InitialState()
+		want[g] = r.InitialCounters()
 	}
 	s := b.Device().DefaultStream()
 	for k := range steps {
@@ -152,14 +152,14 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		for g := range want {
 			expectStep(p, in.Groups[g], 0, want[g], tensors, g)
 		}
-		require.Equal(t, slices.Concat(want...), download[float64](t, s, state), "step %d: prologue's state", k)
+		require.Equal(t, slices.Concat(want...), download[float64](t, s, counters), "step %d: prologue's counters", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
 	}
 	require.NoError(t, u.Close())
 }
 
 // work makes tensors on any numbers, in three of the groups; those of pairs are in the first.
-func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int, rng *rand.Rand) (w kernels.Work, state *device.Buffer, tensors []*tensor) {
+func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int, rng *rand.Rand) (w kernels.Work, counters *device.Buffer, tensors []*tensor) {
 	dev := b.Device()
 	s := dev.DefaultStream()
 	w = kernels.Work{Program: p}
@@ -184,16 +184,16 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 		tensors = append(tensors, x)
 		w.Tensors = append(w.Tensors, to)
 	}
-	words := len(p.Rule.State)
-	state, err := dev.Alloc(device.Float64, groups*words)
+	words := len(p.Rule.Counters)
+	counters, err := dev.Alloc(device.Float64, groups*words)
 	require.NoError(t, err)
-	upload(t, s, state, slices.Repeat(p.Rule.InitialState(), groups))
+	upload(t, s, counters, slices.Repeat(p.Rule.InitialCounters(), groups))
 	for g := range groups {
-		of, err := state.Slice(g*words, (g+1)*words)
+		of, err := counters.Slice(g*words, (g+1)*words)
 		require.NoError(t, err)
-		w.State = append(w.State, of)
+		w.Counters = append(w.Counters, of)
 	}
-	return w, state, tensors
+	return w, counters, tensors
 }
 
 // own are the expected elements of a tensor, without the guards.
@@ -205,8 +205,8 @@ func (x *tensor) own() (out reference.Tensor) {
 }
 
 // expectStep is a step of a group on what is expected.
-func expectStep(p *kernels.Program, step kernels.GroupStep, norm float64, state []float64, tensors []*tensor, group int) {
-	scalars := reference.Scalars(p, step, norm, state)
+func expectStep(p *kernels.Program, step kernels.GroupStep, norm float64, counters []float64, tensors []*tensor, group int) {
+	scalars := reference.Scalars(p, step, norm, counters)
 	var of []reference.Tensor
 	for _, x := range tensors {
 		if x.group == group {

@@ -65,15 +65,15 @@ func Όνομα[F rule.Float](e *NameElem[F], e_M *NameScalars[F], v1 NameOption
 // NameHyper is no below: no.norm.
 type NameHyper struct{ LR, norm, β2, Norm, no_norm float64 }
 
-// NameState is in below: in.Norm and in.Scale are also fields of what the gradient scale is computed from.
-type NameState struct {
-	Norm  float64 `state:"norm"`
-	Scale float64 `state:"scale" init:"1"`
-	group float64 `state:"group"`
+// NameCounters is in below: in.Norm and in.Scale are also fields of what the gradient scale is computed from.
+type NameCounters struct {
+	Norm  float64 `counter:"norm"`
+	Scale float64 `counter:"scale" init:"1"`
+	group float64 `counter:"group"`
 }
 
 // Όνομα0 has parameters called as registers of the prologue are.
-func Όνομα0(no *NameHyper, in *NameState, rounded *NameScalars[float64], scalars NameOptions) {
+func Όνομα0(no *NameHyper, in *NameCounters, rounded *NameScalars[float64], scalars NameOptions) {
 	v3, x_scale, in_Norm := in.Norm+no.norm, float64(in.Scale*no.β2), no.Norm
 	in.Norm, in.Scale = v3, x_scale
 	v3_x := v3 + x_scale

@@ -32,7 +32,7 @@ func traffic(t T, b kernels.Backend, p *kernels.Program) {
 	if p.Rule.Name == rules.AdamRule().Rule.Name && !testing.Short() {
 		shapes = append(shapes, straight(long)...)
 	}
-	w, state, tensors := work(t, b, p, shapes, 1, rand.New(rand.NewPCG(9, 10)))
+	w, counters, tensors := work(t, b, p, shapes, 1, rand.New(rand.NewPCG(9, 10)))
 	all, err := b.CompileTraffic(w)
 	require.NoError(t, err)
 	require.NotEmpty(t, all)
@@ -52,7 +52,7 @@ func traffic(t T, b kernels.Backend, p *kernels.Program) {
 			require.NoError(t, x.whole[k].Close())
 		}
 	}
-	require.Equal(t, p.Rule.InitialState(), download[float64](t, s, state))
+	require.Equal(t, p.Rule.InitialCounters(), download[float64](t, s, counters))
 	for _, u := range all {
 		require.NoError(t, u.Close())
 	}

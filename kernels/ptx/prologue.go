@@ -10,15 +10,15 @@ import (
 // PrologueParams are the parameters of a prologue, which computes the scalars of a group in each of its threads:
 //
 //	inputs   per group, float64: what kernels.GroupStep.Inputs writes
-//	states   per group: the address of the prologue's state
+//	counters per group: the address of the prologue's counters
 //	scalars  as UpdateParams
 //	reduced  the address of what was reduced before, a float64: the gradient norm
-var PrologueParams = []string{"u64 inputs", "u64 states", "u64 scalars", "u64 reduced", "u64 groups"}
+var PrologueParams = []string{"u64 inputs", "u64 counters", "u64 scalars", "u64 reduced", "u64 groups"}
 
 func prologue(name string, p *kernels.Program) string {
 	w := &writer{}
 	w.params(PrologueParams...)
-	for _, r := range []string{"inputs", "states", "scalars", "reduced"} {
+	for _, r := range []string{"inputs", "counters", "scalars", "reduced"} {
 		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
 	}
 	w.comment("one group a thread")
@@ -32,11 +32,11 @@ func prologue(name string, p *kernels.Program) string {
 
 	size := p.Compute.Size()
 	w.op("mad.lo.u64 %%inputs, %%group, %d, %%inputs", p.Inputs()*word)
-	w.op("mad.lo.u64 %%states, %%group, %d, %%states", word)
-	w.op("ld.global.u64 %s, [%%states]", w.reg("b64", "state"))
-	w.op("cvta.to.global.u64 %%state, %%state")
+	w.op("mad.lo.u64 %%counters, %%group, %d, %%counters", word)
+	w.op("ld.global.u64 %s, [%%counters]", w.reg("b64", "counter"))
+	w.op("cvta.to.global.u64 %%counter, %%counter")
 	w.op("mad.lo.u64 %%scalars, %%group, %d, %%scalars", p.NumScalars()*size)
-	from := map[int]string{kernels.InputBank: "inputs", kernels.StateBank: "state", kernels.ReducedBank: "reduced"}
+	from := map[int]string{kernels.InputBank: "inputs", kernels.CounterBank: "counter", kernels.ReducedBank: "reduced"}
 
 	w.comment("%s's scalars, and those that every program has", p.Rule.Name)
 	f := p.Scalars
@@ -51,8 +51,8 @@ func prologue(name string, p *kernels.Program) string {
 	for _, s := range f.Stores {
 		field, value := f.Vars[s.Var], g.at[s.Value]
 		switch {
-		case field.Bank == kernels.StateBank:
-			w.op("st.global.f64 [%%state+%d], %s", field.Index*word, value)
+		case field.Bank == kernels.CounterBank:
+			w.op("st.global.f64 [%%counter+%d], %s", field.Index*word, value)
 			continue
 		case size == 4:
 			rounded := w.reg("f32", fmt.Sprintf("rounded_%d", field.Index))

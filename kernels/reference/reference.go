@@ -23,8 +23,8 @@ type Tensor struct {
 // Plane holds an element's bits in each of its numbers, in the lowest ones: as many as the plane's type has.
 type Plane []uint64
 
-// Scalars is the scalars stage of a step for one group: it advances state, and returns the scalars, in the order of kernels.OutputsBank.
-func Scalars(p *kernels.Program, g kernels.GroupStep, norm float64, state []float64) []float64 {
+// Scalars is the scalars stage of a step for one group: it advances counters, and returns the scalars, in the order of kernels.OutputsBank.
+func Scalars(p *kernels.Program, g kernels.GroupStep, norm float64, counters []float64) []float64 {
 	f := p.Scalars
 	in := make([]float64, p.Inputs())
 	g.Inputs(in)
@@ -34,8 +34,8 @@ func Scalars(p *kernels.Program, g kernels.GroupStep, norm float64, state []floa
 		switch v.Bank {
 		case kernels.InputBank:
 			vars[i] = in[v.Index]
-		case kernels.StateBank:
-			vars[i] = state[v.Index]
+		case kernels.CounterBank:
+			vars[i] = counters[v.Index]
 		case kernels.ReducedBank:
 			vars[i] = norm
 		}
@@ -43,8 +43,8 @@ func Scalars(p *kernels.Program, g kernels.GroupStep, norm float64, state []floa
 	ir.Eval(f, vars)
 	for i, v := range f.Vars {
 		switch v.Bank {
-		case kernels.StateBank:
-			state[v.Index] = vars[i]
+		case kernels.CounterBank:
+			counters[v.Index] = vars[i]
 		case kernels.OutputsBank:
 			out[v.Index] = vars[i]
 		}

@@ -35,8 +35,8 @@ func TestMap(t *testing.T) {
 		require.NoError(t, err)
 		hyper := map[*rule.Rule][]float64{adam.Rule: adam.Hyper, lion.Rule: lion.Hyper}[s.Rule]
 		step := kernels.GroupStep{Hyper: hyper, Scale: -1, MaxNorm: 1, L1: 0.1, WeightDecay: 0.2, DecoupledDecay: 0.3}
-		state, again := s.Rule.InitialState(), s.Rule.InitialState()
-		scalars := reference.Scalars(p, step, 3, state)
+		counters, again := s.Rule.InitialCounters(), s.Rule.InitialCounters()
+		scalars := reference.Scalars(p, step, 3, counters)
 
 		rng := rand.New(rand.NewPCG(1, 2))
 		pass := rule.Pass[float32]{Slots: make([][]float32, len(s.Rule.Slots)), Options: s.Options, Penalties: s.Penalties}
@@ -61,7 +61,7 @@ func TestMap(t *testing.T) {
 		}
 		out := make([]float64, p.NumScalars())
 		p.RunScalars(&step, 3, again, out)
-		require.Equal(t, state, again)
+		require.Equal(t, counters, again)
 		var rounded []float32
 		for _, x := range out {
 			rounded = append(rounded, float32(x))

@@ -62,28 +62,28 @@ func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Rule, *Pass[F]) {
 }
 
 // prologueRunner makes RunPrologue's function.
-func prologueRunner[H, T, S, O any](fn func(*H, *T, *S, O)) func(hyper, state, scalars []float64, options uint64) {
+func prologueRunner[H, T, S, O any](fn func(*H, *T, *S, O)) func(hyper, counters, scalars []float64, options uint64) {
 	type frame struct {
 		h H
 		t T
 		s S
 	}
 	frames := sync.Pool{New: func() any { return new(frame) }}
-	return func(hyper, state, scalars []float64, options uint64) {
+	return func(hyper, counters, scalars []float64, options uint64) {
 		f := frames.Get().(*frame)
 		defer frames.Put(f)
 		var o O
 		setOptions(&o, options)
 		copy(numbers[float64](&f.h), hyper)
-		copy(numbers[float64](&f.t), state)
+		copy(numbers[float64](&f.t), counters)
 		copy(numbers[float64](&f.s), scalars)
 		fn(&f.h, &f.t, &f.s, o)
-		copy(state, numbers[float64](&f.t))
+		copy(counters, numbers[float64](&f.t))
 		copy(scalars, numbers[float64](&f.s))
 	}
 }
 
-// RunPrologue runs the compiled prologue: it updates state and computes scalars.
-func (r *Rule) RunPrologue(hyper, state, scalars []float64, options uint64) {
-	r.runPrologue(hyper, state, scalars, options)
+// RunPrologue runs the compiled prologue: it updates counters and computes scalars.
+func (r *Rule) RunPrologue(hyper, counters, scalars []float64, options uint64) {
+	r.runPrologue(hyper, counters, scalars, options)
 }

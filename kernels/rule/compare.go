@@ -49,7 +49,7 @@ func (r *Rule) compare() error {
 			return err
 		}
 		return compare(pro, func(vars []float64) {
-			h, t := len(r.Hyper), len(r.Hyper)+len(r.State)
+			h, t := len(r.Hyper), len(r.Hyper)+len(r.Counters)
 			r.runPrologue(vars[:h], vars[h:t], vars[t:], set)
 		}, float64Of)
 	})

@@ -16,7 +16,7 @@ func wrong(at token.Position, format string, args ...any) error {
 
 // describe fills in the names that the banks' fields and tags give.
 func (r *Rule) describe() error {
-	elem, scalars, hyper, state := r.elem.Banks[0], r.elem.Banks[1], r.prologue.Banks[0], r.prologue.Banks[1]
+	elem, scalars, hyper, counters := r.elem.Banks[0], r.elem.Banks[1], r.prologue.Banks[0], r.prologue.Banks[1]
 	for _, f := range elem.Fields {
 		slot := f.Tag.Get("slot")
 		if slot == "" {
@@ -54,22 +54,22 @@ func (r *Rule) describe() error {
 		}
 		r.Start = append(r.Start, start)
 	}
-	for _, f := range state.Fields {
-		s := StateField{Name: f.Tag.Get("state")}
+	for _, f := range counters.Fields {
+		s := Counter{Name: f.Tag.Get("counter")}
 		if s.Name == "" {
-			return wrong(f.Pos, "state field %s has no state tag, such as `state:\"step\"`", f.Name)
+			return wrong(f.Pos, "counter %s has no counter tag, such as `counter:\"step\"`", f.Name)
 		}
-		if i := slices.IndexFunc(r.State, func(o StateField) bool { return o.Name == s.Name }); i >= 0 {
-			return wrong(f.Pos, "state field %s has the state tag %q, which field %s has", f.Name, s.Name, state.Fields[i].Name)
+		if i := slices.IndexFunc(r.Counters, func(o Counter) bool { return o.Name == s.Name }); i >= 0 {
+			return wrong(f.Pos, "counter %s has the counter tag %q, which field %s has", f.Name, s.Name, counters.Fields[i].Name)
 		}
 		if init, ok := f.Tag.Lookup("init"); ok {
 			x, err := strconv.ParseFloat(init, 64)
 			if err != nil {
-				return wrong(f.Pos, "state field %s has the init tag %q, which is not a number", f.Name, init)
+				return wrong(f.Pos, "counter %s has the init tag %q, which is not a number", f.Name, init)
 			}
 			s.Init = x
 		}
-		r.State = append(r.State, s)
+		r.Counters = append(r.Counters, s)
 	}
 	r.Options = r.elem.Options
 	return r.together()

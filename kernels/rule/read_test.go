@@ -26,9 +26,9 @@ type Elem[F rule.Float] struct {
 type Scalars[F rule.Float] struct{ LR, X F }
 type Options struct{ A, B bool }
 type Hyper struct{ LR, H float64 }
-type State struct {
-	Step float64 ` + "`state:\"step\"`" + `
-	T    float64 ` + "`state:\"t\" init:\"1\"`" + `
+type Counters struct {
+	Step float64 ` + "`counter:\"step\"`" + `
+	T    float64 ` + "`counter:\"t\" init:\"1\"`" + `
 }
 
 func Rule[F rule.Float](e *Elem[F], s *Scalars[F], o Options) {
@@ -36,7 +36,7 @@ func Rule[F rule.Float](e *Elem[F], s *Scalars[F], o Options) {
 	e.P -= F(s.LR * e.M)
 }
 
-func Prologue(h *Hyper, t *State, s *Scalars[float64], o Options) {
+func Prologue(h *Hyper, t *Counters, s *Scalars[float64], o Options) {
 	s.LR = h.H
 }
 `
@@ -54,17 +54,17 @@ func TestShapeErrorsHaveAPosition(t *testing.T) {
 		{"no LR", "struct{ LR, H float64 }", "struct{ Lr, H float64 }", "r.go:12:6: the hyperparameters have no field LR, the learning rate"},
 		{"init is nothing", `init:"H"`, `init:"Q"`, `r.go:8:2: element field M has the init tag "Q", which is no hyperparameter: there are ["LR" "H"]`},
 		{"init of grad", `slot:"grad"`, `slot:"grad" init:"H"`, `r.go:7:2: element field G has an init tag, but slot "grad" is given and not state`},
-		{"no state tag", "T    float64 `state:\"t\" init:\"1\"`", "T float64", "r.go:15:2: state field T has no state tag, such as `state:\"step\"`"},
-		{"state twice", `state:"t"`, `state:"step"`, `r.go:15:2: state field T has the state tag "step", which field Step has`},
-		{"init of state", `init:"1"`, `init:"one"`, `r.go:15:2: state field T has the init tag "one", which is not a number`},
+		{"no counter tag", "T    float64 `counter:\"t\" init:\"1\"`", "T float64", "r.go:15:2: counter T has no counter tag, such as `counter:\"step\"`"},
+		{"counter twice", `counter:"t"`, `counter:"step"`, `r.go:15:2: counter T has the counter tag "step", which field Step has`},
+		{"init of counter", `init:"1"`, `init:"one"`, `r.go:15:2: counter T has the init tag "one", which is not a number`},
 		{"not generic", "func Rule[F rule.Float](e *Elem[F], s *Scalars[F], o Options)", "type F = float64\nfunc Rule(e *Elem[F], s *Scalars[F], o Options)", "r.go:19:1: the element function must be generic: func Rule[F rule.Float](…)"},
-		{"generic prologue", "Prologue(h *Hyper, t *State, s *Scalars[float64], o Options)", "Prologue[F rule.Float](h *Hyper, t *State, s *Scalars[float64], o Options)", "r.go:23:1: the prologue Prologue must be a float64 function"},
+		{"generic prologue", "Prologue(h *Hyper, t *Counters, s *Scalars[float64], o Options)", "Prologue[F rule.Float](h *Hyper, t *Counters, s *Scalars[float64], o Options)", "r.go:23:1: the prologue Prologue must be a float64 function"},
 		{"param not stored", "e.P -= F(s.LR * e.M)", "", `r.go:18:1: slot "param" is not stored: the rule changes nothing`},
 		{"param not stored with an option", "e.P -= F(s.LR * e.M)", "if !o.B { e.P = e.M }", `r.go:18:1: slot "param" is not stored: the rule changes nothing (with B)`},
 		{"grad stored", "e.P -= F(s.LR * e.M)", "e.P, e.G = e.G, e.P", `r.go:18:1: slot "grad" is stored: a rule reads the gradient only`},
 		{"scalar not computed", "s.LR = h.H", "s.X = h.H", "r.go:10:36: s.LR is read, but Prologue does not compute it"},
 		{"other scalars", "s *Scalars[float64], o Options) {\n\ts.LR = h.H", "s *Hyper, o Options) {\n\ts.LR = h.H", `r.go:12:6: the prologue Prologue computes the scalars ["LR" "H"], but Rule has ["LR" "X"]`},
-		{"other options", "t *State, s *Scalars[float64], o Options", "t *State, s *Scalars[float64], o struct{ A bool }", `r.go:23:1: the prologue Prologue has the options ["A"], but Rule has ["A" "B"]`},
+		{"other options", "t *Counters, s *Scalars[float64], o Options", "t *Counters, s *Scalars[float64], o struct{ A bool }", `r.go:23:1: the prologue Prologue has the options ["A"], but Rule has ["A" "B"]`},
 		{"64 options", "Options struct{ A, B bool }", "Options struct{ A" + strings.Repeat(", A", 63) + " bool }", "r.go:11:"},
 		{"9 options", "Options struct{ A, B bool }", "Options struct{ A, B, C, D, E, F, G, H, I bool }", "r.go:11:46: option I is one too many: a rule has at most 8 options, not 9"},
 	}
@@ -140,7 +140,7 @@ func TestSettingCheck(t *testing.T) {
 		{"read", func(s *rule.Setting) { s.Rule = read }, "rule Rule has no compiled functions: it was not made by rule.New"},
 		{"made by hand", func(s *rule.Setting) { s.Rule = &rule.Rule{Name: "X", Hyper: s.Rule.Hyper} }, "rule X has no compiled functions"},
 		{"W6: average", func(s *rule.Setting) { s.Eval = average.Rule }, ""},
-		{"W6: average counts a step", func(s *rule.Setting) { s.Eval = stepping.Rule }, `rule evaluates for evaluation changes the state "step": evaluating is no step`},
+		{"W6: average counts a step", func(s *rule.Setting) { s.Eval = stepping.Rule }, `rule evaluates for evaluation changes the counter "step": evaluating is no step`},
 		{"W6: average stores state", func(s *rule.Setting) { s.Rule, s.Eval = uses.Rule, storing.Rule }, `rule evalStores for evaluation stores slot "a", may store "param" alone`},
 		{"average of what is not used", func(s *rule.Setting) { s.Eval = reading.Rule }, `rule evalReads for evaluation has the slot "a", but rule plain has ["param" "grad"] with these options`},
 		{"average with options", func(s *rule.Setting) { s.Eval = optional.Rule }, `rule plain for evaluation has the options ["C" "D"], must have none`},
@@ -168,8 +168,8 @@ type evalElem[F rule.Float] struct {
 }
 type evalHyper struct{ LR, H float64 }
 type evalCount struct {
-	Step float64 `state:"step"`
-	Pow  float64 `state:"pow" init:"0.5"`
+	Step float64 `counter:"step"`
+	Pow  float64 `counter:"pow" init:"0.5"`
 }
 type evalScalars[F rule.Float] struct{ Beta F }
 

@@ -54,7 +54,7 @@ func constants[F rule.Float](e *elem[F], s *scalars[F], o options) {
 	}
 }
 
-func roundingPrologue(h *hyper, t *state, s *scalars[float64], o options) {
+func roundingPrologue(h *hyper, t *counters, s *scalars[float64], o options) {
 	const typed float64 = 0.1
 	three := typed * 3 // a constant, rounded as it is made
 	t.Pow = float64(t.Pow/2) + h.H

@@ -37,7 +37,7 @@ const (
 	SharedBank  = 2 // a program's graph: the scalars that every program has
 
 	HyperBank   = 0 // prologue: hyperparameters
-	StateBank   = 1 // prologue: state
+	CounterBank = 1 // prologue: counters
 	OutputsBank = 2 // prologue: the element function's scalars
 )
 
@@ -46,18 +46,18 @@ type Error = syntax.Error
 
 // Rule is one optimizer's algorithm: an element function and its prologue, and the graphs that their source became.
 type Rule struct {
-	Name    string       // of the element function
-	Slots   []string     // per field of the element struct, in order: the slot tags
-	Start   []int        // per slot: the hyperparameter that it starts as, by its init tag, or -1: it starts at 0
-	Scalars []string     // fields of the scalars struct
-	Hyper   []string     // fields of the hyperparameter struct
-	State   []StateField // fields of the prologue's state struct
-	Options []string     // fields of the options struct
+	Name     string    // of the element function
+	Slots    []string  // per field of the element struct, in order: the slot tags
+	Start    []int     // per slot: the hyperparameter that it starts as, by its init tag, or -1: it starts at 0
+	Scalars  []string  // fields of the scalars struct
+	Hyper    []string  // fields of the hyperparameter struct
+	Counters []Counter // fields of the prologue's struct of counters
+	Options  []string  // fields of the options struct
 
 	elem, prologue *syntax.Function
 	apply32        func(*Rule, *Pass[float32])
 	apply64        func(*Rule, *Pass[float64])
-	runPrologue    func(hyper, state, scalars []float64, options uint64)
+	runPrologue    func(hyper, counters, scalars []float64, options uint64)
 
 	mu     sync.Mutex
 	graphs map[graphKey]*ir.Func
@@ -68,9 +68,9 @@ type graphKey struct {
 	options uint64
 }
 
-// StateField is one number that a prologue keeps from step to step, for each group.
-type StateField struct {
-	Name string  // the field's state tag
+// Counter is one number that a prologue keeps from step to step, for each group, such as the step or the power of a beta.
+type Counter struct {
+	Name string  // the field's counter tag
 	Init float64 // its init tag: the value before the first step
 }
 
@@ -91,7 +91,7 @@ type Setting struct {
 	Formats string
 	// Eval is for an optimizer that evaluates other values than those that it trains. It is a rule that computes the ones from the
 	// others. Its slot "param" is what it computes, and "grad" the trained value; its other slots are those of Rule with the same
-	// names. It has the hyperparameters and the state of Rule, and no options. It changes neither state nor any slot but "param".
+	// names. It has the hyperparameters and the counters of Rule, and no options. It changes neither a counter nor any slot but "param".
 	Eval *Rule
 }
 
@@ -117,8 +117,8 @@ func (d Definition[H, O]) With(h H, o O) Setting {
 //
 // E32 and E64 are the element struct. Each of its fields is a slot, tagged `slot:"name"`. Two slots are called param and grad. The
 // others are state, which starts at 0, or as the hyperparameter that a tag `init:"Name"` names. S32 and S64 are the scalars that the
-// prologue computes. H holds the hyperparameters. One of them is called LR, the learning rate. T holds what the prologue keeps from
-// step to step. Its fields are tagged `state:"name"` and, if they do not start at 0, `init:"value"`. O holds the options, all bools, at
+// prologue computes. H holds the hyperparameters. One of them is called LR, the learning rate. T holds the counters, which the
+// prologue keeps from step to step. Its fields are tagged `counter:"name"` and, if they do not start at 0, `init:"value"`. O holds the options, all bools, at
 // most 8. T and O may be empty structs.
 //
 // New lowers the source for every choice of options, and compares it with the compiled functions: for each choice and each width it
@@ -208,10 +208,10 @@ func (r *Rule) Slot(name string) int { return slices.Index(r.Slots, name) }
 // HyperIndex is the index of the named hyperparameter, or -1.
 func (r *Rule) HyperIndex(name string) int { return slices.Index(r.Hyper, name) }
 
-// InitialState is the prologue's state before the first step.
-func (r *Rule) InitialState() []float64 {
-	out := make([]float64, len(r.State))
-	for i, s := range r.State {
+// InitialCounters are the counters before the first step.
+func (r *Rule) InitialCounters() []float64 {
+	out := make([]float64, len(r.Counters))
+	for i, s := range r.Counters {
 		out[i] = s.Init
 	}
 	return out

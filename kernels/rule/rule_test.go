@@ -27,12 +27,12 @@ type elem[F rule.Float] struct {
 type scalars[F rule.Float] struct{ X, Y F }
 type options struct{ C, D bool }
 type hyper struct{ LR, H float64 }
-type state struct {
-	Step float64 `state:"step"`
-	Pow  float64 `state:"pow" init:"0.5"`
+type counters struct {
+	Step float64 `counter:"step"`
+	Pow  float64 `counter:"pow" init:"0.5"`
 }
 
-func prologue(h *hyper, t *state, s *scalars[float64], o options) {
+func prologue(h *hyper, t *counters, s *scalars[float64], o options) {
 	if t.Step == 0 && !o.C {
 		t.Pow = h.H
 	}
@@ -166,7 +166,7 @@ func notGeneric(e *elem[float32], s *scalars[float32], o options) { e.P = e.G }
 
 func only64(e *elem[float64], s *scalars[float64], o options) { e.P = e.G }
 
-func lazyPrologue(h *hyper, t *state, s *scalars[float64], o options) { s.Y = h.LR }
+func lazyPrologue(h *hyper, t *counters, s *scalars[float64], o options) { s.Y = h.LR }
 
 type noSlot[F rule.Float] struct {
 	P F `slot:"param"`
@@ -185,7 +185,7 @@ func starts[F rule.Float](e *badStart[F], s *scalars[F], o options) { e.P = e.G 
 
 type noRate struct{ H float64 }
 
-func prologueNoRate(h *noRate, t *state, s *scalars[float64], o options) { s.X = h.H }
+func prologueNoRate(h *noRate, t *counters, s *scalars[float64], o options) { s.X = h.H }
 
 func TestNewRefuses(t *testing.T) {
 	tests := []struct {
@@ -263,10 +263,10 @@ func TestSetting(t *testing.T) {
 	s := d.With(hyper{LR: 1, H: 2}, options{D: true})
 	require.Equal(t, []float64{1, 2}, s.Hyper)
 	require.Equal(t, []string{"D"}, d.OptionNames(s.Options))
-	require.Equal(t, []float64{0, 0.5}, d.InitialState())
+	require.Equal(t, []float64{0, 0.5}, d.InitialCounters())
 	require.Equal(t, []string{"param", "grad", "a", "b"}, d.Slots)
-	require.Equal(t, []rule.StateField{{Name: "step"}, {Name: "pow", Init: 0.5}}, d.State)
-	for _, want := range []string{"type elem[", "type state struct {\n\tStep float64 `state", "func plain[", "func prologue("} {
+	require.Equal(t, []rule.Counter{{Name: "step"}, {Name: "pow", Init: 0.5}}, d.Counters)
+	for _, want := range []string{"type elem[", "type counters struct {\n\tStep float64 `counter", "func plain[", "func prologue("} {
 		require.Contains(t, d.Source(), want)
 	}
 	require.NotContains(t, d.Source(), "func switches[")

@@ -56,8 +56,8 @@ func (s Setting) checkEval() error {
 	if !slices.Equal(e.Hyper, r.Hyper) {
 		return fmt.Errorf("rule %s for evaluation has the hyperparameters %q, must have those of rule %s: %q", e.Name, e.Hyper, r.Name, r.Hyper)
 	}
-	if !slices.Equal(e.State, r.State) {
-		return fmt.Errorf("rule %s for evaluation has the state %v, must have that of rule %s: %v", e.Name, e.State, r.Name, r.State)
+	if !slices.Equal(e.Counters, r.Counters) {
+		return fmt.Errorf("rule %s for evaluation has the counters %v, must have those of rule %s: %v", e.Name, e.Counters, r.Name, r.Counters)
 	}
 	trained, err := r.Element(64, s.Options)
 	if err != nil {
@@ -88,8 +88,8 @@ func (s Setting) checkEval() error {
 		return err
 	}
 	for _, st := range pro.Stores {
-		if f := pro.Vars[st.Var]; f.Bank == StateBank {
-			return fmt.Errorf("rule %s for evaluation changes the state %q: evaluating is no step", e.Name, e.State[f.Index].Name)
+		if f := pro.Vars[st.Var]; f.Bank == CounterBank {
+			return fmt.Errorf("rule %s for evaluation changes the counter %q: evaluating is no step", e.Name, e.Counters[f.Index].Name)
 		}
 	}
 	return nil

@@ -49,15 +49,15 @@ func AdaBelief[F rule.Float](e *AdaBeliefElem[F], s *AdaBeliefScalars[F], o AdaB
 // AdaBeliefHyper are AdaBelief's hyperparameters.
 type AdaBeliefHyper struct{ LR, Beta1, Beta2, Eps float64 }
 
-// AdaBeliefState is what AdaBelief keeps for a group: the powers as running products, which every device computes alike.
-type AdaBeliefState struct {
-	Step       float64 `state:"step"`
-	Beta1Power float64 `state:"beta1_power" init:"1"`
-	Beta2Power float64 `state:"beta2_power" init:"1"`
+// AdaBeliefCounters are what AdaBelief keeps for a group: the powers as running products, which every device computes alike.
+type AdaBeliefCounters struct {
+	Step       float64 `counter:"step"`
+	Beta1Power float64 `counter:"beta1_power" init:"1"`
+	Beta2Power float64 `counter:"beta2_power" init:"1"`
 }
 
 // AdaBeliefPrologue computes the scalars of a step.
-func AdaBeliefPrologue(h *AdaBeliefHyper, t *AdaBeliefState, s *AdaBeliefScalars[float64], o AdaBeliefOptions) {
+func AdaBeliefPrologue(h *AdaBeliefHyper, t *AdaBeliefCounters, s *AdaBeliefScalars[float64], o AdaBeliefOptions) {
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	t.Beta2Power *= h.Beta2

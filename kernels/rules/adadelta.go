@@ -40,13 +40,13 @@ func Adadelta[F rule.Float](e *AdadeltaElem[F], s *AdadeltaScalars[F], o Adadelt
 // AdadeltaHyper are Adadelta's hyperparameters.
 type AdadeltaHyper struct{ LR, Rho, Eps float64 }
 
-// AdadeltaState is what Adadelta keeps for a group.
-type AdadeltaState struct {
-	Step float64 `state:"step"`
+// AdadeltaCounters are what Adadelta keeps for a group.
+type AdadeltaCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // AdadeltaPrologue computes the scalars of a step.
-func AdadeltaPrologue(h *AdadeltaHyper, t *AdadeltaState, s *AdadeltaScalars[float64], o AdadeltaOptions) {
+func AdadeltaPrologue(h *AdadeltaHyper, t *AdadeltaCounters, s *AdadeltaScalars[float64], o AdadeltaOptions) {
 	t.Step += 1
 	s.LR, s.Eps = h.LR, h.Eps
 	s.Rho, s.OneMinusRho = h.Rho, 1-h.Rho

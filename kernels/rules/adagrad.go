@@ -37,13 +37,13 @@ func Adagrad[F rule.Float](e *AdagradElem[F], s *AdagradScalars[F], o AdagradOpt
 // AdagradHyper are Adagrad's hyperparameters.
 type AdagradHyper struct{ LR, LRDecay, InitialAccumulator, EpsRoot, Eps float64 }
 
-// AdagradState is what Adagrad keeps for a group.
-type AdagradState struct {
-	Step float64 `state:"step"`
+// AdagradCounters are what Adagrad keeps for a group.
+type AdagradCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // AdagradPrologue computes the scalars of a step.
-func AdagradPrologue(h *AdagradHyper, t *AdagradState, s *AdagradScalars[float64], o AdagradOptions) {
+func AdagradPrologue(h *AdagradHyper, t *AdagradCounters, s *AdagradScalars[float64], o AdagradOptions) {
 	s.StepSize = h.LR / (1 + float64(t.Step*h.LRDecay))
 	s.EpsRoot, s.Eps = h.EpsRoot, h.Eps
 	t.Step += 1

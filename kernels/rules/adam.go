@@ -54,15 +54,15 @@ type AdamHyper struct {
 	LR, Beta1, Beta2, Eps, EpsRoot, PostDecay, EpsHat, CorrectedMax, NoBiasCorrection float64
 }
 
-// AdamState is what Adam keeps for a group: the powers as running products, which every device computes alike.
-type AdamState struct {
-	Step       float64 `state:"step"`
-	Beta1Power float64 `state:"beta1_power" init:"1"`
-	Beta2Power float64 `state:"beta2_power" init:"1"`
+// AdamCounters are what Adam keeps for a group: the powers as running products, which every device computes alike.
+type AdamCounters struct {
+	Step       float64 `counter:"step"`
+	Beta1Power float64 `counter:"beta1_power" init:"1"`
+	Beta2Power float64 `counter:"beta2_power" init:"1"`
 }
 
 // AdamPrologue computes the scalars of a step.
-func AdamPrologue(h *AdamHyper, t *AdamState, s *AdamScalars[float64], o AdamOptions) {
+func AdamPrologue(h *AdamHyper, t *AdamCounters, s *AdamScalars[float64], o AdamOptions) {
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	t.Beta2Power *= h.Beta2

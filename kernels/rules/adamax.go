@@ -41,14 +41,14 @@ func Adamax[F rule.Float](e *AdamaxElem[F], s *AdamaxScalars[F], o AdamaxOptions
 // AdamaxHyper are Adamax's hyperparameters. Eps is PyTorch's, EpsOutside Keras'.
 type AdamaxHyper struct{ LR, Beta1, Beta2, Eps, EpsOutside float64 }
 
-// AdamaxState is what Adamax keeps for a group.
-type AdamaxState struct {
-	Step       float64 `state:"step"`
-	Beta1Power float64 `state:"beta1_power" init:"1"`
+// AdamaxCounters are what Adamax keeps for a group.
+type AdamaxCounters struct {
+	Step       float64 `counter:"step"`
+	Beta1Power float64 `counter:"beta1_power" init:"1"`
 }
 
 // AdamaxPrologue computes the scalars of a step.
-func AdamaxPrologue(h *AdamaxHyper, t *AdamaxState, s *AdamaxScalars[float64], o AdamaxOptions) {
+func AdamaxPrologue(h *AdamaxHyper, t *AdamaxCounters, s *AdamaxScalars[float64], o AdamaxOptions) {
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	s.Eps, s.EpsOutside = h.Eps, h.EpsOutside

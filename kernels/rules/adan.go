@@ -52,16 +52,16 @@ func Adan[F rule.Float](e *AdanElem[F], s *AdanScalars[F], o AdanOptions) {
 // AdanHyper are Adan's hyperparameters. ProximalDecay divides the parameter after the step.
 type AdanHyper struct{ LR, Beta1, Beta2, Beta3, Eps, ProximalDecay float64 }
 
-// AdanState is what Adan keeps for a group: the powers as running products, which every device computes alike.
-type AdanState struct {
-	Step       float64 `state:"step"`
-	Beta1Power float64 `state:"beta1_power" init:"1"`
-	Beta2Power float64 `state:"beta2_power" init:"1"`
-	Beta3Power float64 `state:"beta3_power" init:"1"`
+// AdanCounters are what Adan keeps for a group: the powers as running products, which every device computes alike.
+type AdanCounters struct {
+	Step       float64 `counter:"step"`
+	Beta1Power float64 `counter:"beta1_power" init:"1"`
+	Beta2Power float64 `counter:"beta2_power" init:"1"`
+	Beta3Power float64 `counter:"beta3_power" init:"1"`
 }
 
 // AdanPrologue computes the scalars of a step.
-func AdanPrologue(h *AdanHyper, t *AdanState, s *AdanScalars[float64], o AdanOptions) {
+func AdanPrologue(h *AdanHyper, t *AdanCounters, s *AdanScalars[float64], o AdanOptions) {
 	s.First = 0
 	if t.Step == 0 {
 		s.First = 1

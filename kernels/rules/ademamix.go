@@ -47,17 +47,17 @@ type AdEMAMixHyper struct {
 	LR, Beta1, Beta2, Beta3, Alpha, Eps, AlphaWarmup, Beta3Warmup, LogRatio float64
 }
 
-// AdEMAMixState is what AdEMAMix keeps for a group: the powers as running products, which every device computes alike.
-type AdEMAMixState struct {
-	Step       float64 `state:"step"`
-	Beta1Power float64 `state:"beta1_power" init:"1"`
-	Beta2Power float64 `state:"beta2_power" init:"1"`
+// AdEMAMixCounters are what AdEMAMix keeps for a group: the powers as running products, which every device computes alike.
+type AdEMAMixCounters struct {
+	Step       float64 `counter:"step"`
+	Beta1Power float64 `counter:"beta1_power" init:"1"`
+	Beta2Power float64 `counter:"beta2_power" init:"1"`
 }
 
 // AdEMAMixPrologue computes the scalars of a step. While it warms up, alpha rises linearly from 0, and β3 from β1, such that the
 // time in which the slow average halves rises linearly: the paper's exp(ln β1·ln β3/((1-w)·ln β3 + w·ln β1)), w being the share of
 // the warm-up that is over, is β1^(1/((1-w) + w·ln β1/ln β3)).
-func AdEMAMixPrologue(h *AdEMAMixHyper, t *AdEMAMixState, s *AdEMAMixScalars[float64], o AdEMAMixOptions) {
+func AdEMAMixPrologue(h *AdEMAMixHyper, t *AdEMAMixCounters, s *AdEMAMixScalars[float64], o AdEMAMixOptions) {
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	t.Beta2Power *= h.Beta2

@@ -48,13 +48,13 @@ func ADOPT[F rule.Float](e *ADOPTElem[F], s *ADOPTScalars[F], o ADOPTOptions) {
 // ADOPTHyper are ADOPT's hyperparameters.
 type ADOPTHyper struct{ LR, Beta1, Beta2, Eps, DecoupledDecay float64 }
 
-// ADOPTState is what ADOPT keeps for a group.
-type ADOPTState struct {
-	Step float64 `state:"step"`
+// ADOPTCounters are what ADOPT keeps for a group.
+type ADOPTCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // ADOPTPrologue computes the scalars of a step. The limit is the fourth root of the number of steps before this one.
-func ADOPTPrologue(h *ADOPTHyper, t *ADOPTState, s *ADOPTScalars[float64], o ADOPTOptions) {
+func ADOPTPrologue(h *ADOPTHyper, t *ADOPTCounters, s *ADOPTScalars[float64], o ADOPTOptions) {
 	s.First = 0
 	if t.Step == 0 {
 		s.First = 1

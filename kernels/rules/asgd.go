@@ -39,16 +39,16 @@ func ASGD[F rule.Float](e *ASGDElem[F], s *ASGDScalars[F], o ASGDOptions) {
 // ASGDHyper are ASGD's hyperparameters.
 type ASGDHyper struct{ LR, Lambd, Alpha, T0 float64 }
 
-// ASGDState is what ASGD keeps for a group: the learning rate and the average's weight of the next step.
-type ASGDState struct {
-	Step float64 `state:"step"`
-	Eta  float64 `state:"eta"`
-	Mu   float64 `state:"mu" init:"1"`
+// ASGDCounters are what ASGD keeps for a group: the learning rate and the average's weight of the next step.
+type ASGDCounters struct {
+	Step float64 `counter:"step"`
+	Eta  float64 `counter:"eta"`
+	Mu   float64 `counter:"mu" init:"1"`
 }
 
 // ASGDPrologue computes the scalars of a step. As in PyTorch a step uses the eta that the step before has made of its learning
 // rate, so that a schedule is seen one step late, and the first two steps have the first one's.
-func ASGDPrologue(h *ASGDHyper, t *ASGDState, s *ASGDScalars[float64], o ASGDOptions) {
+func ASGDPrologue(h *ASGDHyper, t *ASGDCounters, s *ASGDScalars[float64], o ASGDOptions) {
 	if t.Step == 0 {
 		t.Eta = h.LR
 	}

@@ -53,13 +53,13 @@ func FTRL[F rule.Float](e *FTRLElem[F], s *FTRLScalars[F], o FTRLOptions) {
 // FTRLHyper are FTRL's hyperparameters.
 type FTRLHyper struct{ LR, InitialAccumulator, L1, L2, L2Shrinkage, Beta float64 }
 
-// FTRLState is what FTRL keeps for a group.
-type FTRLState struct {
-	Step float64 `state:"step"`
+// FTRLCounters are what FTRL keeps for a group.
+type FTRLCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // FTRLPrologue computes the scalars of a step.
-func FTRLPrologue(h *FTRLHyper, t *FTRLState, s *FTRLScalars[float64], o FTRLOptions) {
+func FTRLPrologue(h *FTRLHyper, t *FTRLCounters, s *FTRLScalars[float64], o FTRLOptions) {
 	t.Step += 1
 	s.LR, s.InvLR, s.L1 = h.LR, 1/h.LR, h.L1
 	s.L2 = float64(2*h.L2) + h.Beta/h.LR

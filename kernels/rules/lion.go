@@ -35,13 +35,13 @@ func Lion[F rule.Float](e *LionElem[F], s *LionScalars[F], o LionOptions) {
 // LionHyper are Lion's hyperparameters.
 type LionHyper struct{ LR, Beta1, Beta2 float64 }
 
-// LionState is what Lion keeps for a group.
-type LionState struct {
-	Step float64 `state:"step"`
+// LionCounters are what Lion keeps for a group.
+type LionCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // LionPrologue computes the scalars of a step.
-func LionPrologue(h *LionHyper, t *LionState, s *LionScalars[float64], o LionOptions) {
+func LionPrologue(h *LionHyper, t *LionCounters, s *LionScalars[float64], o LionOptions) {
 	t.Step += 1
 	s.LR = h.LR
 	s.Beta1, s.OneMinusBeta1 = h.Beta1, 1-h.Beta1

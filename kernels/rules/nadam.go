@@ -41,16 +41,16 @@ func NAdam[F rule.Float](e *NAdamElem[F], s *NAdamScalars[F], o NAdamOptions) {
 // NAdamHyper are NAdam's hyperparameters. MomentumFactor is 0.96^ψ, ψ being the momentum's decay.
 type NAdamHyper struct{ LR, Beta1, Beta2, Eps, MomentumFactor float64 }
 
-// NAdamState is what NAdam keeps for a group: the powers as running products, which every device computes alike.
-type NAdamState struct {
-	Step          float64 `state:"step"`
-	Beta2Power    float64 `state:"beta2_power" init:"1"`
-	MomentumPower float64 `state:"momentum_power" init:"1"`
-	MuProduct     float64 `state:"mu_product" init:"1"`
+// NAdamCounters are what NAdam keeps for a group: the powers as running products, which every device computes alike.
+type NAdamCounters struct {
+	Step          float64 `counter:"step"`
+	Beta2Power    float64 `counter:"beta2_power" init:"1"`
+	MomentumPower float64 `counter:"momentum_power" init:"1"`
+	MuProduct     float64 `counter:"mu_product" init:"1"`
 }
 
 // NAdamPrologue computes the scalars of a step.
-func NAdamPrologue(h *NAdamHyper, t *NAdamState, s *NAdamScalars[float64], o NAdamOptions) {
+func NAdamPrologue(h *NAdamHyper, t *NAdamCounters, s *NAdamScalars[float64], o NAdamOptions) {
 	t.Step += 1
 	t.Beta2Power *= h.Beta2
 	t.MomentumPower *= h.MomentumFactor

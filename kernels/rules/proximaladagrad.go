@@ -44,13 +44,13 @@ func ProximalAdagrad[F rule.Float](e *ProximalAdagradElem[F], s *ProximalAdagrad
 // ProximalAdagradHyper are proximal Adagrad's hyperparameters.
 type ProximalAdagradHyper struct{ LR, InitialAccumulator, L1, L2 float64 }
 
-// ProximalAdagradState is what proximal Adagrad keeps for a group.
-type ProximalAdagradState struct {
-	Step float64 `state:"step"`
+// ProximalAdagradCounters are what proximal Adagrad keeps for a group.
+type ProximalAdagradCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // ProximalAdagradPrologue computes the scalars of a step.
-func ProximalAdagradPrologue(h *ProximalAdagradHyper, t *ProximalAdagradState, s *ProximalAdagradScalars[float64], o ProximalAdagradOptions) {
+func ProximalAdagradPrologue(h *ProximalAdagradHyper, t *ProximalAdagradCounters, s *ProximalAdagradScalars[float64], o ProximalAdagradOptions) {
 	t.Step += 1
 	s.LR, s.L1, s.L2 = h.LR, h.L1, h.L2
 }

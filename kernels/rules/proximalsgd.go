@@ -35,13 +35,13 @@ func ProximalSGD[F rule.Float](e *ProximalSGDElem[F], s *ProximalSGDScalars[F], 
 // ProximalSGDHyper are proximal SGD's hyperparameters.
 type ProximalSGDHyper struct{ LR, L1, L2 float64 }
 
-// ProximalSGDState is what proximal SGD keeps for a group.
-type ProximalSGDState struct {
-	Step float64 `state:"step"`
+// ProximalSGDCounters are what proximal SGD keeps for a group.
+type ProximalSGDCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // ProximalSGDPrologue computes the scalars of a step.
-func ProximalSGDPrologue(h *ProximalSGDHyper, t *ProximalSGDState, s *ProximalSGDScalars[float64], o ProximalSGDOptions) {
+func ProximalSGDPrologue(h *ProximalSGDHyper, t *ProximalSGDCounters, s *ProximalSGDScalars[float64], o ProximalSGDOptions) {
 	t.Step += 1
 	s.LR, s.Threshold = h.LR, h.LR*h.L1
 	s.Shrink = 1 / (1 + float64(h.LR*h.L2))

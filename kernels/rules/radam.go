@@ -47,16 +47,16 @@ func RAdam[F rule.Float](e *RAdamElem[F], s *RAdamScalars[F], o RAdamOptions) {
 // RAdamHyper are RAdam's hyperparameters. CorrectedEps is off when 0.
 type RAdamHyper struct{ LR, Beta1, Beta2, Eps, CorrectedEps float64 }
 
-// RAdamState is what RAdam keeps for a group: the powers as running products, which every device computes alike.
-type RAdamState struct {
-	Step       float64 `state:"step"`
-	Beta1Power float64 `state:"beta1_power" init:"1"`
-	Beta2Power float64 `state:"beta2_power" init:"1"`
+// RAdamCounters are what RAdam keeps for a group: the powers as running products, which every device computes alike.
+type RAdamCounters struct {
+	Step       float64 `counter:"step"`
+	Beta1Power float64 `counter:"beta1_power" init:"1"`
+	Beta2Power float64 `counter:"beta2_power" init:"1"`
 }
 
 // RAdamPrologue computes the scalars of a step. The length of the average is a small difference of large numbers: with β2 =
 // 0.999 it loses 6 digits in the first adaptive steps, here as in PyTorch.
-func RAdamPrologue(h *RAdamHyper, t *RAdamState, s *RAdamScalars[float64], o RAdamOptions) {
+func RAdamPrologue(h *RAdamHyper, t *RAdamCounters, s *RAdamScalars[float64], o RAdamOptions) {
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	t.Beta2Power *= h.Beta2

@@ -55,13 +55,13 @@ type RMSpropHyper struct {
 	LR, Alpha, EpsRoot, Eps, Momentum, InitialScale, LRInMomentum float64
 }
 
-// RMSpropState is what RMSprop keeps for a group.
-type RMSpropState struct {
-	Step float64 `state:"step"`
+// RMSpropCounters are what RMSprop keeps for a group.
+type RMSpropCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // RMSpropPrologue computes the scalars of a step.
-func RMSpropPrologue(h *RMSpropHyper, t *RMSpropState, s *RMSpropScalars[float64], o RMSpropOptions) {
+func RMSpropPrologue(h *RMSpropHyper, t *RMSpropCounters, s *RMSpropScalars[float64], o RMSpropOptions) {
 	t.Step += 1
 	s.InnerLR, s.OuterLR = h.LR, 1
 	if o.Momentum && h.LRInMomentum == 0 {

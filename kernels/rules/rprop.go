@@ -46,13 +46,13 @@ func Rprop[F rule.Float](e *RpropElem[F], s *RpropScalars[F], o RpropOptions) {
 // RpropHyper are Rprop's hyperparameters. LR is the first step size.
 type RpropHyper struct{ LR, EtaMinus, EtaPlus, StepMin, StepMax float64 }
 
-// RpropState is what Rprop keeps for a group.
-type RpropState struct {
-	Step float64 `state:"step"`
+// RpropCounters are what Rprop keeps for a group.
+type RpropCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // RpropPrologue computes the scalars of a step.
-func RpropPrologue(h *RpropHyper, t *RpropState, s *RpropScalars[float64], o RpropOptions) {
+func RpropPrologue(h *RpropHyper, t *RpropCounters, s *RpropScalars[float64], o RpropOptions) {
 	t.Step += 1
 	s.EtaMinus, s.EtaPlus, s.StepMin, s.StepMax = h.EtaMinus, h.EtaPlus, h.StepMin, h.StepMax
 }

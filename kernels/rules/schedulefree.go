@@ -57,16 +57,16 @@ func ScheduleFree[F rule.Float](e *ScheduleFreeElem[F], s *ScheduleFreeScalars[F
 // ScheduleFreeHyper are the hyperparameters of schedule-free optimizers. Beta1 is SGD's momentum.
 type ScheduleFreeHyper struct{ LR, Beta1, Beta2, Eps, DecayAtY, WarmupSteps, R, WeightLRPower float64 }
 
-// ScheduleFreeState is what a schedule-free optimizer keeps for a group. Without Adam the power is 0.
-type ScheduleFreeState struct {
-	Step       float64 `state:"step"`
-	LRMax      float64 `state:"lr_max"`
-	WeightSum  float64 `state:"weight_sum"`
-	Beta2Power float64 `state:"beta2_power" init:"1"`
+// ScheduleFreeCounters are what a schedule-free optimizer keeps for a group. Without Adam the power is 0.
+type ScheduleFreeCounters struct {
+	Step       float64 `counter:"step"`
+	LRMax      float64 `counter:"lr_max"`
+	WeightSum  float64 `counter:"weight_sum"`
+	Beta2Power float64 `counter:"beta2_power" init:"1"`
 }
 
 // ScheduleFreePrologue computes the scalars of a step.
-func ScheduleFreePrologue(h *ScheduleFreeHyper, t *ScheduleFreeState, s *ScheduleFreeScalars[float64], o ScheduleFreeOptions) {
+func ScheduleFreePrologue(h *ScheduleFreeHyper, t *ScheduleFreeCounters, s *ScheduleFreeScalars[float64], o ScheduleFreeOptions) {
 	s.First = 0
 	if t.Step == 0 {
 		s.First = 1
@@ -106,7 +106,7 @@ func ScheduleFreeAverage[F rule.Float](e *ScheduleFreeAverageElem[F], s *Schedul
 }
 
 // ScheduleFreeAveragePrologue computes the scalars. Before the first step there is no z, and x is y.
-func ScheduleFreeAveragePrologue(h *ScheduleFreeHyper, t *ScheduleFreeState, s *ScheduleFreeAverageScalars[float64], _ struct{}) {
+func ScheduleFreeAveragePrologue(h *ScheduleFreeHyper, t *ScheduleFreeCounters, s *ScheduleFreeAverageScalars[float64], _ struct{}) {
 	s.Beyond = 1 - 1/h.Beta1
 	if t.Step == 0 {
 		s.Beyond = 0

@@ -47,13 +47,13 @@ func SGD[F rule.Float](e *SGDElem[F], s *SGDScalars[F], o SGDOptions) {
 // SGDHyper are SGD's hyperparameters. LRInMomentum is off when 0.
 type SGDHyper struct{ LR, Momentum, Dampening, LRInMomentum float64 }
 
-// SGDState is what SGD keeps for a group.
-type SGDState struct {
-	Step float64 `state:"step"`
+// SGDCounters are what SGD keeps for a group.
+type SGDCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // SGDPrologue computes the scalars of a step.
-func SGDPrologue(h *SGDHyper, t *SGDState, s *SGDScalars[float64], o SGDOptions) {
+func SGDPrologue(h *SGDHyper, t *SGDCounters, s *SGDScalars[float64], o SGDOptions) {
 	s.Momentum = h.Momentum
 	s.LR, s.GradShare = h.LR, 1
 	if t.Step != 0 {

@@ -38,13 +38,13 @@ func Signum[F rule.Float](e *SignumElem[F], s *SignumScalars[F], o SignumOptions
 // SignumHyper are Signum's hyperparameters.
 type SignumHyper struct{ LR, Beta float64 }
 
-// SignumState is what Signum keeps for a group.
-type SignumState struct {
-	Step float64 `state:"step"`
+// SignumCounters are what Signum keeps for a group.
+type SignumCounters struct {
+	Step float64 `counter:"step"`
 }
 
 // SignumPrologue computes the scalars of a step.
-func SignumPrologue(h *SignumHyper, t *SignumState, s *SignumScalars[float64], o SignumOptions) {
+func SignumPrologue(h *SignumHyper, t *SignumCounters, s *SignumScalars[float64], o SignumOptions) {
 	t.Step += 1
 	s.LR = h.LR
 	s.Beta, s.OneMinusBeta = h.Beta, 1-h.Beta

@@ -41,14 +41,14 @@ func Sophia[F rule.Float](e *SophiaElem[F], s *SophiaScalars[F], o SophiaOptions
 // SophiaHyper are Sophia's hyperparameters. BiasBeta1 is β1, or 0 where the average is not corrected.
 type SophiaHyper struct{ LR, Beta1, BiasBeta1, Gamma, Eps, Clip float64 }
 
-// SophiaState is what Sophia keeps for a group: the power as a running product, which every device computes alike.
-type SophiaState struct {
-	Step       float64 `state:"step"`
-	Beta1Power float64 `state:"beta1_power" init:"1"`
+// SophiaCounters are what Sophia keeps for a group: the power as a running product, which every device computes alike.
+type SophiaCounters struct {
+	Step       float64 `counter:"step"`
+	Beta1Power float64 `counter:"beta1_power" init:"1"`
 }
 
 // SophiaPrologue computes the scalars of a step.
-func SophiaPrologue(h *SophiaHyper, t *SophiaState, s *SophiaScalars[float64], o SophiaOptions) {
+func SophiaPrologue(h *SophiaHyper, t *SophiaCounters, s *SophiaScalars[float64], o SophiaOptions) {
 	t.Step += 1
 	t.Beta1Power *= h.BiasBeta1
 	s.LR, s.Gamma, s.Eps, s.Clip = h.LR, h.Gamma, h.Eps, h.Clip

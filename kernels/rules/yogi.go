@@ -40,15 +40,15 @@ func Yogi[F rule.Float](e *YogiElem[F], s *YogiScalars[F], o YogiOptions) {
 // YogiHyper are Yogi's hyperparameters.
 type YogiHyper struct{ LR, Beta1, Beta2, Eps, InitialAccumulator float64 }
 
-// YogiState is what Yogi keeps for a group: the powers as running products, which every device computes alike.
-type YogiState struct {
-	Step       float64 `state:"step"`
-	Beta1Power float64 `state:"beta1_power" init:"1"`
-	Beta2Power float64 `state:"beta2_power" init:"1"`
+// YogiCounters are what Yogi keeps for a group: the powers as running products, which every device computes alike.
+type YogiCounters struct {
+	Step       float64 `counter:"step"`
+	Beta1Power float64 `counter:"beta1_power" init:"1"`
+	Beta2Power float64 `counter:"beta2_power" init:"1"`
 }
 
 // YogiPrologue computes the scalars of a step.
-func YogiPrologue(h *YogiHyper, t *YogiState, s *YogiScalars[float64], o YogiOptions) {
+func YogiPrologue(h *YogiHyper, t *YogiCounters, s *YogiScalars[float64], o YogiOptions) {
 	t.Step += 1
 	t.Beta1Power *= h.Beta1
 	t.Beta2Power *= h.Beta2

@@ -104,9 +104,9 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	const guard = 8
 	s := dev.DefaultStream()
 	rng := rand.New(rand.NewPCG(1, 2))
-	state, err := dev.Alloc(device.Float64, len(p.Rule.State))
+	counters, err := dev.Alloc(device.Float64, len(p.Rule.Counters))
 	require.NoError(t, err)
-	w := kernels.Work{Program: p, State: []*device.Buffer{state}}
+	w := kernels.Work{Program: p, Counters: []*device.Buffer{counters}}
 	var whole, tracked []*device.Buffer
 	for i, n := range []int{0, 1, 37, 300, 300} {
 		var planes []*device.Buffer
@@ -148,7 +148,7 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	reads, writes := in(p.Loads), in(p.Stores)
 
 	fill()
-	require.NoError(t, device.Upload(s, state, p.Rule.InitialState()))
+	require.NoError(t, device.Upload(s, counters, p.Rule.InitialCounters()))
 	u, err := dev.Compile(w)
 	require.NoError(t, err)
 	hyper := slices.Repeat([]float64{0.5}, len(p.Rule.Hyper))
@@ -184,7 +184,7 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 		}
 	}
 	require.Equal(t, want, a.outside, "traffic of %s: stores elsewhere", p)
-	for _, b := range slices.Concat(tracked, whole, []*device.Buffer{state}) {
+	for _, b := range slices.Concat(tracked, whole, []*device.Buffer{counters}) {
 		require.NoError(t, b.Close())
 	}
 	require.NoError(t, u.Close())

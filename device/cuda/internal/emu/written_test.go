@@ -21,7 +21,7 @@ type writtenScalars[F rule.Float] struct{ LR F }
 type writtenHyper struct{ LR float64 }
 
 type writtenState struct {
-	Step float64 `state:"step"`
+	Step float64 `counter:"step"`
 }
 
 func written[F rule.Float](e *writtenElem[F], s *writtenScalars[F], _ struct{}) {
