@@ -52,9 +52,9 @@ func BenchmarkPasses(b *testing.B) {
 				pass, move, passed := task(&normStep{u.(*norm), nil, make([]float64, 1)}), emit.Move{From: 0, To: emit.Nothing}, size
 				switch name {
 				case copy:
-					pass, move, passed = d.driver.newCopy(bytes(y.Span()), bytes(x.Span())), emit.Move{From: 0, To: 1}, 2*size
+					pass, move, passed = d.processor.newCopy(bytes(y.Span()), bytes(x.Span())), emit.Move{From: 0, To: 1}, 2*size
 				case zero:
-					pass, move = d.driver.newCopy(bytes(y.Span()), nil), emit.Move{From: emit.Nothing, To: stored}
+					pass, move = d.processor.newCopy(bytes(y.Span()), nil), emit.Move{From: emit.Nothing, To: stored}
 				}
 				b.SetBytes(int64(passed))
 				var loops []*limit
@@ -71,7 +71,7 @@ func BenchmarkPasses(b *testing.B) {
 						}
 						code, err := newCode(m.Compile())
 						require.NoError(b, err)
-						loops = append(loops, &limit{d.driver, code, [][]byte{bytes(x.Span()), bytes(y.Span())}, nil})
+						loops = append(loops, &limit{d.processor, code, [][]byte{bytes(x.Span()), bytes(y.Span())}, nil})
 					}
 				}
 				times := max(1, (4<<20)/size)
@@ -106,7 +106,7 @@ func middle(x []float64) float64 { return slices.Sorted(slices.Values(x))[len(x)
 
 // limit is a loop over whole buffers in large chunks, on all threads.
 type limit struct {
-	drv   *driver
+	proc  *processor
 	code  *exec.Code
 	slots [][]byte
 	took  []float64
@@ -118,5 +118,5 @@ func (l *limit) run() {
 		p := [2]*byte{&l.slots[0][i*size], &l.slots[1][i*size]}
 		l.code.Run(&p[0], nil, nil, size/8)
 	}
-	l.drv.pool.do(len(l.slots[0])/size, body)
+	l.proc.pool.do(len(l.slots[0])/size, body)
 }

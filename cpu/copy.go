@@ -9,15 +9,15 @@ import (
 
 // copyTask copies, or zeroes where src is nil.
 type copyTask struct {
-	drv      *driver
+	proc     *processor
 	dst, src []byte
 	code     *exec.Code // nil where the runtime does it
 }
 
-// newCopy makes a task. It looks for the code, and no task does: a task that takes the driver's lock would come after whatever the caller does
+// newCopy makes a task. It looks for the code, and no task does: a task that takes the processor's lock would come after whatever the caller does
 // with the device next, and so hide from the race detector what the caller does before.
-func (d *driver) newCopy(dst, src []byte) *copyTask {
-	t := &copyTask{drv: d, dst: dst, src: src}
+func (d *processor) newCopy(dst, src []byte) *copyTask {
+	t := &copyTask{proc: d, dst: dst, src: src}
 	if len(dst) >= moverBytes {
 		t.code = d.mover(len(dst), src != nil)
 	}
@@ -29,7 +29,7 @@ const moverBytes = 4 << 10
 
 func (t *copyTask) run() {
 	const piece = 1 << 20
-	t.drv.pool.do((len(t.dst)+piece-1)/piece, func(_, i int) {
+	t.proc.pool.do((len(t.dst)+piece-1)/piece, func(_, i int) {
 		lo, hi := i*piece, min((i+1)*piece, len(t.dst))
 		dst, src := t.dst[lo:hi], t.src
 		if src != nil {
@@ -52,7 +52,7 @@ type mover struct {
 }
 
 // mover is the loop that copies or zeroes so many bytes, or nil where none can be made.
-func (d *driver) mover(n int, copies bool) *exec.Code {
+func (d *processor) mover(n int, copies bool) *exec.Code {
 	if d.choice.loops == nil {
 		return nil
 	}

@@ -30,8 +30,8 @@ import (
 // else to do, as waking another takes longer. At most 256 operations wait on a stream: enqueueing another waits for the oldest. A
 // panic in a stream's work is a device.PanicError of that stream, and of those that wait for its events.
 type Device struct {
-	dev    *device.Device
-	driver *driver
+	dev       *device.Device
+	processor *processor
 }
 
 // New returns the device with as many threads as Go uses, runtime.GOMAXPROCS(0).
@@ -43,13 +43,13 @@ const maxThreads = 4096
 // NewThreads is New with n threads. An n below 1 means 1, one above 4,096 means 4,096; Device.Threads tells. The bits that a
 // device computes do not depend on n.
 func NewThreads(n int) *Device {
-	drv := &driver{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(),
+	proc := &processor{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(),
 		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}, movers: map[mover]*exec.Code{}}
-	dev, err := device.New("cpu", drv)
+	dev, err := device.New("cpu", proc)
 	if err != nil {
-		panic(err) // a CPU driver's queues cannot fail
+		panic(err) // the CPU's queues cannot fail
 	}
-	return &Device{dev, drv}
+	return &Device{dev, proc}
 }
 
 // Device is the memory, the streams and the events, as package device knows them. It is nil for a nil or zero Device.
@@ -62,10 +62,10 @@ func (d *Device) Device() *device.Device {
 
 // Threads is the number of threads that a step uses, 0 for a nil or zero Device.
 func (d *Device) Threads() int {
-	if d == nil || d.driver == nil {
+	if d == nil || d.processor == nil {
 		return 0
 	}
-	return d.driver.pool.threads
+	return d.processor.pool.threads
 }
 
 // Name is "cpu".
@@ -102,13 +102,13 @@ func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 	n := len(x) * t.Size()
 	m := &memory{b: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), n)}
 	if d != nil {
-		m.drv = d.driver
+		m.proc = d.processor
 	}
 	return d.Device().Wrap(t, len(x), m)
 }
 
-// driver implements device.Driver.
-type driver struct {
+// processor implements device.Processor.
+type processor struct {
 	pool   *pool
 	choice choice
 
@@ -120,7 +120,7 @@ type driver struct {
 	movers   map[mover]*exec.Code // nil where none can be made
 }
 
-func (d *driver) Alloc(n int64) (device.Memory, error) {
+func (d *processor) Alloc(n int64) (device.Memory, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n >= mapAbove { // asking the system takes longer than a small allocation
@@ -128,7 +128,7 @@ func (d *driver) Alloc(n int64) (device.Memory, error) {
 			return nil, fmt.Errorf("%d bytes of %d free, %d in all: %w", n, free, total, device.ErrOutOfMemory)
 		}
 	}
-	m := &memory{drv: d}
+	m := &memory{proc: d}
 	if err := m.alloc(n); err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (d *driver) Alloc(n int64) (device.Memory, error) {
 	return m, nil
 }
 
-func (d *driver) MemInfo() (free, total int64, err error) {
+func (d *processor) MemInfo() (free, total int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.memInfo()
@@ -145,12 +145,12 @@ func (d *driver) MemInfo() (free, total int64, err error) {
 
 // memInfo counts what was allocated as used. The system does so only when memory is touched, and would promise
 // it again and again. The lock is held.
-func (d *driver) memInfo() (free, total int64, err error) {
+func (d *processor) memInfo() (free, total int64, err error) {
 	free, total, err = memInfo("/")
 	return max(min(free, total-d.held), 0), total, err
 }
 
-func (d *driver) NewQueue() (device.Queue, error) {
+func (d *processor) NewQueue() (device.Queue, error) {
 	q := newQueue(d)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -158,22 +158,22 @@ func (d *driver) NewQueue() (device.Queue, error) {
 	return q, nil
 }
 
-// enqueue puts a task on a stream, which must be of this driver.
-func (d *driver) enqueue(s *device.Stream, t task, small bool) error {
+// enqueue puts a task on a stream, which must be of this processor.
+func (d *processor) enqueue(s *device.Stream, t task, small bool) error {
 	if err := s.Check(s.Device()); err != nil {
 		return fmt.Errorf("cpu: %w", err)
 	}
 	q, ok := s.Queue().(*queue)
-	if !ok || q.drv != d {
+	if !ok || q.proc != d {
 		return fmt.Errorf("cpu: stream of device %s %w", s.Device().Name(), device.ErrForeign)
 	}
 	return q.enqueue(t, small)
 }
 
-func (d *driver) NewMarker() (device.Marker, error) { return &marker{}, nil }
+func (d *processor) NewMarker() (device.Marker, error) { return &marker{}, nil }
 
 // drain waits for everything that has been enqueued and returns its first error.
-func (d *driver) drain() (first error) {
+func (d *processor) drain() (first error) {
 	d.mu.Lock()
 	queues := make([]*queue, 0, len(d.queues))
 	for q := range d.queues {
@@ -188,7 +188,7 @@ func (d *driver) drain() (first error) {
 	return first
 }
 
-func (d *driver) Close() error {
+func (d *processor) Close() error {
 	first := d.drain()
 	d.pool.close()
 	d.mu.Lock()

@@ -19,7 +19,7 @@ func TestDeviceMethods(t *testing.T) {
 	base := reflect.TypeFor[*device.Device]()
 	for _, d := range []reflect.Type{reflect.TypeFor[*cpu.Device](), reflect.TypeFor[*cuda.Device]()} {
 		for m := range base.Methods() {
-			if slices.Contains([]string{"Driver", "Wrap", "WrapStream"}, m.Name) {
+			if slices.Contains([]string{"Processor", "Wrap", "WrapStream"}, m.Name) {
 				continue
 			}
 			got, ok := d.MethodByName(m.Name)

@@ -91,4 +91,4 @@ func MachineCode() error { return exec.Available() }
 
 // Implementation is the name of what runs the device's steps, one of Implementations. It is empty where Environment names none of
 // them, which is then Compile's error.
-func (d *Device) Implementation() string { return d.driver.choice.name }
+func (d *Device) Implementation() string { return d.processor.choice.name }

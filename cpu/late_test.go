@@ -19,7 +19,7 @@ import (
 type stumble struct{ q *queue }
 
 func (s stumble) run() {
-	s.q.drv.pool.do(1000, func(thread, i int) {
+	s.q.proc.pool.do(1000, func(thread, i int) {
 		if i == 500 {
 			var none []int
 			_ = none[i]
@@ -125,7 +125,7 @@ func TestPoolPanic(t *testing.T) {
 
 // C3: a stream holds so much work and no more; who enqueues waits for the oldest, and only for that.
 func TestQueueBound(t *testing.T) {
-	q := newQueue(newTestDriver(t, 1))
+	q := newQueue(newTestProcessor(t, 1))
 	first, second := newGate(), newGate()
 	require.NoError(t, q.enqueue(first, false))
 	<-first.running
@@ -233,9 +233,9 @@ func TestBuffersCollected(t *testing.T) {
 		require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total})) // reads b, which nobody holds but it
 	}
 	held := func() (int64, int) {
-		dev.driver.mu.Lock()
-		defer dev.driver.mu.Unlock()
-		return dev.driver.held, len(dev.driver.queues)
+		dev.processor.mu.Lock()
+		defer dev.processor.mu.Unlock()
+		return dev.processor.held, len(dev.processor.queues)
 	}
 	settle(t, func() bool { bytes, queues := held(); return bytes == 0 && queues == 1 }, "buffers without Close")
 }

@@ -39,12 +39,12 @@ type loopKey struct {
 }
 
 // machineCode is the loop of a program, from the device's or new.
-func (d *driver) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
+func (d *processor) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
 	return d.shared(loopKey{p.Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
 }
 
 // shared is the loop of a key, from the device's or what compile makes.
-func (d *driver) shared(key loopKey, compile func() (*emit.Code, error)) (*loop, error) {
+func (d *processor) shared(key loopKey, compile func() (*emit.Code, error)) (*loop, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l := d.code[key].Value(); l != nil {
@@ -86,14 +86,14 @@ func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, index, n int) {
 // name that the rule gives its result. It is the code for tensors that no cache holds; for others it prefetches differently. Listing
 // fails with device.ErrUnsupported where the implementation makes no machine code.
 func (d *Device) Listing(p *kernels.Program) (string, error) {
-	c := d.driver.choice
+	c := d.processor.choice
 	if c.err != nil {
 		return "", c.err
 	}
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
 	}
-	code, err := emitLoop(c.loops, p, d.driver.prefetching(math.MaxInt, len(p.Planes)))
+	code, err := emitLoop(c.loops, p, d.processor.prefetching(math.MaxInt, len(p.Planes)))
 	if err != nil {
 		return "", err
 	}

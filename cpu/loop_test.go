@@ -26,7 +26,7 @@ func withLoops(t *testing.T, f func(t *testing.T, open func(threads int) *Device
 		t.Run(i.name, func(t *testing.T) {
 			f(t, func(threads int) *Device {
 				d := NewThreads(threads)
-				d.driver.choice = choice{implementation: i}
+				d.processor.choice = choice{implementation: i}
 				return d
 			})
 		})
@@ -66,13 +66,13 @@ func TestCodeMemory(t *testing.T) {
 		bytes := 0
 		began := time.Now()
 		programs(t, func(p *kernels.Program) {
-			l, err := d.driver.machineCode(p, inCache)
+			l, err := d.processor.machineCode(p, inCache)
 			require.NoError(t, err)
-			again, err := d.driver.machineCode(p, inCache)
+			again, err := d.processor.machineCode(p, inCache)
 			require.NoError(t, err)
 			require.Same(t, l, again)
 			all = append(all, l)
-			c, err := emitLoop(d.driver.choice.loops, p, fromMemory)
+			c, err := emitLoop(d.processor.choice.loops, p, fromMemory)
 			require.NoError(t, err)
 			bytes += len(c.Text)
 		})
@@ -101,7 +101,7 @@ func TestListing(t *testing.T) {
 	})
 	scalar := NewThreads(1)
 	defer scalar.Close()
-	scalar.driver.choice = choice{implementation: implementations()[0]}
+	scalar.processor.choice = choice{implementation: implementations()[0]}
 	_, err := scalar.Listing(newProgram(t, kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32}))
 	require.ErrorIs(t, err, device.ErrUnsupported)
 }

@@ -19,7 +19,7 @@ const (
 
 // memory implements device.Memory.
 type memory struct {
-	drv    *driver
+	proc   *processor
 	b      []byte // aligned
 	mapped []byte // what the system gave, or nil
 }
@@ -47,12 +47,12 @@ func aligned(b []byte, n, align int) []byte {
 func (m *memory) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.b)))) }
 
 func (m *memory) Free() error {
-	_ = m.drv.drain() // its error is the streams'
-	m.drv.mu.Lock()
-	defer m.drv.mu.Unlock()
-	if m.drv.memories[m] { // not where Wrap made it
-		delete(m.drv.memories, m)
-		m.drv.held -= int64(len(m.b))
+	_ = m.proc.drain() // its error is the streams'
+	m.proc.mu.Lock()
+	defer m.proc.mu.Unlock()
+	if m.proc.memories[m] { // not where Wrap made it
+		delete(m.proc.memories, m)
+		m.proc.held -= int64(len(m.b))
 	}
 	return m.release()
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func TestAlignment(t *testing.T) {
-	d := newTestDriver(t, 1)
+	d := newTestProcessor(t, 1)
 	for _, n := range []int64{1, 63, 64, 65, 4096, mapAbove - 1, mapAbove, mapAbove + 1, hugePage + 1, 3*hugePage - 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			for range 3 {
@@ -43,7 +43,7 @@ func TestAlignment(t *testing.T) {
 
 // What is refused leaves no trace.
 func TestOutOfMemory(t *testing.T) {
-	d := newTestDriver(t, 1)
+	d := newTestProcessor(t, 1)
 	sizes := []int64{1 << 62, 1 << 50, math.MaxInt64 / 2}
 	if _, total, err := d.MemInfo(); err == nil {
 		sizes = append(sizes, total, total+1)
@@ -61,7 +61,7 @@ func TestOutOfMemory(t *testing.T) {
 
 // Memory that was promised is not promised again, touched or not.
 func TestPromisedOnce(t *testing.T) {
-	d := newTestDriver(t, 1)
+	d := newTestProcessor(t, 1)
 	free, total, err := d.MemInfo()
 	if err != nil {
 		t.Skip(err)
@@ -179,7 +179,7 @@ func TestWrap(t *testing.T) {
 		require.NoError(t, dev.DefaultStream().Zero(b))
 		require.NoError(t, b.Close())
 	}
-	if n := dev.driver.held; n != 0 {
+	if n := dev.processor.held; n != 0 {
 		t.Errorf("%d bytes are held for wrapped slices", n)
 	}
 	require.NoError(t, dev.Close())

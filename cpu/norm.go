@@ -13,7 +13,7 @@ import (
 
 // norm implements kernels.Update for kernels.Norm.
 type norm struct {
-	drv     *driver
+	proc    *processor
 	work    kernels.Work // holds the tiles' memory
 	wide    bool         // one of the gradients is float64
 	tiles   []tile       // in the tree's order
@@ -47,10 +47,10 @@ type sumScratch struct {
 
 // newNorm makes an update of a work of kernels.Norm.
 func (d *Device) newNorm(w kernels.Work) (*norm, error) {
-	if d.driver.choice.err != nil {
-		return nil, d.driver.choice.err
+	if d.processor.choice.err != nil {
+		return nil, d.processor.choice.err
 	}
-	n := &norm{drv: d.driver, work: w}
+	n := &norm{proc: d.processor, work: w}
 	size := 0
 	for _, t := range w.Tensors {
 		size += len(contents(t.Planes[0]))
@@ -60,9 +60,9 @@ func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 		g := tensor.Planes[0]
 		t := g.DType()
 		n.wide = n.wide || t == device.Float64
-		if d.driver.choice.loops != nil && n.code[t] == nil {
+		if d.processor.choice.loops != nil && n.code[t] == nil {
 			var err error
-			if n.code[t], err = d.driver.squares(t, d.driver.prefetching(size, len(w.Tensors))); err != nil {
+			if n.code[t], err = d.processor.squares(t, d.processor.prefetching(size, len(w.Tensors))); err != nil {
 				return nil, err
 			}
 			frame = max(frame, n.code[t].frame)
@@ -75,18 +75,18 @@ func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 		}
 	}
 	n.sums = make([]float64, len(n.tiles))
-	for range d.driver.pool.threads {
+	for range d.processor.pool.threads {
 		const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
 		lanes := aligned(make([]byte, size+cacheLine), size, cacheLine)
 		n.scratch = append(n.scratch, sumScratch{(*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0])), newFrame(frame)})
 	}
-	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.driver.pool.threads)/kernels.NormTile, 1)
+	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.processor.pool.threads)/kernels.NormTile, 1)
 	n.body = n.sumBatch
 	return n, nil
 }
 
 // squares is the loop that sums the squares of elements of a type.
-func (d *driver) squares(t device.DType, ahead prefetching) (*loop, error) {
+func (d *processor) squares(t device.DType, ahead prefetching) (*loop, error) {
 	f := kernels.Norm().Stages[0].Terms[t]
 	return d.shared(loopKey{f.Fingerprint(), true, ahead}, func() (*emit.Code, error) { return emitSquares(d.choice.loops, f, ahead) })
 }
@@ -132,7 +132,7 @@ func (n *norm) sumTile(t *tile, s *sumScratch) float64 {
 
 // sumFloats is sumTile of numbers, by committed vector code if there is some: whole rows in the loop, the last part of one here.
 func sumFloats[F rule.Float](n *norm, x []F, s *sumScratch) float64 {
-	set := n.drv.choice.set
+	set := n.proc.choice.set
 	if set == nil || n.scale != 1 {
 		return kernels.SumSquares(x, n.scale)
 	}
@@ -164,7 +164,7 @@ func (n *normStep) run() {
 // tree is the total of the squares of elements multiplied by scale.
 func (n *norm) tree(scale float64) float64 {
 	n.scale = scale
-	n.drv.pool.do((len(n.tiles)+n.batch-1)/n.batch, n.body)
+	n.proc.pool.do((len(n.tiles)+n.batch-1)/n.batch, n.body)
 	return kernels.SumTree(n.sums)
 }
 
@@ -172,7 +172,7 @@ func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
 	if n.last == nil || n.last.to != step.Reduced {
 		n.last = &normStep{n, step.Reduced, view[float64](step.Reduced)}
 	}
-	return n.drv.enqueue(s, n.last, len(n.tiles)*kernels.NormTile <= inlineLen)
+	return n.proc.enqueue(s, n.last, len(n.tiles)*kernels.NormTile <= inlineLen)
 }
 
 func (n *norm) Close() error { return nil }

@@ -45,8 +45,8 @@ func ahead(bytes, buffers int) prefetching {
 	return fromMemory
 }
 
-// prefetching is that of the driver's loops.
-func (d *driver) prefetching(bytes, buffers int) prefetching {
+// prefetching is that of the processor's loops.
+func (d *processor) prefetching(bytes, buffers int) prefetching {
 	if set := d.choice.loops; set == nil || bytes > closeBytes && !prefetches[set]() {
 		return prefetching{}
 	}

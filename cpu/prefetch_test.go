@@ -9,7 +9,7 @@ import (
 // What a work prefetches depends on its size and on its tensors', and on whether the machine gains by it; a calibration finishes.
 func TestPrefetching(t *testing.T) {
 	for _, i := range implementations() {
-		d := &driver{choice: choice{implementation: i}}
+		d := &processor{choice: choice{implementation: i}}
 		if i.loops == nil {
 			require.Zero(t, d.prefetching(1<<30, 4), i.name)
 			continue

@@ -28,7 +28,7 @@ type task interface{ run() }
 // In race builds the methods that hold the lock are hidden from the race detector, which would take the lock for an order
 // between a task and a caller who has not synchronised; they tell it the order that is meant. See race.go.
 type queue struct {
-	drv  *driver
+	proc *processor
 	work func() // workOff: a go statement on a func value allocates nothing
 
 	mu       sync.Mutex
@@ -42,8 +42,8 @@ type queue struct {
 	err      error  // of a task
 }
 
-func newQueue(d *driver) *queue {
-	q := &queue{drv: d}
+func newQueue(d *processor) *queue {
+	q := &queue{proc: d}
 	q.progress.L = &q.mu
 	q.work = q.workOff
 	return q
@@ -195,7 +195,7 @@ func (q *queue) failure() error {
 }
 
 func (q *queue) copy(dst, src []byte) error {
-	return q.enqueue(q.drv.newCopy(dst, src), len(dst) <= inlineBytes)
+	return q.enqueue(q.proc.newCopy(dst, src), len(dst) <= inlineBytes)
 }
 
 func (q *queue) Upload(dst device.Span, src []byte) error   { return q.copy(bytes(dst), src) }
@@ -223,8 +223,8 @@ func (q *queue) Wait(m device.Marker) error {
 func (q *queue) Synchronize() error { return q.wait() }
 
 func (q *queue) Close() error {
-	q.drv.mu.Lock()
-	defer q.drv.mu.Unlock()
-	delete(q.drv.queues, q)
+	q.proc.mu.Lock()
+	defer q.proc.mu.Unlock()
+	delete(q.proc.queues, q)
 	return nil
 }

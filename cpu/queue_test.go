@@ -28,10 +28,10 @@ func (g gate) run() {
 	<-g.open
 }
 
-func newTestDriver(t *testing.T, threads int) *driver {
+func newTestProcessor(t *testing.T, threads int) *processor {
 	d := NewThreads(threads)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
-	return d.driver
+	return d.processor
 }
 
 // within fails where f takes longer than a minute, and returns when it is over.
@@ -50,7 +50,7 @@ func within(t *testing.T, what string, f func()) {
 }
 
 func TestQueueOrder(t *testing.T) {
-	q := newQueue(newTestDriver(t, 1))
+	q := newQueue(newTestProcessor(t, 1))
 	g := newGate()
 	q.enqueue(g, false)
 	<-g.running
@@ -66,7 +66,7 @@ func TestQueueOrder(t *testing.T) {
 
 // A small task of an idle queue has run when enqueue returns; a large one, or one behind others, has not.
 func TestQueueInline(t *testing.T) {
-	q := newQueue(newTestDriver(t, 1))
+	q := newQueue(newTestProcessor(t, 1))
 	var ran atomic.Bool
 	small := taskFunc(func() { ran.Store(true) })
 	q.enqueue(small, true)
@@ -90,7 +90,7 @@ func TestQueueInline(t *testing.T) {
 
 // What others enqueue while a task runs inline is worked off behind it.
 func TestQueueBehindInline(t *testing.T) {
-	q := newQueue(newTestDriver(t, 1))
+	q := newQueue(newTestProcessor(t, 1))
 	g := newGate()
 	go q.enqueue(g, true)
 	<-g.running
@@ -105,7 +105,7 @@ func TestQueueBehindInline(t *testing.T) {
 
 // wait is for what was enqueued before it: a queue that never runs dry does not hold it up.
 func TestQueueWaitEnds(t *testing.T) {
-	q := newQueue(newTestDriver(t, 1))
+	q := newQueue(newTestProcessor(t, 1))
 	var stop atomic.Bool
 	var next taskFunc
 	next = func() {
@@ -121,7 +121,7 @@ func TestQueueWaitEnds(t *testing.T) {
 
 // Tasks that many goroutines enqueue run one at a time, and those of one goroutine in its order.
 func TestQueueGoroutines(t *testing.T) {
-	q := newQueue(newTestDriver(t, 1))
+	q := newQueue(newTestProcessor(t, 1))
 	const goroutines, each = 8, 500
 	var got [goroutines][]int // without a lock: the race detector watches
 	total := 0
@@ -146,7 +146,7 @@ func TestQueueGoroutines(t *testing.T) {
 
 // Later work of a queue waits for another queue's point, and for that only.
 func TestQueueWaitsForMarker(t *testing.T) {
-	d := newTestDriver(t, 1)
+	d := newTestProcessor(t, 1)
 	a, b, m := newQueue(d), newQueue(d), &marker{}
 	g, behind := newGate(), newGate()
 	a.enqueue(g, false)
@@ -172,7 +172,7 @@ func TestQueueWaitsForMarker(t *testing.T) {
 
 // A marker that is recorded again is the new point, but a queue told to wait for the old one waits for that.
 func TestMarkerAgain(t *testing.T) {
-	d := newTestDriver(t, 1)
+	d := newTestProcessor(t, 1)
 	a, b, m, start := newQueue(d), newQueue(d), &marker{}, &marker{}
 	require.NoError(t, a.Record(start))
 	first, second := newGate(), newGate()
@@ -205,7 +205,7 @@ func TestMarkerAgain(t *testing.T) {
 
 // Recording and waiting for one marker at the same time, on the same queues, ends: nobody waits for a point behind himself.
 func TestMarkerConcurrently(t *testing.T) {
-	d := newTestDriver(t, 1)
+	d := newTestProcessor(t, 1)
 	a, b, m, start := newQueue(d), newQueue(d), &marker{}, &marker{}
 	require.NoError(t, a.Record(start))
 	require.NoError(t, a.Record(m))
@@ -236,7 +236,7 @@ func TestMarkerConcurrently(t *testing.T) {
 
 // A point can be waited for only once it is enqueued: a wait that came before it on its own queue would never end.
 func TestRecordPublishesLast(t *testing.T) {
-	q, m := newQueue(newTestDriver(t, 1)), &marker{}
+	q, m := newQueue(newTestProcessor(t, 1)), &marker{}
 	require.NoError(t, q.Record(m))
 	old := m.last.Load()
 	q.mu.Lock() // nothing can be enqueued
@@ -261,7 +261,7 @@ func TestRecordPublishesLast(t *testing.T) {
 func TestCopyTask(t *testing.T) {
 	for _, i := range implementations() {
 		for _, threads := range []int{1, 3} {
-			d := newTestDriver(t, threads)
+			d := newTestProcessor(t, threads)
 			d.choice = choice{implementation: i}
 			for _, n := range []int{0, 1, moverBytes - 1, moverBytes, moverBytes + 70, inlineBytes, inlineBytes + 1, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5<<20 + 3, cacheBytes + 1} {
 				if n > cacheBytes && (threads == 1 || testing.Short()) {

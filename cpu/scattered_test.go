@@ -16,13 +16,13 @@ func TestScattered(t *testing.T) {
 	withLoops(t, func(t *testing.T, open func(int) *Device) {
 		d := open(3)
 		defer d.Close()
-		set := d.driver.choice.loops
+		set := d.processor.choice.loops
 		old := prefetches[set]
 		prefetches[set] = func() bool { return true }
 		defer func() { prefetches[set] = old }()
 		scalar := NewThreads(3)
 		defer scalar.Close()
-		scalar.driver.choice = choice{implementation: implementations()[0]}
+		scalar.processor.choice = choice{implementation: implementations()[0]}
 		for _, formats := range []string{"", "param=bf16 grad=f16"} {
 			adam := rules.AdamRule().With(rules.AdamHyper{LR: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8}, rules.AdamOptions{})
 			p := newProgram(t, kernels.Spec{Rule: adam.Rule, Compute: device.Float32, Formats: formats})

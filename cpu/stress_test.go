@@ -89,7 +89,7 @@ func stressOne(t *testing.T, rng *rand.Rand) (steps int64) {
 	var results [][][]float32
 	for _, i := range choose {
 		d := NewThreads(1 + rng.IntN(3))
-		d.driver.choice = choice{implementation: i}
+		d.processor.choice = choice{implementation: i}
 		var planes [][]float32
 		deep(rng.IntN(200), func() { planes = stressSteps(t, d, p, n, seed) })
 		results = append(results, planes)
@@ -152,7 +152,7 @@ func fault(t *testing.T) (faults int64) {
 	d := NewThreads(1)
 	defer d.Close()
 	p := newProgram(t, kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
-	l, err := d.driver.machineCode(p, inCache)
+	l, err := d.processor.machineCode(p, inCache)
 	require.NoError(t, err)
 	defer func() {
 		if r := recover(); r != nil && fmt.Sprint(r) == "runtime error: invalid memory address or nil pointer dereference" {

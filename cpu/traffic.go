@@ -19,9 +19,9 @@ func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
 	if w.Program.Compute == device.Float32 {
-		return newTraffic[float32](d.driver, w)
+		return newTraffic[float32](d.processor, w)
 	}
-	return newTraffic[float64](d.driver, w)
+	return newTraffic[float64](d.processor, w)
 }
 
 // TrafficName says what CompileTraffic moves bytes with on this machine.
@@ -45,8 +45,8 @@ type traffic[F rule.Float] struct {
 	body   func(thread, i int)
 }
 
-func newTraffic[F rule.Float](drv *driver, w kernels.Work) (all []kernels.Update, err error) {
-	u, err := newUpdate[F](drv, w)
+func newTraffic[F rule.Float](proc *processor, w kernels.Work) (all []kernels.Update, err error) {
+	u, err := newUpdate[F](proc, w)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (all []kernels.Update
 	}
 	t.read = len(t.planes)
 	t.planes = append(t.planes, p.Stores...)
-	if drv.choice.loops == nil {
+	if proc.choice.loops == nil {
 		t.body = t.batch
 		return []kernels.Update{&t}, nil
 	}
@@ -70,7 +70,7 @@ func newTraffic[F rule.Float](drv *driver, w kernels.Work) (all []kernels.Update
 	for _, lines := range []int{1, 2} {
 		for _, ahead := range []prefetching{{}, ahead(u.elements*elementBytes(p), len(u.tensors)*len(p.Planes))} {
 			form := t
-			m := trafficMoves(drv.choice.loops, sizes, t.read, lines, ahead)
+			m := trafficMoves(proc.choice.loops, sizes, t.read, lines, ahead)
 			if form.code, err = newCode(m.Compile()); err != nil {
 				return nil, err
 			}
@@ -96,7 +96,7 @@ func trafficMoves(set *emit.Set, sizes []int, read, lines int, p prefetching) em
 }
 
 func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
-	return t.drv.enqueue(s, t, t.small())
+	return t.proc.enqueue(s, t, t.small())
 }
 
 func (t *traffic[F]) run() {
@@ -137,7 +137,7 @@ func (t *traffic[F]) chunk(c *chunk) {
 
 // through reads x, at most a tile, and writes it back if back is set.
 func (t *traffic[F]) through(tile, x []byte, back bool) {
-	if set := t.drv.choice.set; set != nil && len(x)%set.vector == 0 {
+	if set := t.proc.choice.set; set != nil && len(x)%set.vector == 0 {
 		if back {
 			tile = x
 		}

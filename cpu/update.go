@@ -40,14 +40,14 @@ func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
 	case w.Program.Reduces():
 		return d.newNorm(w)
 	case w.Program.Compute == device.Float32:
-		return newUpdate[float32](d.driver, w)
+		return newUpdate[float32](d.processor, w)
 	}
-	return newUpdate[float64](d.driver, w)
+	return newUpdate[float64](d.processor, w)
 }
 
 // update implements kernels.Update for a program that computes with F.
 type update[F rule.Float] struct {
-	drv      *driver
+	proc     *processor
 	work     kernels.Work // holds the buffers
 	program  *kernels.Program
 	tensors  []tensor
@@ -75,15 +75,15 @@ type chunk struct {
 	followed       bool
 }
 
-func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
-	u := &update[F]{drv: drv, work: w, program: w.Program}
+func newUpdate[F rule.Float](proc *processor, w kernels.Work) (*update[F], error) {
+	u := &update[F]{proc: proc, work: w, program: w.Program}
 	for _, b := range w.Counters {
 		u.counters = append(u.counters, view[float64](b))
 	}
 	for i := range w.Tensors {
 		u.elements += w.Tensors[i].Len()
 	}
-	size := chunkLen(u.elements, drv.pool.threads)
+	size := chunkLen(u.elements, proc.pool.threads)
 	for i := range w.Tensors {
 		t := &w.Tensors[i]
 		v := tensor{group: t.Group, offset: t.Offset}
@@ -104,7 +104,7 @@ func newUpdate[F rule.Float](drv *driver, w kernels.Work) (*update[F], error) {
 	u.batches = append(u.batches, len(u.chunks))
 	scattered := u.scattered()
 	var err error
-	u.vectors, err = newVectors[F](w.Program, u.elements, len(w.Tensors), scattered, drv)
+	u.vectors, err = newVectors[F](w.Program, u.elements, len(w.Tensors), scattered, proc)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ type workspace[F rule.Float] struct {
 func (u *update[F]) newWorkspace() *workspace[F] {
 	w := &workspace[F]{}
 	if v := u.vectors; v != nil {
-		for range u.drv.pool.threads {
+		for range u.proc.pool.threads {
 			w.scratch = append(w.scratch, v.newScratch())
 		}
 		w.eval, w.vars = ir.NewEvaluator[F](v.graph), make([]F, len(v.graph.Vars))
@@ -164,7 +164,7 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 	p := u.program
 	pass := rule.Pass[F]{Options: p.Options, Penalties: p.Penalties}
 	pass.Loads, pass.Stores = p.RuleSlots()
-	for range u.drv.pool.threads {
+	for range u.proc.pool.threads {
 		pass.Slots = make([][]F, len(p.Rule.Slots))
 		w.passes, w.windows = append(w.passes, pass), append(w.windows, newWindow[F](p))
 	}
@@ -219,7 +219,7 @@ func (u *update[F]) Enqueue(s *device.Stream, in kernels.Step) error {
 		g.Hyper = t.hyper[n:]
 	}
 	t.norm = view[float64](in.Reduced)
-	return u.drv.enqueue(s, t, u.small())
+	return u.proc.enqueue(s, t, u.small())
 }
 
 func (u *update[F]) Close() error { return nil }
@@ -268,7 +268,7 @@ func (u *update[F]) small() bool { return u.elements <= inlineLen }
 // each runs body for every batch, on all threads unless the update is small.
 func (u *update[F]) each(body func(thread, i int)) {
 	if !u.small() {
-		u.drv.pool.do(len(u.batches)-1, body)
+		u.proc.pool.do(len(u.batches)-1, body)
 		return
 	}
 	for i := range len(u.batches) - 1 {

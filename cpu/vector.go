@@ -38,8 +38,8 @@ type short struct {
 }
 
 // newVectors returns nil where the implementation has no vector code.
-func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, scattered bool, drv *driver) (v *vectors[F], err error) {
-	c := drv.choice
+func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, scattered bool, proc *processor) (v *vectors[F], err error) {
+	c := proc.choice
 	if c.err != nil || c.set == nil && c.loops == nil {
 		return nil, c.err
 	}
@@ -50,17 +50,17 @@ func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, scatter
 		return v, nil
 	}
 	bytes, buffers := elements*elementBytes(p), tensors*len(p.Planes)
-	ahead := drv.prefetching(bytes, buffers)
-	if v.loop, err = drv.machineCode(p, ahead); err != nil {
+	ahead := proc.prefetching(bytes, buffers)
+	if v.loop, err = proc.machineCode(p, ahead); err != nil {
 		return nil, err
 	}
 	if scattered && ahead != (prefetching{}) && bytes > closeBytes && bytes/buffers <= shortBytes {
-		v.short, err = drv.newShort(p)
+		v.short, err = proc.newShort(p)
 	}
 	return v, err
 }
 
-func (d *driver) newShort(p *kernels.Program) (s *short, err error) {
+func (d *processor) newShort(p *kernels.Program) (s *short, err error) {
 	s = &short{}
 	if s.begin, err = d.machineCode(p, shortOnes); err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 
 // collector gives back what a device's users let go of without Close. It must not reach the Device, which is collected too.
 //
-// A cleanup must not block, but a driver's Free waits for work. So cleanups only leave a note, and a goroutine that exists
+// A cleanup must not block, but a processor's Free waits for work. So cleanups only leave a note, and a goroutine that exists
 // while there are notes does what they say.
 type collector struct {
 	watched atomic.Int64 // things that are neither closed nor given back
@@ -18,8 +18,8 @@ type collector struct {
 	notes   []func() error
 	running bool
 
-	driver sync.Mutex // held while something is given back
-	closed bool       // the driver is closed, and with it everything
+	giving sync.Mutex // held while something is given back
+	closed bool       // the processor is closed, and with it everything
 }
 
 // watch makes the collector call give once nothing reaches p, unless stop is called before. give must not reach p.
@@ -55,20 +55,20 @@ func (c *collector) run() {
 			return
 		}
 		for _, give := range notes {
-			c.driver.Lock()
+			c.giving.Lock()
 			if !c.closed {
 				_ = give()
 			}
-			c.driver.Unlock()
+			c.giving.Unlock()
 			c.watched.Add(-1)
 		}
 	}
 }
 
-// close runs the driver's Close, after which nothing else is given back.
+// close runs the processor's Close, after which nothing else is given back.
 func (c *collector) close(f func() error) error {
-	c.driver.Lock()
-	defer c.driver.Unlock()
+	c.giving.Lock()
+	defer c.giving.Unlock()
 	c.closed = true
 	return f()
 }

@@ -21,7 +21,7 @@ func eventually(t *testing.T, cond func() bool, what string) {
 	}
 }
 
-// I8: what is not reached is given back: once, through the driver, and not where somebody holds a part of it.
+// I8: what is not reached is given back: once, through the processor, and not where somebody holds a part of it.
 func TestCollected(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -67,7 +67,7 @@ func TestCollected(t *testing.T) {
 	}
 }
 
-// I8: a device that nobody reaches is closed, with all that is on it, and its driver is called no more.
+// I8: a device that nobody reaches is closed, with all that is on it, and its processor is called no more.
 func TestDeviceCollected(t *testing.T) {
 	w := newWorld(t)
 	f := w.fake
@@ -118,7 +118,7 @@ func TestZeroValues(t *testing.T) {
 			require.ErrorIs(t, err, ErrClosed, "%s device, call %d", name, i)
 		}
 		require.Empty(t, d.Name())
-		require.Nil(t, d.Driver())
+		require.Nil(t, d.Processor())
 	}
 	for name, b := range map[string]*Buffer{"nil": nil, "zero": {}} {
 		_, slice := b.Slice(0, 0)

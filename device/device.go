@@ -20,8 +20,8 @@
 // Many goroutines may use a device and everything on it. Close of anything must not be called at the same time as a
 // call that uses what it closes. A nil or zero Device, Buffer, Stream or Event counts as a closed one.
 //
-// Backends implement Driver. Device, Buffer, Stream and Event check lengths, element types, closed and foreign objects,
-// and hand a Driver what has passed. Package devicetest holds a backend to this contract.
+// Backends implement Processor. Device, Buffer, Stream and Event check lengths, element types, closed and foreign objects,
+// and hand a Processor what has passed. Package devicetest holds a backend to this contract.
 package device
 
 import (
@@ -33,25 +33,25 @@ import (
 // Device is one processor and its memory. Make one with cpu.New or cuda.Open.
 type Device struct {
 	name      string
-	driver    Driver
+	processor Processor
 	def       *Stream
 	closed    atomic.Bool
 	collector *collector
 	stop      func() // stops the collector's watch
 }
 
-// New makes a Device of a backend's driver. It is called by backends. It fails as the driver does.
-func New(name string, driver Driver) (*Device, error) {
-	q, err := driver.NewQueue()
+// New makes a Device of a backend's processor. It is called by backends. It fails as the processor does.
+func New(name string, processor Processor) (*Device, error) {
+	q, err := processor.NewQueue()
 	if err != nil {
 		return nil, fmt.Errorf("device %s: new stream: %w", name, err)
 	}
-	d := &Device{name: name, driver: driver, collector: &collector{}}
+	d := &Device{name: name, processor: processor, collector: &collector{}}
 	d.def = &Stream{dev: d, queue: q}
 	c := d.collector
 	d.stop = watch(c, d, func() error {
 		c.closed = true
-		return driver.Close()
+		return processor.Close()
 	})
 	return d, nil
 }
@@ -64,16 +64,16 @@ func (d *Device) Name() string {
 	return d.name
 }
 
-// Driver is the backend beneath, for the backend's own use. It is closed where the device is collected.
-func (d *Device) Driver() Driver {
+// Processor is the backend beneath, for the backend's own use. It is closed where the device is collected.
+func (d *Device) Processor() Processor {
 	if d == nil {
 		return nil
 	}
-	return d.driver
+	return d.processor
 }
 
 // gone says whether the device is closed, nil or zero.
-func (d *Device) gone() bool { return d == nil || d.driver == nil || d.closed.Load() }
+func (d *Device) gone() bool { return d == nil || d.processor == nil || d.closed.Load() }
 
 // Alloc returns a buffer of n elements with any contents. An n of 0 is allowed. It fails with ErrRange, ErrOutOfMemory,
 // ErrUnsupported where the device has no such element type, and ErrClosed. Where memory is short it first runs the garbage
@@ -83,9 +83,9 @@ func (d *Device) Alloc(t DType, n int) (*Buffer, error) {
 	err := d.sized(t, n)
 	if err == nil && n > 0 {
 		bytes := int64(n) * int64(t.Size())
-		mem, err = d.driver.Alloc(bytes)
+		mem, err = d.processor.Alloc(bytes)
 		if errors.Is(err, ErrOutOfMemory) && d.collector.collect() {
-			mem, err = d.driver.Alloc(bytes)
+			mem, err = d.processor.Alloc(bytes)
 		}
 	}
 	if err != nil {
@@ -130,7 +130,7 @@ func (d *Device) NewStream() (*Stream, error) {
 	if d.gone() {
 		return nil, fmt.Errorf("device %s: new stream: %w", d.Name(), ErrClosed)
 	}
-	q, err := d.driver.NewQueue()
+	q, err := d.processor.NewQueue()
 	if err != nil {
 		return nil, fmt.Errorf("device %s: new stream: %w", d.name, err)
 	}
@@ -152,7 +152,7 @@ func (d *Device) NewEvent() (*Event, error) {
 	if d.gone() {
 		return nil, fmt.Errorf("device %s: new event: %w", d.Name(), ErrClosed)
 	}
-	m, err := d.driver.NewMarker()
+	m, err := d.processor.NewMarker()
 	if err != nil {
 		return nil, fmt.Errorf("device %s: new event: %w", d.name, err)
 	}
@@ -167,7 +167,7 @@ func (d *Device) MemInfo() (free, total int64, err error) {
 	if d.gone() {
 		err = ErrClosed
 	} else {
-		free, total, err = d.driver.MemInfo()
+		free, total, err = d.processor.MemInfo()
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("device %s: memory info: %w", d.Name(), err)
@@ -181,7 +181,7 @@ func (d *Device) Close() error {
 	err := ErrClosed
 	if !d.gone() && !d.closed.Swap(true) {
 		d.stop()
-		err = d.collector.close(d.driver.Close)
+		err = d.collector.close(d.processor.Close)
 	}
 	if err != nil {
 		return fmt.Errorf("device %s: close: %w", d.Name(), err)

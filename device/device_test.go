@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fake is a driver, memory, queue and marker that notes what it is asked for and does nothing, or fails.
+// fake is a processor, memory, queue and marker that notes what it is asked for and does nothing, or fails.
 type fake struct {
 	mu    sync.Mutex
 	calls []string
@@ -80,7 +80,7 @@ func (m fakeMarker) Since(Marker) (time.Duration, error) {
 }
 func (m fakeMarker) Close() error { return m.call("close marker") }
 
-// world is a device of a fake driver with one of each thing on it.
+// world is a device of a fake processor with one of each thing on it.
 type world struct {
 	*fake
 	dev *Device
@@ -108,10 +108,10 @@ func newWorld(t *testing.T) *world {
 type operation struct {
 	name string
 	run  func() error
-	want []string // the driver's calls
+	want []string // the processor's calls
 }
 
-// operations are all calls that reach a driver, on parts of parts of the buffer.
+// operations are all calls that reach a processor, on parts of parts of the buffer.
 func (w *world) operations(t *testing.T) []operation {
 	part, err := w.b.Slice(2, 4)
 	require.NoError(t, err)
@@ -141,8 +141,8 @@ func (w *world) operations(t *testing.T) []operation {
 	}
 }
 
-// Each call reaches the driver once, with the bytes that it means.
-func TestDriverCalls(t *testing.T) {
+// Each call reaches the processor once, with the bytes that it means.
+func TestProcessorCalls(t *testing.T) {
 	w := newWorld(t)
 	for _, op := range w.operations(t) {
 		w.calls = nil
@@ -151,7 +151,7 @@ func TestDriverCalls(t *testing.T) {
 	}
 }
 
-// Once a device is closed, nothing reaches its driver.
+// Once a device is closed, nothing reaches its processor.
 func TestClosedDevice(t *testing.T) {
 	w := newWorld(t)
 	ops := w.operations(t)
@@ -163,8 +163,8 @@ func TestClosedDevice(t *testing.T) {
 	require.Empty(t, w.calls)
 }
 
-// An error of the driver comes up with the name of the operation in front.
-func TestDriverErrors(t *testing.T) {
+// An error of the processor comes up with the name of the operation in front.
+func TestProcessorErrors(t *testing.T) {
 	w := newWorld(t)
 	broken := errors.New("broken")
 	ops := w.operations(t)
@@ -180,7 +180,7 @@ func TestDriverErrors(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
-// What is refused, or empty, does not reach the driver.
+// What is refused, or empty, does not reach the processor.
 func TestRefusedCalls(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
 	fresh, err := w.dev.NewEvent()

@@ -15,9 +15,9 @@ import (
 	"github.com/fusestep/fusestep/internal/cli"
 )
 
-// fakeMemory is a driver that has nothing but an amount of memory.
+// fakeMemory is a processor that has nothing but an amount of memory.
 type fakeMemory struct {
-	device.Driver
+	device.Processor
 	free, total int64
 	err         error
 }

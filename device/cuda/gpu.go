@@ -100,7 +100,7 @@ func (d *Device) usable() error {
 	return nil
 }
 
-// gpu implements device.Driver.
+// gpu implements device.Processor.
 type gpu struct {
 	dev        cu.Device
 	ctx        cu.CUContext

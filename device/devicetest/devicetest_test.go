@@ -11,12 +11,12 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// A driver that does everything at the last moment keeps the contract, so the suite must not ask for more.
+// A processor that does everything at the last moment keeps the contract, so the suite must not ask for more.
 func TestLate(t *testing.T) {
 	Run(t, func(t *testing.T) *device.Device { return open(t, newLate("")) })
 }
 
-func open(t testing.TB, d device.Driver) *device.Device {
+func open(t testing.TB, d device.Processor) *device.Device {
 	dev, err := device.New("test", d)
 	if err != nil {
 		t.Fatal(err)
@@ -24,21 +24,21 @@ func open(t testing.TB, d device.Driver) *device.Device {
 	return dev
 }
 
-func eager(fault string) device.Driver {
+func eager(fault string) device.Processor {
 	dev := cpu.NewThreads(2).Device()
-	return &broken{dev.Driver(), fault, dev}
+	return &broken{dev.Processor(), fault, dev}
 }
-func lazy(fault string) device.Driver { return &broken{newLate(fault), fault, nil} }
+func lazy(fault string) device.Processor { return &broken{newLate(fault), fault, nil} }
 
-// TestFaults breaks drivers in one way each. The check named must fail.
+// TestFaults breaks processors in one way each. The check named must fail.
 func TestFaults(t *testing.T) {
 	patience = time.Second
 	t.Cleanup(func() { patience = 30 * time.Second })
-	both := map[string]func(string) device.Driver{"eager": eager, "lazy": lazy}
-	onlyLazy := map[string]func(string) device.Driver{"lazy": lazy}
+	both := map[string]func(string) device.Processor{"eager": eager, "lazy": lazy}
+	onlyLazy := map[string]func(string) device.Processor{"lazy": lazy}
 	for _, f := range []struct {
 		fault, check string
-		drivers      map[string]func(string) device.Driver
+		processors   map[string]func(string) device.Processor
 		racy         bool
 	}{
 		{"copy a byte short", "move float32", both, false},
@@ -66,7 +66,7 @@ func TestFaults(t *testing.T) {
 		{"wait for a later record", "event recorded again", onlyLazy, false},
 		{"wait for a closed event dropped", "event recorded again", onlyLazy, false},
 	} {
-		for name, driver := range f.drivers {
+		for name, processor := range f.processors {
 			t.Run(fmt.Sprintf("%s, %s, %s", f.fault, f.check, name), func(t *testing.T) {
 				if f.racy && raceDetector && name == "eager" {
 					t.Skip("the fault is a data race, and the detector would report it")
@@ -76,7 +76,7 @@ func TestFaults(t *testing.T) {
 						continue
 					}
 					failures := record(t, func(tb testing.TB) {
-						c.run(newRig(tb, func() *device.Device { return open(t, driver(f.fault)) }))
+						c.run(newRig(tb, func() *device.Device { return open(t, processor(f.fault)) }))
 					})
 					if len(failures) == 0 {
 						t.Fatalf("check %q did not notice: %s", f.check, f.fault)
@@ -121,20 +121,20 @@ func record(t testing.TB, f func(testing.TB)) []string {
 	return r.failures
 }
 
-// broken is a driver with a fault on top.
+// broken is a processor with a fault on top.
 type broken struct {
-	device.Driver
+	device.Processor
 	fault string
-	of    *device.Device // which would close the driver if it were collected
+	of    *device.Device // which would close the processor if it were collected
 }
 
 func (d *broken) NewQueue() (device.Queue, error) {
-	q, err := d.Driver.NewQueue()
+	q, err := d.Processor.NewQueue()
 	return &brokenQueue{q, d.fault}, err
 }
 
 func (d *broken) NewMarker() (device.Marker, error) {
-	m, err := d.Driver.NewMarker()
+	m, err := d.Processor.NewMarker()
 	return &brokenMarker{Marker: m, fault: d.fault}, err
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// late is a driver that does everything as late as the contract allows: work runs when somebody waits for it, fresh memory
+// late is a processor that does everything as late as the contract allows: work runs when somebody waits for it, fresh memory
 // holds 0xA5, memory that was given back 0xDD. fault is what it does wrong, if anything.
 type late struct {
 	fault  string
@@ -21,7 +21,7 @@ type late struct {
 
 const lateTotal = 1 << 28
 
-func newLate(fault string) device.Driver { return &late{fault: fault, next: 4096, free: lateTotal} }
+func newLate(fault string) device.Processor { return &late{fault: fault, next: 4096, free: lateTotal} }
 
 type lateMemory struct {
 	d    *late
@@ -105,7 +105,7 @@ func (q *lateQueue) enqueue(f func()) error {
 	return nil
 }
 
-// runTo runs the first n of all operations there were. The driver's lock is held. A queue that waits for itself gives up; only
+// runTo runs the first n of all operations there were. The processor's lock is held. A queue that waits for itself gives up; only
 // the faults make one.
 func (q *lateQueue) runTo(n int) {
 	if q.running {

@@ -2,13 +2,15 @@ package device
 
 import "time"
 
-// Driver is what a backend supplies. Its methods get arguments that have been checked: lengths fit and are not 0, nothing is
-// closed, and everything belongs to this driver. A Driver and all that it makes are used by many goroutines at once, but for
+// Processor is what a backend supplies beneath a Device: a CPU or a GPU.
+//
+// Its methods get arguments that have been checked: lengths fit and are not 0, nothing is
+// closed, and everything belongs to this processor. A Processor and all that it makes are used by many goroutines at once, but for
 // Close and Free, beside which nothing uses what they end. Errors name what the system said; the operation is added above.
 //
 // Memory, queues and markers are also freed and closed when the program no longer reaches the Buffer, Stream or Event: later,
-// from another goroutine, after the work that was enqueued on them. So what a driver makes must not reach the Device.
-type Driver interface {
+// from another goroutine, after the work that was enqueued on them. So what a processor makes must not reach the Device.
+type Processor interface {
 	// Alloc returns n > 0 bytes, aligned to 64 at least, with any contents. It fails with ErrOutOfMemory.
 	Alloc(n int64) (Memory, error)
 	NewQueue() (Queue, error)
