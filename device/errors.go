@@ -44,7 +44,7 @@ func (e *DTypeError) Error() string {
 	return fmt.Sprintf("%s is %s, %s is %s", e.What, e.Got, e.Ref, e.Want)
 }
 
-// PanicError is work of a stream that panicked: a fault of a rule or of this module. Synchronize returns it, and so does
+// PanicError is work of a stream that panicked: a fault of a rule or of fusestep. Synchronize returns it, and so does
 // every later call of the stream.
 type PanicError struct {
 	Value any    // what was given to panic
