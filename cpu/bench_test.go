@@ -106,17 +106,17 @@ func middle(x []float64) float64 { return slices.Sorted(slices.Values(x))[len(x)
 
 // limit is a loop over whole buffers in large chunks, on all threads.
 type limit struct {
-	proc  *processor
-	code  *exec.Code
-	slots [][]byte
-	took  []float64
+	proc   *processor
+	code   *exec.Code
+	planes [][]byte
+	took   []float64
 }
 
 func (l *limit) run() {
-	size := min(len(l.slots[0])/2, 1<<20)
+	size := min(len(l.planes[0])/2, 1<<20)
 	body := func(_, i int) {
-		p := [2]*byte{&l.slots[0][i*size], &l.slots[1][i*size]}
+		p := [2]*byte{&l.planes[0][i*size], &l.planes[1][i*size]}
 		l.code.Run(&p[0], nil, nil, size/8)
 	}
-	l.proc.pool.do(len(l.slots[0])/size, body)
+	l.proc.pool.do(len(l.planes[0])/size, body)
 }

@@ -26,7 +26,7 @@ type loop struct {
 func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
 	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
 	for k := range p.Planes {
-		l.Slots = append(l.Slots, k)
+		l.Planes = append(l.Planes, k)
 	}
 	return emit.Compile(l)
 }
@@ -75,11 +75,11 @@ func newFrame(n int) []byte {
 }
 
 // run runs the loop over n elements, whose planes' addresses are in order. The first has the index within its tensor.
-func (l *loop) run(slots []*byte, uniforms *byte, frame []byte, index, n int) {
+func (l *loop) run(planes []*byte, uniforms *byte, frame []byte, index, n int) {
 	if l.index >= 0 {
 		binary.LittleEndian.PutUint64(frame[l.index:], uint64(index))
 	}
-	l.code.Run(unsafe.SliceData(slots), uniforms, unsafe.SliceData(frame), n)
+	l.code.Run(unsafe.SliceData(planes), uniforms, unsafe.SliceData(frame), n)
 }
 
 // Listing is the machine code of a program as text: where each instruction is, its bytes, the instruction in Intel's syntax, and the

@@ -96,7 +96,7 @@ var _ [kernels.NormLanes]float64 = [emit.Lanes]float64{}
 
 // emitSquares makes the machine code that sums a term.
 func emitSquares(set *emit.Set, f *ir.Func, ahead prefetching) (*emit.Code, error) {
-	return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Slots: []int{0}, Varying: f.Varying(rule.ElemBank), Set: set,
+	return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Planes: []int{0}, Varying: f.Varying(rule.ElemBank), Set: set,
 		Near: ahead.near, Far: ahead.far}}.Compile()
 }
 

@@ -2,7 +2,7 @@ package emit
 
 import "github.com/fusestep/fusestep/internal/x86"
 
-// body writes the operations on one vector of each slot, and decides what is in which register meanwhile.
+// body writes the operations on one vector of each plane, and decides what is in which register meanwhile.
 type body struct {
 	*compiler
 	first  int       // the vector's first element, counted from the round's
@@ -11,7 +11,7 @@ type body struct {
 	in     []int     // of a value: its register, or -1
 	spill  []int     // of a value: where it is in the frame, or -1
 	next   []int     // of a value: how many of its uses are over
-	stored []bool    // of a slot: its memory has the new value
+	stored []bool    // of a plane: its memory has the new value
 	free   []int     // places in the frame
 	freed  []int     // the current step may still read these
 	top    int       // of the frame
@@ -32,7 +32,7 @@ const (
 
 // newBody starts a body; masked is that of the tail.
 func (c *compiler) newBody(masked bool) *body {
-	b := &body{compiler: c, mask: -1, stored: make([]bool, len(c.Slots)), top: c.constants}
+	b := &body{compiler: c, mask: -1, stored: make([]bool, len(c.Planes)), top: c.constants}
 	n := len(c.uses)
 	all := make([]int, 3*n)
 	b.in, b.spill, b.next = all[:n], all[n:2*n], all[2*n:]
@@ -179,12 +179,12 @@ func (b *body) evict(class, r int, v value) {
 
 // inMemory says whether a value can be loaded.
 func (b *body) inMemory(v value) bool {
-	return b.inBlock[v] >= 0 || b.spill[v] >= 0 || b.inSlot(v)
+	return b.inBlock[v] >= 0 || b.spill[v] >= 0 || b.inPlane(v)
 }
 
-// inSlot says whether a value is a slot's, which has not been stored to.
-func (b *body) inSlot(v value) bool {
-	return int(v) < len(b.slotOf) && b.slotOf[v] >= 0 && !b.stored[b.slotOf[v]]
+// inPlane says whether a value is a plane's, which has not been stored to.
+func (b *body) inPlane(v value) bool {
+	return int(v) < len(b.planeOf) && b.planeOf[v] >= 0 && !b.stored[b.planeOf[v]]
 }
 
 // register is the register of a value, which is loaded if it is in none.
@@ -209,7 +209,7 @@ func (b *body) register(v value) int {
 	case b.inBlock[v] >= 0:
 		b.vector(x86.VMOVUPS, name, x86.V(r), x86.Mem(frame, b.copyAt[v]))
 	default:
-		b.load(r, b.slotOf[v], name)
+		b.load(r, b.planeOf[v], name)
 	}
 	return r
 }
@@ -225,8 +225,8 @@ func (b *body) operand(v value) x86.Arg {
 	case b.left(v) > 1:
 	case b.spill[v] >= 0:
 		return x86.Mem(frame, b.spill[v])
-	case b.mask < 0 && b.inSlot(v) && !b.narrow(b.slotOf[v]):
-		return b.memory(b.slotOf[v])
+	case b.mask < 0 && b.inPlane(v) && !b.narrow(b.planeOf[v]):
+		return b.memory(b.planeOf[v])
 	}
 	return x86.V(b.register(v))
 }

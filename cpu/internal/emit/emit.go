@@ -1,8 +1,8 @@
 // Package emit makes a graph of package ir into machine code: a loop over vectors, with AVX2 or AVX-512.
 //
-// The loop is given, in the registers that package exec names, the addresses of the slots, the uniforms of a group, a frame for
-// itself, and how many elements there are. It counts elements, so slots may have elements of different sizes. Whole rounds come
-// first, then what is left, with masks: so the loop touches no byte beyond the slots' ends.
+// The loop is given, in the registers that package exec names, the addresses of the planes, the uniforms of a group, a frame for
+// itself, and how many elements there are. It counts elements, so planes may have elements of different sizes. Whole rounds come
+// first, then what is left, with masks: so the loop touches no byte beyond the planes' ends.
 //
 // A word takes the place of a number in a register, in the frame and in the block; beside numbers of 64 bits its upper half is 0.
 package emit
@@ -37,11 +37,11 @@ const roundBytes = 64
 // Loop is what to make: a graph, and where it finds its fields.
 type Loop struct {
 	Func     *ir.Func
-	Slots    []int      // the fields that differ between elements, in the order of their addresses
+	Planes   []int      // the fields that differ between elements, in the order of their addresses
 	Uniforms []ir.Value // what is the same for all elements, in the order of the block: see Head
 	Varying  []bool     // of the graph's nodes
 	Set      *Set
-	Near     int // bytes ahead in each slot at which to prefetch into the first-level cache; 0: nothing
+	Near     int // bytes ahead in each plane at which to prefetch into the first-level cache; 0: nothing
 	Far      int // and into the second-level cache
 }
 
@@ -58,16 +58,16 @@ func (c *Code) Listing() (string, error) { return c.asm.Listing() }
 
 // Registers, as package exec hands them over.
 var (
-	at    = x86.AX // the element that a round begins with
-	end   = x86.BX // of the whole rounds
-	count = x86.CX // elements; of the tail, those that are left
-	frame = x86.DX
-	block = x86.SI
-	slots = x86.DI // the slots' addresses; where registers suffice for them, the last slot's
+	at     = x86.AX // the element that a round begins with
+	end    = x86.BX // of the whole rounds
+	count  = x86.CX // elements; of the tail, those that are left
+	frame  = x86.DX
+	block  = x86.SI
+	planes = x86.DI // the planes' addresses; where registers suffice for them, the last plane's
 )
 
-// bases are for the slots' addresses. R14 and R15 are the runtime's.
-var bases = []x86.Arg{x86.R(8), x86.R(9), x86.R(10), x86.R(11), x86.R(12), x86.R(13), slots}
+// bases are for the planes' addresses. R14 and R15 are the runtime's.
+var bases = []x86.Arg{x86.R(8), x86.R(9), x86.R(10), x86.R(11), x86.R(12), x86.R(13), planes}
 
 // compiler makes one loop.
 type compiler struct {
@@ -80,10 +80,10 @@ type compiler struct {
 	names   []string    // of values
 	roots   []value     // of a node: itself, or what has the same bits
 	bits    []uint8     // of a node that is a word: how many of the lowest may be 1
-	fields  map[int]int // the slot of each field that has one
-	sizes   []int       // of a slot: bytes of an element
-	slotOf  []int       // of a Var's node: its slot; -1 of the others
-	varOf   []value     // of a slot: the node that is its value on entry; -1 if nothing loads it
+	fields  map[int]int // the plane of each field that has one
+	sizes   []int       // of a plane: bytes of an element
+	planeOf []int       // of a Var's node: its plane; -1 of the others
+	varOf   []value     // of a plane: the node that is its value on entry; -1 if nothing loads it
 	inBlock []int       // of a uniform: its place in the block; -1 of the others
 	base    []x86.Arg
 	kept    [2][]value // uniforms in registers throughout, by class; from the highest register down
@@ -112,10 +112,10 @@ func (c *compiler) compile(write func()) (*Code, error) {
 		return nil, err
 	}
 	free := len(bases)
-	if len(l.Slots) > free { // the rest are loaded each time, into the register before the last
+	if len(l.Planes) > free { // the rest are loaded each time, into the register before the last
 		free -= 2
 	}
-	c.base = make([]x86.Arg, len(l.Slots))
+	c.base = make([]x86.Arg, len(l.Planes))
 	copy(c.base, bases[:free])
 	c.keep()
 	code := &Code{Index: -1}
@@ -169,12 +169,12 @@ func (c *compiler) loop() {
 	for u := 0; u < round; u += lanes {
 		c.newBody(false).run(u)
 	}
-	for i := range c.Slots { // not first: that would be before loads which are needed sooner
+	for i := range c.Planes { // not first: that would be before loads which are needed sooner
 		if c.Far != 0 {
-			c.asm.Emit(x86.PREFETCHT1, c.slot(i, c.Far))
+			c.asm.Emit(x86.PREFETCHT1, c.plane(i, c.Far))
 		}
 		if c.Near != 0 {
-			c.asm.Emit(x86.PREFETCHT0, c.slot(i, c.Near))
+			c.asm.Emit(x86.PREFETCHT0, c.plane(i, c.Near))
 		}
 	}
 	c.asm.Emit(x86.ADDI, at, x86.Imm(round))
@@ -199,12 +199,12 @@ func (c *compiler) loop() {
 	c.asm.Emit(x86.RET)
 }
 
-// slot is the memory of a slot, bytes after the element that the round begins with.
-func (c *compiler) slot(i, bytes int) x86.Arg {
+// plane is the memory of a plane, bytes after the element that the round begins with.
+func (c *compiler) plane(i, bytes int) x86.Arg {
 	base := c.base[i]
 	if base == (x86.Arg{}) {
 		base = bases[len(bases)-2]
-		c.asm.Emit(x86.LOAD, base, x86.Mem(slots, 8*i))
+		c.asm.Emit(x86.LOAD, base, x86.Mem(planes, 8*i))
 	}
 	return x86.At(base, at, c.sizes[i], bytes)
 }

@@ -13,7 +13,7 @@ type layout struct {
 	constants int   // before what is spilled
 	total     int   // in all
 	copyAt    []int // of a uniform, with AVX2: its vector
-	places    []int // of a slot of small elements, with AVX2: half a round of it
+	places    []int // of a plane of small elements, with AVX2: half a round of it
 	indexAt   int   // the index of the first element, and behind it one byte for each of a round's: 0, 1, 2 and so on
 	lowAt     int   // a vector of the low word of the first element's index
 	highAt    int   // and of the high one
@@ -27,11 +27,11 @@ func (c *compiler) reserve(bytes int) (at int) {
 	return at
 }
 
-// enter loads the addresses of the slots and the uniforms.
+// enter loads the addresses of the planes and the uniforms.
 func (c *compiler) enter() {
-	for i, v := range c.Slots {
+	for i, v := range c.Planes {
 		if c.base[i] != (x86.Arg{}) {
-			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{bases[i], x86.Mem(slots, 8*i)}, Note: c.Func.Vars[v].Name})
+			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{bases[i], x86.Mem(planes, 8*i)}, Note: c.Func.Vars[v].Name})
 		}
 	}
 	if !c.Set.wide {
@@ -43,7 +43,7 @@ func (c *compiler) enter() {
 				c.vector(x86.VSTOREUPS, "", x86.Mem(frame, c.copyAt[v]), x86.V(0))
 			}
 		}
-		for i := range c.Slots {
+		for i := range c.Planes {
 			if c.narrow(i) {
 				c.places[i] = c.reserve(c.Set.vector)
 			}

@@ -14,8 +14,8 @@ const (
 	scalars
 )
 
-// mostSlots is more than there are registers for.
-const mostSlots = 14
+// mostPlanes is more than there are registers for.
+const mostPlanes = 14
 
 // graph makes a random graph.
 type graph struct {
@@ -30,7 +30,7 @@ type graph struct {
 
 // random is a graph of any operations, of the width.
 func random(rng *rand.Rand, width int) *ir.Func {
-	slots, given := 1+rng.IntN(mostSlots), rng.IntN(8)
+	planes, given := 1+rng.IntN(mostPlanes), rng.IntN(8)
 	integers := rng.IntN(4) // how many of the fields and operations are words
 	g := &graph{rng: rng, width: width}
 	add := func(bank, n int, name string) {
@@ -42,7 +42,7 @@ func random(rng *rand.Rand, width int) *ir.Func {
 			g.fields = append(g.fields, ir.Field{Bank: bank, Index: i, Name: fmt.Sprintf(name, i), Type: t})
 		}
 	}
-	add(elements, slots, "e.S%d")
+	add(elements, planes, "e.S%d")
 	add(scalars, given, "s.U%d")
 	g.Builder = ir.NewBuilder("random", width, g.fields)
 	g.numbers, g.truths = []ir.Value{g.Const(0), g.Const(1.5)}, []ir.Value{g.Bool(true), g.Bool(false)}
@@ -85,10 +85,10 @@ func random(rng *rand.Rand, width int) *ir.Func {
 	final := make([]ir.Value, len(g.fields))
 	for i, f := range g.fields {
 		final[i] = g.Var(i)
-		if i >= slots {
+		if i >= planes {
 			continue
 		}
-		switch to := rng.IntN(slots); rng.IntN(6) {
+		switch to := rng.IntN(planes); rng.IntN(6) {
 		case 0: // stays
 		case 1: // moves
 			if (g.fields[to].Type == ir.Float) == (f.Type == ir.Float) {

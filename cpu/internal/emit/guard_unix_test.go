@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// pieces are for the slots and the block.
-const pieces = mostSlots + 1
+// pieces are for the planes and the block.
+const pieces = mostPlanes + 1
 
 // arena is memory for them, of which every second page cannot be touched.
 var arena = sync.OnceValue(func() []byte {

@@ -12,33 +12,33 @@ var (
 	narrowing = map[ways]x86.Op{{1, 4}: x86.VPMOVDB, {1, 8}: x86.VPMOVQB, {2, 4}: x86.VPMOVDW, {2, 8}: x86.VPMOVQW, {4, 8}: x86.VPMOVQD}
 )
 
-// narrow says whether a slot's elements are smaller than the graph's numbers.
-func (c *compiler) narrow(slot int) bool { return c.sizes[slot] < c.size }
+// narrow says whether a plane's elements are smaller than the graph's numbers.
+func (c *compiler) narrow(plane int) bool { return c.sizes[plane] < c.size }
 
-// copied says whether the body works on a copy of a slot: AVX2 has no masks for small elements.
-func (b *body) copied(slot int) bool { return b.mask >= 0 && !b.Set.wide && b.narrow(slot) }
+// copied says whether the body works on a copy of a plane: AVX2 has no masks for small elements.
+func (b *body) copied(plane int) bool { return b.mask >= 0 && !b.Set.wide && b.narrow(plane) }
 
-// memory is the vector of a slot.
-func (b *body) memory(slot int) x86.Arg {
-	if b.copied(slot) {
-		return x86.Mem(frame, b.places[slot])
+// memory is the vector of a plane.
+func (b *body) memory(plane int) x86.Arg {
+	if b.copied(plane) {
+		return x86.Mem(frame, b.places[plane])
 	}
-	return b.slot(slot, b.first*b.sizes[slot])
+	return b.plane(plane, b.first*b.sizes[plane])
 }
 
-// load fills a register with a slot's elements.
-func (b *body) load(r, slot int, name string) {
-	op, ok := widening[ways{b.sizes[slot], b.size}]
+// load fills a register with a plane's elements.
+func (b *body) load(r, plane int, name string) {
+	op, ok := widening[ways{b.sizes[plane], b.size}]
 	if !ok {
 		op = b.ofSize(x86.VMOVUPS)
 	}
-	b.read(op, x86.V(r), slot, name)
+	b.read(op, x86.V(r), plane, name)
 }
 
-// read appends an operation on a slot's elements.
-func (b *body) read(op x86.Op, to x86.Arg, slot int, name string) {
-	switch m := b.memory(slot); {
-	case b.mask < 0 || b.copied(slot):
+// read appends an operation on a plane's elements.
+func (b *body) read(op x86.Op, to x86.Arg, plane int, name string) {
+	switch m := b.memory(plane); {
+	case b.mask < 0 || b.copied(plane):
 		b.sized(op, b.Set.vector, 0, name, to, m)
 	case b.Set.wide:
 		b.add(x86.Ins{Op: op, Size: b.Set.vector, Mask: b.mask, Zero: true, Args: [4]x86.Arg{to, m}, Note: name})
@@ -47,48 +47,48 @@ func (b *body) read(op x86.Op, to x86.Arg, slot int, name string) {
 	}
 }
 
-// unread says whether a value is only in a slot, of elements of so many bytes, and needed just once more.
+// unread says whether a value is only in a plane, of elements of so many bytes, and needed just once more.
 func (b *body) unread(v value, size int) bool {
-	return b.in[v] < 0 && b.spill[v] < 0 && b.left(v) == 1 && b.inSlot(v) && b.sizes[b.slotOf[v]] == size
+	return b.in[v] < 0 && b.spill[v] < 0 && b.left(v) == 1 && b.inPlane(v) && b.sizes[b.planeOf[v]] == size
 }
 
-// store writes a value to a slot. If the slot's old value is still needed, that goes to a register first.
+// store writes a value to a plane. If the plane's old value is still needed, that goes to a register first.
 func (b *body) store(s *step) {
-	if b.sum != nil && s.slot == sumSlot {
+	if b.sum != nil && s.plane == sumPlane {
 		b.sumUp(s)
 		return
 	}
 	v := s.args[0]
 	r := x86.V(b.register(v))
-	if old := b.varOf[s.slot]; old >= 0 && old != v && b.left(old) > 0 {
+	if old := b.varOf[s.plane]; old >= 0 && old != v && b.left(old) > 0 {
 		b.register(old)
 	}
-	b.stored[s.slot] = true
-	note := b.Func.Vars[b.Slots[s.slot]].Name + " ="
+	b.stored[s.plane] = true
+	note := b.Func.Vars[b.Planes[s.plane]].Name + " ="
 	mask := 0
 	if b.Set.wide && b.mask >= 0 {
 		mask = b.mask
 	}
 	switch {
 	case s.op == storeHalf:
-		b.sized(x86.VCVTPS2PH, b.Set.vector, mask, note, b.memory(s.slot), r, nearest)
-	case b.narrow(s.slot) && b.Set.wide:
-		b.sized(narrowing[ways{b.sizes[s.slot], b.size}], b.Set.vector, mask, note, b.memory(s.slot), r)
-	case b.narrow(s.slot):
-		b.storeNarrow(s.slot, v, r, note)
+		b.sized(x86.VCVTPS2PH, b.Set.vector, mask, note, b.memory(s.plane), r, nearest)
+	case b.narrow(s.plane) && b.Set.wide:
+		b.sized(narrowing[ways{b.sizes[s.plane], b.size}], b.Set.vector, mask, note, b.memory(s.plane), r)
+	case b.narrow(s.plane):
+		b.storeNarrow(s.plane, v, r, note)
 	case b.mask < 0 || b.Set.wide:
-		b.masked(x86.VSTOREUPS, mask, note, b.memory(s.slot), r)
+		b.masked(x86.VSTOREUPS, mask, note, b.memory(s.plane), r)
 	default:
-		b.vector(x86.VMASKSTOREPS, note, b.memory(s.slot), x86.V(b.mask), r)
+		b.vector(x86.VMASKSTOREPS, note, b.memory(s.plane), x86.V(b.mask), r)
 	}
 	b.over(s)
 }
 
 // storeNarrow is store for small elements with AVX2. Of a round's two vectors the first waits in the frame, and one store takes both.
-func (b *body) storeNarrow(slot int, v value, r x86.Arg, note string) {
+func (b *body) storeNarrow(plane int, v value, r x86.Arg, note string) {
 	t := b.between()
-	size := b.sizes[slot]
-	place := x86.Mem(frame, b.places[slot])
+	size := b.sizes[plane]
+	place := x86.Mem(frame, b.places[plane])
 	switch pair := b.mask < 0 && b.size == 4; {
 	case pair && b.first == 0:
 		b.vector(x86.VSTOREUPS, note, place, b.cut(t, r, size, v))
@@ -96,17 +96,17 @@ func (b *body) storeNarrow(slot int, v value, r x86.Arg, note string) {
 		b.sized(x86.VPACKUSDW, b.Set.vector, 0, note, t, b.cut(t, r, size, v), place) // 4 of this vector, 4 of the first, and again
 		if size == 2 {
 			b.sized(x86.VPERMQ, b.Set.vector, 0, note, t, t, places(1, 3, 0, 2))
-			b.vector(x86.VSTOREUPS, note, b.slot(slot, 0), t)
+			b.vector(x86.VSTOREUPS, note, b.plane(plane, 0), t)
 			break
 		}
 		b.sized(x86.VPACKUSWB, b.Set.vector, 0, note, t, t, t)
 		b.sized(x86.VPERMQ, b.Set.vector, 0, note, t, t, places(0, 2, 0, 0))
 		b.sized(x86.VPSHUFD, 16, 0, note, t, t, places(1, 3, 0, 2))
-		b.sized(x86.VSTOREUPS, 16, 0, note, b.slot(slot, 0), t)
+		b.sized(x86.VSTOREUPS, 16, 0, note, b.plane(plane, 0), t)
 	default:
 		b.pack(t, r, size, v, note)
 		op := map[int]x86.Op{4: x86.VSTORED, 8: x86.VSTOREQ, 16: x86.VSTOREUPS}[b.Set.vector/b.size*size]
-		b.sized(op, 16, 0, note, b.memory(slot), t)
+		b.sized(op, 16, 0, note, b.memory(plane), t)
 	}
 	b.release(t)
 }
@@ -154,7 +154,7 @@ func (b *body) cut(to, from x86.Arg, size int, v value) x86.Arg {
 // places is which of four elements come first, second, third and fourth.
 func places(a, b, c, d int) x86.Arg { return x86.Imm(a | b<<2 | c<<4 | d<<6) }
 
-// copyTail copies what is left of the slots that the body finds in the frame, or back: as many elements as a vector has.
+// copyTail copies what is left of the planes that the body finds in the frame, or back: as many elements as a vector has.
 func (c *compiler) copyTail(back bool) {
 	var list []int
 	for i, v := range c.varOf {
@@ -176,12 +176,12 @@ func (c *compiler) copyTail(back bool) {
 	c.asm.Emit(x86.XOR4, end, end)
 	c.asm.Emit(x86.LABEL, next)
 	for _, i := range list {
-		from, to := c.slot(i, 0), x86.At(frame, end, c.sizes[i], c.places[i])
+		from, to := c.plane(i, 0), x86.At(frame, end, c.sizes[i], c.places[i])
 		if back {
 			from, to = to, from
 		}
 		ops := map[int][2]x86.Op{1: {x86.VPINSRB, x86.VPEXTRB}, 2: {x86.VPINSRW, x86.VPEXTRW}, 4: {x86.VPINSRD, x86.VPEXTRD}}[c.sizes[i]]
-		note := c.Func.Vars[c.Slots[i]].Name
+		note := c.Func.Vars[c.Planes[i]].Name
 		c.sized(ops[0], 16, 0, note, x86.V(0), x86.V(0), from, x86.Imm(0))
 		c.sized(ops[1], 16, 0, note, to, x86.V(0), x86.Imm(0))
 	}

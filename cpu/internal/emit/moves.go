@@ -40,20 +40,20 @@ const (
 func (m Moves) Compile() (*Code, error) {
 	code := &Code{}
 	a := &code.asm
-	bases := []x86.Arg{x86.R(8), x86.R(9), x86.R(10), x86.R(11), x86.R(12), x86.R(13), end, frame, block, slots}
+	bases := []x86.Arg{x86.R(8), x86.R(9), x86.R(10), x86.R(11), x86.R(12), x86.R(13), end, frame, block, planes}
 	direct := len(m.Sizes)
 	if direct > len(bases) { // the rest are loaded each time, into the register before the last
 		direct = len(bases) - 2
 	}
 	for i := range direct {
-		a.Emit(x86.LOAD, bases[i], x86.Mem(slots, 8*i))
+		a.Emit(x86.LOAD, bases[i], x86.Mem(planes, 8*i))
 	}
 	address := func(i, bytes int) x86.Arg {
 		base := bases[min(i, len(bases)-2)]
 		if i < direct {
 			base = bases[i]
 		} else {
-			a.Emit(x86.LOAD, base, x86.Mem(slots, 8*i))
+			a.Emit(x86.LOAD, base, x86.Mem(planes, 8*i))
 		}
 		return x86.At(base, at, m.Sizes[i], bytes)
 	}
@@ -122,11 +122,11 @@ func (m Moves) Compile() (*Code, error) {
 func Flush() (*Code, error) {
 	code := &Code{}
 	a := &code.asm
-	a.Emit(x86.LOAD, slots, x86.Mem(slots, 0))
+	a.Emit(x86.LOAD, planes, x86.Mem(planes, 0))
 	again := a.Label()
 	a.Emit(x86.LABEL, again)
-	a.Emit(x86.CLFLUSH, x86.Mem(slots, 0))
-	a.Emit(x86.ADDI, slots, x86.Imm(roundBytes))
+	a.Emit(x86.CLFLUSH, x86.Mem(planes, 0))
+	a.Emit(x86.ADDI, planes, x86.Imm(roundBytes))
 	a.Emit(x86.SUBI, count, x86.Imm(1))
 	a.Emit(x86.JG, again)
 	a.Emit(x86.MFENCE)

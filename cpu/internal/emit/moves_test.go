@@ -19,7 +19,7 @@ func TestMoves(t *testing.T) {
 		for seed := range uint64(300) {
 			rng := rand.New(rand.NewPCG(seed, 3))
 			m := Moves{Set: set, Lines: 1 + rng.IntN(2), Near: 768 * rng.IntN(2), Far: 3072 * rng.IntN(2)}
-			n := 1 + rng.IntN(mostSlots)
+			n := 1 + rng.IntN(mostPlanes)
 			for range n {
 				m.Sizes = append(m.Sizes, 1<<rng.IntN(4))
 			}

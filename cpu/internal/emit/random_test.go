@@ -37,7 +37,7 @@ func sets(t testing.TB) (out []*Set) {
 // trial is a graph as code, in all that its runs share.
 type trial[F float32 | float64] struct {
 	f        *ir.Func
-	slots    []int
+	planes   []int
 	uniforms []ir.Value
 	code     *Code
 	loaded   *exec.Code
@@ -62,11 +62,11 @@ func newTrial[F float32 | float64](f *ir.Func, set *Set, near, far int, mutate f
 	}
 	for v := range f.Vars {
 		if used[v] {
-			r.slots = append(r.slots, v)
+			r.planes = append(r.planes, v)
 		}
 	}
 	var err error
-	r.code, err = compile(Loop{Func: f, Slots: r.slots, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: near, Far: far}, mutate)
+	r.code, err = compile(Loop{Func: f, Planes: r.planes, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: near, Far: far}, mutate)
 	if err != nil {
 		return nil, err
 	}
@@ -189,10 +189,10 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 		vars[i] = r.some(rng, i)
 	}
 	index := someIndex(rng)
-	memory, want := make([][]byte, len(r.slots)), make([][]field[F], len(r.slots))
-	pointers := make([]*byte, len(r.slots)+1)
+	memory, want := make([][]byte, len(r.planes)), make([][]field[F], len(r.planes))
+	pointers := make([]*byte, len(r.planes)+1)
 	const before = 4
-	for i, v := range r.slots {
+	for i, v := range r.planes {
 		size := r.f.Vars[v].Type.Size(r.f.Width)
 		memory[i] = guarded(i, (before+n)*size)
 		for k := range before + n {
@@ -202,18 +202,18 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 		pointers[i] = (*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(memory[i])), before*size))
 	}
 	uniforms := r.block(append([]field[F](nil), vars...))
-	block := guarded(mostSlots, len(uniforms)*r.f.Width/8)
+	block := guarded(mostPlanes, len(uniforms)*r.f.Width/8)
 	copy(unsafe.Slice((*F)(unsafe.Pointer(&block[0])), len(uniforms)), uniforms)
 	eval := ir.NewEvaluator[F](r.f)
 	element := make([]field[F], len(vars))
 	for k := range n {
 		copy(element, vars)
-		for i, v := range r.slots {
+		for i, v := range r.planes {
 			element[v] = want[i][before+k]
 		}
 		eval.Index = index + uint64(k)
 		r.eval(eval, element)
-		for i, v := range r.slots {
+		for i, v := range r.planes {
 			want[i][before+k] = element[v]
 		}
 	}
@@ -224,7 +224,7 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 	if r.frame[r.code.Frame] != behindFrame {
 		return fmt.Errorf("%d elements: the byte behind the frame is %#x", n, r.frame[r.code.Frame])
 	}
-	for i, v := range r.slots {
+	for i, v := range r.planes {
 		for k, x := range want[i] {
 			if y := r.access(memory[i], v, k, nil); !r.same(v, x, y) {
 				return fmt.Errorf("%d elements from %#x: %s[%d] is %v, %#x, the graph makes it %v, %#x", n, index, r.f.Vars[v].Name, k-before,
@@ -294,13 +294,13 @@ var beyondAVX2 = regexp.MustCompile(`(?m)^ *\d+  62|zmm|\bk[0-7]\b|[xy]mm(1[6-9]
 func TestNarrow(t *testing.T) {
 	for seed := range uint64(200) {
 		f := random(rand.New(rand.NewPCG(seed, 1)), 32+32*int(seed%2))
-		var slots []int
+		var planes []int
 		for v, field := range f.Vars {
 			if field.Bank == elements {
-				slots = append(slots, v)
+				planes = append(planes, v)
 			}
 		}
-		code, err := Compile(Loop{Func: f, Slots: slots, Uniforms: f.Uniforms(elements), Varying: f.Varying(elements), Set: AVX2})
+		code, err := Compile(Loop{Func: f, Planes: planes, Uniforms: f.Uniforms(elements), Varying: f.Varying(elements), Set: AVX2})
 		require.NoError(t, err)
 		text, err := code.Listing()
 		require.NoError(t, err)

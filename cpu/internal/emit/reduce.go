@@ -10,17 +10,17 @@ import (
 // Reduce is a loop that sums a term over elements, by a tree: element i is added to lane i mod Lanes, in order, and then lanes are
 // added half of them apart. The term is what the graph, of width 64, stores to the field Sum.
 //
-// The first address that the loop is given is that of Lanes float64's, of which the first becomes the sum. Those of Slots follow.
+// The first address that the loop is given is that of Lanes float64's, of which the first becomes the sum. Those of Planes follow.
 type Reduce struct {
 	Loop
-	Sum int // a field that is in no slot
+	Sum int // a field that is in no plane
 }
 
 // Lanes is how many lanes a sum has.
 const Lanes = 128
 
 const (
-	sumSlot   = 0 // among the slots
+	sumPlane  = 0 // among the planes
 	doubles   = 8 // bytes of a lane
 	lanesSize = Lanes * doubles
 )
@@ -49,7 +49,7 @@ func (r Reduce) compile(mutate func(*x86.Ins)) (*Code, error) {
 	}
 	l := r.Loop
 	l.Set = &set
-	l.Slots = append([]int{r.Sum}, l.Slots...)
+	l.Planes = append([]int{r.Sum}, l.Planes...)
 	c := &compiler{Loop: &l, size: doubles, mutate: mutate, sum: sum}
 	if c.hasElement() { // whose ordinals are those of a Loop's rounds
 		return nil, fmt.Errorf("emit: %s: a sum of what depends on the element's index", r.Func.Name)
@@ -58,7 +58,7 @@ func (r Reduce) compile(mutate func(*x86.Ins)) (*Code, error) {
 }
 
 // lane is the memory of the lanes, bytes after the first.
-func (c *compiler) lane(bytes int) x86.Arg { return x86.Mem(c.base[sumSlot], bytes) }
+func (c *compiler) lane(bytes int) x86.Arg { return x86.Mem(c.base[sumPlane], bytes) }
 
 // passing is the register of a lanes' vector, or what a vector passes through.
 func (c *compiler) passing(bytes int) x86.Arg { return x86.V(c.Set.number + bytes/c.Set.vector) }
@@ -66,7 +66,7 @@ func (c *compiler) passing(bytes int) x86.Arg { return x86.V(c.Set.number + byte
 // sumUp adds a term to the lanes. A tail's is added in memory, where the lanes begin at the tail's element.
 func (b *body) sumUp(s *step) {
 	term := x86.V(b.register(s.args[0]))
-	name := b.Func.Vars[b.Slots[sumSlot]].Name + " +="
+	name := b.Func.Vars[b.Planes[sumPlane]].Name + " +="
 	bytes := b.first * doubles
 	switch {
 	case b.mask < 0 && !b.sum.memory:
@@ -94,7 +94,7 @@ func (c *compiler) reduce() {
 	c.enter()
 	saved := x86.Mem(frame, c.reserve(vector)) // the address of the lanes
 	c.total = c.constants
-	c.asm.Emit(x86.MOV, saved, c.base[sumSlot])
+	c.asm.Emit(x86.MOV, saved, c.base[sumPlane])
 	again, tail, rest, part, halve := c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label()
 	for i := 0; i < lanesSize; i += vector {
 		v := c.passing(0)
@@ -115,13 +115,13 @@ func (c *compiler) reduce() {
 	for u := 0; u < row; u += lanes {
 		c.newBody(false).run(u)
 	}
-	for i := range c.Slots {
-		for b := 0; i != sumSlot && b < row*c.sizes[i]; b += roundBytes {
+	for i := range c.Planes {
+		for b := 0; i != sumPlane && b < row*c.sizes[i]; b += roundBytes {
 			if c.Far != 0 {
-				c.asm.Emit(x86.PREFETCHT1, c.slot(i, b+c.Far))
+				c.asm.Emit(x86.PREFETCHT1, c.plane(i, b+c.Far))
 			}
 			if c.Near != 0 {
-				c.asm.Emit(x86.PREFETCHT0, c.slot(i, b+c.Near))
+				c.asm.Emit(x86.PREFETCHT0, c.plane(i, b+c.Near))
 			}
 		}
 	}
@@ -143,7 +143,7 @@ func (c *compiler) reduce() {
 		op   x86.Op
 		what x86.Arg
 		by   int
-	}{{x86.ADDI, at, lanes}, {x86.ADDI, c.base[sumSlot], vector}, {x86.SUBI, count, lanes}} {
+	}{{x86.ADDI, at, lanes}, {x86.ADDI, c.base[sumPlane], vector}, {x86.SUBI, count, lanes}} {
 		c.asm.Emit(r.op, r.what, x86.Imm(r.by))
 	}
 	c.asm.Emit(x86.JG, rest)
@@ -155,7 +155,7 @@ func (c *compiler) reduce() {
 	b.run(0)
 	c.copyTail(true)
 	c.asm.Emit(x86.LABEL, halve)
-	c.asm.Emit(x86.LOAD, c.base[sumSlot], saved)
+	c.asm.Emit(x86.LOAD, c.base[sumPlane], saved)
 	c.halve()
 	c.asm.Emit(x86.VZEROUPPER)
 	c.asm.Emit(x86.RET)

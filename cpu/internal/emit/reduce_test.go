@@ -49,10 +49,10 @@ func trySum(seed uint64, set *Set, mutate func(*x86.Ins), sums func(x float64)) 
 	}
 	for v := range f.Vars {
 		if used[v] {
-			r.slots = append(r.slots, v)
+			r.planes = append(r.planes, v)
 		}
 	}
-	loop := Loop{Func: f, Slots: r.slots, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: 768 * rng.IntN(2), Far: 3072 * rng.IntN(2)}
+	loop := Loop{Func: f, Planes: r.planes, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: 768 * rng.IntN(2), Far: 3072 * rng.IntN(2)}
 	code, err := Reduce{loop, sum}.compile(mutate)
 	if err != nil {
 		return err
@@ -101,8 +101,8 @@ func (r *trial[F]) sum(rng *rand.Rand, n, sum int, frame []byte) (want F, err er
 		lanes[i] = 7 // of the run before
 	}
 	pointers := []*byte{(*byte)(unsafe.Pointer(&lanes))}
-	memory, expected := make([][]byte, len(r.slots)), make([][]field[F], len(r.slots))
-	for i, v := range r.slots {
+	memory, expected := make([][]byte, len(r.planes)), make([][]field[F], len(r.planes))
+	for i, v := range r.planes {
 		memory[i] = guarded(i, n*r.f.Vars[v].Type.Size(r.f.Width))
 		for k := range n {
 			x := some(rng, v)
@@ -115,11 +115,11 @@ func (r *trial[F]) sum(rng *rand.Rand, n, sum int, frame []byte) (want F, err er
 	element := make([]field[F], len(vars))
 	for k := range n {
 		copy(element, vars)
-		for i, v := range r.slots {
+		for i, v := range r.planes {
 			element[v] = expected[i][k]
 		}
 		r.eval(eval, element)
-		for i, v := range r.slots {
+		for i, v := range r.planes {
 			expected[i][k] = element[v]
 		}
 		by[k%len(by)] += element[sum].number
@@ -133,7 +133,7 @@ func (r *trial[F]) sum(rng *rand.Rand, n, sum int, frame []byte) (want F, err er
 	if !r.same(sum, field[F]{number: by[0]}, field[F]{number: lanes[0]}) {
 		return by[0], fmt.Errorf("the sum is %v, want %v", lanes[0], by[0])
 	}
-	for i, v := range r.slots {
+	for i, v := range r.planes {
 		for k, x := range expected[i] {
 			if y := r.access(memory[i], v, k, nil); !r.same(v, x, y) {
 				return by[0], fmt.Errorf("%s[%d] is %v, the graph makes it %v", r.f.Vars[v].Name, k, y, x)

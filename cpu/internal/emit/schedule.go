@@ -19,16 +19,16 @@ const (
 
 // step is what the body of the loop does at a time: an operation of the graph, or a store.
 type step struct {
-	op   ir.Op // of a store: none
-	dst  value
-	args []value
-	slot int // of a store
+	op    ir.Op // of a store: none
+	dst   value
+	args  []value
+	plane int // of a store
 }
 
 // Operations beside ir's.
 const (
-	store     = ir.Op(255) - iota // args[0] to a slot
-	storeHalf                     // args[0], a number, to a slot of halves
+	store     = ir.Op(255) - iota // args[0] to a plane
+	storeHalf                     // args[0], a number, to a plane of halves
 	orZero                        // with AVX2: 0 where args[1] is true, args[0] elsewhere
 )
 
@@ -39,13 +39,13 @@ func (c *compiler) class(v value) int { return int(c.classes[v]) }
 func (c *compiler) index() error {
 	f := c.Func
 	n := len(f.Nodes)
-	c.inBlock, c.slotOf, c.varOf = make([]int, n+Head), make([]int, n), make([]value, len(c.Slots))
+	c.inBlock, c.planeOf, c.varOf = make([]int, n+Head), make([]int, n), make([]value, len(c.Planes))
 	c.names = append(append([]string(nil), f.Names...), "sign", "all but sign", "all")
 	c.classes = make([]uint8, n+Head)
 	c.fields = map[int]int{}
 	c.roots, c.bits = make([]value, n), make([]uint8, n)
-	c.sizes, c.places = make([]int, len(c.Slots)), make([]int, len(c.Slots))
-	for i, v := range c.Slots {
+	c.sizes, c.places = make([]int, len(c.Planes)), make([]int, len(c.Planes))
+	for i, v := range c.Planes {
 		c.fields[v], c.varOf[i], c.sizes[i] = i, -1, f.Vars[v].Type.Size(f.Width)
 	}
 	for i := range c.inBlock {
@@ -80,24 +80,24 @@ func (c *compiler) index() error {
 		if c.Set.wide && f.IsBool(ir.Value(i)) {
 			c.classes[i] = masks
 		}
-		c.slotOf[i] = -1
+		c.planeOf[i] = -1
 		if c.Varying[i] && node.Op == ir.Var {
 			s, ok := c.fields[node.Index]
 			if !ok {
-				return fmt.Errorf("emit: %s: %s is in no slot", f.Name, f.Vars[node.Index].Name)
+				return fmt.Errorf("emit: %s: %s is in no plane", f.Name, f.Vars[node.Index].Name)
 			}
-			c.slotOf[i], c.varOf[s] = s, value(i)
+			c.planeOf[i], c.varOf[s] = s, value(i)
 		}
 	}
 	for _, s := range f.Stores {
 		if _, ok := c.fields[s.Var]; !ok {
-			return fmt.Errorf("emit: %s: %s is in no slot", f.Name, f.Vars[s.Var].Name)
+			return fmt.Errorf("emit: %s: %s is in no plane", f.Name, f.Vars[s.Var].Name)
 		}
 	}
 	return nil
 }
 
-// schedule orders the operations and stores, and finds who uses what. A slot is stored to as soon as its new value is there and
+// schedule orders the operations and stores, and finds who uses what. A plane is stored to as soon as its new value is there and
 // nothing needs the old one.
 func (c *compiler) schedule() error {
 	f := c.Func
@@ -122,9 +122,9 @@ func (c *compiler) schedule() error {
 	stored := make([]bool, len(f.Stores))
 	storeAfter := func(node int) { // n: all that is left
 		for k, s := range f.Stores {
-			slot, v := c.fields[s.Var], c.roots[s.Value]
-			old := c.varOf[slot]
-			ready := c.Varying[v] && c.slotOf[v] < 0 && int(v) <= node && (old < 0 || last[old] <= node)
+			plane, v := c.fields[s.Var], c.roots[s.Value]
+			old := c.varOf[plane]
+			ready := c.Varying[v] && c.planeOf[v] < 0 && int(v) <= node && (old < 0 || last[old] <= node)
 			if stored[k] || !ready && node < n {
 				continue
 			}
@@ -133,7 +133,7 @@ func (c *compiler) schedule() error {
 			if halves[v] {
 				op, v = storeHalf, c.roots[f.Nodes[v].A]
 			}
-			c.steps = append(c.steps, step{op: op, dst: -1, args: []value{v}, slot: slot})
+			c.steps = append(c.steps, step{op: op, dst: -1, args: []value{v}, plane: plane})
 		}
 	}
 	for i := range f.Nodes {

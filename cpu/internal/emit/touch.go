@@ -8,7 +8,7 @@ func Touch(addresses, near, far int) (*Code, error) {
 	code := &Code{}
 	a := &code.asm
 	for i := range addresses {
-		a.Emit(x86.LOAD, end, x86.Mem(slots, 8*i))
+		a.Emit(x86.LOAD, end, x86.Mem(planes, 8*i))
 		for b := 0; b < far; b += roundBytes {
 			if b < near {
 				a.Emit(x86.PREFETCHT0, x86.Mem(end, b))

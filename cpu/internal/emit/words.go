@@ -103,12 +103,12 @@ func (b *body) decode(s *step) {
 	}
 	switch direct := b.unread(v, size); {
 	case direct && 2*size == b.size:
-		slot := b.slotOf[v]
+		plane := b.planeOf[v]
 		b.over(s)
-		b.read(last, x86.V(b.take(vectors, s.dst)), slot, name)
+		b.read(last, x86.V(b.take(vectors, s.dst)), plane, name)
 		return
 	case direct && (!b.Set.wide || b.mask < 0 && b.Set.number <= 16): // half a vector, of AVX2's registers
-		m := b.memory(b.slotOf[v])
+		m := b.memory(b.planeOf[v])
 		b.over(s)
 		to = x86.V(b.take(vectors, s.dst))
 		b.sized(x86.VCVTPH2PS, half, 0, name, to, m)

@@ -9,12 +9,12 @@ import (
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
-// stored is a loop that multiplies what is stored in 16 bits by what is in the second slot.
+// stored is a loop that multiplies what is stored in 16 bits by what is in the second plane.
 func stored(t *testing.T, set *Set, width int, decode, encode func(b *ir.Builder, x ir.Value) ir.Value) (string, error) {
 	t.Helper()
 	b := ir.NewBuilder("stored", width, []ir.Field{{Bank: elements, Name: "e.P", Type: ir.U16}, {Bank: elements, Index: 1, Name: "e.G"}})
 	f := b.Func([]ir.Value{encode(b, b.Binary(ir.Mul, decode(b, b.Var(0)), b.Var(1))), b.Var(1)})
-	code, err := Compile(Loop{Func: f, Slots: []int{0, 1}, Varying: f.Varying(elements), Set: set})
+	code, err := Compile(Loop{Func: f, Planes: []int{0, 1}, Varying: f.Varying(elements), Set: set})
 	if err != nil {
 		return "", err
 	}

@@ -5,4 +5,4 @@ package exec
 // call jumps to the code.
 //
 //go:noescape
-func call(code *byte, slots **byte, uniforms, frame *byte, n int)
+func call(code *byte, planes **byte, uniforms, frame *byte, n int)

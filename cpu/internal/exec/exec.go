@@ -51,10 +51,10 @@ func newMemory(text []byte) ([]byte, error) {
 	return m, nil
 }
 
-// Run runs the code, which finds slots in DI, uniforms in SI, frame in DX and n in CX. It leaves SP, BP and R14 as they are, needs no
+// Run runs the code, which finds planes in DI, uniforms in SI, frame in DX and n in CX. It leaves SP, BP and R14 as they are, needs no
 // stack, and ends in VZEROUPPER and RET. While it runs, the goroutine cannot be preempted.
-func (c *Code) Run(slots **byte, uniforms, frame *byte, n int) {
-	call(&c.memory[0], slots, uniforms, frame, n)
+func (c *Code) Run(planes **byte, uniforms, frame *byte, n int) {
+	call(&c.memory[0], planes, uniforms, frame, n)
 	runtime.KeepAlive(c)
 }
 

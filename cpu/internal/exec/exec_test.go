@@ -37,9 +37,9 @@ func TestRun(t *testing.T) {
 	c, err := New(sum)
 	require.NoError(t, err)
 	require.Len(t, c.memory, os.Getpagesize())
-	slot, uniform, frame := byte(1), byte(2), byte(0)
-	slots := &slot
-	c.Run(&slots, &uniform, &frame, 4)
+	plane, uniform, frame := byte(1), byte(2), byte(0)
+	planes := &plane
+	c.Run(&planes, &uniform, &frame, 4)
 	require.Equal(t, byte(7), frame)
 }
 
