@@ -56,7 +56,7 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 }
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. With -short the rule of
-// Names has all its options or none. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
+// Names has all its options or none, and of the formats the mixture is tried. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	names := Names(t)
 	rules = append(slices.Clone(rules), names)
@@ -65,6 +65,9 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 			for _, s := range Programs(r, dtype) {
 				if r == names && testing.Short() && s.Options != 0 && s.Options != 1<<len(r.Options)-1 {
 					continue // of names that are all taken, fewer are no news
+				}
+				if testing.Short() && s.Formats != "" && s.Penalties == 0 {
+					continue // the mixture has all formats
 				}
 				t.Run(s.String(), func(t *testing.T) {
 					b := open(t)
