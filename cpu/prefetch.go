@@ -1,9 +1,7 @@
 package cpu
 
 import (
-	"slices"
 	"sync"
-	"time"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
 	"github.com/fusestep/fusestep/cpu/internal/exec"
@@ -20,7 +18,7 @@ type prefetching struct {
 // second-level cache than in the first. In short tensors, what lies far ahead is often another one's, or nobody's.
 var (
 	inCache    = prefetching{near: 3 << 10}
-	fromMemory = prefetching{near: 2 << 10, far: 3 << 10}
+	fromMemory = prefetching{near: 2560, far: 3 << 10}
 	shortOnes  = prefetching{near: 1 << 10, far: 2 << 10}
 )
 
@@ -47,80 +45,26 @@ func ahead(bytes, buffers int) prefetching {
 
 // prefetching is that of the processor's loops.
 func (d *processor) prefetching(bytes, buffers int) prefetching {
-	if set := d.choice.loops; set == nil || bytes > closeBytes && !prefetches[set]() {
+	if d.choice.loops == nil || bytes > closeBytes && !prefetches() {
 		return prefetching{}
 	}
 	return ahead(bytes, buffers)
 }
 
-// prefetches says whether a set's loops prefetch what comes from memory. On some processors that is a tenth to a quarter faster, on others
-// a sixth slower than what they do by themselves. Where known does not tell, it is measured when it is first asked for, in 5 to 10
-// milliseconds.
-var prefetches = map[*emit.Set]func() bool{
-	emit.AVX2:   sync.OnceValue(func() bool { return helps(emit.AVX2) }),
-	emit.AVX512: sync.OnceValue(func() bool { return helps(emit.AVX512) }),
-}
+// prefetches says whether loops prefetch what comes from memory: on most processors that is a tenth to a quarter faster, on some a sixth slower
+// than what they do by themselves. A measurement of milliseconds does not tell which: passes over some 100 KB of memory that caches were
+// emptied of were slower with prefetching in 8 to 13 of 15 trials on a Xeon whose steps it makes a sixth faster.
+var prefetches = sync.OnceValue(func() bool { return !hinders[family{cpuinfo.Family(), hasAVX512()}] })
 
-// known says whether prefetching helps on processors on which steps have been measured, by family and whether there is AVX-512.
-var known = map[family]bool{
-	{"AuthenticAMD 23", false}: true,  // Zen 1: 8 to 12 % less time from memory
-	{"AuthenticAMD 25", true}:  false, // Zen 4: traffic of 54.6 GB/s without, 46.5 with
+// hinders are the processors on which steps were measured and took longer with prefetching, by family and whether there is AVX-512. Those that
+// gain are Zen 1 ("AuthenticAMD 23"; 8 to 12 % less time from memory) and a Xeon with AVX-512 ("GenuineIntel 6"; AdamW 32.1 ms instead of 37.5).
+var hinders = map[family]bool{
+	{"AuthenticAMD 25", true}: true, // Zen 4: traffic of 54.6 GB/s without, 46.5 with
 }
 
 type family struct {
 	name string
 	wide bool
-}
-
-func helps(set *emit.Set) bool {
-	if yes, ok := known[family{cpuinfo.Family(), hasAVX512()}]; ok {
-		return yes
-	}
-	return calibrate(set) < tooOften
-}
-
-// A calibration is some trials. Each makes a pass without prefetching and one with it, over planes as Adam has them: one is read, three are
-// written too. Before each pass, caches are emptied of them. Loops prefetch unless that was slower in four trials of five: where it makes no
-// difference, that happens in one calibration of fifty by chance, and where it helps, hardly ever, however busy the machine is.
-const (
-	trials     = 15
-	tooOften   = 12
-	planes     = 4
-	planeBytes = 32 << 10
-)
-
-// calibrate is the number of trials in which prefetching was slower; 0 where code cannot be made.
-func calibrate(set *emit.Set) (slower int) {
-	flush, err := newCode(emit.Flush())
-	if err != nil {
-		return 0
-	}
-	var passes [2]*exec.Code
-	for i, p := range []prefetching{{}, fromMemory} {
-		m := trafficMoves(set, slices.Repeat([]int{4}, planes), 1, 1, p)
-		if passes[i], err = newCode(m.Compile()); err != nil {
-			return 0
-		}
-	}
-	memory := aligned(make([]byte, planes*planeBytes+cacheLine), planes*planeBytes, cacheLine)
-	var at [planes]*byte
-	for i := range at {
-		at[i] = &memory[i*planeBytes]
-	}
-	for trial := range trials {
-		var took [2]time.Duration
-		for k := range passes {
-			i := (trial + k) % 2 // who is first changes
-			flush.Run(&at[0], nil, nil, len(memory)/cacheLine)
-			began := time.Now()
-			passes[i].Run(&at[0], nil, nil, planeBytes/4)
-			took[i] = time.Since(began)
-		}
-		if took[1] > took[0] {
-			slower++
-		}
-	}
-	return slower
 }
 
 // newCode is a loop in executable memory.

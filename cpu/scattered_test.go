@@ -16,10 +16,9 @@ func TestScattered(t *testing.T) {
 	withLoops(t, func(t *testing.T, open func(int) *Device) {
 		d := open(3)
 		defer d.Close()
-		set := d.processor.choice.loops
-		old := prefetches[set]
-		prefetches[set] = func() bool { return true }
-		defer func() { prefetches[set] = old }()
+		old := prefetches
+		prefetches = func() bool { return true }
+		defer func() { prefetches = old }()
 		scalar := NewThreads(3)
 		defer scalar.Close()
 		scalar.processor.choice = choice{implementation: implementations()[0]}

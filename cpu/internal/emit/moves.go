@@ -117,24 +117,3 @@ func (m Moves) Compile() (*Code, error) {
 	}
 	return code, nil
 }
-
-// Flush is a loop that takes the cache lines of one address to memory: n of them.
-func Flush() (*Code, error) {
-	code := &Code{}
-	a := &code.asm
-	a.Emit(x86.LOAD, planes, x86.Mem(planes, 0))
-	again := a.Label()
-	a.Emit(x86.LABEL, again)
-	a.Emit(x86.CLFLUSH, x86.Mem(planes, 0))
-	a.Emit(x86.ADDI, planes, x86.Imm(roundBytes))
-	a.Emit(x86.SUBI, count, x86.Imm(1))
-	a.Emit(x86.JG, again)
-	a.Emit(x86.MFENCE)
-	a.Emit(x86.VZEROUPPER)
-	a.Emit(x86.RET)
-	var err error
-	if code.Text, err = a.Bytes(); err != nil {
-		return nil, fmt.Errorf("emit: flush: %w", err)
-	}
-	return code, nil
-}
