@@ -71,8 +71,8 @@ type Program struct {
 	Slots  []Slot  // that the program uses, in the order of the rule
 	Planes []Plane // the buffers of a tensor, in order: Tensor.Planes
 
-	// Graph, and what stands with it here, is of an update's Map stage: what becomes of an element. Its fields of bank rule.ElemBank are the planes, by index; those of banks rule.ScalarsBank and
-	// rule.SharedBank are what Scalars computes.
+	// Graph, and what stands with it here, is of an update's Map stage: what becomes of an element. Its fields of bank rule.ElemBank are the
+	// planes, by index; those of banks rule.ScalarsBank and rule.SharedBank are what Scalars computes.
 	Graph         *ir.Func
 	Loads, Stores []int // planes that Graph reads, and writes
 	// Numbers is Graph between decoding and encoding: its fields of bank rule.ElemBank are the slots, by index, as numbers. Where each slot

@@ -61,8 +61,8 @@ type Backend interface {
 	// does not compute with it.
 	Storage(compute device.DType) []device.DType
 	// Compile makes an update of the work, or a reduction over it, whose steps are ordered: all on one stream, or on streams that wait for each
-	// other. All buffers are open and belong to this device. A tensor's buffers have its
-	// planes' types. A buffer that a step writes overlaps no other buffer of the work.
+	// other. All buffers are open and belong to this device. A tensor's buffers have the planes' types. A buffer that a step writes
+	// overlaps no other buffer of the work.
 	Compile(w Work) (Update, error)
 	// CompileTraffic makes updates that load and store as much as w's does and leave every byte of w as it is, each in another way, and
 	// at least one. The fastest is the ceiling that gpubench holds an update to. Their steps are not looked at. What a step stores and does
