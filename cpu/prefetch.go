@@ -18,7 +18,7 @@ type prefetching struct {
 // second-level cache than in the first. In short tensors, what lies far ahead is often another one's, or nobody's.
 var (
 	inCache    = prefetching{near: 3 << 10}
-	fromMemory = prefetching{near: 2560, far: 3 << 10}
+	fromMemory = prefetching{near: 2 << 10, far: 3 << 10}
 	shortOnes  = prefetching{near: 1 << 10, far: 2 << 10}
 )
 
