@@ -46,10 +46,10 @@ type traffic[F rule.Float] struct {
 }
 
 func newTraffic[F rule.Float](proc *processor, w kernels.Work) (all []kernels.Update, err error) {
-	u, err := newUpdate[F](proc, w)
-	if err != nil {
-		return nil, err
+	if proc.choice.err != nil {
+		return nil, proc.choice.err
 	}
+	u := newWalk[F](proc, w)
 	t := traffic[F]{update: u, round: 1}
 	p := w.Program
 	for k, plane := range p.Planes {

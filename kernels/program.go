@@ -264,7 +264,7 @@ func (p *Program) formatted(vars []ir.Field) *ir.Func {
 	}
 	entry := make([]ir.Value, len(f.Vars))
 	for i, slot := range p.Slots {
-		entry[i] = slot.Format.Decode(b, final[slot.Plane:][:len(slot.Format.Planes())])
+		entry[i] = slot.Format.Decode(b, final[slot.Plane:][:slot.Format.NumPlanes()])
 		b.Label(entry[i], f.Vars[i].Name)
 	}
 	for i := len(p.Slots); i < len(entry); i++ {

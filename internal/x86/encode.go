@@ -58,8 +58,6 @@ func encode(code []byte, i *Ins) ([]byte, error) {
 			return append(code, 0xC3), nil
 		case SFENCE:
 			return append(code, 0x0F, 0xAE, 0xF8), nil
-		case MFENCE:
-			return append(code, 0x0F, 0xAE, 0xF0), nil
 		}
 		return append(code, 0xC5, 0xF8, 0x77), nil
 	}

@@ -123,9 +123,7 @@ const (
 	VPEXTRD
 	MOVI // an immediate of 4 bytes to memory
 
-	SFENCE  // what was stored past the caches is seen before what comes later
-	MFENCE  // what comes later waits for what came before
-	CLFLUSH // takes a cache line to memory
+	SFENCE // what was stored past the caches is seen before what comes later
 
 	opCount
 )

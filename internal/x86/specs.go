@@ -128,7 +128,5 @@ var specs = [opCount]spec{
 	VPEXTRD:  {name: "vpextrd", form: mr, coding: short, prefix: 1, table: 3, op: 0x16, elem: 4, single: true, imm: true},
 	MOVI:     {name: "mov", form: mi4, op: 0xC7, elem: 4, single: true},
 
-	SFENCE:  {name: "sfence", form: plain},
-	MFENCE:  {name: "mfence", form: plain},
-	CLFLUSH: {name: "clflush", form: m, table: 1, op: 0xAE, ext: 7, elem: 1, single: true},
+	SFENCE: {name: "sfence", form: plain},
 }

@@ -15,8 +15,8 @@ const (
 	TileWords = 3
 )
 
-// A NormPass is the names of the kernels of two stages of kernels.Norm, a Reduce, and the Scalars that its sum goes to. Squares sum the terms of each tile
-// of a gradient; Sums adds up tiles of sums, one warp a tile, and is launched until one is left; Root computes the numbers of that.
+// A NormPass is the names of the kernels of two stages of kernels.Norm, a Reduce, and the Scalars that its sum goes to. Squares sum the
+// terms of each tile of a gradient; Sums adds up tiles of sums, one warp a tile, and is launched until one is left; Root computes the numbers of that.
 // Where Unless says that the stages are passed over, the kernels return at once. Only float64 ever needs the second pass.
 type NormPass struct {
 	Reduce, Scalars *kernels.Stage

@@ -58,19 +58,15 @@ func Value(t device.DType, bits uint64) float64 {
 	return math.Float64frombits(bits)
 }
 
-// Bits is a number rounded to the type, to nearest even: through float32 for the 16-bit types.
+// Bits is a number rounded to the type, to nearest even, as device.DType.Round does.
 func Bits(t device.DType, x float64) uint64 {
 	switch t {
 	case device.Float32:
 		return uint64(math.Float32bits(float32(x)))
 	case device.BFloat16:
-		b := math.Float32bits(float32(x))
-		if x != x {
-			return uint64(b>>16 | 0x40)
-		}
-		return uint64((b + 0x7fff + b>>16&1) >> 16)
+		return uint64(math.Float32bits(float32(t.Round(x))) >> 16)
 	case device.Float16:
-		return uint64(ir.ToFloat16(float32(x)))
+		return uint64(ir.ToFloat16(float32(t.Round(x))))
 	}
 	return math.Float64bits(x)
 }
