@@ -42,7 +42,7 @@ func (w *work) measure(budget time.Duration, p *progress, what string) (timing, 
 		}
 	}
 	seconds := make([][]float64, len(calls))
-	out := timing{}
+	steps := 0
 	for began := time.Now(); len(seconds[0]) < minRounds || time.Since(began) < budget; {
 		p.show("%s: round %d", what, len(seconds[0])+1)
 		for i, call := range calls {
@@ -52,13 +52,19 @@ func (w *work) measure(budget time.Duration, p *progress, what string) (timing, 
 			}
 			seconds[i] = append(seconds[i], d.Seconds()/float64(sizes[i]))
 		}
-		out.steps += sizes[last]
+		steps += sizes[last]
 	}
-	out.step, out.ceiling = median(seconds[last]), median(seconds[0])
-	for _, s := range seconds[:last] {
+	return timingOf(seconds, steps), nil
+}
+
+// timingOf is what the rounds say: of each way to move bytes, and at last of the step.
+func timingOf(seconds [][]float64, steps int) timing {
+	last := len(seconds) - 1
+	out := timing{step: median(seconds[last]), ceiling: median(seconds[0]), steps: steps}
+	for _, s := range seconds[1:last] {
 		out.ceiling = min(out.ceiling, median(s))
 	}
-	return out, nil
+	return out
 }
 
 // batchSize finds how many calls take the time, or one that takes longer, by running more and more.

@@ -53,7 +53,7 @@ func (t turns) Compile(w kernels.Work) (kernels.Update, error) {
 	return turn{u, t.order, 's'}, err
 }
 
-// CompileTraffic makes two ways to move bytes, of which the second, b, is the faster.
+// CompileTraffic makes two ways to move bytes.
 func (t turns) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 	all, err := t.Backend.CompileTraffic(w)
 	if err != nil {
@@ -64,7 +64,6 @@ func (t turns) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 
 func (t turn) Enqueue(s *device.Stream, in kernels.Step) error {
 	*t.order = append(*t.order, t.name)
-	time.Sleep(map[byte]time.Duration{'a': 4 * time.Millisecond, 'b': time.Millisecond, 's': 2 * time.Millisecond}[t.name])
 	return t.Update.Enqueue(s, in)
 }
 
@@ -82,10 +81,12 @@ func TestMeasureTakesTurns(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "absabsabsabs", string(order))
 	assert.Equal(t, 3, m.steps)
-	assert.GreaterOrEqual(t, m.step, 2e-3)
-	assert.GreaterOrEqual(t, m.ceiling, 1e-3)
-	assert.Less(t, m.ceiling, 4e-3)
 	require.NoError(t, w.Close())
+}
+
+// The ceiling is the way that has the least median, whichever that is, and the step is what runs last.
+func TestTimingOf(t *testing.T) {
+	assert.Equal(t, timing{step: 2, ceiling: 1, steps: 7}, timingOf([][]float64{{4, 4, 0.5}, {9, 1, 1}, {2, 1, 3}}, 7))
 }
 
 func TestProgress(t *testing.T) {
