@@ -24,7 +24,7 @@ func FuzzImplementations(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which uint8, options uint64, penalties uint8, seed uint64, n uint16, offset uint8) {
 		r := rules[int(which)%len(rules)]
 		options %= 1 << len(r.Options)
-		s := kernels.Spec{Rule: r, Options: options, Penalties: rule.Penalties(penalties) & rule.AllPenalties, Compute: device.Float32}
+		s := kernels.Spec{Rule: r, Options: options, Around: rule.Around(penalties) & rule.Penalties, Compute: device.Float32}
 		same[float32](t, s, seed, int(n), int(offset%4))
 		s.Compute = device.Float64
 		same[float64](t, s, seed, int(n), int(offset%4))

@@ -46,9 +46,9 @@ func newProgram(t testing.TB, s kernels.Spec) *kernels.Program {
 func programs(t *testing.T, f func(p *kernels.Program)) {
 	for _, r := range optim.Rules() {
 		for set := range uint64(1) << len(r.Options) {
-			for penalties := range rule.AllPenalties + 1 {
+			for penalties := range rule.Penalties + 1 {
 				for _, dtype := range []device.DType{device.Float32, device.Float64} {
-					f(newProgram(t, kernels.Spec{Rule: r, Options: set, Penalties: penalties, Compute: dtype}))
+					f(newProgram(t, kernels.Spec{Rule: r, Options: set, Around: penalties, Compute: dtype}))
 				}
 			}
 		}

@@ -165,7 +165,7 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 		return w
 	}
 	p := u.program
-	pass := rule.Pass[F]{Options: p.Options, Penalties: p.Penalties}
+	pass := rule.Pass[F]{Options: p.Options, Around: p.Around}
 	pass.Loads, pass.Stores = p.RuleSlots()
 	for range u.proc.pool.threads {
 		pass.Slots = make([][]F, len(p.Rule.Slots))

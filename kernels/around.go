@@ -26,10 +26,10 @@ func around(f *ir.Func, s Spec) *ir.Func {
 	}
 	param, grad := s.Rule.Slot(rule.Param), s.Rule.Slot(rule.Grad)
 	g := product(keep[grad], gradScale)
-	if s.Penalties&rule.L2 != 0 {
+	if s.Around&rule.L2 != 0 {
 		g = b.Binary(ir.Add, g, product(weightDecay, keep[param]))
 	}
-	if s.Penalties&rule.L1 != 0 {
+	if s.Around&rule.L1 != 0 {
 		g = b.Binary(ir.Add, g, product(l1, sign(b, keep[param])))
 	}
 	entry := slices.Clone(keep)

@@ -16,10 +16,10 @@ import (
 
 // Spec says what a program is. It is comparable: equal specs are one program.
 type Spec struct {
-	Rule      *rule.Rule
-	Options   uint64 // bit i is the rule's option i
-	Penalties rule.Penalties
-	Compute   device.DType // what is computed with: Float32 or Float64
+	Rule    *rule.Rule
+	Options uint64       // bit i is the rule's option i
+	Around  rule.Around  // what is done beside the rule
+	Compute device.DType // what is computed with: Float32 or Float64
 	// Formats says how memory holds the slots that are not of type Compute: what format.ParseSpec reads, such as "param=bf16 grad=bf16".
 	Formats string
 	Eval    bool // the rule is a rule.Setting's Eval: it computes what is evaluated, and trains nothing
@@ -30,7 +30,7 @@ func SpecOf(s rule.Setting, t device.DType) Spec { return SpecOfTypes(s, t, t) }
 
 // SpecOfTypes is SpecOf where gradients have another type.
 func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
-	out := Spec{Rule: s.Rule, Options: s.Options, Penalties: s.Penalties(), Compute: format.Compute(parameter)}
+	out := Spec{Rule: s.Rule, Options: s.Options, Around: s.Penalties(), Compute: format.Compute(parameter)}
 	var formats []string
 	add := func(slot string, t device.DType) {
 		if t != out.Compute {
@@ -58,9 +58,9 @@ func (s Spec) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%s[%s] %s %s", s.Rule.Name, strings.Join(s.Variant(), " "), s.Compute, s.Formats))
 }
 
-// Variant names the penalties and the options that are on.
+// Variant names what is done beside the rule, and the options that are on.
 func (s Spec) Variant() []string {
-	return append(s.Penalties.Names(), s.Rule.OptionNames(s.Options)...)
+	return append(s.Around.Names(), s.Rule.OptionNames(s.Options)...)
 }
 
 // Program is what a step does to the elements of tensors, and all that an executor needs to know of it. New makes one of a spec, once:
@@ -82,6 +82,8 @@ type Program struct {
 	// in this order. Varying says of each node whether it is none of these.
 	Uniforms []ir.Value
 	Varying  []bool
+	// Counters are the rule's, and behind them, where the program has to count and the rule does not, its own: see stepName.
+	Counters []rule.Counter
 	// Scalars is of an update's Scalars stage: it computes a group's scalars, in float64. See the banks.
 	Scalars *ir.Func
 
@@ -173,12 +175,40 @@ func newProgram(s Spec) (*Program, error) {
 		return nil, err
 	}
 	s.Formats = format.Spec(s.Rule.Slots, formats)
-	p := &Program{Spec: s}
+	p := &Program{Spec: s, Counters: s.Rule.Counters}
+	if p.counts() && !slices.ContainsFunc(p.Counters, isStep) {
+		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: stepName})
+	}
 	p.Scalars = p.scalars(prologue)
 	p.use(around(element, s), formats)
 	p.format()
 	p.Stages = p.stages()
 	return p, nil
+}
+
+// stepName is the counter of the steps that were taken, as rules call it. A program that needs it has one of its own where its rule has none.
+const stepName = "step"
+
+func isStep(c rule.Counter) bool { return c.Name == stepName }
+
+// counts says whether what is done around the rule depends on the number of the step.
+func (p *Program) counts() bool { return p.Around&rule.EMA != 0 }
+
+// stepAt is the index of the step among Counters, or -1.
+func (p *Program) stepAt() int {
+	if !p.counts() {
+		return -1
+	}
+	return slices.IndexFunc(p.Counters, isStep)
+}
+
+// InitialCounters are the counters before the first step.
+func (p *Program) InitialCounters() []float64 {
+	out := make([]float64, len(p.Counters))
+	for i, c := range p.Counters {
+		out[i] = c.Init
+	}
+	return out
 }
 
 // use finds the slots that a graph uses, whose fields are all the rule's slots, and makes Numbers of it.

@@ -28,9 +28,9 @@ func TestPrograms(t *testing.T) {
 	s := kernels.SpecOf(rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true}), device.Float32)
 	p := newProgram(t, s)
 	require.Same(t, p, newProgram(t, s))
-	s.Penalties = rule.L2
+	s.Around = rule.L2
 	require.NotSame(t, p, newProgram(t, s))
-	s.Penalties, s.Compute = 0, device.Float64
+	s.Around, s.Compute = 0, device.Float64
 	require.NotSame(t, p, newProgram(t, s))
 
 	gone := make(chan bool)

@@ -14,13 +14,13 @@ import (
 // The banks of Program.Scalars, which computes in float64 what a step's elements of one group share.
 const (
 	InputBank   = rule.HyperBank   // what GroupStep.Inputs writes: the rule's hyperparameters, then what every program is given
-	CounterBank = rule.CounterBank // what the rule's prologue keeps from step to step
+	CounterBank = rule.CounterBank // Program.Counters, which are kept from step to step
 	OutputsBank = rule.OutputsBank // the rule's scalars, then a rule.Shared
 	ReducedBank = 3                // what was reduced before: the gradients' norm
 )
 
 // own are the fields of SharedIn that a GroupStep has beside the rule's hyperparameters, in the order of the bank.
-var own = []string{"Scale", "MaxNorm", "DecoupledDecay", "WeightDecay", "L1"}
+var own = []string{"Scale", "MaxNorm", "DecoupledDecay", "WeightDecay", "L1", "ClipValue", "EMADecay"}
 
 // Inputs is how many numbers GroupStep.Inputs writes.
 func (p *Program) Inputs() int { return len(p.Rule.Hyper) + len(own) }
@@ -28,7 +28,7 @@ func (p *Program) Inputs() int { return len(p.Rule.Hyper) + len(own) }
 // Inputs writes what the group is given, in the order of bank InputBank.
 func (g *GroupStep) Inputs(to []float64) {
 	n := copy(to, g.Hyper)
-	copy(to[n:], []float64{g.Scale, g.limit(), g.DecoupledDecay, g.WeightDecay, g.L1})
+	copy(to[n:], []float64{g.Scale, g.limit(), g.DecoupledDecay, g.WeightDecay, g.L1, g.ClipValue, g.EMADecay})
 }
 
 // limit is what gradients are clipped to: +Inf where they are not.
@@ -53,11 +53,19 @@ func (p *Program) NumScalars() int { return len(p.Rule.Scalars) + len(sharedName
 
 // RunScalars is Scalars by the compiled functions, whose bits are the same. It writes all of out, NumScalars numbers, and advances counters.
 func (p *Program) RunScalars(g *GroupStep, norm float64, counters, out []float64) {
-	n := len(p.Rule.Scalars)
-	p.Rule.RunPrologue(g.Hyper, counters, out[:n], p.Options)
+	n, own := len(p.Rule.Scalars), len(p.Rule.Counters)
+	p.Rule.RunPrologue(g.Hyper, counters[:own], out[:n], p.Options)
+	if own < len(counters) {
+		counters[own]++
+	}
+	step := 0.0
+	if at := p.stepAt(); at >= 0 {
+		step = counters[at]
+	}
 	var shared SharedOut
 	Shared(&SharedIn{Scale: g.Scale, Norm: norm, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
-		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1}, &shared)
+		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1,
+		ClipValue: g.ClipValue, EMADecay: g.EMADecay, Step: step}, &shared)
 	copy(out[n:], (*rule.Shared[float64])(&shared).Numbers())
 }
 
@@ -95,6 +103,9 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 			field(v.Bank, v.Index, v.Name)
 		}
 	}
+	if n := len(p.Rule.Counters); n < len(p.Counters) {
+		field(CounterBank, n, "step."+stepName)
+	}
 	for i, name := range sharedNames {
 		field(OutputsBank, len(p.Rule.Scalars)+i, "out."+name)
 	}
@@ -105,14 +116,18 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 	for i := range vars {
 		final[i] = b.Var(i)
 	}
-	// inline adds f, whose field i is the field at[i].
+	// inline adds f, whose field i is the field at[i], or the number 0 where that is -1. It sees what was added before.
 	inline := func(f *ir.Func, at []int) {
 		entry := make([]ir.Value, len(at))
 		for i, v := range at {
-			entry[i] = b.Var(v)
+			if entry[i] = b.Const(0); v >= 0 {
+				entry[i] = final[v]
+			}
 		}
 		for i, x := range b.Inline(f, entry) {
-			final[at[i]] = x
+			if at[i] >= 0 {
+				final[at[i]] = x
+			}
 		}
 	}
 	at := make([]int, len(prologue.Vars))
@@ -120,6 +135,10 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 		at[i] = index[ir.Field{Bank: v.Bank, Index: v.Index}]
 	}
 	inline(prologue, at)
+	if n := len(p.Rule.Counters); n < len(p.Counters) {
+		v := index[ir.Field{Bank: CounterBank, Index: n}]
+		final[v] = b.Binary(ir.Add, final[v], b.Const(1))
+	}
 	shared := sharedGraph()
 	at = make([]int, len(shared.Vars))
 	for i, v := range shared.Vars {
@@ -128,6 +147,10 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 			at[i] = index[ir.Field{Bank: OutputsBank, Index: len(p.Rule.Scalars) + v.Index}]
 		case name == "LR":
 			at[i] = index[ir.Field{Bank: InputBank, Index: p.Rule.HyperIndex("LR")}]
+		case name == "Step":
+			if at[i] = -1; p.stepAt() >= 0 {
+				at[i] = index[ir.Field{Bank: CounterBank, Index: p.stepAt()}]
+			}
 		case name == "Norm":
 			at[i] = index[ir.Field{Bank: ReducedBank}]
 		default:

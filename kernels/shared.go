@@ -11,24 +11,32 @@ type SharedIn struct {
 	DecoupledDecay float64
 	WeightDecay    float64
 	L1             float64
+	ClipValue      float64
+	EMADecay       float64
+	Step           float64 // which step this is: 1 is the first. 0 where the program does not count.
 }
 
 // SharedOut are the scalars that every program has beside its rule's: a rule.Shared.
-type SharedOut struct{ GradScale, Decay, WeightDecay, L1 float64 }
+type SharedOut struct{ GradScale, Decay, WeightDecay, L1, ClipValue, EMADecay float64 }
 
 // sharedNames are the fields of SharedOut and rule.Shared, in order, as the fields of bank rule.SharedBank.
-var sharedNames = []string{"gradScale", "decay", "weightDecay", "l1"}
+var sharedNames = []string{"gradScale", "decay", "weightDecay", "l1", "clipValue", "emaDecay"}
 
 // Shared computes the shared scalars. It is written as a prologue is, so that a device can run it.
 //
 // The gradient's factor clips by the global norm (Pascanu et al. 2013) as torch.nn.utils.clip_grad_norm_ does: gradients are
 // multiplied by max_norm / (norm + 1e-6) where that is below 1. A NaN or infinite norm is not hidden, but a max_norm of +Inf clips
 // nothing, whatever the norm. Decay is AdamW's factor of the parameter (Loshchilov & Hutter 2019).
+// The first step's average is the parameter, as torch.optim.swa_utils.AveragedModel's is.
 func Shared(in *SharedIn, out *SharedOut) {
 	out.GradScale = in.Scale
 	if in.MaxNorm <= 0x1.fffffffffffffp1023 {
 		out.GradScale = in.Scale * rule.Min(in.MaxNorm/(in.Norm+1e-6), 1)
 	}
 	out.Decay = 1 - float64(in.LR*in.DecoupledDecay)
-	out.WeightDecay, out.L1 = in.WeightDecay, in.L1
+	out.WeightDecay, out.L1, out.ClipValue = in.WeightDecay, in.L1, in.ClipValue
+	out.EMADecay = in.EMADecay
+	if in.Step == 1 {
+		out.EMADecay = 0
+	}
 }

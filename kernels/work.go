@@ -26,7 +26,7 @@ func (t *Tensor) Len() int {
 type Work struct {
 	Program  *Program
 	Tensors  []Tensor
-	Counters []*device.Buffer // per group, Float64, one a Rule.Counters
+	Counters []*device.Buffer // per group, Float64, one a Program.Counters
 }
 
 // Step is what a step of the work is given from outside.
@@ -43,6 +43,7 @@ type GroupStep struct {
 	Scale                           float64   // the gradient is multiplied by it. -1 maximises.
 	MaxNorm                         float64   // gradients are clipped to it by the norm, Step.Reduced; 0 clips nothing, as +Inf does
 	L1, WeightDecay, DecoupledDecay float64   // the setting's; L1 and WeightDecay count in a program that has the penalty
+	ClipValue, EMADecay             float64   // likewise, of rule.ClipValue and rule.EMA
 }
 
 // GroupStepOf is a step of a group with the setting and the step's hyperparameters.

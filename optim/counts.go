@@ -77,15 +77,23 @@ func (g *group) agree(s *device.Stream, steps int) error {
 // mostReplayed is the most steps whose prologues are run on the host to find what a rule keeps after them: about a second's work.
 const mostReplayed = 1 << 24
 
-// restore is what the group's rule keeps, made from what is known of it. A step count alone is enough: the rest is what the
+// counters are those of the group's tensors.
+func (g *group) counters() []rule.Counter {
+	if len(g.parts) == 0 {
+		return g.setting.Rule.Counters
+	}
+	return g.parts[0].program.Counters
+}
+
+// restore is the counters of tensors of the group, made from what is known of them. A step count alone is enough: the rest is what the
 // prologue comes to in so many steps with the hyperparameters as they are now.
-func (g *group) restore(known map[string]float64) ([]float64, error) {
+func (g *group) restore(counters []rule.Counter, known map[string]float64) ([]float64, error) {
 	r := g.setting.Rule
 	fail := func(name string, want string, args ...any) error {
 		return &RestoreError{Group: g.index, Name: name, Value: known[name], Want: fmt.Sprintf(want, args...)}
 	}
 	var names, missing []string
-	for _, f := range r.Counters {
+	for _, f := range counters {
 		names = append(names, f.Name)
 		if _, ok := known[f.Name]; !ok {
 			missing = append(missing, f.Name)
@@ -111,11 +119,14 @@ func (g *group) restore(known map[string]float64) ([]float64, error) {
 	}
 	hyper := slices.Clone(g.setting.Hyper)
 	hyper[g.lrAt] = g.lr
-	x, scalars := r.InitialCounters(), make([]float64, len(r.Scalars))
+	x, scalars := append(r.InitialCounters(), make([]float64, len(counters)-len(r.Counters))...), make([]float64, len(r.Scalars))
 	if len(missing) > 0 {
 		for range int(n) {
-			r.RunPrologue(hyper, x, scalars, g.setting.Options)
+			r.RunPrologue(hyper, x[:len(r.Counters)], scalars, g.setting.Options)
 		}
+	}
+	for i := len(r.Counters); i < len(x); i++ { // the program's own counter of steps
+		x[i] = n
 	}
 	bounds := limitsOf(r, g.setting.Options, hyper, g.zeros()...)
 	for i, f := range r.Counters {

@@ -54,7 +54,7 @@ func harmless[F rule.Float](q *part) bool {
 		scalars = append(scalars, F(x))
 	}
 	own := len(r.Scalars)
-	p := rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Options: q.program.Options, Penalties: q.program.Penalties,
+	p := rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Options: q.program.Options, Around: q.program.Around,
 		Scalars: scalars[:own], Shared: rule.SharedOf(scalars[own:])}
 	p.Loads, p.Stores = q.program.RuleSlots()
 	for state := F(0); state <= 1; state++ {

@@ -35,7 +35,7 @@ type part struct {
 
 func newPart(g *group, program *kernels.Program) *part {
 	r := program.Rule
-	return &part{group: g, program: program, mirror: r.InitialCounters(), next: r.InitialCounters(), scalars: make([]float64, program.NumScalars()),
+	return &part{group: g, program: program, mirror: program.InitialCounters(), next: program.InitialCounters(), scalars: make([]float64, program.NumScalars()),
 		fresh: true, filled: make([]float64, len(r.Slots)), changed: true}
 }
 
@@ -44,7 +44,7 @@ func (q *part) active() bool { return len(q.params) > 0 && q.params[0].Grad != n
 
 // steps is the number of steps taken, if the rule counts them.
 func (q *part) steps() (n float64, counted bool) {
-	i := slices.IndexFunc(q.program.Rule.Counters, func(f rule.Counter) bool { return f.Name == stepName })
+	i := slices.IndexFunc(q.program.Counters, func(f rule.Counter) bool { return f.Name == stepName })
 	if i < 0 {
 		return 0, false
 	}
@@ -57,7 +57,7 @@ const stepName = "step"
 // spec is what the part's program becomes with another setting, which has the same rule and formats.
 func (q *part) spec(s rule.Setting) kernels.Spec {
 	spec := q.program.Spec
-	spec.Options, spec.Penalties = s.Options, s.Penalties()
+	spec.Options, spec.Around = s.Options, s.Penalties()
 	return spec
 }
 
@@ -107,7 +107,7 @@ func (q *part) download(s *device.Stream) error {
 		return err
 	}
 	q.unsure = false
-	q.fresh = q.fresh && slices.Equal(q.mirror, q.program.Rule.InitialCounters())
+	q.fresh = q.fresh && slices.Equal(q.mirror, q.program.InitialCounters())
 	return nil
 }
 

@@ -69,7 +69,7 @@ func (o *Optimizer) GroupCounters(s *device.Stream, group int) (map[string]float
 		return nil, err
 	}
 	if len(g.parts) == 0 {
-		return counterMap(g.setting.Rule, g.setting.Rule.InitialCounters()), nil
+		return counterMap(g.setting.Rule.Counters, g.setting.Rule.InitialCounters()), nil
 	}
 	for _, q := range g.parts {
 		if err := q.read(s); err != nil {
@@ -80,7 +80,7 @@ func (o *Optimizer) GroupCounters(s *device.Stream, group int) (map[string]float
 				g.parts[0].params[0].Name, q.params[0].Name)
 		}
 	}
-	return counterMap(g.setting.Rule, g.parts[0].mirror), nil
+	return counterMap(g.parts[0].program.Counters, g.parts[0].mirror), nil
 }
 
 // TensorCounters is GroupCounters of one tensor.
@@ -96,7 +96,7 @@ func (o *Optimizer) TensorCounters(s *device.Stream, tensor string) (map[string]
 	if err := p.part.read(s); err != nil {
 		return nil, err
 	}
-	return counterMap(p.part.program.Rule, p.part.mirror), nil
+	return counterMap(p.part.program.Counters, p.part.mirror), nil
 }
 
 func (q *part) read(s *device.Stream) error {
@@ -106,9 +106,9 @@ func (q *part) read(s *device.Stream) error {
 	return nil
 }
 
-func counterMap(r *rule.Rule, x []float64) map[string]float64 {
+func counterMap(counters []rule.Counter, x []float64) map[string]float64 {
 	out := map[string]float64{}
-	for i, f := range r.Counters {
+	for i, f := range counters {
 		out[f.Name] = x[i]
 	}
 	return out
@@ -127,7 +127,7 @@ func (o *Optimizer) SetGroupCounters(s *device.Stream, group int, counters map[s
 	if err != nil {
 		return err
 	}
-	x, err := g.restore(counters)
+	x, err := g.restore(g.counters(), counters)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (o *Optimizer) SetTensorCounters(s *device.Stream, tensor string, counters 
 	if err != nil {
 		return err
 	}
-	x, err := p.group.restore(counters)
+	x, err := p.group.restore(p.part.program.Counters, counters)
 	if err != nil {
 		return err
 	}
@@ -178,6 +178,6 @@ func (q *part) set(s *device.Stream, x []float64) error {
 		return errors.Join(fmt.Errorf("optim: group %d: set counters: %w", q.group.index, err))
 	}
 	q.unsure, q.told, q.adrift = false, true, 0
-	q.fresh = slices.Equal(q.mirror, q.program.Rule.InitialCounters())
+	q.fresh = slices.Equal(q.mirror, q.program.InitialCounters())
 	return nil
 }

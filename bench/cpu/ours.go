@@ -98,7 +98,7 @@ func (s *step) compileTraffic(alg optim.Algorithm, lengths []int) error {
 	if err != nil {
 		return err
 	}
-	counters, err := s.dev.Alloc(device.Float64, len(p.Rule.Counters))
+	counters, err := s.dev.Alloc(device.Float64, len(p.Counters))
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ type oracle struct {
 }
 
 func newOracle(p plan, runs []run) *oracle {
-	o := &oracle{plan: p, counters: p.setting.Rule.InitialCounters(), runs: runs}
+	o := &oracle{plan: p, counters: p.program.InitialCounters(), runs: runs}
 	n := 0
 	for _, r := range runs {
 		o.from = append(o.from, n)
@@ -107,7 +107,7 @@ func (w *work) compareGroup(v *verification, o *oracle, step int) error {
 	if err != nil {
 		return err
 	}
-	for i, f := range w.setting.Rule.Counters {
+	for i, f := range w.program.Counters {
 		note(v, device.Float64, math.Float64bits(counters[f.Name]), math.Float64bits(o.counters[i]), func() string { return fmt.Sprintf("step %d: %s", step+1, f.Name) })
 	}
 	return nil

@@ -108,7 +108,7 @@ func (w *work) slot(plane int) kernels.Slot { return *w.program.Of(plane) }
 // compileCeiling makes the ceiling over the step's own buffers: it leaves every byte as it is, and so neither needs memory of
 // its own nor finds another placement, huge pages or cache contents than the step does.
 func (w *work) compileCeiling(b kernels.Backend) error {
-	counters, err := b.Device().Alloc(device.Float64, len(w.setting.Rule.Counters))
+	counters, err := b.Device().Alloc(device.Float64, len(w.program.Counters))
 	if err != nil {
 		return fmt.Errorf("ceiling: %w", err)
 	}
@@ -157,7 +157,7 @@ func (w *work) start() error {
 		}
 	}
 	initial := map[string]float64{}
-	for _, f := range w.setting.Rule.Counters {
+	for _, f := range w.program.Counters {
 		initial[f.Name] = f.Init
 	}
 	return w.opt.SetGroupCounters(w.stream, 0, initial) // waits for the stream

@@ -37,7 +37,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 	require.NoError(t, err)
 	for _, tt := range tests {
 		when := fmt.Sprintf("norm %v, clipped to %v", tt.norm, tt.limit)
-		want := p.Rule.InitialCounters()
+		want := p.InitialCounters()
 		upload(t, s, counters, want)
 		for _, x := range tensors {
 			for k := range x.expect {
@@ -127,7 +127,7 @@ func runHypers(t T, b kernels.Backend, p *kernels.Program, hypers [][]float64, f
 	for k := range 2 {
 		for g, x := range tensors {
 			if k == 0 {
-				want[g] = p.Rule.InitialCounters()
+				want[g] = p.InitialCounters()
 				continue
 			}
 			for i := range elements {

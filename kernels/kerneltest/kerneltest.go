@@ -40,8 +40,8 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	for set := range all + 1 {
 		out = append(out, kernels.Spec{Rule: r, Options: set, Compute: t})
 	}
-	out = append(out, kernels.Spec{Rule: r, Penalties: rule.L1, Compute: t}, kernels.Spec{Rule: r, Penalties: rule.L2, Compute: t},
-		kernels.Spec{Rule: r, Options: all, Penalties: rule.AllPenalties, Compute: t})
+	out = append(out, kernels.Spec{Rule: r, Around: rule.L1, Compute: t}, kernels.Spec{Rule: r, Around: rule.L2, Compute: t},
+		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t})
 	if t != device.Float32 {
 		return out
 	}
@@ -52,7 +52,7 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	}
 	return append(out, kernels.Spec{Rule: r, Compute: t, Formats: "param=bf16 grad=bf16"},
 		kernels.Spec{Rule: r, Options: all, Compute: t, Formats: strings.Join(half, " ")},
-		kernels.Spec{Rule: r, Options: all, Penalties: rule.AllPenalties, Compute: t, Formats: strings.Join(mixed, " ")})
+		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t, Formats: strings.Join(mixed, " ")})
 }
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. With -short the rule of
@@ -66,14 +66,14 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 				if r == names && testing.Short() && s.Options != 0 && s.Options != 1<<len(r.Options)-1 {
 					continue // of names that are all taken, fewer are no news
 				}
-				if testing.Short() && s.Formats != "" && s.Penalties == 0 {
+				if testing.Short() && s.Formats != "" && s.Around == 0 {
 					continue // the mixture has all formats
 				}
 				t.Run(s.String(), func(t *testing.T) {
 					b := open(t)
 					defer b.Device().Close()
 					n := lengths
-					if s.Options == 1<<len(r.Options)-1 && s.Penalties == 0 && dtype == device.Float32 && !testing.Short() {
+					if s.Options == 1<<len(r.Options)-1 && s.Around == 0 && dtype == device.Float32 && !testing.Short() {
 						n = append(append([]int(nil), n...), long)
 					}
 					p := newProgram(t, s)
@@ -82,7 +82,7 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 							t.Skipf("%s holds no %s", b.Device().Name(), plane.DType)
 						}
 					}
-					program(t, b, p, n, s.Penalties == 0 && s.Formats == "")
+					program(t, b, p, n, s.Around == 0 && s.Formats == "")
 				})
 			}
 		}
@@ -129,7 +129,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 	require.NoError(t, err)
 	want := make([][]float64, groups)
 	for g := range want {
-		want[g] = r.InitialCounters()
+		want[g] = p.InitialCounters()
 	}
 	s := b.Device().DefaultStream()
 	for k := range steps {
@@ -187,10 +187,10 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 		tensors = append(tensors, x)
 		w.Tensors = append(w.Tensors, to)
 	}
-	words := len(p.Rule.Counters)
+	words := len(p.Counters)
 	counters, err := dev.Alloc(device.Float64, groups*words)
 	require.NoError(t, err)
-	upload(t, s, counters, slices.Repeat(p.Rule.InitialCounters(), groups))
+	upload(t, s, counters, slices.Repeat(p.InitialCounters(), groups))
 	for g := range groups {
 		of, err := counters.Slice(g*words, (g+1)*words)
 		require.NoError(t, err)

@@ -254,7 +254,7 @@ func clippedStep(t T, b kernels.Backend, norm *device.Buffer, total, maxNorm flo
 	g := kernels.GroupStep{Hyper: sgd.Hyper, Scale: -1, MaxNorm: maxNorm}
 	s := b.Device().DefaultStream()
 	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: norm}))
-	expectStep(p, g, total, p.Rule.InitialCounters(), tensors, 0)
+	expectStep(p, g, total, p.InitialCounters(), tensors, 0)
 	compare(t, s, p, tensors, "clipped step")
 	require.NoError(t, u.Close())
 }

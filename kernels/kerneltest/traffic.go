@@ -52,7 +52,7 @@ func traffic(t T, b kernels.Backend, p *kernels.Program) {
 			require.NoError(t, x.whole[k].Close())
 		}
 	}
-	require.Equal(t, p.Rule.InitialCounters(), download[float64](t, s, counters))
+	require.Equal(t, p.InitialCounters(), download[float64](t, s, counters))
 	for _, u := range all {
 		require.NoError(t, u.Close())
 	}

@@ -39,12 +39,12 @@ func everything(t *testing.T) map[string]string {
 	}
 	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
 		for set := range uint64(1) << len(r.Options) {
-			for penalties := range rule.AllPenalties + 1 {
-				s := kernels.Spec{Rule: r, Options: set, Penalties: penalties, Compute: device.Float32}
+			for penalties := range rule.Penalties + 1 {
+				s := kernels.Spec{Rule: r, Options: set, Around: penalties, Compute: device.Float32}
 				add(s)
 				s.Compute = device.Float64
 				add(s)
-				if penalties != 0 && penalties != rule.AllPenalties {
+				if penalties != 0 && penalties != rule.Penalties {
 					continue
 				}
 				s.Compute = device.Float32

@@ -27,7 +27,7 @@ func TestMap(t *testing.T) {
 	adam := rules.AdamRule().With(rules.AdamHyper{LR: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8}, rules.AdamOptions{AMSGrad: true})
 	lion := rules.LionRule().With(rules.LionHyper{LR: 0.1, Beta1: 0.9, Beta2: 0.99}, rules.LionOptions{})
 	for _, s := range []kernels.Spec{
-		{Rule: adam.Rule, Options: adam.Options, Penalties: rule.AllPenalties, Compute: device.Float32},
+		{Rule: adam.Rule, Options: adam.Options, Around: rule.Penalties, Compute: device.Float32},
 		{Rule: adam.Rule, Options: adam.Options, Compute: device.Float32, Formats: "param=bf16 grad=f16 exp_avg=bf16"},
 		{Rule: lion.Rule, Compute: device.Float32, Formats: "grad=f16 exp_avg=f16"},
 	} {
@@ -39,7 +39,7 @@ func TestMap(t *testing.T) {
 		scalars := reference.Scalars(p, step, 3, counters)
 
 		rng := rand.New(rand.NewPCG(1, 2))
-		pass := rule.Pass[float32]{Slots: make([][]float32, len(s.Rule.Slots)), Options: s.Options, Penalties: s.Penalties}
+		pass := rule.Pass[float32]{Slots: make([][]float32, len(s.Rule.Slots)), Options: s.Options, Around: s.Around}
 		pass.Loads, pass.Stores = p.RuleSlots()
 		var planes [][]byte
 		var got reference.Tensor

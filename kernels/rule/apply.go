@@ -5,13 +5,13 @@ import "sync"
 // Pass is one run of an element function over elements: what an executor that has no better code calls, and the
 // reference for those that have.
 type Pass[F Float] struct {
-	Slots     [][]F // per slot of the rule; nil where Loads and Stores do not name it. All others have one length.
-	Loads     []int // slots to read, from the graph
-	Stores    []int // slots to write
-	Scalars   []F   // per scalar of the rule
-	Options   uint64
-	Shared    *Shared[F] // what the program does around its rule; nil runs the rule alone
-	Penalties Penalties
+	Slots   [][]F // per slot of the rule; nil where Loads and Stores do not name it. All others have one length.
+	Loads   []int // slots to read, from the graph
+	Stores  []int // slots to write
+	Scalars []F   // per scalar of the rule
+	Options uint64
+	Shared  *Shared[F] // what the program does around its rule; nil runs the rule alone
+	Around  Around
 }
 
 // Apply runs the compiled element function over all elements of the pass.
@@ -48,7 +48,7 @@ func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Rule, *Pass[F]) {
 				e[k] = p.Slots[k][i]
 			}
 			if p.Shared != nil {
-				e[grad], e[param] = p.Shared.before(p.Penalties, e[grad], e[param])
+				e[grad], e[param] = p.Shared.before(p.Around, e[grad], e[param])
 			}
 			fn(&f.e, &f.s, o)
 			if p.Shared != nil {

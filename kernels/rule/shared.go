@@ -5,65 +5,73 @@ import (
 	"unsafe"
 )
 
-// Penalties are the terms that a program adds to the gradient before its rule sees it: those of any rule, a user's own too. The
-// parameter in them has not been decayed yet. Where both are on, L2 comes first.
-type Penalties uint8
+// Around is what a program does to an element around its rule: any rule, a user's own too. What only multiplies is there always, by the
+// scalars of Shared; what adds operations, or reads or writes more, is here, so that a program without it costs nothing. The order is that of
+// the list: the gradient is multiplied by GradScale and clipped, then L2 and L1 are added to it. The parameter in them has not been decayed yet.
+type Around uint8
 
 const (
-	L1 Penalties = 1 << iota // l1·sign(p), the subgradient of l1·|p|: 0 where p is 0
-	L2                       // weight_decay·p, the gradient of weight_decay·p²/2
+	ClipValue Around = 1 << iota // the gradient is brought between -clip_value and clip_value; a NaN stays
+	L2                           // weight_decay·p, the gradient of weight_decay·p²/2
+	L1                           // l1·sign(p), the subgradient of l1·|p|: 0 where p is 0
+	EMA                          // an exponential moving average of the parameter is kept, slot "ema"
+	ZeroGrad                     // the gradient's memory is set to 0
 )
 
-// AllPenalties is the set of both.
-const AllPenalties = L1 | L2
+// Penalties are the two that add to the gradient.
+const Penalties = L1 | L2
 
-// Names lists the penalties that are on, as OptionNames lists options.
-func (p Penalties) Names() (out []string) {
-	if p&L1 != 0 {
-		out = append(out, "L1")
-	}
-	if p&L2 != 0 {
-		out = append(out, "L2")
+// Names lists what is on, as OptionNames lists options.
+func (a Around) Names() (out []string) {
+	for i, name := range []string{"ClipValue", "L2", "L1", "EMA", "ZeroGrad"} {
+		if a>>i&1 != 0 {
+			out = append(out, name)
+		}
 	}
 	return out
 }
 
-func (p Penalties) String() string { return strings.Join(p.Names(), " ") }
+func (a Around) String() string { return strings.Join(a.Names(), " ") }
 
 // Penalties are those that the setting's numbers turn on.
-func (s Setting) Penalties() (p Penalties) {
+func (s Setting) Penalties() (a Around) {
 	if s.L1 != 0 {
-		p |= L1
+		a |= L1
 	}
 	if s.WeightDecay != 0 {
-		p |= L2
+		a |= L2
 	}
-	return p
+	return a
 }
 
 // Shared are the scalars of a step that every program has, in the order of bank SharedBank.
 type Shared[F Float] struct {
 	GradScale   F // multiplies the gradient
 	Decay       F // multiplies the parameter before the rule sees it: 1 - lr·decoupled_decay
-	WeightDecay F // of penalty L2
-	L1          F // of penalty L1
+	WeightDecay F // of L2
+	L1          F // of L1
+	ClipValue   F // of ClipValue
+	EMADecay    F // of EMA: what is left of the average; 0 in the first step, which makes it the parameter
 }
+
+// sharedLen is how many there are.
+const sharedLen = 6
 
 // SharedOf is the scalars as what Numbers gives, in place.
 func SharedOf[F Float](x []F) *Shared[F] {
-	return (*Shared[F])(unsafe.Pointer(unsafe.SliceData(x[:4])))
+	return (*Shared[F])(unsafe.Pointer(unsafe.SliceData(x[:sharedLen])))
 }
 
 // Numbers are the scalars, one for each index of bank SharedBank.
 func (s *Shared[F]) Numbers() []F { return numbers[F](s) }
 
 // before turns a gradient and a parameter into those that the rule sees.
-func (s *Shared[F]) before(p Penalties, grad, param F) (F, F) {
+func (s *Shared[F]) before(a Around, grad, param F) (F, F) {
 	g := F(grad * s.GradScale)
-	if p&L2 != 0 {
+	if a&L2 != 0 {
 		g += F(s.WeightDecay * param)
 	}
-	if p&L1 != 0 {
+	if a&L1 != 0 {
 		g += F(s.L1 * Sign(param))
 	}
 	return g, F(param * s.Decay)

@@ -63,8 +63,8 @@ func subjects() []subject {
 		kernels *regexp.Regexp
 		chunk   int
 	}{
-		{kernels.Spec{Rule: sgd.Rule, Options: sgd.Options, Penalties: rule.L1, Compute: device.Float32}, both, 0},
-		{kernels.Spec{Rule: adam.Rule, Options: adam.Options, Penalties: rule.L2, Compute: device.Float32}, both, 0},
+		{kernels.Spec{Rule: sgd.Rule, Options: sgd.Options, Around: rule.L1, Compute: device.Float32}, both, 0},
+		{kernels.Spec{Rule: adam.Rule, Options: adam.Options, Around: rule.L2, Compute: device.Float32}, both, 0},
 		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float64}, both, 0},
 		{kernels.Spec{Rule: heavy.Rule, Options: heavy.Options, Compute: device.Float32, Formats: "param=bf16 grad=f16 momentum_buffer=bf16"}, update, 4096},
 		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float32, Formats: "param=bf16 grad=bf16 exp_avg=f16"}, update, 0},
