@@ -47,8 +47,8 @@ func (g group) measure(p *peers, budget time.Duration) (measurement, error) {
 }
 
 // add adds a step of ours under a name, with so many threads.
-func (m *match) add(name string, alg optim.Algorithm, lengths []int, threads int, implementation string) (*step, error) {
-	s, err := newStep(alg, lengths, threads, implementation)
+func (m *match) add(name string, f form, alg optim.Algorithm, lengths []int, threads int, implementation string) (*step, error) {
+	s, err := newStep(f, alg, lengths, threads, implementation)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (m *match) addBest(alg optim.Algorithm, lengths []int, most int) error {
 	var made *step // the one that was opened last
 	for _, threads := range threadCounts(most) {
 		places = append(places, place{"", []int{threads}, func() (func(threads, steps int) (time.Duration, error), func() error, error) {
-			s, err := newStep(alg, lengths, threads, "")
+			s, err := newStep(float32Form, alg, lengths, threads, "")
 			if err != nil {
 				return nil, nil, err
 			}
@@ -177,6 +177,14 @@ func groups(size sizes) (out []group) {
 		zeroGroup(adamw),
 		tilesGroup("adamw on tiles, as where machine code is forbidden, in L2", adamw, l2, 1, goal{other: "scalar", least: 3}),
 	)
+	for _, o := range []struct {
+		name string
+		alg  optim.Algorithm
+	}{{"adamw", adamw}, {"sgd-momentum", momentum}, {"lion", optim.DefaultLion()}, {"adagrad", optim.DefaultAdagrad()}} {
+		for _, f := range forms {
+			out = append(out, formGroup(o.name, large, f, o.alg, size.large, all))
+		}
+	}
 	for _, t := range threads {
 		out = append(out, tilesGroup("adamw on tiles, as where machine code is forbidden, "+large, adamw, dram[0], t, goal{other: "ceiling", least: 0.45}))
 	}
@@ -188,10 +196,10 @@ func groups(size sizes) (out []group) {
 func smallGroup(alg optim.Algorithm) group {
 	const many = 32
 	return group{name: "adamw, one tensor of 1,024", goals: []goal{{other: "kernel", most: 1, difference: true, what: "beyond the kernel, µs"}}, make: func(_ *peers, m *match) error {
-		if _, err := m.add("fusestep", alg, []int{1024}, 1, ""); err != nil {
+		if _, err := m.add("fusestep", float32Form, alg, []int{1024}, 1, ""); err != nil {
 			return err
 		}
-		s, err := m.add("kernel", alg, slices.Repeat([]int{1024}, many), 1, "")
+		s, err := m.add("kernel", float32Form, alg, slices.Repeat([]int{1024}, many), 1, "")
 		if err != nil {
 			return err
 		}
@@ -215,12 +223,12 @@ func inventoryGroup(alg optim.Algorithm, threads int) group {
 		for _, t := range gpt2.Tensors {
 			lengths = append(lengths, int(t.Len()))
 		}
-		s, err := m.add("fusestep", alg, lengths, threads, "")
+		s, err := m.add("fusestep", float32Form, alg, lengths, threads, "")
 		if err != nil {
 			return err
 		}
 		m.contenders = append(m.contenders, s.ceiling())
-		_, err = m.add("one tensor", alg, []int{int(gpt2.Params())}, threads, "")
+		_, err = m.add("one tensor", float32Form, alg, []int{int(gpt2.Params())}, threads, "")
 		return err
 	}}
 }
@@ -229,11 +237,11 @@ func inventoryGroup(alg optim.Algorithm, threads int) group {
 func threadsGroup(alg optim.Algorithm, large string, lengths []int, threads int) group {
 	goals := []goal{{other: "1 thread", least: 1.8}, {other: "ceiling, 1 thread", ours: "ceiling", what: "what the ceiling gains (no goal)"}}
 	return group{name: fmt.Sprintf("adamw, %s, all %s", large, plural(threads, "thread")), goals: goals, make: func(_ *peers, m *match) error {
-		s, err := m.add("fusestep", alg, lengths, threads, "")
+		s, err := m.add("fusestep", float32Form, alg, lengths, threads, "")
 		if err != nil {
 			return err
 		}
-		one, err := m.add("1 thread", alg, lengths, 1, "")
+		one, err := m.add("1 thread", float32Form, alg, lengths, 1, "")
 		if err != nil {
 			return err
 		}
@@ -247,11 +255,11 @@ func threadsGroup(alg optim.Algorithm, large string, lengths []int, threads int)
 // zeroGroup holds a tensor whose gradient has been zero for a million steps to one that has always had one.
 func zeroGroup(alg optim.Algorithm) group {
 	return group{name: "adamw, gradient zero for 10⁶ steps", goals: []goal{{other: "ordinary", most: 1.1, what: "against an ordinary gradient"}}, make: func(_ *peers, m *match) error {
-		s, err := m.add("fusestep", alg, []int{1024}, 1, "")
+		s, err := m.add("fusestep", float32Form, alg, []int{1024}, 1, "")
 		if err != nil {
 			return err
 		}
-		if _, err := m.add("ordinary", alg, []int{1024}, 1, ""); err != nil {
+		if _, err := m.add("ordinary", float32Form, alg, []int{1024}, 1, ""); err != nil {
 			return err
 		}
 		if _, err := s.contender("").run(100); err != nil {
@@ -273,7 +281,7 @@ func tilesGroup(name string, alg optim.Algorithm, n, threads int, g goal) group 
 			m.missing[g.other] = "this machine and build have no vector code"
 			return nil
 		}
-		s, err := m.add("fusestep", alg, []int{n}, threads, tiles)
+		s, err := m.add("fusestep", float32Form, alg, []int{n}, threads, tiles)
 		if err != nil {
 			return err
 		}
@@ -281,7 +289,7 @@ func tilesGroup(name string, alg optim.Algorithm, n, threads int, g goal) group 
 			m.contenders = append(m.contenders, s.ceiling())
 			return nil
 		}
-		_, err = m.add(g.other, alg, []int{n}, threads, g.other)
+		_, err = m.add(g.other, float32Form, alg, []int{n}, threads, g.other)
 		return err
 	}}
 }

@@ -23,8 +23,8 @@ type step struct {
 	traffic []kernels.Update
 }
 
-// newStep makes an optimizer on float32 tensors of so many elements, by an implementation, or the best where that is "".
-func newStep(alg optim.Algorithm, lengths []int, threads int, implementation string) (*step, error) {
+// newStep makes an optimizer on tensors of so many elements, by an implementation, or the best where that is "".
+func newStep(f form, alg optim.Algorithm, lengths []int, threads int, implementation string) (*step, error) {
 	if err := os.Setenv(cpu.Environment, implementation); err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func newStep(alg optim.Algorithm, lengths []int, threads int, implementation str
 	var arenas [2]*device.Buffer
 	for i := range arenas {
 		var err error
-		if arenas[i], err = s.dev.Alloc(device.Float32, total); err != nil {
+		if arenas[i], err = s.dev.Alloc([]device.DType{f.value, f.grad}[i], total); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 		if err := fill(s.dev.DefaultStream(), arenas[i], []float32{0x1p-5, 0x1p-7}[i]); err != nil {
@@ -57,8 +57,9 @@ func newStep(alg optim.Algorithm, lengths []int, threads int, implementation str
 		at += (n + 31) / 32 * 32
 	}
 	var err error
+	alg = f.of(alg)
 	if s.opt, err = optim.New(s.dev, alg, s.params); err == nil {
-		err = s.compileTraffic(alg, lengths)
+		err = s.compileTraffic(f, alg, lengths)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close())
@@ -79,7 +80,7 @@ func fill(s *device.Stream, b *device.Buffer, scale float32) error {
 	for lo := 0; lo < b.Len(); lo += len(x) {
 		part, err := b.Slice(lo, min(lo+len(x), b.Len()))
 		if err == nil {
-			err = device.Upload(s, part, x[:part.Len()])
+			err = device.UploadFloats(s, part, x[:part.Len()])
 		}
 		if err != nil {
 			return err
@@ -89,12 +90,12 @@ func fill(s *device.Stream, b *device.Buffer, scale float32) error {
 }
 
 // compileTraffic makes the ceiling, over the step's own memory.
-func (s *step) compileTraffic(alg optim.Algorithm, lengths []int) error {
+func (s *step) compileTraffic(f form, alg optim.Algorithm, lengths []int) error {
 	setting, err := alg.Setting()
 	if err != nil {
 		return err
 	}
-	p, err := kernels.New(kernels.SpecOf(setting, device.Float32))
+	p, err := kernels.New(kernels.SpecOfTypes(setting, f.value, f.grad))
 	if err != nil {
 		return err
 	}
