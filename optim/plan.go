@@ -9,10 +9,11 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// Plan is the memory that the tensors of one group take, and the bytes that a step on them moves. NewPlan and PlanOf compute it from the
-// program that a step runs, before anything is allocated.
+// Plan is the memory that the tensors of one group take, and the bytes that a step on them moves, as New and AddGroup make the group: what is
+// switched on later, as SetAlgorithm may do, is not in it. NewPlan and PlanOf compute it from the program that a step runs, before anything is
+// allocated.
 //
-// Values and gradients count as their elements: whoever makes them may align them. State counts as New allocates it, with what lies between
+// Values and gradients count as their elements: whoever makes them may align them. State counts as it is allocated, with what lies between
 // tensors, where every value begins at a multiple of 128 elements. A value that does not adds at most 128 bytes of the smallest elements, as
 // many elements of the others, to each buffer of state. What a backend keeps beside tensors to run steps does not count: tables of the tensors,
 // some words of each group, partial sums of the norm.
