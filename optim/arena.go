@@ -37,14 +37,22 @@ func stagger(slot, n, line int) int {
 	return (slot + 1) * staggerLines * line
 }
 
-// places are the offsets of the tensors' state in a buffer for all of them, how long that is, and a line, in elements of whatever size.
-func (q *part) places(program *kernels.Program) (offsets []int, n, line int) {
+// lineOf is a line of a program's planes: in elements, of the smallest of them.
+func lineOf(program *kernels.Program) (line int) {
 	for _, plane := range program.Planes {
 		line = max(line, stateAlign/plane.DType.Size())
 	}
+	return line
+}
+
+// behind is where a tensor's state begins in a buffer whose first n elements are taken, if its value begins so many elements from a line.
+func behind(n, off, line int) int { return (n+line-1)/line*line + off }
+
+// places are the offsets of the tensors' state in a buffer for all of them, how long that is, and a line, in elements of whatever size.
+func (q *part) places(program *kernels.Program) (offsets []int, n, line int) {
+	line = lineOf(program)
 	for _, p := range q.params {
-		n = (n + line - 1) / line * line
-		n += int(p.Value.Addr()/uint64(p.Value.DType().Size())) % line
+		n = behind(n, int(p.Value.Addr()/uint64(p.Value.DType().Size()))%line, line)
 		offsets = append(offsets, n)
 		n += p.Value.Len()
 	}

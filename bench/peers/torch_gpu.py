@@ -27,7 +27,7 @@ try:
 except Exception:  # apex fails in many ways where its extensions do not fit torch
     apex = None
 
-MODELS = ["gpt2", "small-10000", "resnet50", "llama3.2-1b", "gpt2-xl", "bert-base", "vit-b16"]
+MODELS = ["gpt2", "small-10000", "resnet50", "llama-3.2-1b", "gpt2-xl", "bert-base", "vit-b16"]
 
 # Per optimizer of gpubench: how torch calls it, and how apex does if it can.
 OPTIMIZERS = {

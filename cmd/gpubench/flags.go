@@ -17,6 +17,7 @@ import (
 const (
 	defaultOptimizers = "sgd,sgd-momentum,adamw,adamw-amsgrad"
 	defaultModel      = "resnet50"
+	defaultPlanned    = "adamw" // what -plan plans
 )
 
 // config is a command line that makes sense.
@@ -31,6 +32,7 @@ type config struct {
 	time       time.Duration
 	verify     bool
 	list       bool
+	plan       bool
 	dump       string // what to print of the programs; "" measures them
 	format     string
 }
@@ -52,6 +54,7 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	fs.DurationVar(&cfg.time, "time", time.Second, "")
 	fs.BoolVar(&cfg.verify, "verify", false, "")
 	fs.BoolVar(&cfg.list, "list", false, "")
+	fs.BoolVar(&cfg.plan, "plan", false, "")
 	fs.StringVar(&cfg.dump, "dump", "", "")
 	fs.StringVar(&cfg.format, "format", "text", "")
 	if err := cli.Parse(fs, args, func() { io.WriteString(stdout, cli.Manual(source)) }); err != nil {
@@ -67,6 +70,14 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 			return nil, cli.Usagef("-list takes no other flag but -format")
 		}
 		return cfg, checkFormat(cfg.format)
+	}
+	if cfg.plan {
+		if others("plan", "optimizer", "model", "shape", "n", "format") {
+			return nil, cli.Usagef("-plan takes no other flags but -optimizer, -model, -shape, -n and -format")
+		}
+		if !slices.Contains(given, "optimizer") {
+			*names = defaultPlanned
+		}
 	}
 	var err error
 	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
@@ -96,6 +107,9 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 		return nil, err
 	}
 	cfg.named = *model != ""
+	if cfg.plan {
+		return cfg, checkFormat(cfg.format)
+	}
 	if err := gpu.CheckFlag(cfg.device); err != nil {
 		return nil, err
 	}

@@ -29,13 +29,13 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, runtime.GOMAXPROCS(0), cfg.threads)
 	assert.Equal(t, time.Second, cfg.time)
 	assert.Equal(t, "text", cfg.format)
-	assert.False(t, cfg.verify || cfg.list)
+	assert.False(t, cfg.verify || cfg.list || cfg.plan)
 }
 
 // Every flag is in the manual, at its place in the synopsis.
 func TestManualNamesEveryFlag(t *testing.T) {
 	text := cli.Manual(source)
-	for _, name := range []string{"device", "optimizer", "model", "shape", "n", "dtype", "threads", "time", "verify", "format", "list"} {
+	for _, name := range []string{"device", "optimizer", "model", "shape", "n", "dtype", "threads", "time", "verify", "format", "list", "plan"} {
 		_, err := parseFlags([]string{"-" + name + "=\x00"}, nil)
 		require.NotContains(t, err.Error(), "not defined", name)
 		assert.Regexp(t, regexp.MustCompile(`(?m)^\t.*-`+name+`\b`), text)

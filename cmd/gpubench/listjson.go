@@ -54,7 +54,7 @@ func printListJSON(w io.Writer) error {
 	return err
 }
 
-func jsonLines(w io.Writer, items []any) error {
+func jsonLines[T any](w io.Writer, items []T) error {
 	for i, x := range items {
 		line, err := json.Marshal(x)
 		if err != nil {

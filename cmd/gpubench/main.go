@@ -6,6 +6,7 @@
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
 //	         [-threads count] [-time duration] [-verify] [-format text|json]
 //	gpubench -list [-format text|json]
+//	gpubench -plan [-optimizer names] [-model name | -shape shapes | -n count] [-format text|json]
 //	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32]
 //
 // An optimizer step does little arithmetic on much memory: AdamW reads a parameter, its gradient and two moments, and writes
@@ -47,6 +48,15 @@
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
 // says where the first difference is and exits with status 1.
 //
+// # What fits into memory
+//
+// With -plan nothing is measured and nothing allocated. For each form in which a step of the optimizer, AdamW if none is given, can hold
+// parameter, gradient and state, gpubench prints the bytes that stay resident and the bytes that a step moves, and what is left of 24, 40,
+// 80 and 141 GB. For AdamW, what other libraries take stands below. Parameters, gradients and the optimizer's state count, the
+// latter as it is allocated; activations and all else do not. Bf16+f32 is a bfloat16 with a float32 master beside it, bf16+i16 and
+// bf16+i8 one with the integer that makes it a number of 32 and of 24 bits; bf16/sr is rounded stochastically. There are
+// the forms that this build knows.
+//
 // # What a program is
 //
 // With -dump nothing is measured. Gpubench prints what the optimizers' steps are made of and made into:
@@ -84,7 +94,15 @@
 // Verified and the two after it are null without -verify. Memory_bytes is the device's. A GB is 10⁹ bytes.
 //
 // With -list and -format json, it is {"models": [{"name", "doc", "params", "shapes"}], "optimizers": [{"name", "doc",
-// "f32_bytes_per_param", "state"}]}, a line for each.
+// "f32_bytes_per_param", "state"}]}, a line for each. With -plan it is, likewise,
+//
+//	{"model", "params", "tensors",
+//	 "forms": [{"optimizer", "param", "grad", "state", "resident_bytes_per_param", "read_bytes_per_param", "written_bytes_per_param",
+//	            "norm_bytes_per_param", "resident_bytes", "moved_bytes", "norm_bytes", "fits_gb",
+//	            "buffers": [{"name", "dtype", "owned", "bytes_per_param", "bytes"}]}],
+//	 "peers": [{"optimizer", "who", "source", "resident_bytes_per_param", "moved_bytes_per_param", "resident_bytes", "moved_bytes", "fits_gb"}]}
+//
+// Moved is read and written. Norm is what clipping by the norm reads beside that. Owned buffers are the optimizer's own.
 //
 // The exit status is 0 if all went well, 2 if the command line was wrong, and 1 if something else was.
 package main
@@ -131,6 +149,9 @@ func (c *command) run(args []string, stdout io.Writer) error {
 	}
 	if cfg.list {
 		return printList(stdout, cfg.format)
+	}
+	if cfg.plan {
+		return cfg.printPlan(stdout)
 	}
 	if cfg.dump != "" {
 		return cfg.printDump(stdout)

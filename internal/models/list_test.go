@@ -22,14 +22,15 @@ func TestListIsTheCallers(t *testing.T) {
 }
 
 func TestByNameUnknown(t *testing.T) {
-	const all = " (known: gpt2, gpt2-medium, gpt2-large, gpt2-xl, llama3.2-1b, llama3-8b," +
+	const all = " (known: gpt2, gpt2-medium, gpt2-large, gpt2-xl, llama-3.2-1b, llama-3-8b," +
 		" mixtral-8x7b, bert-base, resnet50, vit-b16, small-10000)"
 	for _, test := range []struct{ name, want string }{
 		{"gtp2", "-model gtp2: unknown model; did you mean gpt2?"},
 		{"GPT2", "-model GPT2: unknown model; did you mean gpt2?"},
 		{"gpt2-x", "-model gpt2-x: unknown model; did you mean gpt2-xl?"},
 		{"resnet-50", "-model resnet-50: unknown model; did you mean resnet50?"},
-		{"llama3", "-model llama3: unknown model; did you mean llama3.2-1b or llama3-8b?"},
+		{"llama-3", "-model llama-3: unknown model; did you mean llama-3.2-1b or llama-3-8b?"},
+		{"llama3-8b", "-model llama3-8b: unknown model; did you mean llama-3-8b?"},
 		{"Mixtral", "-model Mixtral: unknown model; did you mean mixtral-8x7b?"},
 		{"alexnet", "-model alexnet: unknown model"},
 		{"g", "-model g: unknown model"},

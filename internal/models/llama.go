@@ -5,7 +5,7 @@ import "fmt"
 // Llama1B is Llama 3.2 1B, 1,235,814,400 parameters: config.json of
 // meta-llama/Llama-3.2-1B. Its output head is tied to the embedding.
 func Llama1B() Model {
-	return llama("llama3.2-1b", "Llama 3.2 1B", llamaConfig{
+	return llama("llama-3.2-1b", "Llama 3.2 1B", llamaConfig{
 		layers: 16, width: 2048, hidden: 8192,
 		heads: 32, kvHeads: 8, vocab: 128256, tied: true,
 	})
@@ -15,7 +15,7 @@ func Llama1B() Model {
 // "The Llama 3 Herd of Models" (arXiv:2407.21783), table 3, and config.json of
 // meta-llama/Meta-Llama-3-8B.
 func Llama8B() Model {
-	return llama("llama3-8b", "Llama 3 8B", llamaConfig{
+	return llama("llama-3-8b", "Llama 3 8B", llamaConfig{
 		layers: 32, width: 4096, hidden: 14336,
 		heads: 32, kvHeads: 8, vocab: 128256,
 	})
