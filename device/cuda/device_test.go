@@ -198,6 +198,8 @@ func TestCloseGivesBack(t *testing.T) {
 	require.NoError(t, err)
 	_, err = dev.gpu.staging(10)
 	require.NoError(t, err)
+	_, err = dev.Capture(func(*device.Stream) error { return nil })
+	require.NoError(t, err)
 	require.NoError(t, dev.Close())
 	require.Equal(t, emu.Live{Contexts: 1}, d.Live())
 	require.NoError(t, cu.Device(0).ReleasePrimaryCtx())

@@ -54,6 +54,9 @@ func TestGraph(t *testing.T) {
 		args := []uint64{uint64(x), uint64(y), 100}
 		require.NoError(t, plus.Launch([3]uint32{1, 1, 1}, [3]uint32{4, 1, 1}, 0, handle(s), args))
 		args[2] = 200
+		e := event(t)
+		require.NoError(t, e.Record(s))
+		require.NoError(t, s.Wait(e, 0), "for itself")
 		exec := endCapture(t, s)
 		require.Equal(t, 1, d.Live().Graphs)
 
