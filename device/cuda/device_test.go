@@ -23,7 +23,12 @@ import (
 
 // The device as a whole is tested in package emu, which holds it to devicetest and kerneltest.
 
-var _ kernels.Backend = (*Device)(nil)
+var (
+	_ kernels.Backend    = (*Device)(nil)
+	_ device.Capturer    = (*gpu)(nil)
+	_ kernels.Capturable = (*update)(nil)
+	_ kernels.Capturable = (*norm)(nil)
+)
 
 func emulate(t *testing.T, c emu.Config) (*emu.Driver, *Device) {
 	d := emu.New(c)
