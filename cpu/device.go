@@ -84,6 +84,11 @@ func (d *Device) NewStream() (*device.Stream, error) { return d.Device().NewStre
 // NewEvent makes an event, which has not been recorded. It fails with device.ErrClosed.
 func (d *Device) NewEvent() (*device.Event, error) { return d.Device().NewEvent() }
 
+// Capture fails with device.ErrUnsupported: a CPU records nothing. It fails with device.ErrClosed.
+func (d *Device) Capture(work func(s *device.Stream) error) (*device.Graph, error) {
+	return d.Device().Capture(work)
+}
+
 // MemInfo tells the bytes that can still be allocated, and the bytes that the process may use in all: the machine's, or the least limit of
 // its control groups. It fails with device.ErrUnavailable where the system does not tell, and device.ErrClosed.
 func (d *Device) MemInfo() (free, total int64, err error) { return d.Device().MemInfo() }

@@ -20,6 +20,8 @@
 // Many goroutines may use a device and everything on it. Close of anything must not be called at the same time as a
 // call that uses what it closes. A nil or zero Device, Buffer, Stream or Event counts as a closed one.
 //
+// A device that is a GPU can record work once and run it any number of times: Device.Capture.
+//
 // Backends implement Processor. Device, Buffer, Stream and Event check lengths, element types, closed and foreign objects,
 // and hand a Processor what has passed. Package devicetest holds a backend to this contract.
 package device

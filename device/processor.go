@@ -60,3 +60,16 @@ type Marker interface {
 	Since(start Marker) (time.Duration, error) // both are done, start first
 	Close() error                              // queues that were told to wait for it still do
 }
+
+// Capturer is a Processor that can record work.
+type Capturer interface {
+	// Capture hands work a queue that records what is enqueued on it and runs nothing. The queue ends with the call. It refuses uploads and
+	// downloads with ErrUnsupported, and whatever waits.
+	Capture(work func(q Queue) error) (Recording, error)
+}
+
+// Recording is recorded work.
+type Recording interface {
+	Launch(q Queue) error // enqueues it; launches run one after the other
+	Close() error         // launches that are enqueued run
+}

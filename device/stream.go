@@ -17,7 +17,7 @@ type Stream struct {
 	dev    *Device
 	queue  Queue
 	closed atomic.Bool
-	stop   func() // stops the collector's watch; nil for the default stream
+	stop   func() // stops the collector's watch; nil for the default stream and a capture's
 }
 
 // zero says whether there is no stream, nil or the zero value.
@@ -180,6 +180,8 @@ func (s *Stream) Close() error {
 		err = ErrClosed
 	case s == s.dev.def:
 		err = fmt.Errorf("it is the default stream, which closes with its device")
+	case s.stop == nil && !s.closed.Load():
+		err = fmt.Errorf("it is a capture's stream, which closes with the capture")
 	case s.closed.Swap(true):
 		err = ErrClosed
 	default:

@@ -80,3 +80,14 @@ type Update interface {
 	// Close gives the update's own memory back, after the work enqueued so far.
 	Close() error
 }
+
+// Capturable is an Update whose kernels read all that changes from step to step in the device's memory. So they can be recorded once, as in
+// a CUDA graph, and run again and again: Device.Capture, or another framework's capture of its own stream. Enqueue is Feed, then Launch.
+type Capturable interface {
+	Update
+	// Feed enqueues bringing there what a step is given. It comes before each run of the kernels, and is not recorded itself. Hundreds of
+	// steps may be under way; then it waits for the oldest.
+	Feed(s *device.Stream, step Step) error
+	// Launch enqueues the kernels. Of step they take Reduced, the same buffer each time they run.
+	Launch(s *device.Stream, step Step) error
+}

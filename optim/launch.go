@@ -107,22 +107,33 @@ func closeLaunches(launches []*launch) error {
 	return errors.Join(errs...)
 }
 
-// enqueue puts the launch's step on the stream. What its groups' prologues make is then what was foreseen.
-func (l *launch) enqueue(s *device.Stream, n *norm) error {
+// fill makes what the launch's step is given.
+func (l *launch) fill(n *norm) {
 	l.step.Groups, l.step.Reduced = l.step.Groups[:0], n.total
 	for _, q := range l.parts {
 		g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
 		g.MaxNorm = n.max
 		l.step.Groups = append(l.step.Groups, g)
 	}
-	err := l.update.Enqueue(s, l.step)
-	for _, q := range l.parts {
-		if err != nil {
+}
+
+// enqueue puts the launch's step on the stream.
+func (l *launch) enqueue(s *device.Stream, n *norm) error {
+	l.fill(n)
+	if err := l.update.Enqueue(s, l.step); err != nil {
+		for _, q := range l.parts {
 			q.unsure = true
-			continue
 		}
+		return err
+	}
+	l.stepped()
+	return nil
+}
+
+// stepped notes a step that was enqueued. What its groups' prologues make is then what was foreseen.
+func (l *launch) stepped() {
+	for _, q := range l.parts {
 		q.mirror, q.next = q.next, q.mirror
 		q.fresh, q.told, q.adrift = false, false, 0
 	}
-	return err
 }

@@ -24,6 +24,11 @@ func (o *Optimizer) Step(s *device.Stream) error {
 	if err := o.prepare(s); err != nil {
 		return err
 	}
+	return o.enqueue(s)
+}
+
+// enqueue enqueues a step that is prepared.
+func (o *Optimizer) enqueue(s *device.Stream) error {
 	if err := o.norm.enqueue(o, s); err != nil {
 		return err
 	}
@@ -32,13 +37,18 @@ func (o *Optimizer) Step(s *device.Stream) error {
 			return fmt.Errorf("optim: step: groups %v were updated, groups %v were not: %w", groupsOf(o.launches[:i]), groupsOf(o.launches[i:]), err)
 		}
 	}
+	o.stepped()
+	return nil
+}
+
+// stepped notes a step that was enqueued.
+func (o *Optimizer) stepped() {
 	for _, g := range o.groups {
 		if g != nil {
 			g.lastLR, g.taken = g.now.Hyper[g.lrAt], true
 		}
 	}
 	o.steps++
-	return nil
 }
 
 // prepare does all of a step but to enqueue it.

@@ -101,8 +101,8 @@ else
   torch=(--device "$device" --time 200ms --rounds 3)
 fi
 
-# Bit equality: every kernel against its rule, whole steps against the CPU's. Then the device's contract.
-part kernels 150 ./cuda.test -test.v=test2json -test.run '^TestHardware(Kernels|Steps)$' -test.count 1
+# Bit equality: every kernel against its rule, whole steps against the CPU's, enqueued and replayed. Then the device's contract.
+part kernels 150 ./cuda.test -test.v=test2json -test.run '^TestHardware(Kernels|Steps|Replay)$' -test.count 1
 ./test2json -t -p device/cuda <"$work/kernels" >"$out/conformance.json"
 part device 30 ./cuda.test -test.v=test2json -test.run '^TestHardwareDevice$' -test.count 1
 ./test2json -t -p device/cuda <"$work/device" >>"$out/conformance.json"
@@ -142,7 +142,7 @@ else
       continue
     fi
     part "sanitizer-$tool" 40 "$sanitizer" --tool "$tool" --error-exitcode 9 \
-      ./cuda.test -test.v -test.run '^TestHardware(Steps|Kernels)$/^(norm|optim.Adam.*)$' -test.count 1
+      ./cuda.test -test.v -test.run '^TestHardware(Steps|Replay|Kernels)$/^(norm|optim.Adam.*)$' -test.count 1
   done
 fi
 

@@ -35,9 +35,15 @@ func (d *Device) NewStream() (*device.Stream, error) { return d.Device().NewStre
 // NewEvent makes an event, which has not been recorded. It fails with device.ErrClosed and the driver's errors.
 func (d *Device) NewEvent() (*device.Event, error) { return d.Device().NewEvent() }
 
+// Capture records what work enqueues on a stream of its own, in a CUDA graph, instead of running it: Stream.Launch runs it. It fails with
+// device.ErrClosed, the driver's errors and work's.
+func (d *Device) Capture(work func(s *device.Stream) error) (*device.Graph, error) {
+	return d.Device().Capture(work)
+}
+
 // MemInfo tells the bytes of the GPU's memory that are free, and those that it has. It fails with device.ErrClosed.
 func (d *Device) MemInfo() (free, total int64, err error) { return d.Device().MemInfo() }
 
-// Close waits for all work and gives back everything, buffers, streams, events and compiled kernels included. All later calls
+// Close waits for all work and gives back everything, buffers, streams, events, graphs and compiled kernels included. All later calls
 // fail with device.ErrClosed. It returns the first error of the work.
 func (d *Device) Close() error { return d.Device().Close() }

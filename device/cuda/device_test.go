@@ -23,7 +23,12 @@ import (
 
 // The device as a whole is tested in package emu, which holds it to devicetest and kerneltest.
 
-var _ kernels.Backend = (*Device)(nil)
+var (
+	_ kernels.Backend    = (*Device)(nil)
+	_ device.Capturer    = (*gpu)(nil)
+	_ kernels.Capturable = (*update)(nil)
+	_ kernels.Capturable = (*norm)(nil)
+)
 
 func emulate(t *testing.T, c emu.Config) (*emu.Driver, *Device) {
 	d := emu.New(c)
@@ -197,6 +202,8 @@ func TestCloseGivesBack(t *testing.T) {
 	_, err = dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{b}}}})
 	require.NoError(t, err)
 	_, err = dev.gpu.staging(10)
+	require.NoError(t, err)
+	_, err = dev.Capture(func(*device.Stream) error { return nil })
 	require.NoError(t, err)
 	require.NoError(t, dev.Close())
 	require.Equal(t, emu.Live{Contexts: 1}, d.Live())

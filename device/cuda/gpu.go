@@ -39,7 +39,7 @@ func Open(ordinal int) (*Device, error) {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, err)
 	}
 	g := &gpu{modules: map[kernels.Spec]*module{}, memories: map[*memory]bool{}, queues: map[*queue]bool{},
-		markers: map[*marker]bool{}, hosts: map[*staging]bool{}}
+		markers: map[*marker]bool{}, hosts: map[*staging]bool{}, graphs: map[*recording]bool{}}
 	if g.dev, err = cu.GetDevice(ordinal); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, failure(driver.CuDeviceGet, err))
 	}
@@ -116,6 +116,7 @@ type gpu struct {
 	queues   map[*queue]bool
 	markers  map[*marker]bool
 	hosts    map[*staging]bool
+	graphs   map[*recording]bool
 }
 
 // do runs f, which calls the driver, on one thread with the device's context current. One f runs at a time, so it must not wait for
@@ -169,6 +170,9 @@ func (g *gpu) Close() error {
 	for m := range g.markers {
 		keep(m.destroy())
 	}
+	for r := range g.graphs {
+		keep(r.destroy())
+	}
 	for m := range g.memories {
 		keep(m.release())
 	}
@@ -185,6 +189,7 @@ func (g *gpu) Close() error {
 	clear(g.markers)
 	clear(g.memories)
 	clear(g.hosts)
+	clear(g.graphs)
 	clear(g.modules)
 	g.norms = nil
 	keep(failure(driver.CuDevicePrimaryCtxRelease, g.dev.ReleasePrimaryCtx()))

@@ -67,6 +67,25 @@ func TestHardwareKernels(t *testing.T) {
 // TestHardwareSteps trains the same parameters on the GPU and on the CPU, in two groups, with clipping and a schedule, and on a
 // stream of its own, and holds every parameter and all state to the same bits.
 func TestHardwareSteps(t *testing.T) {
+	trainings(t, func(_ *testing.T, o *optim.Optimizer, s *device.Stream) func() error {
+		return func() error { return o.Step(s) }
+	})
+}
+
+// TestHardwareReplay is TestHardwareSteps with steps that are captured before the first one and replayed.
+func TestHardwareReplay(t *testing.T) {
+	trainings(t, func(t *testing.T, o *optim.Optimizer, s *device.Stream) func() error {
+		captured, err := o.Capture(s)
+		require.NoError(t, err)
+		return func() error { return captured.Replay(s) }
+	})
+}
+
+// stepper makes what takes a step on the GPU.
+type stepper func(t *testing.T, o *optim.Optimizer, s *device.Stream) func() error
+
+// trainings are by several algorithms.
+func trainings(t *testing.T, step stepper) {
 	named(t)
 	momentum := optim.DefaultSGD()
 	momentum.LR, momentum.Momentum, momentum.Nesterov, momentum.WeightDecay = 0.1, 0.9, true, 0.01
@@ -75,18 +94,19 @@ func TestHardwareSteps(t *testing.T) {
 	adamw := optim.DefaultAdamW()
 	adamw.AMSGrad = true
 	for _, alg := range []optim.Algorithm{optim.DefaultSGD(), momentum, adam, adamw, optim.DefaultScheduleFreeAdamW()} {
-		t.Run(fmt.Sprintf("%T float32", alg), func(t *testing.T) { sameSteps[float32](t, alg) })
-		t.Run(fmt.Sprintf("%T float64", alg), func(t *testing.T) { sameSteps[float64](t, alg) })
+		t.Run(fmt.Sprintf("%T float32", alg), func(t *testing.T) { sameSteps[float32](t, alg, step) })
+		t.Run(fmt.Sprintf("%T float64", alg), func(t *testing.T) { sameSteps[float64](t, alg, step) })
 	}
 }
 
-func sameSteps[F rule.Float](t *testing.T, alg optim.Algorithm) {
+func sameSteps[F rule.Float](t *testing.T, alg optim.Algorithm, made stepper) {
 	on := hardware(t)
 	defer on.Device().Close()
 	host := cpu.New()
 	defer host.Close()
 	want, got := newRun[F](t, host, alg), newRun[F](t, on, alg)
 	rng := rand.New(rand.NewPCG(1, 2))
+	take := made(t, got.opt, got.stream)
 	for step := range 5 {
 		for i, n := range runLengths {
 			g := make([]F, n)
@@ -97,7 +117,7 @@ func sameSteps[F rule.Float](t *testing.T, alg optim.Algorithm) {
 			require.NoError(t, device.Upload(got.stream, got.params[i].Grad, g))
 		}
 		require.NoError(t, want.opt.Step(want.stream))
-		require.NoError(t, got.opt.Step(got.stream))
+		require.NoError(t, take())
 		for i := range runLengths {
 			w, g := want.state(t, i), got.state(t, i)
 			require.Equal(t, len(w), len(g))

@@ -171,6 +171,9 @@ func TestCollected(t *testing.T) {
 		require.NoError(t, err)
 		u, step := work(t, dev, s)
 		require.NoError(t, u.Enqueue(s, step)) // and nobody waits
+		g, err := dev.Capture(func(s *device.Stream) error { return u.(kernels.Capturable).Launch(s, step) })
+		require.NoError(t, err)
+		require.NoError(t, s.Launch(g))
 	}
 	before.Modules = 2
 	settle(t, func() bool { return d.Live() == before }, "updates without Close")

@@ -59,12 +59,14 @@ func (m *memory) release() error {
 	return m.g.do(func() error { return failure(driver.CuMemFree, cu.MemFree(m.at)) })
 }
 
-// drain waits for everything that has been enqueued on the device's own streams.
+// drain waits for everything that has been enqueued on the device's own streams. A capture has nothing to wait for, and waiting would end it.
 func (g *gpu) drain() error {
 	g.mu.Lock()
 	queues := make([]*queue, 0, len(g.queues))
 	for q := range g.queues {
-		queues = append(queues, q)
+		if !q.records {
+			queues = append(queues, q)
+		}
 	}
 	g.mu.Unlock()
 	for _, q := range queues {

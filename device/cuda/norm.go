@@ -15,7 +15,7 @@ import (
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
-// norm implements kernels.Update for kernels.Norm.
+// norm implements kernels.Capturable for kernels.Norm.
 type norm struct {
 	g     *gpu
 	mod   *normModule
@@ -75,7 +75,13 @@ func (n *norm) fill(d *Device) (err error) {
 // levels is how many sums one level up has.
 func levels(n int) int { return (n + kernels.NormTile - 1) / kernels.NormTile }
 
-func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
+func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error { return n.Launch(s, step) }
+
+// Feed implements kernels.Capturable: nothing changes from step to step but the gradients.
+func (n *norm) Feed(*device.Stream, kernels.Step) error { return nil }
+
+// Launch implements kernels.Capturable.
+func (n *norm) Launch(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(n)
 	defer runtime.KeepAlive(step.Reduced)
 	q, err := n.g.queue(s)
@@ -92,7 +98,7 @@ func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
 			if p.Reduce.Unless != "" {
 				scale = []uint64{n.scale.Addr()}
 			}
-			if err := n.launch(q, p, step.Reduced, scale); err != nil {
+			if err := n.launchPass(q, p, step.Reduced, scale); err != nil {
 				return err
 			}
 		}
@@ -100,8 +106,8 @@ func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
 	})
 }
 
-// launch enqueues the tree and the root.
-func (n *norm) launch(q *queue, p *normPass, result *device.Buffer, scale []uint64) error {
+// launchPass enqueues the tree and the root.
+func (n *norm) launchPass(q *queue, p *normPass, result *device.Buffer, scale []uint64) error {
 	blocks := func(tiles, each int) int { return (tiles + each - 1) / each }
 	for i, of := range ptx.NormGradients {
 		if b := n.tiles[of.DType]; b != nil {

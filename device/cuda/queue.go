@@ -20,6 +20,8 @@ type queue struct {
 	s     cu.Stream
 	owned bool
 
+	records bool // a capture's: what is enqueued does not run
+
 	mu       sync.Mutex
 	host     [][]byte // host memory that copies under way may still use: not to be collected
 	released int      // how many were in host before
@@ -29,7 +31,15 @@ type queue struct {
 }
 
 func (g *gpu) NewQueue() (device.Queue, error) {
-	q := &queue{g: g, owned: true}
+	q, err := g.newQueue(false)
+	if err != nil {
+		return nil, err // and not a nil *queue, which is no nil device.Queue
+	}
+	return q, nil
+}
+
+func (g *gpu) newQueue(records bool) (*queue, error) {
+	q := &queue{g: g, owned: true, records: records}
 	err := g.do(func() (err error) {
 		q.s, err = cu.MakeStream(cu.NonBlocking)
 		return failure(driver.CuStreamCreate, err)
@@ -90,6 +100,9 @@ func (q *queue) keep(b []byte) error {
 
 // Upload and Download may wait for the device, where the host's memory is not pinned.
 func (q *queue) Upload(dst device.Span, src []byte) error {
+	if q.records {
+		return device.ErrUnsupported // nobody would keep src
+	}
 	if err := q.keep(src); err != nil {
 		return err
 	}
@@ -99,6 +112,9 @@ func (q *queue) Upload(dst device.Span, src []byte) error {
 }
 
 func (q *queue) Download(dst []byte, src device.Span) error {
+	if q.records {
+		return device.ErrUnsupported
+	}
 	if err := q.keep(dst); err != nil {
 		return err
 	}

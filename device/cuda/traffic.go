@@ -11,7 +11,7 @@ import (
 )
 
 // traffic is an update that loads and stores alone.
-type traffic struct{ *update }
+type traffic struct{ u *update }
 
 // CompileTraffic implements kernels.Backend.
 func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
@@ -23,13 +23,15 @@ func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 }
 
 func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
-	defer runtime.KeepAlive(t.update)
-	q, err := t.g.queue(s)
+	defer runtime.KeepAlive(t.u)
+	q, err := t.u.g.queue(s)
 	if err != nil {
 		return err
 	}
-	return t.g.do(func() error { return t.pass(t.mod.traffic, q, 0) })
+	return t.u.g.do(func() error { return t.u.pass(t.u.mod.traffic, q, 0) })
 }
+
+func (t traffic) Close() error { return t.u.Close() }
 
 // divert gives the traffic memory of its own for planes that are written and not read. A kernel cannot store there what is there without
 // loading it, and a step does not load it: so that as much is moved and every byte stays, it is stored elsewhere. Each piece lies as

@@ -20,7 +20,7 @@ import (
 // inFlight is the steps that can be under way before Enqueue waits for the oldest to have read its inputs.
 const inFlight = 256
 
-// update implements kernels.Update.
+// update implements kernels.Capturable.
 type update struct {
 	g                   *gpu
 	work                kernels.Work // holds the buffers
@@ -152,8 +152,15 @@ func (d *Device) words(x []uint64) (*device.Buffer, error) {
 }
 
 func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
+	if err := u.Feed(s, step); err != nil {
+		return err
+	}
+	return u.Launch(s, step)
+}
+
+// Feed implements kernels.Capturable: a copy from the ring.
+func (u *update) Feed(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(u)
-	defer runtime.KeepAlive(step.Reduced)
 	q, err := u.g.queue(s)
 	if err != nil {
 		return err
@@ -181,10 +188,6 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 		step.Groups[g].Inputs(host[g*n : (g+1)*n])
 	}
 	host[words-1] = 0
-	reduced := u.inputs.Addr() + uint64(8*(words-1))
-	if step.Reduced != nil {
-		reduced = step.Reduced.Addr()
-	}
 	unrecorded := false
 	err = u.g.do(func() error {
 		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(u.inputs.Addr()), unsafe.Pointer(&host[0]), int64(len(host)*8), q.s); err != nil {
@@ -195,6 +198,29 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 			return failure(driver.CuEventRecord, err)
 		}
 		in.busy = true
+		return nil
+	})
+	if unrecorded { // nobody can tell later when the copy is done
+		in.busy = false
+		err = errors.Join(err, q.Synchronize())
+	}
+	return err
+}
+
+// Launch implements kernels.Capturable: the prologue and the update. Where nothing was reduced they read the 0 behind the inputs.
+func (u *update) Launch(s *device.Stream, step kernels.Step) error {
+	defer runtime.KeepAlive(u)
+	defer runtime.KeepAlive(step.Reduced)
+	q, err := u.g.queue(s)
+	if err != nil {
+		return err
+	}
+	groups := len(u.work.Counters)
+	reduced := u.inputs.Addr() + uint64(8*(u.inputs.Len()-1))
+	if step.Reduced != nil {
+		reduced = step.Reduced.Addr()
+	}
+	return u.g.do(func() error {
 		prologue := []uint64{u.inputs.Addr(), u.counters.Addr(), u.scalars.Addr(), reduced, uint64(groups)}
 		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
@@ -204,11 +230,6 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 		}
 		return nil
 	})
-	if unrecorded { // nobody can tell later when the copy is done
-		in.busy = false
-		err = errors.Join(err, q.Synchronize())
-	}
-	return err
 }
 
 // pass launches the update or the traffic over all chunks.

@@ -32,6 +32,7 @@ var checks = []struct {
 	{"two streams", twoStreams},
 	{"events", events},
 	{"event recorded again", again},
+	{"capture", capture},
 	{"close what is in use", closeInUse},
 	{"close the device", closeDevice},
 	{"many goroutines", goroutines},

@@ -31,8 +31,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
 	}
 	w, counters, tensors := work(t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
-	u, err := b.Compile(w)
-	require.NoError(t, err)
+	u := compile(t, b, w)
 	total, err := dev.Alloc(device.Float64, 1)
 	require.NoError(t, err)
 	for _, tt := range tests {
@@ -121,8 +120,7 @@ func runHypers(t T, b kernels.Backend, p *kernels.Program, hypers [][]float64, f
 			uploadBits(t, b.Device().DefaultStream(), tensors[g].whole[k], tensors[g].expect[k])
 		}
 	}
-	u, err := b.Compile(w)
-	require.NoError(t, err)
+	u := compile(t, b, w)
 	want := make([][]float64, n)
 	for k := range 2 {
 		for g, x := range tensors {

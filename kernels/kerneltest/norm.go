@@ -239,9 +239,7 @@ func newNorm(t T, b kernels.Backend, grads ...*device.Buffer) kernels.Update {
 	for _, g := range grads {
 		w.Tensors = append(w.Tensors, kernels.Tensor{Planes: []*device.Buffer{g}})
 	}
-	u, err := b.Compile(w)
-	require.NoError(t, err)
-	return u
+	return compile(t, b, w)
 }
 
 // clippedStep runs plain gradient descent on one tensor of its own with the norm.
@@ -249,8 +247,7 @@ func clippedStep(t T, b kernels.Backend, norm *device.Buffer, total, maxNorm flo
 	sgd := rules.SGDRule().With(rules.SGDHyper{LR: 0.5}, rules.SGDOptions{})
 	p := newProgram(t, kernels.SpecOf(sgd, device.Float32))
 	w, _, tensors := work(t, b, p, straight(100), 1, rand.New(rand.NewPCG(7, 8)))
-	u, err := b.Compile(w)
-	require.NoError(t, err)
+	u := compile(t, b, w)
 	g := kernels.GroupStep{Hyper: sgd.Hyper, Scale: -1, MaxNorm: maxNorm}
 	s := b.Device().DefaultStream()
 	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: norm}))

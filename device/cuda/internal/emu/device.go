@@ -125,6 +125,15 @@ var sentences = map[driver.Result]string{
 	driver.ErrorMisalignedAddress:    "misaligned address",
 	driver.ErrorLaunchFailed:         "unspecified launch failure",
 	driver.ErrorNotSupported:         "operation not supported",
+
+	driver.ErrorIllegalState:             "the operation cannot be performed in the present state",
+	driver.ErrorStreamCaptureUnsupported: "operation not permitted when stream is capturing",
+	driver.ErrorStreamCaptureInvalidated: "operation failed due to a previous error during capture",
+	driver.ErrorStreamCaptureMerge:       "operation would result in a merge of separate capture sequences",
+	driver.ErrorStreamCaptureIsolation:   "dependency created on uncaptured work in another stream",
+	driver.ErrorStreamCaptureImplicit:    "operation would make the legacy stream depend on a capturing blocking stream",
+	driver.ErrorCapturedEvent:            "operation not permitted on an event last recorded in a capturing stream",
+	driver.ErrorStreamCaptureWrongThread: "attempt to terminate a thread-local capture sequence from another thread",
 }
 
 func (d *Driver) errorName(args []uint64) driver.Result {

@@ -23,6 +23,9 @@
 // CUDA_ERROR_ILLEGAL_ADDRESS, CUDA_ERROR_MISALIGNED_ADDRESS, CUDA_ERROR_LAUNCH_TIMEOUT for one that does not end, and
 // CUDA_ERROR_LAUNCH_FAILED for the rest, races and reads of uninitialized memory among them. [Driver.Faults] tells more.
 //
+// A stream that captures records what is enqueued on it, and runs nothing. What CUDA forbids meanwhile fails with its code, and nothing comes
+// of the capture. A graph's kernels have the parameters of the time of capture; its copies from the host read what is there when they run.
+//
 // Entries that nothing here needs answer CUDA_ERROR_NOT_SUPPORTED: contexts other than the primary ones, arrays, textures,
-// graphs, managed and stream-ordered memory, host functions.
+// captures of several streams, graphs made node by node, managed and stream-ordered memory, host functions.
 package emu

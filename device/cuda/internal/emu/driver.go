@@ -30,7 +30,7 @@ type Driver struct {
 
 	mu       sync.Mutex // held during every call
 	devices  []*gpu
-	objects  map[uint64]any // by handle: *context, *module, *function, *stream, *event
+	objects  map[uint64]any // by handle: *context, *module, *function, *stream, *event, *graph, *graphExec
 	count    map[driver.Entry]int
 	injected []injection
 	faults   []error
@@ -108,6 +108,9 @@ func (d *Driver) call(e driver.Entry, args []uint64) (driver.Result, bool) {
 	}
 	c, result := d.current()
 	if result == driver.Success {
+		result = c.allows(e)
+	}
+	if result == driver.Success {
 		result = f(c, args)
 	}
 	return result, true
@@ -137,6 +140,7 @@ func (d *Driver) Faults() []error {
 // Live is what has been made and not been given back, on all devices.
 type Live struct {
 	Contexts, Modules, Streams, Events int
+	Graphs                             int // those that can be launched included
 	Allocations                        int
 	Bytes                              uint64
 	Host                               int // pieces of pinned memory, registered ones included
@@ -163,6 +167,8 @@ func (d *Driver) Live() Live {
 			l.Streams++
 		case *event:
 			l.Events++
+		case *graph, *graphExec:
+			l.Graphs++
 		}
 	}
 	return l

@@ -70,6 +70,13 @@ var contextEntries = map[driver.Entry]func(*context, []uint64) driver.Result{
 	driver.CuStreamSynchronize:        (*context).streamSynchronize,
 	driver.CuStreamWaitEvent:          (*context).streamWait,
 
+	driver.CuStreamBeginCapture:        (*context).captureBegin,
+	driver.CuStreamEndCapture:          (*context).captureEnd,
+	driver.CuGraphDestroy:              (*context).graphDestroy,
+	driver.CuGraphInstantiateWithFlags: (*context).graphInstantiate,
+	driver.CuGraphLaunch:               (*context).graphLaunch,
+	driver.CuGraphExecDestroy:          (*context).graphExecDestroy,
+
 	driver.CuEventCreate:      (*context).eventCreate,
 	driver.CuEventDestroy:     (*context).eventDestroy,
 	driver.CuEventRecord:      (*context).eventRecord,

@@ -8,11 +8,12 @@ import (
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 )
 
-// event is the point where it was last recorded, nil before.
+// event is the point where it was last recorded, nil before, and where that was in a capture.
 type event struct {
-	ctx    *context
-	timing bool
-	point  *point
+	ctx     *context
+	timing  bool
+	point   *point
+	capture *capture
 }
 
 func (e *event) context() *context { return e.ctx }
@@ -42,16 +43,20 @@ func (c *context) eventRecord(args []uint64) driver.Result {
 	if result != driver.Success {
 		return result
 	}
-	e.point = &point{stream: s}
-	s.enqueue(operation{mark: e.point})
-	return driver.Success
+	e.point, e.capture = &point{stream: s}, s.capture
+	return s.enqueue(operation{mark: e.point})
 }
 
 // eventQuery does one operation, so that asking again and again comes to an end.
 func (c *context) eventQuery(args []uint64) driver.Result {
 	e, result := find[*event](c, args[0])
-	if result != driver.Success || e.point == nil || !e.point.pending() {
+	switch {
+	case result != driver.Success:
 		return result
+	case e.capture != nil:
+		return e.capture.invalidate(driver.ErrorCapturedEvent)
+	case e.point == nil || !e.point.pending():
+		return driver.Success
 	}
 	e.point.stream.step()
 	if c.failed != driver.Success {
@@ -62,8 +67,13 @@ func (c *context) eventQuery(args []uint64) driver.Result {
 
 func (c *context) eventSynchronize(args []uint64) driver.Result {
 	e, result := find[*event](c, args[0])
-	if result != driver.Success || e.point == nil {
+	switch {
+	case result != driver.Success:
 		return result
+	case e.capture != nil:
+		return e.capture.invalidate(driver.ErrorCapturedEvent)
+	case e.point == nil:
+		return driver.Success
 	}
 	for e.point.pending() {
 		e.point.stream.step()
@@ -78,6 +88,8 @@ func (c *context) eventElapsed(args []uint64) driver.Result {
 		switch {
 		case result != driver.Success:
 			return result
+		case e.capture != nil:
+			return e.capture.invalidate(driver.ErrorCapturedEvent)
 		case !e.timing || e.point == nil:
 			return driver.ErrorInvalidHandle
 		case e.point.pending():

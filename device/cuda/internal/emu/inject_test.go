@@ -74,12 +74,21 @@ func work(t *testing.T) (err error) {
 	}
 	do(func() error { return opt.SetClipNorm(1) })
 	do(func() error { return s.Record(start) })
-	for range 2 {
+	step := opt.Step
+	for i := range 4 {
+		if i == 2 {
+			var captured *optim.Captured
+			do(func() (e error) { captured, e = opt.Capture(s); return e })
+			if captured != nil {
+				defer func() { finally(captured.Close) }()
+			}
+			step = captured.Replay
+		}
 		before := make([]float32, 100)
 		do(func() error { return device.Download(s, before, value) })
 		do(s.Synchronize)
 		do(func() error {
-			e := opt.Step(s)
+			e := step(s)
 			if e != nil {
 				require.Equal(t, before, download(t, s, value), "after a step that failed: %v", e)
 			}
@@ -151,7 +160,7 @@ func injectFault(t *testing.T, e driver.Entry, n int) {
 	require.Equal(t, emu.Live{}, d.Live(), "after all")
 	left.Contexts--
 	left.Bytes = 0
-	things := left.Modules + left.Streams + left.Events + left.Allocations + left.Host
+	things := left.Modules + left.Streams + left.Events + left.Graphs + left.Allocations + left.Host
 	if ends[e] && things == 1 {
 		return // the one that could not be ended, in the device's Close
 	}
@@ -160,7 +169,7 @@ func injectFault(t *testing.T, e driver.Entry, n int) {
 
 // ends are the entries that give something back, or can be in the way of that.
 var ends = map[driver.Entry]bool{driver.CuMemFree: true, driver.CuMemFreeHost: true, driver.CuStreamDestroy: true,
-	driver.CuEventDestroy: true, driver.CuModuleUnload: true, driver.CuCtxSetCurrent: true, driver.CuCtxGetCurrent: true}
+	driver.CuEventDestroy: true, driver.CuGraphDestroy: true, driver.CuGraphExecDestroy: true, driver.CuModuleUnload: true, driver.CuCtxSetCurrent: true, driver.CuCtxGetCurrent: true}
 
 func TestOutOfMemory(t *testing.T) {
 	d := install(t, emu.Config{})

@@ -72,8 +72,7 @@ func (c *context) enqueue(stream uint64, valid bool, run func(m *ptxvm.Memory) e
 	case !valid:
 		return driver.ErrorInvalidValue
 	}
-	s.enqueue(operation{run: func() error { return run(c.gpu.memory) }})
-	return driver.Success
+	return s.enqueue(operation{run: func() error { return run(c.gpu.memory) }})
 }
 
 // copyIn copies from the host: dst, src, n, stream.
@@ -85,9 +84,13 @@ func (c *context) copyIn(args []uint64) driver.Result {
 	if src == 0 || !c.holds(dst, n) {
 		return driver.ErrorInvalidValue
 	}
+	s, result := c.stream(args[3])
+	if result != driver.Success {
+		return result
+	}
 	from := unsafe.Slice(driver.Pointer[byte](src), n)
 	p := c.pinned(src)
-	if p == nil {
+	if p == nil && s.capture == nil {
 		from = bytes.Clone(from)
 	}
 	return c.enqueue(args[3], true, func(m *ptxvm.Memory) error {

@@ -193,10 +193,12 @@ func (c *context) launch(args []uint64) driver.Result {
 		}
 		l.Params = append(l.Params, bytes.Clone(unsafe.Slice(driver.Pointer[byte](at), params[i].Size)))
 	}
-	if c.d.config.Seed != 0 {
-		c.d.launches++
-		l.Seed = c.d.config.Seed + c.d.launches
-	}
-	s.enqueue(operation{run: func() error { return f.kernel.Run(c.gpu.memory, l) }})
-	return driver.Success
+	return s.enqueue(operation{run: func() error {
+		l := l
+		if c.d.config.Seed != 0 {
+			c.d.launches++
+			l.Seed = c.d.config.Seed + c.d.launches
+		}
+		return f.kernel.Run(c.gpu.memory, l)
+	}})
 }

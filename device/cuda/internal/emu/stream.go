@@ -15,6 +15,7 @@ type stream struct {
 	nonBlocking bool // does not wait for the null stream, nor that for it
 	destroyed   bool
 	queue       []operation
+	capture     *capture // what is enqueued goes there, nil mostly
 }
 
 // operation is one step of a stream.
@@ -45,14 +46,22 @@ func (s *stream) end() *point {
 	return last.mark
 }
 
-// enqueue adds an operation, behind what the null stream and the blocking streams owe each other.
-func (s *stream) enqueue(op operation) {
+// enqueue adds an operation, behind what the null stream and the blocking streams owe each other. Where a blocking stream captures, the null
+// stream owes it what it cannot give.
+func (s *stream) enqueue(op operation) driver.Result {
+	if s.capture != nil {
+		return s.capture.record(op.run)
+	}
 	for _, other := range s.ctx.streams {
+		if s == s.ctx.null && other.capture != nil && !other.nonBlocking {
+			return other.capture.invalidate(driver.ErrorStreamCaptureImplicit)
+		}
 		if other != s && !s.nonBlocking && !other.nonBlocking && (s == s.ctx.null || other == s.ctx.null) && len(other.queue) > 0 {
 			op.after = append(op.after, other.end())
 		}
 	}
 	s.queue = append(s.queue, op)
+	return driver.Success
 }
 
 // pending says whether a point is still ahead. What a failed context has not done it never does.
@@ -138,7 +147,7 @@ func (c *context) streamDestroy(args []uint64) driver.Result {
 		return result
 	}
 	delete(c.d.objects, args[0])
-	s.destroyed = true
+	s.destroyed, s.capture = true, nil
 	if len(s.queue) == 0 {
 		c.streams = slices.DeleteFunc(c.streams, func(o *stream) bool { return o == s })
 	}
@@ -147,8 +156,11 @@ func (c *context) streamDestroy(args []uint64) driver.Result {
 
 func (c *context) streamSynchronize(args []uint64) driver.Result {
 	s, result := c.stream(args[0])
-	if result != driver.Success {
+	switch {
+	case result != driver.Success:
 		return result
+	case s.capture != nil:
+		return s.capture.invalidate(driver.ErrorStreamCaptureUnsupported)
 	}
 	return s.force()
 }
@@ -156,8 +168,13 @@ func (c *context) streamSynchronize(args []uint64) driver.Result {
 // streamQuery does one operation, so that asking again and again comes to an end.
 func (c *context) streamQuery(args []uint64) driver.Result {
 	s, result := c.stream(args[0])
-	if result != driver.Success || len(s.queue) == 0 {
+	switch {
+	case result != driver.Success:
 		return result
+	case s.capture != nil:
+		return s.capture.invalidate(driver.ErrorStreamCaptureUnsupported)
+	case len(s.queue) == 0:
+		return driver.Success
 	}
 	s.step()
 	if c.failed != driver.Success {
@@ -177,8 +194,12 @@ func (c *context) streamWait(args []uint64) driver.Result {
 		return driver.ErrorInvalidHandle
 	case args[2] != 0:
 		return driver.ErrorInvalidValue
+	case e.capture != nil:
+		return s.waitCaptured(e)
+	case s.capture != nil && e.point != nil:
+		return s.capture.invalidate(driver.ErrorStreamCaptureIsolation)
 	case e.point != nil && e.point.pending():
-		s.enqueue(operation{after: []*point{e.point}})
+		return s.enqueue(operation{after: []*point{e.point}})
 	}
 	return driver.Success
 }
