@@ -26,6 +26,9 @@ type Stored struct {
 	Algorithm Algorithm
 	State     map[string]device.DType // by PyTorch's names for state, such as "exp_avg"
 	All       device.DType            `hyper:"-"` // of the state that State does not name; 0 is the type that is calculated with
+
+	Stochastic bool   `hyper:"-"` // values and state of 16 bits are rounded stochastically
+	Seed       uint64 `hyper:"-"` // of the noise
 }
 
 // Setting implements Algorithm.
@@ -51,5 +54,6 @@ func (c Stored) Setting() (rule.Setting, error) {
 		}
 	}
 	s.Formats = strings.Join(formats, " ")
+	s.Stochastic, s.Seed = c.Stochastic, c.Seed
 	return s, nil
 }

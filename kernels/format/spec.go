@@ -60,7 +60,7 @@ type Error struct {
 	Compute device.DType
 }
 
-// Error reads `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16`.
+// Error reads `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16, bf16/sr, f16/sr`.
 func (e *Error) Error() string {
 	var slot string
 	if e.Slot != "" {
