@@ -60,7 +60,7 @@ type Error struct {
 	Compute device.DType
 }
 
-// Error reads `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16, bf16/sr, f16/sr`.
+// Error reads `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16`.
 func (e *Error) Error() string {
 	var slot string
 	if e.Slot != "" {
@@ -68,7 +68,7 @@ func (e *Error) Error() string {
 	}
 	var names []string
 	for _, f := range all() {
-		if f.compute == e.Compute && f.Encodes() {
+		if f.compute == e.Compute && f.Encodes() && !f.noisy {
 			names = append(names, f.name)
 		}
 	}

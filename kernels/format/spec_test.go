@@ -62,8 +62,8 @@ func TestSpec(t *testing.T) {
 		want    string
 		err     error
 	}{
-		{"param=f64", device.Float32, `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16, bf16/sr, f16/sr`, &Error{"param", "f64", device.Float32}},
-		{"grad=int8", device.Float32, `slot "grad": no format "int8" for calculations in float32: there are f32, bf16, f16, bf16/sr, f16/sr`, &Error{"grad", "int8", device.Float32}},
+		{"param=f64", device.Float32, `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16`, &Error{"param", "f64", device.Float32}},
+		{"grad=int8", device.Float32, `slot "grad": no format "int8" for calculations in float32: there are f32, bf16, f16`, &Error{"grad", "int8", device.Float32}},
 		{"grad=bf16", device.Float64, `slot "grad": no format "bf16" for calculations in float64: there are f64`, &Error{"grad", "bf16", device.Float64}},
 		{"momentum=bf16", device.Float32, `format bf16 is for slot "momentum", which is none of "param", "grad", "exp_avg", "exp_avg_sq"`,
 			&SlotError{"momentum", "bf16", slots}},
