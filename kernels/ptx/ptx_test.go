@@ -54,6 +54,8 @@ func everything(t *testing.T) map[string]string {
 				}
 				s.Formats = rule.Param + "=bf16"
 				add(s)
+				s.Formats = strings.Join(r.Slots, "=bf16/sr ") + "=bf16/sr"
+				add(s)
 			}
 		}
 	}
@@ -68,7 +70,8 @@ var texts map[string]string
 var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l1_l2_f32",
 	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l1_l2_amsgrad_f64",
 	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm", "words",
-	"adam_f32_param_bf16", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16"}
+	"adam_f32_param_bf16", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16",
+	"lion_f32_param_bf16_sr_grad_bf16_sr_exp_avg_bf16_sr"}
 
 func TestGolden(t *testing.T) {
 	all := everything(t)
