@@ -46,7 +46,9 @@ type Backend = kernels.Backend
 // share memory with Value, in this optimizer or in another: two optimizers of one Value overwrite each other's steps, and no error says so.
 // Gradients are only read and may be shared.
 type Param struct {
-	Name  string // for State and in errors; unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index.
+	// Name is for State and in errors, and unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index. Stochastic
+	// rounding depends on it: under the same name a tensor has the same bits in any group and place.
+	Name  string
 	Value *device.Buffer
 	Grad  *device.Buffer // as many elements as Value. Nil leaves the tensor out of steps: see SetGrad.
 }

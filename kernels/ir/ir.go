@@ -21,7 +21,7 @@ const (
 	Const             // Bits: a constant, as the bits of a float64 that the function's width holds exactly
 	Bool              // Index: 0 or 1
 	Word              // Bits: a constant of 32 bits
-	Element           // Index: 0 or 1: the low or the high 32 bits of the element's index in its whole tensor; the same in all slots
+	Element           // Index: 0 or 1: the low or the high 32 bits of the element's index among those of all tensors; the same in all slots
 
 	Add    // A + B
 	Sub    // A - B

@@ -128,7 +128,7 @@ var allowed = regexp.MustCompile(`^(` + strings.Join([]string{
 	`(and|or|not)\.pred`, `cvt\.rn\.f32\.f64`, `cvt\.f64\.f32`, `cvt\.u64\.u32`, `cvt\.u32\.u64`,
 	`cvt\.f32\.f16`, `cvt\.rn\.f16\.f32`, `cvt\.u16\.u32`, `cvt\.u32\.u16`,
 	`(and|or|xor|shl)\.b(32|64)`, `shr\.u(32|64)`, `(add|sub)\.u(32|64)`, `min\.u64`, `mul\.(lo\.u(32|64)|hi\.u32)`, `mad\.lo\.u(32|64)`, `neg\.s64`,
-	`prmt\.b32`, `mov\.(u32|u64|b32|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
+	`prmt\.b32`, `shf\.l\.wrap\.b32`, `mov\.(u32|u64|b32|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
 	`(ld\.global(\.c[ags])?|st\.global(\.(wb|cg|cs|wt))?)(\.v[24])?\.(u8|u16|u32|u64|b32|f32|f64)`, `shfl\.sync\.down\.b32`, `bar\.warp\.sync`, `bra`, `ret`,
 }, "|") + `)$`)
 
