@@ -180,3 +180,47 @@ func TestStochasticLearns(t *testing.T) {
 		require.InDelta(t, 1-steps*lr, mean, bound, fmt.Sprint(dtype))
 	}
 }
+
+// How a group rounds stays, but its seed can be another from a step on.
+func TestStochasticStays(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	nearest := stochastic(5)
+	nearest.Stochastic = false
+	r := newRun(t, dev, stochastic(5), []string{"c"})
+	require.EqualError(t, r.o.SetAlgorithm(0, nearest), "optim: group 0: algorithm adamw: stochastic is false, the group's true: another rounding needs a new group")
+	r.steps(1, 1)
+	require.NoError(t, r.o.SetAlgorithm(0, stochastic(6)))
+	r.steps(2, 2)
+	same, other := newRun(t, dev, stochastic(5), []string{"c"}), newRun(t, dev, stochastic(6), []string{"c"})
+	same.steps(1, 1)
+	other.steps(1, 1)
+	require.NotEqual(t, same.bits(), other.bits())
+	require.NoError(t, same.o.SetAlgorithm(0, stochastic(6)))
+	same.steps(2, 2)
+	require.Equal(t, same.bits(), r.bits())
+}
+
+// What is evaluated of a group that rounds stochastically is rounded to nearest: it is no step.
+func TestStochasticEval(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	alg := optim.Stored{Algorithm: optim.DefaultScheduleFreeAdamW(), All: device.BFloat16, Stochastic: true}
+	r := newRun(t, dev, alg, []string{"c"})
+	r.steps(1, 3)
+	to := r.h.buffer(device.BFloat16, make([]float64, stochasticLengths["c"]))
+	before := r.bits()
+	require.NoError(t, r.o.EvalParams(nil, map[string]*device.Buffer{"c": to}))
+	first := planeOf(t, to)
+	require.Equal(t, before, r.bits())
+	require.NoError(t, r.o.EvalParams(nil, map[string]*device.Buffer{"c": to}))
+	require.Equal(t, first, planeOf(t, to))
+	z, err := r.o.State("c", "z")
+	require.NoError(t, err)
+	beyond := float32(1 - 1/optim.DefaultScheduleFreeAdamW().Betas[0])
+	for i, v := range r.h.values(r.values["c"]) {
+		y, z := float32(v), float32(r.h.values(z)[i])
+		x := y + float32(beyond*(z-y))
+		require.Equal(t, reference.Bits(device.BFloat16, float64(x)), first[i], "element %d", i)
+	}
+}

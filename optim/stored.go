@@ -26,7 +26,8 @@ import (
 // different noise. Values and state of other types are not concerned.
 //
 // A slot that the algorithm does not have is a format.SlotError. A type that state of a group cannot have is a format.Error of New and
-// AddGroup. The types of a group stay as they are: others need a new group.
+// AddGroup. The types of a group stay as they are, and how it rounds: others need a new group. The seed can be
+// changed by SetAlgorithm.
 type Stored struct {
 	Algorithm Algorithm
 	State     map[string]device.DType // by PyTorch's names for state, such as "exp_avg"
