@@ -135,63 +135,78 @@ func stochasticNumbers(l *layout) (out []float32) {
 	return out
 }
 
-// TestStochastic holds stochastic rounding to what is meant, for all noise there is: of two neighbours the upper one for as many noises of
-// 65,536 as the number is far from the lower one, in float16 to the nearest of 8,192 places.
+// places are the distances from a neighbour that stochastic rounding tells apart.
+var places = map[string]float64{"bf16": 1 << 16, "f16": 1 << 13}
+
+// ups is what stochastic rounding makes of a number: the magnitude of the neighbour towards 0, and for how many of 65,536 noises the other one:
+// as many as the number is far from the first, to the nearest place. Nearest is the number rounded to nearest.
+func (l *layout) ups(x float32, nearest uint32, places float64) (lower uint32, up int) {
+	a := math.Abs(float64(x))
+	if a >= l.limit() {
+		return l.infinite(), 0
+	}
+	if lower = nearest & 0x7fff; l.number(lower) > a {
+		lower--
+	}
+	next := l.number(lower + 1)
+	if lower+1 == l.infinite() {
+		next = l.limit()
+	}
+	share := (a - l.number(lower)) / (next - l.number(lower)) // exact
+	return lower, int(math.RoundToEven(share*places) / places * (1 << 16))
+}
+
+// stochasticChecker fails unless Store of the noises makes of each number what it should: of the least noises the neighbour towards 0, and of the
+// others the other one.
+func stochasticChecker(t *testing.T, name string, noises func(up int) []uint32) func(x []float32) {
+	l, f := layouts[name], must(t, name+"/sr", device.Float32)
+	encode := map[string]func(float32) uint32{"bf16": encodeBFloat16, "f16": encodeFloat16}[name]
+	return func(x []float32) {
+		var src []float32
+		var noise []uint32
+		var want []uint16
+		for _, x := range x {
+			sign, nearest := math.Float32bits(x)>>31<<15, encode(x)
+			lower, up := nearest&0x7fff, 0 // of a NaN
+			if x == x {
+				lower, up = l.ups(x, nearest, places[name])
+			}
+			for _, n := range noises(up) {
+				w := sign | lower
+				if int(n) >= 1<<16-up {
+					w++
+				}
+				src, noise, want = append(src, x), append(noise, n), append(want, uint16(w))
+			}
+		}
+		got := make([]uint16, len(src))
+		Store(f, [][]byte{bytes(got)}, src, noise)
+		for i, w := range got {
+			if w != want[i] {
+				t.Fatalf("%s of %v (%#x), noise %#x, is %#x, must be %#x", name, src[i], math.Float32bits(src[i]), noise[i], w, want[i])
+			}
+		}
+	}
+}
+
+// TestStochastic tries all noises there are, and the graph with some.
 func TestStochastic(t *testing.T) {
+	all := make([]uint32, 1<<16)
+	for i := range all {
+		all[i] = uint32(i)
+	}
 	for name, l := range layouts {
-		places := map[string]float64{"bf16": 1 << 16, "f16": 1 << 13}[name]
 		f := must(t, name+"/sr", device.Float32)
 		require.True(t, f.Noisy())
 		require.Same(t, f, must(t, name, device.Float32).Stochastic())
-		encode, noise := noisyEncoder(f), make([]uint32, 1<<16)
-		for i := range noise {
-			noise[i] = uint32(i)
-		}
-		got, src := make([]uint16, len(noise)), make([]float32, len(noise))
+		check, encode := stochasticChecker(t, name, func(int) []uint32 { return all }), noisyEncoder(f)
 		for _, x := range stochasticNumbers(l) {
-			for i := range src {
-				src[i] = x
+			check([]float32{x})
+			for _, n := range []uint32{0, 1, 7, 8, 0x7fff, 0x8000, 0xfff8, 0xffff, math.Float32bits(x) & 0xffff} {
+				w := []uint16{0}
+				Store(f, [][]byte{bytes(w)}, []float32{x}, []uint32{n})
+				require.Equal(t, uint32(w[0]), encode(x, n), "%s of %v (%#x), noise %#x", name, x, math.Float32bits(x), n)
 			}
-			Store(f, [][]byte{bytes(got)}, src, noise)
-			for _, i := range []int{0, 1, 7, 8, 0x7fff, 0x8000, 0xfff8, 0xffff, int(math.Float32bits(x) & 0xffff)} {
-				require.Equal(t, encode(x, noise[i]), uint32(got[i]), "%s of %v (%#x), noise %#x", name, x, math.Float32bits(x), i)
-			}
-			sign, a := uint32(math.Float32bits(x)>>31)<<15, math.Abs(float64(x))
-			if x != x {
-				for _, w := range got {
-					require.True(t, uint32(w)&0x7fff > l.infinite() && uint32(w)&0x8000 == sign && w == got[0], "%s of a NaN is %#x", name, w)
-					require.NotZero(t, uint32(w)>>(l.fraction-1)&1, "a NaN is quiet")
-				}
-				continue
-			}
-			lower, up := l.infinite(), 0
-			if a < l.limit() {
-				lower = 0
-				for high := l.infinite(); high-lower > 1; { // number(lower) <= a < number(high), or the limit
-					if m := (lower + high) / 2; l.number(m) <= a {
-						lower = m
-					} else {
-						high = m
-					}
-				}
-				next := l.number(lower + 1)
-				if lower+1 == l.infinite() {
-					next = l.limit()
-				}
-				share := (a - l.number(lower)) / (next - l.number(lower))
-				up = int(math.RoundToEven(share*places) / places * (1 << 16))
-			}
-			count := 0
-			for i, w := range got {
-				switch uint32(w) {
-				case sign | lower:
-				case sign | (lower + 1):
-					count++
-				default:
-					t.Fatalf("%s of %v (%#x), noise %#x, is %#x, neither %#x nor the next", name, x, math.Float32bits(x), i, w, sign|lower)
-				}
-			}
-			require.Equal(t, up, count, "%s of %v (%#x): how often it is rounded away from 0", name, x, math.Float32bits(x))
 		}
 	}
 	for _, name := range []string{"f32", "bf16/sr"} {
@@ -202,6 +217,31 @@ func TestStochastic(t *testing.T) {
 	require.Same(t, f, f.Stochastic())
 	_, err := Parse("bf16/sr", device.Float64)
 	require.Equal(t, &Error{Format: "bf16/sr", Compute: device.Float64}, err)
+}
+
+// TestStochasticAll tries all float32s, each with the least and the largest noise, and the two between which it is rounded up. It takes minutes.
+func TestStochasticAll(t *testing.T) {
+	if !*exhaustive {
+		t.Skip("without -exhaustive")
+	}
+	const shards = 1 << 6
+	for name := range layouts {
+		for shard := range uint32(shards) {
+			t.Run(fmt.Sprint(name, shard), func(t *testing.T) {
+				t.Parallel()
+				check := stochasticChecker(t, name, func(up int) []uint32 {
+					return []uint32{0, 1<<16 - 1, uint32(max(1<<16-up-1, 0)), uint32(min(1<<16-up, 1<<16-1))}
+				})
+				x := make([]float32, 1<<12)
+				for first := range uint32((1 << 32) / shards / (1 << 12)) {
+					for i := range x {
+						x[i] = math.Float32frombits(shard*((1<<32)/shards) + first<<12 + uint32(i))
+					}
+					check(x)
+				}
+			})
+		}
+	}
 }
 
 // rare is the exponent of the chance that a test of chance fails though all is well: less than exp(-25), 1.4e-11, for each statistic. The draws are
