@@ -74,10 +74,10 @@ func newFrame(n int) []byte {
 	return f
 }
 
-// run runs the loop over n elements, whose planes' addresses are in order. The first has the index within its tensor.
-func (l *loop) run(planes []*byte, uniforms *byte, frame []byte, index, n int) {
+// run runs the loop over n elements, whose planes' addresses are in order. The first has the index.
+func (l *loop) run(planes []*byte, uniforms *byte, frame []byte, index uint64, n int) {
 	if l.index >= 0 {
-		binary.LittleEndian.PutUint64(frame[l.index:], uint64(index))
+		binary.LittleEndian.PutUint64(frame[l.index:], index)
 	}
 	l.code.Run(unsafe.SliceData(planes), uniforms, unsafe.SliceData(frame), n)
 }

@@ -65,7 +65,7 @@ type update[F rule.Float] struct {
 // tensor is the memory of a kernels.Tensor.
 type tensor struct {
 	group  int
-	offset int
+	index  uint64 // kernels.Tensor.Index
 	planes [][]byte
 }
 
@@ -95,7 +95,7 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 	size := chunkLen(u.elements, proc.pool.threads)
 	for i := range w.Tensors {
 		t := &w.Tensors[i]
-		v := tensor{group: t.Group, offset: t.Offset}
+		v := tensor{group: t.Group, index: t.Index()}
 		for _, b := range t.Planes {
 			v.planes = append(v.planes, contents(b))
 		}
@@ -304,7 +304,7 @@ func (s *step[F]) chunk(thread, i int) {
 	own := len(program.Rule.Scalars)
 	p.Scalars, p.Shared = rounded[:own], rule.SharedOf(rounded[own:])
 	w := s.space.windows[thread]
-	w.each(t.planes, c.lo, c.hi, func() {
+	w.each(t, c.lo, c.hi, rounded, func() {
 		for i, x := range w.slots {
 			p.Slots[program.Slots[i].Index] = x
 		}
@@ -318,5 +318,5 @@ func (s *step[F]) vectorChunk(thread, i int) {
 	c := &s.u.chunks[i]
 	t := &s.u.tensors[c.tensor]
 	n := v.blockLen()
-	v.run(t, c, s.uniforms[t.group*n:(t.group+1)*n], &s.space.scratch[thread])
+	v.run(t, c, s.uniforms[t.group*n:(t.group+1)*n], s.of(t.group), &s.space.scratch[thread])
 }

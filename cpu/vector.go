@@ -151,23 +151,23 @@ func fromBits[F rule.Float](x uint64) F {
 	return f
 }
 
-// run updates the elements of a chunk.
-func (v *vectors[F]) run(t *tensor, c *chunk, uniforms []F, s *scratch[F]) {
+// run updates the elements of a chunk, whose group has the scalars.
+func (v *vectors[F]) run(t *tensor, c *chunk, uniforms, scalars []F, s *scratch[F]) {
 	block := (*byte)(unsafe.Pointer(&uniforms[0]))
 	switch lo, hi := c.lo, c.hi; {
 	case v.plan != nil:
-		s.window.each(t.planes, lo, hi, func() { v.tiles(s, block) })
+		s.window.each(t, lo, hi, scalars, func() { v.tiles(s, block) })
 	case v.short == nil || c.followed:
 		v.point(s, t, lo)
-		v.loop.run(s.pointers, block, s.frame, t.offset+lo, hi-lo)
+		v.loop.run(s.pointers, block, s.frame, t.index+uint64(lo), hi-lo)
 	default:
 		if n := (hi - lo - v.approached()) &^ (roundBytes - 1); n > 0 {
 			v.point(s, t, lo)
-			v.short.begin.run(s.pointers, block, s.frame, t.offset+lo, n)
+			v.short.begin.run(s.pointers, block, s.frame, t.index+uint64(lo), n)
 			lo += n
 		}
 		v.point(s, t, lo)
-		v.short.end.run(s.pointers, block, s.frame, t.offset+lo, hi-lo)
+		v.short.end.run(s.pointers, block, s.frame, t.index+uint64(lo), hi-lo)
 	}
 }
 

@@ -12,6 +12,9 @@ type window[F rule.Float] struct {
 	slots   [][]F
 	copies  [][]F // of the slots that memory holds otherwise; nil of the others
 	size    int   // most elements at a time; 0: any
+
+	draws format.Draws // of the window's elements; nil where nothing is noisy
+	noise []uint32     // of one slot
 }
 
 // windowLen is the elements of a copy. All of a rule's fit into a first-level cache.
@@ -24,19 +27,22 @@ func newWindow[F rule.Float](p *kernels.Program) *window[F] {
 			w.copies[i], w.size = make([]F, windowLen), windowLen
 		}
 	}
+	if p.NumNoise() > 0 {
+		w.draws, w.noise = make(format.Draws, windowLen), make([]uint32, windowLen)
+	}
 	return w
 }
 
-// each calls f with w.slots set to elements lo to hi of the planes, as many as a window has at a time.
-func (w *window[F]) each(planes [][]byte, lo, hi int, f func()) {
+// each calls f with w.slots set to elements lo to hi of the tensor, as many as a window has at a time. Scalars are the group's.
+func (w *window[F]) each(t *tensor, lo, hi int, scalars []F, f func()) {
 	for at := lo; at < hi; {
 		end := hi
 		if w.size > 0 {
 			end = min(hi, at+w.size)
 		}
-		w.open(planes, at, end)
+		w.open(t.planes, at, end)
 		f()
-		w.close(planes, at, end)
+		w.close(t, at, end, scalars[len(scalars)-w.program.NumNoise():])
 		at = end
 	}
 }
@@ -56,12 +62,22 @@ func (w *window[F]) open(planes [][]byte, lo, hi int) {
 	}
 }
 
-func (w *window[F]) close(planes [][]byte, lo, hi int) {
+func (w *window[F]) close(t *tensor, lo, hi int, noise []F) {
+	drawn := -1 // the slot that was drawn for
 	for i := range w.program.Slots {
-		if s := &w.program.Slots[i]; w.copies[i] != nil && w.program.Planes[s.Plane].Store {
-			var part [mostPlanes][]byte
-			format.Store(s.Format, w.part(&part, planes, s, lo, hi), w.slots[i])
+		s := &w.program.Slots[i]
+		if w.copies[i] == nil || !w.program.Planes[s.Plane].Store {
+			continue
 		}
+		if s.Format.Noisy() {
+			if drawn < 0 || !format.SameDraw(drawn, s.Index) {
+				format.Draw(w.draws[:hi-lo], noise, s.Index, t.index+uint64(lo))
+				drawn = s.Index
+			}
+			w.draws[:hi-lo].Of(s.Index, w.noise)
+		}
+		var part [mostPlanes][]byte
+		format.Store(s.Format, w.part(&part, t.planes, s, lo, hi), w.slots[i], w.noise)
 	}
 }
 

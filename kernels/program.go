@@ -45,6 +45,11 @@ func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
 	out.Formats = strings.Join(formats, " ")
 	if s.Rule != nil {
 		if parsed, err := format.ParseSpec(out.Formats, s.Rule.Slots, out.Compute); err == nil { // New says what is wrong, and finds this form at once
+			for i, f := range parsed {
+				if s.Stochastic && s.Rule.Slots[i] != rule.Grad {
+					parsed[i] = f.Stochastic()
+				}
+			}
 			out.Formats = format.Spec(s.Rule.Slots, parsed)
 		}
 	}
@@ -88,6 +93,8 @@ type Program struct {
 	Scalars *ir.Func
 
 	Bytes int // that a step moves for each element: the planes read and the planes written
+
+	noisy bool // a step rounds a slot stochastically
 }
 
 // Role is what a slot is to the program.
@@ -176,11 +183,12 @@ func newProgram(s Spec) (*Program, error) {
 	}
 	s.Formats = format.Spec(s.Rule.Slots, formats)
 	p := &Program{Spec: s, Counters: s.Rule.Counters}
+	p.use(around(element, s), formats)
+	p.noisy = p.rounds()
 	if p.counts() && !slices.ContainsFunc(p.Counters, isStep) {
 		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: stepName})
 	}
 	p.Scalars = p.scalars(prologue)
-	p.use(around(element, s), formats)
 	p.format()
 	p.Stages = p.stages()
 	return p, nil
@@ -192,7 +200,7 @@ const stepName = "step"
 func isStep(c rule.Counter) bool { return c.Name == stepName }
 
 // counts says whether what is done around the rule depends on the number of the step.
-func (p *Program) counts() bool { return p.Around&rule.EMA != 0 }
+func (p *Program) counts() bool { return p.Around&rule.EMA != 0 || p.noisy }
 
 // stepAt is the index of the step among Counters, or -1.
 func (p *Program) stepAt() int {
@@ -269,7 +277,13 @@ func (p *Program) format() {
 		}
 	}
 	if p.Graph = f; !same {
-		p.Graph = p.formatted(append(vars, f.Vars[len(p.Slots):]...))
+		vars = append(vars, f.Vars[len(p.Slots):]...)
+		if p.noisy {
+			for i, name := range noiseNames {
+				vars = append(vars, ir.Field{Bank: rule.SharedBank, Index: len(sharedNames) + i, Name: name})
+			}
+		}
+		p.Graph = p.formatted(vars)
 	}
 	loads, stores := touched(p.Graph)
 	for k := range p.Planes {
@@ -303,7 +317,12 @@ func (p *Program) formatted(vars []ir.Field) *ir.Func {
 	_, stores := touched(f)
 	for i, x := range b.Inline(f, entry) {
 		if i < len(p.Slots) && stores[i] {
-			copy(final[p.Slots[i].Plane:], p.Slots[i].Format.Encode(b, x))
+			slot := &p.Slots[i]
+			var noise ir.Value
+			if slot.Format.Noisy() {
+				noise = format.Noise(b, final[len(vars)-format.NumNoise:], slot.Index)
+			}
+			copy(final[slot.Plane:], slot.Format.Encode(b, x, noise))
 		}
 	}
 	return b.Func(final)

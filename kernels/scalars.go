@@ -23,12 +23,20 @@ const (
 var own = []string{"Scale", "MaxNorm", "DecoupledDecay", "WeightDecay", "L1", "ClipValue", "EMADecay"}
 
 // Inputs is how many numbers GroupStep.Inputs writes.
-func (p *Program) Inputs() int { return len(p.Rule.Hyper) + len(own) }
+func (p *Program) Inputs() int {
+	n := len(p.Rule.Hyper) + len(own)
+	if p.noisy {
+		n += len(seedNames)
+	}
+	return n
+}
 
-// Inputs writes what the group is given, in the order of bank InputBank.
+// Inputs writes what the group is given, in the order of bank InputBank, as many as there is room for.
 func (g *GroupStep) Inputs(to []float64) {
 	n := copy(to, g.Hyper)
-	copy(to[n:], []float64{g.Scale, g.limit(), g.DecoupledDecay, g.WeightDecay, g.L1, g.ClipValue, g.EMADecay})
+	n += copy(to[n:], []float64{g.Scale, g.limit(), g.DecoupledDecay, g.WeightDecay, g.L1, g.ClipValue, g.EMADecay})
+	seed := pieces(g.Seed)
+	copy(to[n:], seed[:])
 }
 
 // limit is what gradients are clipped to: +Inf where they are not.
@@ -42,14 +50,22 @@ func (g *GroupStep) limit() float64 {
 // Outputs names the scalars, in the order of bank OutputsBank.
 func (p *Program) Outputs() []string {
 	out := slices.Clone(p.Rule.Scalars)
-	for _, name := range sharedNames {
+	for _, name := range p.aroundNames() {
 		out = append(out, strings.ToUpper(name[:1])+name[1:])
 	}
 	return out
 }
 
 // NumScalars is how many there are.
-func (p *Program) NumScalars() int { return len(p.Rule.Scalars) + len(sharedNames) }
+func (p *Program) NumScalars() int { return len(p.Rule.Scalars) + len(p.aroundNames()) }
+
+// aroundNames are the scalars beside the rule's, in the order of bank rule.SharedBank.
+func (p *Program) aroundNames() []string {
+	if p.noisy {
+		return append(slices.Clip(sharedNames), noiseNames...)
+	}
+	return sharedNames
+}
 
 // RunScalars is Scalars by the compiled functions, whose bits are the same. It writes all of out, NumScalars numbers, and advances counters.
 func (p *Program) RunScalars(g *GroupStep, norm float64, counters, out []float64) {
@@ -66,7 +82,13 @@ func (p *Program) RunScalars(g *GroupStep, norm float64, counters, out []float64
 	Shared(&SharedIn{Scale: g.Scale, Norm: norm, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
 		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1,
 		ClipValue: g.ClipValue, EMADecay: g.EMADecay, Step: step}, &shared)
-	copy(out[n:], (*rule.Shared[float64])(&shared).Numbers())
+	n += copy(out[n:], (*rule.Shared[float64])(&shared).Numbers())
+	if p.noisy {
+		seed := pieces(g.Seed)
+		var noise NoiseOut
+		Noise(&NoiseIn{seed[0], seed[1], seed[2], seed[3], step}, &noise)
+		copy(out[n:], []float64{noise.Seed0, noise.Seed1, noise.Seed2, noise.Seed3, noise.Step0, noise.Step1})
+	}
 }
 
 //go:embed shared.go
@@ -89,13 +111,16 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 		index[ir.Field{Bank: bank, Index: i}] = len(vars)
 		vars = append(vars, ir.Field{Bank: bank, Index: i, Name: name})
 	}
-	hyper := len(p.Rule.Hyper)
+	hyper, given := len(p.Rule.Hyper), own
+	if p.noisy {
+		given = append(slices.Clip(own), seedNames...)
+	}
 	for _, v := range prologue.Vars {
 		if v.Bank == InputBank {
 			field(InputBank, v.Index, v.Name)
 		}
 	}
-	for i, name := range own {
+	for i, name := range given {
 		field(InputBank, hyper+i, "step."+name)
 	}
 	for _, v := range prologue.Vars {
@@ -106,7 +131,7 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 	if n := len(p.Rule.Counters); n < len(p.Counters) {
 		field(CounterBank, n, "step."+stepName)
 	}
-	for i, name := range sharedNames {
+	for i, name := range p.aroundNames() {
 		field(OutputsBank, len(p.Rule.Scalars)+i, "out."+name)
 	}
 	field(ReducedBank, 0, "norm")
@@ -139,24 +164,30 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 		v := index[ir.Field{Bank: CounterBank, Index: n}]
 		final[v] = b.Binary(ir.Add, final[v], b.Const(1))
 	}
-	shared := sharedGraph()
-	at = make([]int, len(shared.Vars))
-	for i, v := range shared.Vars {
-		switch name := strings.TrimPrefix(v.Name, "in."); {
-		case v.Bank == 1:
-			at[i] = index[ir.Field{Bank: OutputsBank, Index: len(p.Rule.Scalars) + v.Index}]
-		case name == "LR":
-			at[i] = index[ir.Field{Bank: InputBank, Index: p.Rule.HyperIndex("LR")}]
-		case name == "Step":
-			if at[i] = -1; p.stepAt() >= 0 {
-				at[i] = index[ir.Field{Bank: CounterBank, Index: p.stepAt()}]
+	// around inlines a function whose results are the scalars from first on.
+	around := func(f *ir.Func, first int) {
+		at := make([]int, len(f.Vars))
+		for i, v := range f.Vars {
+			switch name := strings.TrimPrefix(v.Name, "in."); {
+			case v.Bank == 1:
+				at[i] = index[ir.Field{Bank: OutputsBank, Index: first + v.Index}]
+			case name == "LR":
+				at[i] = index[ir.Field{Bank: InputBank, Index: p.Rule.HyperIndex("LR")}]
+			case name == "Step":
+				if at[i] = -1; p.stepAt() >= 0 {
+					at[i] = index[ir.Field{Bank: CounterBank, Index: p.stepAt()}]
+				}
+			case name == "Norm":
+				at[i] = index[ir.Field{Bank: ReducedBank}]
+			default:
+				at[i] = index[ir.Field{Bank: InputBank, Index: hyper + slices.Index(given, name)}]
 			}
-		case name == "Norm":
-			at[i] = index[ir.Field{Bank: ReducedBank}]
-		default:
-			at[i] = index[ir.Field{Bank: InputBank, Index: hyper + slices.Index(own, name)}]
 		}
+		inline(f, at)
 	}
-	inline(shared, at)
+	around(sharedGraph(), len(p.Rule.Scalars))
+	if p.noisy {
+		around(noiseGraph(), len(p.Rule.Scalars)+len(sharedNames))
+	}
 	return b.Func(final)
 }

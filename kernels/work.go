@@ -8,11 +8,15 @@ import (
 // Tensor is a parameter with its gradient and state: a buffer for each of the program's planes, all with as many elements.
 type Tensor struct {
 	Group  int
-	ID     int   // which of a training's tensors it is: the same after a resume, and on another device
-	Shape  []int // of the whole tensor; nil says that it has one dimension
-	Offset int   // of the first element here within the whole tensor, of which this may be a shard
+	ID     uint64 // which of a training's tensors it is: the same after a resume, and on another device. See Index.
+	Shape  []int  // of the whole tensor; nil says that it has one dimension
+	Offset int    // of the first element here within the whole tensor, of which this may be a shard
 	Planes []*device.Buffer
 }
+
+// Index is the index of the tensor's first element here among the elements of all tensors, modulo 2⁶⁴: what an executor makes ir.Element of. IDs
+// are as far apart as tensors are long, or by chance nearly always.
+func (t *Tensor) Index() uint64 { return t.ID + uint64(t.Offset) }
 
 // Len is the number of elements.
 func (t *Tensor) Len() int {
@@ -44,11 +48,12 @@ type GroupStep struct {
 	MaxNorm                         float64   // gradients are clipped to it by the norm, Step.Reduced; 0 clips nothing, as +Inf does
 	L1, WeightDecay, DecoupledDecay float64   // the setting's; L1 and WeightDecay count in a program that has the penalty
 	ClipValue, EMADecay             float64   // likewise, of rule.ClipValue and rule.EMA
+	Seed                            uint64    // of the noise, in a program that rounds stochastically
 }
 
 // GroupStepOf is a step of a group with the setting and the step's hyperparameters.
 func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
-	g := GroupStep{Hyper: hyper, Scale: 1, L1: s.L1, WeightDecay: s.WeightDecay, DecoupledDecay: s.DecoupledDecay}
+	g := GroupStep{Hyper: hyper, Scale: 1, L1: s.L1, WeightDecay: s.WeightDecay, DecoupledDecay: s.DecoupledDecay, Seed: s.Seed}
 	if s.Maximize {
 		g.Scale = -1
 	}

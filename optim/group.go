@@ -35,7 +35,7 @@ type param struct {
 	Param
 	group  *group
 	part   *part
-	id     int              // unique in the optimizer, for good
+	id     uint64           // see identity
 	slots  []*device.Buffer // state, by slot of the rule; nil where no program so far had a use for it
 	arenas []*arena         // that they lie in
 }

@@ -177,6 +177,10 @@ func (g *group) accepts(s rule.Setting) error {
 		return fmt.Errorf("optim: group %d: algorithm %s stores state as %q, the group as %q: other types need a new group",
 			g.index, s.Name, s.Formats, g.setting.Formats)
 	}
+	if s.Stochastic != g.setting.Stochastic {
+		return fmt.Errorf("optim: group %d: algorithm %s: stochastic is %t, the group's %t: another rounding needs a new group",
+			g.index, s.Name, s.Stochastic, g.setting.Stochastic)
+	}
 	return nil
 }
 

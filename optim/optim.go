@@ -28,6 +28,8 @@
 package optim
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,7 +46,9 @@ type Backend = kernels.Backend
 // share memory with Value, in this optimizer or in another: two optimizers of one Value overwrite each other's steps, and no error says so.
 // Gradients are only read and may be shared.
 type Param struct {
-	Name  string // for State and in errors; unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index.
+	// Name is for State and in errors, and unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index. Stochastic
+	// rounding depends on it: under the same name a tensor has the same bits in any group and place.
+	Name  string
 	Value *device.Buffer
 	Grad  *device.Buffer // as many elements as Value. Nil leaves the tensor out of steps: see SetGrad.
 }
@@ -67,7 +71,6 @@ type Optimizer struct {
 	norm     norm
 	eval     evaluation
 	schedule Schedule // of groups to come
-	ids      int      // that tensors have been given
 	steps    int
 	closed   bool
 }
@@ -118,7 +121,7 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	if err != nil {
 		return errors.Join(err, closeLaunches(launches), g.free())
 	}
-	o.groups, o.ids = append(o.groups, g), o.ids+len(g.params)
+	o.groups = append(o.groups, g)
 	maps.Copy(o.names, names)
 	o.memory.add(g.params)
 	for _, l := range launches { // two launches of one program become one at the next step
@@ -173,8 +176,14 @@ func (o *Optimizer) name(g *group, params []Param) {
 			}
 			own[p.Name] = true
 		}
-		g.params = append(g.params, &param{Param: p, group: g, id: o.ids + i})
+		g.params = append(g.params, &param{Param: p, group: g, id: identity(p.Name)})
 	}
+}
+
+// identity is a tensor's kernels.Tensor.ID: the first 8 bytes of its name's SHA-256, the lowest first.
+func identity(name string) uint64 {
+	sum := sha256.Sum256([]byte(name))
+	return binary.LittleEndian.Uint64(sum[:])
 }
 
 // open says why the optimizer cannot be used, if it cannot.

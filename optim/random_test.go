@@ -44,7 +44,7 @@ func TestAnyOrderOfChanges(t *testing.T) {
 			count := 1
 			add := func() {
 				algs := []optim.Algorithm{optim.DefaultAdamW(), with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR = 0.1 }), optim.DefaultLion(), optim.DefaultRprop(),
-					optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16}}
+					optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16}, stochastic(3)}
 				alg := algs[rng.IntN(len(algs))]
 				var params []optim.Param
 				for range rng.IntN(4) {

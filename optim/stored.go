@@ -20,12 +20,21 @@ import (
 // reads, which is exact, and rounds what it writes to nearest, ties to even. A change of less than 1/512 of a number is lost in bfloat16: a
 // second moment of bfloat16 with a betas[1] of 0.999 never falls, and a parameter may never move. See docs/numerics.md.
 //
+// With Stochastic, values and state of bfloat16 and float16 are rounded up or down by chance, with probabilities that make the mean exact, so
+// that many small changes add up. The chance is a function of Seed, the step, the tensor's name, the element and the slot: a training has the
+// same bits on every device, in any groups, and when it goes on later. Two optimizers with tensors of one name need different seeds to have
+// different noise. Values and state of other types are not concerned.
+//
 // A slot that the algorithm does not have is a format.SlotError. A type that state of a group cannot have is a format.Error of New and
-// AddGroup. The types of a group stay as they are: others need a new group.
+// AddGroup. The types of a group stay as they are, and how it rounds: others need a new group. The seed can be
+// changed by SetAlgorithm.
 type Stored struct {
 	Algorithm Algorithm
 	State     map[string]device.DType // by PyTorch's names for state, such as "exp_avg"
 	All       device.DType            `hyper:"-"` // of the state that State does not name; 0 is the type that is calculated with
+
+	Stochastic bool   `hyper:"-"` // of values and state of 16 bits: they are rounded stochastically
+	Seed       uint64 `hyper:"-"` // of the noise, if Stochastic
 }
 
 // Setting implements Algorithm.
@@ -51,5 +60,6 @@ func (c Stored) Setting() (rule.Setting, error) {
 		}
 	}
 	s.Formats = strings.Join(formats, " ")
+	s.Stochastic, s.Seed = c.Stochastic, c.Seed
 	return s, nil
 }

@@ -48,6 +48,7 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 		dtype = fs.String("dtype", "f32", "")
 		grad  = fs.String("grad", "", "")
 		state = fs.String("state", "", "")
+		round = fs.String("rounding", nearest, "")
 	)
 	fs.StringVar(&cfg.device, "device", "cpu", "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
@@ -83,12 +84,12 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
 		return nil, err
 	}
-	if cfg.dtype, err = parseTypes(*dtype, *grad, *state); err != nil {
+	if cfg.dtype, err = parseTypes(*dtype, *grad, *state, *round); err != nil {
 		return nil, err
 	}
 	if slices.Contains(given, "dump") {
-		if others("dump", "optimizer", "dtype", "grad", "state") {
-			return nil, cli.Usagef("-dump takes no other flags but -optimizer, -dtype, -grad and -state")
+		if others("dump", "optimizer", "dtype", "grad", "state", "rounding") {
+			return nil, cli.Usagef("-dump takes no other flags but -optimizer, -dtype, -grad, -state and -rounding")
 		}
 		return cfg, checkDump(cfg.dump)
 	}

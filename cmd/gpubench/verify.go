@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -29,11 +31,12 @@ type oracle struct {
 	plan
 	counters []float64
 	runs     []run
-	from     []int            // per run, where it stands in expect
-	expect   reference.Tensor // the runs one after the other
+	from     []int              // per run, where it stands in expect
+	expect   reference.Tensor   // the runs one after the other
+	parts    []reference.Tensor // each of the runs
 }
 
-func newOracle(p plan, runs []run) *oracle {
+func newOracle(p plan, runs []run, tensors []tensor) *oracle {
 	o := &oracle{plan: p, counters: p.program.InitialCounters(), runs: runs}
 	n := 0
 	for _, r := range runs {
@@ -43,7 +46,20 @@ func newOracle(p plan, runs []run) *oracle {
 	for range p.program.Planes {
 		o.expect.Planes = append(o.expect.Planes, make(reference.Plane, n))
 	}
+	for j, r := range runs {
+		part := reference.Tensor{Index: firstIndex(tensors[r.tensor].name) + uint64(r.lo)}
+		for _, plane := range o.expect.Planes {
+			part.Planes = append(part.Planes, plane[o.from[j]:][:r.hi-r.lo])
+		}
+		o.parts = append(o.parts, part)
+	}
 	return o
+}
+
+// firstIndex is the index of a tensor's first element, as optim.Param has it.
+func firstIndex(name string) uint64 {
+	sum := sha256.Sum256([]byte(name))
+	return binary.LittleEndian.Uint64(sum[:])
 }
 
 // set says what a plane was filled with, at which phases.
@@ -58,14 +74,14 @@ func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 // step is one step on everything that is expected.
 func (o *oracle) step() {
 	scalars := reference.Scalars(o.program, kernels.GroupStepOf(o.setting, o.setting.Hyper), 0, o.counters)
-	reference.Map(o.program, scalars, []reference.Tensor{o.expect})
+	reference.Map(o.program, scalars, o.parts)
 }
 
 // verify runs steps on wild numbers and compares what the model became with the oracle.
 func (w *work) verify(cfg *config, p *progress, what string) (verification, error) {
 	runs := chooseRuns(lengths(cfg.model))
 	v := verification{params: sampled(runs)}
-	o := newOracle(w.plan, runs)
+	o := newOracle(w.plan, runs, w.tensors)
 	for step := range verifySteps {
 		p.show("%s: verifying step %d of %d", what, step+1, verifySteps)
 		for k := range w.program.Planes {

@@ -96,7 +96,7 @@ func (u *update) fill(d *Device) (err error) {
 			tensors = append(tensors, b.Addr())
 		}
 		if u.mod.Indexed {
-			tensors = append(tensors, uint64(t.Offset))
+			tensors = append(tensors, t.Index())
 		}
 		n := t.Len()
 		for lo := 0; lo < n; lo += length {

@@ -84,10 +84,11 @@ const (
 	VPCMPGTQ // AVX2: of signed numbers
 	VPCMPUD  // AVX-512: into a mask register; the last operand is the predicate
 	VPCMPUQ
-	VPSLLD // by an immediate, as the next three
+	VPSLLD // by an immediate, as the next four
 	VPSLLQ
 	VPSRLD
 	VPSRLQ
+	VPROLD  // AVX-512
 	VSHUFPS // two of the first source, two of the second, in each 16 bytes
 	VPSHUFD
 	VPERMQ       // AVX2

@@ -92,6 +92,7 @@ var specs = [opCount]spec{
 	VPSLLQ: {name: "vpsllq", form: vm, coding: both, prefix: 1, table: 1, op: 0x73, ext: 6, elem: 8, imm: true},
 	VPSRLD: {name: "vpsrld", form: vm, coding: both, prefix: 1, table: 1, op: 0x72, ext: 2, elem: 4, imm: true},
 	VPSRLQ: {name: "vpsrlq", form: vm, coding: both, prefix: 1, table: 1, op: 0x73, ext: 2, elem: 8, imm: true},
+	VPROLD: {name: "vprold", form: vm, coding: evex, prefix: 1, table: 1, op: 0x72, ext: 1, elem: 4, imm: true},
 
 	VSHUFPS:   {name: "vshufps", form: rvm, coding: both | broad, table: 1, op: 0xC6, elem: 4, imm: true},
 	VPSHUFD:   {name: "vpshufd", form: rm, coding: both | short | broad, prefix: 1, table: 1, op: 0x70, elem: 4, imm: true},

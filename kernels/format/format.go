@@ -22,6 +22,7 @@ type Format struct {
 	compute        device.DType
 	planes         []Plane
 	decode, encode func() *ir.Func // both are nil where the plane holds the number itself
+	noisy          bool            // encode takes noise, too
 	runs           any             // *runs[F], where F is the compute type
 }
 
@@ -33,8 +34,9 @@ type Plane struct {
 
 // runs do to a run of elements, by compiled functions, what the graphs do to one.
 type runs[F rule.Float] struct {
-	load  func(dst []F, planes [][]byte)
-	store func(planes [][]byte, src []F)
+	load       func(dst []F, planes [][]byte)
+	store      func(planes [][]byte, src []F)
+	storeNoisy func(planes [][]byte, src []F, noise []uint32) // or
 }
 
 var all = sync.OnceValue(plain)
@@ -42,7 +44,7 @@ var all = sync.OnceValue(plain)
 // Plain is the format that holds a number in one element of the storage type. It fails with an *Error where there is none.
 func Plain(storage, compute device.DType) (*Format, error) {
 	for _, f := range all() {
-		if f.planes[0].DType == storage && f.compute == compute {
+		if f.planes[0].DType == storage && f.compute == compute && !f.noisy {
 			return f, nil
 		}
 	}
@@ -51,11 +53,25 @@ func Plain(storage, compute device.DType) (*Format, error) {
 
 // Parse reads a name as String writes it, or that of a device.DType. It fails with an *Error.
 func Parse(name string, compute device.DType) (*Format, error) {
+	for _, f := range all() {
+		if f.name == name && f.compute == compute {
+			return f, nil
+		}
+	}
 	storage, err := device.ParseDType(name)
 	if err != nil {
 		return nil, &Error{Format: name, Compute: compute}
 	}
 	return Plain(storage, compute)
+}
+
+// Stochastic is the format with the same planes that rounds stochastically: itself where there is none, as only 16 bits for numbers of
+// float32 have one.
+func (f *Format) Stochastic() *Format {
+	if g, err := Parse(f.name+"/sr", f.compute); err == nil {
+		return g
+	}
+	return f
 }
 
 // String is the format's name, such as "bf16".
@@ -76,6 +92,9 @@ func (f *Format) Identity() bool { return f.decode == nil }
 // Encodes says whether numbers can be put into memory. Where the compute type is wider than what memory holds, they can be read alone.
 func (f *Format) Encodes() bool { return f.encode != nil || f.Identity() }
 
+// Noisy says whether numbers are rounded stochastically: Encode and Store take noise.
+func (f *Format) Noisy() bool { return f.noisy }
+
 // Decode adds to a graph of the compute type's width what makes a number of an element: of one value a plane.
 func (f *Format) Decode(b *ir.Builder, planes []ir.Value) ir.Value {
 	if f.Identity() {
@@ -84,10 +103,14 @@ func (f *Format) Decode(b *ir.Builder, planes []ir.Value) ir.Value {
 	return apply(b, f.decode(), planes)[0]
 }
 
-// Encode adds what makes an element of x: one value a plane. The format is one that Encodes.
-func (f *Format) Encode(b *ir.Builder, x ir.Value) []ir.Value {
-	if f.Identity() {
+// Encode adds what makes an element of x: one value a plane. The format is one that Encodes. Noise is what Noise makes, and is not looked at
+// where the format is not Noisy.
+func (f *Format) Encode(b *ir.Builder, x, noise ir.Value) []ir.Value {
+	switch {
+	case f.Identity():
 		return []ir.Value{x}
+	case f.noisy:
+		return apply(b, f.encode(), []ir.Value{x, noise})
 	}
 	return apply(b, f.encode(), []ir.Value{x})
 }
@@ -104,9 +127,14 @@ func Load[F rule.Float](f *Format, dst []F, planes [][]byte) {
 	f.runs.(*runs[F]).load(dst, planes)
 }
 
-// Store encodes src into the planes' memory. The format is one that Encodes.
-func Store[F rule.Float](f *Format, planes [][]byte, src []F) {
-	f.runs.(*runs[F]).store(planes, src)
+// Store encodes src into the planes' memory. The format is one that Encodes. Noise has a number for each element, as Encode takes it, and may
+// be nil where the format is not Noisy.
+func Store[F rule.Float](f *Format, planes [][]byte, src []F, noise []uint32) {
+	if f.noisy {
+		f.runs.(*runs[F]).storeNoisy(planes, src, noise)
+	} else {
+		f.runs.(*runs[F]).store(planes, src)
+	}
 }
 
 // view is the first n elements of a plane's memory.

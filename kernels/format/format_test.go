@@ -41,7 +41,7 @@ func decoder[F rule.Float](f *Format) func(w uint32) F {
 func encoder(f *Format) func(x float32) uint32 {
 	vars := []ir.Field{{Name: "x"}, {Bank: 1, Name: "memory", Type: f.planes[0].Type}}
 	b := ir.NewBuilder(f.name, 32, vars)
-	e := ir.NewEvaluator[float32](b.Func([]ir.Value{b.Var(0), f.Encode(b, b.Var(0))[0]}))
+	e := ir.NewEvaluator[float32](b.Func([]ir.Value{b.Var(0), f.Encode(b, b.Var(0), 0)[0]}))
 	in := make([]float32, 2)
 	return func(x float32) uint32 {
 		in[0] = x
@@ -125,7 +125,7 @@ func TestPatterns(t *testing.T) {
 		x32, x64, back := make([]float32, len(words)), make([]float64, len(words)), make([]uint16, len(words))
 		Load(f, x32, [][]byte{bytes(words)})
 		Load(wide, x64, [][]byte{bytes(words)})
-		Store(f, [][]byte{bytes(back)}, x32)
+		Store(f, [][]byte{bytes(back)}, x32, nil)
 		decode, decodeWide, encode := decoder[float32](f), decoder[float64](wide), encoder(f)
 		for i := range words {
 			w := uint32(i)
@@ -149,7 +149,7 @@ func checker(t *testing.T, name string) func(x []float32) {
 	encode, words := encoder(f), make([]uint16, 1<<16)
 	return func(x []float32) {
 		got := words[:len(x)]
-		Store(f, [][]byte{bytes(got)}, x)
+		Store(f, [][]byte{bytes(got)}, x, nil)
 		for i, x := range x {
 			if w := uint32(got[i]); !l.rightly(x, w) || encode(x) != w {
 				t.Fatalf("%v (%#08x) becomes %#04x, which is %v, by Store, %#04x by the graph", x, math.Float32bits(x), w, l.number(w), encode(x))
@@ -228,7 +228,7 @@ func TestIdentity(t *testing.T) {
 		b := ir.NewBuilder("", 8*compute.Size(), []ir.Field{{}})
 		x := b.Var(0)
 		require.Equal(t, x, f.Decode(b, []ir.Value{x}))
-		require.Equal(t, []ir.Value{x}, f.Encode(b, x))
+		require.Equal(t, []ir.Value{x}, f.Encode(b, x, 0))
 		require.Equal(t, 1, b.Len(), "no operation is added")
 	}
 	x, y := []float64{1, math.Inf(1), -0.1}, make([]float64, 3)
@@ -236,14 +236,14 @@ func TestIdentity(t *testing.T) {
 	Load(f, y, [][]byte{bytes(x)})
 	require.Equal(t, x, y)
 	x[0] = 7
-	Store(f, [][]byte{bytes(y)}, x[:2])
+	Store(f, [][]byte{bytes(y)}, x[:2], nil)
 	require.Equal(t, x, y)
 }
 
 // What is read of a format in a dump has the names of its source.
 func TestNames(t *testing.T) {
 	b := ir.NewBuilder("", 32, []ir.Field{{}, {Bank: 1, Type: ir.U16}})
-	f := b.Func([]ir.Value{b.Var(0), must(t, "bf16", device.Float32).Encode(b, b.Var(0))[0]})
+	f := b.Func([]ir.Value{b.Var(0), must(t, "bf16", device.Float32).Encode(b, b.Var(0), 0)[0]})
 	require.Contains(t, f.Names, "bits")
 	require.Contains(t, f.Names, "upper")
 }
@@ -253,7 +253,7 @@ func TestRunsDoNotAllocate(t *testing.T) {
 	f, planes := must(t, "bf16", device.Float32), [][]byte{bytes(w)}
 	require.Zero(t, testing.AllocsPerRun(10, func() {
 		Load(f, x, planes)
-		Store(f, planes, x)
+		Store(f, planes, x, nil)
 	}))
 	Load[float32](f, nil, [][]byte{nil})
 	require.Panics(t, func() { Load(f, x, [][]byte{bytes(w)[:199]}) }, "memory too short")

@@ -68,7 +68,7 @@ func (e *Error) Error() string {
 	}
 	var names []string
 	for _, f := range all() {
-		if f.compute == e.Compute && f.Encodes() {
+		if f.compute == e.Compute && f.Encodes() && !f.noisy {
 			names = append(names, f.name)
 		}
 	}

@@ -6,7 +6,7 @@ import "github.com/fusestep/fusestep/device"
 // with it.
 func Storage(compute device.DType) (out []device.DType) {
 	for _, f := range all() {
-		if f.compute == compute && f.Encodes() {
+		if f.compute == compute && f.Encodes() && !f.noisy {
 			out = append(out, f.planes[0].DType)
 		}
 	}

@@ -66,7 +66,7 @@ func (b *Builder) Element(high bool) Value {
 	return b.node(Node{Op: Element})
 }
 
-// Shift makes a << by or a >> by, for op WShl or WShr.
+// Shift makes a << by or a >> by, for op WShl or WShr, or rotates a, for WRotl.
 func (b *Builder) Shift(op Op, a Value, by int) Value { return b.node(Node{Op: op, A: a, Index: by}) }
 
 // SmallestNormal is the constant: 2⁻¹²⁶ at width 32, 2⁻¹⁰²² at 64.
@@ -99,7 +99,7 @@ func (b *Builder) Unary(op Op, a Value) Value {
 	return b.node(Node{Op: op, A: a})
 }
 
-// Binary makes a op c.
+// Binary makes a op c. A word's bits shifted left or those shifted right by what is left of 32 are the word rotated: w<<13 | w>>19.
 func (b *Builder) Binary(op Op, a, c Value) Value {
 	if op == And || op == Or {
 		// true && c is c; false && c is false; and the same for || with the two swapped.
@@ -114,6 +114,15 @@ func (b *Builder) Binary(op Op, a, c Value) Value {
 				return a
 			}
 			return c
+		}
+	}
+	if op == WOr {
+		x, y := b.f.Nodes[a], b.f.Nodes[c]
+		if x.Op == WShr {
+			x, y = y, x
+		}
+		if x.Op == WShl && y.Op == WShr && x.A == y.A && x.Index+y.Index == 32 {
+			return b.Shift(WRotl, x.A, x.Index)
 		}
 	}
 	return b.node(Node{Op: op, A: a, B: c})
@@ -203,7 +212,7 @@ func (b *Builder) Inline(f *Func, entry []Value) []Value {
 			to[i] = entry[n.Index]
 		case Const, Bool, Word, Element:
 			to[i] = b.node(n)
-		case WShl, WShr:
+		case WShl, WShr, WRotl:
 			to[i] = b.Shift(n.Op, to[n.A], n.Index)
 		case Select:
 			to[i] = b.Select(to[n.C], to[n.A], to[n.B])

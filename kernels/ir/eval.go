@@ -1,6 +1,9 @@
 package ir
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // Eval runs f on the fields' values, one a Var, and replaces those that f stores. F must have f's width: this is the
 // meaning of the graph, to which everything that is made from it is held.
@@ -249,6 +252,10 @@ func (e *Evaluator[F]) integer(node *Node, d []uint32, words [][]uint32, lo int)
 	case WShr:
 		for k := range d {
 			d[k] = a[k] >> node.Index
+		}
+	case WRotl:
+		for k := range d {
+			d[k] = bits.RotateLeft32(a[k], node.Index)
 		}
 	case Select:
 		choose(d, e.nodes[node.C].truth, a, b)

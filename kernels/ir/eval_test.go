@@ -17,7 +17,7 @@ func TestRunEach(t *testing.T) {
 		b.Binary(Or, b.Unary(Not, b.Binary(Le, b.Var(y), b.Var(s))), b.Binary(And, b.Binary(Ne, b.Var(x), b.Var(s)), b.Binary(WEq, b.Var(u), b.Var(h)))))
 	choose = b.Select(b.Binary(Eq, b.Var(x), b.Const(0)), b.Unary(Not, choose), choose)
 	number := b.Binary(Sub, b.Binary(Div, b.Unary(Sqrt, b.Unary(Abs, b.Var(x))), b.Var(y)), b.Binary(Mul, b.Var(s), b.Unary(Neg, b.Var(x))))
-	word := b.Binary(WXor, b.Binary(WMul, b.Var(w), b.Element(true)), b.Binary(WSub, b.Shift(WShr, b.Var(w), 3), b.Shift(WShl, b.Var(u), 5)))
+	word := b.Binary(WXor, b.Binary(WMul, b.Var(w), b.Element(true)), b.Binary(WSub, b.Shift(WShr, b.Var(w), 3), b.Shift(WRotl, b.Shift(WShl, b.Var(u), 5), 9)))
 	word = b.Binary(WAdd, b.Binary(WOr, word, b.Binary(WMulHigh, b.Var(w), b.Word(77777))), b.Binary(WAnd, b.Unary(ToBits, number), b.Word(0xff00ff)))
 	f := b.Func([]Value{b.Select(choose, number, b.Unary(FromHalf, b.Var(h))), b.Select(choose, b.Unary(FromBits, word), b.Binary(Add, b.Var(x), b.Var(y))),
 		b.Select(choose, word, b.Var(w)), b.Unary(ToHalf, number), b.Var(s), b.Var(u)})

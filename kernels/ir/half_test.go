@@ -58,6 +58,7 @@ func TestWords(t *testing.T) {
 		{"xor", func(g *Builder) Value { return g.Binary(WXor, g.Var(0), g.Var(1)) }, 0xdead398a},
 		{"shl", func(g *Builder) Value { return g.Shift(WShl, g.Var(1), 31) }, 1 << 31},
 		{"shr", func(g *Builder) Value { return g.Shift(WShr, g.Var(0), 31) }, 1},
+		{"rotl", func(g *Builder) Value { return g.Shift(WRotl, g.Var(0), 31) }, 0xef56df77},
 		{"lt", func(g *Builder) Value {
 			return g.Select(g.Binary(WLt, g.Var(1), g.Var(0)), g.Var(0), g.Word(7))
 		}, a},

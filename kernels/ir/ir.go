@@ -3,7 +3,8 @@
 // here: the evaluator in this package, the PTX emitter, the CPU's machine code.
 //
 // No floating-point identity is ever applied to a graph (x*1, x+0 and x-x all stay), because none holds for every bit
-// pattern. What shrinks a graph is only: equal nodes are one node, and what no store needs is dropped.
+// pattern. What shrinks a graph is only: equal nodes are one node, two shifts of a word that rotate it are one, and what no store needs is
+// dropped.
 package ir
 
 import (
@@ -20,7 +21,7 @@ const (
 	Const             // Bits: a constant, as the bits of a float64 that the function's width holds exactly
 	Bool              // Index: 0 or 1
 	Word              // Bits: a constant of 32 bits
-	Element           // Index: 0 or 1: the low or the high 32 bits of the element's index in its whole tensor; the same in all slots
+	Element           // Index: 0 or 1: the low or the high 32 bits of the element's index among those of all tensors; the same in all slots
 
 	Add    // A + B
 	Sub    // A - B
@@ -52,13 +53,14 @@ const (
 	WXor     // A ^ B
 	WShl     // A << Index, 0 to 31
 	WShr     // A >> Index, 0 to 31
+	WRotl    // A rotated left by Index, 1 to 31
 	WLt      // bool: A < B
 	WEq      // bool: A == B
 )
 
 var opNames = [...]string{"var", "const", "bool", "word", "element", "add", "sub", "mul", "div", "sqrt", "neg", "abs", "lt", "le", "eq",
 	"ne", "and", "or", "not", "select", "frombits", "tobits", "fromhalf", "tohalf", "wadd", "wsub", "wmul", "wmulhigh", "wand", "wor",
-	"wxor", "wshl", "wshr", "wlt", "weq"}
+	"wxor", "wshl", "wshr", "wrotl", "wlt", "weq"}
 
 func (o Op) String() string {
 	if int(o) < len(opNames) {
@@ -72,7 +74,7 @@ func (o Op) Arity() int {
 	switch o {
 	case Var, Const, Bool, Word, Element:
 		return 0
-	case Sqrt, Neg, Abs, Not, FromBits, ToBits, FromHalf, ToHalf, WShl, WShr:
+	case Sqrt, Neg, Abs, Not, FromBits, ToBits, FromHalf, ToHalf, WShl, WShr, WRotl:
 		return 1
 	case Select:
 		return 3
@@ -88,7 +90,7 @@ type Value int32
 type Node struct {
 	Op      Op
 	A, B, C Value  // operands, for as many as Op.Arity says
-	Index   int    // Var: index in Func.Vars; Bool, Element: 0 or 1; WShl, WShr: by how many bits
+	Index   int    // Var: index in Func.Vars; Bool, Element: 0 or 1; WShl, WShr, WRotl: by how many bits
 	Bits    uint64 // Const, Word
 }
 
@@ -116,7 +118,7 @@ func (f *Func) Kind(v Value) Kind {
 		}
 	case Bool, Lt, Le, Eq, Ne, And, Or, Not, WLt, WEq:
 		return Truth
-	case Word, Element, ToBits, ToHalf, WAdd, WSub, WMul, WMulHigh, WAnd, WOr, WXor, WShl, WShr:
+	case Word, Element, ToBits, ToHalf, WAdd, WSub, WMul, WMulHigh, WAnd, WOr, WXor, WShl, WShr, WRotl:
 		return Integer
 	}
 	return Number

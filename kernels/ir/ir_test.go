@@ -109,3 +109,15 @@ func TestEval(t *testing.T) {
 		require.True(t, math.Float32bits(got) == math.Float32bits(want) || got != got && want != want, "%s(%v, %v) is %v, want %v", tt.op, tt.a, tt.b, got, want)
 	}
 }
+
+// Two shifts are a rotation where they are of one word, one to the left and one to the right, by 32 together.
+func TestRotation(t *testing.T) {
+	b := NewBuilder("f", 32, []Field{{Name: "v", Type: U32}, {Name: "w", Type: U32}})
+	or := func(x, y Value) Node { return b.f.Nodes[b.Binary(WOr, x, y)] }
+	left, right := b.Shift(WShl, b.Var(0), 13), b.Shift(WShr, b.Var(0), 19)
+	require.Equal(t, Node{Op: WRotl, A: b.Var(0), Index: 13}, or(left, right))
+	require.Equal(t, Node{Op: WRotl, A: b.Var(0), Index: 13}, or(right, left))
+	for _, other := range []Value{b.Shift(WShr, b.Var(0), 18), b.Shift(WShr, b.Var(1), 19), b.Shift(WShl, b.Var(0), 19)} {
+		require.Equal(t, WOr, or(left, other).Op)
+	}
+}

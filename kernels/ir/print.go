@@ -13,7 +13,7 @@ var forms = [...]string{
 	Lt: "%s < %s", Le: "%s <= %s", Eq: "%s == %s", Ne: "%s != %s", And: "%s && %s", Or: "%s || %s", Not: "!%s", Select: "%[3]s ? %[1]s : %[2]s",
 	FromBits: "frombits(%s)", ToBits: "tobits(%s)", FromHalf: "fromhalf(%s)", ToHalf: "tohalf(%s)",
 	WAdd: "%s + %s", WSub: "%s - %s", WMul: "%s * %s", WMulHigh: "mulhigh(%s, %s)", WAnd: "%s & %s", WOr: "%s | %s", WXor: "%s ^ %s",
-	WShl: "%s << %d", WShr: "%s >> %d", WLt: "%s < %s", WEq: "%s == %s",
+	WShl: "%s << %d", WShr: "%s >> %d", WRotl: "%s <<< %d", WLt: "%s < %s", WEq: "%s == %s",
 }
 
 // Text is the function for people, an operation a line, and then the stores. A node is called v and its Value; a field or a constant
@@ -30,7 +30,7 @@ func (f *Func) Text(varying []bool) string {
 		for _, a := range n.Args() {
 			args = append(args, f.operand(a))
 		}
-		if n.Op == WShl || n.Op == WShr {
+		if n.Op == WShl || n.Op == WShr || n.Op == WRotl {
 			args = append(args, n.Index)
 		}
 		var notes []string

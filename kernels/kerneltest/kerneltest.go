@@ -5,6 +5,7 @@ package kerneltest
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ const (
 )
 
 // Programs are what Run tries of a rule that computes with a type: every set of options, with penalties the first and the last set, and
-// with other formats than the type's own 16 bits for parameter and gradient, 16 for all, and a mixture.
+// with other formats than the type's own 16 bits for parameter and gradient, 16 for all, those that round stochastically, and a mixture.
 func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	all := uint64(1)<<len(r.Options) - 1
 	for set := range all + 1 {
@@ -46,18 +47,20 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	if t != device.Float32 {
 		return out
 	}
-	var half, mixed []string
+	var half, noisy, mixed []string
 	for i, slot := range r.Slots {
 		half = append(half, slot+"=f16")
+		noisy = append(noisy, slot+"="+[]string{"bf16/sr", "f16/sr"}[i/2%2])
 		mixed = append(mixed, slot+"="+[]string{"f32", "bf16", "f16"}[(i+1)%3])
 	}
 	return append(out, kernels.Spec{Rule: r, Compute: t, Formats: "param=bf16 grad=bf16"},
 		kernels.Spec{Rule: r, Options: all, Compute: t, Formats: strings.Join(half, " ")},
+		kernels.Spec{Rule: r, Options: all, Around: rule.L2, Compute: t, Formats: strings.Join(noisy, " ")},
 		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t, Formats: strings.Join(mixed, " ")})
 }
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. With -short the rule of
-// Names has all its options or none, and of the formats the mixture is tried. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
+// Names has all its options or none, and of the formats the mixture and those that round stochastically are tried. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	names := Names(t)
 	rules = append(slices.Clone(rules), names)
@@ -105,6 +108,7 @@ func newProgram(t T, s kernels.Spec) *kernels.Program {
 type tensor struct {
 	shape
 	group  int
+	index  uint64
 	whole  []*device.Buffer  // by plane, with guards
 	expect []reference.Plane // by plane, with guards
 }
@@ -142,7 +146,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 				return 0.05 + 0.9*rng.Float64()
 			}
 			// L1 is 1 first, so that what it is multiplied by can be seen exactly.
-			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper()}
+			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper(), Seed: 0xfedcba9876543210 + uint64(g)}
 			if g%2 == 1 {
 				step.DecoupledDecay = hyper()
 			}
@@ -171,7 +175,8 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 		if x.pairs {
 			x.group = 0
 		}
-		to := kernels.Tensor{Group: x.group, ID: len(tensors), Shape: []int{shape.n}}
+		to := kernels.Tensor{Group: x.group, ID: ids[len(tensors)%len(ids)], Shape: []int{shape.n}, Offset: 3 * len(tensors)}
+		x.index = to.Index()
 		for k, plane := range p.Planes {
 			expect := numbers(rng, plane.DType, 2*guard+4+x.n)
 			if x.pairs {
@@ -199,8 +204,12 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 	return w, counters, tensors
 }
 
+// ids of tensors: so that indices begin at 0, pass a multiple of 2³² and the last index there is, and are any.
+var ids = []uint64{0, 1<<32 - 70, 5<<32 - 50, math.MaxUint64 - 100, 0x9e3779b97f4a7c15}
+
 // own are the expected elements of a tensor, without the guards.
 func (x *tensor) own() (out reference.Tensor) {
+	out.Index = x.index
 	for k, whole := range x.expect {
 		out.Planes = append(out.Planes, whole[x.first(k):][:x.n])
 	}

@@ -263,6 +263,8 @@ func (g *graph) node(v ir.Value) string {
 		half := reg("b16", "_half")
 		g.op("cvt.rn.f16.f32 %s, %s", half, a)
 		g.op("cvt.u32.u16 %s, %s", dst, half)
+	case ir.WRotl:
+		g.op("shf.l.wrap.b32 %s, %s, %s, %d", dst, a, a, n.Index)
 	case ir.WShl, ir.WShr:
 		g.op("%s %s, %s, %d", typed[n.Op], dst, a, n.Index)
 	case ir.Not:

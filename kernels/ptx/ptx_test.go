@@ -54,6 +54,8 @@ func everything(t *testing.T) map[string]string {
 				}
 				s.Formats = rule.Param + "=bf16"
 				add(s)
+				s.Formats = strings.Join(r.Slots, "=bf16/sr ") + "=bf16/sr"
+				add(s)
 			}
 		}
 	}
@@ -68,7 +70,8 @@ var texts map[string]string
 var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l1_l2_f32",
 	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l1_l2_amsgrad_f64",
 	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm", "words",
-	"adam_f32_param_bf16", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16"}
+	"adam_f32_param_bf16", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16",
+	"lion_f32_param_bf16_sr_grad_bf16_sr_exp_avg_bf16_sr"}
 
 func TestGolden(t *testing.T) {
 	all := everything(t)
@@ -125,7 +128,7 @@ var allowed = regexp.MustCompile(`^(` + strings.Join([]string{
 	`(and|or|not)\.pred`, `cvt\.rn\.f32\.f64`, `cvt\.f64\.f32`, `cvt\.u64\.u32`, `cvt\.u32\.u64`,
 	`cvt\.f32\.f16`, `cvt\.rn\.f16\.f32`, `cvt\.u16\.u32`, `cvt\.u32\.u16`,
 	`(and|or|xor|shl)\.b(32|64)`, `shr\.u(32|64)`, `(add|sub)\.u(32|64)`, `min\.u64`, `mul\.(lo\.u(32|64)|hi\.u32)`, `mad\.lo\.u(32|64)`, `neg\.s64`,
-	`prmt\.b32`, `mov\.(u32|u64|b32|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
+	`prmt\.b32`, `shf\.l\.wrap\.b32`, `mov\.(u32|u64|b32|b64|f32|f64)`, `cvta\.to\.global\.u64`, `ld\.param\.u64`,
 	`(ld\.global(\.c[ags])?|st\.global(\.(wb|cg|cs|wt))?)(\.v[24])?\.(u8|u16|u32|u64|b32|f32|f64)`, `shfl\.sync\.down\.b32`, `bar\.warp\.sync`, `bra`, `ret`,
 }, "|") + `)$`)
 

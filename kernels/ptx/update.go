@@ -13,7 +13,7 @@ import (
 //
 //	chunk   tensor, first element, number of elements
 //	tensor  group, then the address of each plane: the fields of bank rule.ElemBank; and then, if the graph asks for an element's
-//	        index, the tensor's offset: the index of its first element in the whole tensor
+//	        index, the tensor's: kernels.Tensor.Index
 //	scalars per group: what kernels.Program.Scalars computes, each rounded to the graph's width
 const (
 	ChunkWords = 3
@@ -27,7 +27,7 @@ var UpdateParams = []string{"u64 chunks", "u64 chunk_count", "u64 tensors", "u64
 type Module struct {
 	Text                      string
 	Update, Prologue, Traffic string
-	Indexed                   bool // a tensor's last word is its offset
+	Indexed                   bool // a tensor's last word is its index
 }
 
 // Hints are cache operators of PTX for the loads and stores of elements, such as cs: streaming. Where one is empty, the GPU chooses. They change
@@ -56,7 +56,7 @@ func (h Hints) New(p *kernels.Program) *Module {
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
 	name = fmt.Sprintf("%s_f%d", name, p.Graph.Width)
 	if p.Formats != "" {
-		name += "_" + strings.NewReplacer("=", "_", " ", "_").Replace(p.Formats)
+		name += "_" + strings.NewReplacer("=", "_", " ", "_", "/", "_").Replace(p.Formats)
 	}
 	name = mangle(name)
 	m := module(name, p.Graph)

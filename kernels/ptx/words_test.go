@@ -14,7 +14,7 @@ func words() *ir.Func {
 	b := ir.NewBuilder("words", 32, fields)
 	bytes, halves, whole, x := b.Var(0), b.Var(1), b.Var(2), b.Var(3)
 	w := b.Binary(ir.WMulHigh, b.Binary(ir.WXor, b.Element(false), whole), b.Binary(ir.WMul, b.Element(true), b.Word(0x9e3779b9)))
-	w = b.Binary(ir.WAdd, w, b.Var(5))
+	w = b.Shift(ir.WRotl, b.Binary(ir.WAdd, w, b.Var(5)), 9)
 	w = b.Binary(ir.WSub, b.Binary(ir.WOr, w, b.Shift(ir.WShl, bytes, 8)), b.Binary(ir.WAnd, b.Unary(ir.ToBits, x), b.Word(0xff)))
 	less := b.Binary(ir.WLt, w, halves)
 	y := b.Select(less, b.Unary(ir.FromHalf, halves), b.Unary(ir.FromBits, w))

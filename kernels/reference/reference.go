@@ -16,7 +16,7 @@ import (
 
 // Tensor is a kernels.Tensor in the host's memory.
 type Tensor struct {
-	Offset int
+	Index  uint64  // kernels.Tensor.Index
 	Planes []Plane // one a plane of the program
 }
 
@@ -115,7 +115,7 @@ func elements[F rule.Float](p *kernels.Program, vars [][]F, t Tensor, lo, hi int
 				}
 			}
 		}
-		eval.Index = uint64(t.Offset + lo)
+		eval.Index = t.Index + uint64(lo)
 		eval.RunEach(n, vars, words)
 		for _, s := range f.Stores {
 			for i := range n {

@@ -70,7 +70,7 @@ func TestMap(t *testing.T) {
 		pass.Scalars, pass.Shared = rounded[:own], rule.SharedOf(rounded[own:])
 		rule.Apply(s.Rule, &pass)
 		for i, slot := range p.Slots {
-			format.Store(slot.Format, planes[i:i+1], pass.Slots[slot.Index])
+			format.Store(slot.Format, planes[i:i+1], pass.Slots[slot.Index], nil)
 		}
 
 		reference.Map(p, scalars, []reference.Tensor{got})

@@ -158,7 +158,11 @@ func (g *graph) integer() {
 			g.words = append(g.words, g.Select(g.Binary(ir.Ne, x, x), g.Word(0x7fc1), w))
 		}
 	case k < 8:
-		g.words = append(g.words, g.Shift(ir.WShl+ir.Op(k-6), g.word(), []int{g.rng.IntN(32), 16, 8}[g.rng.IntN(3)]))
+		op, by := ir.WShl+ir.Op(k-6), []int{g.rng.IntN(32), 16, 8}[g.rng.IntN(3)]
+		if by%5 == 4 {
+			op = ir.WRotl
+		}
+		g.words = append(g.words, g.Shift(op, g.word(), by))
 	case k < 9:
 		g.words = append(g.words, g.Select(g.truth(), g.word(), g.word()))
 	case k < 11:

@@ -54,6 +54,8 @@ func (b *body) wordStep(s *step) {
 		x := x86.V(b.register(s.args[0]))
 		b.over(s)
 		b.words(op, name, x86.V(b.take(vectors, s.dst)), x, x86.Imm(b.Func.Nodes[s.dst].Index))
+	case ir.WRotl:
+		b.rotate(s)
 	case ir.WMulHigh:
 		b.mulHigh(s)
 	case ir.WLt:
@@ -69,6 +71,23 @@ func (b *body) wordStep(s *step) {
 		b.over(s)
 		b.words(wordOperations[s.op], name, x86.V(b.take(vectors, s.dst)), x, y)
 	}
+}
+
+// rotate writes WRotl.
+func (b *body) rotate(s *step) {
+	name, by := b.names[s.dst], b.Func.Nodes[s.dst].Index
+	x := x86.V(b.register(s.args[0]))
+	if b.Set.wide {
+		b.over(s)
+		b.words(x86.VPROLD, name, x86.V(b.take(vectors, s.dst)), x, x86.Imm(by))
+		return
+	}
+	right, to := b.between(), x86.V(b.take(vectors, s.dst))
+	b.words(x86.VPSRLD, name, right, x, x86.Imm(32-by))
+	b.words(x86.VPSLLD, name, to, x, x86.Imm(by))
+	b.words(x86.VORPS, name, to, to, right)
+	b.release(right)
+	b.over(s)
 }
 
 // words appends an operation on words, whatever the size of numbers.

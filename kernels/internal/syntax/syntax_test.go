@@ -279,7 +279,7 @@ func operand(f *ir.Func, n *ir.Node, k int) ir.Kind {
 			return ir.Truth
 		}
 		return f.Kind(n.A)
-	case ir.FromBits, ir.FromHalf, ir.WAdd, ir.WSub, ir.WMul, ir.WMulHigh, ir.WAnd, ir.WOr, ir.WXor, ir.WShl, ir.WShr, ir.WLt, ir.WEq:
+	case ir.FromBits, ir.FromHalf, ir.WAdd, ir.WSub, ir.WMul, ir.WMulHigh, ir.WAnd, ir.WOr, ir.WXor, ir.WShl, ir.WShr, ir.WRotl, ir.WLt, ir.WEq:
 		return ir.Integer
 	}
 	return ir.Number

@@ -191,7 +191,8 @@ func (p *programs) word() string {
 	case 14:
 		return fmt.Sprintf("choose(%s, %s, %s)", p.condition(), p.word(), p.word())
 	}
-	return p.pick(p.words...)
+	w, by := p.pick(p.words...), 1+p.IntN(31)
+	return fmt.Sprintf("(%s<<%d | %s>>%d)", w, by, w, 32-by)
 }
 
 func (p *programs) number() string {

@@ -107,7 +107,11 @@ func (g *generator) grow() {
 		op := ir.WAdd + ir.Op(g.rng.IntN(int(ir.WXor-ir.WAdd+1)))
 		g.words = append(g.words, g.Binary(op, g.word(), g.word()))
 	case k < 21:
-		g.words = append(g.words, g.Shift(ir.WShl+ir.Op(k-19), g.word(), []int{0, 1, 8, 13, 16, 31}[g.rng.IntN(6)]))
+		op, by := ir.WShl+ir.Op(g.rng.IntN(3)), []int{0, 1, 8, 13, 16, 31}[g.rng.IntN(6)]
+		if op == ir.WRotl {
+			by = max(by, 1)
+		}
+		g.words = append(g.words, g.Shift(op, g.word(), by))
 	case k == 21:
 		g.words = append(g.words, g.Select(g.truth(), g.word(), g.word()))
 	case k == 22:

@@ -117,6 +117,7 @@ func defBits[T uint16 | uint32 | uint64](t string) {
 }
 
 func defBits32() {
+	def("shf.l.wrap.b32", "b32 = b32 b32 u32", raw(func(a, b, c, _ uint64) uint64 { return uint64(uint32((b<<32 | a) << (c & 31) >> 32)) }))
 	def("popc.b32", "u32 = b32", raw(func(a, _, _, _ uint64) uint64 { return uint64(bits.OnesCount32(uint32(a))) }))
 	def("popc.b64", "u32 = b64", raw(func(a, _, _, _ uint64) uint64 { return uint64(bits.OnesCount64(a)) }))
 	def("clz.b32", "u32 = b32", raw(func(a, _, _, _ uint64) uint64 { return uint64(bits.LeadingZeros32(uint32(a))) }))
