@@ -67,7 +67,7 @@ type Backend interface {
 	Compile(w Work) (Update, error)
 	// CompileTraffic makes updates that load and store as much as w's does and leave every byte of w as it is, each in another way, and
 	// at least one. The fastest is the ceiling that gpubench holds an update to. Their steps are not looked at. What a step stores and does
-	// not load, as no optimizer's does but an Eval rule's, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU
+	// not load, such as a weight beside its master, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU
 	// stored to memory of the traffic's own.
 	CompileTraffic(w Work) ([]Update, error)
 }

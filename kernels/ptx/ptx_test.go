@@ -54,6 +54,10 @@ func everything(t *testing.T) map[string]string {
 				}
 				s.Formats = rule.Param + "=bf16"
 				add(s)
+				for _, master := range []string{"f32", "i16", "i8"} {
+					s.Formats = rule.Param + "=bf16+" + master
+					add(s)
+				}
 			}
 		}
 	}

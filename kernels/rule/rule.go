@@ -89,6 +89,9 @@ type Setting struct {
 	// Formats says how memory holds state, as package kernels/format reads it: "exp_avg=bf16 exp_avg_sq=f16". State that it does not name is
 	// of the type that is calculated with. How memory holds parameter and gradient follows from where they are.
 	Formats string
+	// Master says what is held beside a parameter of 16 bits, so that steps calculate with a wider number: "f32", the master itself; "i16" or
+	// "i8", a remainder, of which and of a bfloat16 the master is made; "", nothing. Other parameters are their own masters.
+	Master string
 	// Eval is for an optimizer that evaluates other values than those that it trains. It is a rule that computes the ones from the
 	// others. Its slot "param" is what it computes, and "grad" the trained value; its other slots are those of Rule with the same
 	// names. It has the hyperparameters and the counters of Rule, and no options. It changes neither a counter nor any slot but "param".
