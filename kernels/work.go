@@ -58,7 +58,7 @@ func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
 // Backend is a device that runs rules. What it is given has been checked: package optim does that.
 type Backend interface {
 	Device() *device.Device
-	// Storage lists the types that memory can hold the slots of a program in, for a type that the program computes with: none if the device
+	// Storage lists the types that memory can hold the planes of a program in, for a type that the program computes with: none if the device
 	// does not compute with it.
 	Storage(compute device.DType) []device.DType
 	// Compile makes an update of the work, or a reduction over it, whose steps are ordered: all on one stream, or on streams that wait for each

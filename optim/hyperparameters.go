@@ -177,6 +177,9 @@ func (g *group) accepts(s rule.Setting) error {
 		return fmt.Errorf("optim: group %d: algorithm %s stores state as %q, the group as %q: other types need a new group",
 			g.index, s.Name, s.Formats, g.setting.Formats)
 	}
+	if s.Master != g.setting.Master {
+		return fmt.Errorf("optim: group %d: algorithm %s has the master %q, the group %q: another needs a new group", g.index, s.Name, s.Master, g.setting.Master)
+	}
 	return nil
 }
 

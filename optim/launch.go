@@ -123,6 +123,9 @@ func (l *launch) enqueue(s *device.Stream, n *norm) error {
 		}
 		q.mirror, q.next = q.next, q.mirror
 		q.fresh, q.told, q.adrift = false, false, 0
+		for _, p := range q.params {
+			p.stepped = true
+		}
 	}
 	return err
 }

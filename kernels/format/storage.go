@@ -6,9 +6,19 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// Storage lists the types of the planes that numbers of a compute type can be put into, the compute type first: none if nothing can be
-// computed with it.
+// Storage lists the types that numbers of a compute type can be put into memory as, the compute type first: none if nothing can be computed
+// with it.
 func Storage(compute device.DType) (out []device.DType) {
+	for _, f := range all() {
+		if f.compute == compute && f.Encodes() && f.NumPlanes() == 1 {
+			out = append(out, f.planes[0].DType)
+		}
+	}
+	return out
+}
+
+// PlaneTypes is Storage and the types of what stands beside a number's first plane: remainders.
+func PlaneTypes(compute device.DType) (out []device.DType) {
 	for _, f := range all() {
 		for _, p := range f.planes {
 			if f.compute == compute && f.Encodes() && !slices.Contains(out, p.DType) {
