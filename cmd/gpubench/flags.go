@@ -39,13 +39,14 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	cfg := &config{}
 	fs := cli.Flags("gpubench")
 	var (
-		names = fs.String("optimizer", defaultOptimizers, "")
-		model = fs.String("model", "", "")
-		shape = fs.String("shape", "", "")
-		n     = fs.String("n", "", "")
-		dtype = fs.String("dtype", "f32", "")
-		grad  = fs.String("grad", "", "")
-		state = fs.String("state", "", "")
+		names  = fs.String("optimizer", defaultOptimizers, "")
+		model  = fs.String("model", "", "")
+		shape  = fs.String("shape", "", "")
+		n      = fs.String("n", "", "")
+		dtype  = fs.String("dtype", "f32", "")
+		grad   = fs.String("grad", "", "")
+		state  = fs.String("state", "", "")
+		master = fs.String("master", "none", "")
 	)
 	fs.StringVar(&cfg.device, "device", "cpu", "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
@@ -72,12 +73,12 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
 		return nil, err
 	}
-	if cfg.dtype, err = parseTypes(*dtype, *grad, *state); err != nil {
+	if cfg.dtype, err = parseTypes(*dtype, *grad, *state, *master); err != nil {
 		return nil, err
 	}
 	if slices.Contains(given, "dump") {
-		if others("dump", "optimizer", "dtype", "grad", "state") {
-			return nil, cli.Usagef("-dump takes no other flags but -optimizer, -dtype, -grad and -state")
+		if others("dump", "optimizer", "dtype", "grad", "state", "master") {
+			return nil, cli.Usagef("-dump takes no other flags but -optimizer, -dtype, -grad, -state and -master")
 		}
 		return cfg, checkDump(cfg.dump)
 	}

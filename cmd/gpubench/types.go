@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
@@ -10,8 +11,28 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// types are what parameters, gradients and state are held as.
-type types struct{ param, grad, state device.DType }
+// types are what parameters, gradients and state are held as, and what is kept beside parameters of 16 bits.
+type types struct {
+	param, grad, state device.DType
+	master             optim.Master
+}
+
+// masters are the values of -master.
+var masters = map[string]optim.Master{"none": optim.NoMaster, "f32": optim.MasterFloat32, "remainder": optim.MasterRemainder, "remainder8": optim.MasterRemainder8}
+
+// beside are the values of -master that parameters of a type may have.
+var beside = map[device.DType][]string{device.BFloat16: {"none", "f32", "remainder", "remainder8"}, device.Float16: {"none", "f32"},
+	device.Float32: {"none"}, device.Float64: {"none"}}
+
+// masterName is the value of -master.
+func (t types) masterName() string {
+	for name, m := range masters {
+		if m == t.master {
+			return name
+		}
+	}
+	return ""
+}
 
 // compute is the type that steps calculate in.
 func (t types) compute() device.DType { return format.Compute(t.param) }
@@ -26,15 +47,18 @@ func (t types) others(separator string) (out string) {
 	if t.state != t.compute() {
 		out += separator + "state=" + t.state.Short()
 	}
+	if t.master != optim.NoMaster {
+		out += separator + "master=" + t.masterName()
+	}
 	return out
 }
 
 // plain are the types of a -dtype alone.
-func plain(t device.DType) types { return types{t, t, format.Compute(t)} }
+func plain(t device.DType) types { return types{param: t, grad: t, state: format.Compute(t)} }
 
-// parseTypes reads the values of -dtype, -grad and -state. The last two may be empty.
-func parseTypes(dtype, grad, state string) (t types, err error) {
-	if t.param, err = device.ParseDType(dtype); err != nil {
+// parseTypes reads the values of -dtype, -grad, -state and -master. Grad and state may be empty.
+func parseTypes(dtype, grad, state, master string) (t types, err error) {
+	if t.param, err = device.ParseDType(dtype); err != nil || format.Compute(t.param) == 0 {
 		return t, cli.Usagef("-dtype %s: must be f32, f64, bf16 or f16", cli.Shown(dtype))
 	}
 	t = plain(t.param)
@@ -53,12 +77,16 @@ func parseTypes(dtype, grad, state string) (t types, err error) {
 			return t, cli.Usagef("%s %s: with -dtype %s it must be %s", f.name, cli.Shown(f.value), t.param.Short(), known)
 		}
 	}
+	if known := beside[t.param]; !slices.Contains(known, master) {
+		return t, cli.Usagef("-master %s: with -dtype %s it must be %s", cli.Shown(master), t.param.Short(), strings.Join(known, " or "))
+	}
+	t.master = masters[master]
 	return t, nil
 }
 
 // plan is the optimizer's with these types.
 func (o optimizer) plan(t types) (plan, error) {
-	alg := optim.Stored{Algorithm: o.Algorithm, All: t.state}
+	alg := optim.Stored{Algorithm: o.Algorithm, All: t.state, Master: t.master}
 	s, err := alg.Setting()
 	if err != nil {
 		return plan{}, err
