@@ -63,51 +63,64 @@ func nearest24(bits uint32) uint32 {
 	return high
 }
 
-// pairs are the two planes of a format, with functions and graphs.
+// pairs are the two planes of a format, with graphs beside its functions.
 type pairs struct {
 	*Format
-	encode func(x float32) (weight uint16, second uint32)
-	decode func(weight uint16, second uint32) uint32 // bits
-	number bool                                      // second is a float32's bits
+	encoder, decoder *ir.Evaluator[float32]
+	number           bool // the second plane is a float32
 }
 
 func newPairs(t *testing.T, name string) *pairs {
 	f := must(t, name, device.Float32)
 	p := &pairs{Format: f, number: f.planes[1].Type == ir.Float}
-	memory := []ir.Field{{Name: "weight", Type: f.planes[0].Type}, {Index: 1, Name: "second", Type: f.planes[1].Type}}
-	x := ir.Field{Bank: 1, Name: "x"}
-	b := ir.NewBuilder(name, 32, append(memory, x))
-	decoder := ir.NewEvaluator[float32](b.Func([]ir.Value{b.Var(0), b.Var(1), f.Decode(b, []ir.Value{b.Var(0), b.Var(1)})}))
-	b = ir.NewBuilder(name, 32, append(memory, x))
+	fields := []ir.Field{{Name: "weight", Type: f.planes[0].Type}, {Index: 1, Name: "second", Type: f.planes[1].Type}, {Bank: 1, Name: "x"}}
+	b := ir.NewBuilder(name, 32, fields)
+	p.decoder = ir.NewEvaluator[float32](b.Func([]ir.Value{b.Var(0), b.Var(1), f.Decode(b, []ir.Value{b.Var(0), b.Var(1)})}))
+	b = ir.NewBuilder(name, 32, fields)
 	encoded := f.Encode(b, b.Var(2))
-	encoder := ir.NewEvaluator[float32](b.Func([]ir.Value{encoded[0], encoded[1], b.Var(2)}))
-	vars := make([]float32, 3)
-	p.encode = func(x float32) (uint16, uint32) {
-		vars[2] = x
-		encoder.Run(vars)
-		if encoder.Words[0] > math.MaxUint16 {
-			t.Fatalf("%s: the weight of %#08x is %#x", name, math.Float32bits(x), encoder.Words[0])
-		}
-		if p.number {
-			return uint16(encoder.Words[0]), math.Float32bits(vars[1])
-		}
-		return uint16(encoder.Words[0]), encoder.Words[1]
-	}
-	p.decode = func(weight uint16, second uint32) uint32 {
-		decoder.Words[0], decoder.Words[1], vars[1] = uint32(weight), second, math.Float32frombits(second)
-		decoder.Run(vars)
-		return math.Float32bits(vars[2])
-	}
+	p.encoder = ir.NewEvaluator[float32](b.Func([]ir.Value{encoded[0], encoded[1], b.Var(2)}))
 	return p
+}
+
+// encode is the graph, of numbers.
+func (p *pairs) encode(x []float32) (weights, seconds []uint32) {
+	weights, seconds = make([]uint32, len(x)), make([]uint32, len(x))
+	vars, words := [][]float32{nil, nil, x}, [][]uint32{weights, seconds, nil}
+	if p.number {
+		vars[1], words[1] = make([]float32, len(x)), nil
+	}
+	p.encoder.RunEach(len(x), vars, words)
+	for i, master := range vars[1] {
+		seconds[i] = math.Float32bits(master)
+	}
+	return weights, seconds
+}
+
+// decode is the graph, of the planes: the numbers' bits.
+func (p *pairs) decode(weights, seconds []uint32) (bits []uint32) {
+	x := make([]float32, len(weights))
+	vars, words := [][]float32{nil, nil, x}, [][]uint32{weights, seconds, nil}
+	if p.number {
+		vars[1], words[1] = make([]float32, len(x)), nil
+		for i, s := range seconds {
+			vars[1][i] = math.Float32frombits(s)
+		}
+	}
+	p.decoder.RunEach(len(x), vars, words)
+	for _, x := range x {
+		bits = append(bits, math.Float32bits(x))
+	}
+	return bits
 }
 
 // want is what the planes of a number should be.
 func (p *pairs) want(bits uint32) (weight uint16, second uint32) {
 	if p.number {
-		l := []uint16{0}
-		store := map[device.DType]func([][]byte, []float32){device.BFloat16: storeBFloat16, device.Float16: storeFloat16}[p.planes[0].DType]
-		store([][]byte{bytes(l)}, []float32{math.Float32frombits(bits)})
-		return l[0], bits
+		x := math.Float32frombits(bits)
+		if p.planes[0].DType == device.Float16 {
+			return uint16(encodeFloat16(x)), bits
+		}
+		return uint16(encodeBFloat16(x)), bits // which TestEncode holds to the nearest
 	}
 	bits, _ = p.kept(bits)
 	w, r := teStore(bits)
@@ -134,40 +147,43 @@ func (p *pairs) kept(bits uint32) (as uint32, changed bool) {
 	return bits, false
 }
 
+// memory is room for elements of the second plane, and what is in it.
+func (p *pairs) memory(n int) (plane []byte, at func(i int) uint32) {
+	switch p.planes[1].DType.Size() {
+	case 4:
+		x := make([]uint32, n)
+		return bytes(x), func(i int) uint32 { return x[i] }
+	case 2:
+		x := make([]uint16, n)
+		return bytes(x), func(i int) uint32 { return uint32(x[i]) }
+	}
+	x := make([]uint8, n)
+	return x, func(i int) uint32 { return uint32(x[i]) }
+}
+
 // check fails unless Store, Load and the graphs keep what they must of numbers, and returns how many NaNs changed.
 func (p *pairs) check(t *testing.T, x []uint32) (changed int) {
 	numbers, weights, back := make([]float32, len(x)), make([]uint16, len(x)), make([]float32, len(x))
 	for i, bits := range x {
 		numbers[i] = math.Float32frombits(bits)
 	}
-	var second func(i int) uint32
-	var plane []byte
-	switch p.planes[1].DType {
-	case device.Float32:
-		of := make([]float32, len(x))
-		plane, second = bytes(of), func(i int) uint32 { return math.Float32bits(of[i]) }
-	case device.Int16:
-		of := make([]uint16, len(x))
-		plane, second = bytes(of), func(i int) uint32 { return uint32(of[i]) }
-	default:
-		of := make([]uint8, len(x))
-		plane, second = bytes(of), func(i int) uint32 { return uint32(of[i]) }
-	}
+	plane, second := p.memory(len(x))
 	planes := [][]byte{bytes(weights), plane}
 	Store(p.Format, planes, numbers)
 	Load(p.Format, back, planes)
+	graphWeights, graphSeconds := p.encode(numbers)
+	graphBack := p.decode(graphWeights, graphSeconds)
 	for i, bits := range x {
 		w, r := p.want(bits)
 		kept, other := p.kept(bits)
 		if other {
 			changed++
 		}
-		gw, gr := p.encode(numbers[i])
-		if weights[i] != w || second(i) != r || gw != w || gr != r {
-			t.Fatalf("%s: %#08x becomes %#04x, %#x by Store, %#04x, %#x by the graph, want %#04x, %#x", p, bits, weights[i], second(i), gw, gr, w, r)
+		if weights[i] != w || second(i) != r || graphWeights[i] != uint32(w) || graphSeconds[i] != r {
+			t.Fatalf("%s: %#08x becomes %#04x, %#x by Store, %#04x, %#x by the graph, want %#04x, %#x", p, bits, weights[i], second(i), graphWeights[i], graphSeconds[i], w, r)
 		}
-		if got := math.Float32bits(back[i]); got != kept || p.decode(w, r) != kept {
-			t.Fatalf("%s: %#08x comes back as %#08x by Load, %#08x by the graph, want %#08x", p, bits, got, p.decode(w, r), kept)
+		if got := math.Float32bits(back[i]); got != kept || graphBack[i] != kept {
+			t.Fatalf("%s: %#08x comes back as %#08x by Load, %#08x by the graph, want %#08x", p, bits, got, graphBack[i], kept)
 		}
 		if isNaN(bits) != isNaN(kept) || p.planes[0].DType == device.BFloat16 && isNaN(bits) != isNaN16(w) {
 			t.Fatalf("%s: %#08x has the weight %#04x and comes back as %#08x", p, bits, w, kept)
@@ -176,25 +192,27 @@ func (p *pairs) check(t *testing.T, x []uint32) (changed int) {
 	return changed
 }
 
-// checkPairs fails unless pairs decode as Transformer Engine's do, and those that its store has made of numbers come back as they were.
-func (p *pairs) checkPairs(t *testing.T, weight uint16, seconds []uint32) {
-	shift := 0
-	weights, numbers, plane := make([]uint16, len(seconds)), make([]float32, len(seconds)), []byte(nil)
-	narrow, wide := make([]uint8, len(seconds)), make([]uint16, len(seconds))
-	for i, r := range seconds {
-		weights[i], narrow[i], wide[i] = weight, uint8(r), uint16(r)
-	}
-	if plane = bytes(wide); p.planes[1].DType == device.Int8 {
-		plane, shift = bytes(narrow), 8
+// checkPairs fails unless pairs decode as Transformer Engine's do, and come back as they were if they are no NaN.
+func (p *pairs) checkPairs(t *testing.T, weight uint16, remainders []uint32) {
+	n, shift := len(remainders), 16-8*p.planes[1].DType.Size()
+	weights, numbers, graphWeights := make([]uint16, n), make([]float32, n), make([]uint32, n)
+	plane, _ := p.memory(n)
+	for i, r := range remainders {
+		weights[i], graphWeights[i] = weight, uint32(weight)
+		if plane[i*len(plane)/n] = uint8(r); shift == 0 {
+			plane[2*i+1] = uint8(r >> 8)
+		}
 	}
 	Load(p.Format, numbers, [][]byte{bytes(weights), plane})
-	for i, r := range seconds {
+	graph := p.decode(graphWeights, remainders)
+	backWeights, back := p.encode(numbers)
+	for i, r := range remainders {
 		want := teLoad(int16(weight), int16(uint16(r<<shift)))
-		if got := math.Float32bits(numbers[i]); got != want || p.decode(weight, r) != want {
-			t.Fatalf("%s: %#04x, %#x is %#08x by Load, %#08x by the graph, want %#08x", p, weight, r, got, p.decode(weight, r), want)
+		if got := math.Float32bits(numbers[i]); got != want || graph[i] != want {
+			t.Fatalf("%s: %#04x, %#x is %#08x by Load, %#08x by the graph, want %#08x", p, weight, r, got, graph[i], want)
 		}
-		if w, back := p.encode(math.Float32frombits(want)); !isNaN(want) && (w != weight || back != r) {
-			t.Fatalf("%s: %#04x, %#x comes back as %#04x, %#x", p, weight, r, w, back)
+		if !isNaN(want) && (backWeights[i] != uint32(weight) || back[i] != r) {
+			t.Fatalf("%s: %#04x, %#x comes back as %#04x, %#x", p, weight, r, backWeights[i], back[i])
 		}
 	}
 }
