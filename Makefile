@@ -70,7 +70,7 @@ fuzz: ## a minute for each fuzz target
 	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs device/cuda/internal/emu/ptxvm:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
 
 exhaustive: ## encode all 2³² float32 numbers in each storage format, to nearest and stochastically, for minutes
-	$(GO) test ./kernels/format -run '^Test(Encode|Stochastic)All$$' -exhaustive -timeout 2h
+	$(GO) test ./kernels/format -run '^Test(Encode|Stochastic|Masters)All$$' -exhaustive -timeout 2h
 
 stress: ## run machine code for minutes beside garbage collection, signals, growing stacks and faults
 	$(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m

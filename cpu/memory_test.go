@@ -172,6 +172,8 @@ func TestWrap(t *testing.T) {
 	wrap(t, dev, []float32{1, 2, 3}, device.Float32)
 	wrap(t, dev, []float64{1, 2, 3}, device.Float64)
 	wrap(t, dev, []uint16{1, 2, 3}, device.BFloat16)
+	wrap(t, dev, []int16{1, 2, 3}, device.Int16)
+	wrap(t, dev, []int8{1, 2, 3}, device.Int8)
 	for _, x := range [][]float32{nil, {}} {
 		b, err := Wrap(dev, x)
 		require.NoError(t, err)

@@ -82,7 +82,7 @@ func elementBytes(p *kernels.Program) (n int) {
 
 // scratch is the memory that one thread needs beside the slots.
 type scratch[F rule.Float] struct {
-	pointers []*byte
+	pointers []*byte // of planes, with the loop; of slots, with the plan
 	window   *window[F]
 	tails    [][]F   // per slot: one round
 	places   []*byte // of the plan
@@ -98,7 +98,7 @@ func (v *vectors[F]) newScratch() scratch[F] {
 		}
 		return s
 	}
-	s.window = newWindow[F](v.program)
+	s.pointers, s.window = s.pointers[:len(v.program.Slots)], newWindow[F](v.program)
 	for range v.program.Slots {
 		s.tails = append(s.tails, make([]F, roundBytes/int(unsafe.Sizeof(F(0)))))
 	}

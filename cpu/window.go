@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"slices"
+
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -55,12 +57,15 @@ func (w *window[F]) open(planes [][]byte, lo, hi int) {
 			continue
 		}
 		w.slots[i] = w.copies[i][:hi-lo]
-		if w.program.Planes[s.Plane].Load {
+		if slices.ContainsFunc(w.program.Planes[s.Plane:][:s.Format.NumPlanes()], loaded) {
 			var part [mostPlanes][]byte
 			format.Load(s.Format, w.slots[i], w.part(&part, planes, s, lo, hi))
 		}
 	}
 }
+
+// loaded says whether the graph reads a plane. Of a weight beside its master it reads the master alone.
+func loaded(p kernels.Plane) bool { return p.Load }
 
 func (w *window[F]) close(t *tensor, lo, hi int, noise []F) {
 	drawn := -1 // the slot that was drawn for

@@ -195,7 +195,7 @@ func TestRefusedCalls(t *testing.T) {
 	wrap := func(t DType, n int) error { _, err := w.dev.Wrap(t, n, &fakeMemory{w.fake, 64}); return err }
 	for i, c := range []struct{ err, want error }{
 		{slice(-1, 0), ErrRange}, {slice(5, 4), ErrRange}, {slice(0, 11), ErrRange}, {slice(math.MaxInt, math.MaxInt), ErrRange},
-		{alloc(Float32, -1), ErrRange}, {alloc(0, 1), ErrUnsupported}, {alloc(Float16+1, 0), ErrUnsupported},
+		{alloc(Float32, -1), ErrRange}, {alloc(0, 1), ErrUnsupported}, {alloc(Int8+1, 0), ErrUnsupported},
 		{wrap(Float32, -1), ErrRange}, {wrap(0, 1), ErrUnsupported}, {wrap(Float64, 8), nil}, {alloc(Float32, 0), nil},
 		{w.s.Copy(half, w.b), &LengthError{"destination", 5, "source", 10}},
 		{Upload(w.s, half, make([]float32, 6)), &LengthError{"source", 6, "buffer", 5}},
@@ -270,7 +270,7 @@ func TestErrorTexts(t *testing.T) {
 		"device: synchronize event: event is closed":                    (*Event)(nil).Synchronize(),
 		"device fake: alloc of -3 bfloat16: out of range":               func() error { _, err := w.dev.Alloc(BFloat16, -3); return err }(),
 		"device: slice [8:11] of 10 elements: out of range":             func() error { _, err := w.b.Slice(8, 11); return err }(),
-		"device fake: wrap of 1 DType(7): not supported by this device": func() error { _, err := w.dev.Wrap(7, 1, nil); return err }(),
+		"device fake: wrap of 1 DType(9): not supported by this device": func() error { _, err := w.dev.Wrap(9, 1, nil); return err }(),
 	} {
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v, want %v", err, want)

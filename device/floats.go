@@ -5,11 +5,11 @@ type Float interface{ float32 | float64 }
 
 // UploadFloats copies src into dst, whose elements may be of another type: each is then widened, which is exact, or rounded once as
 // DType.Round does, to nearest, ties to even. A number beyond the type's range becomes infinite, and a NaN stays one. Unlike Upload it
-// waits for the copy, and for the stream's work before it. It fails as Upload does.
+// waits for the copy, and for the stream's work before it. It fails as Upload does, and with a DTypeError for Int16 and Int8.
 func UploadFloats[T Float](s *Stream, dst *Buffer, src []T) error {
 	var err error
 	switch {
-	case dst.zero() || dst.dtype == DTypeOf[T]():
+	case dst.zero() || dst.dtype == DTypeOf[T]() || dst.dtype.integer():
 		err = Upload(s, dst, src)
 	case dst.dtype == Float32:
 		err = Upload(s, dst, converted(src, func(x T) float32 { return float32(x) }))
@@ -25,10 +25,10 @@ func UploadFloats[T Float](s *Stream, dst *Buffer, src []T) error {
 }
 
 // DownloadFloats copies src into dst, and converts as UploadFloats does. Unlike Download it waits for the copy, and for the
-// stream's work before it. It fails as Download does.
+// stream's work before it. It fails as UploadFloats does.
 func DownloadFloats[T Float](s *Stream, dst []T, src *Buffer) error {
 	switch {
-	case src.zero() || src.dtype == DTypeOf[T]():
+	case src.zero() || src.dtype == DTypeOf[T]() || src.dtype.integer():
 		if err := Download(s, dst, src); err != nil {
 			return err
 		}

@@ -44,6 +44,15 @@ func TestFloats(t *testing.T) {
 		require.ErrorAs(t, device.UploadFloats(s, b, wide[1:]), &length)
 		require.ErrorAs(t, device.DownloadFloats(s, single[1:], b), &length)
 	}
+	for _, dtype := range []device.DType{device.Int16, device.Int8} { // which are no numbers
+		b, err := dev.Alloc(dtype, len(wide))
+		require.NoError(t, err)
+		var kind *device.DTypeError
+		require.ErrorAs(t, device.UploadFloats(s, b, wide), &kind)
+		require.Equal(t, [2]device.DType{device.Float64, dtype}, [2]device.DType{kind.Got, kind.Want})
+		require.ErrorAs(t, device.DownloadFloats(s, single, b), &kind)
+		require.Equal(t, [2]device.DType{device.Float32, dtype}, [2]device.DType{kind.Got, kind.Want})
+	}
 	require.ErrorIs(t, device.UploadFloats(s, nil, wide), device.ErrClosed)
 	require.ErrorIs(t, device.DownloadFloats(s, wide, nil), device.ErrClosed)
 }

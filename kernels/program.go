@@ -32,13 +32,17 @@ func SpecOf(s rule.Setting, t device.DType) Spec { return SpecOfTypes(s, t, t) }
 func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
 	out := Spec{Rule: s.Rule, Options: s.Options, Around: s.Penalties(), Compute: format.Compute(parameter)}
 	var formats []string
-	add := func(slot string, t device.DType) {
+	add := func(slot string, t device.DType, beside string) {
 		if t != out.Compute {
-			formats = append(formats, slot+"="+t.Short())
+			formats = append(formats, slot+"="+t.Short()+beside)
 		}
 	}
-	add(rule.Param, parameter)
-	add(rule.Grad, gradient)
+	beside := ""
+	if s.Master != "" && parameter.Size() == 2 {
+		beside = "+" + s.Master
+	}
+	add(rule.Param, parameter, beside)
+	add(rule.Grad, gradient, "")
 	if s.Formats != "" {
 		formats = append(formats, s.Formats)
 	}
@@ -124,7 +128,8 @@ type Slot struct {
 
 // Plane is one buffer of a tensor.
 type Plane struct {
-	Slot        int // in Program.Slots
+	Slot        int    // in Program.Slots
+	Name        string // "" of a slot's first plane; of another what the format calls it, such as "master"
 	DType       device.DType
 	Load, Store bool // whether Graph reads it, and writes it
 }
@@ -272,8 +277,12 @@ func (p *Program) format() {
 		slot := &p.Slots[i]
 		slot.Plane, same = len(p.Planes), same && slot.Format.Identity()
 		for _, plane := range slot.Format.Planes() {
-			vars = append(vars, ir.Field{Bank: rule.ElemBank, Index: len(p.Planes), Name: f.Vars[i].Name, Type: plane.Type})
-			p.Planes = append(p.Planes, Plane{Slot: i, DType: plane.DType})
+			name := f.Vars[i].Name
+			if plane.Name != "" {
+				name += "." + plane.Name
+			}
+			vars = append(vars, ir.Field{Bank: rule.ElemBank, Index: len(p.Planes), Name: name, Type: plane.Type})
+			p.Planes = append(p.Planes, Plane{Slot: i, Name: plane.Name, DType: plane.DType})
 		}
 	}
 	if p.Graph = f; !same {
@@ -365,6 +374,14 @@ func (p *Program) RuleSlots() (loads, stores []int) {
 
 // Of is the slot of a plane.
 func (p *Program) Of(plane int) *Slot { return &p.Slots[p.Planes[plane].Slot] }
+
+// PlaneName is what a plane is called: its slot's name, or its own where it has one, as a parameter's "master" has.
+func (p *Program) PlaneName(plane int) string {
+	if name := p.Planes[plane].Name; name != "" {
+		return name
+	}
+	return p.Of(plane).Name
+}
 
 // State names the slots that are neither the parameter nor its gradient: what an optimizer keeps beside a tensor.
 func (p *Program) State() (names []string) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/kernels/rules"
@@ -120,8 +121,39 @@ func TestSpecOfTypes(t *testing.T) {
 		require.Equal(t, c.want, spec.Formats)
 		require.Equal(t, spec, newProgram(t, spec).Spec)
 	}
-	s.Formats = ""
+	for _, c := range []struct {
+		parameter     device.DType
+		master, want  string
+		bytes         int
+		loads, stores []string
+	}{
+		{device.BFloat16, "", "param=bf16 grad=bf16", 22, []string{"param", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "exp_avg", "exp_avg_sq"}},
+		{device.BFloat16, "f32", "param=bf16+f32 grad=bf16", 28, []string{"master", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "master", "exp_avg", "exp_avg_sq"}},
+		{device.Float16, "f32", "param=f16+f32 grad=bf16", 28, []string{"master", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "master", "exp_avg", "exp_avg_sq"}},
+		{device.BFloat16, "i16", "param=bf16+i16 grad=bf16", 26, []string{"param", "remainder", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "remainder", "exp_avg", "exp_avg_sq"}},
+		{device.BFloat16, "i8", "param=bf16+i8 grad=bf16", 24, []string{"param", "remainder", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "remainder", "exp_avg", "exp_avg_sq"}},
+		{device.Float32, "i16", "grad=bf16", 26, []string{"param", "grad", "exp_avg", "exp_avg_sq"}, []string{"param", "exp_avg", "exp_avg_sq"}},
+	} {
+		s.Formats, s.Master = "", c.master
+		p := newProgram(t, kernels.SpecOfTypes(s, c.parameter, device.BFloat16))
+		require.Equal(t, c.want, p.Formats)
+		require.Equal(t, c.bytes, p.Bytes, c.want)
+		names := func(planes []int) (out []string) {
+			for _, k := range planes {
+				out = append(out, p.PlaneName(k))
+			}
+			return out
+		}
+		require.Equal(t, c.loads, names(p.Loads), c.want)
+		require.Equal(t, c.stores, names(p.Stores), c.want)
+	}
+	s.Master = "i16"
+	_, err := kernels.New(kernels.SpecOf(s, device.Float16))
+	var none *format.Error
+	require.ErrorAs(t, err, &none)
+	require.Equal(t, &format.Error{Slot: rule.Param, Format: "f16+i16", Compute: device.Float32}, none)
+	s.Master = ""
 	require.Equal(t, kernels.Spec{Rule: s.Rule, Compute: device.Float64}, kernels.SpecOf(s, device.Float64))
-	_, err := kernels.New(kernels.SpecOf(s, 0))
+	_, err = kernels.New(kernels.SpecOf(s, 0))
 	require.ErrorIs(t, err, device.ErrUnsupported)
 }

@@ -63,7 +63,7 @@ func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
 // Backend is a device that runs rules. What it is given has been checked: package optim does that.
 type Backend interface {
 	Device() *device.Device
-	// Storage lists the types that memory can hold the slots of a program in, for a type that the program computes with: none if the device
+	// Storage lists the types that memory can hold the planes of a program in, for a type that the program computes with: none if the device
 	// does not compute with it.
 	Storage(compute device.DType) []device.DType
 	// Compile makes an update of the work, or a reduction over it, whose steps are ordered: all on one stream, or on streams that wait for each
@@ -72,7 +72,7 @@ type Backend interface {
 	Compile(w Work) (Update, error)
 	// CompileTraffic makes updates that load and store as much as w's does and leave every byte of w as it is, each in another way, and
 	// at least one. The fastest is the ceiling that gpubench holds an update to. Their steps are not looked at. What a step stores and does
-	// not load, as no optimizer's does but an Eval rule's, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU
+	// not load, such as a weight beside its master, is on a CPU loaded too, which a store to memory does anyhow, and on a GPU
 	// stored to memory of the traffic's own.
 	CompileTraffic(w Work) ([]Update, error)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// arena is one slot's state of tensors that were added together, so that ten thousand small tensors are not ten thousand
+// arena is one plane of state of tensors that were added together, so that ten thousand small tensors are not ten thousand
 // allocations. It is freed with the last of them.
 type arena struct {
 	buffer  *device.Buffer
@@ -65,20 +65,24 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 	r := program.Rule
 	offsets, n, line := q.places(program)
 	s := dev.DefaultStream()
-	for _, slot := range program.Slots {
-		k, name := slot.Index, slot.Name
-		if slot.Role != kernels.State && slot.Role != kernels.Input || len(q.params) == 0 || q.params[0].slots[k] != nil {
+	for i, plane := range program.Planes {
+		k, name := program.Of(i).Index, program.PlaneName(i)
+		if !owned(program, i) || len(q.params) == 0 || *q.params[0].plane(program, i) != nil {
 			continue
 		}
 		a := &arena{}
 		shift := stagger(k, n, line)
 		var err error
-		if a.buffer, err = dev.Alloc(program.Planes[slot.Plane].DType, n+shift); err != nil {
+		if a.buffer, err = dev.Alloc(plane.DType, n+shift); err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
-		for i, p := range q.params {
-			if p.slots[k], err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.Value.Len()); err != nil {
+		for j, p := range q.params {
+			b, err := a.buffer.Slice(shift+offsets[j], shift+offsets[j]+p.Value.Len())
+			if err != nil {
 				return fmt.Errorf("state %s: %w", name, err)
+			}
+			if *p.plane(program, i) = b; plane.Name != "" {
+				p.masterName = name
 			}
 			p.arenas = append(p.arenas, a)
 			a.tensors++
@@ -96,6 +100,26 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 	return s.Synchronize()
 }
 
+// owned says whether a plane is the optimizer's: state, or what stands beside a parameter's value.
+func owned(program *kernels.Program, plane int) bool {
+	role := program.Of(plane).Role
+	return role == kernels.State || role == kernels.Input || program.Planes[plane].Name != ""
+}
+
+// plane is where the tensor has the buffer of a plane of a program that trains it.
+func (p *param) plane(program *kernels.Program, plane int) **device.Buffer {
+	slot := program.Of(plane)
+	switch {
+	case program.Planes[plane].Name != "":
+		return &p.master
+	case slot.Role == kernels.Parameter:
+		return &p.Value
+	case slot.Role == kernels.Gradient:
+		return &p.Grad
+	}
+	return &p.slots[slot.Index]
+}
+
 // free gives the tensor's state back.
 func (p *param) free() error {
 	var errs []error
@@ -104,11 +128,11 @@ func (p *param) free() error {
 			errs = append(errs, a.buffer.Close())
 		}
 	}
-	p.arenas, p.slots = nil, nil
+	p.arenas, p.slots, p.master = nil, nil, nil
 	return errors.Join(errs...)
 }
 
-// block is the elements that fill and uniform look at at a time.
+// block is the elements that fill, uniform and adopt look at at a time.
 const block = 1 << 16
 
 // fill sets all elements of a buffer, block by block, and waits.

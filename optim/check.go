@@ -74,15 +74,8 @@ func (p *param) length(what string, b *device.Buffer, ref string, of *device.Buf
 // tensor is the parameter as the program's, in the group of a work.
 func (p *param) tensor(group int, program *kernels.Program) kernels.Tensor {
 	t := kernels.Tensor{Group: group, ID: p.id, Shape: []int{p.Value.Len()}}
-	for _, slot := range program.Slots {
-		switch slot.Role {
-		case kernels.Parameter:
-			t.Planes = append(t.Planes, p.Value)
-		case kernels.Gradient:
-			t.Planes = append(t.Planes, p.Grad)
-		default:
-			t.Planes = append(t.Planes, p.slots[slot.Index])
-		}
+	for k := range program.Planes {
+		t.Planes = append(t.Planes, *p.plane(program, k))
 	}
 	return t
 }

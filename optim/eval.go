@@ -80,6 +80,9 @@ func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) e
 	for _, u := range o.eval.updates {
 		var step kernels.Step
 		for _, q := range u.parts {
+			if err := q.adoptFirst(s); err != nil {
+				return err
+			}
 			step.Groups = append(step.Groups, kernels.GroupStep{Hyper: q.group.now.Hyper, Scale: 1})
 		}
 		if err := u.update.Enqueue(s, step); err != nil {
@@ -89,12 +92,17 @@ func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) e
 	return nil
 }
 
-// evalSpec is a rule for evaluation on what the part's tensors are held in. The average is held as the value.
+// evalSpec is a rule for evaluation on what the part's tensors are held in. The average is held as the value is, without a master.
 func (q *part) evalSpec(r *rule.Rule) kernels.Spec {
 	var formats []string
 	for _, name := range r.Slots {
-		held := q.params[0].Value.DType().Short()
-		if name != rule.Param && name != rule.Grad {
+		var held string
+		switch name {
+		case rule.Param:
+			held = q.params[0].Value.DType().Short()
+		case rule.Grad: // the value
+			held = q.program.Slots[q.program.Slot(rule.Param)].Format.String()
+		default:
 			held = q.program.Slots[q.program.Slot(name)].Format.String()
 		}
 		formats = append(formats, name+"="+held)
@@ -136,11 +144,13 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 				w.Counters, of[program] = append(w.Counters, q.counters), append(of[program], q)
 			}
 			t := kernels.Tensor{Group: at, ID: p.id, Shape: []int{p.Value.Len()}}
-			for _, slot := range program.Slots {
-				switch slot.Role {
-				case kernels.Evaluated:
+			for k, plane := range program.Planes {
+				switch slot := program.Of(k); {
+				case slot.Role == kernels.Evaluated:
 					t.Planes = append(t.Planes, target)
-				case kernels.Parameter:
+				case plane.Name != "":
+					t.Planes = append(t.Planes, p.master)
+				case slot.Role == kernels.Parameter:
 					t.Planes = append(t.Planes, p.Value)
 				default:
 					t.Planes = append(t.Planes, p.slots[setting.Rule.Slot(slot.Name)])

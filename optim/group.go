@@ -8,6 +8,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
@@ -38,6 +39,10 @@ type param struct {
 	id     uint64           // see identity
 	slots  []*device.Buffer // state, by slot of the rule; nil where no program so far had a use for it
 	arenas []*arena         // that they lie in
+
+	master     *device.Buffer // the master or remainder beside the value; nil where its format has none
+	masterName string
+	stepped    bool // a step has been taken, so that the master is the tensor's
 }
 
 func newGroup(index int, alg Algorithm) (*group, error) {
@@ -71,6 +76,9 @@ func (p *param) gradient() device.DType {
 // partOf is the part of a new tensor: that of tensors with its types which have a gradient, or have none, as it.
 func (g *group) partOf(p *param) (*part, error) {
 	program, err := kernels.New(kernels.SpecOfTypes(g.setting, p.Value.DType(), p.gradient()))
+	if none, ok := errors.AsType[*format.Error](err); ok && none.Slot == rule.Param {
+		return nil, p.fail(none)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
 	}

@@ -181,6 +181,9 @@ func (g *group) accepts(s rule.Setting) error {
 		return fmt.Errorf("optim: group %d: algorithm %s: stochastic is %t, the group's %t: another rounding needs a new group",
 			g.index, s.Name, s.Stochastic, g.setting.Stochastic)
 	}
+	if s.Master != g.setting.Master {
+		return fmt.Errorf("optim: group %d: algorithm %s has the master %q, the group %q: another needs a new group", g.index, s.Name, s.Master, g.setting.Master)
+	}
 	return nil
 }
 

@@ -135,5 +135,8 @@ func (l *launch) stepped() {
 	for _, q := range l.parts {
 		q.mirror, q.next = q.next, q.mirror
 		q.fresh, q.told, q.adrift = false, false, 0
+		for _, p := range q.params {
+			p.stepped = true
+		}
 	}
 }

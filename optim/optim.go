@@ -44,7 +44,7 @@ type Backend = kernels.Backend
 // Param is a tensor to train: its values, and where its gradients are found at each step. A Value of float64 has a Grad of float64. Of
 // float32, bfloat16 and float16 each may be any: steps calculate in float32, and Stored says what state is held as. No other tensor may
 // share memory with Value, in this optimizer or in another: two optimizers of one Value overwrite each other's steps, and no error says so.
-// Gradients are only read and may be shared.
+// Gradients are only read and may be shared. Whoever writes to Value between steps, where it has a master, calls Optimizer.AdoptValues.
 type Param struct {
 	// Name is for State and in errors, and unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index. Stochastic
 	// rounding depends on it: under the same name a tensor has the same bits in any group and place.

@@ -32,6 +32,9 @@ func (p *param) stored() (out []use) {
 			out = append(out, use{p, r.Slots[k], b, true})
 		}
 	}
+	if p.master != nil {
+		out = append(out, use{p, p.masterName, p.master, true})
+	}
 	return out
 }
 

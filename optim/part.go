@@ -8,6 +8,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
@@ -69,7 +70,13 @@ func (q *part) check(b Backend) error {
 	held := b.Storage(q.program.Compute)
 	for k, plane := range q.program.Planes {
 		if !slices.Contains(held, plane.DType) {
-			return fmt.Errorf("optim: group %d: %s is %s: %w", q.group.index, q.program.Of(k).Name, plane.DType, device.ErrUnsupported)
+			return fmt.Errorf("optim: group %d: %s is %s: %w", q.group.index, q.program.PlaneName(k), plane.DType, device.ErrUnsupported)
+		}
+		if slot := q.program.Of(k); plane.Name != "" && slot.Role != kernels.Parameter {
+			return fmt.Errorf("optim: group %d: %w", q.group.index, &format.Error{Slot: slot.Name, Format: slot.Format.String(), Compute: q.program.Compute})
+		}
+		if plane.Name != "" && q.program.Rule.Slot(plane.Name) >= 0 {
+			return fmt.Errorf("optim: group %d: rule %s has a slot %q, which is what stands beside the parameter", q.group.index, q.program.Rule.Name, plane.Name)
 		}
 	}
 	return checkPrecision(q.group.setting, q.program.Spec)

@@ -32,7 +32,7 @@ type Plan struct {
 
 // PlannedBuffer is the memory of the parameter, of the gradient or of a state, for all tensors.
 type PlannedBuffer struct {
-	Name  string // the slot's, such as "exp_avg". What is beside a parameter is "param+f32", by its type. Last comes "counters".
+	Name  string // "param", "grad", or what Optimizer.State calls it, such as "exp_avg" and "master"; "counters" is the last
 	DType device.DType
 	Owned bool // by the optimizer
 	Bytes
@@ -88,13 +88,10 @@ func PlanOf(program *kernels.Program, lengths []int) (*Plan, error) {
 		p.Params += int64(n)
 	}
 	for k, plane := range program.Planes {
-		slot, all := program.Of(k), p.bytes(plane.DType.Size())
-		b := PlannedBuffer{Name: slot.Name, DType: plane.DType, Owned: owned(slot, k), Bytes: all}
-		if k > slot.Plane {
-			b.Name += "+" + plane.DType.Short()
-		}
+		all := p.bytes(plane.DType.Size())
+		b := PlannedBuffer{Name: program.PlaneName(k), DType: plane.DType, Owned: owned(program, k), Bytes: all}
 		if b.Owned {
-			b.Total = int64(end+stagger(slot.Index, end, line)) * int64(plane.DType.Size())
+			b.Total = int64(end+stagger(program.Of(k).Index, end, line)) * int64(plane.DType.Size())
 		}
 		p.buffer(b)
 		if plane.Load {
@@ -117,11 +114,6 @@ func PlanOf(program *kernels.Program, lengths []int) (*Plan, error) {
 		}
 	}
 	return p, nil
-}
-
-// owned says whether the optimizer allocates a plane of the slot: it does not where that is the value or the gradient itself.
-func owned(slot *kernels.Slot, plane int) bool {
-	return plane > slot.Plane || slot.Role == kernels.State || slot.Role == kernels.Input
 }
 
 func (p *Plan) bytes(perParam int) Bytes { return Bytes{perParam, p.Params * int64(perParam)} }

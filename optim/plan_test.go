@@ -117,6 +117,9 @@ func planned() map[string]optim.Algorithm {
 		"adamw bf16": optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16},
 		"adamw mixed": optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16,
 			State: map[string]device.DType{"exp_avg_sq": device.Float32}},
+		"adamw master":     optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32},
+		"adamw remainder":  optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterRemainder, All: device.BFloat16},
+		"adamw stochastic": optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16, Stochastic: true},
 	}
 	for _, c := range optim.Cases() {
 		out[c.Name] = c.Algorithm
@@ -252,22 +255,13 @@ func TestPlanOfAdamW(t *testing.T) {
 
 // A slot may have more planes than one. The first of a parameter is the caller's, the others are state.
 func TestPlanOfPlanes(t *testing.T) {
-	s, err := optim.DefaultSGD().Setting()
-	require.NoError(t, err)
-	sgd, err := kernels.New(kernels.SpecOf(s, device.BFloat16))
-	require.NoError(t, err)
-	master := *sgd
-	master.Slots = []kernels.Slot{sgd.Slots[0], sgd.Slots[1]}
-	master.Slots[1].Plane = 2
-	master.Planes = []kernels.Plane{{Slot: 0, DType: device.BFloat16, Store: true}, {Slot: 0, DType: device.Float32, Load: true, Store: true},
-		{Slot: 1, DType: device.BFloat16, Load: true}}
-	p, err := optim.PlanOf(&master, []int{100, 28})
+	p, err := optim.NewPlan(optim.Stored{Algorithm: optim.DefaultSGD(), Master: optim.MasterFloat32}, device.BFloat16, device.BFloat16, []int{100, 28})
 	require.NoError(t, err)
 	state := int64((128 + 28) * 4) // the second tensor's begins at a multiple of 64 elements
 	require.Equal(t, &optim.Plan{Params: 128,
 		Buffers: []optim.PlannedBuffer{
 			{Name: "param", DType: device.BFloat16, Bytes: optim.Bytes{PerParam: 2, Total: 256}},
-			{Name: "param+f32", DType: device.Float32, Owned: true, Bytes: optim.Bytes{PerParam: 4, Total: state}},
+			{Name: "master", DType: device.Float32, Owned: true, Bytes: optim.Bytes{PerParam: 4, Total: state}},
 			{Name: "grad", DType: device.BFloat16, Bytes: optim.Bytes{PerParam: 2, Total: 256}},
 			{Name: "counters", DType: device.Float64, Owned: true, Bytes: optim.Bytes{Total: 8}}},
 		Resident: optim.Bytes{PerParam: 8, Total: 512 + state + 8}, State: optim.Bytes{PerParam: 4, Total: state + 8},

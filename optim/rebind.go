@@ -26,7 +26,9 @@ func (o *Optimizer) Rebind(params []Param) error {
 		if moved[p] != nil {
 			return p.errorf("another tensor has this name")
 		}
-		q := &param{Param: n, group: p.group, slots: p.slots}
+		q := new(param)
+		*q = *p
+		q.Param = n
 		moved[p] = q
 		if err := q.check(o.backend); err != nil {
 			return err

@@ -11,18 +11,20 @@ import (
 )
 
 // State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, in place, of the type that
-// Stored gives it, else of that which is calculated with: float64 for a value of float64, and float32 for others. What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is
+// Stored gives it, else of that which is calculated with: float64 for a value of float64, and float32 for others. A master or remainder beside a
+// value of 16 bits is the state "master" or "remainder": see Stored.Master. What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is
 // removed.
 func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {
 	p, err := o.tensor("state", tensor)
 	if err != nil {
 		return nil, err
 	}
-	k := p.group.setting.Rule.Slot(slot)
-	if k < 0 || p.slots[k] == nil {
-		return nil, p.errorf("has no state %q, only %q", slot, p.stateNames())
+	for _, u := range p.stored() {
+		if u.what == slot {
+			return u.b, nil
+		}
 	}
-	return p.slots[k], nil
+	return nil, p.errorf("has no state %q, only %q", slot, p.stateNames())
 }
 
 // States are all of a tensor's state, by PyTorch's names for it: the buffers that State returns.
@@ -32,8 +34,8 @@ func (o *Optimizer) States(tensor string) (iter.Seq2[string, *device.Buffer], er
 		return nil, err
 	}
 	return func(yield func(string, *device.Buffer) bool) {
-		for _, name := range p.stateNames() {
-			if !yield(name, p.slots[p.group.setting.Rule.Slot(name)]) {
+		for _, u := range p.stored() {
+			if !yield(u.what, u.b) {
 				return
 			}
 		}

@@ -94,6 +94,9 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 			if err := q.refill(s, q.group.now.Hyper); err != nil {
 				return err
 			}
+			if err := q.adoptFirst(s); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

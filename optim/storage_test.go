@@ -18,7 +18,7 @@ import (
 func TestStorageTable(t *testing.T) {
 	const file, ofGPU = "../docs/numerics.md", "| NVIDIA GPU |"
 	var b strings.Builder
-	b.WriteString("| Device | Computes in | Holds slots in |\n|---|---|---|\n")
+	b.WriteString("| Device | Computes in | Holds in memory |\n|---|---|---|\n")
 	dev := cpu.NewThreads(1)
 	defer dev.Close()
 	storageRows(&b, "| CPU |", dev)

@@ -84,17 +84,23 @@ func (m *model) eval(t *testing.T) {
 
 // planeOf is what a buffer holds.
 func planeOf(t *testing.T, b *device.Buffer) reference.Plane {
-	s := b.Device().DefaultStream()
-	if b.DType() == device.Float32 {
-		x := make([]float32, b.Len())
-		require.NoError(t, device.Download(s, x, b))
-		require.NoError(t, s.Synchronize())
-		return reference.PlaneOf(x)
+	switch b.DType() {
+	case device.Float32:
+		return reference.PlaneOf(elements[float32](t, b))
+	case device.Int16:
+		return reference.PlaneOf(elements[int16](t, b))
+	case device.Int8:
+		return reference.PlaneOf(elements[int8](t, b))
 	}
-	x := make([]uint16, b.Len())
+	return reference.PlaneOf(elements[uint16](t, b))
+}
+
+// elements are a buffer's.
+func elements[E device.Element](t *testing.T, b *device.Buffer) []E {
+	s, x := b.Device().DefaultStream(), make([]E, b.Len())
 	require.NoError(t, device.Download(s, x, b))
 	require.NoError(t, s.Synchronize())
-	return reference.PlaneOf(x)
+	return x
 }
 
 // Every algorithm, a user's own too, does with 16 bits what it does with float32, between exact reading and rounding once.

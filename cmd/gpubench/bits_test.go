@@ -39,6 +39,8 @@ func TestULPs(t *testing.T) {
 		{device.Float16, -1, -1 - 0x1p-10, 1},
 		{device.Float16, 65504, inf, 1},
 		{device.Float16, 1, nan, math.MaxUint16},
+		{device.Int16, -3, 5, 8},
+		{device.Int8, -128, 127, 255},
 	} {
 		a, b := reference.Bits(test.t, test.a), reference.Bits(test.t, test.b)
 		assert.Equal(t, test.want, ulps(test.t, a, b), "%s: %v %v", test.t, test.a, test.b)

@@ -25,6 +25,10 @@ func newPattern(t device.DType, bits reference.Plane) *pattern {
 		return &pattern{bits, uploader(reference.Elements[float32](bits))}
 	case device.Float64:
 		return &pattern{bits, uploader(reference.Elements[float64](bits))}
+	case device.Int16:
+		return &pattern{bits, uploader(reference.Elements[int16](bits))}
+	case device.Int8:
+		return &pattern{bits, uploader(reference.Elements[int8](bits))}
 	}
 	return &pattern{bits, uploader(reference.Elements[uint16](bits))}
 }
@@ -100,17 +104,17 @@ func tame(rng *rand.Rand, t device.DType, scale float64) *pattern {
 
 // wild are numbers to verify on: mostly normally distributed ones, and among them one in sixteen any bit pattern and one
 // in sixteen a value that code gets wrong. With positive, the ordinary ones are not negative: in the state of a rule
-// they may be second moments, whose root would be NaN and hide what follows.
+// they may be second moments, whose root would be NaN and hide what follows. A remainder is any bits.
 func wild(rng *rand.Rand, t device.DType, positive bool) *pattern {
 	tiny := map[device.DType]float64{device.Float32: 0x1p-126, device.Float64: 0x1p-1022, device.BFloat16: 0x1p-126, device.Float16: 0x1p-14}[t]
 	special := []float64{0, math.Copysign(0, -1), 1, -1, tiny, -tiny, tiny / 2, -tiny / 4, 1e30, -1e-30, math.Inf(1), math.Inf(-1), math.NaN()}
 	p := make(reference.Plane, period)
 	for i := range p {
-		switch rng.IntN(16) {
-		case 0:
-			p[i] = reference.Bits(t, special[rng.IntN(len(special))])
-		case 1:
+		switch kind := rng.IntN(16); {
+		case kind == 1 || t == device.Int16 || t == device.Int8:
 			p[i] = rng.Uint64() >> (64 - 8*t.Size())
+		case kind == 0:
+			p[i] = reference.Bits(t, special[rng.IntN(len(special))])
 		default:
 			x := rng.NormFloat64()
 			if positive {

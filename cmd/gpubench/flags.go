@@ -41,14 +41,15 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	cfg := &config{}
 	fs := cli.Flags("gpubench")
 	var (
-		names = fs.String("optimizer", defaultOptimizers, "")
-		model = fs.String("model", "", "")
-		shape = fs.String("shape", "", "")
-		n     = fs.String("n", "", "")
-		dtype = fs.String("dtype", "f32", "")
-		grad  = fs.String("grad", "", "")
-		state = fs.String("state", "", "")
-		round = fs.String("rounding", nearest, "")
+		names  = fs.String("optimizer", defaultOptimizers, "")
+		model  = fs.String("model", "", "")
+		shape  = fs.String("shape", "", "")
+		n      = fs.String("n", "", "")
+		dtype  = fs.String("dtype", "f32", "")
+		grad   = fs.String("grad", "", "")
+		state  = fs.String("state", "", "")
+		master = fs.String("master", "none", "")
+		round  = fs.String("rounding", nearest, "")
 	)
 	fs.StringVar(&cfg.device, "device", "cpu", "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
@@ -84,12 +85,12 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	if cfg.optimizers, err = parseOptimizers(*names); err != nil {
 		return nil, err
 	}
-	if cfg.dtype, err = parseTypes(*dtype, *grad, *state, *round); err != nil {
+	if cfg.dtype, err = parseTypes(*dtype, *grad, *state, *master, *round); err != nil {
 		return nil, err
 	}
 	if slices.Contains(given, "dump") {
-		if others("dump", "optimizer", "dtype", "grad", "state", "rounding") {
-			return nil, cli.Usagef("-dump takes no other flags but -optimizer, -dtype, -grad, -state and -rounding")
+		if others("dump", "optimizer", "dtype", "grad", "state", "master", "rounding") {
+			return nil, cli.Usagef("-dump takes no other flags but -optimizer, -dtype, -grad, -state, -master and -rounding")
 		}
 		return cfg, checkDump(cfg.dump)
 	}

@@ -4,10 +4,10 @@
 // Usage:
 //
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
-//	         [-rounding nearest|stochastic] [-threads count] [-time duration] [-verify] [-format text|json]
+//	         [-master none] [-rounding nearest|stochastic] [-threads count] [-time duration] [-verify] [-format text|json]
 //	gpubench -list [-format text|json]
 //	gpubench -plan [-optimizer names] [-model name | -shape shapes | -n count] [-format text|json]
-//	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32]
+//	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32] [-master none]
 //	         [-rounding nearest|stochastic]
 //
 // An optimizer step does little arithmetic on much memory: AdamW reads a parameter, its gradient and two moments, and writes
@@ -27,7 +27,9 @@
 //	-dtype f32           type of parameters: f32, f64, bf16 or f16; a step calculates in f64 for f64, and in f32 for the others
 //	-grad f32            type of gradients, where it is not that of -dtype: f32, bf16 or f16
 //	-state f32           type of all state: f32, bf16 or f16; without it, the type that a step calculates in
-//	-rounding nearest    how parameters and state of 16 bits are rounded: nearest, ties to even, or stochastic
+//	-master none         what is kept beside parameters of bf16, so that a step calculates with more bits: f32, also beside f16; remainder,
+//	                     the 16 bits that an f32 has more; remainder8, 8 of them
+//	-rounding nearest    how parameters without a master and state are rounded to 16 bits: nearest, ties to even, or stochastic
 //	-device cpu          where the step runs: cpu; cuda, the first NVIDIA GPU, or cuda:1, the second, and so on; emu, an
 //	                     emulated GPU, whose bits are a GPU's and whose times mean nothing
 //	-threads 0           processors that -device cpu uses; 0 is all that Go uses (see GOMAXPROCS)
@@ -88,8 +90,8 @@
 // With -format json, standard output is one object and nothing else:
 //
 //	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
-//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "rounding", "threads", "bytes_per_param",
-//	              "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
+//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "master", "rounding", "threads",
+//	              "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
 //	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note"}]}
 //
 // Traffic says what the ceiling moves bytes with; note, what must be known of the times, and is empty where nothing must.

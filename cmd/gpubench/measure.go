@@ -99,7 +99,8 @@ func (cfg *config) bench(t *target, o optimizer, p *progress) (r result, err err
 		return result{}, err
 	}
 	r = result{Device: t.name, Optimizer: o.Name, Model: cfg.model.Name, Params: cfg.model.Params(),
-		Tensors: len(cfg.model.Tensors), DType: cfg.dtype.param.Short(), Grad: cfg.dtype.grad.Short(), State: cfg.dtype.state.Short(), Rounding: cfg.dtype.rounding(), types: cfg.dtype, Threads: t.threads, BytesPerParam: w.program.Bytes, Traffic: t.traffic,
+		Tensors: len(cfg.model.Tensors), DType: cfg.dtype.param.Short(), Grad: cfg.dtype.grad.Short(), State: cfg.dtype.state.Short(),
+		Master: cfg.dtype.masterName(), Rounding: cfg.dtype.rounding(), types: cfg.dtype, Threads: t.threads, BytesPerParam: w.program.Bytes, Traffic: t.traffic,
 		Note: t.note}
 	var mismatch error
 	if cfg.verify {

@@ -83,6 +83,7 @@ func TestNeed(t *testing.T) {
 		{[]string{"-n", "32", "-optimizer", "adam-amsgrad", "-dtype", "f64"}, 5 * 32 * 8},
 		{[]string{"-n", "32", "-optimizer", "sgd", "-verify"}, 2*32*4 + 4*32*8},
 		{[]string{"-n", "33", "-optimizer", "adamw", "-dtype", "bf16", "-grad", "f32", "-state", "f16"}, 64 * (2 + 4 + 2 + 2)},
+		{[]string{"-n", "33", "-optimizer", "adamw", "-dtype", "bf16", "-master", "remainder8"}, 128 * (2 + 1 + 2 + 4 + 4)},
 		{[]string{"-n", "4611686018427387904", "-optimizer", "sgd"}, math.MaxInt64},
 		{[]string{"-n", "4611686018427387904", "-optimizer", "adamw-amsgrad", "-dtype", "f64"}, math.MaxInt64},
 	} {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -115,10 +116,12 @@ func TestPlanIsMeasured(t *testing.T) {
 			if state == "none" {
 				state = ""
 			}
-			types, err := parseTypes(f.Param, f.Grad, state)
-			if err != nil {
-				continue // a format that no type is
-			}
+			param, stochastic := strings.CutSuffix(f.Param, "/sr")
+			param, beside, _ := strings.Cut(param, "+")
+			state, ownRounding := strings.CutSuffix(state, "/sr")
+			rounding := map[bool]string{true: "stochastic", false: "nearest"}[stochastic || ownRounding]
+			types, err := parseTypes(param, f.Grad, state, map[string]string{"": "none", "f32": "f32", "i16": "remainder", "i8": "remainder8"}[beside], rounding)
+			require.NoError(t, err)
 			p, err := o.plan(types)
 			require.NoError(t, err)
 			require.Equal(t, p.program.Bytes, f.ReadPerParam+f.WrittenPerParam, "%s %s", o.Name, types)

@@ -18,6 +18,7 @@ type result struct {
 	DType          string  `json:"dtype"` // of parameters
 	Grad           string  `json:"grad"`
 	State          string  `json:"state"`
+	Master         string  `json:"master"` // as -master has it
 	Rounding       string  `json:"rounding"`
 	Threads        int     `json:"threads"` // 0 for a device that has none to choose
 	BytesPerParam  int     `json:"bytes_per_param"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
@@ -10,10 +11,29 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// types are what parameters, gradients and state are held as, and how parameters and state of 16 bits are rounded.
+// types are what parameters, gradients and state are held as, what is kept beside parameters of 16 bits, and how what is stored of 16 bits is
+// rounded.
 type types struct {
 	param, grad, state device.DType
+	master             optim.Master
 	stochastic         bool
+}
+
+// masters are the values of -master.
+var masters = map[string]optim.Master{"none": optim.NoMaster, "f32": optim.MasterFloat32, "remainder": optim.MasterRemainder, "remainder8": optim.MasterRemainder8}
+
+// beside are the values of -master that parameters of a type may have.
+var beside = map[device.DType][]string{device.BFloat16: {"none", "f32", "remainder", "remainder8"}, device.Float16: {"none", "f32"},
+	device.Float32: {"none"}, device.Float64: {"none"}}
+
+// masterName is the value of -master.
+func (t types) masterName() string {
+	for name, m := range masters {
+		if m == t.master {
+			return name
+		}
+	}
+	return ""
 }
 
 // compute is the type that steps calculate in.
@@ -28,6 +48,9 @@ func (t types) others(separator string) (out string) {
 	}
 	if t.state != t.compute() {
 		out += separator + "state=" + t.state.Short()
+	}
+	if t.master != optim.NoMaster {
+		out += separator + "master=" + t.masterName()
 	}
 	if t.stochastic {
 		out += separator + "rounding=" + stochastic
@@ -52,9 +75,9 @@ func (t types) rounding() string {
 // plain are the types of a -dtype alone.
 func plain(t device.DType) types { return types{param: t, grad: t, state: format.Compute(t)} }
 
-// parseTypes reads the values of -dtype, -grad, -state and -rounding. Grad and state may be empty.
-func parseTypes(dtype, grad, state, rounding string) (t types, err error) {
-	if t.param, err = device.ParseDType(dtype); err != nil {
+// parseTypes reads the values of -dtype, -grad, -state, -master and -rounding. Grad and state may be empty.
+func parseTypes(dtype, grad, state, master, rounding string) (t types, err error) {
+	if t.param, err = device.ParseDType(dtype); err != nil || format.Compute(t.param) == 0 {
 		return t, cli.Usagef("-dtype %s: must be f32, f64, bf16 or f16", cli.Shown(dtype))
 	}
 	t = plain(t.param)
@@ -73,11 +96,16 @@ func parseTypes(dtype, grad, state, rounding string) (t types, err error) {
 			return t, cli.Usagef("%s %s: with -dtype %s it must be %s", f.name, cli.Shown(f.value), t.param.Short(), known)
 		}
 	}
+	if known := beside[t.param]; !slices.Contains(known, master) {
+		return t, cli.Usagef("-master %s: with -dtype %s it must be %s", cli.Shown(master), t.param.Short(), strings.Join(known, " or "))
+	}
+	t.master = masters[master]
 	if rounding != nearest && rounding != stochastic {
 		return t, cli.Usagef("-rounding %s: must be nearest or stochastic", cli.Shown(rounding))
 	}
-	if t.stochastic = rounding == stochastic; t.stochastic && t.param.Size() != 2 && t.state.Size() != 2 {
-		return t, cli.Usagef("-rounding stochastic: with -dtype %s and -state %s nothing of 16 bits is stored", t.param.Short(), t.state.Short())
+	t.stochastic = rounding == stochastic
+	if weight := t.param.Size() == 2 && t.master == optim.NoMaster; t.stochastic && !weight && t.state.Size() != 2 {
+		return t, cli.Usagef("-rounding stochastic: with -dtype %s%s nothing is rounded to 16 bits but a master's parameter", t.param.Short(), t.others(" -"))
 	}
 	return t, nil
 }
@@ -87,7 +115,7 @@ const seed = 0x0123456789abcdef
 
 // plan is the optimizer's with these types.
 func (o optimizer) plan(t types) (plan, error) {
-	alg := optim.Stored{Algorithm: o.Algorithm, All: t.state, Stochastic: t.stochastic, Seed: seed}
+	alg := optim.Stored{Algorithm: o.Algorithm, All: t.state, Master: t.master, Stochastic: t.stochastic, Seed: seed}
 	s, err := alg.Setting()
 	if err != nil {
 		return plan{}, err

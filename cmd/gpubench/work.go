@@ -89,11 +89,11 @@ func (w *work) arena(dev *device.Device, t device.DType, lengths []int64) (out [
 
 // bind fills in the tensor's buffers.
 func (w *work) bind(t *tensor, p optim.Param) error {
-	for _, slot := range w.program.Slots {
-		b := map[kernels.Role]*device.Buffer{kernels.Parameter: p.Value, kernels.Gradient: p.Grad}[slot.Role]
-		if b == nil {
+	for k, plane := range w.program.Planes {
+		b := map[kernels.Role]*device.Buffer{kernels.Parameter: p.Value, kernels.Gradient: p.Grad}[w.slot(k).Role]
+		if b == nil || plane.Name != "" {
 			var err error
-			if b, err = w.opt.State(p.Name, slot.Name); err != nil {
+			if b, err = w.opt.State(p.Name, w.program.PlaneName(k)); err != nil {
 				return err
 			}
 		}
@@ -156,9 +156,14 @@ func (w *work) start() error {
 			}
 		}
 	}
+	return w.restart()
+}
+
+// restart sets the counters as they were before the first step, and waits for the stream.
+func (w *work) restart() error {
 	initial := map[string]float64{}
 	for _, f := range w.program.Counters {
 		initial[f.Name] = f.Init
 	}
-	return w.opt.SetGroupCounters(w.stream, 0, initial) // waits for the stream
+	return w.opt.SetGroupCounters(w.stream, 0, initial)
 }

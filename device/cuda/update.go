@@ -42,7 +42,7 @@ type piece struct {
 }
 
 // Storage implements kernels.Backend.
-func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
+func (d *Device) Storage(compute device.DType) []device.DType { return format.PlaneTypes(compute) }
 
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {

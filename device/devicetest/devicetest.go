@@ -26,6 +26,8 @@ var checks = []struct {
 	{"move float64", move[float64](device.Float64)},
 	{"move bfloat16", move[uint16](device.BFloat16)},
 	{"move float16", move[uint16](device.Float16)},
+	{"move int16", move[int16](device.Int16)},
+	{"move int8", move[int8](device.Int8)},
 	{"refuse arguments", refuseArguments},
 	{"refuse closed and foreign", refuseObjects},
 	{"order of a stream", order},

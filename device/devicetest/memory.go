@@ -13,7 +13,7 @@ var lengths = []int{0, 1, 31, 32, 33, 127, 1023, 4097, 1<<20 + 7}
 
 func alloc(r *rig) {
 	var live []*device.Buffer
-	for _, dtype := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16} {
+	for _, dtype := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16, device.Int16, device.Int8} {
 		for _, n := range lengths {
 			b := r.buffer(dtype, n)
 			what := fmt.Sprintf("buffer of %d %s at %#x", n, dtype, b.Addr())
@@ -146,6 +146,7 @@ func refuseArguments(r *rig) {
 	refused(r, "none", length(0), device.Upload[float32](s, a, nil), s.Copy(r.slice(b, 3, 3), a))
 	refused(r, "float64 as float32", dtype(device.Float64, device.Float32), device.Upload(s, a, z), device.Download(s, z, a), s.Copy(d, a))
 	refused(r, "float32 as float16", dtype(device.Float32, device.Float16), device.Upload(s, h, host[:8]), s.Copy(b, h))
+	refused(r, "int16 as float16", dtype(device.Int16, device.Float16), device.Upload(s, h, make([]int16, 8)))
 	refused(r, "uint16 as float64", dtype(device.BFloat16, device.Float64), device.Upload(s, d, make([]uint16, 8)))
 	refused(r, "overlap", device.ErrOverlap, s.Copy(a, a), s.Copy(r.slice(a, 3, 8), r.slice(a, 0, 5)), s.Copy(r.slice(a, 0, 5), r.slice(a, 3, 8)))
 	refused(r, "slice", device.ErrRange, below, backwards, beyond)

@@ -28,6 +28,7 @@ type Format struct {
 
 // Plane is one of the buffers that hold a tensor's elements.
 type Plane struct {
+	Name  string       // "" of the first, which the others stand beside: "master" or "remainder"
 	DType device.DType // of the buffer
 	Type  ir.Type      // of the field that a graph of the compute type loads and stores
 }
@@ -39,12 +40,12 @@ type runs[F rule.Float] struct {
 	storeNoisy func(planes [][]byte, src []F, noise []uint32) // or
 }
 
-var all = sync.OnceValue(plain)
+var all = sync.OnceValue(func() []*Format { return append(plain(), masters()...) })
 
 // Plain is the format that holds a number in one element of the storage type. It fails with an *Error where there is none.
 func Plain(storage, compute device.DType) (*Format, error) {
 	for _, f := range all() {
-		if f.planes[0].DType == storage && f.compute == compute && !f.noisy {
+		if f.NumPlanes() == 1 && f.planes[0].DType == storage && f.compute == compute && !f.noisy {
 			return f, nil
 		}
 	}
@@ -74,7 +75,7 @@ func (f *Format) Stochastic() *Format {
 	return f
 }
 
-// String is the format's name, such as "bf16".
+// String is the format's name, such as "bf16", or "bf16+i16" of two planes.
 func (f *Format) String() string { return f.name }
 
 // Compute is the type that is calculated with.
@@ -138,7 +139,7 @@ func Store[F rule.Float](f *Format, planes [][]byte, src []F, noise []uint32) {
 }
 
 // view is the first n elements of a plane's memory.
-func view[T uint16 | uint32 | float32 | float64](plane []byte, n int) []T {
+func view[T uint8 | uint16 | uint32 | float32 | float64](plane []byte, n int) []T {
 	plane = slices.Clip(plane)[:n*int(unsafe.Sizeof(T(0)))] // not beyond its length
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(plane))), n)
 }

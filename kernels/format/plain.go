@@ -63,6 +63,13 @@ func encodeFloat16Noisy(x float32, noise uint32) uint32 {
 // encodeFloat16 rounds to nearest even. Subnormal numbers are kept, what is beyond the largest becomes infinite, and a NaN stays one.
 func encodeFloat16(x float32) uint32 { return rule.ToHalf(x) }
 
+// decodeMaster is a master: the weight beside it is not read. The masters' other functions are here because they call those above.
+func decodeMaster(weight uint32, master float32) float32 { return master }
+
+// encodeBFloat16Master and encodeFloat16Master are the number rounded to nearest even, and itself.
+func encodeBFloat16Master(x float32) (weight uint32, master float32) { return encodeBFloat16(x), x }
+func encodeFloat16Master(x float32) (weight uint32, master float32)  { return encodeFloat16(x), x }
+
 // The loops over runs call the functions directly, so that the compiler inlines them: by func values they take four times as long.
 
 func loadFloat32[F rule.Float](dst []F, planes [][]byte) {
@@ -132,7 +139,7 @@ func plain() []*Format {
 
 // one makes a format of one plane. Decode and encode are nil where there is nothing to do, or no way to do it.
 func one[F rule.Float](storage device.DType, field ir.Type, decode func(uint32) F, encode func(F) uint32, r *runs[F]) *Format {
-	f := &Format{name: storage.Short(), compute: device.DTypeOf[F](), planes: []Plane{{storage, field}}, runs: r}
+	f := &Format{name: storage.Short(), compute: device.DTypeOf[F](), planes: []Plane{{"", storage, field}}, runs: r}
 	if decode != nil {
 		f.decode = graph(decode, f.compute, plainSource)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // ParseSpec reads the formats of a rule's slots from a text such as "param=bf16 grad=bf16 exp_avg=f32". A slot that the text does
@@ -60,7 +61,7 @@ type Error struct {
 	Compute device.DType
 }
 
-// Error reads `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16`.
+// Error reads `slot "grad": no format "f64" for calculations in float32: there are f32, bf16, f16`. Masters and remainders are the parameter's.
 func (e *Error) Error() string {
 	var slot string
 	if e.Slot != "" {
@@ -68,7 +69,7 @@ func (e *Error) Error() string {
 	}
 	var names []string
 	for _, f := range all() {
-		if f.compute == e.Compute && f.Encodes() && !f.noisy {
+		if f.compute == e.Compute && f.Encodes() && !f.noisy && (f.NumPlanes() == 1 || e.Slot == "" || e.Slot == rule.Param) {
 			names = append(names, f.name)
 		}
 	}

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,6 +28,17 @@ func TestParse(t *testing.T) {
 			require.Same(t, f, again, "there is one of each")
 		}
 	}
+	for _, name := range []string{"bf16+f32", "f16+f32", "bf16+i16", "bf16+i8"} {
+		f, err := Parse(name, device.Float32)
+		require.NoError(t, err)
+		require.Equal(t, name, f.String())
+		require.True(t, f.Encodes())
+		var planes []string
+		for _, p := range f.Planes() {
+			planes = append(planes, p.DType.Short())
+		}
+		require.Equal(t, name, strings.Join(planes, "+"))
+	}
 	_, err := Parse("f64", device.Float32)
 	require.Equal(t, &Error{Format: "f64", Compute: device.Float32}, err)
 	_, err = Plain(device.Float32, device.BFloat16)
@@ -45,6 +57,7 @@ func TestSpec(t *testing.T) {
 		{"", "", device.Float64},
 		{"exp_avg=f16  param=bfloat16 grad=f32", "param=bf16 exp_avg=f16", device.Float32},
 		{"exp_avg_sq=float64", "", device.Float64},
+		{"grad=bf16 param=bf16+i16", "param=bf16+i16 grad=bf16", device.Float32},
 	} {
 		formats, err := ParseSpec(c.spec, slots, c.compute)
 		require.NoError(t, err)
@@ -62,7 +75,10 @@ func TestSpec(t *testing.T) {
 		want    string
 		err     error
 	}{
-		{"param=f64", device.Float32, `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16`, &Error{"param", "f64", device.Float32}},
+		{"param=f64", device.Float32, `slot "param": no format "f64" for calculations in float32: there are f32, bf16, f16, bf16+f32, f16+f32, bf16+i16, bf16+i8`, &Error{"param", "f64", device.Float32}},
+		{"param=f16+i16", device.Float32, `slot "param": no format "f16+i16" for calculations in float32: there are f32, bf16, f16, bf16+f32, f16+f32, bf16+i16, bf16+i8`,
+			&Error{"param", "f16+i16", device.Float32}},
+		{"param=bf16+i16", device.Float64, `slot "param": no format "bf16+i16" for calculations in float64: there are f64`, &Error{"param", "bf16+i16", device.Float64}},
 		{"grad=int8", device.Float32, `slot "grad": no format "int8" for calculations in float32: there are f32, bf16, f16`, &Error{"grad", "int8", device.Float32}},
 		{"grad=bf16", device.Float64, `slot "grad": no format "bf16" for calculations in float64: there are f64`, &Error{"grad", "bf16", device.Float64}},
 		{"momentum=bf16", device.Float32, `format bf16 is for slot "momentum", which is none of "param", "grad", "exp_avg", "exp_avg_sq"`,

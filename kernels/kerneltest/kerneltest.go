@@ -36,7 +36,7 @@ const (
 )
 
 // Programs are what Run tries of a rule that computes with a type: every set of options, with penalties the first and the last set, and
-// with other formats than the type's own 16 bits for parameter and gradient, 16 for all, those that round stochastically, and a mixture.
+// with other formats than the type's own 16 bits for parameter and gradient, 16 for all, those that round stochastically, a mixture, and each kind of master.
 func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	all := uint64(1)<<len(r.Options) - 1
 	for set := range all + 1 {
@@ -53,25 +53,31 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 		noisy = append(noisy, slot+"="+[]string{"bf16/sr", "f16/sr"}[i/2%2])
 		mixed = append(mixed, slot+"="+[]string{"f32", "bf16", "f16"}[(i+1)%3])
 	}
+	for i, master := range masters {
+		out = append(out, kernels.Spec{Rule: r, Options: uint64(i%2) * all, Compute: t, Formats: "param=" + master + " grad=bf16"})
+	}
 	return append(out, kernels.Spec{Rule: r, Compute: t, Formats: "param=bf16 grad=bf16"},
 		kernels.Spec{Rule: r, Options: all, Compute: t, Formats: strings.Join(half, " ")},
 		kernels.Spec{Rule: r, Options: all, Around: rule.L2, Compute: t, Formats: strings.Join(noisy, " ")},
 		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t, Formats: strings.Join(mixed, " ")})
 }
 
+// masters are the parameter's formats that have a second plane.
+var masters = []string{"bf16+f32", "bf16+i16", "f16+f32", "bf16+i8"}
+
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. With -short the rule of
-// Names has all its options or none, and of the formats the mixture and those that round stochastically are tried. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
+// Names has all its options or none, and of the formats the mixture, those that round stochastically and one kind of master are tried. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	names := Names(t)
 	rules = append(slices.Clone(rules), names)
-	for _, r := range rules {
+	for i, r := range rules {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
 			for _, s := range Programs(r, dtype) {
 				if r == names && testing.Short() && s.Options != 0 && s.Options != 1<<len(r.Options)-1 {
 					continue // of names that are all taken, fewer are no news
 				}
-				if testing.Short() && s.Formats != "" && s.Around == 0 {
-					continue // the mixture has all formats
+				if testing.Short() && s.Formats != "" && s.Around == 0 && !strings.Contains(s.Formats, "="+masters[i%len(masters)]) {
+					continue // the mixture has all formats of one plane
 				}
 				t.Run(s.String(), func(t *testing.T) {
 					b := open(t)
@@ -234,9 +240,13 @@ func compare(t T, s *device.Stream, p *kernels.Program, tensors []*tensor, when 
 		for k, want := range x.expect {
 			dtype := p.Planes[k].DType
 			for j, got := range downloadBits(t, s, x.whole[k]) {
-				if !reference.Same(dtype, got, want[j]) {
+				if got == want[j] || reference.Same(dtype, got, want[j]) {
+					continue
+				}
+				e := j - x.first(k)
+				if e < 0 || e >= x.n || !reference.Agree(p, k, got, func(k int) uint64 { return x.expect[k][x.first(k)+e] }) {
 					t.Fatalf("%s: tensor %d of %s: %s[%d] is %s, want %s", when, i, x.shape,
-						p.Of(k).Name, j-x.first(k), reference.Text(dtype, got), reference.Text(dtype, want[j]))
+						p.PlaneName(k), j-x.first(k), reference.Text(dtype, got), reference.Text(dtype, want[j]))
 				}
 			}
 		}
@@ -261,6 +271,10 @@ func uploadBits(t T, s *device.Stream, b *device.Buffer, x reference.Plane) {
 		upload(t, s, b, reference.Elements[float32](x))
 	case device.Float64:
 		upload(t, s, b, reference.Elements[float64](x))
+	case device.Int16:
+		upload(t, s, b, reference.Elements[int16](x))
+	case device.Int8:
+		upload(t, s, b, reference.Elements[int8](x))
 	default:
 		upload(t, s, b, reference.Elements[uint16](x))
 	}
@@ -272,6 +286,10 @@ func downloadBits(t T, s *device.Stream, b *device.Buffer) reference.Plane {
 		return reference.PlaneOf(download[float32](t, s, b))
 	case device.Float64:
 		return reference.PlaneOf(download[float64](t, s, b))
+	case device.Int16:
+		return reference.PlaneOf(download[int16](t, s, b))
+	case device.Int8:
+		return reference.PlaneOf(download[int8](t, s, b))
 	}
 	return reference.PlaneOf(download[uint16](t, s, b))
 }

@@ -83,6 +83,12 @@ func (s shape) first(plane int) int { return guard + s.offset(plane) }
 // special are the values that code gets wrong, as bits of the type, with those that one step of a moving average brings to them: the
 // limit of what is flushed to zero and the numbers next to it, and the least number.
 func special(t device.DType) (out []uint64) {
+	if size := 8 * t.Size(); integer(t) { // as many as of the other types
+		for i := range uint64(5) {
+			out = append(out, 1<<(size-1)-2+i, 1<<(size-2)-2+i, i, (1<<size-5)+i)
+		}
+		return out
+	}
 	tiny := map[device.DType]float64{device.Float32: 0x1p-126, device.Float64: 0x1p-1022, device.BFloat16: 0x1p-126, device.Float16: 0x1p-14}[t]
 	limit := reference.Bits(t, tiny)
 	below, above := reference.Value(t, limit-1), reference.Value(t, limit+1)
@@ -92,6 +98,9 @@ func special(t device.DType) (out []uint64) {
 	}
 	return out
 }
+
+// integer says whether elements are remainders.
+func integer(t device.DType) bool { return t == device.Int16 || t == device.Int8 }
 
 // fillPairs fills a plane of a slot. The parameter is mostly zero, as its decay would move the gradient from its special value.
 func fillPairs(rng *rand.Rand, role kernels.Role, t device.DType, x reference.Plane) {
@@ -115,10 +124,10 @@ func numbers(rng *rand.Rand, t device.DType, n int) reference.Plane {
 	special := special(t)
 	x := make(reference.Plane, n)
 	for i := range x {
-		switch rng.IntN(4) {
-		case 0:
+		switch kind := rng.IntN(4); {
+		case kind == 0:
 			x[i] = special[rng.IntN(len(special))]
-		case 1:
+		case kind == 1 || integer(t):
 			x[i] = rng.Uint64() >> (64 - 8*t.Size())
 		default:
 			x[i] = reference.Bits(t, rng.NormFloat64())

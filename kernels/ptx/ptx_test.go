@@ -56,6 +56,10 @@ func everything(t *testing.T) map[string]string {
 				add(s)
 				s.Formats = strings.Join(r.Slots, "=bf16/sr ") + "=bf16/sr"
 				add(s)
+				for _, master := range []string{"f32", "i16", "i8"} {
+					s.Formats = rule.Param + "=bf16+" + master
+					add(s)
+				}
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func (h Hints) New(p *kernels.Program) *Module {
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
 	name = fmt.Sprintf("%s_f%d", name, p.Graph.Width)
 	if p.Formats != "" {
-		name += "_" + strings.NewReplacer("=", "_", " ", "_", "/", "_").Replace(p.Formats)
+		name += "_" + strings.NewReplacer("=", "_", " ", "_", "/", "_", "+", "_").Replace(p.Formats)
 	}
 	name = mangle(name)
 	m := module(name, p.Graph)

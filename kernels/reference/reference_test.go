@@ -30,6 +30,9 @@ func TestMap(t *testing.T) {
 		{Rule: adam.Rule, Options: adam.Options, Around: rule.Penalties, Compute: device.Float32},
 		{Rule: adam.Rule, Options: adam.Options, Compute: device.Float32, Formats: "param=bf16 grad=f16 exp_avg=bf16"},
 		{Rule: lion.Rule, Compute: device.Float32, Formats: "grad=f16 exp_avg=f16"},
+		{Rule: lion.Rule, Compute: device.Float32, Formats: "param=bf16+f32 grad=f16"},
+		{Rule: adam.Rule, Options: adam.Options, Compute: device.Float32, Formats: "param=bf16+i16 exp_avg=f16"},
+		{Rule: lion.Rule, Compute: device.Float32, Formats: "param=bf16+i8"},
 	} {
 		p, err := kernels.New(s)
 		require.NoError(t, err)
@@ -46,18 +49,23 @@ func TestMap(t *testing.T) {
 		for _, plane := range p.Planes {
 			x := make(reference.Plane, n)
 			for i := range x {
-				x[i] = reference.Bits(plane.DType, rng.NormFloat64())
+				if x[i] = reference.Bits(plane.DType, rng.NormFloat64()); plane.Name == "remainder" {
+					x[i] = rng.Uint64() >> (64 - 8*plane.DType.Size())
+				}
 			}
 			got.Planes = append(got.Planes, x)
-			if plane.DType == device.Float32 {
+			switch plane.DType.Size() {
+			case 4:
 				planes = append(planes, memory(reference.Elements[float32](x)))
-			} else {
+			case 2:
 				planes = append(planes, memory(reference.Elements[uint16](x)))
+			default:
+				planes = append(planes, memory(reference.Elements[int8](x)))
 			}
 		}
-		for i, slot := range p.Slots {
+		for _, slot := range p.Slots {
 			pass.Slots[slot.Index] = make([]float32, n)
-			format.Load(slot.Format, pass.Slots[slot.Index], planes[i:i+1])
+			format.Load(slot.Format, pass.Slots[slot.Index], planes[slot.Plane:][:slot.Format.NumPlanes()])
 		}
 		out := make([]float64, p.NumScalars())
 		p.RunScalars(&step, 3, again, out)
@@ -69,21 +77,24 @@ func TestMap(t *testing.T) {
 		own := len(s.Rule.Scalars)
 		pass.Scalars, pass.Shared = rounded[:own], rule.SharedOf(rounded[own:])
 		rule.Apply(s.Rule, &pass)
-		for i, slot := range p.Slots {
-			format.Store(slot.Format, planes[i:i+1], pass.Slots[slot.Index], nil)
+		for _, slot := range p.Slots {
+			format.Store(slot.Format, planes[slot.Plane:][:slot.Format.NumPlanes()], pass.Slots[slot.Index], nil)
 		}
 
 		reference.Map(p, scalars, []reference.Tensor{got})
 		for k, plane := range p.Planes {
 			for i, x := range got.Planes[k] {
 				var want uint64
-				if plane.DType == device.Float32 {
+				switch plane.DType.Size() {
+				case 4:
 					want = reference.BitsOf(*(*float32)(unsafe.Pointer(&planes[k][4*i])))
-				} else {
+				case 2:
 					want = reference.BitsOf(*(*uint16)(unsafe.Pointer(&planes[k][2*i])))
+				default:
+					want = reference.BitsOf(*(*int8)(unsafe.Pointer(&planes[k][i])))
 				}
 				if !reference.Same(plane.DType, x, want) {
-					t.Fatalf("%s: %s[%d] is %s, want %s", p, p.Of(k).Name, i, reference.Text(plane.DType, x), reference.Text(plane.DType, want))
+					t.Fatalf("%s: %s[%d] is %s, want %s", p, p.PlaneName(k), i, reference.Text(plane.DType, x), reference.Text(plane.DType, want))
 				}
 			}
 		}
@@ -98,7 +109,7 @@ func TestBits(t *testing.T) {
 	}{
 		{device.Float32, 1, 0x3f800000}, {device.Float64, 1, 0x3ff0000000000000}, {device.BFloat16, 1, 0x3f80}, {device.Float16, 1, 0x3c00},
 		{device.BFloat16, 1 + 0x1p-8, 0x3f80}, {device.BFloat16, 1 + 0x3p-8, 0x3f82}, {device.Float16, 65520, 0x7c00},
-		{device.BFloat16, math.Inf(-1), 0xff80},
+		{device.BFloat16, math.Inf(-1), 0xff80}, {device.Int16, -2, 0xfffe}, {device.Int8, -128, 0x80},
 	} {
 		require.Equal(t, tt.want, reference.Bits(tt.t, tt.x), "%s %v", tt.t, tt.x)
 	}
@@ -108,5 +119,21 @@ func TestBits(t *testing.T) {
 		require.True(t, reference.Same(dtype, nan, nan^1), "NaN is NaN")
 		require.False(t, reference.Same(dtype, nan, 0))
 		require.False(t, reference.Same(dtype, 0, 1<<(8*dtype.Size()-1)), "zeros have signs")
+	}
+}
+
+// A remainder is part of a NaN's payload, and of no number.
+func TestAgree(t *testing.T) {
+	p, err := kernels.New(kernels.Spec{Rule: rules.LionRule().Rule, Compute: device.Float32, Formats: "param=bf16+i16"})
+	require.NoError(t, err)
+	weight := p.Slot(rule.Param)
+	for _, tt := range []struct {
+		weight, remainder, got uint64
+		want                   bool
+	}{{0x3f80, 5, 5, true}, {0x3f80, 5, 6, false}, {0x7f80, 0, 1, false}, {0x7fc0, 0, 1, true}} {
+		agree := reference.Agree(p, p.Slots[weight].Plane+1, tt.got, func(plane int) uint64 {
+			return map[int]uint64{p.Slots[weight].Plane: tt.weight, p.Slots[weight].Plane + 1: tt.remainder}[plane]
+		})
+		require.Equal(t, tt.want, agree, "%+v", tt)
 	}
 }

@@ -92,6 +92,9 @@ type Setting struct {
 	// Stochastic rounds a parameter and state of 16 bits stochastically, by the noise that Seed chooses: formats bf16/sr and f16/sr.
 	Stochastic bool
 	Seed       uint64
+	// Master says what is held beside a parameter of 16 bits, so that steps calculate with a wider number: "f32", the master itself; "i16" or
+	// "i8", a remainder, of which and of a bfloat16 the master is made; "", nothing. Other parameters are their own masters.
+	Master string
 	// Eval is for an optimizer that evaluates other values than those that it trains. It is a rule that computes the ones from the
 	// others. Its slot "param" is what it computes, and "grad" the trained value; its other slots are those of Rule with the same
 	// names. It has the hyperparameters and the counters of Rule, and no options. It changes neither a counter nor any slot but "param".
