@@ -105,7 +105,7 @@ func parseTypes(dtype, grad, state, master, rounding string) (t types, err error
 	}
 	t.stochastic = rounding == stochastic
 	if weight := t.param.Size() == 2 && t.master == optim.NoMaster; t.stochastic && !weight && t.state.Size() != 2 {
-		return t, cli.Usagef("-rounding stochastic: with -dtype %s%s nothing is rounded to 16 bits but a master's parameter", t.param.Short(), t.others(" -"))
+		return t, cli.Usagef("-rounding stochastic: with -dtype %s, -state %s and -master %s there is nothing to round to 16 bits", t.param.Short(), t.state.Short(), master)
 	}
 	return t, nil
 }
