@@ -168,7 +168,7 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 	pass := rule.Pass[F]{Options: p.Options, Around: p.Around}
 	pass.Loads, pass.Stores = p.RuleSlots()
 	for range u.proc.pool.threads {
-		pass.Slots = make([][]F, len(p.Rule.Slots))
+		pass.Slots = make([][]F, len(p.SlotNames()))
 		w.passes, w.windows = append(w.passes, pass), append(w.windows, newWindow[F](p))
 	}
 	return w

@@ -30,7 +30,7 @@ func SpecOf(s rule.Setting, t device.DType) Spec { return SpecOfTypes(s, t, t) }
 
 // SpecOfTypes is SpecOf where gradients have another type.
 func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
-	out := Spec{Rule: s.Rule, Options: s.Options, Around: s.Penalties(), Compute: format.Compute(parameter)}
+	out := Spec{Rule: s.Rule, Options: s.Options, Around: s.Around(), Compute: format.Compute(parameter)}
 	var formats []string
 	add := func(slot string, t device.DType) {
 		if t != out.Compute {
@@ -44,8 +44,8 @@ func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
 	}
 	out.Formats = strings.Join(formats, " ")
 	if s.Rule != nil {
-		if parsed, err := format.ParseSpec(out.Formats, s.Rule.Slots, out.Compute); err == nil { // New says what is wrong, and finds this form at once
-			out.Formats = format.Spec(s.Rule.Slots, parsed)
+		if parsed, err := format.ParseSpec(out.Formats, out.SlotNames(), out.Compute); err == nil { // New says what is wrong, and finds this form at once
+			out.Formats = format.Spec(out.SlotNames(), parsed)
 		}
 	}
 	return out
@@ -56,6 +56,14 @@ func (s Spec) String() string {
 		return "norm"
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s[%s] %s %s", s.Rule.Name, strings.Join(s.Variant(), " "), s.Compute, s.Formats))
+}
+
+// SlotNames are the rule's slots and, behind them, that of rule.EMA.
+func (s Spec) SlotNames() []string {
+	if s.Around&rule.EMA != 0 {
+		return append(slices.Clip(s.Rule.Slots), rule.Average)
+	}
+	return s.Rule.Slots
 }
 
 // Variant names what is done beside the rule, and the options that are on.
@@ -109,7 +117,7 @@ func (r Role) String() string {
 // Slot is a number that an element has, under PyTorch's name for it.
 type Slot struct {
 	Name   string
-	Index  int // in Rule.Slots
+	Index  int // in SlotNames
 	Role   Role
 	Format *format.Format
 	Plane  int // its first one
@@ -170,11 +178,14 @@ func newProgram(s Spec) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	formats, err := format.ParseSpec(s.Formats, s.Rule.Slots, s.Compute)
+	if s.Around&rule.EMA != 0 && s.Rule.Slot(rule.Average) >= 0 {
+		return nil, fmt.Errorf("the rule has a slot %q of its own", rule.Average)
+	}
+	formats, err := format.ParseSpec(s.Formats, s.SlotNames(), s.Compute)
 	if err != nil {
 		return nil, err
 	}
-	s.Formats = format.Spec(s.Rule.Slots, formats)
+	s.Formats = format.Spec(s.SlotNames(), formats)
 	p := &Program{Spec: s, Counters: s.Rule.Counters}
 	if p.counts() && !slices.ContainsFunc(p.Counters, isStep) {
 		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: stepName})
@@ -211,8 +222,9 @@ func (p *Program) InitialCounters() []float64 {
 	return out
 }
 
-// use finds the slots that a graph uses, whose fields are all the rule's slots, and makes Numbers of it.
+// use finds the slots that a graph uses, whose first fields are all slots, and makes Numbers of it.
 func (p *Program) use(f *ir.Func, formats []*format.Format) {
+	names := p.SlotNames()
 	loads, stores := touched(f)
 	var vars []ir.Field
 	at := make([]int, len(f.Vars)) // the field that each becomes; -1 of a slot that is not used
@@ -221,7 +233,7 @@ func (p *Program) use(f *ir.Func, formats []*format.Format) {
 			if at[v] = -1; !loads[v] && !stores[v] {
 				continue
 			}
-			name := p.Rule.Slots[field.Index]
+			name := names[field.Index]
 			p.Slots = append(p.Slots, Slot{Name: name, Index: field.Index, Role: p.role(name, stores[v]), Format: formats[field.Index]})
 			field.Index = len(p.Slots) - 1
 		}
@@ -330,7 +342,7 @@ func (p *Program) Slot(name string) int {
 	return slices.IndexFunc(p.Slots, func(s Slot) bool { return s.Name == name })
 }
 
-// RuleSlots are the slots that Numbers reads, and writes, by their indices in Rule.Slots: a rule.Pass's.
+// RuleSlots are the slots that Numbers reads, and writes, by their indices in SlotNames: a rule.Pass's.
 func (p *Program) RuleSlots() (loads, stores []int) {
 	load, store := touched(p.Numbers)
 	for i, s := range p.Slots {

@@ -76,13 +76,14 @@ func TestScalars(t *testing.T) {
 	}
 	for _, r := range optim.Rules() {
 		for set := range uint64(1) << len(r.Options) {
-			p := newProgram(t, kernels.Spec{Rule: r, Options: set, Compute: device.Float32})
+			p := newProgram(t, kernels.Spec{Rule: r, Options: set, Around: rule.EMA, Compute: device.Float32})
 			for range 50 {
-				g := kernels.GroupStep{Scale: some(), MaxNorm: some(), L1: some(), WeightDecay: some(), DecoupledDecay: some()}
+				g := kernels.GroupStep{Scale: some(), MaxNorm: some(), L1: some(), WeightDecay: some(), DecoupledDecay: some(),
+					ClipValue: some(), EMADecay: some()}
 				for range r.Hyper {
 					g.Hyper = append(g.Hyper, some())
 				}
-				counters := make([]float64, len(r.Counters))
+				counters := make([]float64, len(p.Counters))
 				for i := range counters {
 					counters[i] = some()
 				}

@@ -57,7 +57,7 @@ const stepName = "step"
 // spec is what the part's program becomes with another setting, which has the same rule and formats.
 func (q *part) spec(s rule.Setting) kernels.Spec {
 	spec := q.program.Spec
-	spec.Options, spec.Around = s.Options, s.Penalties()
+	spec.Options, spec.Around = s.Options, s.Around()
 	return spec
 }
 

@@ -33,15 +33,20 @@ const (
 	groups = 300 // more than one block of a GPU's prologue
 )
 
-// Programs are what Run tries of a rule that computes with a type: every set of options, with penalties the first and the last set, and
-// with other formats than the type's own 16 bits for parameter and gradient, 16 for all, and a mixture.
+// everything is all that can be done around a rule.
+const everything = rule.ClipValue | rule.Penalties | rule.EMA | rule.ZeroGrad
+
+// Programs are what Run tries of a rule that computes with a type: every set of options, with something around the rule the first and the
+// last set, and with other formats than the type's own 16 bits for parameter and gradient, 16 for all, and a mixture.
 func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	all := uint64(1)<<len(r.Options) - 1
 	for set := range all + 1 {
 		out = append(out, kernels.Spec{Rule: r, Options: set, Compute: t})
 	}
 	out = append(out, kernels.Spec{Rule: r, Around: rule.L1, Compute: t}, kernels.Spec{Rule: r, Around: rule.L2, Compute: t},
-		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t})
+		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t},
+		kernels.Spec{Rule: r, Around: rule.ClipValue, Compute: t}, kernels.Spec{Rule: r, Around: rule.EMA, Compute: t},
+		kernels.Spec{Rule: r, Around: rule.ZeroGrad, Compute: t}, kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t})
 	if t != device.Float32 {
 		return out
 	}
@@ -52,7 +57,10 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	}
 	return append(out, kernels.Spec{Rule: r, Compute: t, Formats: "param=bf16 grad=bf16"},
 		kernels.Spec{Rule: r, Options: all, Compute: t, Formats: strings.Join(half, " ")},
-		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t, Formats: strings.Join(mixed, " ")})
+		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t, Formats: strings.Join(mixed, " ")},
+		kernels.Spec{Rule: r, Around: rule.EMA | rule.ZeroGrad, Compute: t, Formats: "param=bf16 grad=bf16"},
+		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(half, " ") + " ema=f16"},
+		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(mixed, " ") + " ema=bf16"})
 }
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. With -short the rule of
@@ -142,7 +150,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 				return 0.05 + 0.9*rng.Float64()
 			}
 			// L1 is 1 first, so that what it is multiplied by can be seen exactly.
-			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper()}
+			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper(), ClipValue: hyper(), EMADecay: hyper()}
 			if g%2 == 1 {
 				step.DecoupledDecay = hyper()
 			}

@@ -108,7 +108,7 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	const guard = 8
 	s := dev.DefaultStream()
 	rng := rand.New(rand.NewPCG(1, 2))
-	counters, err := dev.Alloc(device.Float64, len(p.Rule.Counters))
+	counters, err := dev.Alloc(device.Float64, len(p.Counters))
 	require.NoError(t, err)
 	w := kernels.Work{Program: p, Counters: []*device.Buffer{counters}}
 	var whole, tracked []*device.Buffer
@@ -152,7 +152,7 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	reads, writes := in(p.Loads), in(p.Stores)
 
 	fill()
-	require.NoError(t, device.Upload(s, counters, p.Rule.InitialCounters()))
+	require.NoError(t, device.Upload(s, counters, p.InitialCounters()))
 	u, err := dev.Compile(w)
 	require.NoError(t, err)
 	hyper := slices.Repeat([]float64{0.5}, len(p.Rule.Hyper))
