@@ -302,7 +302,9 @@ func (s *step[F]) chunk(thread, i int) {
 	program := s.u.program
 	rounded := s.of(t.group)
 	own := len(program.Rule.Scalars)
-	p.Scalars, p.Shared = rounded[:own], rule.SharedOf(rounded[own:])
+	if p.Scalars = rounded[:own]; !program.Alone {
+		p.Shared = rule.SharedOf(rounded[own:])
+	}
 	w := s.space.windows[thread]
 	w.each(t.planes, c.lo, c.hi, func() {
 		for i, x := range w.slots {

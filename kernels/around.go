@@ -12,7 +12,7 @@ import (
 // around puts around a rule's graph what every program has, by the scalars of bank rule.SharedBank: the gradient is scaled, clipped and
 // gets the penalties, the parameter is decayed. What multiplies is always there, as a factor of 1 is exact; the rest has variants.
 // What becomes of the parameter is flushed, as rule.Flush does: a parameter that decays would otherwise stay subnormal for ever. The average is
-// of the parameter as a number, before its format rounds it.
+// of the parameter as a number, before its format rounds it. Of a rule that runs alone, only the gradient's memory may be set to 0.
 func around(f *ir.Func, s Spec) *ir.Func {
 	slots := len(s.Rule.Slots)
 	average := s.Around&rule.EMA != 0
@@ -38,23 +38,28 @@ func around(f *ir.Func, s Spec) *ir.Func {
 		keep[i] = b.Var(i)
 	}
 	param, grad := s.Rule.Slot(rule.Param), s.Rule.Slot(rule.Grad)
-	g := product(keep[grad], gradScale)
-	if s.Around&rule.ClipValue != 0 {
-		g = call(clipGraph, g, clipValue)
-	}
-	if s.Around&rule.L2 != 0 {
-		g = b.Binary(ir.Add, g, product(weightDecay, keep[param]))
-	}
-	if s.Around&rule.L1 != 0 {
-		g = b.Binary(ir.Add, g, product(l1, call(signGraph, keep[param])))
-	}
 	entry := slices.Clone(keep)
-	entry[grad], entry[param] = g, product(keep[param], decay)
+	if !s.Alone {
+		g := product(keep[grad], gradScale)
+		if s.Around&rule.ClipValue != 0 {
+			g = call(clipGraph, g, clipValue)
+		}
+		if s.Around&rule.L2 != 0 {
+			g = b.Binary(ir.Add, g, product(weightDecay, keep[param]))
+		}
+		if s.Around&rule.L1 != 0 {
+			g = b.Binary(ir.Add, g, product(l1, call(signGraph, keep[param])))
+		}
+		entry[grad], entry[param] = g, product(keep[param], decay)
+	}
 	if average {
 		entry = slices.Delete(entry, slots, slots+1)
 	}
 	final := b.Inline(f, entry)
-	final[grad], final[param] = keep[grad], call(flushGraph, final[param])
+	final[grad] = keep[grad]
+	if !s.Alone {
+		final[param] = call(flushGraph, final[param])
+	}
 	if average {
 		ema := b.Binary(ir.Add, product(emaDecay, keep[slots]), product(oneMinusEMADecay, final[param]))
 		final = slices.Insert(final, slots, call(flushGraph, ema))

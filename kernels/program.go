@@ -22,6 +22,7 @@ type Spec struct {
 	Compute device.DType // what is computed with: Float32 or Float64
 	// Formats says how memory holds the slots that are not of type Compute: what format.ParseSpec reads, such as "param=bf16 grad=bf16".
 	Formats string
+	Alone   bool // nothing is done around the rule but rule.ZeroGrad: nothing is scaled, decayed or flushed
 	Eval    bool // the rule is a rule.Setting's Eval: it computes what is evaluated, and trains nothing
 }
 

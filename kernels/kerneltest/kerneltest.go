@@ -13,8 +13,10 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // T is who is told of a failure: a *testing.T, or who counts how a backend that is wrong on purpose fails.
@@ -63,12 +65,35 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(mixed, " ") + " ema=bf16"})
 }
 
+// beside are the programs that optimizers have beside updates, of a type that is computed with: sums of gradients, and what is evaluated of
+// an average.
+func beside(t device.DType) (out []kernels.Spec) {
+	sum, average := rules.AccumulateRule().Rule, rules.AverageRule().Rule
+	for _, s := range format.Storage(t) {
+		f := "grad=" + s.Short()
+		out = append(out, kernels.Spec{Rule: sum, Alone: true, Compute: t, Formats: f}, kernels.Spec{Rule: sum, Alone: true, Around: rule.ZeroGrad, Compute: t, Formats: f},
+			kernels.Spec{Rule: average, Eval: true, Compute: t, Formats: f + " param=" + s.Short()})
+	}
+	return out
+}
+
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. With -short the rule of
 // Names has all its options or none, and of the formats the mixture is tried. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
-func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
+func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	names := Names(t)
-	rules = append(slices.Clone(rules), names)
-	for _, r := range rules {
+	of = append(slices.Clone(of), names)
+	for _, dtype := range []device.DType{device.Float32, device.Float64} {
+		for _, s := range beside(dtype) {
+			t.Run(s.String(), func(t *testing.T) {
+				b := open(t)
+				defer b.Device().Close()
+				p := newProgram(t, s)
+				program(t, b, p, lengths, false)
+				traffic(t, b, p)
+			})
+		}
+	}
+	for _, r := range of {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
 			for _, s := range Programs(r, dtype) {
 				if r == names && testing.Short() && s.Options != 0 && s.Options != 1<<len(r.Options)-1 {
@@ -96,7 +121,7 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 		}
 	}
 	t.Run("norm", func(t *testing.T) { runNorm(t, open(t)) })
-	t.Run("traffic", func(t *testing.T) { runTraffic(t, rules, open(t)) })
+	t.Run("traffic", func(t *testing.T) { runTraffic(t, of, open(t)) })
 }
 
 // Program tries one program, as Run does with -short those without penalties.
@@ -163,7 +188,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		for g := range want {
 			expectStep(p, in.Groups[g], 0, want[g], tensors, g)
 		}
-		require.Equal(t, slices.Concat(want...), download[float64](t, s, counters), "step %d: prologue's counters", k)
+		require.Equal(t, append([]float64{}, slices.Concat(want...)...), download[float64](t, s, counters), "step %d: prologue's counters", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
 	}
 	require.NoError(t, u.Close())
