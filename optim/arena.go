@@ -62,30 +62,38 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 		if slot.Role != kernels.State && slot.Role != kernels.Input || len(q.params) == 0 || q.params[0].slots[k] != nil {
 			continue
 		}
-		a := &arena{}
-		shift := stagger(k, n, line)
-		var err error
-		if a.buffer, err = dev.Alloc(program.Planes[slot.Plane].DType, n+shift); err != nil {
+		buffer, err := q.place(dev, k, program.Planes[slot.Plane].DType, offsets, stagger(k, n, line), n)
+		if err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
-		for i, p := range q.params {
-			if p.slots[k], err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.Value.Len()); err != nil {
-				return fmt.Errorf("state %s: %w", name, err)
-			}
-			p.arenas = append(p.arenas, a)
-			a.tensors++
-		}
-		if h := r.Start[k]; h >= 0 && setting.Hyper[h] != 0 {
-			q.filled[k] = setting.Hyper[h]
-			err = fill(s, a.buffer, setting.Hyper[h])
+		if k < len(r.Start) && r.Start[k] >= 0 && setting.Hyper[r.Start[k]] != 0 {
+			q.filled[k] = setting.Hyper[r.Start[k]]
+			err = fill(s, buffer, q.filled[k])
 		} else {
-			err = s.Zero(a.buffer)
+			err = s.Zero(buffer)
 		}
 		if err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
 	}
 	return s.Synchronize()
+}
+
+// place gives the part's tensors their slot k, in one buffer of n elements for all of them, of which the first shift are nobody's.
+func (q *part) place(dev *device.Device, k int, t device.DType, offsets []int, shift, n int) (*device.Buffer, error) {
+	a := &arena{}
+	var err error
+	if a.buffer, err = dev.Alloc(t, n+shift); err != nil {
+		return nil, err
+	}
+	for i, p := range q.params {
+		if p.slots[k], err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.Value.Len()); err != nil {
+			return nil, err
+		}
+		p.arenas = append(p.arenas, a)
+		a.tensors++
+	}
+	return a.buffer, nil
 }
 
 // free gives the tensor's state back.

@@ -79,7 +79,7 @@ func (p *param) tensor(group int, program *kernels.Program) kernels.Tensor {
 		case kernels.Parameter:
 			t.Planes = append(t.Planes, p.Value)
 		case kernels.Gradient:
-			t.Planes = append(t.Planes, p.Grad)
+			t.Planes = append(t.Planes, p.grad())
 		default:
 			t.Planes = append(t.Planes, p.slots[slot.Index])
 		}

@@ -11,14 +11,15 @@ import (
 )
 
 // State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, in place, of the type that
-// Stored gives it, else of that which is calculated with: float64 for a value of float64, and float32 for others. What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is
-// removed.
+// Stored gives it, else of that which is calculated with: float64 for a value of float64, and float32 for others. What is written to it counts
+// from the next step on. "ema" is what Averaged keeps, "grad_accumulator" what Accumulate adds to. The buffer is closed with the
+// optimizer, or when the tensor is removed.
 func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {
 	p, err := o.tensor("state", tensor)
 	if err != nil {
 		return nil, err
 	}
-	k := p.group.setting.Rule.Slot(slot)
+	k := slices.Index(p.group.slots(), slot)
 	if k < 0 || p.slots[k] == nil {
 		return nil, p.errorf("has no state %q, only %q", slot, p.stateNames())
 	}
@@ -33,7 +34,7 @@ func (o *Optimizer) States(tensor string) (iter.Seq2[string, *device.Buffer], er
 	}
 	return func(yield func(string, *device.Buffer) bool) {
 		for _, name := range p.stateNames() {
-			if !yield(name, p.slots[p.group.setting.Rule.Slot(name)]) {
+			if !yield(name, p.slots[slices.Index(p.group.slots(), name)]) {
 				return
 			}
 		}

@@ -11,7 +11,7 @@ import (
 // Stream.Synchronize has returned, and not before: until then no values may be read, and no gradients written, but by work that
 // was enqueued on the same stream. Small steps of a CPU are over earlier, which is no promise.
 //
-// Each tensor that has a gradient takes a step; the others stay as they are. Whatever is wrong is found before anything is
+// Each tensor that has a gradient takes a step; the others stay as they are. With SetAccumulate on, that is what Accumulate has added up. Whatever is wrong is found before anything is
 // enqueued: a tensor that was closed (TensorError), a hyperparameter that its schedule has brought out of range
 // (HyperparameterError), a scalar that the type which is calculated in cannot hold (ScalarError), counters that disagree (CountError). Then
 // nothing has changed. The first step after a change of tensors, or of hyperparameters that turn a term on or off, compiles what
@@ -20,6 +20,9 @@ func (o *Optimizer) Step(s *device.Stream) error {
 	s, err := o.use("step", s)
 	if err != nil {
 		return err
+	}
+	if o.common.accumulate && o.sums.taken == 0 {
+		return fmt.Errorf("optim: step: nothing was updated: %w", ErrNotAccumulated)
 	}
 	if err := o.prepare(s); err != nil {
 		return err
@@ -38,6 +41,9 @@ func (o *Optimizer) Step(s *device.Stream) error {
 		}
 	}
 	o.steps++
+	if o.common.accumulate {
+		o.spend()
+	}
 	return nil
 }
 
@@ -53,6 +59,9 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 		if err := g.follow(o.steps); err != nil {
 			return err
 		}
+	}
+	if o.common.accumulate {
+		o.activity()
 	}
 	for _, g := range o.groups {
 		if g == nil {
