@@ -87,7 +87,7 @@ func (o *Optimizer) SetAccumulate(on bool) error {
 	}
 	for _, g := range o.all() {
 		for _, q := range g.parts {
-			q.mixed = true // what steps take for gradients is of other types, and perhaps others'
+			q.mixed, q.changed = true, true // what steps take for gradients is elsewhere, and may be of another type
 		}
 	}
 	o.norm.moved()
