@@ -13,7 +13,6 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/kernels/rules"
@@ -69,7 +68,11 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 // an average.
 func beside(t device.DType) (out []kernels.Spec) {
 	sum, average := rules.AccumulateRule().Rule, rules.AverageRule().Rule
-	for _, s := range format.Storage(t) {
+	held := []device.DType{t}
+	if t == device.Float32 {
+		held = append(held, device.BFloat16, device.Float16)
+	}
+	for _, s := range held {
 		f := "grad=" + s.Short()
 		out = append(out, kernels.Spec{Rule: sum, Alone: true, Compute: t, Formats: f}, kernels.Spec{Rule: sum, Alone: true, Around: rule.ZeroGrad, Compute: t, Formats: f},
 			kernels.Spec{Rule: average, Eval: true, Compute: t, Formats: f + " param=" + s.Short()})
