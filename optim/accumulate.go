@@ -41,7 +41,7 @@ func (a *sums) close() error {
 	if a.none != nil {
 		errs = append(errs, a.none.Close())
 	}
-	a.updates, a.none = nil, nil
+	a.updates, a.none, a.stale = nil, nil, true
 	return errors.Join(errs...)
 }
 
@@ -59,6 +59,8 @@ func (a *sums) close() error {
 // mean over all micro-batches divides each one's loss by their number.
 //
 // A tensor takes the step if one of the Accumulates since the step before had its gradient; SetGrad may leave it out of some of them.
+// A training that goes on between micro-batches writes the saved sums to State, and calls Accumulate with gradients of 0.
+//
 // ErrAccumulated is in the error if gradients wait for a Step.
 func (o *Optimizer) SetAccumulate(on bool) error {
 	if err := o.open("set accumulate"); err != nil {
@@ -73,6 +75,7 @@ func (o *Optimizer) SetAccumulate(on bool) error {
 	c := o.common
 	c.accumulate = on
 	if on {
+		o.memory.unmade = true
 		for _, g := range o.all() {
 			for _, q := range g.parts {
 				if err := q.allocateSums(o.backend.Device()); err != nil {
@@ -80,7 +83,6 @@ func (o *Optimizer) SetAccumulate(on bool) error {
 				}
 			}
 		}
-		o.memory.unmade = true
 	}
 	if err := o.setCommon(c); err != nil {
 		return err

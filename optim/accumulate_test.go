@@ -172,6 +172,35 @@ func TestAccumulateErrors(t *testing.T) {
 	require.ErrorIs(t, tensor, device.ErrOverlap)
 }
 
+// A training that goes on between micro-batches has the same bits.
+func TestAccumulateResumes(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 10))
+	init, grads := random(rng, 50), [][]float64{random(rng, 50), random(rng, 50)}
+	start := func() (*harness, *optim.Optimizer) {
+		h := newHarness(t, device.BFloat16, init)
+		o := h.optimizer(sgd(0.1))
+		require.NoError(t, o.SetAccumulate(true))
+		return h, o
+	}
+	h, o := start()
+	h.set(h.grad, grads[0])
+	require.NoError(t, o.Accumulate(nil))
+	saved := h.values(h.state(o, "grad_accumulator"))
+
+	again, resumed := start()
+	again.set(again.state(resumed, "grad_accumulator"), saved)
+	require.NoError(t, resumed.Accumulate(nil)) // of 0
+	for _, x := range []struct {
+		h *harness
+		o *optim.Optimizer
+	}{{h, o}, {again, resumed}} {
+		x.h.set(x.h.grad, grads[1])
+		require.NoError(t, x.o.Accumulate(nil))
+		require.NoError(t, x.o.Step(nil))
+	}
+	requireSame(t, h.values(h.value), again.values(again.value))
+}
+
 // What has been accumulated stays where tensors are added, moved and removed.
 func TestAccumulateWhileTensorsChange(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
@@ -209,6 +238,13 @@ func TestAccumulateWhileTensorsChange(t *testing.T) {
 		require.Equal(t, []float64{0, 0}, h.values(late.Value))
 		require.Equal(t, -18., h.values(moved.Value)[0])
 		require.Equal(t, -4., h.values(d.Value)[39])
+
+		require.NoError(t, o.AddGroup(sgd(1), nil))
+		require.NoError(t, o.Accumulate(nil))
+		require.NoError(t, o.RemoveGroup(3))
+		require.NoError(t, o.Accumulate(nil))
+		require.NoError(t, o.Step(nil))
+		require.Equal(t, -34., h.values(moved.Value)[0])
 		require.NoError(t, o.Close())
 	})
 }

@@ -259,10 +259,10 @@ func TestSetZeroGradOverlaps(t *testing.T) {
 	require.Equal(t, []float64{0, 0, 3}, h.values(shared), "only read")
 }
 
-// The average is what the formula says, of every algorithm and type, and EvalParams gives it: before the first step the value.
+// The average is what the formula says, of every algorithm and type, a user's rule that counts no steps included, and EvalParams gives it: before the first step the value.
 func TestAveraged(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
-		for _, c := range optim.Cases() {
+		for _, c := range append(optim.Cases(), optim.Case{Name: "own", Algorithm: driftRule(t)}) {
 			if s, err := c.Algorithm.Setting(); err != nil || s.Eval != nil {
 				require.NoError(t, err)
 				continue
@@ -290,25 +290,27 @@ func TestAveraged(t *testing.T) {
 					h.set(p.Grad, random(rng, n))
 					require.NoError(t, o.Step(nil))
 					value := h.values(p.Value)
-					if form.value == form.ema || form.value == device.BFloat16 && step == 0 { // where a value is seen as it was computed
-						for i, x := range value {
-							switch {
-							case step == 0:
-								want[i] = x
-							case form.value == device.Float64:
-								want[i] = float64(decay*want[i]) + float64((1-decay)*x)
-							default:
-								want[i] = float64(float32(decay*float32(want[i])) + float32((1-decay)*float32(x)))
-							}
-						}
-						if form.value == form.ema {
-							require.Equal(t, want, h.values(ema), "%s: step %d", c.Name, step)
+					for i, x := range value {
+						switch {
+						case step == 0:
+							want[i] = x
+						case form.value == device.Float64:
+							want[i] = float64(decay*want[i]) + float64((1-decay)*x)
+						default:
+							want[i] = float64(float32(decay*float32(want[i])) + float32((1-decay)*float32(x)))
 						}
 					}
-					want = h.values(ema)
+					now := h.values(ema)
+					if form.value == form.ema { // elsewhere the value is rounded after it was averaged
+						require.Equal(t, want, now, "%s: step %d", c.Name, step)
+					}
+					want = now
 					rounded := make([]float64, n)
-					for i, x := range want {
+					for i, x := range now {
 						rounded[i] = form.value.Round(x)
+					}
+					if step == 0 && form.ema == device.Float32 {
+						require.Equal(t, value, rounded, "%s: the first average is the value", c.Name)
 					}
 					require.Equal(t, rounded, evaluated(), "%s: step %d", c.Name, step)
 				}
