@@ -24,8 +24,10 @@ const accumulator = "grad_accumulator"
 
 // sums is what adds gradients up.
 type sums struct {
+	params  []*param         // that have a gradient
 	updates []kernels.Update // one for each type of gradient
 	none    *device.Buffer   // their counters
+	step    kernels.Step     // of each
 	stale   bool             // gradients are not those that were compiled
 	taken   int              // calls of Accumulate since the last step
 }
@@ -53,10 +55,10 @@ func (a *sums) close() error {
 //	}
 //	err = opt.Step(s)
 //
-// Each tensor gets a sum, state "grad_accumulator", of the type that is calculated with: float64 for a value of float64, float32 for others, whatever
-// type gradients have. Turned off, it keeps the memory. Accumulate adds the gradient to it, each element with one addition, so that the sum has the same
-// bits everywhere. Step takes the sum for the gradient, clips it if it is to, and sets it to 0, in its own pass. It is a sum and no mean: who wants the gradient of a
-// mean over all micro-batches divides each one's loss by their number.
+// Each tensor gets a sum, state "grad_accumulator", of the type that is calculated with: float64 for a value of float64, float32 for
+// others, whatever type gradients have. Turned off, it keeps the memory. Accumulate adds the gradient to it, each element with one
+// addition, so that the sum has the same bits everywhere. Step takes the sum for the gradient, clips it if it is to, and sets it to 0, in
+// its own pass. It is a sum and no mean: who wants the gradient of a mean over all micro-batches divides each one's loss by their number.
 //
 // A tensor takes the step if one of the Accumulates since the step before had its gradient; SetGrad may leave it out of some of them.
 // A training that goes on between micro-batches writes the saved sums to State, and calls Accumulate with gradients of 0.
@@ -117,8 +119,8 @@ func (q *part) allocateSums(dev *device.Device) error {
 	return s.Synchronize()
 }
 
-// Accumulate enqueues adding each tensor's gradient to its sum, and returns: see SetAccumulate. Tensors without a gradient are passed over. With
-// SetZeroGrad on, the same pass sets the gradients to 0. The stream is as Step's.
+// Accumulate enqueues adding each tensor's gradient to its sum, and returns: see SetAccumulate. Tensors without a gradient are passed
+// over. With SetZeroGrad on, the same pass sets the gradients to 0. The stream is as Step's.
 func (o *Optimizer) Accumulate(s *device.Stream) error {
 	s, err := o.use("accumulate", s)
 	if err != nil {
@@ -127,24 +129,23 @@ func (o *Optimizer) Accumulate(s *device.Stream) error {
 	if !o.common.accumulate {
 		return fmt.Errorf("optim: accumulate: %w", ErrNotAccumulating)
 	}
-	with := o.where(func(p *param) bool { return p.Grad != nil })
-	if err := o.sums.compile(o, with); err != nil {
+	if err := o.sums.compile(o); err != nil {
 		return fmt.Errorf("optim: accumulate: nothing was added: %w", err)
 	}
 	for i, u := range o.sums.updates {
-		if err := u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{{Hyper: []float64{0}, Scale: 1}}}); err != nil {
+		if err := u.Enqueue(s, o.sums.step); err != nil {
 			return fmt.Errorf("optim: accumulate: %d of %d types of gradients were added: %w", i, len(o.sums.updates), err)
 		}
 	}
-	for _, p := range with {
+	for _, p := range o.sums.params {
 		p.summed = true
 	}
 	o.sums.taken++
 	return nil
 }
 
-// compile makes what adds the gradients of tensors, if they are not those it was made for.
-func (a *sums) compile(o *Optimizer, params []*param) error {
+// compile makes what adds gradients, if they are not those it was made for.
+func (a *sums) compile(o *Optimizer) error {
 	if !a.stale {
 		return nil
 	}
@@ -155,11 +156,13 @@ func (a *sums) compile(o *Optimizer, params []*param) error {
 	if err != nil {
 		return err
 	}
-	a.none = none
+	a.none, a.params = none, o.where(func(p *param) bool { return p.Grad != nil })
+	a.step.Groups = []kernels.GroupStep{{Hyper: []float64{0}, Scale: 1}}
 	works := map[kernels.Spec]*kernels.Work{}
 	var specs []kernels.Spec
-	for _, p := range params {
-		spec := kernels.Spec{Rule: rules.AccumulateRule().Rule, Alone: true, Compute: format.Compute(p.Value.DType()), Formats: "grad=" + p.Grad.DType().Short()}
+	for _, p := range a.params {
+		spec := kernels.Spec{Rule: rules.AccumulateRule().Rule, Alone: true, Compute: format.Compute(p.Value.DType()),
+			Formats: "grad=" + p.Grad.DType().Short()}
 		if o.common.zeroGrad {
 			spec.Around = rule.ZeroGrad
 		}
@@ -172,7 +175,8 @@ func (a *sums) compile(o *Optimizer, params []*param) error {
 			w = &kernels.Work{Program: program, Counters: []*device.Buffer{none}}
 			works[spec], specs = w, append(specs, spec)
 		}
-		w.Tensors = append(w.Tensors, kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.grad(), p.Grad}})
+		t := kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.grad(), p.Grad}}
+		w.Tensors = append(w.Tensors, t)
 	}
 	for _, spec := range specs {
 		u, err := o.backend.Compile(*works[spec])
@@ -188,14 +192,22 @@ func (a *sums) compile(o *Optimizer, params []*param) error {
 // spend says that a step has taken the sums, and set them to 0.
 func (o *Optimizer) spend() {
 	o.sums.taken = 0
-	for _, p := range o.where(func(p *param) bool { return p.summed }) {
-		p.summed = false
+	for _, g := range o.groups {
+		if g == nil {
+			continue
+		}
+		for _, p := range g.params {
+			p.summed = false
+		}
 	}
 }
 
 // activity finds the parts whose tensors do not all take this step, or take it where they did not take the last one.
 func (o *Optimizer) activity() {
-	for _, g := range o.all() {
+	for _, g := range o.groups {
+		if g == nil {
+			continue
+		}
 		for _, q := range g.parts {
 			active := q.active()
 			q.mixed = q.mixed || slices.ContainsFunc(q.params, func(p *param) bool { return p.active() != active })

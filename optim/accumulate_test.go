@@ -21,7 +21,8 @@ func sum(t device.DType, a, b float64) float64 { return format.Compute(t).Round(
 // micro-batches or of all. No sum is flushed.
 func TestAccumulate(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
-		for _, types := range [][2]device.DType{{device.Float32, device.Float32}, {device.Float64, device.Float64}, {device.BFloat16, device.BFloat16}, {device.Float32, device.Float16}} {
+		for _, types := range [][2]device.DType{{device.Float32, device.Float32}, {device.Float64, device.Float64},
+			{device.BFloat16, device.BFloat16}, {device.Float32, device.Float16}} {
 			for _, zero := range []bool{false, true} {
 				const steps = 5
 				rng, h := rand.New(rand.NewPCG(7, 8)), onBackend(t, b)

@@ -149,7 +149,8 @@ func TestClipValueErrors(t *testing.T) {
 // A step that sets gradients to 0 has the bits of one that does not, and leaves +0 in the gradients that it has read, and in no others.
 func TestSetZeroGrad(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
-		for _, types := range [][2]device.DType{{device.Float32, device.Float32}, {device.Float64, device.Float64}, {device.BFloat16, device.BFloat16}, {device.Float16, device.Float32}, {device.Float32, device.BFloat16}} {
+		for _, types := range [][2]device.DType{{device.Float32, device.Float32}, {device.Float64, device.Float64},
+			{device.BFloat16, device.BFloat16}, {device.Float16, device.Float32}, {device.Float32, device.BFloat16}} {
 			rng, h := rand.New(rand.NewPCG(1, 2)), onBackend(t, b)
 			var params [2][]optim.Param
 			for i, n := range []int{37, 5, 130} {
@@ -491,4 +492,23 @@ func TestPlacedAround(t *testing.T) {
 		require.NoError(t, model.Stream().Synchronize())
 		require.Equal(t, []float32{1 - 1 - 1 - 1, 2 + 1 + 1 + 1}, out)
 	})
+}
+
+// What is done around a step allocates nothing either, nor does Accumulate.
+func TestAroundAllocatesNothing(t *testing.T) {
+	h := newHarness(t, device.BFloat16, make([]float64, 1000))
+	o := h.optimizer(optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.9})
+	require.NoError(t, o.SetClipNorm(1))
+	around(t, o, 0.5, true)
+	require.NoError(t, o.SetAccumulate(true))
+	step := func() {
+		require.NoError(t, o.Accumulate(nil))
+		require.NoError(t, o.Accumulate(nil))
+		require.NoError(t, o.Step(nil))
+		require.NoError(t, h.dev.DefaultStream().Synchronize())
+	}
+	for range 10 {
+		step()
+	}
+	require.Zero(t, allocations(step))
 }

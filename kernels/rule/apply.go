@@ -56,7 +56,9 @@ func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Rule, *Pass[F]) {
 			fn(&f.e.own, &f.s, o)
 			if p.Shared != nil {
 				e[param] = Flush(e[param])
-				f.e.ema = p.Shared.average(f.e.ema, e[param])
+				if p.Around&EMA != 0 {
+					f.e.ema = p.Shared.average(f.e.ema, e[param])
+				}
 			}
 			if p.Around&ZeroGrad != 0 {
 				e[grad] = 0
