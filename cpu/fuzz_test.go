@@ -14,17 +14,17 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// FuzzImplementations holds every implementation to the rule itself, as the Go compiler made it: any rule, options and penalties,
+// FuzzImplementations holds every implementation to the rule itself, as the Go compiler made it: any rule and options, anything around it,
 // any hyperparameters and any bit patterns.
 func FuzzImplementations(f *testing.F) {
 	rules := optim.Rules()
 	for i := range rules {
 		f.Add(uint8(i), uint64(i), uint8(i), uint64(1000+i), uint16(1+97*i%3000), uint8(i%4))
 	}
-	f.Fuzz(func(t *testing.T, which uint8, options uint64, penalties uint8, seed uint64, n uint16, offset uint8) {
+	f.Fuzz(func(t *testing.T, which uint8, options uint64, around uint8, seed uint64, n uint16, offset uint8) {
 		r := rules[int(which)%len(rules)]
 		options %= 1 << len(r.Options)
-		s := kernels.Spec{Rule: r, Options: options, Around: rule.Around(penalties) & rule.Penalties, Compute: device.Float32}
+		s := kernels.Spec{Rule: r, Options: options, Around: rule.Around(around) % (rule.ZeroGrad << 1), Compute: device.Float32}
 		same[float32](t, s, seed, int(n), int(offset%4))
 		s.Compute = device.Float64
 		same[float64](t, s, seed, int(n), int(offset%4))
@@ -64,7 +64,7 @@ func run[F rule.Float](t *testing.T, implementation string, p *kernels.Program, 
 		require.NoError(t, err)
 		planes, tensor.Planes = append(planes, x), append(tensor.Planes, b)
 	}
-	counters, err := cpu.Wrap(dev, p.Rule.InitialCounters())
+	counters, err := cpu.Wrap(dev, p.InitialCounters())
 	require.NoError(t, err)
 	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, Counters: []*device.Buffer{counters}})
 	require.NoError(t, err)
@@ -75,7 +75,8 @@ func run[F rule.Float](t *testing.T, implementation string, p *kernels.Program, 
 			}
 			return rng.Float64()
 		}
-		g := kernels.GroupStep{Scale: float64(anything[F](rng, 1)[0]), L1: hyper(), WeightDecay: hyper(), DecoupledDecay: hyper()}
+		g := kernels.GroupStep{Scale: float64(anything[F](rng, 1)[0]), L1: hyper(), WeightDecay: hyper(), DecoupledDecay: hyper(),
+			ClipValue: hyper(), EMADecay: hyper()}
 		for range p.Rule.Hyper {
 			g.Hyper = append(g.Hyper, hyper())
 		}

@@ -168,7 +168,7 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 	pass := rule.Pass[F]{Options: p.Options, Around: p.Around}
 	pass.Loads, pass.Stores = p.RuleSlots()
 	for range u.proc.pool.threads {
-		pass.Slots = make([][]F, len(p.Rule.Slots))
+		pass.Slots = make([][]F, len(p.SlotNames()))
 		w.passes, w.windows = append(w.passes, pass), append(w.windows, newWindow[F](p))
 	}
 	return w
@@ -302,7 +302,9 @@ func (s *step[F]) chunk(thread, i int) {
 	program := s.u.program
 	rounded := s.of(t.group)
 	own := len(program.Rule.Scalars)
-	p.Scalars, p.Shared = rounded[:own], rule.SharedOf(rounded[own:])
+	if p.Scalars = rounded[:own]; !program.Alone {
+		p.Shared = rule.SharedOf(rounded[own:])
+	}
 	w := s.space.windows[thread]
 	w.each(t, c.lo, c.hi, rounded, func() {
 		for i, x := range w.slots {

@@ -1,52 +1,104 @@
 package kernels
 
 import (
+	_ "embed"
 	"slices"
+	"sync"
 
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// around puts around a rule's graph what every program has, by the scalars of bank rule.SharedBank: the gradient is scaled and then
-// gets the penalties, the parameter is decayed. All of them multiply, and a factor of 1 is exact, so only penalties have variants.
-// What becomes of the parameter is flushed, as rule.Flush does: a parameter that decays would otherwise stay subnormal for ever.
+// around puts around a rule's graph what every program has, by the scalars of bank rule.SharedBank: the gradient is scaled, clipped and
+// gets the penalties, the parameter is decayed. What multiplies is always there, as a factor of 1 is exact; the rest has variants.
+// What becomes of the parameter is flushed, as rule.Flush does: a parameter that decays would otherwise stay subnormal for ever. The average is
+// of the parameter as a number, before its format rounds it. Of a rule that runs alone, only the gradient's memory may be set to 0.
 func around(f *ir.Func, s Spec) *ir.Func {
+	slots := len(s.Rule.Slots)
+	average := s.Around&rule.EMA != 0
 	vars := slices.Clone(f.Vars)
+	if average {
+		vars = slices.Insert(vars, slots, ir.Field{Bank: rule.ElemBank, Index: slots, Name: rule.Average})
+	}
+	first := len(vars)
 	for i, name := range sharedNames {
 		vars = append(vars, ir.Field{Bank: rule.SharedBank, Index: i, Name: name})
 	}
 	b := ir.NewBuilder(f.Name, f.Width, vars)
-	shared := func(i int) ir.Value { return b.Var(len(f.Vars) + i) }
-	gradScale, decay, weightDecay, l1 := shared(0), shared(1), shared(2), shared(3)
+	shared := func(i int) ir.Value { return b.Var(first + i) }
+	gradScale, decay, weightDecay, l1, clipValue := shared(0), shared(1), shared(2), shared(3), shared(4)
+	emaDecay, oneMinusEMADecay := shared(5), shared(6)
 	product := func(x, y ir.Value) ir.Value { return b.Binary(ir.Mul, x, y) }
+	call := func(graph func(width int) *ir.Func, in ...ir.Value) ir.Value {
+		return b.Inline(graph(f.Width), append(in, make([]ir.Value, 1)...))[len(in)]
+	}
 
 	keep := make([]ir.Value, len(vars))
 	for i := range vars {
 		keep[i] = b.Var(i)
 	}
 	param, grad := s.Rule.Slot(rule.Param), s.Rule.Slot(rule.Grad)
-	g := product(keep[grad], gradScale)
-	if s.Around&rule.L2 != 0 {
-		g = b.Binary(ir.Add, g, product(weightDecay, keep[param]))
-	}
-	if s.Around&rule.L1 != 0 {
-		g = b.Binary(ir.Add, g, product(l1, sign(b, keep[param])))
-	}
 	entry := slices.Clone(keep)
-	entry[grad], entry[param] = g, product(keep[param], decay)
+	if !s.Alone {
+		g := product(keep[grad], gradScale)
+		if s.Around&rule.ClipValue != 0 {
+			g = call(clipGraph, g, clipValue)
+		}
+		if s.Around&rule.L2 != 0 {
+			g = b.Binary(ir.Add, g, product(weightDecay, keep[param]))
+		}
+		if s.Around&rule.L1 != 0 {
+			g = b.Binary(ir.Add, g, product(l1, call(signGraph, keep[param])))
+		}
+		entry[grad], entry[param] = g, product(keep[param], decay)
+	}
+	if average {
+		entry = slices.Delete(entry, slots, slots+1)
+	}
 	final := b.Inline(f, entry)
-	final[grad], final[param] = keep[grad], flush(b, final[param])
+	final[grad] = keep[grad]
+	if !s.Alone {
+		final[param] = call(flushGraph, final[param])
+	}
+	if average {
+		ema := b.Binary(ir.Add, product(emaDecay, keep[slots]), product(oneMinusEMADecay, final[param]))
+		final = slices.Insert(final, slots, call(flushGraph, ema))
+	}
+	if s.Around&rule.ZeroGrad != 0 {
+		final[grad] = b.Const(0)
+	}
 	return b.Func(final)
 }
 
-// flush is rule.Flush.
-func flush(b *ir.Builder, x ir.Value) ir.Value {
-	return b.Select(b.Binary(ir.Lt, b.Unary(ir.Abs, x), b.SmallestNormal()), b.Const(0), x)
-}
+//go:embed around.go
+var aroundSource string
 
-// sign is rule.Sign.
-func sign(b *ir.Builder, x ir.Value) ir.Value {
-	zero := b.Const(0)
-	return b.Select(b.Binary(ir.Lt, zero, x), b.Const(1), b.Select(b.Binary(ir.Lt, x, zero), b.Const(-1),
-		b.Select(b.Binary(ir.Eq, x, zero), zero, x)))
+func flush[F rule.Float](x F) F      { return rule.Flush(x) }
+func sign[F rule.Float](x F) F       { return rule.Sign(x) }
+func clip[F rule.Float](x, most F) F { return rule.Clip(x, most) }
+
+// The graphs of functions of package rule, by width.
+var (
+	flushGraph = graphs(flush[float32], flush[float64])
+	signGraph  = graphs(sign[float32], sign[float64])
+	clipGraph  = graphs(clip[float32], clip[float64])
+)
+
+func graphs(f32, f64 any) func(width int) *ir.Func {
+	graph := func(fn any, width int) func() *ir.Func {
+		return sync.OnceValue(func() *ir.Func {
+			f, err := rule.FormatFunction(fn, width, aroundSource)
+			if err != nil {
+				panic(err)
+			}
+			return f
+		})
+	}
+	of32, of64 := graph(f32, 32), graph(f64, 64)
+	return func(width int) *ir.Func {
+		if width == 64 {
+			return of64()
+		}
+		return of32()
+	}
 }

@@ -22,6 +22,7 @@ type Spec struct {
 	Compute device.DType // what is computed with: Float32 or Float64
 	// Formats says how memory holds the slots that are not of type Compute: what format.ParseSpec reads, such as "param=bf16 grad=bf16".
 	Formats string
+	Alone   bool // nothing is done around the rule but rule.ZeroGrad: nothing is scaled, decayed or flushed
 	Eval    bool // the rule is a rule.Setting's Eval: it computes what is evaluated, and trains nothing
 }
 
@@ -30,7 +31,7 @@ func SpecOf(s rule.Setting, t device.DType) Spec { return SpecOfTypes(s, t, t) }
 
 // SpecOfTypes is SpecOf where gradients have another type.
 func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
-	out := Spec{Rule: s.Rule, Options: s.Options, Around: s.Penalties(), Compute: format.Compute(parameter)}
+	out := Spec{Rule: s.Rule, Options: s.Options, Around: s.Around(), Compute: format.Compute(parameter)}
 	var formats []string
 	add := func(slot string, t device.DType, beside string) {
 		if t != out.Compute {
@@ -48,13 +49,14 @@ func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
 	}
 	out.Formats = strings.Join(formats, " ")
 	if s.Rule != nil {
-		if parsed, err := format.ParseSpec(out.Formats, s.Rule.Slots, out.Compute); err == nil { // New says what is wrong, and finds this form at once
+		names := out.SlotNames()
+		if parsed, err := format.ParseSpec(out.Formats, names, out.Compute); err == nil { // New says what is wrong, and finds this form at once
 			for i, f := range parsed {
-				if s.Stochastic && s.Rule.Slots[i] != rule.Grad {
+				if s.Stochastic && names[i] != rule.Grad {
 					parsed[i] = f.Stochastic()
 				}
 			}
-			out.Formats = format.Spec(s.Rule.Slots, parsed)
+			out.Formats = format.Spec(names, parsed)
 		}
 	}
 	return out
@@ -65,6 +67,14 @@ func (s Spec) String() string {
 		return "norm"
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s[%s] %s %s", s.Rule.Name, strings.Join(s.Variant(), " "), s.Compute, s.Formats))
+}
+
+// SlotNames are the rule's slots and, behind them, that of rule.EMA.
+func (s Spec) SlotNames() []string {
+	if s.Around&rule.EMA != 0 {
+		return append(slices.Clip(s.Rule.Slots), rule.Average)
+	}
+	return s.Rule.Slots
 }
 
 // Variant names what is done beside the rule, and the options that are on.
@@ -120,7 +130,7 @@ func (r Role) String() string {
 // Slot is a number that an element has, under PyTorch's name for it.
 type Slot struct {
 	Name   string
-	Index  int // in Rule.Slots
+	Index  int // in SlotNames
 	Role   Role
 	Format *format.Format
 	Plane  int // its first one
@@ -182,11 +192,14 @@ func newProgram(s Spec) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	formats, err := format.ParseSpec(s.Formats, s.Rule.Slots, s.Compute)
+	if s.Around&rule.EMA != 0 && s.Rule.Slot(rule.Average) >= 0 {
+		return nil, fmt.Errorf("the rule has a slot %q of its own", rule.Average)
+	}
+	formats, err := format.ParseSpec(s.Formats, s.SlotNames(), s.Compute)
 	if err != nil {
 		return nil, err
 	}
-	s.Formats = format.Spec(s.Rule.Slots, formats)
+	s.Formats = format.Spec(s.SlotNames(), formats)
 	p := &Program{Spec: s, Counters: s.Rule.Counters}
 	p.use(around(element, s), formats)
 	p.noisy = p.rounds()
@@ -224,8 +237,9 @@ func (p *Program) InitialCounters() []float64 {
 	return out
 }
 
-// use finds the slots that a graph uses, whose fields are all the rule's slots, and makes Numbers of it.
+// use finds the slots that a graph uses, whose first fields are all slots, and makes Numbers of it.
 func (p *Program) use(f *ir.Func, formats []*format.Format) {
+	names := p.SlotNames()
 	loads, stores := touched(f)
 	var vars []ir.Field
 	at := make([]int, len(f.Vars)) // the field that each becomes; -1 of a slot that is not used
@@ -234,7 +248,7 @@ func (p *Program) use(f *ir.Func, formats []*format.Format) {
 			if at[v] = -1; !loads[v] && !stores[v] {
 				continue
 			}
-			name := p.Rule.Slots[field.Index]
+			name := names[field.Index]
 			p.Slots = append(p.Slots, Slot{Name: name, Index: field.Index, Role: p.role(name, stores[v]), Format: formats[field.Index]})
 			field.Index = len(p.Slots) - 1
 		}
@@ -358,7 +372,7 @@ func (p *Program) Slot(name string) int {
 	return slices.IndexFunc(p.Slots, func(s Slot) bool { return s.Name == name })
 }
 
-// RuleSlots are the slots that Numbers reads, and writes, by their indices in Rule.Slots: a rule.Pass's.
+// RuleSlots are the slots that Numbers reads, and writes, by their indices in SlotNames: a rule.Pass's.
 func (p *Program) RuleSlots() (loads, stores []int) {
 	load, store := touched(p.Numbers)
 	for i, s := range p.Slots {

@@ -69,6 +69,31 @@ func TestRoles(t *testing.T) {
 	require.Equal(t, []string{"reduce", "scalars", "map"}, []string{kernels.Reduce.String(), kernels.Scalars.String(), kernels.Map.String()})
 }
 
+// What is around a rule may add a slot behind the rule's, and a store of the gradient. A rule that runs alone has nothing of it.
+func TestAround(t *testing.T) {
+	adam := rules.AdamRule().Rule
+	s := kernels.Spec{Rule: adam, Around: rule.EMA | rule.ZeroGrad, Compute: device.Float32, Formats: "param=bf16 grad=f16 ema=bf16"}
+	p := newProgram(t, s)
+	require.Equal(t, s, p.Spec)
+	last := p.Slots[len(p.Slots)-1]
+	require.Equal(t, "ema", last.Name)
+	require.Equal(t, len(adam.Slots), last.Index)
+	require.Equal(t, kernels.State, last.Role)
+	require.Equal(t, []string{"exp_avg", "exp_avg_sq", "ema"}, p.State())
+	grad := p.Slots[p.Slot("grad")]
+	require.Equal(t, kernels.Gradient, grad.Role)
+	require.True(t, p.Planes[grad.Plane].Load && p.Planes[grad.Plane].Store)
+	require.Equal(t, 2*(2+2+4+4+2), p.Bytes, "each of them is read and written")
+	require.Equal(t, 2*(2+4+4)+2, newProgram(t, kernels.Spec{Rule: adam, Around: rule.ClipValue, Compute: device.Float32, Formats: "param=bf16 grad=bf16"}).Bytes)
+
+	_, err := kernels.New(kernels.Spec{Rule: rules.AverageRule().Rule, Around: rule.EMA, Compute: device.Float32})
+	require.ErrorContains(t, err, `the rule has a slot "ema" of its own`)
+
+	sum := newProgram(t, kernels.Spec{Rule: rules.AccumulateRule().Rule, Alone: true, Compute: device.Float32})
+	require.Len(t, sum.Graph.Nodes, 3, "two loads and a sum")
+	require.Equal(t, []int{0}, sum.Stores)
+}
+
 // TestScalars: what executors compute the scalars from, the graph and the compiled functions, have the same bits.
 func TestScalars(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -77,13 +102,14 @@ func TestScalars(t *testing.T) {
 	}
 	for _, r := range optim.Rules() {
 		for set := range uint64(1) << len(r.Options) {
-			p := newProgram(t, kernels.Spec{Rule: r, Options: set, Compute: device.Float32})
+			p := newProgram(t, kernels.Spec{Rule: r, Options: set, Around: rule.EMA, Compute: device.Float32})
 			for range 50 {
-				g := kernels.GroupStep{Scale: some(), MaxNorm: some(), L1: some(), WeightDecay: some(), DecoupledDecay: some()}
+				g := kernels.GroupStep{Scale: some(), MaxNorm: some(), L1: some(), WeightDecay: some(), DecoupledDecay: some(),
+					ClipValue: some(), EMADecay: some()}
 				for range r.Hyper {
 					g.Hyper = append(g.Hyper, some())
 				}
-				counters := make([]float64, len(r.Counters))
+				counters := make([]float64, len(p.Counters))
 				for i := range counters {
 					counters[i] = some()
 				}

@@ -17,10 +17,12 @@ type SharedIn struct {
 }
 
 // SharedOut are the scalars that every program has beside its rule's: a rule.Shared.
-type SharedOut struct{ GradScale, Decay, WeightDecay, L1, ClipValue, EMADecay float64 }
+type SharedOut struct {
+	GradScale, Decay, WeightDecay, L1, ClipValue, EMADecay, OneMinusEMADecay float64
+}
 
 // sharedNames are the fields of SharedOut and rule.Shared, in order, as the fields of bank rule.SharedBank.
-var sharedNames = []string{"gradScale", "decay", "weightDecay", "l1", "clipValue", "emaDecay"}
+var sharedNames = []string{"gradScale", "decay", "weightDecay", "l1", "clipValue", "emaDecay", "oneMinusEMADecay"}
 
 // Shared computes the shared scalars. It is written as a prologue is, so that a device can run it.
 //
@@ -39,4 +41,5 @@ func Shared(in *SharedIn, out *SharedOut) {
 	if in.Step == 1 {
 		out.EMADecay = 0
 	}
+	out.OneMinusEMADecay = 1 - out.EMADecay
 }

@@ -53,7 +53,7 @@ type GroupStep struct {
 
 // GroupStepOf is a step of a group with the setting and the step's hyperparameters.
 func GroupStepOf(s rule.Setting, hyper []float64) GroupStep {
-	g := GroupStep{Hyper: hyper, Scale: 1, L1: s.L1, WeightDecay: s.WeightDecay, DecoupledDecay: s.DecoupledDecay, Seed: s.Seed}
+	g := GroupStep{Hyper: hyper, Scale: 1, L1: s.L1, WeightDecay: s.WeightDecay, DecoupledDecay: s.DecoupledDecay, EMADecay: s.EMADecay, Seed: s.Seed}
 	if s.Maximize {
 		g.Scale = -1
 	}

@@ -70,28 +70,20 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 		if !owned(program, i) || len(q.params) == 0 || *q.params[0].plane(program, i) != nil {
 			continue
 		}
-		a := &arena{}
-		shift := stagger(k, n, line)
-		var err error
-		if a.buffer, err = dev.Alloc(plane.DType, n+shift); err != nil {
-			return fmt.Errorf("state %s: %w", name, err)
-		}
-		for j, p := range q.params {
-			b, err := a.buffer.Slice(shift+offsets[j], shift+offsets[j]+p.Value.Len())
-			if err != nil {
-				return fmt.Errorf("state %s: %w", name, err)
-			}
-			if *p.plane(program, i) = b; plane.Name != "" {
+		buffer, err := q.place(dev, plane.DType, offsets, stagger(k, n, line), n, func(p *param) **device.Buffer {
+			if plane.Name != "" {
 				p.masterName = name
 			}
-			p.arenas = append(p.arenas, a)
-			a.tensors++
+			return p.plane(program, i)
+		})
+		if err != nil {
+			return fmt.Errorf("state %s: %w", name, err)
 		}
-		if h := r.Start[k]; h >= 0 && setting.Hyper[h] != 0 {
-			q.filled[k] = setting.Hyper[h]
-			err = fill(s, a.buffer, setting.Hyper[h])
+		if k < len(r.Start) && r.Start[k] >= 0 && setting.Hyper[r.Start[k]] != 0 {
+			q.filled[k] = setting.Hyper[r.Start[k]]
+			err = fill(s, buffer, q.filled[k])
 		} else {
-			err = s.Zero(a.buffer)
+			err = s.Zero(buffer)
 		}
 		if err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
@@ -100,13 +92,31 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 	return s.Synchronize()
 }
 
+// place gives each of the part's tensors a state, in one buffer of n elements for all of them, of which the first shift are nobody's. At is
+// where a tensor has it.
+func (q *part) place(dev *device.Device, t device.DType, offsets []int, shift, n int, at func(*param) **device.Buffer) (*device.Buffer, error) {
+	a := &arena{}
+	var err error
+	if a.buffer, err = dev.Alloc(t, n+shift); err != nil {
+		return nil, err
+	}
+	for i, p := range q.params {
+		if *at(p), err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.Value.Len()); err != nil {
+			return nil, err
+		}
+		p.arenas = append(p.arenas, a)
+		a.tensors++
+	}
+	return a.buffer, nil
+}
+
 // owned says whether a plane is the optimizer's: state, or what stands beside a parameter's value.
 func owned(program *kernels.Program, plane int) bool {
 	role := program.Of(plane).Role
 	return role == kernels.State || role == kernels.Input || program.Planes[plane].Name != ""
 }
 
-// plane is where the tensor has the buffer of a plane of a program that trains it.
+// plane is where the tensor has the buffer of a plane, which is not the gradient's, of a program that trains it.
 func (p *param) plane(program *kernels.Program, plane int) **device.Buffer {
 	slot := program.Of(plane)
 	switch {
@@ -114,8 +124,6 @@ func (p *param) plane(program *kernels.Program, plane int) **device.Buffer {
 		return &p.master
 	case slot.Role == kernels.Parameter:
 		return &p.Value
-	case slot.Role == kernels.Gradient:
-		return &p.Grad
 	}
 	return &p.slots[slot.Index]
 }

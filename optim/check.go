@@ -75,7 +75,11 @@ func (p *param) length(what string, b *device.Buffer, ref string, of *device.Buf
 func (p *param) tensor(group int, program *kernels.Program) kernels.Tensor {
 	t := kernels.Tensor{Group: group, ID: p.id, Shape: []int{p.Value.Len()}}
 	for k := range program.Planes {
-		t.Planes = append(t.Planes, *p.plane(program, k))
+		if program.Of(k).Role == kernels.Gradient {
+			t.Planes = append(t.Planes, p.grad())
+		} else {
+			t.Planes = append(t.Planes, *p.plane(program, k))
+		}
 	}
 	return t
 }

@@ -26,8 +26,8 @@ func (n *norm) compile(o *Optimizer) error {
 		return nil
 	}
 	w := kernels.Work{Program: kernels.Norm()}
-	for _, p := range o.withGrad() {
-		w.Tensors = append(w.Tensors, kernels.Tensor{ID: p.id, Shape: []int{p.Grad.Len()}, Planes: []*device.Buffer{p.Grad}})
+	for _, p := range o.where((*param).active) {
+		w.Tensors = append(w.Tensors, kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.grad()}})
 	}
 	made, err := o.backend.Compile(w)
 	if err != nil {
@@ -68,7 +68,7 @@ func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 
 // SetClipNorm clips gradients from the next step on: where the L2 norm over all gradients of all groups exceeds max, the step
 // uses each gradient multiplied by max/(norm+1e-6), as torch.nn.utils.clip_grad_norm_ does. The gradient buffers themselves stay
-// as they are. A max of +Inf measures the norm and clips nothing; 0 turns clipping off. Tensors without a gradient do not count.
+// as they are. With SetAccumulate on, the gradients are the sums. A max of +Inf measures the norm and clips nothing; 0 turns clipping off. Tensors without a gradient do not count.
 //
 // The norm is summed in float64 by a tree that element indices alone define: its bits are the same on every device.
 func (o *Optimizer) SetClipNorm(max float64) error {
@@ -93,6 +93,7 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 		o.norm.max = old
 		return err
 	}
+	o.norm.stale = o.common.accumulate // whose next step may be other tensors'
 	return nil
 }
 
@@ -117,4 +118,16 @@ func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 		return 0, fmt.Errorf("optim: gradient norm: %w", err)
 	}
 	return out[0], nil
+}
+
+// SetClipValue clips gradients from the next step on: the step brings each number of a gradient between -max and max, as
+// torch.nn.utils.clip_grad_value_ does; a NaN stays. It does so before it adds L1 and L2, and after SetClipNorm has scaled the gradient, whose
+// norm is that before either. The gradient buffers themselves stay as they are. 0 turns it off.
+func (o *Optimizer) SetClipValue(max float64) error {
+	if err := o.open("set clip value"); err != nil {
+		return err
+	}
+	c := o.common
+	c.clipValue = max
+	return o.setCommon(c)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // evaluation is what EvalParams was asked for last, compiled.
@@ -39,7 +40,7 @@ func (e *evaluation) close() error {
 }
 
 // EvalParams enqueues writing tensors as they are to be evaluated, and given out, to buffers of the caller's. For a schedule-free
-// optimizer that is the average, for any other the value. A buffer is found under its tensor's name in to; it has as many elements
+// optimizer and for Averaged that is the average, for any other the value. A buffer is found under its tensor's name in to; it has as many elements
 // as the value, and its type. Tensors that to does not name are passed over. A nil stream is the device's default stream. A wrong
 // name is an error, a wrong buffer a TensorError; then nothing is written. What is compiled is kept for the next call with the same
 // buffers.
@@ -83,13 +84,38 @@ func (o *Optimizer) EvalParams(s *device.Stream, to map[string]*device.Buffer) e
 			if err := q.adoptFirst(s); err != nil {
 				return err
 			}
-			step.Groups = append(step.Groups, kernels.GroupStep{Hyper: q.group.now.Hyper, Scale: 1})
+			step.Groups = append(step.Groups, kernels.GroupStep{Hyper: q.evalHyper(), Scale: 1})
 		}
 		if err := u.update.Enqueue(s, step); err != nil {
 			return fmt.Errorf("optim: eval params: %w", err)
 		}
 	}
 	return nil
+}
+
+// evaluator is the rule for evaluation, or nil: the value is what is evaluated.
+func (q *part) evaluator() *rule.Rule {
+	if q.group.setting.EMA {
+		return rules.AverageRule().Rule
+	}
+	return q.group.setting.Eval
+}
+
+// evalHyper is what it is given: the hyperparameters of the rule that trains, of an average none but the learning rate.
+func (q *part) evalHyper() []float64 {
+	if at := q.group.lrAt; q.group.setting.EMA {
+		return q.group.now.Hyper[at : at+1]
+	}
+	return q.group.now.Hyper
+}
+
+// evalCounters are its counters: those of the rule that trains, of an average the step.
+func (q *part) evalCounters() (*device.Buffer, error) {
+	if q.group.setting.EMA {
+		at := slices.IndexFunc(q.program.Counters, func(c rule.Counter) bool { return c.Name == stepName })
+		return q.counters.Slice(at, at+1)
+	}
+	return q.counters.Slice(0, len(q.group.setting.Rule.Counters))
 }
 
 // evalSpec is a rule for evaluation on what the part's tensors are held in. The average is held as the value is, without a master.
@@ -116,10 +142,10 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 	of := map[*kernels.Program][]*part{}
 	var programs []*kernels.Program
 	for _, q := range parts {
-		setting := q.group.setting
+		evaluator := q.evaluator()
 		var program *kernels.Program
-		if setting.Eval != nil && len(q.params) > 0 {
-			if program, err = kernels.New(q.evalSpec(setting.Eval)); err != nil {
+		if evaluator != nil && len(q.params) > 0 {
+			if program, err = kernels.New(q.evalSpec(evaluator)); err != nil {
 				return err
 			}
 		}
@@ -129,7 +155,7 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 			if target == nil {
 				continue
 			}
-			if setting.Eval == nil {
+			if evaluator == nil {
 				e.copies = append(e.copies, p)
 				continue
 			}
@@ -140,8 +166,12 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 				programs = append(programs, program)
 			}
 			if at < 0 {
+				counters, err := q.evalCounters()
+				if err != nil {
+					return err
+				}
 				at = len(w.Counters)
-				w.Counters, of[program] = append(w.Counters, q.counters), append(of[program], q)
+				w.Counters, of[program] = append(w.Counters, counters), append(of[program], q)
 			}
 			t := kernels.Tensor{Group: at, ID: p.id, Shape: []int{p.Value.Len()}}
 			for k, plane := range program.Planes {
@@ -153,7 +183,7 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 				case slot.Role == kernels.Parameter:
 					t.Planes = append(t.Planes, p.Value)
 				default:
-					t.Planes = append(t.Planes, p.slots[setting.Rule.Slot(slot.Name)])
+					t.Planes = append(t.Planes, p.slots[slices.Index(q.group.slots(), slot.Name)])
 				}
 			}
 			w.Tensors = append(w.Tensors, t)

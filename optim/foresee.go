@@ -14,7 +14,7 @@ import (
 func (q *part) foresee(steps int) error {
 	p, now := q.program, &q.group.now
 	copy(q.next, q.mirror)
-	step := kernels.GroupStepOf(*now, now.Hyper)
+	step := q.step()
 	p.RunScalars(&step, 0, q.next, q.scalars)
 	at := -1
 	for i, x := range q.scalars {
@@ -54,7 +54,7 @@ func harmless[F rule.Float](q *part) bool {
 		scalars = append(scalars, F(x))
 	}
 	own := len(r.Scalars)
-	p := rule.Pass[F]{Slots: make([][]F, len(r.Slots)), Options: q.program.Options, Around: q.program.Around,
+	p := rule.Pass[F]{Slots: make([][]F, len(q.program.SlotNames())), Options: q.program.Options, Around: q.program.Around,
 		Scalars: scalars[:own], Shared: rule.SharedOf(scalars[own:])}
 	p.Loads, p.Stores = q.program.RuleSlots()
 	for state := F(0); state <= 1; state++ {

@@ -25,6 +25,8 @@ type group struct {
 	rate      Schedule // of the learning rate
 	schedules []scheduled
 
+	common *common // what the optimizer does around all groups' rules
+
 	now    rule.Setting // of the step that is being made, or was made last
 	hyper  []float64    // its Hyper
 	lastLR float64      // of the last step
@@ -37,8 +39,9 @@ type param struct {
 	group  *group
 	part   *part
 	id     uint64           // see identity
-	slots  []*device.Buffer // state, by slot of the rule; nil where no program so far had a use for it
+	slots  []*device.Buffer // state, by group.slots; nil where no program so far had a use for it
 	arenas []*arena         // that they lie in
+	summed bool             // gradients have been accumulated since the last step
 
 	master     *device.Buffer // the master or remainder beside the value; nil where its format has none
 	masterName string
@@ -65,17 +68,49 @@ func newGroup(index int, alg Algorithm) (*group, error) {
 	return g, nil
 }
 
-// gradient is the type of the tensor's gradient: that of its value if there is none.
+// slots names what the group's tensors may have as state: what a program has, and behind that the sum of gradients.
+func (g *group) slots() []string {
+	names := kernels.Spec{Rule: g.setting.Rule, Around: g.setting.Around()}.SlotNames()
+	return append(slices.Clip(names), accumulator)
+}
+
+// gradient is the type of what a step of the tensor takes for its gradient: that of its value if there is none.
 func (p *param) gradient() device.DType {
-	if p.Grad == nil {
+	switch {
+	case p.group.common.accumulate:
+		return format.Compute(p.Value.DType())
+	case p.Grad == nil:
 		return p.Value.DType()
 	}
 	return p.Grad.DType()
 }
 
+// grad is what a step takes for the tensor's gradient.
+func (p *param) grad() *device.Buffer {
+	if p.group.common.accumulate {
+		return p.slots[len(p.slots)-1]
+	}
+	return p.Grad
+}
+
+// active says whether the tensor takes the next step.
+func (p *param) active() bool {
+	if p.group.common.accumulate {
+		return p.summed
+	}
+	return p.Grad != nil
+}
+
+// spec is what a step of the tensor runs with a setting.
+func (p *param) spec(s rule.Setting) kernels.Spec {
+	spec := kernels.SpecOfTypes(s, p.Value.DType(), p.gradient())
+	spec.Around |= p.group.common.around()
+	return spec
+}
+
 // partOf is the part of a new tensor: that of tensors with its types which have a gradient, or have none, as it.
 func (g *group) partOf(p *param) (*part, error) {
-	program, err := kernels.New(kernels.SpecOfTypes(g.setting, p.Value.DType(), p.gradient()))
+	program, err := kernels.New(p.spec(g.setting))
 	if none, ok := errors.AsType[*format.Error](err); ok && none.Slot == rule.Param {
 		return nil, p.fail(none)
 	}
@@ -83,7 +118,7 @@ func (g *group) partOf(p *param) (*part, error) {
 		return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
 	}
 	for _, q := range g.parts {
-		if q.program == program && q.active() == (p.Grad != nil) {
+		if q.program == program && q.active() == p.active() {
 			return q, nil
 		}
 	}

@@ -173,6 +173,9 @@ func (g *group) accepts(s rule.Setting) error {
 		return fmt.Errorf("optim: group %d: algorithm %s has rule %s, the group has rule %s: a new rule needs a new group",
 			g.index, s.Name, s.Rule.Name, g.setting.Rule.Name)
 	}
+	if s.EMA != g.setting.EMA {
+		return fmt.Errorf("optim: group %d: algorithm %s: an average is kept from a group's beginning, or never: this needs a new group", g.index, s.Name)
+	}
 	if s.Formats != g.setting.Formats {
 		return fmt.Errorf("optim: group %d: algorithm %s stores state as %q, the group as %q: other types need a new group",
 			g.index, s.Name, s.Formats, g.setting.Formats)

@@ -69,6 +69,11 @@ func (o *Optimizer) compile() error {
 	want := plan(o.all())
 	var made []*launch
 	kept := map[*launch]bool{}
+	for _, g := range o.all() {
+		for _, q := range g.parts {
+			q.stepped = q.active()
+		}
+	}
 	for i, l := range want {
 		changed := slices.ContainsFunc(l.parts, func(q *part) bool { return q.changed })
 		at := slices.IndexFunc(o.launches, func(old *launch) bool {
@@ -111,7 +116,7 @@ func closeLaunches(launches []*launch) error {
 func (l *launch) fill(n *norm) {
 	l.step.Groups, l.step.Reduced = l.step.Groups[:0], n.total
 	for _, q := range l.parts {
-		g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
+		g := q.step()
 		g.MaxNorm = n.max
 		l.step.Groups = append(l.step.Groups, g)
 	}
@@ -139,4 +144,11 @@ func (l *launch) stepped() {
 			p.stepped = true
 		}
 	}
+}
+
+// step is what the part's next step is given.
+func (q *part) step() kernels.GroupStep {
+	g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
+	g.ClipValue = q.group.common.clipValue
+	return g
 }

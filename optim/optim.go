@@ -44,7 +44,8 @@ type Backend = kernels.Backend
 // Param is a tensor to train: its values, and where its gradients are found at each step. A Value of float64 has a Grad of float64. Of
 // float32, bfloat16 and float16 each may be any: steps calculate in float32, and Stored says what state is held as. No other tensor may
 // share memory with Value, in this optimizer or in another: two optimizers of one Value overwrite each other's steps, and no error says so.
-// Gradients are only read and may be shared. Whoever writes to Value between steps, where it has a master, calls Optimizer.AdoptValues.
+// Gradients are only read and may be shared, unless SetZeroGrad is on. Whoever writes to Value between steps, where it has a master, calls
+// Optimizer.AdoptValues.
 type Param struct {
 	// Name is for State and in errors, and unique in the optimizer. An empty name becomes a free one, such as "0.3": group, index. Stochastic
 	// rounding depends on it: under the same name a tensor has the same bits in any group and place.
@@ -69,6 +70,8 @@ type Optimizer struct {
 	stale    bool // launches are not those of the parts
 	memory   memory
 	norm     norm
+	common   common
+	sums     sums // of gradients
 	eval     evaluation
 	schedule Schedule // of groups to come
 	steps    int
@@ -100,7 +103,7 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	if err != nil {
 		return err
 	}
-	g.rate = o.schedule
+	g.rate, g.common = o.schedule, &o.common
 	o.name(g, params)
 	var uses []use
 	names := map[string]*param{}
@@ -129,6 +132,7 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	}
 	o.launches = append(o.launches, launches...)
 	o.norm.moved()
+	o.sums.moved()
 	o.eval.moved()
 	return nil
 }
@@ -232,13 +236,14 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 	return s, nil
 }
 
-// ZeroGrad enqueues setting all gradients to 0. Tensors without one are passed over.
+// ZeroGrad enqueues setting all gradients to 0. Tensors without one are passed over. SetZeroGrad does it in the pass of a step. What
+// Accumulate has added up stays.
 func (o *Optimizer) ZeroGrad(s *device.Stream) error {
 	s, err := o.use("zero grad", s)
 	if err != nil {
 		return err
 	}
-	for _, p := range o.withGrad() {
+	for _, p := range o.where(func(p *param) bool { return p.Grad != nil }) {
 		if err := s.Zero(p.Grad); err != nil {
 			return fmt.Errorf("optim: zero grad: %w", err)
 		}
@@ -246,14 +251,11 @@ func (o *Optimizer) ZeroGrad(s *device.Stream) error {
 	return nil
 }
 
-// withGrad are all tensors that have a gradient.
-func (o *Optimizer) withGrad() (out []*param) {
-	for _, g := range o.groups {
-		if g == nil {
-			continue
-		}
+// where are the tensors of which something is true.
+func (o *Optimizer) where(is func(*param) bool) (out []*param) {
+	for _, g := range o.all() {
 		for _, p := range g.params {
-			if p.Grad != nil {
+			if is(p) {
 				out = append(out, p)
 			}
 		}
@@ -268,7 +270,7 @@ func (o *Optimizer) Close() error {
 		return err
 	}
 	o.closed = true
-	errs := []error{closeLaunches(o.launches), o.norm.close(), o.eval.close()}
+	errs := []error{closeLaunches(o.launches), o.norm.close(), o.sums.close(), o.eval.close()}
 	for _, g := range o.groups {
 		if g != nil {
 			errs = append(errs, g.free())

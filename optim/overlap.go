@@ -19,17 +19,17 @@ type use struct {
 func (p *param) trained() []use {
 	out := []use{{p, "value", p.Value, true}}
 	if p.Grad != nil {
-		out = append(out, use{p, "grad", p.Grad, false})
+		out = append(out, use{p, "grad", p.Grad, p.group.common.zeroGrad})
 	}
 	return out
 }
 
 // stored is the tensor's state.
 func (p *param) stored() (out []use) {
-	r := p.group.setting.Rule
+	names := p.group.slots()
 	for k, b := range p.slots {
 		if b != nil {
-			out = append(out, use{p, r.Slots[k], b, true})
+			out = append(out, use{p, names[k], b, true})
 		}
 	}
 	if p.master != nil {
@@ -76,9 +76,9 @@ func end(b *device.Buffer) uint64 { return b.Addr() + uint64(b.Span().N) }
 
 // memory is what an optimizer's tensors use, such that one more is checked against ten thousand without a look at each.
 type memory struct {
-	written, read index
-	unread        bool // read is to be made anew
-	unmade        bool // both are
+	written, read index // values and state, and gradients, which are written too where SetZeroGrad is on
+	unread        bool  // read is to be made anew
+	unmade        bool  // both are
 }
 
 // index finds buffers by address. Its runs are sorted, each at most half as long as the one before it.
@@ -125,7 +125,7 @@ func (x *index) hit(b *device.Buffer) *use {
 	return nil
 }
 
-// writes is what is written, up to date.
+// writes is the values and state, up to date.
 func (m *memory) writes(o *Optimizer) *index {
 	if m.unmade {
 		m.written, m.unmade, m.unread = index{}, false, true
@@ -137,7 +137,7 @@ func (m *memory) writes(o *Optimizer) *index {
 	return &m.written
 }
 
-// reads is what is only read, up to date.
+// reads is the gradients, up to date.
 func (m *memory) reads(o *Optimizer) *index {
 	if m.unmade || m.unread {
 		m.read, m.unread = index{}, false
@@ -149,14 +149,14 @@ func (m *memory) reads(o *Optimizer) *index {
 	return &m.read
 }
 
-// usesOf is what a step writes of tensors, and what it only reads.
+// usesOf is the values and state of tensors, and their gradients.
 func usesOf(params []*param) (written, read []use) {
 	for _, p := range params {
 		for _, u := range append(p.trained(), p.stored()...) {
-			if u.write {
-				written = append(written, u)
-			} else {
+			if u.b == p.Grad {
 				read = append(read, u)
+			} else {
+				written = append(written, u)
 			}
 		}
 	}

@@ -27,11 +27,12 @@ type part struct {
 	scalars []float64 // of that step
 	unsure  bool      // a step failed half way: mirror is to be read back
 
-	fresh  bool      // no step has been taken
-	filled []float64 // by slot: what state of fresh tensors has been filled with
-	mixed  bool      // tensors with and without a gradient, or with gradients of several types, are in it, which regroup parts
-	told   bool      // the user has set mirror since the last step
-	adrift int       // by how much SetSteps has changed the optimizer's count since then, while mirror stayed
+	fresh   bool      // no step has been taken
+	filled  []float64 // by slot: what state of fresh tensors has been filled with
+	stepped bool      // it was active when the launches were made
+	mixed   bool      // tensors with and without a gradient, or with gradients of several types, are in it, which regroup parts
+	told    bool      // the user has set mirror since the last step
+	adrift  int       // by how much SetSteps has changed the optimizer's count since then, while mirror stayed
 }
 
 func newPart(g *group, program *kernels.Program) *part {
@@ -41,7 +42,7 @@ func newPart(g *group, program *kernels.Program) *part {
 }
 
 // active says whether the part takes part in steps.
-func (q *part) active() bool { return len(q.params) > 0 && q.params[0].Grad != nil }
+func (q *part) active() bool { return len(q.params) > 0 && q.params[0].active() }
 
 // steps is the number of steps taken, if the rule counts them.
 func (q *part) steps() (n float64, counted bool) {
@@ -58,7 +59,7 @@ const stepName = "step"
 // spec is what the part's program becomes with another setting, which has the same rule and formats.
 func (q *part) spec(s rule.Setting) kernels.Spec {
 	spec := q.program.Spec
-	spec.Options, spec.Around = s.Options, s.Penalties()
+	spec.Options, spec.Around = s.Options, s.Around()|q.group.common.around()
 	return spec
 }
 
@@ -79,16 +80,24 @@ func (q *part) check(b Backend) error {
 			return fmt.Errorf("optim: group %d: rule %s has a slot %q, which is what stands beside the parameter", q.group.index, q.program.Rule.Name, plane.Name)
 		}
 	}
+	if err := q.group.common.check(q.program.Compute); err != nil {
+		return err
+	}
 	return checkPrecision(q.group.setting, q.program.Spec)
 }
 
 // start allocates what new tensors need.
 func (q *part) start(dev *device.Device) error {
 	for _, p := range q.params {
-		p.slots = make([]*device.Buffer, len(q.program.Rule.Slots))
+		p.slots = make([]*device.Buffer, len(q.group.slots()))
 	}
 	if err := q.allocate(dev, q.program, q.group.setting); err != nil {
 		return err
+	}
+	if q.group.common.accumulate {
+		if err := q.allocateSums(dev); err != nil {
+			return err
+		}
 	}
 	var err error
 	if q.counters, err = dev.Alloc(device.Float64, len(q.mirror)); err != nil {
@@ -148,10 +157,10 @@ func (q *part) close() error {
 func (p *param) programOf() (*kernels.Program, error) {
 	q := p.part.program
 	k := q.Slot(rule.Grad)
-	if p.Grad == nil || k < 0 || q.Planes[q.Slots[k].Plane].DType == p.Grad.DType() {
+	if p.grad() == nil || k < 0 || q.Planes[q.Slots[k].Plane].DType == p.grad().DType() {
 		return q, nil
 	}
-	return kernels.New(kernels.SpecOfTypes(p.group.now, p.Value.DType(), p.Grad.DType()))
+	return kernels.New(p.spec(p.group.now))
 }
 
 // regroup makes the group's parts anew: of the tensors with one program and one history that have a gradient, and of those that
@@ -175,7 +184,7 @@ func (g *group) regroup(s *device.Stream) (err error) {
 	kept := map[*part]bool{}
 	members := map[*part][]*param{}
 	for i, p := range g.params {
-		k := key{programs[i], p.Grad != nil, p.part.fresh, p.part.told, p.part.adrift, bitsOf(p.part.mirror)}
+		k := key{programs[i], p.active(), p.part.fresh, p.part.told, p.part.adrift, bitsOf(p.part.mirror)}
 		if k.fresh {
 			k.history += bitsOf(p.part.filled)
 		}

@@ -125,17 +125,65 @@ func (p *Placed[F]) Step(opt *Optimizer) error {
 	if err := p.training("step"); err != nil {
 		return err
 	}
-	if p.copied {
-		for _, name := range p.names {
-			if err := device.Upload(p.stream, p.buffers[name].Grad, p.grads[name]); err != nil {
-				return err
-			}
+	if err := opt.open("step"); err != nil {
+		return err
+	}
+	if !opt.common.accumulate {
+		if err := p.uploadGrads(); err != nil {
+			return err
 		}
 	}
 	if err := opt.Step(p.stream); err != nil {
 		return errors.Join(err, p.stream.Synchronize()) // what was enqueued reads the slices
 	}
-	return p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
+	err := p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
+	if err == nil && !opt.common.accumulate {
+		p.zeroed(opt)
+	}
+	return err
+}
+
+// Accumulate is Optimizer.Accumulate of the gradients that the host has written, which it may overwrite when the call has returned. It fails
+// between Evaluate and Resume.
+func (p *Placed[F]) Accumulate(opt *Optimizer) error {
+	if err := p.training("accumulate"); err != nil {
+		return err
+	}
+	if err := opt.open("accumulate"); err != nil {
+		return err
+	}
+	if err := p.uploadGrads(); err != nil {
+		return err
+	}
+	if err := errors.Join(opt.Accumulate(p.stream), p.stream.Synchronize()); err != nil {
+		return err
+	}
+	p.zeroed(opt)
+	return nil
+}
+
+func (p *Placed[F]) uploadGrads() error {
+	if !p.copied {
+		return nil
+	}
+	for _, name := range p.names {
+		if err := device.Upload(p.stream, p.buffers[name].Grad, p.grads[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// zeroed sets to 0 what SetZeroGrad has set to 0 on the device.
+func (p *Placed[F]) zeroed(opt *Optimizer) {
+	if !p.copied || !opt.common.zeroGrad {
+		return
+	}
+	for _, name := range p.names {
+		if q := opt.names[name]; q != nil && q.Grad == p.buffers[name].Grad {
+			clear(p.grads[name])
+		}
+	}
 }
 
 // Evaluate puts what the optimizer wants its tensors to be evaluated with in the place of the host's values, until Resume. The

@@ -25,13 +25,17 @@ func checkPrecision(s rule.Setting, of kernels.Spec) error {
 		r.atLeast0(p.name, p.x)
 		r.holds(p.name, p.x, t)
 	}
+	if s.EMA {
+		r.require("ema_decay", s.EMADecay, s.EMADecay >= 0 && s.EMADecay <= 1, "at least 0, at most 1")
+		r.holds("ema_decay", s.EMADecay, t)
+	}
 	for i, field := range s.Rule.Hyper {
 		if !inProloguesOnly[s.Rule.Name+"."+field] {
 			r.holds(hyperName(s, field), s.Hyper[i], t)
 		}
 	}
 	if r.err == nil && slices.ContainsFunc(s.Rule.Start, func(h int) bool { return h >= 0 }) {
-		formats, err := format.ParseSpec(of.Formats, s.Rule.Slots, t)
+		formats, err := format.ParseSpec(of.Formats, of.SlotNames(), t)
 		if err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func (o *Optimizer) Rebind(params []Param) error {
 			uses = append(uses, use{q, "grad", q.Grad, false})
 		}
 	}
-	if values { // hold everything against everything
+	if values || o.common.zeroGrad { // hold everything against everything
 		uses = nil
 		for _, g := range o.all() {
 			for _, p := range g.params {
@@ -65,12 +65,13 @@ func (o *Optimizer) Rebind(params []Param) error {
 	}
 	for p, q := range moved {
 		part := p.part
-		part.mixed = part.mixed || p.Grad.DType() != q.Grad.DType() // which is 0 where there is none
+		part.mixed = part.mixed || !o.common.accumulate && p.Grad.DType() != q.Grad.DType() // which is 0 where there is none
 		part.changed, o.stale = true, true
 		p.Param = q.Param
 	}
 	if len(moved) > 0 {
 		o.norm.moved()
+		o.sums.moved()
 		o.eval.moved()
 	}
 	return nil
@@ -78,7 +79,8 @@ func (o *Optimizer) Rebind(params []Param) error {
 
 // SetGrad gives a tensor another gradient from the next step on. Nil leaves the tensor out of steps, as PyTorch does where grad
 // is None: its value and its state stay as they are, and it does not count the step, so that its bias corrections are later those
-// of its own steps. The gradient is not in the norm that SetClipNorm measures. The next step with another set of tensors than the
+// of its own steps. The gradient is not in the norm that SetClipNorm measures. With SetAccumulate on it leaves the tensor out of Accumulate,
+// and of a step whose sum it is not in. The next step with another set of tensors than the
 // one before compiles; steps with the same set cost nothing more.
 func (o *Optimizer) SetGrad(tensor string, grad *device.Buffer) error {
 	p, err := o.tensor("set grad", tensor)

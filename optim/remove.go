@@ -69,6 +69,7 @@ func (o *Optimizer) remove(gone []*param, free func() error) error {
 	if len(gone) > 0 {
 		o.stale, o.memory.unmade = true, true
 		o.norm.moved()
+		o.sums.moved()
 	}
 	parts := map[*part]bool{}
 	for _, p := range gone {
@@ -87,7 +88,7 @@ func (o *Optimizer) remove(gone []*param, free func() error) error {
 		left = append(left, l)
 	}
 	o.launches = left
-	err := errors.Join(closeLaunches(closed), o.norm.close(), o.eval.close())
+	err := errors.Join(closeLaunches(closed), o.norm.close(), o.sums.close(), o.eval.close())
 	if err := errors.Join(err, free()); err != nil {
 		return fmt.Errorf("optim: tensors were removed, but what they had could not be freed: %w", err)
 	}

@@ -11,10 +11,10 @@ import (
 // Stream.Synchronize has returned, and not before: until then no values may be read, and no gradients written, but by work that
 // was enqueued on the same stream. Small steps of a CPU are over earlier, which is no promise.
 //
-// Each tensor that has a gradient takes a step; the others stay as they are. Whatever is wrong is found before anything is
-// enqueued: a tensor that was closed (TensorError), a hyperparameter that its schedule has brought out of range
-// (HyperparameterError), a scalar that the type which is calculated in cannot hold (ScalarError), counters that disagree (CountError). Then
-// nothing has changed. The first step after a change of tensors, or of hyperparameters that turn a term on or off, compiles what
+// Each tensor that has a gradient takes a step; the others stay as they are. With SetAccumulate on, the gradient is what Accumulate has
+// added up. Whatever is wrong is found before anything is enqueued: that nothing was accumulated (ErrNotAccumulated), a tensor that was
+// closed (TensorError), a hyperparameter that its schedule has brought out of range (HyperparameterError), a scalar that the type which is
+// calculated in cannot hold (ScalarError), counters that disagree (CountError). Then nothing has changed. The first step after a change of tensors, or of hyperparameters that turn a term on or off, compiles what
 // has changed.
 func (o *Optimizer) Step(s *device.Stream) error {
 	s, err := o.use("step", s)
@@ -49,10 +49,16 @@ func (o *Optimizer) stepped() {
 		}
 	}
 	o.steps++
+	if o.common.accumulate {
+		o.spend()
+	}
 }
 
 // prepare does all of a step but to enqueue it.
 func (o *Optimizer) prepare(s *device.Stream) error {
+	if o.common.accumulate && o.sums.taken == 0 {
+		return fmt.Errorf("optim: step: nothing was updated: %w", ErrNotAccumulated)
+	}
 	for _, g := range o.groups {
 		if g == nil {
 			continue
@@ -63,6 +69,9 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 		if err := g.follow(o.steps); err != nil {
 			return err
 		}
+	}
+	if o.common.accumulate {
+		o.activity()
 	}
 	for _, g := range o.groups {
 		if g == nil {

@@ -31,7 +31,7 @@ import (
 type Stored struct {
 	Algorithm Algorithm
 	State     map[string]device.DType // by PyTorch's names for state, such as "exp_avg"
-	All       device.DType            `hyper:"-"` // of the state that State does not name; 0 is the type that is calculated with
+	All       device.DType            `hyper:"-"` // of the state that State does not name, but Averaged's "ema"; 0 is the type that is calculated with
 	Master    Master                  `hyper:"-"` // what is kept beside values of 16 bits
 
 	Stochastic bool   `hyper:"-"` // of values without a master and of state, of 16 bits: they are rounded stochastically
@@ -69,6 +69,9 @@ func (c Stored) Setting() (rule.Setting, error) {
 		return rule.Setting{}, err
 	}
 	slots := slices.DeleteFunc(slices.Clone(s.Rule.Slots), func(name string) bool { return name == rule.Param || name == rule.Grad })
+	if s.EMA {
+		slots = append(slots, rule.Average)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.State)) {
 		if !slices.Contains(slots, name) {
 			return rule.Setting{}, fmt.Errorf("optim: %s: %w", s.Name, &format.SlotError{Slot: name, Format: c.State[name].Short(), Slots: slots})
@@ -86,7 +89,7 @@ func (c Stored) Setting() (rule.Setting, error) {
 	formats := strings.Fields(s.Formats)
 	for _, name := range slots {
 		t, ok := c.State[name]
-		if !ok {
+		if !ok && !(s.EMA && name == rule.Average) { // in 16 bits an average hardly moves
 			t = c.All
 		}
 		if ok || t != 0 {

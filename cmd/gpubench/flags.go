@@ -28,6 +28,7 @@ type config struct {
 	named      bool   // model is one of the known ones
 	asked      string // the flag that gave the model, and its value
 	dtype      types
+	clip       float64 // to which norm gradients are clipped; 0: they are not
 	threads    int
 	time       time.Duration
 	verify     bool
@@ -52,6 +53,7 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 		round  = fs.String("rounding", nearest, "")
 	)
 	fs.StringVar(&cfg.device, "device", "cpu", "")
+	fs.Float64Var(&cfg.clip, "clip", 0, "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
 	fs.DurationVar(&cfg.time, "time", time.Second, "")
 	fs.BoolVar(&cfg.verify, "verify", false, "")
@@ -123,6 +125,9 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 		return nil, cli.Usagef("-threads %d: must be 1 to %d, the processors that Go uses here, or 0 for all of them", cfg.threads, all)
 	case cfg.threads == 0:
 		cfg.threads = all
+	}
+	if !(cfg.clip >= 0) {
+		return nil, cli.Usagef("-clip %v: must be a norm, above 0, or 0 for none", cfg.clip)
 	}
 	if cfg.time <= 0 {
 		return nil, cli.Usagef("-time %v: must be above 0, such as 500ms or 10s", cfg.time)

@@ -4,7 +4,8 @@
 // Usage:
 //
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
-//	         [-master none] [-rounding nearest|stochastic] [-threads count] [-time duration] [-verify] [-format text|json]
+//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-threads count] [-time duration] [-verify]
+//	         [-format text|json]
 //	gpubench -list [-format text|json]
 //	gpubench -plan [-optimizer names] [-model name | -shape shapes | -n count] [-format text|json]
 //	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32] [-master none]
@@ -30,6 +31,8 @@
 //	-master none         what is kept beside parameters of bf16, so that a step calculates with more bits: f32, also beside f16; remainder,
 //	                     the 16 bits that an f32 has more; remainder8, 8 of them
 //	-rounding nearest    how parameters without a master and state are rounded to 16 bits: nearest, ties to even, or stochastic
+//	-clip 1              clip gradients to this global norm. A step reads them once more, which its bytes count. The ceiling does
+//	                     not: its rate is that of the update's loads and stores
 //	-device cpu          where the step runs: cpu; cuda, the first NVIDIA GPU, or cuda:1, the second, and so on; emu, an
 //	                     emulated GPU, whose bits are a GPU's and whose times mean nothing
 //	-threads 0           processors that -device cpu uses; 0 is all that Go uses (see GOMAXPROCS)
@@ -46,7 +49,8 @@
 //
 // With -verify, before anything is measured, three steps are compared with an independent computation of the same rule: its
 // graph in static single assignment form, evaluated an element at a time. The data is ordinary numbers mixed with special
-// ones: infinities, NaNs, zeros of both signs, subnormals, any bit patterns. Parameters, gradients and all state must agree
+// ones: infinities, NaNs, zeros of both signs, subnormals, any bit patterns; with -clip, gradients are ordinary in all steps but the
+// last. Parameters, gradients and all state must agree
 // bit for bit after each step, where any NaN equals any other. Tensors of up to 4,096 elements are compared whole; of
 // larger ones the head, the tail and runs at a prime stride between them. The result says how many parameters were
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
@@ -90,7 +94,7 @@
 // With -format json, standard output is one object and nothing else:
 //
 //	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
-//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "master", "rounding", "threads",
+//	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "master", "rounding", "threads", "clip",
 //	              "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
 //	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note"}]}
 //

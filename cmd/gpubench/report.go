@@ -21,6 +21,7 @@ type result struct {
 	Master         string  `json:"master"` // as -master has it
 	Rounding       string  `json:"rounding"`
 	Threads        int     `json:"threads"` // 0 for a device that has none to choose
+	Clip           float64 `json:"clip"`    // the norm that gradients are clipped to; 0: they are not
 	BytesPerParam  int     `json:"bytes_per_param"`
 	SecondsPerStep float64 `json:"seconds_per_step"`
 	GBPerS         float64 `json:"gb_per_s"`
@@ -34,13 +35,15 @@ type result struct {
 	VerifiedParams *int64  `json:"verified_params"`
 	Note           string  `json:"note"`
 
-	types types
+	types       types
+	updateBytes int // BytesPerParam without the norm's
 }
 
 func (r *result) times(t timing) {
-	bytes := float64(r.Params) * float64(r.BytesPerParam)
 	r.SecondsPerStep, r.Steps = t.step, t.steps
-	r.GBPerS, r.CeilingGBPerS, r.Ratio = bytes/t.step/1e9, bytes/t.ceiling/1e9, t.ceiling/t.step
+	r.GBPerS = float64(r.Params) * float64(r.BytesPerParam) / t.step / 1e9
+	r.CeilingGBPerS = float64(r.Params) * float64(r.updateBytes) / t.ceiling / 1e9
+	r.Ratio = r.GBPerS / r.CeilingGBPerS
 }
 
 // report is a way to print results.
@@ -105,6 +108,9 @@ func (t *textReport) begin(m machine, on *target) error {
 func (t *textReport) add(r result) error {
 	t.results = append(t.results, r)
 	name := fmt.Sprintf("BenchmarkStep/%s/%s/%s%s", r.Optimizer, r.Model, r.DType, r.types.others("/"))
+	if r.Clip > 0 {
+		name += fmt.Sprintf("/clip=%g", r.Clip)
+	}
 	if r.Threads > 0 {
 		name += fmt.Sprintf("/threads=%d", r.Threads)
 	}

@@ -73,10 +73,34 @@ func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 	}
 }
 
-// step is one step on everything that is expected.
-func (o *oracle) step() {
-	scalars := reference.Scalars(o.program, kernels.GroupStepOf(o.setting, o.setting.Hyper), 0, o.counters)
+// step is one step on everything that is expected, clipped to a limit by the norm.
+func (o *oracle) step(norm, limit float64) {
+	g := kernels.GroupStepOf(o.setting, o.setting.Hyper)
+	g.MaxNorm = limit
+	scalars := reference.Scalars(o.program, g, norm, o.counters)
 	reference.Map(o.program, scalars, o.parts)
+}
+
+// normOf is the norm of gradients that were filled with a pattern, at which phases, by the tree of kernels.SumSquares.
+func normOf(p *pattern, t device.DType, lengths []int64, phase func(tensor int) int64) float64 {
+	var values [period]float64
+	for i, bits := range p.bits {
+		values[i] = reference.Value(t, bits)
+	}
+	var tile [kernels.NormTile]float64
+	return kernels.NormBy(func(scale float64) float64 {
+		var sums []float64
+		for i, n := range lengths {
+			for lo := int64(0); lo < n; lo += kernels.NormTile {
+				own := tile[:min(kernels.NormTile, n-lo)]
+				for k := range own {
+					own[k] = values[(phase(i)+lo+int64(k))%period]
+				}
+				sums = append(sums, kernels.SumSquares(own, scale))
+			}
+		}
+		return kernels.SumTree(sums)
+	})
 }
 
 // verify runs steps on wild numbers and compares what the model became with the oracle.
@@ -91,6 +115,7 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 	}
 	for step := range verifySteps {
 		p.show("%s: verifying step %d of %d", what, step+1, verifySteps)
+		norm := 0.0
 		for k := range w.program.Planes {
 			role := w.slot(k).Role
 			if step > 0 && role != kernels.Gradient {
@@ -98,6 +123,12 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 			}
 			numbers := wild(w.rng, w.program.Planes[k].DType, role == kernels.State || role == kernels.Input)
 			phase := func(tensor int) int64 { return int64(tensor) * 7919 }
+			if cfg.clip > 0 && role == kernels.Gradient {
+				if step < verifySteps-1 { // the norm of wild numbers is NaN, and hides what else a step does
+					numbers = tame(w.rng, w.program.Planes[k].DType, []float64{1, 0x1p-12}[step%2])
+				}
+				norm = normOf(numbers, w.program.Planes[k].DType, lengths(cfg.model), phase)
+			}
 			for i, t := range w.tensors {
 				if err := numbers.fill(w.stream, t.planes[k], phase(i)); err != nil {
 					return v, err
@@ -111,7 +142,7 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 		if err := w.opt.Step(w.stream); err != nil {
 			return v, err
 		}
-		o.step()
+		o.step(norm, cfg.clip)
 		if err := w.compareGroup(&v, o, step); err != nil {
 			return v, err
 		}

@@ -154,3 +154,37 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 		require.NoError(t, w.Close())
 	}
 }
+
+// doubled is a CPU that measures norms of twice the size.
+type doubled struct{ kernels.Backend }
+
+func (b doubled) Compile(w kernels.Work) (kernels.Update, error) {
+	u, err := b.Backend.Compile(w)
+	if w.Program.Reduces() {
+		u = doubledNorm{u}
+	}
+	return u, err
+}
+
+type doubledNorm struct{ kernels.Update }
+
+func (u doubledNorm) Enqueue(s *device.Stream, in kernels.Step) error {
+	if err := u.Update.Enqueue(s, in); err != nil {
+		return err
+	}
+	x := make([]float64, 1)
+	if err := device.DownloadFloats(s, x, in.Reduced); err != nil {
+		return err
+	}
+	return device.UploadFloats(s, in.Reduced, []float64{2 * x[0]})
+}
+
+// With -clip the norm is verified too: a wrong one shows in the state.
+func TestVerifyFailsByNorm(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	c := command{open: func(string, int) (*target, error) {
+		return &target{backend: doubled{cpu.NewThreads(1)}, threads: 1}, nil
+	}}
+	assert.Equal(t, 1, cli.Run("gpubench", []string{"-n", "5000", "-optimizer", "adamw", "-clip", "1", "-verify", "-time", "1ms"}, &stdout, &stderr, c.main))
+	assert.Contains(t, stderr.String(), `verification failed: step 1: tensor "flat": `)
+}

@@ -56,6 +56,9 @@ func newWork(cfg *config, b kernels.Backend, o optimizer) (w *work, err error) {
 		return w, err
 	}
 	w.close = append(w.close, w.opt.Close)
+	if err := w.opt.SetClipNorm(cfg.clip); err != nil {
+		return w, err
+	}
 	for i := range w.tensors {
 		if err := w.bind(&w.tensors[i], params[i]); err != nil {
 			return w, err

@@ -48,7 +48,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		require.NoError(t, err)
 		upload(t, s, grad, tt.grad)
 		norm := newNorm(t, b, grad)
-		g := kernels.GroupStep{Scale: tt.scale, MaxNorm: tt.limit, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1}
+		g := kernels.GroupStep{Scale: tt.scale, MaxNorm: tt.limit, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 0.6, EMADecay: 0.9}
 		for i := range p.Rule.Hyper {
 			g.Hyper = append(g.Hyper, 1/float64(i+3))
 		}
@@ -111,7 +111,8 @@ func runHypers(t T, b kernels.Backend, p *kernels.Program, hypers [][]float64, f
 	}
 	for g := range n {
 		tensors[g].group, w.Tensors[g].Group = g, g
-		in.Groups = append(in.Groups, kernels.GroupStep{Hyper: hypers[g], Scale: 1, L1: 0.5, WeightDecay: 0.5, DecoupledDecay: []float64{0, 1, 0.5}[g%3]})
+		in.Groups = append(in.Groups, kernels.GroupStep{Hyper: hypers[g], Scale: 1, L1: 0.5, WeightDecay: 0.5, DecoupledDecay: []float64{0, 1, 0.5}[g%3],
+			ClipValue: 2, EMADecay: []float64{0.5, 0, 1}[g%3]})
 		for i := range elements {
 			set(g, param, i, 0x1p-60*float64(i+1)) // swallows no small change
 			set(g, grad, i, first*float64((i+g/4)%5))

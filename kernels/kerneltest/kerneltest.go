@@ -17,6 +17,7 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // T is who is told of a failure: a *testing.T, or who counts how a backend that is wrong on purpose fails.
@@ -35,15 +36,21 @@ const (
 	groups = 300 // more than one block of a GPU's prologue
 )
 
-// Programs are what Run tries of a rule that computes with a type: every set of options, with penalties the first and the last set, and
-// with other formats than the type's own 16 bits for parameter and gradient, 16 for all, those that round stochastically, a mixture, and each kind of master.
+// everything is all that can be done around a rule.
+const everything = rule.ClipValue | rule.Penalties | rule.EMA | rule.ZeroGrad
+
+// Programs are what Run tries of a rule that computes with a type: every set of options, with something around the rule the first and the
+// last set, and with other formats than the type's own 16 bits for parameter and gradient, 16 for all, those that round stochastically, a
+// mixture, and each kind of master.
 func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	all := uint64(1)<<len(r.Options) - 1
 	for set := range all + 1 {
 		out = append(out, kernels.Spec{Rule: r, Options: set, Compute: t})
 	}
 	out = append(out, kernels.Spec{Rule: r, Around: rule.L1, Compute: t}, kernels.Spec{Rule: r, Around: rule.L2, Compute: t},
-		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t})
+		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t},
+		kernels.Spec{Rule: r, Around: rule.ClipValue, Compute: t}, kernels.Spec{Rule: r, Around: rule.EMA, Compute: t},
+		kernels.Spec{Rule: r, Around: rule.ZeroGrad, Compute: t}, kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t})
 	if t != device.Float32 {
 		return out
 	}
@@ -59,7 +66,27 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	return append(out, kernels.Spec{Rule: r, Compute: t, Formats: "param=bf16 grad=bf16"},
 		kernels.Spec{Rule: r, Options: all, Compute: t, Formats: strings.Join(half, " ")},
 		kernels.Spec{Rule: r, Options: all, Around: rule.L2, Compute: t, Formats: strings.Join(noisy, " ")},
-		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t, Formats: strings.Join(mixed, " ")})
+		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t, Formats: strings.Join(mixed, " ")},
+		kernels.Spec{Rule: r, Around: rule.EMA | rule.ZeroGrad, Compute: t, Formats: "param=bf16+i16 grad=bf16"},
+		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(noisy, " ") + " ema=bf16/sr"},
+		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(half, " ") + " ema=f16"},
+		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(mixed, " ") + " ema=bf16"})
+}
+
+// beside are the programs that optimizers have beside updates, of a type that is computed with: sums of gradients, and what is evaluated of
+// an average.
+func beside(t device.DType) (out []kernels.Spec) {
+	sum, average := rules.AccumulateRule().Rule, rules.AverageRule().Rule
+	held := []device.DType{t}
+	if t == device.Float32 {
+		held = append(held, device.BFloat16, device.Float16)
+	}
+	for _, s := range held {
+		f := "grad=" + s.Short()
+		out = append(out, kernels.Spec{Rule: sum, Alone: true, Compute: t, Formats: f}, kernels.Spec{Rule: sum, Alone: true, Around: rule.ZeroGrad, Compute: t, Formats: f},
+			kernels.Spec{Rule: average, Eval: true, Compute: t, Formats: f + " param=" + s.Short()})
+	}
+	return out
 }
 
 // masters are the parameter's formats that have a second plane.
@@ -67,10 +94,21 @@ var masters = []string{"bf16+f32", "bf16+i16", "f16+f32", "bf16+i8"}
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. With -short the rule of
 // Names has all its options or none, and of the formats the mixture, those that round stochastically and one kind of master are tried. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
-func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backend) {
+func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	names := Names(t)
-	rules = append(slices.Clone(rules), names)
-	for i, r := range rules {
+	of = append(slices.Clone(of), names)
+	for _, dtype := range []device.DType{device.Float32, device.Float64} {
+		for _, s := range beside(dtype) {
+			t.Run(s.String(), func(t *testing.T) {
+				b := open(t)
+				defer b.Device().Close()
+				p := newProgram(t, s)
+				program(t, b, p, lengths, false)
+				traffic(t, b, p)
+			})
+		}
+	}
+	for i, r := range of {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
 			for _, s := range Programs(r, dtype) {
 				if r == names && testing.Short() && s.Options != 0 && s.Options != 1<<len(r.Options)-1 {
@@ -98,7 +136,7 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 		}
 	}
 	t.Run("norm", func(t *testing.T) { runNorm(t, open(t)) })
-	t.Run("traffic", func(t *testing.T) { runTraffic(t, rules, open(t)) })
+	t.Run("traffic", func(t *testing.T) { runTraffic(t, of, open(t)) })
 }
 
 // Program tries one program, as Run does with -short those without penalties.
@@ -152,7 +190,8 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 				return 0.05 + 0.9*rng.Float64()
 			}
 			// L1 is 1 first, so that what it is multiplied by can be seen exactly.
-			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper(), Seed: 0xfedcba9876543210 + uint64(g)}
+			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper(), ClipValue: hyper(), EMADecay: hyper(),
+				Seed: 0xfedcba9876543210 + uint64(g)}
 			if g%2 == 1 {
 				step.DecoupledDecay = hyper()
 			}
@@ -165,7 +204,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		for g := range want {
 			expectStep(p, in.Groups[g], 0, want[g], tensors, g)
 		}
-		require.Equal(t, slices.Concat(want...), download[float64](t, s, counters), "step %d: prologue's counters", k)
+		require.Equal(t, append([]float64{}, slices.Concat(want...)...), download[float64](t, s, counters), "step %d: prologue's counters", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
 	}
 	require.NoError(t, u.Close())

@@ -62,7 +62,8 @@ func pass(name string, f *ir.Func, h Hints, rules, scalars int, traffic bool) st
 		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
 	}
 	params := UpdateParams
-	if traffic {
+	onlyRead := traffic && slices.ContainsFunc(w.planes, func(p *plane) bool { return p.loaded && !p.stored })
+	if onlyRead {
 		params = append(slices.Clone(params), "u64 never") // 0, which the compiler cannot know: see store
 	}
 	w.params(params...)
@@ -74,7 +75,7 @@ func pass(name string, f *ir.Func, h Hints, rules, scalars int, traffic bool) st
 		w.op("mov.u32 %s, %%%s.x", t, r)
 		w.op("cvt.u64.u32 %s, %s", w.reg("b64", r+"64"), t)
 	}
-	if traffic {
+	if onlyRead {
 		w.op("setp.ne.u64 %s, %%never, 0", w.reg("pred", "is_never"))
 	}
 	w.comment("one chunk after the other, a grid apart")

@@ -33,16 +33,21 @@ func TestMap(t *testing.T) {
 		{Rule: lion.Rule, Compute: device.Float32, Formats: "param=bf16+f32 grad=f16"},
 		{Rule: adam.Rule, Options: adam.Options, Compute: device.Float32, Formats: "param=bf16+i16 exp_avg=f16"},
 		{Rule: lion.Rule, Compute: device.Float32, Formats: "param=bf16+i8"},
+		{Rule: lion.Rule, Around: rule.ClipValue | rule.EMA | rule.ZeroGrad, Compute: device.Float32},
+		{Rule: lion.Rule, Around: rule.ClipValue | rule.EMA | rule.ZeroGrad, Compute: device.Float32, Formats: "param=bf16 grad=f16 ema=bf16"},
 	} {
 		p, err := kernels.New(s)
 		require.NoError(t, err)
 		hyper := map[*rule.Rule][]float64{adam.Rule: adam.Hyper, lion.Rule: lion.Hyper}[s.Rule]
-		step := kernels.GroupStep{Hyper: hyper, Scale: -1, MaxNorm: 1, L1: 0.1, WeightDecay: 0.2, DecoupledDecay: 0.3}
-		counters, again := s.Rule.InitialCounters(), s.Rule.InitialCounters()
+		step := kernels.GroupStep{Hyper: hyper, Scale: -1, MaxNorm: 1, L1: 0.1, WeightDecay: 0.2, DecoupledDecay: 0.3, ClipValue: 0.5, EMADecay: 0.9}
+		counters, again := p.InitialCounters(), p.InitialCounters()
+		for _, of := range [][]float64{counters, again} { // the second step, as an average begins with the first
+			p.RunScalars(&step, 3, of, make([]float64, p.NumScalars()))
+		}
 		scalars := reference.Scalars(p, step, 3, counters)
 
 		rng := rand.New(rand.NewPCG(1, 2))
-		pass := rule.Pass[float32]{Slots: make([][]float32, len(s.Rule.Slots)), Options: s.Options, Around: s.Around}
+		pass := rule.Pass[float32]{Slots: make([][]float32, len(s.SlotNames())), Options: s.Options, Around: s.Around}
 		pass.Loads, pass.Stores = p.RuleSlots()
 		var planes [][]byte
 		var got reference.Tensor

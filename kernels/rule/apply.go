@@ -5,7 +5,7 @@ import "sync"
 // Pass is one run of an element function over elements: what an executor that has no better code calls, and the
 // reference for those that have.
 type Pass[F Float] struct {
-	Slots   [][]F // per slot of the rule; nil where Loads and Stores do not name it. All others have one length.
+	Slots   [][]F // per slot of the rule, and of EMA; nil where Loads and Stores do not name it. All others have one length.
 	Loads   []int // slots to read, from the graph
 	Stores  []int // slots to write
 	Scalars []F   // per scalar of the rule
@@ -27,7 +27,10 @@ func Apply[F Float](r *Rule, p *Pass[F]) {
 // applier makes the loop over elements for an element function.
 func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Rule, *Pass[F]) {
 	type frame struct {
-		e E
+		e struct {
+			own E
+			ema F
+		}
 		s S
 	}
 	frames := sync.Pool{New: func() any { return new(frame) }} // a func value's arguments escape: reuse them
@@ -50,9 +53,15 @@ func applier[F Float, E, S, O any](fn func(*E, *S, O)) func(*Rule, *Pass[F]) {
 			if p.Shared != nil {
 				e[grad], e[param] = p.Shared.before(p.Around, e[grad], e[param])
 			}
-			fn(&f.e, &f.s, o)
+			fn(&f.e.own, &f.s, o)
 			if p.Shared != nil {
 				e[param] = Flush(e[param])
+				if p.Around&EMA != 0 {
+					f.e.ema = p.Shared.average(f.e.ema, e[param])
+				}
+			}
+			if p.Around&ZeroGrad != 0 {
+				e[grad] = 0
 			}
 			for _, k := range p.Stores {
 				p.Slots[k][i] = e[k]

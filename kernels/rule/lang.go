@@ -41,6 +41,17 @@ func Min[F Float](a, b F) F {
 	return b
 }
 
+// Clip is x brought between -most and most; NaN if x is.
+func Clip[F Float](x, most F) F {
+	if x > most {
+		return most
+	}
+	if x < -most {
+		return -most
+	}
+	return x
+}
+
 // Sign is 1 or -1 with the sign of x, 0 of ±0, NaN of NaN.
 func Sign[F Float](x F) F {
 	switch {

@@ -86,6 +86,9 @@ type Setting struct {
 	// mentions them. Before the rule sees them, weight_decay·p and l1·sign(p) are added to the gradient, and p is multiplied by
 	// 1 - lr·decoupled_decay, as AdamW does. Each is at least 0, and off where it is 0.
 	L1, WeightDecay, DecoupledDecay float64
+	// EMA keeps an exponential moving average of the parameter, in slot "ema": in each step but the first, ema_decay·ema + (1 - ema_decay)·p.
+	EMA      bool
+	EMADecay float64 // 0 to 1
 	// Formats says how memory holds state, as package kernels/format reads it: "exp_avg=bf16 exp_avg_sq=f16". State that it does not name is
 	// of the type that is calculated with. How memory holds parameter and gradient follows from where they are.
 	Formats string

@@ -30,6 +30,9 @@ func (s Setting) Check() error {
 	if bits.Len64(s.Options) > len(r.Options) {
 		return fmt.Errorf("rule %s: the options are %#b, must be of %d bits: %q", r.Name, s.Options, len(r.Options), r.Options)
 	}
+	if s.EMA && (s.Eval != nil || r.Slot(Average) >= 0) {
+		return fmt.Errorf("rule %s: there is an average already, of Eval or slot %q: the setting must be without EMA", r.Name, Average)
+	}
 	if s.Eval != nil {
 		return s.checkEval()
 	}

@@ -33,29 +33,36 @@ func (a Around) Names() (out []string) {
 
 func (a Around) String() string { return strings.Join(a.Names(), " ") }
 
-// Penalties are those that the setting's numbers turn on.
-func (s Setting) Penalties() (a Around) {
+// Around is what the setting turns on: the penalties that are not 0, and the average.
+func (s Setting) Around() (a Around) {
 	if s.L1 != 0 {
 		a |= L1
 	}
 	if s.WeightDecay != 0 {
 		a |= L2
 	}
+	if s.EMA {
+		a |= EMA
+	}
 	return a
 }
 
+// Average is the slot that EMA adds behind a rule's.
+const Average = "ema"
+
 // Shared are the scalars of a step that every program has, in the order of bank SharedBank.
 type Shared[F Float] struct {
-	GradScale   F // multiplies the gradient
-	Decay       F // multiplies the parameter before the rule sees it: 1 - lr·decoupled_decay
-	WeightDecay F // of L2
-	L1          F // of L1
-	ClipValue   F // of ClipValue
-	EMADecay    F // of EMA: what is left of the average; 0 in the first step, which makes it the parameter
+	GradScale        F // multiplies the gradient
+	Decay            F // multiplies the parameter before the rule sees it: 1 - lr·decoupled_decay
+	WeightDecay      F // of L2
+	L1               F // of L1
+	ClipValue        F // of ClipValue
+	EMADecay         F // of EMA: what is left of the average; 0 in the first step, which makes it the parameter
+	OneMinusEMADecay F // of EMA: what of the parameter enters it
 }
 
 // sharedLen is how many there are.
-const sharedLen = 6
+const sharedLen = 7
 
 // SharedOf is the scalars as what Numbers gives, in place.
 func SharedOf[F Float](x []F) *Shared[F] {
@@ -68,6 +75,9 @@ func (s *Shared[F]) Numbers() []F { return numbers[F](s) }
 // before turns a gradient and a parameter into those that the rule sees.
 func (s *Shared[F]) before(a Around, grad, param F) (F, F) {
 	g := F(grad * s.GradScale)
+	if a&ClipValue != 0 {
+		g = Clip(g, s.ClipValue)
+	}
 	if a&L2 != 0 {
 		g += F(s.WeightDecay * param)
 	}
@@ -75,4 +85,9 @@ func (s *Shared[F]) before(a Around, grad, param F) (F, F) {
 		g += F(s.L1 * Sign(param))
 	}
 	return g, F(param * s.Decay)
+}
+
+// average is the next average, of the parameter that the step has made.
+func (s *Shared[F]) average(ema, param F) F {
+	return Flush(F(s.EMADecay*ema) + F(s.OneMinusEMADecay*param))
 }

@@ -80,7 +80,7 @@ func TestShadowing(t *testing.T) {
 
 // I14, W4, C2: what a rule reaches and may not have is refused where it stands.
 func TestWhatARuleReaches(t *testing.T) {
-	all := "it has the functions of its own file and rule.Abs, rule.Flush"
+	all := "it has the functions of its own file and rule.Abs, rule.Clip, rule.Flush"
 	tests := []struct{ name, body, want string }{
 		{"math.Exp", "e.P = F(math.Exp(float64(e.P)))", "r.go:10:9: math.Exp cannot be used in a rule: " + all},
 		{"math.Abs", "e.G = 0\ne.P = F(math.Abs(float64(e.P)))", "r.go:11:9: math.Abs cannot be used in a rule: use rule.Abs"},

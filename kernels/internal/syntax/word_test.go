@@ -150,7 +150,7 @@ func TestRulesHaveNoWords(t *testing.T) {
 		require.ErrorContains(t, lower(t, inRule(body)), want)
 	}
 	err := lower(t, inRule("panic(1)"))
-	require.ErrorContains(t, err, "it has the functions of its own file and rule.Abs, rule.Flush, rule.FlushWith, rule.Max, rule.Min, rule.Pow, rule.Sign,")
+	require.ErrorContains(t, err, "it has the functions of its own file and rule.Abs, rule.Clip, rule.Flush, rule.FlushWith, rule.Max, rule.Min, rule.Pow, rule.Sign,")
 	require.ErrorContains(t, lowerFormat(t, inFormat("panic(1)")), "rule.FlushWith, rule.FromBits, rule.FromHalf, rule.Max,")
 	src := strings.Replace(inRule("e.P = e.G"), "P, G F", "P, G F; W uint32", 1)
 	require.ErrorContains(t, lower(t, src), "r.go:5:38: field W is a uint32: every field of a struct of numbers has the rule's number type")

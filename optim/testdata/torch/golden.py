@@ -284,7 +284,8 @@ def header():
     return {"torch": TORCH, "numpy": NUMPY}
 
 
-def main():
+def check():
+    """Stop where the numbers would be others."""
     for module, want in ((torch, TORCH), (np, NUMPY)):
         have = module.__version__.split("+")[0]  # 2.15.0+cpu and 2.15.0+cu132 compute the same here
         if have != want:
@@ -292,6 +293,10 @@ def main():
     if torch.backends.cpu.get_cpu_capability() != "DEFAULT":
         sys.exit("golden.py: ATen does not use its baseline kernels, so the results would depend on the CPU")
     torch.set_num_threads(1)
+
+
+def main():
+    check()
     for make in (optimizers, clip):
         (HERE / f"{make.__name__}.json").write_text(encode(make()) + "\n", encoding="ascii")
 

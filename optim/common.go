@@ -1,0 +1,82 @@
+package optim
+
+import (
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// common is what an optimizer does around the rules of all its groups.
+type common struct {
+	clipValue  float64 // 0 is off
+	zeroGrad   bool
+	accumulate bool // steps take sums of gradients, and set them to 0
+}
+
+// around is that as a program has it.
+func (c *common) around() (a rule.Around) {
+	if c.clipValue != 0 {
+		a |= rule.ClipValue
+	}
+	if c.zeroGrad || c.accumulate {
+		a |= rule.ZeroGrad
+	}
+	return a
+}
+
+// check says whether elements of a type can be clipped so.
+func (c *common) check(t device.DType) error {
+	r := ranges{algorithm: "clip_grad_value"}
+	r.atLeast0("clip_value", c.clipValue)
+	r.holds("clip_value", c.clipValue, t)
+	return r.err
+}
+
+// setCommon makes c what is done from the next step on, or changes nothing.
+func (o *Optimizer) setCommon(c common) error {
+	if err := c.check(device.Float64); err != nil {
+		return err
+	}
+	for _, g := range o.all() {
+		for _, q := range g.parts {
+			if err := c.check(q.program.Compute); err != nil {
+				return err
+			}
+		}
+	}
+	old := o.common
+	o.common = c
+	for _, g := range o.all() {
+		if err := o.reprogram(g, g.setting); err != nil {
+			o.common = old
+			return err
+		}
+	}
+	return nil
+}
+
+// SetZeroGrad makes each step set the gradients that it has read to 0, in its own pass, from the next one on: ZeroGrad after each step
+// reads nothing and writes as much, but walks the memory once more. Tensors that are left out of a step keep their gradient. With
+// SetAccumulate on it is Accumulate that does it. As gradients are then written, none may share memory with another tensor's: that is a
+// TensorError, of this call and of those that bring gradients, and nothing changes.
+func (o *Optimizer) SetZeroGrad(on bool) error {
+	if err := o.open("set zero grad"); err != nil {
+		return err
+	}
+	old := o.common
+	c := old
+	c.zeroGrad = on
+	o.common = c // for what trained says
+	var uses []use
+	for _, g := range o.all() {
+		for _, p := range g.params {
+			uses = append(append(uses, p.trained()...), p.stored()...)
+		}
+	}
+	err := apart(uses)
+	if o.common = old; err != nil {
+		return err
+	}
+	o.memory.unmade = true
+	o.sums.moved()
+	return o.setCommon(c)
+}
