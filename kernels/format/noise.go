@@ -23,7 +23,7 @@ func threefry(key0, key1, counter0, counter1 uint32) (uint32, uint32) {
 	return x, (y<<17 | y>>15) ^ x
 }
 
-// threefryRounds0 are the rounds 0 to 3, and every eighth behind them.
+// threefryRounds0 are rounds 0 to 3, and 8 to 11, which have the same distances.
 func threefryRounds0(x, y uint32) (uint32, uint32) {
 	x += y
 	y = (y<<13 | y>>19) ^ x
@@ -35,7 +35,7 @@ func threefryRounds0(x, y uint32) (uint32, uint32) {
 	return x, (y<<6 | y>>26) ^ x
 }
 
-// threefryRounds4 are the rounds 4 to 7.
+// threefryRounds4 are rounds 4 to 7.
 func threefryRounds4(x, y uint32) (uint32, uint32) {
 	x += y
 	y = (y<<17 | y>>15) ^ x
@@ -50,8 +50,8 @@ func threefryRounds4(x, y uint32) (uint32, uint32) {
 // word is a whole number below 2²³ as a word.
 func word(x float32) uint32 { return rule.ToBits(x+0x1p23) & 0x7fffff }
 
-// noiseKey is the key of the noise of four slots: that of a seed and of a step. Seed and step come in pieces of 16 bits, the lowest first.
-// For a seed, it differs for every step and four.
+// noiseKey is the key of the noise of four slots, by a seed and a step, which come in pieces of 16 bits, the lowest first. For a seed, no two
+// steps or fours have the same.
 func noiseKey(seed0, seed1, seed2, seed3, step0, step1 float32, four uint32) (uint32, uint32) {
 	key0, key1 := threefry(word(seed0)|word(seed1)<<16, word(seed2)|word(seed3)<<16, word(step0)|word(step1)<<16, four)
 	return key0, key1
@@ -81,10 +81,10 @@ func Noise(b *ir.Builder, numbers []ir.Value, slot int) ir.Value {
 	return b.Binary(ir.WAnd, half, b.Word(0xffff))
 }
 
-// Draws are what a run of elements draws: the noise of four slots.
+// Draws are the noise of a run of elements for four slots.
 type Draws []uint64
 
-// Draw draws for a slot and the others of its four. The first element has the index.
+// Draw draws for a slot and the others of its four, by the NumNoise numbers. The first element has the index.
 func Draw[F rule.Float](to Draws, numbers []F, slot int, index uint64) {
 	n := (*[NumNoise]F)(numbers)
 	key0, key1 := noiseKey(float32(n[0]), float32(n[1]), float32(n[2]), float32(n[3]), float32(n[4]), float32(n[5]), uint32(slot/perDraw))

@@ -117,8 +117,11 @@ func noisyEncoder(f *Format) func(x float32, noise uint32) uint32 {
 
 // stochasticNumbers are what stochastic rounding is tried on: all kinds, more of those that 16 bits hold, nearly hold, or no longer hold.
 func stochasticNumbers(l *layout) (out []float32) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	for range 60 {
+	rng, n := rand.New(rand.NewPCG(1, 2)), 60
+	if testing.Short() {
+		n = 10
+	}
+	for range n {
 		out = append(out, math.Float32frombits(rng.Uint32()), float32(rng.NormFloat64()))
 		m := rng.Uint32N(l.infinite())
 		x := float32(l.number(m))

@@ -38,9 +38,11 @@ func decodeFloat16[F rule.Float](w uint32) F { return rule.FromHalf[F](w) }
 func encodeBFloat16Noisy(x float32, noise uint32) uint32 {
 	bits := rule.ToBits(x)
 	if x != x {
-		return bits>>16 | 0x40
+		bits |= 0x400000
+	} else {
+		bits += noise
 	}
-	return (bits + noise) >> 16
+	return bits >> 16
 }
 
 // encodeFloat16Noisy is likewise, by the upper 13 bits of the noise: as many bits are cut off a normal number. A smaller one is first rounded to
