@@ -1,6 +1,7 @@
 package optim_test
 
 import (
+	_ "embed"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -492,6 +493,29 @@ func (twoPlanes) Setting() (rule.Setting, error) {
 	return s, err
 }
 
+//go:embed master_test.go
+var takenSource string
+
+// takenElem has a slot that is called as a master is.
+type takenElem[F rule.Float] struct {
+	P F `slot:"param"`
+	G F `slot:"grad"`
+	M F `slot:"master"`
+}
+type takenScalars[F rule.Float] struct{ LR F }
+type takenHyper struct{ LR float64 }
+
+func taken[F rule.Float](e *takenElem[F], s *takenScalars[F], _ struct{}) {
+	e.M = e.G
+	e.P -= F(s.LR * e.M)
+}
+
+func takenPrologue(h *takenHyper, _ *struct{}, s *takenScalars[float64], _ struct{}) { s.LR = h.LR }
+
+type takes struct{ setting rule.Setting }
+
+func (a takes) Setting() (rule.Setting, error) { return a.setting, nil }
+
 func TestMasterErrors(t *testing.T) {
 	dev := cpu.NewThreads(1)
 	defer dev.Close()
@@ -507,6 +531,8 @@ func TestMasterErrors(t *testing.T) {
 		return []optim.Param{{Name: "w", Value: value, Grad: grad}}
 	}
 	stored := func(m optim.Master) optim.Stored { return optim.Stored{Algorithm: optim.DefaultAdam(), Master: m} }
+	def, err := rule.New(taken[float32], taken[float64], takenPrologue, takenSource)
+	require.NoError(t, err)
 	there := "there are f32, bf16, f16, bf16+f32, f16+f32, bf16+i16, bf16+i8"
 	for _, c := range []struct {
 		alg    optim.Algorithm
@@ -518,6 +544,8 @@ func TestMasterErrors(t *testing.T) {
 		{stored(4), param(bf, single), `optim: adam: master is 4, must be one of the constants of type Master`},
 		{optim.Stored{Algorithm: stored(optim.MasterFloat32), Master: optim.MasterRemainder}, param(bf, single), `optim: adam: parameters have two masters, f32 and i16`},
 		{twoPlanes{}, param(bf, single), `optim: group 0: slot "exp_avg": no format "bf16+i16" for calculations in float32: there are f32, bf16, f16`},
+		{optim.Stored{Algorithm: takes{def.With(takenHyper{1}, struct{}{})}, Master: optim.MasterFloat32}, param(bf, single),
+			`optim: group 0: rule taken has a slot "master", which is what stands beside the parameter`},
 		{optim.Stored{Algorithm: optim.DefaultAdam(), All: device.Int16}, param(bf, single), `slot "exp_avg": no format "i16" for calculations in float32: there are f32, bf16, f16`},
 		{optim.DefaultAdam(), param(integer(device.Int16), single), `optim: group 0, tensor "w": value is int16: not supported by this device`},
 		{optim.DefaultAdam(), param(single, integer(device.Int8)), `optim: group 0, tensor "w": slot "grad": no format "i8" for calculations in float32: there are f32, bf16, f16`},
@@ -526,7 +554,7 @@ func TestMasterErrors(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 		require.Nil(t, o)
 	}
-	_, err := optim.New(dev, stored(optim.MasterRemainder), param(half, single))
+	_, err = optim.New(dev, stored(optim.MasterRemainder), param(half, single))
 	var tensor *optim.TensorError
 	var none *format.Error
 	require.ErrorAs(t, err, &tensor)
