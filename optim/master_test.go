@@ -339,6 +339,12 @@ func TestAdoptValues(t *testing.T) {
 			require.NoError(t, o.Step(nil)) // which changes nothing
 			require.Equal(t, late, widened(masterOf(t, o, "w", p.Value)), "%v", form)
 			require.Equal(t, late, h.values(p.Value))
+			if form.master == optim.MasterFloat32 { // which alone is read from the first step on
+				h.set(p.Value, zeros)
+				require.NoError(t, o.Step(nil))
+				require.Equal(t, late, widened(masterOf(t, o, "w", p.Value)), "%v", form)
+				require.Equal(t, late, h.values(p.Value))
+			}
 
 			// In mid-training: some masters are more than the values, some values are new.
 			m, _ := beside(t, o)
@@ -481,6 +487,7 @@ func TestMasterRebind(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, o.AddGroup(sgd(1), []optim.Param{{Name: "v", Value: master}}), device.ErrOverlap)
 	require.ErrorIs(t, o.Rebind([]optim.Param{{Name: "w", Value: moved, Grad: master}}), device.ErrOverlap)
+	require.ErrorIs(t, o.Rebind([]optim.Param{{Name: "w", Value: a, Grad: master}}), device.ErrOverlap)
 	step()
 }
 
