@@ -1,6 +1,7 @@
 package optim_test
 
 import (
+	_ "embed"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -338,6 +339,12 @@ func TestAdoptValues(t *testing.T) {
 			require.NoError(t, o.Step(nil)) // which changes nothing
 			require.Equal(t, late, widened(masterOf(t, o, "w", p.Value)), "%v", form)
 			require.Equal(t, late, h.values(p.Value))
+			if form.master == optim.MasterFloat32 { // which alone is read from the first step on
+				h.set(p.Value, zeros)
+				require.NoError(t, o.Step(nil))
+				require.Equal(t, late, widened(masterOf(t, o, "w", p.Value)), "%v", form)
+				require.Equal(t, late, h.values(p.Value))
+			}
 
 			// In mid-training: some masters are more than the values, some values are new.
 			m, _ := beside(t, o)
@@ -480,6 +487,7 @@ func TestMasterRebind(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, o.AddGroup(sgd(1), []optim.Param{{Name: "v", Value: master}}), device.ErrOverlap)
 	require.ErrorIs(t, o.Rebind([]optim.Param{{Name: "w", Value: moved, Grad: master}}), device.ErrOverlap)
+	require.ErrorIs(t, o.Rebind([]optim.Param{{Name: "w", Value: a, Grad: master}}), device.ErrOverlap)
 	step()
 }
 
@@ -491,6 +499,29 @@ func (twoPlanes) Setting() (rule.Setting, error) {
 	s.Formats = "exp_avg=bf16+i16"
 	return s, err
 }
+
+//go:embed master_test.go
+var takenSource string
+
+// takenElem has a slot that is called as a master is.
+type takenElem[F rule.Float] struct {
+	P F `slot:"param"`
+	G F `slot:"grad"`
+	M F `slot:"master"`
+}
+type takenScalars[F rule.Float] struct{ LR F }
+type takenHyper struct{ LR float64 }
+
+func taken[F rule.Float](e *takenElem[F], s *takenScalars[F], _ struct{}) {
+	e.M = e.G
+	e.P -= F(s.LR * e.M)
+}
+
+func takenPrologue(h *takenHyper, _ *struct{}, s *takenScalars[float64], _ struct{}) { s.LR = h.LR }
+
+type takes struct{ setting rule.Setting }
+
+func (a takes) Setting() (rule.Setting, error) { return a.setting, nil }
 
 func TestMasterErrors(t *testing.T) {
 	dev := cpu.NewThreads(1)
@@ -507,6 +538,8 @@ func TestMasterErrors(t *testing.T) {
 		return []optim.Param{{Name: "w", Value: value, Grad: grad}}
 	}
 	stored := func(m optim.Master) optim.Stored { return optim.Stored{Algorithm: optim.DefaultAdam(), Master: m} }
+	def, err := rule.New(taken[float32], taken[float64], takenPrologue, takenSource)
+	require.NoError(t, err)
 	there := "there are f32, bf16, f16, bf16+f32, f16+f32, bf16+i16, bf16+i8"
 	for _, c := range []struct {
 		alg    optim.Algorithm
@@ -518,6 +551,8 @@ func TestMasterErrors(t *testing.T) {
 		{stored(4), param(bf, single), `optim: adam: master is 4, must be one of the constants of type Master`},
 		{optim.Stored{Algorithm: stored(optim.MasterFloat32), Master: optim.MasterRemainder}, param(bf, single), `optim: adam: parameters have two masters, f32 and i16`},
 		{twoPlanes{}, param(bf, single), `optim: group 0: slot "exp_avg": no format "bf16+i16" for calculations in float32: there are f32, bf16, f16`},
+		{optim.Stored{Algorithm: takes{def.With(takenHyper{1}, struct{}{})}, Master: optim.MasterFloat32}, param(bf, single),
+			`optim: group 0: rule taken has a slot "master", which is what stands beside the parameter`},
 		{optim.Stored{Algorithm: optim.DefaultAdam(), All: device.Int16}, param(bf, single), `slot "exp_avg": no format "i16" for calculations in float32: there are f32, bf16, f16`},
 		{optim.DefaultAdam(), param(integer(device.Int16), single), `optim: group 0, tensor "w": value is int16: not supported by this device`},
 		{optim.DefaultAdam(), param(single, integer(device.Int8)), `optim: group 0, tensor "w": slot "grad": no format "i8" for calculations in float32: there are f32, bf16, f16`},
@@ -526,7 +561,7 @@ func TestMasterErrors(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 		require.Nil(t, o)
 	}
-	_, err := optim.New(dev, stored(optim.MasterRemainder), param(half, single))
+	_, err = optim.New(dev, stored(optim.MasterRemainder), param(half, single))
 	var tensor *optim.TensorError
 	var none *format.Error
 	require.ErrorAs(t, err, &tensor)

@@ -395,9 +395,13 @@ func TestStateErrors(t *testing.T) {
 
 // A step allocates nothing, neither on the caller's thread nor on all of them.
 func TestStepAllocatesNothing(t *testing.T) {
-	for _, n := range []int{1000, 300_000} {
-		h := newHarness(t, device.Float32, make([]float64, n))
-		o := h.optimizer(optim.DefaultAdamW())
+	for i, n := range []int{1000, 300_000, 1000} {
+		dtype, alg := device.Float32, optim.Algorithm(optim.DefaultAdamW())
+		if i == 2 {
+			dtype, alg = device.BFloat16, optim.Stored{Algorithm: alg, Master: optim.MasterRemainder}
+		}
+		h := newHarness(t, dtype, make([]float64, n))
+		o := h.optimizer(alg)
 		require.NoError(t, o.SetClipNorm(1))
 		step := func() {
 			require.NoError(t, o.Step(nil))

@@ -44,13 +44,17 @@ func TestAnyOrderOfChanges(t *testing.T) {
 			count := 1
 			add := func() {
 				algs := []optim.Algorithm{optim.DefaultAdamW(), with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR = 0.1 }), optim.DefaultLion(), optim.DefaultRprop(),
-					optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16}, stochastic(3)}
+					optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16}, stochastic(3),
+					optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32}, optim.Stored{Algorithm: optim.DefaultLion(), Master: optim.MasterRemainder}}
 				alg := algs[rng.IntN(len(algs))]
 				var params []optim.Param
 				for range rng.IntN(4) {
 					dtypes := []device.DType{device.Float32, device.BFloat16, device.Float16, device.Float64}
-					if _, ok := alg.(optim.Stored); ok {
+					if stored, ok := alg.(optim.Stored); ok {
 						dtypes = dtypes[:3]
+						if stored.Master == optim.MasterRemainder {
+							dtypes = dtypes[:2]
+						}
 					}
 					dtype := dtypes[rng.IntN(len(dtypes))]
 					init := random(rng, 1+rng.IntN(5))

@@ -42,8 +42,9 @@ type Stored struct {
 // finds as "master" or "remainder". A value of float32 or float64 is its own master, and has none beside it.
 //
 // A step calculates with the master and writes both: the value is the master, rounded. What the caller writes to values after New counts as
-// well: before a tensor's first step, each element of a master that does not round to the value's bits becomes the value. So a master that
-// a training was saved with stays, where it is put back before the first step. After it, call Optimizer.AdoptValues.
+// well: before a tensor's first step, each element of a master that does not round to the value's bits becomes the value. Until then State
+// shows zeros, or a master that the caller has put back there, as when a training goes on: that stays where it rounds to the value. Who writes
+// to values after the first step calls Optimizer.AdoptValues.
 type Master uint8
 
 const (

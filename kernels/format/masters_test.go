@@ -199,8 +199,10 @@ func (p *pairs) checkPairs(t *testing.T, weight uint16, remainders []uint32) {
 	plane, _ := p.memory(n)
 	for i, r := range remainders {
 		weights[i], graphWeights[i] = weight, uint32(weight)
-		if plane[i*len(plane)/n] = uint8(r); shift == 0 {
-			plane[2*i+1] = uint8(r >> 8)
+		if shift == 0 {
+			plane[2*i], plane[2*i+1] = uint8(r), uint8(r>>8)
+		} else {
+			plane[i] = uint8(r)
 		}
 	}
 	Load(p.Format, numbers, [][]byte{bytes(weights), plane})
