@@ -108,11 +108,14 @@ func closeLaunches(launches []*launch) error {
 }
 
 // enqueue puts the launch's step on the stream. What its groups' prologues make is then what was foreseen.
-func (l *launch) enqueue(s *device.Stream, n *norm) error {
-	l.step.Groups, l.step.Reduced = l.step.Groups[:0], n.total
+func (l *launch) enqueue(s *device.Stream, o *Optimizer) error {
+	l.step.Groups, l.step.Control = l.step.Groups[:0], nil
+	if o.measures() {
+		l.step.Control = o.control.words
+	}
 	for _, q := range l.parts {
 		g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
-		g.MaxNorm = n.max
+		g.MaxNorm = o.norm.max
 		l.step.Groups = append(l.step.Groups, g)
 	}
 	err := l.update.Enqueue(s, l.step)
@@ -122,7 +125,8 @@ func (l *launch) enqueue(s *device.Stream, n *norm) error {
 			continue
 		}
 		q.mirror, q.next = q.next, q.mirror
-		q.fresh, q.told, q.adrift = false, false, 0
+		q.ahead = q.ahead || o.control.skips()
+		q.fresh, q.told, q.adrift = q.fresh && o.control.skips(), false, 0
 	}
 	return err
 }

@@ -65,6 +65,7 @@ type Optimizer struct {
 	stale    bool // launches are not those of the parts
 	memory   memory
 	norm     norm
+	control  control
 	eval     evaluation
 	schedule Schedule // of groups to come
 	ids      int      // that tensors have been given
@@ -259,7 +260,7 @@ func (o *Optimizer) Close() error {
 		return err
 	}
 	o.closed = true
-	errs := []error{closeLaunches(o.launches), o.norm.close(), o.eval.close()}
+	errs := []error{closeLaunches(o.launches), o.norm.close(), o.control.close(), o.eval.close()}
 	for _, g := range o.groups {
 		if g != nil {
 			errs = append(errs, g.free())

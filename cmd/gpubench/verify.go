@@ -57,7 +57,7 @@ func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 
 // step is one step on everything that is expected.
 func (o *oracle) step() {
-	scalars := reference.Scalars(o.program, kernels.GroupStepOf(o.setting, o.setting.Hyper), 0, o.counters)
+	scalars := reference.Scalars(o.program, kernels.GroupStepOf(o.setting, o.setting.Hyper), 0, 1, o.counters)
 	reference.Map(o.program, scalars, []reference.Tensor{o.expect})
 }
 

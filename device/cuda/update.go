@@ -41,6 +41,9 @@ type piece struct {
 	busy bool
 }
 
+// unmeasured are the words of kernels.Step.Control that an update reads, for a step that has none. They lie behind the inputs.
+var unmeasured = [...]float64{kernels.ControlNorm: 0, kernels.ControlUnscale: 1, kernels.ControlSkip: 0}
+
 // Storage implements kernels.Backend.
 func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
 
@@ -108,7 +111,7 @@ func (u *update) fill(d *Device) (err error) {
 	}
 	u.chunks = len(chunks) / ptx.ChunkWords
 	groups := len(counters)
-	words := groups*p.Inputs() + 1 // and a 0, for a step for which nothing was reduced
+	words := groups*p.Inputs() + len(unmeasured)
 	if u.chunkTable, err = d.words(chunks); err != nil {
 		return err
 	}
@@ -153,7 +156,7 @@ func (d *Device) words(x []uint64) (*device.Buffer, error) {
 
 func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(u)
-	defer runtime.KeepAlive(step.Reduced)
+	defer runtime.KeepAlive(step.Control)
 	q, err := u.g.queue(s)
 	if err != nil {
 		return err
@@ -180,10 +183,10 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 	for g := range groups {
 		step.Groups[g].Inputs(host[g*n : (g+1)*n])
 	}
-	host[words-1] = 0
-	reduced := u.inputs.Addr() + uint64(8*(words-1))
-	if step.Reduced != nil {
-		reduced = step.Reduced.Addr()
+	copy(host[groups*n:], unmeasured[:])
+	control := u.inputs.Addr() + uint64(8*groups*n)
+	if step.Control != nil {
+		control = step.Control.Addr()
 	}
 	unrecorded := false
 	err = u.g.do(func() error {
@@ -195,11 +198,11 @@ func (u *update) Enqueue(s *device.Stream, step kernels.Step) error {
 			return failure(driver.CuEventRecord, err)
 		}
 		in.busy = true
-		prologue := []uint64{u.inputs.Addr(), u.counters.Addr(), u.scalars.Addr(), reduced, uint64(groups)}
+		prologue := []uint64{u.inputs.Addr(), u.counters.Addr(), u.scalars.Addr(), control, uint64(groups)}
 		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
 		}
-		if err := u.pass(u.mod.update, q); err != nil {
+		if err := u.pass(u.mod.update, q, control); err != nil {
 			return fmt.Errorf("parameters and tensors' state are as they were, but the groups' counters are one step ahead: %w", err)
 		}
 		return nil

@@ -153,7 +153,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		}
 		require.NoError(t, u.Enqueue(s, in))
 		for g := range want {
-			expectStep(p, in.Groups[g], 0, want[g], tensors, g)
+			expectStep(p, in.Groups[g], 0, 1, want[g], tensors, g)
 		}
 		require.Equal(t, slices.Concat(want...), download[float64](t, s, counters), "step %d: prologue's counters", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
@@ -208,8 +208,8 @@ func (x *tensor) own() (out reference.Tensor) {
 }
 
 // expectStep is a step of a group on what is expected.
-func expectStep(p *kernels.Program, step kernels.GroupStep, norm float64, counters []float64, tensors []*tensor, group int) {
-	scalars := reference.Scalars(p, step, norm, counters)
+func expectStep(p *kernels.Program, step kernels.GroupStep, norm, unscale float64, counters []float64, tensors []*tensor, group int) {
+	scalars := reference.Scalars(p, step, norm, unscale, counters)
 	var of []reference.Tensor
 	for _, x := range tensors {
 		if x.group == group {

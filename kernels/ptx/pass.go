@@ -47,7 +47,9 @@ type passWriter struct {
 	g       *graph
 }
 
-func pass(name string, f *ir.Func, h Hints, rules, scalars int, traffic bool) string {
+// pass writes a kernel with the parameters, which say what it is.
+func pass(name string, params []string, f *ir.Func, h Hints, rules, scalars int) string {
+	traffic := slices.Equal(params, TrafficParams)
 	w := &passWriter{writer: &writer{hints: h}, f: f, planes: planes(f), rules: rules, scalars: scalars, traffic: traffic, indexed: indexed(f), alike: true}
 	widest, loads := 1, 0
 	for _, p := range w.planes {
@@ -61,11 +63,12 @@ func pass(name string, f *ir.Func, h Hints, rules, scalars int, traffic bool) st
 	if f.Width == 64 || len(f.Loads())-loads > 11 {
 		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
 	}
-	params := UpdateParams
-	if traffic {
-		params = append(slices.Clone(params), "u64 never") // 0, which the compiler cannot know: see store
-	}
 	w.params(params...)
+	if slices.Equal(params, UpdateParams) {
+		w.op("cvta.to.global.u64 %%control, %%control")
+		skip(w.writer)
+		w.op("@%%is_skipped bra END")
+	}
 	for _, r := range []string{"chunks", "tensors", "scalars"} {
 		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
 	}

@@ -36,7 +36,7 @@ func TestMap(t *testing.T) {
 		hyper := map[*rule.Rule][]float64{adam.Rule: adam.Hyper, lion.Rule: lion.Hyper}[s.Rule]
 		step := kernels.GroupStep{Hyper: hyper, Scale: -1, MaxNorm: 1, L1: 0.1, WeightDecay: 0.2, DecoupledDecay: 0.3}
 		counters, again := s.Rule.InitialCounters(), s.Rule.InitialCounters()
-		scalars := reference.Scalars(p, step, 3, counters)
+		scalars := reference.Scalars(p, step, 3, 0.75, counters)
 
 		rng := rand.New(rand.NewPCG(1, 2))
 		pass := rule.Pass[float32]{Slots: make([][]float32, len(s.Rule.Slots)), Options: s.Options, Around: s.Around}
@@ -60,7 +60,7 @@ func TestMap(t *testing.T) {
 			format.Load(slot.Format, pass.Slots[slot.Index], planes[i:i+1])
 		}
 		out := make([]float64, p.NumScalars())
-		p.RunScalars(&step, 3, again, out)
+		p.RunScalars(&step, 3, 0.75, again, out)
 		require.Equal(t, counters, again)
 		var rounded []float32
 		for _, x := range out {
