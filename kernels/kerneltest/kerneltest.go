@@ -88,6 +88,7 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 		}
 	}
 	t.Run("norm", func(t *testing.T) { runNorm(t, open(t)) })
+	t.Run("control", func(t *testing.T) { runControl(t, open(t)) })
 	t.Run("traffic", func(t *testing.T) { runTraffic(t, rules, open(t)) })
 }
 
@@ -114,6 +115,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 	rng := rand.New(rand.NewPCG(3, p.Options))
 	r := p.Rule
 	runClip(t, b, p)
+	runSkip(t, b, p)
 	shapes := slices.Concat(pairs(p), straight(31, 127))
 	if p.Formats != "" {
 		shapes = slices.Concat(pairs(p), straight(31, 127, 1023, 4097), short(), apart(len(p.Planes)))
