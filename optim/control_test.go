@@ -1,6 +1,7 @@
 package optim_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -299,4 +300,290 @@ func TestLargeIsFinite(t *testing.T) {
 			require.NoError(t, o.Close())
 		}
 	})
+}
+
+// controlled is an optimizer of one tensor with the gradient.
+func controlled(t *testing.T, alg optim.Algorithm, grad ...float64) (*harness, *optim.Optimizer) {
+	h := newHarness(t, device.Float32, make([]float64, len(grad)))
+	h.set(h.grad, grad)
+	return h, h.optimizer(alg)
+}
+
+func outcome(t *testing.T, o *optim.Optimizer) optim.Outcome {
+	out, err := o.Outcome(nil)
+	require.NoError(t, err)
+	return out
+}
+
+func TestSkipNormAbove(t *testing.T) {
+	h, o := controlled(t, sgd(1), 3, 4)
+	require.NoError(t, o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.InitScale, g.GrowthInterval = 2, 1 }))) // the norm is 2.5
+	require.NoError(t, o.SetSkip(nil, optim.Skip{NormAbove: 2}))
+	require.NoError(t, o.Step(nil))
+	out := outcome(t, o)
+	require.Equal(t, []any{false, false, 2.5, 4.0, 1}, []any{out.Applied(), out.FoundInf(), out.GradNorm(), out.LossScale(), out.SkippedSteps()},
+		"the scale grows: there was no overflow")
+	require.Equal(t, []float64{0, 0}, h.values(h.value))
+	require.NoError(t, o.Step(nil)) // 1.25
+	out = outcome(t, o)
+	require.Equal(t, []any{true, 1.25, 8.0, 1, 1}, []any{out.Applied(), out.GradNorm(), out.LossScale(), out.SkippedSteps(), out.AppliedSteps()})
+	require.Equal(t, []float64{-0.75, -1}, h.values(h.value))
+}
+
+// Unscaling comes before clipping, and the norm is that of the unscaled gradients.
+func TestScaledStepIsUnscaledStep(t *testing.T) {
+	h, o := controlled(t, optim.DefaultAdamW(), 3*1024, 4*1024)
+	require.NoError(t, o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.InitScale = 1024 })))
+	plain, p := controlled(t, optim.DefaultAdamW(), 3, 4)
+	for _, o := range []*optim.Optimizer{o, p} {
+		require.NoError(t, o.SetClipNorm(1))
+		for range 3 {
+			require.NoError(t, o.Step(nil))
+		}
+		norm, err := o.GradNorm(nil)
+		require.NoError(t, err)
+		require.Equal(t, 5.0, norm)
+	}
+	require.Equal(t, plain.values(plain.value), h.values(h.value))
+}
+
+func TestMeasureGradNorm(t *testing.T) {
+	h, o := controlled(t, sgd(1), 3, 4)
+	require.EqualError(t, o.MeasureGradNorm(nil), "optim: measure gradient norm: SetClipNorm, SetGradScaler and SetSkip are off")
+	require.NoError(t, o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.InitScale, g.GrowthInterval = 2, 1 })))
+	for range 2 { // the second time nothing is done
+		require.NoError(t, o.MeasureGradNorm(nil))
+		out := outcome(t, o)
+		require.Equal(t, []any{2.5, 2.0, 0}, []any{out.GradNorm(), out.LossScale(), out.AppliedSteps()}, "no step was taken")
+		norm, err := o.GradNorm(nil)
+		require.NoError(t, err)
+		require.Equal(t, 2.5, norm)
+	}
+	h.set(h.grad, []float64{math.Inf(1), 0}) // which must not be: the step does not see it
+	require.NoError(t, o.Step(nil))
+	out := outcome(t, o)
+	require.Equal(t, []any{2.5, 4.0, 1}, []any{out.GradNorm(), out.LossScale(), out.AppliedSteps()})
+	require.NoError(t, o.Step(nil))
+	out = outcome(t, o)
+	require.False(t, out.Applied())
+
+	require.NoError(t, o.MeasureGradNorm(nil)) // of gradients that are then others
+	other := h.buffer(device.Float32, []float64{6, 8})
+	require.NoError(t, o.SetGrad("0.0", other))
+	require.NoError(t, o.Step(nil))
+	out = outcome(t, o)
+	require.Equal(t, []any{true, 5.0, 2, 1}, []any{out.Applied(), out.GradNorm(), out.AppliedSteps(), out.SkippedSteps()})
+}
+
+// A first step that is skipped leaves the state as a new tensor's: a hyperparameter that it starts at may change.
+func TestSkippedFirstStepIsNone(t *testing.T) {
+	alg := with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = 0.25 })
+	h, o := controlled(t, alg, math.NaN(), 1)
+	require.NoError(t, o.SetSkip(nil, optim.Skip{NonFinite: true}))
+	require.NoError(t, o.Step(nil))
+	require.NoError(t, o.SetHyperparameter("initial_accumulator_value", 2))
+	require.NoError(t, o.Step(nil))
+	sum, err := o.State("0.0", "sum")
+	require.NoError(t, err)
+	require.Equal(t, []float64{2, 2}, h.values(sum))
+	h.set(h.grad, []float64{1, 1})
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, []float64{3, 3}, h.values(sum))
+	require.NoError(t, o.SetHyperparameter("initial_accumulator_value", 4))
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, []float64{4, 4}, h.values(sum), "it has taken a step")
+	counters, err := o.GroupCounters(nil, 0)
+	require.NoError(t, err)
+	require.Equal(t, map[string]float64{"step": 2}, counters)
+}
+
+// Tensors that were left out of skipped steps alone have the history of those that were not.
+func TestSkippedStepsPartNoTensors(t *testing.T) {
+	h := newHarness(t, device.Float32, []float64{1})
+	bad, fine := h.buffer(device.Float32, []float64{math.Inf(1)}), h.buffer(device.Float32, []float64{1})
+	o, err := optim.New(h.dev, optim.DefaultAdamW(), []optim.Param{{Name: "a", Value: h.value, Grad: bad}, {Name: "b", Value: h.buffer(device.Float32, []float64{1})}})
+	require.NoError(t, err)
+	require.NoError(t, o.SetSkip(nil, optim.Skip{NonFinite: true}))
+	for range 3 {
+		require.NoError(t, o.Step(nil))
+	}
+	require.NoError(t, o.SetGrad("a", fine))
+	require.NoError(t, o.SetGrad("b", fine))
+	require.NoError(t, o.Step(nil))
+	counters, err := o.GroupCounters(nil, 0) // which fails where histories differ
+	require.NoError(t, err)
+	require.Equal(t, 1.0, counters["step"])
+	require.Equal(t, 4, o.Steps())
+	require.NoError(t, o.Foreseen())
+}
+
+// The learning rate follows all steps, or those that were applied.
+func TestScheduleCounts(t *testing.T) {
+	for _, counts := range []optim.ScheduleCounts{optim.AllSteps, optim.AppliedSteps} {
+		h, o := controlled(t, sgd(1), 1)
+		require.NoError(t, o.SetScheduleCounts(counts))
+		require.NoError(t, o.SetSchedule(optim.ScheduleFunc(func(k int) float64 { return float64(k + 1) })))
+		var all, applied []float64
+		next := func(bad bool) {
+			g := 1.0
+			if bad {
+				g = math.NaN()
+			}
+			h.set(h.grad, []float64{g})
+			require.NoError(t, o.Step(nil))
+			lr, err := o.LastLR(0)
+			require.NoError(t, err)
+			if counts == optim.AllSteps {
+				all = append(all, lr)
+			} else {
+				applied = append(applied, lr)
+			}
+		}
+		next(false) // nothing is measured
+		require.NoError(t, o.SetSkip(nil, optim.Skip{NonFinite: true}))
+		for _, bad := range []bool{true, true, false, true, false} {
+			next(bad)
+		}
+		out := outcome(t, o)
+		require.Equal(t, []int{3, 3}, []int{out.AppliedSteps(), out.SkippedSteps()})
+		require.NoError(t, o.SetSkip(nil, optim.Skip{}))
+		require.NoError(t, o.SetClipNorm(1e9))
+		next(false)
+		out = outcome(t, o)
+		require.Equal(t, []int{4, 3}, []int{out.AppliedSteps(), out.SkippedSteps()})
+		require.NoError(t, o.SetSkip(nil, optim.Skip{NonFinite: true}))
+		next(false)
+		require.NoError(t, o.SetSteps(100))
+		counters, err := o.GroupCounters(nil, 0)
+		require.NoError(t, err)
+		require.NoError(t, o.SetGroupCounters(nil, 0, counters))
+		next(true)
+		next(false)
+		out = outcome(t, o)
+		require.Equal(t, []int{101, 1}, []int{out.AppliedSteps(), out.SkippedSteps()})
+		if counts == optim.AllSteps {
+			require.Equal(t, []float64{1, 2, 3, 4, 5, 6, 7, 8, 101, 102}, all)
+		} else {
+			require.Equal(t, []float64{1, 2, 2, 2, 3, 3, 4, 5, 101, 101}, applied)
+		}
+		require.ErrorIs(t, o.SetScheduleCounts(2), device.ErrRange)
+	}
+}
+
+// A scalar that a type cannot hold is that of the step which is really made, not of one that skipped steps would have led to.
+func TestForeseenAfterSkips(t *testing.T) {
+	h, o := controlled(t, optim.DefaultAdamW(), math.NaN())
+	require.NoError(t, o.SetSkip(nil, optim.Skip{NonFinite: true}))
+	for range 5 {
+		require.NoError(t, o.Step(nil))
+	}
+	require.Error(t, o.Foreseen(), "the host is ahead")
+	h.set(h.grad, []float64{1})
+	require.NoError(t, o.SetSchedule(optim.ScheduleFunc(func(int) float64 { return 1e300 })))
+	var e *optim.ScalarError
+	require.ErrorAs(t, o.Step(nil), &e)
+	require.NoError(t, o.Foreseen(), "and has looked")
+}
+
+func TestGradScalerErrors(t *testing.T) {
+	h, o := controlled(t, sgd(1), 1)
+	nan, inf := math.NaN(), math.Inf(1)
+	_, err := o.LossScale()
+	require.EqualError(t, err, "optim: loss scale: there is no GradScaler")
+	_, err = o.GradScalerState(nil)
+	require.EqualError(t, err, "optim: grad scaler state: there is no GradScaler")
+	require.EqualError(t, o.SetGradScalerState(nil, optim.GradScalerState{}), "optim: set grad scaler state: there is no GradScaler")
+	_, err = o.Outcome(nil)
+	require.EqualError(t, err, "optim: outcome: no step was measured")
+	require.NoError(t, o.SetGradScaler(nil, scaler(func(*optim.GradScaler) {})))
+	before, err := o.GradScalerState(nil)
+	require.NoError(t, err)
+	require.Equal(t, optim.GradScalerState{Scale: 65536, GrowthFactor: 2, BackoffFactor: 0.5, GrowthInterval: 2000, HysteresisTracker: 1}, before)
+	text, err := json.Marshal(before)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"scale": 65536, "growth_factor": 2, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 0, "hysteresis_tracker": 1}`, string(text))
+
+	refused := func(err error, name string) {
+		t.Helper()
+		var e *optim.HyperparameterError
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, name, e.Name)
+		after, err := o.GradScalerState(nil)
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+	}
+	for _, x := range []float64{0, -1, nan, inf, 1e300, 1e-300} {
+		refused(o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.InitScale = x })), "init_scale")
+	}
+	for _, x := range []float64{1, 0.5, nan, inf} {
+		refused(o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.GrowthFactor = x })), "growth_factor")
+		refused(o.SetGradScalerState(nil, optim.GradScalerState{Scale: 1, GrowthFactor: x, BackoffFactor: 0.5, GrowthInterval: 1}), "growth_factor")
+	}
+	for _, x := range []float64{0, 1, -0.5, nan, inf} {
+		refused(o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.BackoffFactor = x })), "backoff_factor")
+	}
+	refused(o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.GrowthInterval = 0 })), "growth_interval")
+	refused(o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.Hysteresis = 0 })), "hysteresis")
+	for _, x := range []float64{-1, 65537, nan, inf} {
+		refused(o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.MinScale = x })), "min_scale")
+	}
+	for _, x := range []float64{-1, nan, inf, 0.1, 1e300} {
+		state := before
+		state.Scale = x
+		refused(o.SetGradScalerState(nil, state), "scale")
+	}
+	for _, x := range []int{-1, 2000} {
+		state := before
+		state.GrowthTracker = x
+		refused(o.SetGradScalerState(nil, state), "_growth_tracker")
+	}
+	state := before
+	state.HysteresisTracker = 2
+	refused(o.SetGradScalerState(nil, state), "hysteresis_tracker")
+	for _, x := range []float64{-1, nan, inf} {
+		refused(o.SetSkip(nil, optim.Skip{NormAbove: x}), "norm_above")
+	}
+	require.NoError(t, o.Step(nil))
+	require.NoError(t, o.SetGradScaler(nil, nil))
+	require.NoError(t, o.Step(nil))
+	require.Equal(t, []float64{-1 - 0x1p-16}, h.values(h.value), "unscaled, and then as it is")
+	require.NoError(t, o.Close())
+	require.ErrorIs(t, o.SetGradScaler(nil, nil), device.ErrClosed)
+	require.ErrorIs(t, o.SetSkip(nil, optim.Skip{}), device.ErrClosed)
+	require.ErrorIs(t, o.MeasureGradNorm(nil), device.ErrClosed)
+	require.ErrorIs(t, o.SetScheduleCounts(0), device.ErrClosed)
+	_, err = o.Outcome(nil)
+	require.ErrorIs(t, err, device.ErrClosed)
+}
+
+// M: a step with a scaler allocates nothing, and waits for nothing: the outcomes of steps that nobody has waited for are read together.
+func TestControlledSteps(t *testing.T) {
+	h, o := controlled(t, optim.DefaultAdamW(), 1, 2)
+	require.NoError(t, o.SetGradScaler(nil, scaler(func(*optim.GradScaler) {})))
+	require.NoError(t, o.SetClipNorm(1))
+	for range 10 {
+		require.NoError(t, o.Step(nil))
+	}
+	require.Zero(t, allocations(func() {
+		require.NoError(t, o.Step(nil))
+		require.NoError(t, h.dev.DefaultStream().Synchronize())
+	}))
+	before := outcome(t, o)
+	bad := h.buffer(device.Float32, []float64{1, math.NaN()})
+	outcomes := make([]optim.Outcome, 9)
+	s := h.dev.DefaultStream()
+	for i := range outcomes {
+		if i%3 == 1 {
+			require.NoError(t, s.Copy(h.grad, bad))
+		} else {
+			require.NoError(t, s.Zero(h.grad))
+		}
+		require.NoError(t, o.Step(s))
+		require.NoError(t, o.DownloadOutcome(s, &outcomes[i]))
+	}
+	require.NoError(t, s.Synchronize())
+	for i, out := range outcomes {
+		require.Equal(t, []any{i%3 != 1, (i + 2) / 3, before.AppliedSteps() + i + 1 - (i+2)/3, math.Ldexp(65536, -(i+2)/3)},
+			[]any{out.Applied(), out.SkippedSteps(), out.AppliedSteps(), out.LossScale()}, "step %d", i)
+	}
 }
