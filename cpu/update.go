@@ -258,10 +258,7 @@ func (s *step[F]) run() {
 
 // skipped is what a skipped step does: nothing but to set to 0 the gradients that an applied one sets to 0.
 func (u *update[F]) skipped() {
-	for k, plane := range u.program.Planes {
-		if u.program.Of(k).Role != kernels.Gradient || !plane.Store {
-			continue
-		}
+	for _, k := range u.program.Zeroed() {
 		for i := range u.tensors {
 			if raceEnabled {
 				touched(u.tensors[i].planes[k], true)

@@ -14,7 +14,7 @@ import (
 )
 
 // runSkip takes steps that are applied, unscaled, and skipped, the first one too, in several groups, by words of Step.Control. A skipped one
-// changes nothing, whatever the gradients and the other words are.
+// changes nothing, but that gradients are set to 0 where steps do that, whatever the gradients and the other words are.
 func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 	const groups = 3
 	s := b.Device().DefaultStream()
@@ -44,6 +44,11 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 		for g := range want {
 			if words.skip == 0 {
 				expectStep(p, in.Groups[g], words.norm, words.unscale, want[g], tensors, g)
+			}
+		}
+		for _, x := range tensors {
+			for _, k := range p.Zeroed() {
+				clear(x.own().Planes[k])
 			}
 		}
 		when := fmt.Sprintf("step %d by %+v", k, words)

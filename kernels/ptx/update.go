@@ -67,7 +67,7 @@ func (h Hints) New(p *kernels.Program) *Module {
 	m := module(name, p.Graph)
 	m.Prologue = name + "_prologue"
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
-		pass(m.Update, UpdateParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars()) + prologue(m.Prologue, p) +
+		pass(m.Update, UpdateParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), p.Zeroed()...) + prologue(m.Prologue, p) +
 		pass(m.Traffic, TrafficParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars())
 	return m
 }
