@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
@@ -38,9 +39,11 @@ func prologue(name string, p *kernels.Program) string {
 	w.op("mad.lo.u64 %%scalars, %%group, %d, %%scalars", p.NumScalars()*size)
 	from := map[int]string{kernels.InputBank: "inputs", kernels.CounterBank: "counter", kernels.ControlBank: "control"}
 
-	skip(w)
-	w.comment("%s's scalars, and those that every program has", p.Rule.Name)
 	f := p.Scalars
+	if slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return f.Vars[s.Var].Bank == kernels.CounterBank }) {
+		skip(w)
+	}
+	w.comment("%s's scalars, and those that every program has", p.Rule.Name)
 	g := w.graph(f)
 	for _, v := range f.Loads() {
 		field := f.Vars[v]
