@@ -2,7 +2,7 @@ package kernels
 
 import (
 	_ "embed"
-	"strings"
+	"slices"
 
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -17,25 +17,18 @@ func controlled(norm *ir.Func) *ir.Func {
 	if err != nil {
 		panic(err)
 	}
-	var vars []ir.Field
-	at := make([]int, len(norm.Vars)) // of the norm's fields
-	measured := -1
-	for i, v := range norm.Vars {
-		if at[i] = len(vars); v.Name == "out.Norm" {
-			measured, v = i, ir.Field{Bank: ControlBank, Index: controlMeasured, Name: "control.Measured"}
-		}
-		vars = append(vars, v)
-	}
-	word := make([]int, len(control.Vars)) // of Control's fields
+	vars := slices.Clone(norm.Vars)
+	measured := slices.IndexFunc(vars, func(v ir.Field) bool { return v.Name == "out.Norm" })
+	vars[measured] = ir.Field{Bank: ControlBank, Index: controlMeasured, Name: "control.in.Measured"}
+	word := make([]int, len(control.Vars)) // of Control's fields, among vars
 	for i, v := range control.Vars {
-		if word[i] = at[measured]; v.Name != "in.Measured" {
+		if word[i] = measured; v.Name != "in.Measured" {
 			word[i] = len(vars)
-			bank, name, _ := strings.Cut(v.Name, ".")
 			index := v.Index
-			if bank == "in" {
+			if v.Bank == 0 {
 				index += ControlState
 			}
-			vars = append(vars, ir.Field{Bank: ControlBank, Index: index, Name: map[string]string{"in": "control.", "out": "next."}[bank] + name})
+			vars = append(vars, ir.Field{Bank: ControlBank, Index: index, Name: "control." + v.Name})
 		}
 	}
 	b := ir.NewBuilder(norm.Name, 64, vars)
@@ -43,16 +36,13 @@ func controlled(norm *ir.Func) *ir.Func {
 	for i := range vars {
 		final[i] = b.Var(i)
 	}
-	inline := func(f *ir.Func, at []int) {
-		entry := make([]ir.Value, len(at))
-		for i, v := range at {
-			entry[i] = final[v]
-		}
-		for i, x := range b.Inline(f, entry) {
-			final[at[i]] = x
-		}
+	copy(final, b.Inline(norm, final[:len(norm.Vars)]))
+	entry := make([]ir.Value, len(word))
+	for i, v := range word {
+		entry[i] = final[v]
 	}
-	inline(norm, at)
-	inline(control, word)
+	for i, x := range b.Inline(control, entry) {
+		final[word[i]] = x
+	}
 	return b.Func(final)
 }

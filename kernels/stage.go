@@ -31,7 +31,7 @@ type Stage struct {
 const SumField = "in.Sum"
 
 // SkipField names the word of Step.Control that says whether a step is skipped.
-const SkipField = "out.Skip"
+const SkipField = "control.out.Skip"
 
 // Kind is what a stage does.
 type Kind uint8
