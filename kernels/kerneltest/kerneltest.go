@@ -88,7 +88,11 @@ func Run(t *testing.T, rules []*rule.Rule, open func(t *testing.T) kernels.Backe
 		}
 	}
 	t.Run("norm", func(t *testing.T) { runNorm(t, open(t)) })
-	t.Run("control", func(t *testing.T) { runControl(t, open(t)) })
+	t.Run("control", func(t *testing.T) {
+		b := open(t)
+		defer b.Device().Close()
+		Control(t, b)
+	})
 	t.Run("traffic", func(t *testing.T) { runTraffic(t, rules, open(t)) })
 }
 

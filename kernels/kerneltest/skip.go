@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"testing"
 
 	"github.com/stretchr/testify/require"
 
@@ -61,10 +60,9 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 	require.NoError(t, control.Close())
 }
 
-// runControl holds what a device makes of the norm of gradients of each type to kernels.Control, with settings and state of all kinds. Control's
+// Control holds what a device makes of the norm of gradients of each type to kernels.Control, with settings and state of all kinds. Control's
 // own graph is held to the compiled function by rule.Function.
-func runControl(t *testing.T, b kernels.Backend) {
-	defer b.Device().Close()
+func Control(t T, b kernels.Backend) {
 	rng := rand.New(rand.NewPCG(29, 1))
 	some := func(x ...float64) float64 { return x[rng.IntN(len(x))] }
 	s := b.Device().DefaultStream()
@@ -103,4 +101,5 @@ func runControl(t *testing.T, b kernels.Backend) {
 		require.NoError(t, norm.Close())
 		require.NoError(t, grad.Close())
 	}
+	require.NoError(t, control.Close())
 }
