@@ -22,7 +22,8 @@
 // An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed
 // between steps, or follow a Schedule, by the name that PyTorch has for it: Optimizer.SetHyperparameter.
 //
-// To go on later, a program saves the values, Optimizer.Steps, and of each tensor Optimizer.States and Optimizer.TensorCounters. The
+// To go on later, a program saves the values, Optimizer.Steps, and of each tensor Optimizer.States and Optimizer.TensorCounters, and with a loss scale
+// Optimizer.GradScalerState. The
 // next program makes the same groups, hyperparameters and schedules, brings the values to the device and calls Optimizer.SetSteps.
 // Then it writes to the buffers of States and calls Optimizer.SetTensorCounters for each tensor. The training goes on with the same bits.
 package optim
