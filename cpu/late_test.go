@@ -228,9 +228,9 @@ func TestBuffersCollected(t *testing.T) {
 		require.Equal(t, float32(i), out[i])
 		norm, err := dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{b}}}})
 		require.NoError(t, err)
-		total, err := dev.Alloc(device.Float64, 1)
+		total, err := kernels.NewControl(dev.Device())
 		require.NoError(t, err)
-		require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total})) // reads b, which nobody holds but it
+		require.NoError(t, norm.Enqueue(s, kernels.Step{Control: total})) // reads b, which nobody holds but it
 	}
 	held := func() (int64, int) {
 		dev.processor.mu.Lock()
@@ -278,9 +278,9 @@ func TestZeroDevice(t *testing.T) {
 		require.Equal(t, want, d.Threads())
 		norm, err := d.Compile(kernels.Work{Program: kernels.Norm()})
 		require.NoError(t, err)
-		total, err := d.Alloc(device.Float64, 1)
+		total, err := kernels.NewControl(d.Device())
 		require.NoError(t, err)
-		step := kernels.Step{Reduced: total}
+		step := kernels.Step{Control: total}
 		require.NoError(t, norm.Enqueue(d.DefaultStream(), step))
 		require.ErrorIs(t, norm.Enqueue(nil, step), device.ErrClosed)
 		other := New()

@@ -19,7 +19,7 @@ type norm struct {
 	tiles   []tile       // in the tree's order
 	sums    []float64
 	scale   float64 // of the elements, while the tree is summed
-	last    *normStep
+	last    *commitStep
 	code    [device.Float16 + 1]*loop // that sums the squares of a tile, by the elements' type; nil where there is none
 	scratch []sumScratch              // of each thread
 	batch   int                       // tiles that a thread takes at a time
@@ -29,9 +29,14 @@ type norm struct {
 // normStep is a task: it computes the norm.
 type normStep struct {
 	*norm
-	to  *device.Buffer
-	out []float64
+	to      *device.Buffer
+	control []float64
 }
+
+// commitStep is a task: kernels.CommitControl.
+type commitStep struct{ *normStep }
+
+func (c *commitStep) run() { kernels.CommitControl(c.control) }
 
 // tile is the memory of at most kernels.NormTile elements.
 type tile struct {
@@ -153,12 +158,12 @@ func (n *normStep) run() {
 		touched(n.tiles[i].x, false)
 	}
 	if n.wide {
-		n.out[0] = kernels.NormBy(n.tree)
+		kernels.RunControl(n.control, kernels.NormBy(n.tree))
 		return
 	}
 	var out kernels.NormOf // no other scale is needed
 	kernels.NormFirst(&kernels.NormSum{Sum: n.tree(1), Scale: 1}, &out)
-	n.out[0] = out.Norm
+	kernels.RunControl(n.control, out.Norm)
 }
 
 // tree is the total of the squares of elements multiplied by scale.
@@ -169,10 +174,13 @@ func (n *norm) tree(scale float64) float64 {
 }
 
 func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {
-	if n.last == nil || n.last.to != step.Reduced {
-		n.last = &normStep{n, step.Reduced, view[float64](step.Reduced)}
+	if n.last == nil || n.last.to != step.Control {
+		n.last = &commitStep{&normStep{n, step.Control, view[float64](step.Control)}}
 	}
-	return n.proc.enqueue(s, n.last, len(n.tiles)*kernels.NormTile <= inlineLen)
+	if step.Commit {
+		return n.proc.enqueue(s, n.last, true)
+	}
+	return n.proc.enqueue(s, n.last.normStep, len(n.tiles)*kernels.NormTile <= inlineLen)
 }
 
 func (n *norm) Close() error { return nil }

@@ -138,7 +138,7 @@ type step[F rule.Float] struct {
 	u        *update[F]
 	groups   []kernels.GroupStep
 	hyper    []float64 // of all groups, whose Hyper point here
-	norm     []float64 // one, or none
+	control  []float64 // kernels.Step.Control, or nil
 	scalars  []float64 // of one group, before rounding
 	rounded  []F       // of all groups
 	uniforms []F       // of all groups, a block each, with vectors
@@ -186,12 +186,14 @@ func (s *step[F]) begin() {
 	s.space = u.newWorkspace()
 }
 
-// end lets the next step have the workspace, and the step itself.
+// end lets the next step have the workspace, if there is one, and the step itself.
 func (s *step[F]) end() {
 	u := s.u
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.spaces, s.space = append(u.spaces, s.space), nil
+	if s.space != nil {
+		u.spaces, s.space = append(u.spaces, s.space), nil
+	}
 	u.free = append(u.free, s)
 }
 
@@ -221,7 +223,7 @@ func (u *update[F]) Enqueue(s *device.Stream, in kernels.Step) error {
 		t.hyper = append(t.hyper, g.Hyper...)
 		g.Hyper = t.hyper[n:]
 	}
-	t.norm = view[float64](in.Reduced)
+	t.control = view[float64](in.Control)
 	return u.proc.enqueue(s, t, u.small())
 }
 
@@ -229,14 +231,18 @@ func (u *update[F]) Close() error { return nil }
 
 func (s *step[F]) run() {
 	u := s.u
+	norm, unscale := 0.0, 1.0
+	if s.control != nil {
+		if norm, unscale = s.control[kernels.ControlNorm], s.control[kernels.ControlUnscale]; s.control[kernels.ControlSkip] == 1 {
+			u.skipped()
+			s.end()
+			return
+		}
+	}
 	u.touched()
 	s.begin()
-	norm := 0.0
-	if len(s.norm) > 0 {
-		norm = s.norm[0]
-	}
 	for g, counters := range u.counters {
-		u.program.RunScalars(&s.groups[g], norm, counters, s.scalars)
+		u.program.RunScalars(&s.groups[g], norm, unscale, counters, s.scalars)
 		rounded := s.of(g)
 		for i, x := range s.scalars {
 			rounded[i] = F(x)
@@ -248,6 +254,18 @@ func (s *step[F]) run() {
 	}
 	u.each(s.body)
 	s.end()
+}
+
+// skipped is what a skipped step does: nothing but to set to 0 the gradients that an applied one sets to 0.
+func (u *update[F]) skipped() {
+	for _, k := range u.program.Zeroed() {
+		for i := range u.tensors {
+			if raceEnabled {
+				touched(u.tensors[i].planes[k], true)
+			}
+			clear(u.tensors[i].planes[k])
+		}
+	}
 }
 
 // of are the scalars of a group.

@@ -73,7 +73,7 @@ func TestShared(t *testing.T) {
 		{1, 0.5, 1, 1}, {1, inf, 1, 0}, {1, nan, 1, nan}, {1, inf, inf, 1}, {-1, nan, inf, -1}, {1, inf, math.MaxFloat64, 0},
 	}
 	for _, tt := range tests {
-		in := kernels.SharedIn{Scale: tt.scale, Norm: tt.norm, MaxNorm: tt.maxNorm, LR: 0.5, DecoupledDecay: 0.25, WeightDecay: 3, L1: 4}
+		in := kernels.SharedIn{Scale: tt.scale, Norm: tt.norm, Unscale: 1, MaxNorm: tt.maxNorm, LR: 0.5, DecoupledDecay: 0.25, WeightDecay: 3, L1: 4}
 		var out kernels.SharedOut
 		kernels.Shared(&in, &out)
 		require.True(t, out.GradScale == tt.want || tt.want != tt.want && out.GradScale != out.GradScale, "%+v: got %v", tt, out.GradScale)

@@ -87,7 +87,7 @@ func TestNoiseScalars(t *testing.T) {
 		counters, scalars := p.InitialCounters(), make([]float64, p.NumScalars())
 		counters[slices.IndexFunc(p.Counters, func(c rule.Counter) bool { return c.Name == "step" })] = float64(taken)
 		again := slices.Clone(counters)
-		require.Equal(t, reference.Scalars(p, step, 0, counters), func() []float64 { p.RunScalars(&step, 0, again, scalars); return scalars }())
+		require.Equal(t, reference.Scalars(p, step, 0, 1, counters), func() []float64 { p.RunScalars(&step, 0, 1, again, scalars); return scalars }())
 		require.Equal(t, counters, again)
 		require.Equal(t, []float64{0xffff, 0x8000, 0x0123, 0xfedc, float64((taken + 1) & 0xffff), float64((taken + 1) >> 16)},
 			scalars[len(scalars)-p.NumNoise():], "step %d", taken+1)

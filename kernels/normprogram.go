@@ -11,14 +11,14 @@ import (
 )
 
 // Norm is the program of the L2 norm over all elements of tensors: a reduction. Its one plane, the gradient, may have another type in each
-// tensor. A work of it has no groups. Its result is the one of Step.Reduced.
+// tensor. A work of it has no groups. What it makes of the norm goes to Step.Control.
 var Norm = sync.OnceValue(func() *Program {
 	p := &Program{Slots: []Slot{{Name: rule.Grad, Role: Gradient}}, Planes: []Plane{{Load: true}}}
 	p.Stages = []Stage{
 		{Kind: Reduce, Over: Everything, Terms: squares(false), Loads: []int{0}},
-		{Kind: Scalars, Over: Everything, Graph: normGraph(NormFirst), Results: []int{1}},
+		{Kind: Scalars, Over: Everything, Graph: controlled(normGraph(NormFirst))},
 		{Kind: Reduce, Over: Everything, Terms: squares(true), Loads: []int{0}, Unless: "out.Scale", Only: device.Float64},
-		{Kind: Scalars, Over: Everything, Graph: normGraph(NormScaled), Results: []int{1}, Unless: "out.Scale", Only: device.Float64},
+		{Kind: Scalars, Over: Everything, Graph: controlled(normGraph(NormScaled)), Unless: "out.Scale", Only: device.Float64},
 	}
 	return p
 })

@@ -386,6 +386,17 @@ func (p *Program) RuleSlots() (loads, stores []int) {
 	return loads, stores
 }
 
+// Zeroed are the planes that a step writes even where it is skipped: a gradient that is set to 0, as one that is not finite must not stay to be
+// added to.
+func (p *Program) Zeroed() (planes []int) {
+	for _, k := range p.Stores {
+		if p.Of(k).Role == Gradient {
+			planes = append(planes, k)
+		}
+	}
+	return planes
+}
+
 // Of is the slot of a plane.
 func (p *Program) Of(plane int) *Slot { return &p.Slots[p.Planes[plane].Slot] }
 

@@ -113,10 +113,10 @@ func TestScalars(t *testing.T) {
 				for i := range counters {
 					counters[i] = some()
 				}
-				norm, want := some(), append([]float64(nil), counters...)
-				graph := reference.Scalars(p, g, norm, want)
+				norm, unscale, want := some(), some(), append([]float64(nil), counters...)
+				graph := reference.Scalars(p, g, norm, unscale, want)
 				compiled := make([]float64, p.NumScalars())
-				p.RunScalars(&g, norm, counters, compiled)
+				p.RunScalars(&g, norm, unscale, counters, compiled)
 				require.Len(t, p.Outputs(), len(graph))
 				same(t, p, want, counters)
 				same(t, p, graph, compiled)

@@ -16,7 +16,7 @@ const (
 	InputBank   = rule.HyperBank   // what GroupStep.Inputs writes: the rule's hyperparameters, then what every program is given
 	CounterBank = rule.CounterBank // Program.Counters, which are kept from step to step
 	OutputsBank = rule.OutputsBank // the rule's scalars, then a rule.Shared
-	ReducedBank = 3                // what was reduced before: the gradients' norm
+	ControlBank = 3                // the words of Step.Control
 )
 
 // own are the fields of SharedIn that a GroupStep has beside the rule's hyperparameters, in the order of the bank.
@@ -68,7 +68,7 @@ func (p *Program) aroundNames() []string {
 }
 
 // RunScalars is Scalars by the compiled functions, whose bits are the same. It writes all of out, NumScalars numbers, and advances counters.
-func (p *Program) RunScalars(g *GroupStep, norm float64, counters, out []float64) {
+func (p *Program) RunScalars(g *GroupStep, norm, unscale float64, counters, out []float64) {
 	n, own := len(p.Rule.Scalars), len(p.Rule.Counters)
 	p.Rule.RunPrologue(g.Hyper, counters[:own], out[:n], p.Options)
 	if own < len(counters) {
@@ -79,7 +79,7 @@ func (p *Program) RunScalars(g *GroupStep, norm float64, counters, out []float64
 		step = counters[at]
 	}
 	var shared SharedOut
-	Shared(&SharedIn{Scale: g.Scale, Norm: norm, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
+	Shared(&SharedIn{Scale: g.Scale, Norm: norm, Unscale: unscale, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
 		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1,
 		ClipValue: g.ClipValue, EMADecay: g.EMADecay, Step: step}, &shared)
 	n += copy(out[n:], (*rule.Shared[float64])(&shared).Numbers())
@@ -134,7 +134,8 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 	for i, name := range p.aroundNames() {
 		field(OutputsBank, len(p.Rule.Scalars)+i, "out."+name)
 	}
-	field(ReducedBank, 0, "norm")
+	field(ControlBank, ControlNorm, "norm")
+	field(ControlBank, ControlUnscale, "unscale")
 
 	b := ir.NewBuilder(prologue.Name, 64, vars)
 	final := make([]ir.Value, len(vars))
@@ -178,7 +179,9 @@ func (p *Program) scalars(prologue *ir.Func) *ir.Func {
 					at[i] = index[ir.Field{Bank: CounterBank, Index: p.stepAt()}]
 				}
 			case name == "Norm":
-				at[i] = index[ir.Field{Bank: ReducedBank}]
+				at[i] = index[ir.Field{Bank: ControlBank, Index: ControlNorm}]
+			case name == "Unscale":
+				at[i] = index[ir.Field{Bank: ControlBank, Index: ControlUnscale}]
 			default:
 				at[i] = index[ir.Field{Bank: InputBank, Index: hyper + slices.Index(given, name)}]
 			}

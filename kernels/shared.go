@@ -5,7 +5,8 @@ import "github.com/fusestep/fusestep/kernels/rule"
 // SharedIn is what the shared scalars of a group are made from.
 type SharedIn struct {
 	Scale          float64 // the gradient's: -1 maximises
-	Norm           float64 // global norm of the gradients; 0 where nothing is clipped
+	Norm           float64 // global norm of the gradients, unscaled; 0 where nothing is clipped
+	Unscale        float64 // what the gradients of a scaled loss are multiplied by; 1 where it is not scaled
 	MaxNorm        float64 // +Inf where nothing is clipped
 	LR             float64
 	DecoupledDecay float64
@@ -31,9 +32,9 @@ var sharedNames = []string{"gradScale", "decay", "weightDecay", "l1", "clipValue
 // nothing, whatever the norm. Decay is AdamW's factor of the parameter (Loshchilov & Hutter 2019).
 // The first step's average is the parameter, as torch.optim.swa_utils.AveragedModel's is.
 func Shared(in *SharedIn, out *SharedOut) {
-	out.GradScale = in.Scale
+	out.GradScale = in.Scale * in.Unscale
 	if in.MaxNorm <= 0x1.fffffffffffffp1023 {
-		out.GradScale = in.Scale * rule.Min(in.MaxNorm/(in.Norm+1e-6), 1)
+		out.GradScale = float64(in.Scale*in.Unscale) * rule.Min(in.MaxNorm/(in.Norm+1e-6), 1)
 	}
 	out.Decay = 1 - float64(in.LR*in.DecoupledDecay)
 	out.WeightDecay, out.L1, out.ClipValue = in.WeightDecay, in.L1, in.ClipValue

@@ -9,27 +9,29 @@ import (
 type Stage struct {
 	Kind Kind
 	Over Scope // of Reduce and Scalars: what there is one result for
-	// Unless names an output of the Scalars before, such as out.Scale. Where that is 1, the stage is passed over, and results stay what they
-	// are. Only is a type: where no tensor's plane has it, the stage need not run, as it would change nothing. An empty Unless and an Only
+	// Unless names an output of the Scalars before, such as out.Scale, or is SkipField. Where that is 1, the stage is passed over, and what it
+	// would write stays what it is. Only is a type: where no tensor's plane has it, the stage need not run, as it would change nothing. An empty Unless and an Only
 	// of 0 say nothing.
 	Unless string
 	Only   device.DType
 	// Graph is what the stage computes; a Reduce has Terms. Of a Map: see Program.Graph. Scalars compute in float64: over a Group from and to
 	// the banks of Program.Scalars, over Everything from bank 0 to bank 1, the outputs. There the field SumField gets the sum of the Reduce
-	// before, and any other, such as in.Scale, the output of the same name, out.Scale, of the Scalars before.
+	// before, and any other, such as in.Scale, the output of the same name, out.Scale, of the Scalars before. Fields of bank ControlBank are
+	// the words of Step.Control.
 	Graph *ir.Func
 	// Terms are what an element adds to the sum, by the type of the plane. They calculate in float64. Field 0 of bank rule.ElemBank is the
 	// element in memory, field 1 gets the term; fields of bank rule.ScalarsBank have the names of outputs of the Scalars before, such as
 	// out.Scale.
 	Terms map[device.DType]*ir.Func
-	// Results are the outputs of a Scalars over Everything that go to Step.Reduced, in order.
-	Results []int
 	// Loads and Stores are the planes that the stage reads, and writes: its traffic.
 	Loads, Stores []int
 }
 
 // SumField is the name of the input of a Scalars over Everything that gets the sum.
 const SumField = "in.Sum"
+
+// SkipField names the word of Step.Control that says whether a step is skipped.
+const SkipField = "control.out.Skip"
 
 // Kind is what a stage does.
 type Kind uint8
@@ -60,8 +62,8 @@ const (
 // stages are those of an update.
 func (p *Program) stages() []Stage {
 	return []Stage{
-		{Kind: Scalars, Over: Group, Graph: p.Scalars},
-		{Kind: Map, Graph: p.Graph, Loads: p.Loads, Stores: p.Stores},
+		{Kind: Scalars, Over: Group, Graph: p.Scalars, Unless: SkipField},
+		{Kind: Map, Graph: p.Graph, Loads: p.Loads, Stores: p.Stores, Unless: SkipField},
 	}
 }
 

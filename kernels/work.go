@@ -36,16 +36,18 @@ type Work struct {
 // Step is what a step of the work is given from outside.
 type Step struct {
 	Groups []GroupStep // one a Work.Counters
-	// Reduced is a Float64 for each result of a reduction, here the norm. Norm writes it; the scalars of an update that has been enqueued behind
-	// that read it. Nil: an update reads 0.
-	Reduced *device.Buffer
+	// Control is ControlWords of Float64: see Control. Norm reads the state and the settings there and writes the rest; an update that has been
+	// enqueued behind that reads Norm, Unscale and Skip. Nil: an update reads 0, 1 and 0.
+	Control *device.Buffer
+	// Commit, of Norm, measures nothing: the step that was measured for last has been enqueued, and the state behind it becomes the state.
+	Commit bool
 }
 
 // GroupStep is what a step is given for one group.
 type GroupStep struct {
 	Hyper                           []float64 // one a Rule.Hyper, of this step: the learning rate is after its schedule
 	Scale                           float64   // the gradient is multiplied by it. -1 maximises.
-	MaxNorm                         float64   // gradients are clipped to it by the norm, Step.Reduced; 0 clips nothing, as +Inf does
+	MaxNorm                         float64   // gradients are clipped to it by the norm, which Step.Control has; 0 clips nothing, as +Inf does
 	L1, WeightDecay, DecoupledDecay float64   // the setting's; L1 and WeightDecay count in a program that has the penalty
 	ClipValue, EMADecay             float64   // likewise, of rule.ClipValue and rule.EMA
 	Seed                            uint64    // of the noise, in a program that rounds stochastically
@@ -79,7 +81,7 @@ type Backend interface {
 
 // Update is work that is ready to run.
 type Update interface {
-	// Enqueue puts one step on the stream: the program's stages. It keeps nothing of step but Reduced. Hundreds of steps may be under way; then
+	// Enqueue puts one step on the stream: the program's stages. It keeps nothing of step but Control. Hundreds of steps may be under way; then
 	// it waits for the oldest.
 	Enqueue(s *device.Stream, step Step) error
 	// Close gives the update's own memory back, after the work enqueued so far.
@@ -93,6 +95,6 @@ type Capturable interface {
 	// Feed enqueues bringing there what a step is given. It comes before each run of the kernels, and is not recorded itself. Hundreds of
 	// steps may be under way; then it waits for the oldest.
 	Feed(s *device.Stream, step Step) error
-	// Launch enqueues the kernels. Of step they take Reduced, the same buffer each time they run.
+	// Launch enqueues the kernels. Of step they take Control, the same buffer each time they run.
 	Launch(s *device.Stream, step Step) error
 }

@@ -193,6 +193,9 @@ func (q *part) refill(s *device.Stream, hyper []float64) error {
 		if h < 0 || hyper[h] == q.filled[k] {
 			continue
 		}
+		if err := q.settle(s); err != nil || !q.fresh {
+			return err
+		}
 		for _, p := range q.params {
 			b := p.slots[k]
 			if b == nil {

@@ -16,7 +16,8 @@ var ErrStale = errors.New("is not what was captured")
 // Captured is a step that was captured: see Optimizer.Capture.
 type Captured struct {
 	optimizer *Optimizer
-	norm      kernels.Update // nil where there is no clipping
+	norm      kernels.Update // nil where gradients are not measured
+	skips     bool           // a step can be skipped
 	launches  []*launch
 	graph     *device.Graph // nil where the device records nothing
 	closed    bool
@@ -46,7 +47,7 @@ func (o *Optimizer) Capture(s *device.Stream) (*Captured, error) {
 	if err := o.norm.compile(o); err != nil {
 		return nil, err
 	}
-	c := &Captured{optimizer: o, norm: o.norm.update, launches: slices.Clone(o.launches)}
+	c := &Captured{optimizer: o, norm: o.norm.update, skips: o.control.skips(), launches: slices.Clone(o.launches)}
 	c.graph, err = o.backend.Device().Capture(func(s *device.Stream) error { return c.each(s, kernels.Capturable.Launch) })
 	if err != nil && !errors.Is(err, device.ErrUnsupported) {
 		return nil, fmt.Errorf("optim: capture: %w", err)
@@ -56,7 +57,7 @@ func (o *Optimizer) Capture(s *device.Stream) (*Captured, error) {
 
 // each calls f for every update, in the order of a step. It fails with device.ErrUnsupported where an update is not Capturable.
 func (c *Captured) each(s *device.Stream, f func(kernels.Capturable, *device.Stream, kernels.Step) error) error {
-	n := &c.optimizer.norm
+	o := c.optimizer
 	do := func(u kernels.Update, step kernels.Step) error {
 		if u, ok := u.(kernels.Capturable); ok {
 			return f(u, s, step)
@@ -64,23 +65,26 @@ func (c *Captured) each(s *device.Stream, f func(kernels.Capturable, *device.Str
 		return device.ErrUnsupported
 	}
 	if c.norm != nil {
-		if err := do(c.norm, kernels.Step{Reduced: n.total}); err != nil {
+		if err := do(c.norm, kernels.Step{Control: o.control.words}); err != nil {
 			return fmt.Errorf("gradient norm: %w", err)
 		}
 	}
 	for _, l := range c.launches {
-		l.fill(n)
+		l.fill(o)
 		if err := do(l.update, l.step); err != nil {
 			return err
 		}
+	}
+	if c.skips {
+		return do(c.norm, kernels.Step{Control: o.control.words, Commit: true})
 	}
 	return nil
 }
 
 // current says whether the optimizer's next step, which is prepared, is the one that was captured.
 func (c *Captured) current() bool {
-	n := &c.optimizer.norm
-	return n.update == c.norm && (c.norm == nil || !n.stale) && slices.Equal(c.optimizer.launches, c.launches)
+	o := c.optimizer
+	return o.norm.update == c.norm && (c.norm == nil || !o.norm.stale) && o.control.skips() == c.skips && slices.Equal(o.launches, c.launches)
 }
 
 // Replay takes a step as Step does, from the record, and may be mixed with Step. It fails as Step does, with device.ErrClosed, and with
@@ -103,17 +107,22 @@ func (c *Captured) Replay(s *device.Stream) error {
 	case c.graph == nil:
 		return o.enqueue(s)
 	}
+	if err := o.control.begin(s); err != nil {
+		return fmt.Errorf("optim: replay: nothing was updated: %w", err)
+	}
 	if err := c.each(s, kernels.Capturable.Feed); err != nil {
 		return fmt.Errorf("optim: replay: nothing was updated: %w", err)
 	}
 	if err := s.Launch(c.graph); err != nil {
 		return fmt.Errorf("optim: replay: nothing was updated: %w", err)
 	}
-	o.norm.measured = c.norm != nil
+	o.norm.measured, o.norm.ready = c.norm != nil, false
+	o.control.measured = o.control.measured || c.norm != nil
 	for _, l := range c.launches {
-		l.stepped()
+		l.stepped(c.skips)
 	}
 	o.stepped()
+	o.control.counted()
 	return nil
 }
 

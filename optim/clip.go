@@ -12,17 +12,25 @@ import (
 type norm struct {
 	max      float64
 	update   kernels.Update // of kernels.Norm
-	total    *device.Buffer // its result
 	stale    bool           // gradients are not those that were compiled
 	measured bool           // that of a step with the gradients there are
+	ready    bool           // that of the next step was measured
 }
 
 // moved says that gradients are elsewhere, or others.
-func (n *norm) moved() { n.stale, n.measured = true, false }
+func (n *norm) moved() { n.stale, n.measured, n.ready = true, false, false }
+
+// measures says whether a step measures its gradients.
+func (o *Optimizer) measures() bool { return o.norm.max != 0 || o.control.skips() }
+
+// errOff is the error of a call that needs that.
+func errOff(what string) error {
+	return fmt.Errorf("optim: %s: SetClipNorm, SetGradScaler and SetSkip are off", what)
+}
 
 // compile makes what measures the optimizer's gradients, if they are to be measured.
 func (n *norm) compile(o *Optimizer) error {
-	if n.max == 0 || n.update != nil && !n.stale {
+	if !o.measures() || n.update != nil && !n.stale {
 		return nil
 	}
 	w := kernels.Work{Program: kernels.Norm()}
@@ -33,12 +41,11 @@ func (n *norm) compile(o *Optimizer) error {
 	if err != nil {
 		return fmt.Errorf("optim: gradient norm: %w", err)
 	}
-	total, err := o.backend.Device().Alloc(device.Float64, 1)
-	if err != nil {
+	if err := o.control.allocate(o.backend.Device()); err != nil {
 		return errors.Join(fmt.Errorf("optim: gradient norm: %w", err), made.Close())
 	}
 	err = n.close()
-	n.update, n.total, n.stale = made, total, false
+	n.update, n.stale = made, false
 	if err != nil {
 		return fmt.Errorf("optim: gradient norm: what was compiled before could not be freed: %w", err)
 	}
@@ -46,23 +53,30 @@ func (n *norm) compile(o *Optimizer) error {
 }
 
 func (n *norm) close() error {
-	update, total := n.update, n.total
-	n.update, n.total, n.measured = nil, nil, false
+	update := n.update
+	n.update, n.measured, n.ready = nil, false, false
 	if update == nil {
 		return nil
 	}
-	return errors.Join(update.Close(), total.Close())
+	return update.Close()
 }
 
+// enqueue measures the gradients of the next step, if they are to be and have not been.
 func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
+	if n.ready || !o.measures() {
+		return nil
+	}
 	err := n.compile(o)
-	if err == nil && n.update != nil {
-		err = n.update.Enqueue(s, kernels.Step{Reduced: n.total})
-		n.measured = n.measured || err == nil
+	if err == nil {
+		err = o.control.begin(s)
+	}
+	if err == nil {
+		err = n.update.Enqueue(s, kernels.Step{Control: o.control.words})
 	}
 	if err != nil {
-		return fmt.Errorf("optim: step: nothing was updated: gradient norm: %w", err)
+		return fmt.Errorf("gradient norm: %w", err)
 	}
+	n.measured, o.control.measured = true, true
 	return nil
 }
 
@@ -80,7 +94,7 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 	}
 	old := o.norm.max
 	o.norm.max = max
-	if max == 0 {
+	if !o.measures() {
 		if err := o.norm.close(); err != nil {
 			return fmt.Errorf("optim: clipping was turned off, but what it replaces could not be freed: %w", err)
 		}
@@ -97,27 +111,28 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 	return nil
 }
 
-// GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, before clipping. It
-// is 0 before the first step with SetClipNorm on, and after AddGroup, Remove, Rebind and SetGrad until the next step.
+// GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, or of those that MeasureGradNorm has
+// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetGradScaler or SetSkip on, and after AddGroup,
+// Remove, Rebind and SetGrad until the next step.
 func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 	s, err := o.use("gradient norm", s)
 	if err != nil {
 		return 0, err
 	}
-	if o.norm.max == 0 {
-		return 0, fmt.Errorf("optim: gradient norm: SetClipNorm is off")
+	if !o.measures() {
+		return 0, errOff("gradient norm")
 	}
 	if !o.norm.measured {
 		return 0, nil
 	}
-	var out [1]float64
-	if err := device.Download(s, out[:], o.norm.total); err != nil {
+	var out Outcome
+	if err := o.downloadOutcome(s, &out); err != nil {
 		return 0, fmt.Errorf("optim: gradient norm: %w", err)
 	}
 	if err := s.Synchronize(); err != nil {
 		return 0, fmt.Errorf("optim: gradient norm: %w", err)
 	}
-	return out[0], nil
+	return out.GradNorm(), nil
 }
 
 // SetClipValue clips gradients from the next step on: the step brings each number of a gradient between -max and max, as

@@ -44,6 +44,7 @@ func (o *Optimizer) SetSteps(n int) error {
 		}
 	}
 	o.steps = n
+	o.control.setSteps(n)
 	return nil
 }
 
@@ -57,6 +58,9 @@ func (g *group) agree(s *device.Stream, steps int) error {
 		}
 		if !q.told && q.adrift == 0 || !q.active() {
 			continue
+		}
+		if err := q.settle(s); err != nil {
+			return fmt.Errorf("optim: step: nothing was updated: %w", err)
 		}
 		taken, counted := q.steps()
 		missing := ""

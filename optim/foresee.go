@@ -15,7 +15,7 @@ func (q *part) foresee(steps int) error {
 	p, now := q.program, &q.group.now
 	copy(q.next, q.mirror)
 	step := q.step()
-	p.RunScalars(&step, 0, q.next, q.scalars)
+	p.RunScalars(&step, 0, 1, q.next, q.scalars)
 	at := -1
 	for i, x := range q.scalars {
 		if !holds(p.Compute, x) {

@@ -113,33 +113,37 @@ func closeLaunches(launches []*launch) error {
 }
 
 // fill makes what the launch's step is given.
-func (l *launch) fill(n *norm) {
-	l.step.Groups, l.step.Reduced = l.step.Groups[:0], n.total
+func (l *launch) fill(o *Optimizer) {
+	l.step.Groups, l.step.Control = l.step.Groups[:0], nil
+	if o.measures() {
+		l.step.Control = o.control.words
+	}
 	for _, q := range l.parts {
 		g := q.step()
-		g.MaxNorm = n.max
+		g.MaxNorm = o.norm.max
 		l.step.Groups = append(l.step.Groups, g)
 	}
 }
 
 // enqueue puts the launch's step on the stream.
-func (l *launch) enqueue(s *device.Stream, n *norm) error {
-	l.fill(n)
+func (l *launch) enqueue(s *device.Stream, o *Optimizer) error {
+	l.fill(o)
 	if err := l.update.Enqueue(s, l.step); err != nil {
 		for _, q := range l.parts {
 			q.unsure = true
 		}
 		return err
 	}
-	l.stepped()
+	l.stepped(o.control.skips())
 	return nil
 }
 
-// stepped notes a step that was enqueued. What its groups' prologues make is then what was foreseen.
-func (l *launch) stepped() {
+// stepped notes a step that was enqueued. What its groups' prologues make is then what was foreseen, if it is not skipped, which a step may be.
+func (l *launch) stepped(skips bool) {
 	for _, q := range l.parts {
 		q.mirror, q.next = q.next, q.mirror
-		q.fresh, q.told, q.adrift = false, false, 0
+		q.ahead = q.ahead || skips
+		q.fresh, q.told, q.adrift = q.fresh && skips, false, 0
 		for _, p := range q.params {
 			p.stepped = true
 		}

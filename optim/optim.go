@@ -22,7 +22,8 @@
 // An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed
 // between steps, or follow a Schedule, by the name that PyTorch has for it: Optimizer.SetHyperparameter.
 //
-// To go on later, a program saves the values, Optimizer.Steps, and of each tensor Optimizer.States and Optimizer.TensorCounters. The
+// To go on later, a program saves the values, Optimizer.Steps, and of each tensor Optimizer.States and Optimizer.TensorCounters, and with a loss scale
+// Optimizer.GradScalerState. The
 // next program makes the same groups, hyperparameters and schedules, brings the values to the device and calls Optimizer.SetSteps.
 // Then it writes to the buffers of States and calls Optimizer.SetTensorCounters for each tensor. The training goes on with the same bits.
 package optim
@@ -70,6 +71,7 @@ type Optimizer struct {
 	stale    bool // launches are not those of the parts
 	memory   memory
 	norm     norm
+	control  control
 	common   common
 	sums     sums // of gradients
 	eval     evaluation
@@ -270,7 +272,7 @@ func (o *Optimizer) Close() error {
 		return err
 	}
 	o.closed = true
-	errs := []error{closeLaunches(o.launches), o.norm.close(), o.sums.close(), o.eval.close()}
+	errs := []error{closeLaunches(o.launches), o.norm.close(), o.control.close(), o.sums.close(), o.eval.close()}
 	for _, g := range o.groups {
 		if g != nil {
 			errs = append(errs, g.free())

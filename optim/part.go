@@ -26,8 +26,9 @@ type part struct {
 	next    []float64 // what they will be after the step that is being made
 	scalars []float64 // of that step
 	unsure  bool      // a step failed half way: mirror is to be read back
+	ahead   bool      // mirror counts steps that may have been skipped: it is to be read back where what it says matters
 
-	fresh   bool      // no step has been taken
+	fresh   bool      // no step has been taken; where mirror is ahead, none may have been
 	filled  []float64 // by slot: what state of fresh tensors has been filled with
 	stepped bool      // it was active when the launches were made
 	mixed   bool      // tensors with and without a gradient, or with gradients of several types, are in it, which regroup parts
@@ -122,9 +123,17 @@ func (q *part) download(s *device.Stream) error {
 	if err := s.Synchronize(); err != nil {
 		return err
 	}
-	q.unsure = false
+	q.unsure, q.ahead = false, false
 	q.fresh = q.fresh && slices.Equal(q.mirror, q.program.InitialCounters())
 	return nil
+}
+
+// settle reads mirror back if steps may have been skipped.
+func (q *part) settle(s *device.Stream) error {
+	if !q.ahead {
+		return nil
+	}
+	return q.read(s)
 }
 
 // fork makes a part without tensors that has q's history, after the steps enqueued on s, and a program of the same rule.
@@ -132,7 +141,7 @@ func (q *part) fork(s *device.Stream, program *kernels.Program) (*part, error) {
 	f := newPart(q.group, program)
 	copy(f.mirror, q.mirror)
 	copy(f.filled, q.filled)
-	f.fresh, f.told, f.adrift = q.fresh, q.told, q.adrift
+	f.ahead, f.fresh, f.told, f.adrift = q.ahead, q.fresh, q.told, q.adrift
 	var err error
 	if f.counters, err = s.Device().Alloc(device.Float64, len(f.mirror)); err != nil {
 		return nil, err
@@ -172,6 +181,11 @@ func (g *group) regroup(s *device.Stream) (err error) {
 		told          bool
 		adrift        int
 		history       string
+	}
+	for _, q := range g.parts {
+		if err := q.settle(s); err != nil {
+			return err
+		}
 	}
 	programs := make([]*kernels.Program, len(g.params))
 	for i, p := range g.params {

@@ -30,14 +30,18 @@ func (o *Optimizer) Step(s *device.Stream) error {
 // enqueue enqueues a step that is prepared.
 func (o *Optimizer) enqueue(s *device.Stream) error {
 	if err := o.norm.enqueue(o, s); err != nil {
-		return err
+		return fmt.Errorf("optim: step: nothing was updated: %w", err)
 	}
+	o.norm.ready = false
 	for i, l := range o.launches {
-		if err := l.enqueue(s, &o.norm); err != nil {
+		if err := l.enqueue(s, o); err != nil {
 			return fmt.Errorf("optim: step: groups %v were updated, groups %v were not: %w", groupsOf(o.launches[:i]), groupsOf(o.launches[i:]), err)
 		}
 	}
 	o.stepped()
+	if err := o.commit(s); err != nil {
+		return fmt.Errorf("optim: step: all groups were updated, but the loss scale and the counts were not: %w", err)
+	}
 	return nil
 }
 
@@ -59,6 +63,10 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 	if o.common.accumulate && o.sums.taken == 0 {
 		return fmt.Errorf("optim: step: nothing was updated: %w", ErrNotAccumulated)
 	}
+	step, err := o.scheduleStep(s)
+	if err != nil {
+		return err
+	}
 	for _, g := range o.groups {
 		if g == nil {
 			continue
@@ -66,7 +74,7 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 		if err := g.agree(s, o.steps); err != nil {
 			return err
 		}
-		if err := g.follow(o.steps); err != nil {
+		if err := g.follow(step); err != nil {
 			return err
 		}
 	}
@@ -93,7 +101,13 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 	}
 	for _, l := range o.launches {
 		for _, q := range l.parts {
-			if err := q.foresee(o.steps); err != nil {
+			err := q.foresee(o.steps)
+			if err != nil && q.ahead { // steps may have been skipped
+				if err = q.settle(s); err == nil {
+					err = q.foresee(o.steps)
+				}
+			}
+			if err != nil {
 				return err
 			}
 		}

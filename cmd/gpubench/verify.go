@@ -77,7 +77,7 @@ func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 func (o *oracle) step(norm, limit float64) {
 	g := kernels.GroupStepOf(o.setting, o.setting.Hyper)
 	g.MaxNorm = limit
-	scalars := reference.Scalars(o.program, g, norm, o.counters)
+	scalars := reference.Scalars(o.program, g, norm, 1, o.counters)
 	reference.Map(o.program, scalars, o.parts)
 }
 

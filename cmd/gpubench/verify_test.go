@@ -172,11 +172,15 @@ func (u doubledNorm) Enqueue(s *device.Stream, in kernels.Step) error {
 	if err := u.Update.Enqueue(s, in); err != nil {
 		return err
 	}
-	x := make([]float64, 1)
-	if err := device.DownloadFloats(s, x, in.Reduced); err != nil {
+	norm, err := in.Control.Slice(kernels.ControlNorm, kernels.ControlNorm+1)
+	if err != nil {
 		return err
 	}
-	return device.UploadFloats(s, in.Reduced, []float64{2 * x[0]})
+	x := make([]float64, 1)
+	if err := device.DownloadFloats(s, x, norm); err != nil {
+		return err
+	}
+	return device.UploadFloats(s, norm, []float64{2 * x[0]})
 }
 
 // With -clip the norm is verified too: a wrong one shows in the state.

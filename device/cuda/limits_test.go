@@ -102,9 +102,9 @@ func TestZeroDevice(t *testing.T) {
 	defer other.Close()
 	norm, err := closed.Compile(kernels.Work{Program: kernels.Norm()})
 	require.NoError(t, err)
-	total, err := closed.Alloc(device.Float64, 1)
+	total, err := kernels.NewControl(closed.Device())
 	require.NoError(t, err)
-	step := kernels.Step{Reduced: total}
+	step := kernels.Step{Control: total}
 	require.ErrorIs(t, norm.Enqueue(nil, step), device.ErrClosed)
 	require.ErrorIs(t, norm.Enqueue(other.DefaultStream(), step), device.ErrForeign)
 	require.NoError(t, norm.Close())
@@ -154,12 +154,12 @@ func work(t *testing.T, dev *Device, s *device.Stream) (kernels.Update, kernels.
 	require.NoError(t, err)
 	norm, err := dev.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{grad}}}})
 	require.NoError(t, err)
-	total, err := dev.Alloc(device.Float64, 1)
+	total, err := kernels.NewControl(dev.Device())
 	require.NoError(t, err)
-	require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
+	require.NoError(t, norm.Enqueue(s, kernels.Step{Control: total}))
 	g := kernels.GroupStepOf(sgd, sgd.Hyper)
 	g.MaxNorm = 1
-	return u, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: total}
+	return u, kernels.Step{Groups: []kernels.GroupStep{g}, Control: total}
 }
 
 // I8: devices, and what is on a device that stays, are given back when nobody reaches them, after the work on them.

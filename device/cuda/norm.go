@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 
+	"gorgonia.org/cu"
+
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
@@ -83,12 +85,16 @@ func (n *norm) Feed(*device.Stream, kernels.Step) error { return nil }
 // Launch implements kernels.Capturable.
 func (n *norm) Launch(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(n)
-	defer runtime.KeepAlive(step.Reduced)
+	defer runtime.KeepAlive(step.Control)
 	q, err := n.g.queue(s)
 	if err != nil {
 		return err
 	}
 	return n.g.do(func() error {
+		if step.Commit {
+			word := func(i int) cu.DevicePtr { return cu.DevicePtr(step.Control.Addr() + uint64(8*i)) }
+			return failure(driver.CuMemcpyDtoDAsync, cu.MemcpyDtoDAsync(word(kernels.ControlState), word(kernels.ControlNext), 8*kernels.ControlStateWords, q.s))
+		}
 		for i := range n.mod.passes {
 			p := &n.mod.passes[i]
 			if only := p.Reduce.Only; only != 0 && n.tiles[only] == nil {
@@ -98,7 +104,7 @@ func (n *norm) Launch(s *device.Stream, step kernels.Step) error {
 			if p.Reduce.Unless != "" {
 				scale = []uint64{n.scale.Addr()}
 			}
-			if err := n.launchPass(q, p, step.Reduced, scale); err != nil {
+			if err := n.launchPass(q, p, step.Control, scale); err != nil {
 				return err
 			}
 		}
@@ -107,7 +113,7 @@ func (n *norm) Launch(s *device.Stream, step kernels.Step) error {
 }
 
 // launchPass enqueues the tree and the root.
-func (n *norm) launchPass(q *queue, p *normPass, result *device.Buffer, scale []uint64) error {
+func (n *norm) launchPass(q *queue, p *normPass, control *device.Buffer, scale []uint64) error {
 	blocks := func(tiles, each int) int { return (tiles + each - 1) / each }
 	for i, of := range ptx.NormGradients {
 		if b := n.tiles[of.DType]; b != nil {
@@ -124,7 +130,7 @@ func (n *norm) launchPass(q *queue, p *normPass, result *device.Buffer, scale []
 		}
 		from, to = to, from
 	}
-	return failure(driver.CuLaunchKernel, p.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, result.Addr(), n.scale.Addr()}))
+	return failure(driver.CuLaunchKernel, p.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, control.Addr(), n.scale.Addr()}))
 }
 
 func (n *norm) Close() error {

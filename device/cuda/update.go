@@ -41,6 +41,9 @@ type piece struct {
 	busy bool
 }
 
+// unmeasured are the words of kernels.Step.Control that an update reads, for a step that has none. They lie behind the inputs.
+var unmeasured = [...]float64{kernels.ControlNorm: 0, kernels.ControlUnscale: 1, kernels.ControlSkip: 0}
+
 // Storage implements kernels.Backend.
 func (d *Device) Storage(compute device.DType) []device.DType { return format.PlaneTypes(compute) }
 
@@ -108,7 +111,7 @@ func (u *update) fill(d *Device) (err error) {
 	}
 	u.chunks = len(chunks) / ptx.ChunkWords
 	groups := len(counters)
-	words := groups*p.Inputs() + 1 // and a 0, for a step for which nothing was reduced
+	words := groups*p.Inputs() + len(unmeasured)
 	if u.chunkTable, err = d.words(chunks); err != nil {
 		return err
 	}
@@ -187,7 +190,7 @@ func (u *update) Feed(s *device.Stream, step kernels.Step) error {
 	for g := range groups {
 		step.Groups[g].Inputs(host[g*n : (g+1)*n])
 	}
-	host[words-1] = 0
+	copy(host[groups*n:], unmeasured[:])
 	unrecorded := false
 	err = u.g.do(func() error {
 		if err := cu.MemcpyHtoDAsync(cu.DevicePtr(u.inputs.Addr()), unsafe.Pointer(&host[0]), int64(len(host)*8), q.s); err != nil {
@@ -207,25 +210,25 @@ func (u *update) Feed(s *device.Stream, step kernels.Step) error {
 	return err
 }
 
-// Launch implements kernels.Capturable: the prologue and the update. Where nothing was reduced they read the 0 behind the inputs.
+// Launch implements kernels.Capturable: the prologue and the update. Where nothing was measured they read what stands behind the inputs.
 func (u *update) Launch(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(u)
-	defer runtime.KeepAlive(step.Reduced)
+	defer runtime.KeepAlive(step.Control)
 	q, err := u.g.queue(s)
 	if err != nil {
 		return err
 	}
 	groups := len(u.work.Counters)
-	reduced := u.inputs.Addr() + uint64(8*(u.inputs.Len()-1))
-	if step.Reduced != nil {
-		reduced = step.Reduced.Addr()
+	control := u.inputs.Addr() + uint64(8*groups*u.work.Program.Inputs())
+	if step.Control != nil {
+		control = step.Control.Addr()
 	}
 	return u.g.do(func() error {
-		prologue := []uint64{u.inputs.Addr(), u.counters.Addr(), u.scalars.Addr(), reduced, uint64(groups)}
+		prologue := []uint64{u.inputs.Addr(), u.counters.Addr(), u.scalars.Addr(), control, uint64(groups)}
 		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
 		}
-		if err := u.pass(u.mod.update, q); err != nil {
+		if err := u.pass(u.mod.update, q, control); err != nil {
 			return fmt.Errorf("parameters and tensors' state are as they were, but the groups' counters are one step ahead: %w", err)
 		}
 		return nil

@@ -32,7 +32,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 	}
 	w, counters, tensors := work(t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
 	u := compile(t, b, w)
-	total, err := dev.Alloc(device.Float64, 1)
+	total, err := kernels.NewControl(dev)
 	require.NoError(t, err)
 	for _, tt := range tests {
 		when := fmt.Sprintf("norm %v, clipped to %v", tt.norm, tt.limit)
@@ -52,9 +52,9 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		for i := range p.Rule.Hyper {
 			g.Hyper = append(g.Hyper, 1/float64(i+3))
 		}
-		require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
-		require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: total}))
-		expectStep(p, g, tt.norm, want, tensors, 0)
+		require.NoError(t, norm.Enqueue(s, kernels.Step{Control: total}))
+		require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Control: total}))
+		expectStep(p, g, tt.norm, 1, want, tensors, 0)
 		require.Equal(t, want, download[float64](t, s, counters), "%s: prologue's counters", when)
 		compare(t, s, p, tensors, when)
 		require.NoError(t, norm.Close())
@@ -136,7 +136,7 @@ func runHypers(t T, b kernels.Backend, p *kernels.Program, hypers [][]float64, f
 		}
 		require.NoError(t, u.Enqueue(b.Device().DefaultStream(), in))
 		for g := range n {
-			expectStep(p, in.Groups[g], 0, want[g], tensors, g)
+			expectStep(p, in.Groups[g], 0, 1, want[g], tensors, g)
 		}
 		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("a group for each of the hyperparameters %v: step %d", hypers, k))
 	}

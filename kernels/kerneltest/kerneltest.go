@@ -136,6 +136,11 @@ func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend)
 		}
 	}
 	t.Run("norm", func(t *testing.T) { runNorm(t, open(t)) })
+	t.Run("control", func(t *testing.T) {
+		b := open(t)
+		defer b.Device().Close()
+		Control(t, b)
+	})
 	t.Run("traffic", func(t *testing.T) { runTraffic(t, of, open(t)) })
 }
 
@@ -163,6 +168,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 	rng := rand.New(rand.NewPCG(3, p.Options))
 	r := p.Rule
 	runClip(t, b, p)
+	runSkip(t, b, p)
 	shapes := slices.Concat(pairs(p), straight(31, 127))
 	if p.Formats != "" {
 		shapes = slices.Concat(pairs(p), straight(31, 127, 1023, 4097), short(), apart(len(p.Planes)))
@@ -202,7 +208,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		}
 		require.NoError(t, u.Enqueue(s, in))
 		for g := range want {
-			expectStep(p, in.Groups[g], 0, want[g], tensors, g)
+			expectStep(p, in.Groups[g], 0, 1, want[g], tensors, g)
 		}
 		require.Equal(t, append([]float64{}, slices.Concat(want...)...), download[float64](t, s, counters), "step %d: prologue's counters", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
@@ -262,8 +268,8 @@ func (x *tensor) own() (out reference.Tensor) {
 }
 
 // expectStep is a step of a group on what is expected.
-func expectStep(p *kernels.Program, step kernels.GroupStep, norm float64, counters []float64, tensors []*tensor, group int) {
-	scalars := reference.Scalars(p, step, norm, counters)
+func expectStep(p *kernels.Program, step kernels.GroupStep, norm, unscale float64, counters []float64, tensors []*tensor, group int) {
+	scalars := reference.Scalars(p, step, norm, unscale, counters)
 	var of []reference.Tensor
 	for _, x := range tensors {
 		if x.group == group {

@@ -212,11 +212,11 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 		grads = append(grads, g)
 	}
 	norm := newNorm(t, b, grads...)
-	total, err := dev.Alloc(device.Float64, 1)
+	total, err := kernels.NewControl(dev)
 	require.NoError(t, err)
 	for range 2 { // nothing is left over from the first
-		require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
-		got := download[float64](t, s, total)[0]
+		require.NoError(t, norm.Enqueue(s, kernels.Step{Control: total}))
+		got := download[float64](t, s, total)[kernels.ControlNorm]
 		require.True(t, math.Float64bits(want) == math.Float64bits(got) || want != want && got != got,
 			"%s: norm is %v (%x), want %v (%x)", tt.name, got, math.Float64bits(got), want, math.Float64bits(want))
 	}
@@ -250,8 +250,8 @@ func clippedStep(t T, b kernels.Backend, norm *device.Buffer, total, maxNorm flo
 	u := compile(t, b, w)
 	g := kernels.GroupStep{Hyper: sgd.Hyper, Scale: -1, MaxNorm: maxNorm}
 	s := b.Device().DefaultStream()
-	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Reduced: norm}))
-	expectStep(p, g, total, p.InitialCounters(), tensors, 0)
+	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Control: norm}))
+	expectStep(p, g, total, 1, p.InitialCounters(), tensors, 0)
 	compare(t, s, p, tensors, "clipped step")
 	require.NoError(t, u.Close())
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// turns is an update of which every second step is run from a record of its kernels. All steps have the same Reduced.
+// turns is an update of which every second step is run from a record of its kernels. All steps have the same Control.
 type turns struct {
 	kernels.Capturable
 	dev   *device.Device

@@ -61,8 +61,8 @@ var NormSquaresParams = []string{"u64 tiles", "u64 tile_count", "u64 sums"}
 // NormSumsParams: count float64 to add up, and where the sums of their tiles go.
 var NormSumsParams = []string{"u64 from", "u64 count", "u64 to"}
 
-// NormRootParams: the last sum, where the result goes, and where the output is kept that says whether later stages run, float64.
-var NormRootParams = []string{"u64 sum", "u64 total", "u64 scale"}
+// NormRootParams: the last sum, the words of kernels.Step.Control, and where the output is kept that says whether later stages run, float64.
+var NormRootParams = []string{"u64 sum", "u64 control", "u64 scale"}
 
 // Norm is the text of the norm's kernels.
 func Norm() string {
@@ -173,7 +173,7 @@ func (p *NormPass) root() string {
 	w := &writer{}
 	params := p.begin(w, NormRootParams)
 	f, kept := p.Scalars.Graph, p.Reduce.Unless == ""
-	addresses := []string{"sum", "total"}
+	addresses := []string{"sum", "control"}
 	if kept {
 		addresses = append(addresses, "scale")
 	}
@@ -182,19 +182,24 @@ func (p *NormPass) root() string {
 	}
 	g := w.graph(f)
 	for _, v := range f.Loads() {
-		if f.Vars[v].Name != kernels.SumField {
+		field := f.Vars[v]
+		if field.Bank != kernels.ControlBank && field.Name != kernels.SumField {
 			g.set(v, "%factor")
 			continue
 		}
-		x := w.reg("f64", named("in", f.Vars[v].Name))
-		w.op("ld.global.f64 %s, [%%sum]", x)
+		x := w.reg("f64", named("in", field.Name))
+		if field.Bank == kernels.ControlBank {
+			w.op("ld.global.f64 %s, [%%control+%d]", x, field.Index*word)
+		} else {
+			w.op("ld.global.f64 %s, [%%sum]", x)
+		}
 		g.set(v, x)
 	}
 	g.run(func(ir.Value) bool { return true })
 	for _, s := range f.Stores {
-		switch i := f.Vars[s.Var].Index; {
-		case slices.Contains(p.Scalars.Results, i):
-			w.op("st.global.f64 [%%total], %s", g.at[s.Value])
+		switch field := f.Vars[s.Var]; {
+		case field.Bank == kernels.ControlBank:
+			w.op("st.global.f64 [%%control+%d], %s", field.Index*word, g.at[s.Value])
 		case kept:
 			w.op("st.global.f64 [%%scale], %s", g.at[s.Value])
 		}

@@ -38,8 +38,9 @@ type passWriter struct {
 	*writer
 	f       *ir.Func
 	planes  []*plane
-	rules   int  // scalars of the rule
-	scalars int  // of a group, all
+	rules   int // scalars of the rule
+	scalars int // of a group, all
+	always  []int
 	traffic bool // load and store alone
 	indexed bool
 	lanes   int  // elements of a vector: what 16 bytes of the widest plane hold
@@ -47,8 +48,10 @@ type passWriter struct {
 	g       *graph
 }
 
-func pass(name string, f *ir.Func, h Hints, rules, scalars int, traffic bool) string {
-	w := &passWriter{writer: &writer{hints: h}, f: f, planes: planes(f), rules: rules, scalars: scalars, traffic: traffic, indexed: indexed(f), alike: true}
+// pass writes a kernel with the parameters, which say what it is. Of a step that is skipped, an update stores to the planes of always alone.
+func pass(name string, params []string, f *ir.Func, h Hints, rules, scalars int, always ...int) string {
+	traffic := slices.Equal(params, TrafficParams)
+	w := &passWriter{writer: &writer{hints: h}, f: f, planes: planes(f), rules: rules, scalars: scalars, always: always, traffic: traffic, indexed: indexed(f), alike: true}
 	widest, loads := 1, 0
 	for _, p := range w.planes {
 		widest = max(widest, p.size)
@@ -61,12 +64,15 @@ func pass(name string, f *ir.Func, h Hints, rules, scalars int, traffic bool) st
 	if f.Width == 64 || len(f.Loads())-loads > 11 {
 		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
 	}
-	params := UpdateParams
-	onlyRead := traffic && slices.ContainsFunc(w.planes, func(p *plane) bool { return p.loaded && !p.stored })
-	if onlyRead {
-		params = append(slices.Clone(params), "u64 never") // 0, which the compiler cannot know: see store
-	}
+	onlyRead := traffic && slices.ContainsFunc(w.planes, func(p *plane) bool { return p.loaded && !p.stored }) // then it takes "never", see store
 	w.params(params...)
+	if slices.Equal(params, UpdateParams) {
+		w.op("cvta.to.global.u64 %%control, %%control")
+		skip(w.writer)
+		if len(always) == 0 {
+			w.op("@%%is_skipped bra END")
+		}
+	}
 	for _, r := range []string{"chunks", "tensors", "scalars"} {
 		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
 	}
@@ -267,7 +273,11 @@ func (w *passWriter) elements(n int) {
 		for _, g := range lanes {
 			values = append(values, g.at[s.Value])
 		}
-		a.store("", a.pack(values))
+		unless := ""
+		if len(w.always) > 0 && !slices.Contains(w.always, s.Var) {
+			unless = "@!%is_skipped "
+		}
+		a.store(unless, a.pack(values))
 	}
 }
 

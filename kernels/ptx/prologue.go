@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
@@ -12,13 +13,13 @@ import (
 //	inputs   per group, float64: what kernels.GroupStep.Inputs writes
 //	counters per group: the address of the prologue's counters
 //	scalars  as UpdateParams
-//	reduced  the address of what was reduced before, a float64: the gradient norm
-var PrologueParams = []string{"u64 inputs", "u64 counters", "u64 scalars", "u64 reduced", "u64 groups"}
+//	control  the words of kernels.Step.Control. A step that is skipped does not store counters.
+var PrologueParams = []string{"u64 inputs", "u64 counters", "u64 scalars", "u64 control", "u64 groups"}
 
 func prologue(name string, p *kernels.Program) string {
 	w := &writer{}
 	w.params(PrologueParams...)
-	for _, r := range []string{"inputs", "counters", "scalars", "reduced"} {
+	for _, r := range []string{"inputs", "counters", "scalars", "control"} {
 		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
 	}
 	w.comment("one group a thread")
@@ -36,10 +37,13 @@ func prologue(name string, p *kernels.Program) string {
 	w.op("ld.global.u64 %s, [%%counters]", w.reg("b64", "counter"))
 	w.op("cvta.to.global.u64 %%counter, %%counter")
 	w.op("mad.lo.u64 %%scalars, %%group, %d, %%scalars", p.NumScalars()*size)
-	from := map[int]string{kernels.InputBank: "inputs", kernels.CounterBank: "counter", kernels.ReducedBank: "reduced"}
+	from := map[int]string{kernels.InputBank: "inputs", kernels.CounterBank: "counter", kernels.ControlBank: "control"}
 
-	w.comment("%s's scalars, and those that every program has", p.Rule.Name)
 	f := p.Scalars
+	if slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return f.Vars[s.Var].Bank == kernels.CounterBank }) {
+		skip(w)
+	}
+	w.comment("%s's scalars, and those that every program has", p.Rule.Name)
 	g := w.graph(f)
 	for _, v := range f.Loads() {
 		field := f.Vars[v]
@@ -52,7 +56,7 @@ func prologue(name string, p *kernels.Program) string {
 		field, value := f.Vars[s.Var], g.at[s.Value]
 		switch {
 		case field.Bank == kernels.CounterBank:
-			w.op("st.global.f64 [%%counter+%d], %s", field.Index*word, value)
+			w.op("@!%%is_skipped st.global.f64 [%%counter+%d], %s", field.Index*word, value)
 			continue
 		case size == 4:
 			rounded := w.reg("f32", fmt.Sprintf("rounded_%d", field.Index))
@@ -64,4 +68,11 @@ func prologue(name string, p *kernels.Program) string {
 	w.label("END")
 	w.op("ret")
 	return w.entry(name, PrologueParams...)
+}
+
+// skip computes in %is_skipped whether the step is skipped, of which all threads read one word.
+func skip(w *writer) {
+	w.comment("%s: the step is skipped", kernels.SkipField)
+	w.op("ld.global.f64 %s, [%%control+%d]", w.reg("f64", "skipped"), kernels.ControlSkip*word)
+	w.op("setp.eq.f64 %s, %%skipped, %s", w.reg("pred", "is_skipped"), imm("f64", 1))
 }

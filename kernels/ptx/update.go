@@ -20,8 +20,13 @@ const (
 	word       = 8
 )
 
-// UpdateParams are the parameters of the update and of the traffic kernel.
-var UpdateParams = []string{"u64 chunks", "u64 chunk_count", "u64 tensors", "u64 scalars"}
+// GraphParams are the parameters of the kernels of a graph alone. UpdateParams are those of an update: the words of kernels.Step.Control say
+// whether it is skipped. TrafficParams are those of the traffic kernel; never is 0, which the compiler cannot know: see trafficStores.
+var (
+	GraphParams   = []string{"u64 chunks", "u64 chunk_count", "u64 tensors", "u64 scalars"}
+	UpdateParams  = append(slices.Clone(GraphParams), "u64 control")
+	TrafficParams = append(slices.Clone(GraphParams), "u64 never")
+)
 
 // Module is the text of a program's kernels and their names.
 type Module struct {
@@ -62,8 +67,8 @@ func (h Hints) New(p *kernels.Program) *Module {
 	m := module(name, p.Graph)
 	m.Prologue = name + "_prologue"
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
-		pass(m.Update, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), false) + prologue(m.Prologue, p) +
-		pass(m.Traffic, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), true)
+		pass(m.Update, UpdateParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), p.Zeroed()...) + prologue(m.Prologue, p) +
+		pass(m.Traffic, TrafficParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars())
 	return m
 }
 
@@ -71,7 +76,8 @@ func (h Hints) New(p *kernels.Program) *Module {
 // and the others are of bank rule.SharedBank.
 func OfGraph(name string, f *ir.Func, rules, all int) *Module {
 	m := module(name, f)
-	m.Text = fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header + pass(m.Update, f, Hints{}, rules, all, false) + pass(m.Traffic, f, Hints{}, rules, all, true)
+	m.Text = fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header + pass(m.Update, GraphParams, f, Hints{}, rules, all) +
+		pass(m.Traffic, TrafficParams, f, Hints{}, rules, all)
 	return m
 }
 

@@ -24,7 +24,7 @@ type Tensor struct {
 type Plane []uint64
 
 // Scalars is the scalars stage of a step for one group: it advances counters, and returns the scalars, in the order of kernels.OutputsBank.
-func Scalars(p *kernels.Program, g kernels.GroupStep, norm float64, counters []float64) []float64 {
+func Scalars(p *kernels.Program, g kernels.GroupStep, norm, unscale float64, counters []float64) []float64 {
 	f := p.Scalars
 	in := make([]float64, p.Inputs())
 	g.Inputs(in)
@@ -36,8 +36,8 @@ func Scalars(p *kernels.Program, g kernels.GroupStep, norm float64, counters []f
 			vars[i] = in[v.Index]
 		case kernels.CounterBank:
 			vars[i] = counters[v.Index]
-		case kernels.ReducedBank:
-			vars[i] = norm
+		case kernels.ControlBank:
+			vars[i] = []float64{kernels.ControlNorm: norm, kernels.ControlUnscale: unscale}[v.Index]
 		}
 	}
 	ir.Eval(f, vars)

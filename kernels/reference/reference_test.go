@@ -42,9 +42,9 @@ func TestMap(t *testing.T) {
 		step := kernels.GroupStep{Hyper: hyper, Scale: -1, MaxNorm: 1, L1: 0.1, WeightDecay: 0.2, DecoupledDecay: 0.3, ClipValue: 0.5, EMADecay: 0.9}
 		counters, again := p.InitialCounters(), p.InitialCounters()
 		for _, of := range [][]float64{counters, again} { // the second step, as an average begins with the first
-			p.RunScalars(&step, 3, of, make([]float64, p.NumScalars()))
+			p.RunScalars(&step, 3, 0.75, of, make([]float64, p.NumScalars()))
 		}
-		scalars := reference.Scalars(p, step, 3, counters)
+		scalars := reference.Scalars(p, step, 3, 0.75, counters)
 
 		rng := rand.New(rand.NewPCG(1, 2))
 		pass := rule.Pass[float32]{Slots: make([][]float32, len(s.SlotNames())), Options: s.Options, Around: s.Around}
@@ -73,7 +73,7 @@ func TestMap(t *testing.T) {
 			format.Load(slot.Format, pass.Slots[slot.Index], planes[slot.Plane:][:slot.Format.NumPlanes()])
 		}
 		out := make([]float64, p.NumScalars())
-		p.RunScalars(&step, 3, again, out)
+		p.RunScalars(&step, 3, 0.75, again, out)
 		require.Equal(t, counters, again)
 		var rounded []float32
 		for _, x := range out {

@@ -41,7 +41,7 @@ func TestNormLoads(t *testing.T) {
 			whole, err := dev.Alloc(dtype, tt.offset+tt.n)
 			require.NoError(t, err)
 			require.NoError(t, s.Zero(whole))
-			total, err := dev.Alloc(device.Float64, 1)
+			total, err := kernels.NewControl(dev.Device())
 			require.NoError(t, err)
 			b, err := whole.Slice(tt.offset, tt.offset+tt.n)
 			require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestNormLoads(t *testing.T) {
 			require.NoError(t, err)
 			a.begin(kernel, []*device.Buffer{b})
 			single = 0
-			require.NoError(t, norm.Enqueue(s, kernels.Step{Reduced: total}))
+			require.NoError(t, norm.Enqueue(s, kernels.Step{Control: total}))
 			require.NoError(t, s.Synchronize())
 			require.True(t, each(a.loads, b, 1), "%s: %+v", dtype, tt)
 			require.Equal(t, tt.single*dtype.Size(), single, "%s: %+v: bytes not loaded 16 at a time", dtype, tt)

@@ -56,7 +56,11 @@ func subjects() []subject {
 	update := regexp.MustCompile(`_update$`)
 	list := []subject{
 		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }, 0},
-		{ptx.Norm(), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|root|scaled_squares_f64|scaled_root)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }, 0},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|scaled_squares_f64)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }, 0},
+		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?root`), func(t kerneltest.T, b kernels.Backend) {
+			kerneltest.Control(t, b)
+			kerneltest.Norm(t, b, true)
+		}, 0},
 	}
 	for _, s := range []struct {
 		kernels.Spec

@@ -1,0 +1,130 @@
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+)
+
+// runSkip takes steps that are applied, unscaled, and skipped, the first one too, in several groups, by words of Step.Control. A skipped one
+// changes nothing, but that gradients are set to 0 where steps do that, whatever the gradients and the other words are.
+func runSkip(t T, b kernels.Backend, p *kernels.Program) {
+	const groups = 3
+	s := b.Device().DefaultStream()
+	w, counters, tensors := work(t, b, p, slices.Concat(straight(0, 5, 130, 4097), short()), groups, rand.New(rand.NewPCG(23, p.Options)))
+	u, err := b.Compile(w)
+	require.NoError(t, err)
+	control, err := kernels.NewControl(b.Device())
+	require.NoError(t, err)
+	want := make([][]float64, groups)
+	var in kernels.Step
+	for g := range want {
+		want[g] = p.InitialCounters()
+		step := kernels.GroupStep{Scale: 1, MaxNorm: 2, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1}
+		for i := range p.Rule.Hyper {
+			step.Hyper = append(step.Hyper, 1/float64(i+g+3))
+		}
+		in.Groups = append(in.Groups, step)
+	}
+	in.Control = control
+	for k, words := range []struct{ norm, unscale, skip float64 }{
+		{math.Inf(1), 0.5, 1}, {3, 1, 0}, {math.NaN(), math.Inf(1), 1}, {1, math.NaN(), 1}, {3, 0x1.555556p-3, 0}, {0, 0x1p-16, 0}, {5, 1, 1},
+	} {
+		x := make([]float64, kernels.ControlWords)
+		x[kernels.ControlNorm], x[kernels.ControlUnscale], x[kernels.ControlSkip] = words.norm, words.unscale, words.skip
+		upload(t, s, control, x)
+		require.NoError(t, u.Enqueue(s, in))
+		for g := range want {
+			if words.skip == 0 {
+				expectStep(p, in.Groups[g], words.norm, words.unscale, want[g], tensors, g)
+			}
+		}
+		for _, x := range tensors {
+			for _, k := range p.Zeroed() {
+				clear(x.own().Planes[k])
+			}
+		}
+		when := fmt.Sprintf("step %d by %+v", k, words)
+		require.Equal(t, slices.Concat(want...), download[float64](t, s, counters), "%s: prologue's counters", when)
+		compare(t, s, p, tensors, when)
+		got := download[float64](t, s, control)
+		require.True(t, slices.EqualFunc(x, got, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }), "%s: control", when)
+	}
+	require.NoError(t, u.Close())
+	require.NoError(t, control.Close())
+}
+
+// Control holds what a device makes of the norm of gradients of each type to kernels.Control, with settings and state of all kinds. Control's
+// own graph is held to the compiled function by rule.Function.
+func Control(t T, b kernels.Backend) {
+	rng := rand.New(rand.NewPCG(29, 1))
+	some := func(x ...float64) float64 { return x[rng.IntN(len(x))] }
+	s := b.Device().DefaultStream()
+	control, err := kernels.NewControl(b.Device())
+	require.NoError(t, err)
+	for _, dtype := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16} {
+		grad, err := b.Device().Alloc(dtype, 2)
+		require.NoError(t, err)
+		norm := newNorm(t, b, grad)
+		for k := range map[device.DType]int{device.Float32: 1000, device.Float64: 2000, device.BFloat16: 50, device.Float16: 50}[dtype] {
+			g := []float64{3, 4}
+			if k%3 == 0 {
+				g[k%2] = some(math.NaN(), math.Inf(1), math.Inf(-1), 61440)
+			}
+			if dtype == device.Float64 && k%2 == 0 {
+				g = []float64{some(3e200, 3e-200), 0} // measured a second time
+			}
+			require.NoError(t, device.UploadFloats(s, grad, g))
+			want := make([]float64, kernels.ControlWords)
+			in := want[kernels.ControlState:]
+			copy(in, []float64{someScale(rng), some(0, 1, 2), some(-1, 0, 1, 2), 5, 7,
+				some(0, 1, 1, 1), some(1, 1, 2, 1.7), some(1, 1, 0.5, 0.3), some(1, 1, 2, 3), some(1, 2), some(0, 0, 4), some(0, 1), some(0, 0, 0.5, 5, 1e6)})
+			upload(t, s, control, want)
+			for commit := range 2 { // measured again, nothing is counted twice
+				require.NoError(t, norm.Enqueue(s, kernels.Step{Control: control}))
+				require.NoError(t, norm.Enqueue(s, kernels.Step{Control: control, Commit: commit == 1}))
+			}
+			kernels.RunControl(want, kernels.NormBy(func(scale float64) float64 { return kernels.SumSquares(g, scale) }))
+			copy(want[kernels.ControlState:][:kernels.ControlStateWords], want[kernels.ControlNext:])
+			got := download[float64](t, s, control)
+			for i := range want {
+				require.True(t, math.Float64bits(got[i]) == math.Float64bits(want[i]) || got[i] != got[i] && want[i] != want[i],
+					"%s, gradients %v: word %d is %v, want %v, of %v", dtype, g, i, got[i], want[i], want)
+			}
+		}
+		require.NoError(t, norm.Close())
+		require.NoError(t, grad.Close())
+	}
+	require.NoError(t, control.Close())
+}
+
+// someScale is a loss scale. Itself or its reciprocal is often where a rounding to float32 is hard: half way between two, subnormal, or beyond.
+func someScale(rng *rand.Rand) float64 {
+	bits := rng.Uint32() >> 1
+	if rng.IntN(2) == 0 {
+		bits >>= 8 // subnormal
+	}
+	x := (float64(math.Float32frombits(bits)) + float64(math.Float32frombits(bits+1))) / 2
+	switch rng.IntN(8) {
+	case 0:
+		x = []float64{8, 65536, 3, 0, 0x1p127, 0x1p-126, 0x1.fffffep-127, 0x1p-149, 0x1p-150}[rng.IntN(9)]
+	case 1:
+		x = []float64{math.MaxFloat32, math.Nextafter(0x1.ffffffp127, 0), 0x1.ffffffp127, 0x1p128, math.MaxFloat64, math.Inf(1)}[rng.IntN(6)]
+	case 2:
+		x = math.Float64frombits(rng.Uint64() >> 1)
+	case 3:
+		x = math.Nextafter(x, 0)
+	case 4:
+		x = math.Nextafter(x, math.Inf(1))
+	}
+	if rng.IntN(3) == 0 {
+		return 1 / x
+	}
+	return x
+}
