@@ -121,20 +121,24 @@ func Control(in *ControlIn, out *ControlOut) {
 		out.Applied = in.Applied + 1
 	}
 	out.Scale, out.GrowthTracker, out.HysteresisTracker = in.Scale, in.GrowthTracker, in.HysteresisTracker
+	factor := in.GrowthFactor
+	if out.FoundInf == 1 {
+		factor = in.BackoffFactor
+	}
+	next := toFloat32(float64(in.Scale * factor))
 	if in.Scaler == 1 {
 		if out.FoundInf == 1 {
 			out.GrowthTracker = 0
 			out.HysteresisTracker = in.HysteresisTracker - 1
 			if out.HysteresisTracker <= 0 {
-				out.Scale = rule.Max(toFloat32(float64(in.Scale*in.BackoffFactor)), in.MinScale)
+				out.Scale = rule.Max(next, in.MinScale)
 			}
 		} else {
 			out.GrowthTracker = in.GrowthTracker + 1
 			if out.GrowthTracker == in.GrowthInterval {
 				out.GrowthTracker, out.HysteresisTracker = 0, in.Hysteresis
-				grown := toFloat32(float64(in.Scale * in.GrowthFactor))
-				if grown <= 0x1.fffffep127 {
-					out.Scale = grown
+				if next <= 0x1.fffffep127 {
+					out.Scale = next
 				}
 			}
 		}
