@@ -132,9 +132,9 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
 			to[i*per+k] = x
 		}
 	}
-	fill(0, fromBits[F](1<<63))
-	fill(1, fromBits[F](1<<63-1))
-	fill(2, fromBits[F](math.MaxUint64))
+	for i, bits := range emit.HeadBits {
+		fill(i, fromBits[F](bits))
+	}
 	for i, u := range v.uniform {
 		fill(masks+i, emit.InBlock(eval, v.graph, u))
 	}

@@ -126,6 +126,13 @@ const (
 
 	SFENCE // what was stored past the caches is seen before what comes later
 
+	VFPCLASSPS // AVX-512, into a mask register: whether it is of one of the classes that the last operand names
+	VFPCLASSPD
+	VFIXUPIMMPS // AVX-512: by the class of the first source, what the second says; the last operand names exceptions
+	VFIXUPIMMPD
+	VPTERNLOGD // AVX-512: for each bit of destination, first and second source, as a number, that bit of the last operand
+	VPBLENDW   // AVX2: in each 16 bytes, the second source's elements of 2 bytes that the last operand names
+
 	opCount
 )
 

@@ -130,4 +130,11 @@ var specs = [opCount]spec{
 	MOVI:     {name: "mov", form: mi4, op: 0xC7, elem: 4, single: true},
 
 	SFENCE: {name: "sfence", form: plain},
+
+	VFPCLASSPS:  {name: "vfpclassps", form: rm, coding: evex | broad, prefix: 1, table: 3, op: 0x66, elem: 4, imm: true},
+	VFPCLASSPD:  {name: "vfpclasspd", form: rm, coding: evex | broad, prefix: 1, table: 3, op: 0x66, elem: 8, imm: true},
+	VFIXUPIMMPS: {name: "vfixupimmps", form: rvm, coding: evex | broad, prefix: 1, table: 3, op: 0x54, elem: 4, imm: true},
+	VFIXUPIMMPD: {name: "vfixupimmpd", form: rvm, coding: evex | broad, prefix: 1, table: 3, op: 0x54, elem: 8, imm: true},
+	VPTERNLOGD:  {name: "vpternlogd", form: rvm, coding: evex | broad, prefix: 1, table: 3, op: 0x25, elem: 4, imm: true},
+	VPBLENDW:    {name: "vpblendw", form: rvm, coding: vex, prefix: 1, table: 3, op: 0x0E, imm: true},
 }

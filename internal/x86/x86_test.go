@@ -98,7 +98,7 @@ func (s source) ins(op Op, size int) Ins {
 		i.Zero = s.n(2) == 0
 	}
 	switch op {
-	case VCMPPS, VCMPPD, VPCMPUD, VPCMPUQ:
+	case VCMPPS, VCMPPD, VFPCLASSPS, VFPCLASSPD, VPCMPUD, VPCMPUQ:
 		if size == 64 {
 			dst, i.Zero = K(s.n(8)), false
 		}
@@ -281,7 +281,7 @@ func assemble(t *testing.T, tool string, args ...string) []byte {
 func swapped(i Ins) Ins {
 	f := &specs[i.Op]
 	switch i.Op {
-	case VSUBPS, VSUBPD, VDIVPS, VDIVPD, VANDNPS, VANDNPD, VPSUBD, VPCMPGTQ, VPACKUSDW, VPACKUSWB, VSHUFPS:
+	case VSUBPS, VSUBPD, VDIVPS, VDIVPD, VANDNPS, VANDNPD, VPSUBD, VPCMPGTQ, VPBLENDW, VPACKUSDW, VPACKUSWB, VSHUFPS:
 		return i
 	case VMOVUPS, VMOVUPD:
 		if i.Args[1].kind == vector {

@@ -18,16 +18,17 @@ func decodeFloat32[F rule.Float](w uint32) F { return rule.FromBits[F](w) }
 // decodeBFloat16 is the number whose bits as a bfloat16 are w: a float32 without its lower 16.
 func decodeBFloat16[F rule.Float](w uint32) F { return rule.FromBits[F](w << 16) }
 
-// encodeBFloat16 rounds to nearest even, by a sum that carries into the upper 16 bits. Subnormal numbers are kept; what is beyond the
-// largest becomes infinite, as the carry goes into the exponent. A NaN stays one, with its sign: it is made quiet, as the bits that are
-// cut off may be all that it has.
+// encodeBFloat16 rounds to nearest even, by a sum that carries into the upper 16 bits: from more than half on, where they are odd from
+// half on. Subnormal numbers are kept; what is beyond the largest becomes infinite, as the carry goes into the exponent. A NaN stays one, with its
+// sign: it is made quiet, as the bits that are cut off may be all that it has.
 func encodeBFloat16(x float32) uint32 {
 	bits := rule.ToBits(x)
 	upper := bits >> 16
+	rounded := (bits | upper&1) + 0x7fff
 	if x != x {
-		return upper | 0x40
+		rounded = bits | 0x400000
 	}
-	return (bits + (0x7fff + upper&1)) >> 16
+	return rounded >> 16
 }
 
 // decodeFloat16 is the number whose bits as an IEEE 754 binary16 are w.

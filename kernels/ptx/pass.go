@@ -64,7 +64,10 @@ func pass(name string, params []string, f *ir.Func, h Hints, rules, scalars int,
 	if f.Width == 64 || len(f.Loads())-loads > 11 {
 		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
 	}
-	onlyRead := traffic && slices.ContainsFunc(w.planes, func(p *plane) bool { return p.loaded && !p.stored }) // then it takes "never", see store
+	onlyRead := traffic && slices.ContainsFunc(w.planes, func(p *plane) bool { return p.loaded && !p.stored })
+	if traffic && !onlyRead {
+		params = GraphParams // "never" is for what is only read: see trafficStores
+	}
 	w.params(params...)
 	if slices.Equal(params, UpdateParams) {
 		w.op("cvta.to.global.u64 %%control, %%control")

@@ -5,7 +5,8 @@ import "github.com/fusestep/fusestep/internal/x86"
 // body writes the operations on one vector of each plane, and decides what is in which register meanwhile.
 type body struct {
 	*compiler
-	first  int       // the vector's first element, counted from the round's
+	first  int       // the vector's first element, counted from the round's; of parts, the first of both
+	part   part      // of the elements
 	mask   int       // of the tail: the register that says which elements there are; of whole vectors -1
 	files  [2]file   // registers, by class
 	in     []int     // of a value: its register, or -1
@@ -66,12 +67,16 @@ func (c *compiler) newBody(masked bool) *body {
 // run writes the body, for the vector that begins so many elements after the round's first.
 func (b *body) run(elements int) {
 	b.first = elements
+	if b.split && b.mask < 0 {
+		b.part = even + part(elements/b.lanes()%2)
+		b.first -= elements % (2 * b.lanes())
+	}
 	for p := range b.steps {
 		s := &b.steps[p]
 		b.pinned = [2]uint32{}
 		b.free, b.freed = append(b.free, b.freed...), b.freed[:0]
 		switch {
-		case s.op == store, s.op == storeHalf:
+		case s.op == store, s.op == storeHalf, s.op == storeUpper:
 			b.store(s)
 		case b.class(s.dst) == masks:
 			b.maskStep(s)

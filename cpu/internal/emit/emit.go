@@ -4,6 +4,8 @@
 // itself, and how many elements there are. It counts elements, so planes may have elements of different sizes. Whole rounds come
 // first, then what is left, with masks: so the loop touches no byte beyond the planes' ends.
 //
+// Where all planes have elements of 16 bits beside numbers of 32, a vector of a round has every second element: see parts.go.
+//
 // A word takes the place of a number in a register, in the frame and in the block; beside numbers of 64 bits its upper half is 0.
 package emit
 
@@ -85,6 +87,8 @@ type compiler struct {
 	planeOf []int       // of a Var's node: its plane; -1 of the others
 	varOf   []value     // of a plane: the node that is its value on entry; -1 if nothing loads it
 	inBlock []int       // of a uniform: its place in the block; -1 of the others
+	split   bool        // a round's vectors have the elements at even places and those at odd ones
+	quiet   []bool      // of a node: it is a number, and if that is a NaN it is quiet
 	base    []x86.Arg
 	kept    [2][]value // uniforms in registers throughout, by class; from the highest register down
 	mutate  func(*x86.Ins)
@@ -146,18 +150,24 @@ func (c *compiler) keep() {
 		}
 	}
 	c.asm = &x86.Asm{}
-	b := c.newBody(false) // which keeps none, and shows what it needs
-	b.run(0)
+	var peak [2]int
+	for u := 0; u < c.round(); u += c.lanes() {
+		b := c.newBody(false) // which keeps none, and shows what it needs
+		b.run(u)
+		for class := range peak {
+			peak[class] = max(peak[class], b.files[class].peak)
+		}
+	}
 	for class := range order {
 		slices.SortStableFunc(order[class], func(a, b value) int { return len(c.uses[b]) - len(c.uses[a]) })
-		free := c.registers(class) - max(b.files[class].peak, least)
+		free := c.registers(class) - max(peak[class], least)
 		c.kept[class] = order[class][:min(len(order[class]), free)]
 	}
 }
 
 // loop writes all of the code.
 func (c *compiler) loop() {
-	lanes, round := c.Set.vector/c.size, roundBytes/c.size
+	lanes, round := c.lanes(), c.round()
 	c.enter()
 	again, tail, rest, done := c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label()
 	c.asm.Emit(x86.XOR4, at, at)
@@ -197,6 +207,16 @@ func (c *compiler) loop() {
 	c.asm.Emit(x86.LABEL, done)
 	c.asm.Emit(x86.VZEROUPPER)
 	c.asm.Emit(x86.RET)
+}
+
+// lanes is the elements of a vector, round those of a round.
+func (c *compiler) lanes() int { return c.Set.vector / c.size }
+
+func (c *compiler) round() int {
+	if c.split {
+		return roundBytes / narrowest
+	}
+	return roundBytes / c.size
 }
 
 // plane is the memory of a plane, bytes after the element that the round begins with.

@@ -13,11 +13,11 @@ type layout struct {
 	constants int   // before what is spilled
 	total     int   // in all
 	copyAt    []int // of a uniform, with AVX2: its vector
-	places    []int // of a plane of small elements, with AVX2: half a round of it
-	indexAt   int   // the index of the first element, and behind it one byte for each of a round's: 0, 1, 2 and so on
+	places    []int // of a plane of small elements, with AVX2 or in parts: what of it waits for the rest
+	indexAt   int   // the index of the first element, and behind it ordinals, one byte for each element of firstAt
 	lowAt     int   // a vector of the low word of the first element's index
 	highAt    int   // and of the high one
-	firstAt   int   // the low words of the first round's indices
+	firstAt   int   // vectors of the low words of the first round's indices, and with parts those of a tail
 }
 
 // reserve is so many bytes of the frame, which are a multiple of a vector's.
@@ -43,10 +43,10 @@ func (c *compiler) enter() {
 				c.vector(x86.VSTOREUPS, "", x86.Mem(frame, c.copyAt[v]), x86.V(0))
 			}
 		}
-		for i := range c.Planes {
-			if c.narrow(i) {
-				c.places[i] = c.reserve(c.Set.vector)
-			}
+	}
+	for i := range c.Planes {
+		if c.narrow(i) && (c.split || !c.Set.wide) {
+			c.places[i] = c.reserve(c.Set.vector)
 		}
 	}
 	if c.hasElement() {
@@ -95,8 +95,12 @@ func FillFrame(memory []byte) {
 	}
 }
 
-// Head is how many numbers are in front of the uniforms in a block. As bits: the sign alone, all but the sign, all.
-const Head = 3
+// Head is how many numbers are in front of the uniforms in a block: see HeadBits.
+const Head = 5
+
+// HeadBits are these numbers, as the highest of so many bits: the sign alone, all but the sign, all, the upper half of a word, and what
+// VFIXUPIMMPS makes of each class: a NaN becomes quiet.
+var HeadBits = [Head]uint64{1 << 63, math.MaxUint64 >> 1, math.MaxUint64, 0xffff << 48, 0x22 << 32}
 
 // InBlock is what the block holds for a uniform, as the evaluator has found it: a number, a word's bits, or for a truth value all bits
 // or none.

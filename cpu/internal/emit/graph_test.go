@@ -26,18 +26,25 @@ type graph struct {
 	numbers []ir.Value
 	truths  []ir.Value
 	words   []ir.Value
+	upper   bool // all planes have 16 bits, and no operation is on halves
 }
 
 // random is a graph of any operations, of the width.
 func random(rng *rand.Rand, width int) *ir.Func {
 	planes, given := 1+rng.IntN(mostPlanes), rng.IntN(8)
 	integers := rng.IntN(4) // how many of the fields and operations are words
-	g := &graph{rng: rng, width: width}
+	g := &graph{rng: rng, width: width, upper: width == 32 && rng.IntN(3) == 0}
+	if g.upper {
+		integers = 1 + rng.IntN(3)
+	}
 	add := func(bank, n int, name string) {
 		for i := range n {
 			t := ir.Float
 			if rng.IntN(4) < integers {
 				t = ir.Type(rng.IntN(4))
+			}
+			if g.upper && bank == elements {
+				t = ir.U16
 			}
 			g.fields = append(g.fields, ir.Field{Bank: bank, Index: i, Name: fmt.Sprintf(name, i), Type: t})
 		}
@@ -55,6 +62,9 @@ func random(rng *rand.Rand, width int) *ir.Func {
 			g.numbers = append(g.numbers, g.Var(i))
 		} else {
 			g.words = append(g.words, g.Var(i))
+			if f.Type == ir.U16 && rng.IntN(2) == 0 {
+				g.numbers = append(g.numbers, g.Unary(ir.FromBits, g.Shift(ir.WShl, g.Var(i), 16)))
+			}
 		}
 	}
 	logic := rng.IntN(3) // how many of the operations are on truth values
@@ -103,8 +113,14 @@ func random(rng *rand.Rand, width int) *ir.Func {
 			switch {
 			case f.Type == ir.Float:
 				final[i] = g.number()
-			case width == 32 && f.Type == ir.U16 && rng.IntN(2) == 0:
-				final[i] = g.Unary(ir.ToHalf, g.number())
+			case width == 32 && f.Type == ir.U16 && rng.IntN(3) > 0:
+				if g.upper || rng.IntN(2) == 0 {
+					final[i] = g.Shift(ir.WShr, g.rounded(), 16)
+				} else {
+					final[i] = g.Unary(ir.ToHalf, g.number())
+				}
+			case width == 32 && f.Type == ir.U32 && rng.IntN(4) == 0:
+				final[i] = g.rounded()
 			case width == 32 && f.Type == ir.U32 && rng.IntN(2) == 0:
 				final[i] = g.Unary(ir.ToBits, g.number())
 			default:
@@ -124,9 +140,29 @@ func late(rng *rand.Rand, values []ir.Value) ir.Value {
 	return values[len(values)-1-min(rng.IntN(len(values)), rng.IntN(len(values)))]
 }
 
+// rounded is the bits of a number, or some of them and a sum; a NaN is made quiet.
+func (g *graph) rounded() ir.Value {
+	x := g.number()
+	bits := g.Unary(ir.ToBits, x)
+	low, term := g.Binary(ir.WAnd, g.Shift(ir.WShr, bits, 16), g.Word(1)), g.Word(0x7fff)
+	if g.rng.IntN(3) == 0 {
+		low, term = g.word(), g.word()
+	}
+	sum := g.Binary(ir.WAdd, g.Binary(ir.WOr, low, bits), term)
+	return g.Select(g.Binary(ir.Ne, x, x), g.Binary(ir.WOr, bits, g.Word(quietBit)), sum)
+}
+
+// flushed is a number, but 0 if that is subnormal.
+func (g *graph) flushed() ir.Value {
+	x, least := g.number(), map[int]float64{32: 0x1p-126, 64: 0x1p-1022}[g.width]
+	return g.Select(g.Binary(ir.Lt, g.Unary(ir.Abs, x), g.Const(least)), g.Const(0), x)
+}
+
 // operation adds one on numbers or truth values.
 func (g *graph) operation(logic int) {
 	switch k := g.rng.IntN(12 + 4*logic); {
+	case k == 7 && g.rng.IntN(2) == 0:
+		g.numbers = append(g.numbers, g.flushed())
 	case k < 4:
 		g.numbers = append(g.numbers, g.Binary(ir.Add+ir.Op(k), g.number(), g.number()))
 	case k < 7:
@@ -147,14 +183,18 @@ func (g *graph) operation(logic int) {
 // integer adds an operation that makes a word or takes one.
 func (g *graph) integer() {
 	switch k := g.rng.IntN(16); {
-	case k < 2:
+	case k < 2 || k < 4 && g.upper:
 		g.numbers = append(g.numbers, g.Unary(ir.FromBits, g.word()))
 	case k < 4:
 		g.numbers = append(g.numbers, g.Unary(ir.FromHalf, g.word()))
 	case k < 6:
 		if g.width == 32 { // of a NaN, some bits that are the same everywhere
 			x := g.number()
-			w := g.Unary([]ir.Op{ir.ToBits, ir.ToHalf}[k-4], x)
+			op := ir.ToBits
+			if k == 5 && !g.upper {
+				op = ir.ToHalf
+			}
+			w := g.Unary(op, x)
 			g.words = append(g.words, g.Select(g.Binary(ir.Ne, x, x), g.Word(0x7fc1), w))
 		}
 	case k < 8:
@@ -165,8 +205,8 @@ func (g *graph) integer() {
 		g.words = append(g.words, g.Shift(op, g.word(), by))
 	case k < 9:
 		g.words = append(g.words, g.Select(g.truth(), g.word(), g.word()))
-	case k < 11:
-		g.truths = append(g.truths, g.Binary(ir.WLt+ir.Op(k-9), g.word(), g.word()))
+	case k < 12:
+		g.truths = append(g.truths, g.Binary(ir.WLt+ir.Op((k-9)%2), g.word(), g.word()))
 	default:
 		g.words = append(g.words, g.Binary(ir.WAdd+ir.Op(g.rng.IntN(7)), g.word(), g.word()))
 	}
@@ -176,7 +216,7 @@ func (g *graph) integer() {
 func someNumber[F float32 | float64](rng *rand.Rand) F {
 	switch rng.IntN(8) {
 	case 0:
-		few := []float64{0, math.Copysign(0, -1), 1, -1, 1.5, math.Inf(1), math.Inf(-1), math.NaN(), 0x1p-126, 0x1p-149, math.MaxFloat32}
+		few := []float64{0, math.Copysign(0, -1), 1, -1, 1.5, math.Inf(1), math.Inf(-1), math.NaN(), 0x1p-126, 0x1p-149, 0x1p-1030, math.MaxFloat32}
 		return F(few[rng.IntN(len(few))])
 	case 1:
 		var f F

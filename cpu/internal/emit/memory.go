@@ -28,6 +28,10 @@ func (b *body) memory(plane int) x86.Arg {
 
 // load fills a register with a plane's elements.
 func (b *body) load(r, plane int, name string) {
+	if b.part != row {
+		b.loadPart(x86.V(r), plane, name)
+		return
+	}
 	op, ok := widening[ways{b.sizes[plane], b.size}]
 	if !ok {
 		op = b.ofSize(x86.VMOVUPS)
@@ -65,11 +69,19 @@ func (b *body) store(s *step) {
 	}
 	b.stored[s.plane] = true
 	note := b.Func.Vars[b.Planes[s.plane]].Name + " ="
+	if s.op == storeUpper && b.part == row {
+		t := b.between()
+		defer b.release(t)
+		b.words(x86.VPSRLD, note, t, r, x86.Imm(16))
+		r, v = t, s.dst
+	}
 	mask := 0
 	if b.Set.wide && b.mask >= 0 {
 		mask = b.mask
 	}
 	switch {
+	case b.part != row:
+		b.storePart(s, r, note)
 	case s.op == storeHalf:
 		b.sized(x86.VCVTPS2PH, b.Set.vector, mask, note, b.memory(s.plane), r, nearest)
 	case b.narrow(s.plane) && b.Set.wide:

@@ -24,6 +24,7 @@ var other = map[x86.Op]x86.Op{
 	x86.VPMOVZXDQ: x86.VPMOVZXWQ, x86.VPMOVDB: x86.VPMOVDW, x86.VPMOVDW: x86.VPMOVDB, x86.VPMOVQB: x86.VPMOVQW,
 	x86.VPMOVQW: x86.VPMOVQB, x86.VPMOVQD: x86.VPMOVQW, x86.VCVTPH2PS: x86.VPMOVZXWD, x86.VCVTPS2PD: x86.VPMOVZXDQ,
 	x86.VSTOREQ: x86.VSTORED, x86.VSTORED: x86.VSTOREQ,
+	x86.VFIXUPIMMPS: x86.VPADDD, x86.VFIXUPIMMPD: x86.VPADDD, x86.VPBLENDW: x86.VPSUBD,
 	x86.KANDW: x86.KORW, x86.KANDNW: x86.KANDW, x86.KORW: x86.KANDNW,
 }
 
@@ -58,7 +59,7 @@ var mutants = map[string]func(i *x86.Ins) bool{
 	"immediate": func(i *x86.Ins) bool {
 		switch i.Op {
 		case x86.VPSLLD, x86.VPSRLD, x86.VPSLLQ, x86.VPSRLQ, x86.VPROLD, x86.VPSHUFD, x86.VPERMQ, x86.VSHUFPS, x86.VCVTPS2PH, x86.MOVI,
-			x86.VPINSRB, x86.VPINSRW, x86.VPINSRD, x86.VPEXTRB, x86.VPEXTRW, x86.VPEXTRD:
+			x86.VPINSRB, x86.VPINSRW, x86.VPINSRD, x86.VPEXTRB, x86.VPEXTRW, x86.VPEXTRD, x86.VPTERNLOGD, x86.VPBLENDW, x86.VFPCLASSPS, x86.VFPCLASSPD:
 			for k, a := range i.Args {
 				if a.IsImm() {
 					i.Args[k] = x86.Imm(a.Value() ^ 1)
@@ -68,6 +69,8 @@ var mutants = map[string]func(i *x86.Ins) bool{
 		}
 		return false
 	},
+	"no class of subnormal numbers": func(i *x86.Ins) bool { return without(i, 0x20) },
+	"no class of negative zero":     func(i *x86.Ins) bool { return without(i, 0x04) },
 	"other register": func(i *x86.Ins) bool {
 		switch i.Op {
 		case x86.VMOVD, x86.VPBROADCASTD, x86.VPBROADCASTQ:
@@ -125,7 +128,7 @@ var mutants = map[string]func(i *x86.Ins) bool{
 	"next vector": func(i *x86.Ins) bool {
 		switch i.Op {
 		case x86.VMOVUPS, x86.VMOVUPD, x86.VSTOREUPS, x86.VSTOREUPD, x86.VCVTPH2PS, x86.VCVTPS2PH, x86.VCVTPS2PD, x86.VPACKUSDW,
-			x86.VPADDD, x86.VPMULLD, x86.VPCMPEQD, x86.VPCMPEQQ, x86.VPCMPGTQ:
+			x86.VPADDD, x86.VPMULLD, x86.VPCMPEQD, x86.VPCMPEQQ, x86.VPCMPGTQ, x86.VPBLENDW:
 			for k, a := range i.Args {
 				if a.IsMem() {
 					i.Args[k] = a.Plus(i.Size)
@@ -154,6 +157,15 @@ var mutants = map[string]func(i *x86.Ins) bool{
 	},
 }
 
+// without takes classes from VFPCLASSPS.
+func without(i *x86.Ins, classes int) bool {
+	if i.Op != x86.VFPCLASSPS && i.Op != x86.VFPCLASSPD {
+		return false
+	}
+	i.Args[2] = x86.Imm(i.Args[2].Value() &^ classes)
+	return true
+}
+
 // TestMutants changes one kind of instruction in what is emitted, in all of some graphs, and wants TestRandom's comparison to notice.
 // Each operation that is emitted has such a mutant.
 func TestMutants(t *testing.T) {
@@ -178,7 +190,7 @@ func TestMutants(t *testing.T) {
 type trying func(seed uint64, set *Set, mutate func(*x86.Ins)) error
 
 func killMutants(t *testing.T, set *Set, try trying) {
-	const graphs = 300
+	const graphs, most = 300, 4000   // what few notice is tried on most
 	emitted := map[x86.Op][]uint64{} // seeds
 	for seed := range uint64(graphs) {
 		require.NoError(t, try(seed, set, func(i *x86.Ins) {
@@ -191,17 +203,23 @@ func killMutants(t *testing.T, set *Set, try trying) {
 	for name, mutate := range mutants {
 		for op, seeds := range emitted {
 			did, killed := false, false
-			for tried, seed := range seeds {
-				killed = killed || try.survives(seed, set, func(i *x86.Ins) {
+			notices := func(seed uint64) bool {
+				return try.survives(seed, set, func(i *x86.Ins) {
 					did = i.Op == op && mutate(i) || did
 				}) != nil
+			}
+			for tried, seed := range seeds {
+				killed = notices(seed)
 				if killed || !did && tried > 20 { // this mutant is not for this operation
 					break
 				}
 			}
+			for seed := uint64(graphs); did && !killed && seed < most; seed++ {
+				killed = notices(seed)
+			}
 			if did {
 				changed[op] = true
-				require.True(t, killed, "%s: %s survives %d graphs", op, name, graphs)
+				require.True(t, killed, "%s: %s survives %d graphs", op, name, most)
 			}
 		}
 	}

@@ -24,6 +24,14 @@ func (b *body) vectorStep(s *step) {
 		a := b.operand(s.args[0])
 		b.over(s)
 		b.vector(x86.VSQRTPS, name, x86.V(b.take(vectors, s.dst)), a)
+	case ternary:
+		b.ternary(s)
+	case quieted:
+		b.quieted(s)
+	case roundedSum:
+		b.roundedSum(s)
+	case upperHalf:
+		b.upperHalf(s)
 	case ir.Select, orZero:
 		b.choose(s)
 	case ir.Lt, ir.Le, ir.Eq, ir.Ne:
@@ -96,6 +104,10 @@ func (b *body) maskStep(s *step) {
 		x, y, predicate := b.compared(s)
 		b.over(s)
 		b.vector(x86.VCMPPS, name, x86.K(b.take(masks, s.dst)), x, y, predicate)
+	case tiny:
+		x := b.operand(s.args[0])
+		b.over(s)
+		b.vector(x86.VFPCLASSPS, name, x86.K(b.take(masks, s.dst)), x, x86.Imm(0x26)) // zero of either sign, or subnormal
 	case ir.WLt, ir.WEq:
 		b.wordTruth(s)
 	case ir.Not:

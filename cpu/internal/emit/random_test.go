@@ -42,7 +42,7 @@ type trial[F float32 | float64] struct {
 	code     *Code
 	loaded   *exec.Code
 	frame    []byte
-	anyNaN   []bool // of a field: a NaN in it may have any payload
+	infinity []uint32 // of a field that has a number's bits: those of infinity, behind which are NaNs, of which one is as good as another
 }
 
 // behindFrame is a byte that no loop may write.
@@ -50,15 +50,21 @@ const behindFrame = 0xA5
 
 // newTrial compiles a graph.
 func newTrial[F float32 | float64](f *ir.Func, set *Set, near, far int, mutate func(*x86.Ins)) (*trial[F], error) {
-	r := &trial[F]{f: f, uniforms: f.Uniforms(elements), anyNaN: make([]bool, len(f.Vars))}
+	r := &trial[F]{f: f, uniforms: f.Uniforms(elements), infinity: make([]uint32, len(f.Vars))}
 	used := map[int]bool{}
 	for _, v := range f.Loads() {
 		used[v] = f.Vars[v].Bank == elements
 	}
 	for _, s := range f.Stores {
 		used[s.Var] = true
-		op := f.Nodes[s.Value].Op
-		r.anyNaN[s.Var] = op == ir.ToBits || op == ir.ToHalf
+		switch node, t := &f.Nodes[s.Value], f.Vars[s.Var].Type; {
+		case t == ir.U32 && (node.Op == ir.ToBits || node.Op == ir.Select):
+			r.infinity[s.Var] = 0x7f800000
+		case t == ir.U16 && node.Op == ir.ToHalf:
+			r.infinity[s.Var] = 0x7c00
+		case t == ir.U16 && node.Op == ir.WShr && node.Index == 16 && f.Nodes[node.A].Op == ir.Select:
+			r.infinity[s.Var] = 0x7f80
+		}
 	}
 	for v := range f.Vars {
 		if used[v] {
@@ -132,17 +138,9 @@ func (r *trial[F]) same(v int, x, y field[F]) bool {
 	if a, b := x.number, y.number; !(a != a && b != b || a == b && math.Signbit(float64(a)) == math.Signbit(float64(b))) {
 		return false
 	}
-	if r.anyNaN[v] {
-		switch r.f.Vars[v].Type {
-		case ir.U16:
-			if x.word&0x7fff > 0x7c00 && y.word&0x7fff > 0x7c00 {
-				return true
-			}
-		case ir.U32:
-			if x.word&0x7fffffff > 0x7f800000 && y.word&0x7fffffff > 0x7f800000 {
-				return true
-			}
-		}
+	sign := uint32(1) << (8*r.f.Vars[v].Type.Size(r.f.Width) - 1)
+	if inf := r.infinity[v]; inf != 0 && x.word&^sign > inf && y.word&^sign > inf {
+		return true
 	}
 	return x.word == y.word
 }
@@ -151,8 +149,10 @@ func (r *trial[F]) same(v int, x, y field[F]) bool {
 func (r *trial[F]) block(vars []field[F]) []F {
 	eval := ir.NewEvaluator[F](r.f)
 	r.eval(eval, vars)
-	minus := F(math.Copysign(0, -1))
-	out := []F{minus, all[F](math.MaxUint64 >> 1), all[F](math.MaxUint64)}
+	var out []F
+	for _, bits := range HeadBits {
+		out = append(out, all[F](bits))
+	}
 	for _, u := range r.uniforms {
 		out = append(out, InBlock(eval, r.f, u))
 	}

@@ -39,7 +39,7 @@ func trySum(seed uint64, set *Set, mutate func(*x86.Ins), sums func(x float64)) 
 	if f == nil {
 		return nil
 	}
-	r := &trial[float64]{f: f, uniforms: f.Uniforms(elements), anyNaN: make([]bool, len(f.Vars))}
+	r := &trial[float64]{f: f, uniforms: f.Uniforms(elements), infinity: make([]uint32, len(f.Vars))}
 	used := map[int]bool{}
 	for _, v := range f.Loads() {
 		used[v] = f.Vars[v].Bank == elements

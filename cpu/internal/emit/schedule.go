@@ -22,15 +22,33 @@ type step struct {
 	op    ir.Op // of a store: none
 	dst   value
 	args  []value
-	plane int // of a store
+	plane int   // of a store
+	inner ir.Op // of ternary
 }
 
 // Operations beside ir's.
 const (
-	store     = ir.Op(255) - iota // args[0] to a plane
-	storeHalf                     // args[0], a number, to a plane of halves
-	orZero                        // with AVX2: 0 where args[1] is true, args[0] elsewhere
+	store      = ir.Op(255) - iota // args[0] to a plane
+	storeHalf                      // args[0], a number, to a plane of halves
+	orZero                         // with AVX2: 0 where args[1] is true, args[0] elsewhere
+	storeUpper                     // the upper half of args[0], a word, to a plane of 16 bits; dst is the node that shifts it
+	upperHalf                      // args[0], a plane of 16 bits, as a word's upper half; args[1] is the mask of that
+	tiny                           // with AVX-512: |args[0]| is less than the least normal number
+	quieted                        // with AVX-512: args[0], but where the number args[1] is NaN that, made quiet, as args[2] says
+	ternary                        // with AVX-512: args[2] and what the inner operation makes of args[0] and args[1], bit by bit
+	roundedSum                     // with AVX2: args[0] + args[1], but args[0] where args[2] is true
 )
+
+// The numbers at the head of the block.
+const (
+	signMask = iota
+	magnitudeMask
+	onesMask
+	upperMask
+	quietTable
+)
+
+func (c *compiler) head(i int) value { return value(len(c.Func.Nodes) + i) }
 
 // class is where a value is.
 func (c *compiler) class(v value) int { return int(c.classes[v]) }
@@ -40,14 +58,15 @@ func (c *compiler) index() error {
 	f := c.Func
 	n := len(f.Nodes)
 	c.inBlock, c.planeOf, c.varOf = make([]int, n+Head), make([]int, n), make([]value, len(c.Planes))
-	c.names = append(append([]string(nil), f.Names...), "sign", "all but sign", "all")
+	c.names = append(append([]string(nil), f.Names...), "sign", "all but sign", "all", "upper half", "quiet")
 	c.classes = make([]uint8, n+Head)
 	c.fields = map[int]int{}
-	c.roots, c.bits = make([]value, n), make([]uint8, n)
+	c.roots, c.bits, c.quiet = make([]value, n), make([]uint8, n), make([]bool, n)
 	c.sizes, c.places = make([]int, len(c.Planes)), make([]int, len(c.Planes))
 	for i, v := range c.Planes {
 		c.fields[v], c.varOf[i], c.sizes[i] = i, -1, f.Vars[v].Type.Size(f.Width)
 	}
+	c.split = c.canSplit()
 	for i := range c.inBlock {
 		c.inBlock[i] = i - n // that of the head is there, nodes are not
 	}
@@ -59,7 +78,7 @@ func (c *compiler) index() error {
 		if c.size == 8 && (node.Op == ir.ToBits || node.Op == ir.ToHalf) {
 			return fmt.Errorf("emit: %s: node %d is %v, which is not for numbers of 64 bits", f.Name, i, node.Op)
 		}
-		c.roots[i], c.bits[i] = value(i), c.wordBits(ir.Value(i))
+		c.roots[i], c.bits[i], c.quiet[i] = value(i), c.wordBits(ir.Value(i)), c.isQuiet(node)
 		if c.size == 4 && c.Varying[i] && (node.Op == ir.FromBits || node.Op == ir.ToBits) {
 			c.roots[i] = c.roots[node.A]
 			if c.names[c.roots[i]] == "" {
@@ -102,22 +121,44 @@ func (c *compiler) index() error {
 func (c *compiler) schedule() error {
 	f := c.Func
 	n := len(f.Nodes)
-	last := make([]int, n) // the node that uses each last; n if a store does
-	used := make([]int, n) // how often
+	used, user := make([]int, n), make([]int, n) // how often each is used, and the last node that does
 	for i := range f.Nodes {
 		for _, a := range f.Nodes[i].Args() {
-			last[c.roots[a]] = i
 			used[c.roots[a]]++
+			user[c.roots[a]] = i
 		}
 	}
 	for _, s := range f.Stores {
-		last[c.roots[s.Value]] = n
 		used[c.roots[s.Value]]++
 	}
-	halves := make([]bool, n) // nodes that need no step: the store makes a half
+	last := make([]int, n)      // the node whose step needs each last; n if a store does; -1: none
+	byStore := make([]ir.Op, n) // of nodes that need no step: the store that does it
+	for i := range last {
+		last[i] = -1
+	}
 	for _, s := range f.Stores {
 		v := c.roots[s.Value]
-		halves[v] = c.Varying[v] && f.Nodes[v].Op == ir.ToHalf && used[v] == 1 && f.Vars[s.Var].Type == ir.U16
+		last[v] = n
+		switch node := &f.Nodes[v]; {
+		case !c.Varying[v] || used[v] != 1 || f.Vars[s.Var].Type != ir.U16:
+		case node.Op == ir.ToHalf:
+			byStore[v] = storeHalf
+		case node.Op == ir.WShr && node.Index == 16 && c.split:
+			byStore[v] = storeUpper
+		}
+	}
+	steps := make([]step, n)
+	for i := n - 1; i >= 0; i-- {
+		v := value(i)
+		if !c.Varying[i] || c.roots[i] != v || last[i] < 0 {
+			continue
+		}
+		steps[i] = c.step(v, used, user)
+		for _, a := range steps[i].args {
+			if int(a) < n {
+				last[a] = max(last[a], i)
+			}
+		}
 	}
 	stored := make([]bool, len(f.Stores))
 	storeAfter := func(node int) { // n: all that is left
@@ -129,17 +170,20 @@ func (c *compiler) schedule() error {
 				continue
 			}
 			stored[k] = true
-			op := store
-			if halves[v] {
-				op, v = storeHalf, c.roots[f.Nodes[v].A]
+			s := step{op: store, dst: -1, args: []value{v}, plane: plane}
+			if op := byStore[v]; op != 0 {
+				s.op, s.dst, s.args[0] = op, v, c.roots[f.Nodes[v].A]
+				if op == storeUpper && c.Set.wide {
+					s.args = append(s.args, c.head(upperMask))
+				}
 			}
-			c.steps = append(c.steps, step{op: op, dst: -1, args: []value{v}, plane: plane})
+			c.steps = append(c.steps, s)
 		}
 	}
 	for i := range f.Nodes {
 		if c.Varying[i] && f.Nodes[i].Op != ir.Var {
-			if c.roots[i] == value(i) && !halves[i] {
-				c.steps = append(c.steps, c.step(value(i)))
+			if c.roots[i] == value(i) && byStore[i] == 0 && last[i] >= 0 {
+				c.steps = append(c.steps, steps[i])
 			}
 			storeAfter(i)
 		}
@@ -158,21 +202,22 @@ func (c *compiler) schedule() error {
 }
 
 // step is the operation of a node. The bits that a sign or a Not needs are operands, too.
-func (c *compiler) step(v value) step {
-	f := c.Func
-	sign, magnitude, ones := value(len(f.Nodes)), value(len(f.Nodes)+1), value(len(f.Nodes)+2)
-	node := &f.Nodes[v]
+func (c *compiler) step(v value, used, user []int) step {
+	if s, ok := c.fuse(int(v), used, user); ok {
+		return s
+	}
+	node := &c.Func.Nodes[v]
 	s := step{op: node.Op, dst: v}
 	for _, a := range node.Args() {
 		s.args = append(s.args, c.roots[a])
 	}
 	switch {
 	case node.Op == ir.Neg:
-		s.args = append(s.args, sign)
+		s.args = append(s.args, c.head(signMask))
 	case node.Op == ir.Abs:
-		s.args = append(s.args, magnitude)
+		s.args = append(s.args, c.head(magnitudeMask))
 	case (node.Op == ir.Not || node.Op == ir.WLt && c.size == 4) && !c.Set.wide:
-		s.args = append(s.args, ones)
+		s.args = append(s.args, c.head(onesMask))
 	case node.Op == ir.Select && !c.Set.wide && c.isZero(node.A):
 		s.op, s.args = orZero, s.args[1:]
 	}

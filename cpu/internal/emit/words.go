@@ -1,6 +1,7 @@
 package emit
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"slices"
 
@@ -220,11 +221,12 @@ func (c *compiler) hasElement() bool {
 
 // enterIndex makes what element needs from the index that the frame was given.
 func (c *compiler) enterIndex() {
-	vector, lanes, round := c.Set.vector, c.Set.vector/c.size, roundBytes/c.size
-	c.indexAt, c.lowAt, c.highAt, c.firstAt = c.reserve(vector), c.reserve(vector), c.reserve(vector), c.reserve(round/lanes*vector)
-	const ordinals = 8 // behind the index
-	for k := 0; k < round; k += 4 {
-		c.sized(x86.MOVI, 0, 0, "", x86.Mem(frame, c.indexAt+ordinals+k), x86.Imm(0x03020100+k*0x01010101))
+	vector, lanes := c.Set.vector, c.lanes()
+	ordinals := c.ordinals()
+	c.indexAt, c.lowAt, c.highAt, c.firstAt = c.reserve(roundBytes), c.reserve(vector), c.reserve(vector), c.reserve(len(ordinals)/lanes*vector)
+	const behind = 8 // the index
+	for k := 0; k < len(ordinals); k += 4 {
+		c.sized(x86.MOVI, 0, 0, "", x86.Mem(frame, c.indexAt+behind+k), x86.Imm(int(binary.LittleEndian.Uint32(ordinals[k:]))))
 	}
 	index, low, high := x86.Mem(frame, c.indexAt), x86.V(0), x86.V(1)
 	if c.size == 4 {
@@ -238,8 +240,8 @@ func (c *compiler) enterIndex() {
 	}
 	c.vector(x86.VSTOREUPS, "index", x86.Mem(frame, c.lowAt), low)
 	c.vector(x86.VSTOREUPS, "index, high", x86.Mem(frame, c.highAt), high)
-	for k := range round / lanes {
-		c.vector(x86.VPMOVZXBD, "", x86.V(2), index.Plus(ordinals+k*lanes))
+	for k := range len(ordinals) / lanes {
+		c.vector(x86.VPMOVZXBD, "", x86.V(2), index.Plus(behind+k*lanes))
 		c.words(x86.VPADDD, "index", x86.V(2), x86.V(2), low)
 		c.vector(x86.VSTOREUPS, "index", x86.Mem(frame, c.firstAt+k*vector), x86.V(2))
 	}
@@ -255,7 +257,7 @@ func (b *body) element(s *step) {
 		b.sized(x86.VMOVD, 16, 0, name, to, at)
 		b.vector(x86.VBROADCASTSS, name, to, to)
 	}
-	b.words(x86.VPADDD, name, to, to, x86.Mem(frame, b.firstAt+b.first*b.size))
+	b.words(x86.VPADDD, name, to, to, x86.Mem(frame, b.ordinalsAt()))
 	if b.Func.Nodes[s.dst].Index == 1 {
 		// Less than 2^31 were added to the low word. It went beyond 32 bits where its highest bit was 1 and is 0.
 		b.vector(x86.VANDNPS, name, to, to, x86.Mem(frame, b.lowAt))

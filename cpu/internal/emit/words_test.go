@@ -60,3 +60,30 @@ func TestUpperHalves(t *testing.T) {
 	require.NoError(t, err)
 	requireCounts(t, text, map[string]int{"vpmovzxwd": 2, "vpslld": 2, "vpsrld": 2, "vpmovdw": 2})
 }
+
+// lines is a loop whose planes all have 16 bits: it adds the second's number to the first's, and nothing to one that is subnormal.
+func lines(t *testing.T, set *Set) string {
+	t.Helper()
+	b := ir.NewBuilder("lines", 32, []ir.Field{{Bank: elements, Name: "e.P", Type: ir.U16}, {Bank: elements, Index: 1, Name: "e.G", Type: ir.U16}})
+	decode := func(field int) ir.Value { return b.Unary(ir.FromBits, b.Shift(ir.WShl, b.Var(field), 16)) }
+	x := b.Binary(ir.Add, decode(0), decode(1))
+	x = b.Select(b.Binary(ir.Lt, b.Unary(ir.Abs, x), b.Const(0x1p-126)), b.Const(0), x)
+	bits := b.Unary(ir.ToBits, x)
+	odd := b.Binary(ir.WAnd, b.Shift(ir.WShr, bits, 16), b.Word(1))
+	rounded := b.Binary(ir.WAdd, b.Binary(ir.WOr, bits, odd), b.Word(0x7fff))
+	rounded = b.Select(b.Binary(ir.Ne, x, x), b.Binary(ir.WOr, bits, b.Word(quietBit)), rounded)
+	f := b.Func([]ir.Value{b.Shift(ir.WShr, rounded, 16), b.Var(1)})
+	code, err := Compile(Loop{Func: f, Planes: []int{0, 1}, Uniforms: f.Uniforms(elements), Varying: f.Varying(elements), Set: set, Near: 1024})
+	require.NoError(t, err)
+	text, err := code.Listing()
+	require.NoError(t, err)
+	return text
+}
+
+// A round takes a line of each plane, and prefetches it once. Only the tail moves elements across a vector.
+func TestLines(t *testing.T) {
+	requireCounts(t, lines(t, AVX512), map[string]int{"add rax, 32": 1, "prefetcht0": 2, "vpmovzxwd": 2, "vpmovdw": 1, "vmovups zmmword ptr [r8": 1,
+		"vpternlogd": 4, "vfpclassps": 3, "vfixupimmps": 3, "vcmpps": 0, "vandps": 2})
+	requireCounts(t, lines(t, AVX2), map[string]int{"add rax, 32": 1, "prefetcht0": 2, "vpmovzxwd": 2, "vpackusdw": 1, "vmovups ymmword ptr [r8": 2,
+		"vpblendw": 2, "vpermq": 1, "vblendvps": 0})
+}
