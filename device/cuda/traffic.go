@@ -28,7 +28,11 @@ func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
 	if err != nil {
 		return err
 	}
-	return t.u.g.do(func() error { return t.u.pass(t.u.mod.traffic, q, 0) })
+	var never []uint64
+	if t.u.mod.Never {
+		never = []uint64{0}
+	}
+	return t.u.g.do(func() error { return t.u.pass(t.u.mod.traffic, q, never...) })
 }
 
 func (t traffic) Close() error { return t.u.Close() }

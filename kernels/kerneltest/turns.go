@@ -9,7 +9,7 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// turns is an update of which every second step is run from a record of its kernels. All steps have the same Control.
+// turns is an update of which every second step is run from a record of its kernels. All have the same Control.
 type turns struct {
 	kernels.Capturable
 	dev   *device.Device
@@ -28,8 +28,7 @@ func compile(t T, b kernels.Backend, w kernels.Work) kernels.Update {
 }
 
 func (u *turns) Enqueue(s *device.Stream, step kernels.Step) (err error) {
-	u.taken++
-	if u.taken%2 == 1 {
+	if u.taken++; u.taken%2 == 1 || step.Commit {
 		return u.Capturable.Enqueue(s, step)
 	}
 	if u.graph == nil {

@@ -30,6 +30,11 @@ func planes(f *ir.Func) (all []*plane) {
 	return all
 }
 
+// onlyReads says whether a plane is read and not written, for which a traffic kernel takes "never": see trafficStores.
+func onlyReads(f *ir.Func) bool {
+	return slices.ContainsFunc(planes(f), func(p *plane) bool { return p.loaded && !p.stored })
+}
+
 // own is the name of a register that belongs to the plane, by the field of the rule's element struct.
 func (p *plane) own(name string) string { return named(name, p.name) }
 
@@ -64,9 +69,9 @@ func pass(name string, params []string, f *ir.Func, h Hints, rules, scalars int,
 	if f.Width == 64 || len(f.Loads())-loads > 11 {
 		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
 	}
-	onlyRead := traffic && slices.ContainsFunc(w.planes, func(p *plane) bool { return p.loaded && !p.stored })
+	onlyRead := traffic && onlyReads(f)
 	if traffic && !onlyRead {
-		params = GraphParams // "never" is for what is only read: see trafficStores
+		params = GraphParams
 	}
 	w.params(params...)
 	if slices.Equal(params, UpdateParams) {

@@ -33,6 +33,7 @@ type Module struct {
 	Text                      string
 	Update, Prologue, Traffic string
 	Indexed                   bool // a tensor's last word is its index
+	Never                     bool // the traffic kernel has the last of TrafficParams
 }
 
 // Hints are cache operators of PTX for the loads and stores of elements, such as cs: streaming. Where one is empty, the GPU chooses. They change
@@ -83,7 +84,7 @@ func OfGraph(name string, f *ir.Func, rules, all int) *Module {
 
 // module is all of a graph's module but its text.
 func module(name string, f *ir.Func) *Module {
-	return &Module{Update: name + "_update", Traffic: name + "_traffic", Indexed: indexed(f)}
+	return &Module{Update: name + "_update", Traffic: name + "_traffic", Indexed: indexed(f), Never: onlyReads(f)}
 }
 
 // indexed says whether a graph asks for an element's index.

@@ -34,7 +34,11 @@ func tryGraph(seed uint64, mutate func(string) string) error {
 	if vectors[16] != wide {
 		return fmt.Errorf("update: %d bytes are loaded or stored 16 at a time, want %d", vectors[16], wide)
 	}
-	counts, _, err = r.run(r.module.Traffic, 0)
+	var never []uint64
+	if r.module.Never {
+		never = []uint64{0}
+	}
+	counts, _, err = r.run(r.module.Traffic, never...)
 	if err != nil {
 		return err
 	}
