@@ -30,6 +30,7 @@ func (c Command) Main() { cli.Main(c.Name, c.run) }
 // options are the flags that all these examples have.
 type options struct {
 	cases  []optim.Case
+	held   []Precision
 	device string
 	seed   uint64
 	epochs int     // 0: the problem's
@@ -42,6 +43,7 @@ func (c Command) parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{}
 	fs := cli.Flags(c.Name)
 	names := fs.String("optimizer", "adam", "optimizers, with commas between them, or all")
+	held := fs.String("precision", precisions[0].Name, "how memory holds what is trained, with commas between them, or all")
 	fs.StringVar(&o.device, "device", "cpu", gpu.Help)
 	fs.Uint64Var(&o.seed, "seed", 1, "seed of the initial weights and the batches")
 	fs.IntVar(&o.epochs, "epochs", 0, "times that all rows are learned from; 0 is the default")
@@ -73,9 +75,20 @@ func (c Command) parse(args []string, stdout io.Writer) (*options, error) {
 		return nil, err
 	}
 	var err error
-	o.cases, err = casesOf(*names)
-	return o, err
+	if o.cases, err = casesOf(*names); err != nil {
+		return nil, err
+	}
+	if o.held, err = precisionsOf(*held); err != nil {
+		return nil, err
+	}
+	if o.tune && *held != precisions[0].Name {
+		return nil, cli.Usagef("-tune takes no -precision")
+	}
+	return o, nil
 }
+
+// several says whether there is more than one run.
+func (o *options) several() bool { return len(o.cases)*len(o.held) > 1 }
 
 // casesOf finds the cases of optim.Cases that -optimizer names.
 func casesOf(names string) (out []optim.Case, err error) {
@@ -144,12 +157,14 @@ func (p *Problem) compare(w io.Writer, backend kernels.Backend, o *options) (run
 	r := &report{w: w, p: p, o: o}
 	r.begin()
 	for _, c := range o.cases {
-		run, err := p.Train(backend, c, o.lr, o.seed, o.epochs, r.epoch)
-		if err != nil {
-			return nil, err
+		for _, held := range o.held {
+			run, err := p.Train(backend, c, held, o.lr, o.seed, o.epochs, r.epoch)
+			if err != nil {
+				return nil, err
+			}
+			r.row(run)
+			runs = append(runs, run)
 		}
-		r.row(run)
-		runs = append(runs, run)
 	}
 	return runs, r.end(runs)
 }

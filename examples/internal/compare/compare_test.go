@@ -350,7 +350,7 @@ func TestLogSumExp(t *testing.T) {
 // TestTrain: the losses of a run are of all rows, at the end of each epoch, and the model's state is on the device's side.
 func TestTrain(t *testing.T) {
 	var epochs []int
-	r, err := bowlProblem().Train(cpu.New(), optim.Cases()[0], 0.25, 16, 3, func(r *Run) { epochs = append(epochs, len(r.Loss)-1) })
+	r, err := bowlProblem().Train(cpu.New(), optim.Cases()[0], Precision{}, 0.25, 16, 3, func(r *Run) { epochs = append(epochs, len(r.Loss)-1) })
 	require.NoError(t, err)
 	require.Equal(t, []int{0, 1, 2, 3}, epochs)
 	require.Equal(t, []float64{16, 9, 81. / 16, 729. / 256}, r.Quality)

@@ -61,7 +61,7 @@ func (p *Problem) draw(w io.Writer, runs []*Run) error {
 		if len(points) == 1 { // which no line is seen of
 			pl.Add(&plotter.Scatter{XYs: points, GlyphStyle: draw.GlyphStyle{Color: styles[i].Color, Radius: vg.Points(3), Shape: draw.CircleGlyph{}}})
 		}
-		legend.Add(fmt.Sprintf("%#.4g  %s", last(r), r.Optimizer), line)
+		legend.Add(fmt.Sprintf("%#.4g  %s", last(r), r.name()), line)
 	}
 	pl.X.Min, pl.X.Max = 0, float64(max(1, len(runs[0].Loss)-1))
 	pl.Y.Min, pl.Y.Max = y(lo), y(hi)
@@ -117,20 +117,25 @@ var dashes = [][]vg.Length{
 	{vg.Points(9), vg.Points(2), vg.Points(2), vg.Points(2), vg.Points(2), vg.Points(2)},
 }
 
-// lineStyles gives each rule a hue, as far from the others as can be, and each of its variants dashes.
+// lineStyles gives each rule a hue, as far from the others as can be, and each of its variants dashes. Where all are of one rule, each
+// precision has a hue.
 func lineStyles(runs []*Run) (out []draw.LineStyle) {
-	var rules []string
+	of := func(r *Run) string { return r.Rule }
+	if !slices.ContainsFunc(runs, func(r *Run) bool { return r.Rule != runs[0].Rule }) {
+		of = func(r *Run) string { return r.Precision.Name }
+	}
+	var kinds []string
 	variants := map[string]int{}
 	for _, r := range runs {
-		if !slices.Contains(rules, r.Rule) {
-			rules = append(rules, r.Rule)
+		if !slices.Contains(kinds, of(r)) {
+			kinds = append(kinds, of(r))
 		}
 	}
-	slices.Sort(rules) // so that a rule's colour does not depend on how it fares
+	slices.Sort(kinds) // so that a kind's colour does not depend on how it fares
 	for _, r := range runs {
-		k := slices.Index(rules, r.Rule)
-		out = append(out, draw.LineStyle{Color: hue(k, len(rules)), Width: vg.Points(1.6), Dashes: dashes[variants[r.Rule]%len(dashes)]})
-		variants[r.Rule]++
+		k := slices.Index(kinds, of(r))
+		out = append(out, draw.LineStyle{Color: hue(k, len(kinds)), Width: vg.Points(1.6), Dashes: dashes[variants[of(r)]%len(dashes)]})
+		variants[of(r)]++
 	}
 	return out
 }

@@ -58,10 +58,10 @@ func Load(fsys fs.FS, name string) (rates map[string]float64, ref *Reference, er
 	return rates, ref, nil
 }
 
-// expected is the curve that a run must follow. It is nil where the reference has none: the seed or the learning rate is another,
+// expected is the curve that a run must follow. It is nil where the reference has none: the seed, the learning rate or the precision is another,
 // the optimizer is unknown to it, or the run is longer than the curve.
 func (p *Problem) expected(r *Run, seed uint64) *Curve {
-	if p.Expected == nil || p.Expected.Seed != seed {
+	if p.Expected == nil || p.Expected.Seed != seed || !r.Precision.plain() {
 		return nil
 	}
 	c, ok := p.Expected.Optimizers[r.Optimizer]

@@ -26,7 +26,7 @@ func figure(x float64) string { return fmt.Sprintf("%#12.5g", x) }
 func (r *report) begin() {
 	r.printf("%s\n%d epochs, batches of %d of %d, seed %d, on %s\n", r.p.Title, r.o.epochs, r.p.Batch, r.p.Rows, r.o.seed, r.o.device)
 	r.printf("loss: %s, %s; quality: %s, held out\n\n", r.p.Loss, r.p.Unit, r.p.Quality)
-	if len(r.o.cases) > 1 {
+	if r.o.several() {
 		r.head()
 	} else {
 		r.printf("%5s %12s %12s\n", "epoch", "loss", "quality")
@@ -39,23 +39,23 @@ func (r *report) head() {
 
 // epoch is the progress of a run.
 func (r *report) epoch(run *Run) {
-	if i := len(run.Loss) - 1; len(r.o.cases) == 1 {
+	if i := len(run.Loss) - 1; !r.o.several() {
 		r.printf("%5d %s %s\n", i, figure(run.Loss[i]), figure(run.Quality[i]))
 	}
 }
 
 // row is how a run ended, beside the other library's.
 func (r *report) row(run *Run) {
-	if len(r.o.cases) == 1 {
+	if !r.o.several() {
 		r.printf("\n")
 		r.head()
 	}
 	i := len(run.Loss) - 1
-	r.printf("%-24s %6v %s %s", run.Optimizer, run.LR, figure(run.Loss[i]), figure(run.Quality[i]))
+	r.printf("%-24s %6v %s %s", run.name(), run.LR, figure(run.Loss[i]), figure(run.Quality[i]))
 	defer r.printf("\n")
 	c := r.p.expected(run, r.o.seed)
 	if c == nil {
-		r.alone = append(r.alone, run.Optimizer)
+		r.alone = append(r.alone, run.name())
 		return
 	}
 	r.printf("   %s %s  %s", figure(c.Loss[i]), figure(c.Quality[i]), c.Library)

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/fusestep/fusestep/examples/internal/batches"
-	"github.com/fusestep/fusestep/examples/internal/host"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
@@ -13,10 +12,19 @@ import (
 // Run is how one optimizer fared.
 type Run struct {
 	Optimizer     string
+	Precision     Precision
 	Rule          string // that the optimizer is a variant of
 	LR            float64
 	Loss, Quality []float64 // after each epoch, over all rows; the first are before any step
 	Model         Model[float32]
+}
+
+// name is what a run is called beside others.
+func (r *Run) name() string {
+	if r.Precision.plain() {
+		return r.Optimizer
+	}
+	return r.Optimizer + " " + r.Precision.Name
 }
 
 // at is an algorithm at another learning rate than its own.
@@ -46,15 +54,15 @@ func (p *Problem) algorithm(c optim.Case, lr float64) optim.Algorithm {
 }
 
 // Train trains a new model. Each epoch's end is reported to progress, if that is not nil.
-func (p *Problem) Train(b kernels.Backend, c optim.Case, lr float64, seed uint64, epochs int, progress func(*Run)) (run *Run, err error) {
-	run = &Run{Optimizer: c.Name, Model: p.New(seed)}
-	alg := p.algorithm(c, lr)
+func (p *Problem) Train(b kernels.Backend, c optim.Case, held Precision, lr float64, seed uint64, epochs int, progress func(*Run)) (run *Run, err error) {
+	run = &Run{Optimizer: c.Name, Precision: held, Model: p.New(seed)}
+	alg := held.of(p.algorithm(c, lr))
 	setting, err := alg.Setting()
 	if err != nil {
 		return nil, err
 	}
 	run.Rule, run.LR = setting.Rule.Name, setting.Hyper[setting.Rule.HyperIndex("LR")]
-	placed, err := host.Place(b, run.Model.Params()...)
+	placed, err := held.place(b, run.Model.Params())
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ func (p *Problem) tune(w io.Writer, b kernels.Backend, cases []optim.Case, seed 
 	for _, c := range cases {
 		best, least := 0.0, 0.0
 		for _, lr := range grid {
-			run, err := p.Train(b, c, lr, seed, epochs, nil)
+			run, err := p.Train(b, c, Precision{}, lr, seed, epochs, nil)
 			if err != nil {
 				return err
 			}

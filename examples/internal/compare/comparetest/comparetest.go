@@ -63,7 +63,7 @@ func References(t *testing.T, p *compare.Problem, epochs int) {
 		t.Run(c.Name, func(t *testing.T) {
 			require.Equal(t, p.Rates[c.Name], want.LR, "the learning rate has changed: run reference.py")
 			require.Len(t, want.Loss, p.Epochs+1, "the epochs have changed: run reference.py")
-			run, err := p.Train(dev, c, 0, p.Expected.Seed, epochs, nil)
+			run, err := p.Train(dev, c, compare.Precision{}, 0, p.Expected.Seed, epochs, nil)
 			require.NoError(t, err)
 			require.NoError(t, want.Check(run))
 			require.Less(t, want.Loss[p.Epochs], want.Loss[0], "it has learned nothing")
