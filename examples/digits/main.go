@@ -1,7 +1,7 @@
 // Digits learns to read handwritten digits, by softmax regression or with a hidden layer, with any of the optimizers.
 //
 //	digits [-model softmax|mlp] [-optimizer name,…|all] [-device cpu|cuda|cuda:N|emu] [-seed n] [-epochs n] [-lr x]
-//	       [-plot file.png] [-tune]
+//	       [-precision f32] [-plot file.png] [-tune]
 //
 // The data are the 1,797 images of 8 by 8 pixels of UCI's test set (data/README.md). The first 1,437 are learned from, the last
 // 360 held out. These are harder than others: of every fifth image, held out instead, scikit-learn's regression reads 96 %
@@ -24,6 +24,9 @@
 // most between 0.004 and 0.012 above. The schedule-free ones, evaluated at their average, need no schedule to come within 0.0002 and
 // 0.0005. Rprop ends 0.28 above: it takes steps by the signs of the gradients alone, and adapts them where signs change; it is
 // made for gradients of all rows, and a batch's signs tell it little.
+//
+// With -precision the device holds parameters and gradients in bfloat16, and the model calculates with the rounded parameters: see bigram. Adam ends at
+// 0.2449 in float32, and with a master or a remainder of either length; in bf16 alone at 0.2602, as small steps are lost; in bf16-stochastic at 0.2454.
 package main
 
 import (

@@ -117,12 +117,13 @@ var dashes = [][]vg.Length{
 	{vg.Points(9), vg.Points(2), vg.Points(2), vg.Points(2), vg.Points(2), vg.Points(2)},
 }
 
-// lineStyles gives each rule a hue, as far from the others as can be, and each of its variants dashes. Where all are of one rule, each
-// precision has a hue.
+// lineStyles gives each rule a hue, as far from the others as can be, and each of its variants dashes. Where all are of one rule and of several
+// precisions, each of these has a hue, and dashes too, as some lines lie on each other.
 func lineStyles(runs []*Run) (out []draw.LineStyle) {
-	of := func(r *Run) string { return r.Rule }
+	of, dash := func(r *Run) string { return r.Rule }, 0
 	if !slices.ContainsFunc(runs, func(r *Run) bool { return r.Rule != runs[0].Rule }) {
 		of = func(r *Run) string { return r.Precision.Name }
+		dash = 1
 	}
 	var kinds []string
 	variants := map[string]int{}
@@ -134,7 +135,7 @@ func lineStyles(runs []*Run) (out []draw.LineStyle) {
 	slices.Sort(kinds) // so that a kind's colour does not depend on how it fares
 	for _, r := range runs {
 		k := slices.Index(kinds, of(r))
-		out = append(out, draw.LineStyle{Color: hue(k, len(kinds)), Width: vg.Points(1.6), Dashes: dashes[variants[of(r)]%len(dashes)]})
+		out = append(out, draw.LineStyle{Color: hue(k, len(kinds)), Width: vg.Points(1.6), Dashes: dashes[(variants[of(r)]+dash*k)%len(dashes)]})
 		variants[of(r)]++
 	}
 	return out

@@ -20,7 +20,11 @@ type Precision struct {
 // precisions are those that there are. The first is the default.
 var precisions = []Precision{
 	{Name: "f32"},
+	{"bf16+master", device.BFloat16, optim.Stored{Master: optim.MasterFloat32}},
+	{"bf16+remainder", device.BFloat16, optim.Stored{Master: optim.MasterRemainder}},
+	{"bf16+remainder8", device.BFloat16, optim.Stored{Master: optim.MasterRemainder8}},
 	{"bf16", device.BFloat16, optim.Stored{All: device.BFloat16}},
+	{"bf16-stochastic", device.BFloat16, optim.Stored{All: device.BFloat16, Stochastic: true}},
 }
 
 // precisionsOf finds those that -precision names.
