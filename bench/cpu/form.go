@@ -20,7 +20,11 @@ var float32Form = form{name: "f32", value: device.Float32, grad: device.Float32}
 // forms are those of 16 bits.
 var forms = []form{
 	{name: "bf16, f32 states", value: device.BFloat16, grad: device.BFloat16, least: 0.95, faster: 1.2},
+	{name: "bf16 + f32 master", value: device.BFloat16, grad: device.BFloat16, stored: optim.Stored{Master: optim.MasterFloat32}, least: 0.95},
+	{name: "bf16 + remainder", value: device.BFloat16, grad: device.BFloat16, stored: optim.Stored{Master: optim.MasterRemainder}, least: 0.95},
+	{name: "bf16 + remainder8", value: device.BFloat16, grad: device.BFloat16, stored: optim.Stored{Master: optim.MasterRemainder8}, least: 0.95},
 	{name: "bf16", value: device.BFloat16, grad: device.BFloat16, stored: optim.Stored{All: device.BFloat16}, least: 0.95, faster: 1.85},
+	{name: "bf16, stochastic", value: device.BFloat16, grad: device.BFloat16, stored: optim.Stored{All: device.BFloat16, Stochastic: true}, least: 0.9},
 }
 
 // of is an algorithm in the form.

@@ -10,6 +10,7 @@ import (
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -106,10 +107,10 @@ func (s *step) compileTraffic(f form, alg optim.Algorithm, lengths []int) error 
 	w := kernels.Work{Program: p, Counters: []*device.Buffer{counters}}
 	for i, param := range s.params {
 		t := kernels.Tensor{}
-		for _, slot := range p.Slots {
-			b := map[kernels.Role]*device.Buffer{kernels.Parameter: param.Value, kernels.Gradient: param.Grad}[slot.Role]
+		for k := range p.Planes {
+			b := map[string]*device.Buffer{rule.Param: param.Value, rule.Grad: param.Grad}[p.PlaneName(k)]
 			if b == nil {
-				if b, err = s.opt.State(fmt.Sprintf("0.%d", i), slot.Name); err != nil {
+				if b, err = s.opt.State(fmt.Sprintf("0.%d", i), p.PlaneName(k)); err != nil {
 					return err
 				}
 			}
