@@ -8,7 +8,7 @@ HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive stress bench bench-cpu bench-readme release-check ci
+.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -71,6 +71,10 @@ fuzz: ## a minute for each fuzz target
 
 exhaustive: ## encode all 2³² float32 numbers in each storage format, to nearest and stochastically, for minutes
 	$(GO) test ./kernels/format -run '^Test(Encode|Stochastic|Masters)All$$' -exhaustive -timeout 2h
+
+every: ## run the suite of kernels for all rules with all that can be around them, in all formats, for half an hour
+	$(GO) test ./cpu -run '^TestKernels$$' -every -timeout 2h
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu -run '^TestKernels$$' -every -timeout 2h
 
 stress: ## run machine code for minutes beside garbage collection, signals, growing stacks and faults
 	$(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
