@@ -161,7 +161,7 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 		for range u.proc.pool.threads {
 			w.scratch = append(w.scratch, v.newScratch())
 		}
-		w.eval, w.vars = ir.NewEvaluator[F](v.graph), make([]F, len(v.graph.Vars))
+		w.eval, w.vars = ir.NewUniformEvaluator[F](v.graph, rule.ElemBank), make([]F, len(v.graph.Vars))
 		return w
 	}
 	p := u.program
