@@ -144,8 +144,8 @@ func (l *launch) stepped(skips bool) {
 		q.mirror, q.next = q.next, q.mirror
 		q.ahead = q.ahead || skips
 		q.fresh, q.told, q.adrift = q.fresh && skips, false, 0
-		for _, p := range q.params {
-			p.stepped = true
+		for _, p := range q.mastered() {
+			p.adopted = true
 		}
 	}
 }
