@@ -162,7 +162,7 @@ func (o *Optimizer) equip(g *group) ([]*launch, error) {
 	launches := plan([]*group{g})
 	for _, l := range launches {
 		if err := l.compile(o.backend); err != nil {
-			return launches, err
+			return launches, fmt.Errorf("optim: group %d: %w", g.index, err)
 		}
 	}
 	return launches, nil
