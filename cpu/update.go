@@ -28,7 +28,7 @@ func chunkLen(elements, threads int) int {
 const inlineLen = 100_000
 
 // Storage implements kernels.Backend: whoever runs the arithmetic can have every format.
-func (d *Device) Storage(compute device.DType) []device.DType { return format.PlaneTypes(compute) }
+func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
 
 // Compile implements kernels.Backend. It fails with device.ErrUnsupported, where the environment variable Environment names no
 // implementation, and with device.ErrClosed.

@@ -32,7 +32,7 @@ type Program struct {
 	// in this order. Varying says of each node whether it is none of these.
 	Uniforms []ir.Value
 	Varying  []bool
-	// Counters are the rule's, and behind them, where the program has to count and the rule does not, its own: see stepName.
+	// Counters are the rule's, and behind them, where the program has to count steps and the rule does not, a rule.StepCounter of its own.
 	Counters []rule.Counter
 	// Scalars is of an update's Scalars stage: it computes a group's scalars, in float64. See the banks.
 	Scalars *ir.Func
@@ -134,8 +134,8 @@ func newProgram(s Spec) (*Program, error) {
 	p := &Program{Spec: s, Counters: s.Rule.Counters}
 	p.use(around(element, s), formats)
 	p.noisy = p.rounds()
-	if p.counts() && !slices.ContainsFunc(p.Counters, isStep) {
-		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: stepName})
+	if p.counts() && p.StepCounter() < 0 {
+		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: rule.StepCounter})
 	}
 	p.Scalars = p.scalars(prologue)
 	p.format()
@@ -143,20 +143,12 @@ func newProgram(s Spec) (*Program, error) {
 	return p, nil
 }
 
-// stepName is the counter of the steps that were taken, as rules call it. A program that needs it has one of its own where its rule has none.
-const stepName = "step"
-
-func isStep(c rule.Counter) bool { return c.Name == stepName }
-
 // counts says whether what is done around the rule depends on the number of the step.
 func (p *Program) counts() bool { return p.Around&rule.EMA != 0 || p.noisy }
 
-// stepAt is the index of the step among Counters, or -1.
-func (p *Program) stepAt() int {
-	if !p.counts() {
-		return -1
-	}
-	return slices.IndexFunc(p.Counters, isStep)
+// StepCounter is the index of rule.StepCounter among Counters, or -1.
+func (p *Program) StepCounter() int {
+	return slices.IndexFunc(p.Counters, func(c rule.Counter) bool { return c.Name == rule.StepCounter })
 }
 
 // InitialCounters are the counters before the first step.

@@ -77,8 +77,8 @@ func (p *Program) RunScalars(g *GroupStep, norm, unscale float64, counters, out 
 		counters[own]++
 	}
 	step := 0.0
-	if at := p.stepAt(); at >= 0 {
-		step = counters[at]
+	if p.counts() {
+		step = counters[p.StepCounter()]
 	}
 	var shared SharedOut
 	Shared(&SharedIn{Scale: g.Scale, Norm: norm, Unscale: unscale, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
@@ -154,7 +154,7 @@ func (j *joined) declare(prologue *ir.Func) {
 		}
 	}
 	if n := len(j.Rule.Counters); n < len(j.Counters) {
-		add(CounterBank, n, "step."+stepName)
+		add(CounterBank, n, "step."+rule.StepCounter)
 	}
 	for i, name := range j.aroundNames() {
 		add(OutputsBank, len(j.Rule.Scalars)+i, "out."+name)
@@ -189,10 +189,10 @@ func (j *joined) addShared(f *ir.Func, first int) {
 			return j.field(OutputsBank, first+v.Index)
 		case name == "LR":
 			return j.field(InputBank, j.Rule.HyperIndex("LR"))
-		case name == "Step" && j.stepAt() < 0:
+		case name == "Step" && !j.counts():
 			return -1
 		case name == "Step":
-			return j.field(CounterBank, j.stepAt())
+			return j.field(CounterBank, j.StepCounter())
 		case name == "Norm":
 			return j.field(ControlBank, ControlNorm)
 		case name == "Unscale":

@@ -170,15 +170,15 @@ func (g *group) restore(counters []rule.Counter, known map[string]float64) ([]fl
 			return nil, fail(name, "finite")
 		}
 	}
-	n, counted := known[stepName]
+	n, counted := known[rule.StepCounter]
 	if !counted && len(missing) > 0 {
 		return nil, fmt.Errorf("optim: group %d: set counters: %q is missing, of %q", g.index, missing, names)
 	}
 	if counted && (n < 0 || n != math.Floor(n) || n > 1<<53) {
-		return nil, fail(stepName, "a whole number, at least 0")
+		return nil, fail(rule.StepCounter, "a whole number, at least 0")
 	}
 	if n > mostReplayed && len(missing) > 0 {
-		return nil, fail(stepName, "at most %d where %q is not given", mostReplayed, missing)
+		return nil, fail(rule.StepCounter, "at most %d where %q is not given", mostReplayed, missing)
 	}
 	hyper := slices.Clone(g.setting.Hyper)
 	hyper[g.lrAt] = g.lr
@@ -199,7 +199,7 @@ func (g *group) restore(counters []rule.Counter, known map[string]float64) ([]fl
 		}
 		x[i] = v
 		switch b := bounds[i]; {
-		case f.Name == stepName:
+		case f.Name == rule.StepCounter:
 		case counted && n == 0 && v != f.Init:
 			return nil, fail(f.Name, "%v, as it is before the first step", f.Init)
 		case b.falls && v > f.Init:

@@ -47,15 +47,12 @@ func (q *part) active() bool { return len(q.params) > 0 && q.params[0].active() 
 
 // steps is the number of steps taken, if the rule counts them.
 func (q *part) steps() (n float64, counted bool) {
-	i := slices.IndexFunc(q.program.Counters, func(f rule.Counter) bool { return f.Name == stepName })
+	i := q.program.StepCounter()
 	if i < 0 {
 		return 0, false
 	}
 	return q.mirror[i], true
 }
-
-// stepName is what rules call the number of steps taken, among their counters.
-const stepName = "step"
 
 // spec is what the part's program becomes with another setting, which has the same rule and formats.
 func (q *part) spec(s rule.Setting) kernels.Spec {

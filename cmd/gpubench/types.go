@@ -88,7 +88,7 @@ func parseTypes(dtype, grad, state, master, rounding string) (t types, err error
 		if f.value == "" {
 			continue
 		}
-		if *f.to, err = device.ParseDType(f.value); err != nil || !slices.Contains(format.Storage(t.compute()), *f.to) {
+		if *f.to, err = device.ParseDType(f.value); err != nil || !slices.Contains(format.PlainTypes(t.compute()), *f.to) {
 			known := "f32, bf16 or f16"
 			if t.compute() == device.Float64 {
 				known = "f64"

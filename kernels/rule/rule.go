@@ -30,6 +30,9 @@ const (
 	Grad  = "grad"
 )
 
+// StepCounter is the counter of the steps that were taken, as rules call it that count them.
+const StepCounter = "step"
+
 // The banks of the two functions' graphs: ir.Field.Bank.
 const (
 	ElemBank    = 0 // element function: its slots
