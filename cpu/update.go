@@ -12,9 +12,9 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// A thread takes a batch of elements at a time: a chunk of a tensor, or several tensors that follow each other. Small batches keep all
-// threads busy to the end of a step; in DRAM large ones are faster, as each starts with loads that nothing has fetched ahead: AdamW on 64 Mi elements gains 3 to 5 % from chunks of 64 Ki
-// instead of 16 Ki, and little beyond. So a thread has at least 64 batches to take, within these bounds.
+// A thread takes a batch of elements at a time: a chunk of a tensor, or several tensors that follow each other. Small batches keep all threads busy
+// to the end of a step; in DRAM large ones are faster, as each starts with loads that nothing has fetched ahead: AdamW on 64 Mi elements gains 3 to
+// 5 % from chunks of 64 Ki instead of 16 Ki, and little beyond. So a thread has at least 64 batches to take, within these bounds.
 const (
 	minChunk = 16 << 10
 	maxChunk = 512 << 10

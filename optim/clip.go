@@ -80,9 +80,9 @@ func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 	return nil
 }
 
-// SetClipNorm clips gradients from the next step on: where the L2 norm over all gradients of all groups exceeds max, the step
-// uses each gradient multiplied by max/(norm+1e-6), as torch.nn.utils.clip_grad_norm_ does. The gradient buffers themselves stay
-// as they are. With SetAccumulate on, the gradients are the sums. A max of +Inf measures the norm and clips nothing; 0 turns clipping off. Tensors without a gradient do not count.
+// SetClipNorm clips gradients from the next step on: where the L2 norm over all gradients of all groups exceeds max, the step uses each gradient
+// multiplied by max/(norm+1e-6), as torch.nn.utils.clip_grad_norm_ does. The gradient buffers themselves stay as they are. With SetAccumulate on,
+// the gradients are the sums. A max of +Inf measures the norm and clips nothing; 0 turns clipping off. Tensors without a gradient do not count.
 //
 // The norm is summed in float64 by a tree that element indices alone define: its bits are the same on every device.
 func (o *Optimizer) SetClipNorm(max float64) error {
