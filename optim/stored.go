@@ -98,6 +98,8 @@ func (c Stored) Setting() (rule.Setting, error) {
 		}
 	}
 	s.Formats = strings.Join(formats, " ")
-	s.Stochastic, s.Seed = c.Stochastic, c.Seed
+	if c.Stochastic {
+		s.Stochastic, s.Seed = true, c.Seed
+	}
 	return s, nil
 }
