@@ -224,14 +224,3 @@ func TestStochasticEval(t *testing.T) {
 		require.Equal(t, reference.Bits(device.BFloat16, float64(x)), first[i], "element %d", i)
 	}
 }
-
-// A Stored around another leaves the other's rounding as it is, unless it says what it is to be.
-func TestStochasticWithinStored(t *testing.T) {
-	inner := optim.Stored{Algorithm: optim.DefaultAdamW(), Stochastic: true, Seed: 3}
-	for seed, outer := range map[uint64]optim.Stored{3: {Algorithm: inner, All: device.BFloat16}, 5: {Algorithm: inner, Stochastic: true, Seed: 5}} {
-		s, err := outer.Setting()
-		require.NoError(t, err)
-		require.True(t, s.Stochastic)
-		require.Equal(t, seed, s.Seed)
-	}
-}

@@ -98,8 +98,6 @@ func (c Stored) Setting() (rule.Setting, error) {
 		}
 	}
 	s.Formats = strings.Join(formats, " ")
-	if c.Stochastic {
-		s.Stochastic, s.Seed = true, c.Seed
-	}
+	s.Stochastic, s.Seed = c.Stochastic, c.Seed
 	return s, nil
 }
