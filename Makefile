@@ -73,8 +73,8 @@ exhaustive: ## encode all 2³² float32 numbers in each storage format, to neare
 	$(GO) test ./kernels/format -run '^Test(Encode|Stochastic|Masters)All$$' -exhaustive -timeout 2h
 
 every: ## run the suite of kernels for all rules with all that can be around them, in all formats, for half an hour
-	$(GO) test ./cpu -run '^TestKernels$$' -every -timeout 2h
-	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu -run '^TestKernels$$' -every -timeout 2h
+	$(GO) test ./cpu -run '^TestKernels$$' -kerneltest.every -timeout 2h
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu -run '^TestKernels$$' -kerneltest.every -timeout 2h
 
 stress: ## run machine code for minutes beside garbage collection, signals, growing stacks and faults
 	$(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m

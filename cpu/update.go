@@ -12,9 +12,9 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// A thread takes a batch of elements at a time: a chunk of a tensor, or several tensors that follow each other. Small batches keep all
-// threads busy to the end of a step; in DRAM large ones are faster, as each starts with loads that nothing has fetched ahead: AdamW on 64 Mi elements gains 3 to 5 % from chunks of 64 Ki
-// instead of 16 Ki, and little beyond. So a thread has at least 64 batches to take, within these bounds.
+// A thread takes a batch of elements at a time: a chunk of a tensor, or several tensors that follow each other. Small batches keep all threads busy
+// to the end of a step; in DRAM large ones are faster, as each starts with loads that nothing has fetched ahead: AdamW on 64 Mi elements gains 3 to
+// 5 % from chunks of 64 Ki instead of 16 Ki, and little beyond. So a thread has at least 64 batches to take, within these bounds.
 const (
 	minChunk = 16 << 10
 	maxChunk = 512 << 10
@@ -28,7 +28,7 @@ func chunkLen(elements, threads int) int {
 const inlineLen = 100_000
 
 // Storage implements kernels.Backend: whoever runs the arithmetic can have every format.
-func (d *Device) Storage(compute device.DType) []device.DType { return format.PlaneTypes(compute) }
+func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
 
 // Compile implements kernels.Backend. It fails with device.ErrUnsupported, where the environment variable Environment names no
 // implementation, and with device.ErrClosed.
@@ -161,7 +161,7 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 		for range u.proc.pool.threads {
 			w.scratch = append(w.scratch, v.newScratch())
 		}
-		w.eval, w.vars = ir.NewEvaluator[F](v.graph), make([]F, len(v.graph.Vars))
+		w.eval, w.vars = ir.NewUniformEvaluator[F](v.graph, rule.ElemBank), make([]F, len(v.graph.Vars))
 		return w
 	}
 	p := u.program

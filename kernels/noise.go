@@ -19,7 +19,7 @@ type NoiseOut struct{ Seed0, Seed1, Seed2, Seed3, Step0, Step1 float64 }
 // stochastically.
 var noiseNames = []string{"seed0", "seed1", "seed2", "seed3", "step0", "step1"}
 
-// seedNames are the inputs, behind own.
+// seedNames are its inputs, behind stepNames.
 var seedNames = []string{"Seed0", "Seed1", "Seed2", "Seed3"}
 
 // Noise computes them. It is written as a prologue is. Step1 is the step without its lowest 16 bits, which are Step0: from 2⁵² on numbers have no

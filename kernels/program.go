@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"weak"
 
@@ -13,74 +12,6 @@ import (
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
-
-// Spec says what a program is. It is comparable: equal specs are one program.
-type Spec struct {
-	Rule    *rule.Rule
-	Options uint64       // bit i is the rule's option i
-	Around  rule.Around  // what is done beside the rule
-	Compute device.DType // what is computed with: Float32 or Float64
-	// Formats says how memory holds the slots that are not of type Compute: what format.ParseSpec reads, such as "param=bf16 grad=bf16".
-	Formats string
-	Alone   bool // nothing is done around the rule but rule.ZeroGrad: nothing is scaled, decayed or flushed
-	Eval    bool // the rule is a rule.Setting's Eval: it computes what is evaluated, and trains nothing
-}
-
-// SpecOf is what a setting runs on parameters and gradients of a type.
-func SpecOf(s rule.Setting, t device.DType) Spec { return SpecOfTypes(s, t, t) }
-
-// SpecOfTypes is SpecOf where gradients have another type.
-func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
-	out := Spec{Rule: s.Rule, Options: s.Options, Around: s.Around(), Compute: format.Compute(parameter)}
-	var formats []string
-	add := func(slot string, t device.DType, beside string) {
-		if t != out.Compute {
-			formats = append(formats, slot+"="+t.Short()+beside)
-		}
-	}
-	beside := ""
-	if s.Master != "" && parameter.Size() == 2 {
-		beside = "+" + s.Master
-	}
-	add(rule.Param, parameter, beside)
-	add(rule.Grad, gradient, "")
-	if s.Formats != "" {
-		formats = append(formats, s.Formats)
-	}
-	out.Formats = strings.Join(formats, " ")
-	if s.Rule != nil {
-		names := out.SlotNames()
-		if parsed, err := format.ParseSpec(out.Formats, names, out.Compute); err == nil { // New says what is wrong, and finds this form at once
-			for i, f := range parsed {
-				if s.Stochastic && names[i] != rule.Grad {
-					parsed[i] = f.Stochastic()
-				}
-			}
-			out.Formats = format.Spec(names, parsed)
-		}
-	}
-	return out
-}
-
-func (s Spec) String() string {
-	if s.Rule == nil {
-		return "norm"
-	}
-	return strings.TrimSpace(fmt.Sprintf("%s[%s] %s %s", s.Rule.Name, strings.Join(s.Variant(), " "), s.Compute, s.Formats))
-}
-
-// SlotNames are the rule's slots and, behind them, that of rule.EMA.
-func (s Spec) SlotNames() []string {
-	if s.Around&rule.EMA != 0 {
-		return append(slices.Clip(s.Rule.Slots), rule.Average)
-	}
-	return s.Rule.Slots
-}
-
-// Variant names what is done beside the rule, and the options that are on.
-func (s Spec) Variant() []string {
-	return append(s.Around.Names(), s.Rule.OptionNames(s.Options)...)
-}
 
 // Program is what a step does to the elements of tensors, and all that an executor needs to know of it. New makes one of a spec, once:
 // equal specs have the same *Program as long as somebody holds it. It is shared, so nobody changes it.
@@ -101,7 +32,7 @@ type Program struct {
 	// in this order. Varying says of each node whether it is none of these.
 	Uniforms []ir.Value
 	Varying  []bool
-	// Counters are the rule's, and behind them, where the program has to count and the rule does not, its own: see stepName.
+	// Counters are the rule's, and behind them, where the program has to count steps and the rule does not, a rule.StepCounter of its own.
 	Counters []rule.Counter
 	// Scalars is of an update's Scalars stage: it computes a group's scalars, in float64. See the banks.
 	Scalars *ir.Func
@@ -203,8 +134,8 @@ func newProgram(s Spec) (*Program, error) {
 	p := &Program{Spec: s, Counters: s.Rule.Counters}
 	p.use(around(element, s), formats)
 	p.noisy = p.rounds()
-	if p.counts() && !slices.ContainsFunc(p.Counters, isStep) {
-		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: stepName})
+	if p.counts() && p.StepCounter() < 0 {
+		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: rule.StepCounter})
 	}
 	p.Scalars = p.scalars(prologue)
 	p.format()
@@ -212,20 +143,12 @@ func newProgram(s Spec) (*Program, error) {
 	return p, nil
 }
 
-// stepName is the counter of the steps that were taken, as rules call it. A program that needs it has one of its own where its rule has none.
-const stepName = "step"
-
-func isStep(c rule.Counter) bool { return c.Name == stepName }
-
 // counts says whether what is done around the rule depends on the number of the step.
 func (p *Program) counts() bool { return p.Around&rule.EMA != 0 || p.noisy }
 
-// stepAt is the index of the step among Counters, or -1.
-func (p *Program) stepAt() int {
-	if !p.counts() {
-		return -1
-	}
-	return slices.IndexFunc(p.Counters, isStep)
+// StepCounter is the index of rule.StepCounter among Counters, or -1.
+func (p *Program) StepCounter() int {
+	return slices.IndexFunc(p.Counters, func(c rule.Counter) bool { return c.Name == rule.StepCounter })
 }
 
 // InitialCounters are the counters before the first step.

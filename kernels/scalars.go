@@ -19,17 +19,19 @@ const (
 	ControlBank = 3                // the words of Step.Control
 )
 
-// own are the fields of SharedIn that a GroupStep has beside the rule's hyperparameters, in the order of the bank.
-var own = []string{"Scale", "MaxNorm", "DecoupledDecay", "WeightDecay", "L1", "ClipValue", "EMADecay"}
+// stepNames are the fields of SharedIn that a GroupStep has beside the rule's hyperparameters, in the order of the bank.
+var stepNames = []string{"Scale", "MaxNorm", "DecoupledDecay", "WeightDecay", "L1", "ClipValue", "EMADecay"}
+
+// inputNames are the inputs behind the rule's hyperparameters.
+func (p *Program) inputNames() []string {
+	if p.noisy {
+		return append(slices.Clip(stepNames), seedNames...)
+	}
+	return stepNames
+}
 
 // Inputs is how many numbers GroupStep.Inputs writes.
-func (p *Program) Inputs() int {
-	n := len(p.Rule.Hyper) + len(own)
-	if p.noisy {
-		n += len(seedNames)
-	}
-	return n
-}
+func (p *Program) Inputs() int { return len(p.Rule.Hyper) + len(p.inputNames()) }
 
 // Inputs writes what the group is given, in the order of bank InputBank, as many as there is room for.
 func (g *GroupStep) Inputs(to []float64) {
@@ -75,8 +77,8 @@ func (p *Program) RunScalars(g *GroupStep, norm, unscale float64, counters, out 
 		counters[own]++
 	}
 	step := 0.0
-	if at := p.stepAt(); at >= 0 {
-		step = counters[at]
+	if p.counts() {
+		step = counters[p.StepCounter()]
 	}
 	var shared SharedOut
 	Shared(&SharedIn{Scale: g.Scale, Norm: norm, Unscale: unscale, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
@@ -103,94 +105,100 @@ var sharedGraph = sync.OnceValue(func() *ir.Func {
 	return f
 })
 
-// scalars is a rule's prologue and Shared in one graph.
+// scalars is a rule's prologue, Shared and, where a step rounds stochastically, Noise in one graph.
 func (p *Program) scalars(prologue *ir.Func) *ir.Func {
-	var vars []ir.Field
-	index := map[ir.Field]int{}
-	field := func(bank, i int, name string) {
-		index[ir.Field{Bank: bank, Index: i}] = len(vars)
-		vars = append(vars, ir.Field{Bank: bank, Index: i, Name: name})
+	j := &joined{Program: p, at: map[ir.Field]int{}}
+	j.declare(prologue)
+	j.Builder = ir.NewBuilder(prologue.Name, 64, j.vars)
+	for i := range j.vars {
+		j.final = append(j.final, j.Var(i))
 	}
-	hyper, given := len(p.Rule.Hyper), own
+	j.add(prologue, func(f ir.Field) int { return j.field(f.Bank, f.Index) })
+	if n := len(p.Rule.Counters); n < len(p.Counters) {
+		step := &j.final[j.field(CounterBank, n)]
+		*step = j.Binary(ir.Add, *step, j.Const(1))
+	}
+	j.addShared(sharedGraph(), len(p.Rule.Scalars))
 	if p.noisy {
-		given = append(slices.Clip(own), seedNames...)
+		j.addShared(noiseGraph(), len(p.Rule.Scalars)+len(sharedNames))
+	}
+	return j.Func(j.final)
+}
+
+// joined is a graph of functions one after the other, each of which sees what those before it made.
+type joined struct {
+	*Program
+	*ir.Builder
+	vars  []ir.Field
+	at    map[ir.Field]int // where in vars, by bank and index
+	final []ir.Value       // of each of vars, so far
+}
+
+// declare makes vars.
+func (j *joined) declare(prologue *ir.Func) {
+	add := func(bank, i int, name string) {
+		j.at[ir.Field{Bank: bank, Index: i}] = len(j.vars)
+		j.vars = append(j.vars, ir.Field{Bank: bank, Index: i, Name: name})
 	}
 	for _, v := range prologue.Vars {
 		if v.Bank == InputBank {
-			field(InputBank, v.Index, v.Name)
+			add(InputBank, v.Index, v.Name)
 		}
 	}
-	for i, name := range given {
-		field(InputBank, hyper+i, "step."+name)
+	for i, name := range j.inputNames() {
+		add(InputBank, len(j.Rule.Hyper)+i, "step."+name)
 	}
 	for _, v := range prologue.Vars {
 		if v.Bank != InputBank {
-			field(v.Bank, v.Index, v.Name)
+			add(v.Bank, v.Index, v.Name)
 		}
 	}
-	if n := len(p.Rule.Counters); n < len(p.Counters) {
-		field(CounterBank, n, "step."+stepName)
+	if n := len(j.Rule.Counters); n < len(j.Counters) {
+		add(CounterBank, n, "step."+rule.StepCounter)
 	}
-	for i, name := range p.aroundNames() {
-		field(OutputsBank, len(p.Rule.Scalars)+i, "out."+name)
+	for i, name := range j.aroundNames() {
+		add(OutputsBank, len(j.Rule.Scalars)+i, "out."+name)
 	}
-	field(ControlBank, ControlNorm, "norm")
-	field(ControlBank, ControlUnscale, "unscale")
+	add(ControlBank, ControlNorm, "norm")
+	add(ControlBank, ControlUnscale, "unscale")
+}
 
-	b := ir.NewBuilder(prologue.Name, 64, vars)
-	final := make([]ir.Value, len(vars))
-	for i := range vars {
-		final[i] = b.Var(i)
-	}
-	// inline adds f, whose field i is the field at[i], or the number 0 where that is -1. It sees what was added before.
-	inline := func(f *ir.Func, at []int) {
-		entry := make([]ir.Value, len(at))
-		for i, v := range at {
-			if entry[i] = b.Const(0); v >= 0 {
-				entry[i] = final[v]
-			}
-		}
-		for i, x := range b.Inline(f, entry) {
-			if at[i] >= 0 {
-				final[at[i]] = x
-			}
+// field is where in vars a field is.
+func (j *joined) field(bank, i int) int { return j.at[ir.Field{Bank: bank, Index: i}] }
+
+// add adds f, whose fields are those of vars that at says, or the number 0 where it says -1.
+func (j *joined) add(f *ir.Func, at func(ir.Field) int) {
+	entry := slices.Repeat([]ir.Value{j.Const(0)}, len(f.Vars))
+	for i, v := range f.Vars {
+		if k := at(v); k >= 0 {
+			entry[i] = j.final[k]
 		}
 	}
-	at := make([]int, len(prologue.Vars))
-	for i, v := range prologue.Vars {
-		at[i] = index[ir.Field{Bank: v.Bank, Index: v.Index}]
-	}
-	inline(prologue, at)
-	if n := len(p.Rule.Counters); n < len(p.Counters) {
-		v := index[ir.Field{Bank: CounterBank, Index: n}]
-		final[v] = b.Binary(ir.Add, final[v], b.Const(1))
-	}
-	// around inlines a function whose results are the scalars from first on.
-	around := func(f *ir.Func, first int) {
-		at := make([]int, len(f.Vars))
-		for i, v := range f.Vars {
-			switch name := strings.TrimPrefix(v.Name, "in."); {
-			case v.Bank == 1:
-				at[i] = index[ir.Field{Bank: OutputsBank, Index: first + v.Index}]
-			case name == "LR":
-				at[i] = index[ir.Field{Bank: InputBank, Index: p.Rule.HyperIndex("LR")}]
-			case name == "Step":
-				if at[i] = -1; p.stepAt() >= 0 {
-					at[i] = index[ir.Field{Bank: CounterBank, Index: p.stepAt()}]
-				}
-			case name == "Norm":
-				at[i] = index[ir.Field{Bank: ControlBank, Index: ControlNorm}]
-			case name == "Unscale":
-				at[i] = index[ir.Field{Bank: ControlBank, Index: ControlUnscale}]
-			default:
-				at[i] = index[ir.Field{Bank: InputBank, Index: hyper + slices.Index(given, name)}]
-			}
+	for i, x := range j.Inline(f, entry) {
+		if k := at(f.Vars[i]); k >= 0 {
+			j.final[k] = x
 		}
-		inline(f, at)
 	}
-	around(sharedGraph(), len(p.Rule.Scalars))
-	if p.noisy {
-		around(noiseGraph(), len(p.Rule.Scalars)+len(sharedNames))
-	}
-	return b.Func(final)
+}
+
+// addShared adds Shared or Noise, whose results are the scalars from first on.
+func (j *joined) addShared(f *ir.Func, first int) {
+	j.add(f, func(v ir.Field) int {
+		switch name := strings.TrimPrefix(v.Name, "in."); {
+		case v.Bank == 1:
+			return j.field(OutputsBank, first+v.Index)
+		case name == "LR":
+			return j.field(InputBank, j.Rule.HyperIndex("LR"))
+		case name == "Step" && !j.counts():
+			return -1
+		case name == "Step":
+			return j.field(CounterBank, j.StepCounter())
+		case name == "Norm":
+			return j.field(ControlBank, ControlNorm)
+		case name == "Unscale":
+			return j.field(ControlBank, ControlUnscale)
+		default:
+			return j.field(InputBank, len(j.Rule.Hyper)+slices.Index(j.inputNames(), name))
+		}
+	})
 }

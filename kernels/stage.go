@@ -10,8 +10,8 @@ type Stage struct {
 	Kind Kind
 	Over Scope // of Reduce and Scalars: what there is one result for
 	// Unless names an output of the Scalars before, such as out.Scale, or is SkipField. Where that is 1, the stage is passed over, and what it
-	// would write stays what it is. Only is a type: where no tensor's plane has it, the stage need not run, as it would change nothing. An empty Unless and an Only
-	// of 0 say nothing.
+	// would write stays what it is. Only is a type: where no tensor's plane has it, the stage need not run, as it would change nothing. An empty
+	// Unless and an Only of 0 say nothing.
 	Unless string
 	Only   device.DType
 	// Graph is what the stage computes; a Reduce has Terms. Of a Map: see Program.Graph. Scalars compute in float64: over a Group from and to

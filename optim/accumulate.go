@@ -211,7 +211,7 @@ func (o *Optimizer) activity() {
 		for _, q := range g.parts {
 			active := q.active()
 			q.mixed = q.mixed || slices.ContainsFunc(q.params, func(p *param) bool { return p.active() != active })
-			if q.mixed || active != q.stepped {
+			if q.mixed || active != q.launched {
 				o.stale = true
 				o.norm.moved()
 			}

@@ -10,9 +10,9 @@ import "github.com/fusestep/fusestep/kernels/rule"
 //
 //	ema = ema_decay·ema + (1 - ema_decay)·value
 //
-// as torch.optim.swa_utils.AveragedModel computes it with get_ema_avg_fn, to the last bit, but that what is smaller than the smallest
-// normal number becomes 0. The value is the one that the step has computed: where memory holds it in 16 bits, it is not rounded to them first. The average is of the
-// type that is calculated with, unless the State of a Stored around it names "ema".
+// as torch.optim.swa_utils.AveragedModel computes it with get_ema_avg_fn, to the last bit, but that what is smaller than the smallest normal number
+// becomes 0. The value is the one that the step has computed: where memory holds it in 16 bits, it is not rounded to them first. The average is of
+// the type that is calculated with, unless the State of a Stored around it names "ema".
 //
 // A group has an average from its beginning, or never: SetAlgorithm does not change that. An algorithm that evaluates an average of its
 // own is a HyperparameterError.

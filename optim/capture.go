@@ -45,7 +45,7 @@ func (o *Optimizer) Capture(s *device.Stream) (*Captured, error) {
 		return nil, err
 	}
 	if err := o.norm.compile(o); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("optim: capture: %w", err)
 	}
 	c := &Captured{optimizer: o, norm: o.norm.update, skips: o.control.skips(), launches: slices.Clone(o.launches)}
 	c.graph, err = o.backend.Device().Capture(func(s *device.Stream) error { return c.each(s, kernels.Capturable.Launch) })

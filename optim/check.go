@@ -47,7 +47,7 @@ func (p *param) check(b Backend) error {
 	if p.Grad == nil {
 		return nil
 	}
-	if t := p.Grad.DType(); !slices.Contains(format.Storage(compute), t) {
+	if t := p.Grad.DType(); !slices.Contains(format.PlainTypes(compute), t) {
 		return p.fail(&format.Error{Slot: rule.Grad, Format: t.Short(), Compute: compute})
 	} else if !slices.Contains(held, t) {
 		return p.errorf("grad is %s: %w", t, device.ErrUnsupported)

@@ -28,7 +28,7 @@ func errOff(what string) error {
 	return fmt.Errorf("optim: %s: SetClipNorm, SetGradScaler and SetSkip are off", what)
 }
 
-// compile makes what measures the optimizer's gradients, if they are to be measured.
+// compile makes what measures the optimizer's gradients, if they are to be measured. Its errors begin with "gradient norm".
 func (n *norm) compile(o *Optimizer) error {
 	if !o.measures() || n.update != nil && !n.stale {
 		return nil
@@ -39,15 +39,15 @@ func (n *norm) compile(o *Optimizer) error {
 	}
 	made, err := o.backend.Compile(w)
 	if err != nil {
-		return fmt.Errorf("optim: gradient norm: %w", err)
+		return fmt.Errorf("gradient norm: %w", err)
 	}
 	if err := o.control.allocate(o.backend.Device()); err != nil {
-		return errors.Join(fmt.Errorf("optim: gradient norm: %w", err), made.Close())
+		return errors.Join(fmt.Errorf("gradient norm: %w", err), made.Close())
 	}
 	err = n.close()
 	n.update, n.stale = made, false
 	if err != nil {
-		return fmt.Errorf("optim: gradient norm: what was compiled before could not be freed: %w", err)
+		return fmt.Errorf("gradient norm: what was compiled before could not be freed: %w", err)
 	}
 	return nil
 }
@@ -66,10 +66,10 @@ func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 	if n.ready || !o.measures() {
 		return nil
 	}
-	err := n.compile(o)
-	if err == nil {
-		err = o.control.begin(s)
+	if err := n.compile(o); err != nil {
+		return err
 	}
+	err := o.control.begin(s)
 	if err == nil {
 		err = n.update.Enqueue(s, kernels.Step{Control: o.control.words})
 	}
@@ -80,9 +80,9 @@ func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 	return nil
 }
 
-// SetClipNorm clips gradients from the next step on: where the L2 norm over all gradients of all groups exceeds max, the step
-// uses each gradient multiplied by max/(norm+1e-6), as torch.nn.utils.clip_grad_norm_ does. The gradient buffers themselves stay
-// as they are. With SetAccumulate on, the gradients are the sums. A max of +Inf measures the norm and clips nothing; 0 turns clipping off. Tensors without a gradient do not count.
+// SetClipNorm clips gradients from the next step on: where the L2 norm over all gradients of all groups exceeds max, the step uses each gradient
+// multiplied by max/(norm+1e-6), as torch.nn.utils.clip_grad_norm_ does. The gradient buffers themselves stay as they are. With SetAccumulate on,
+// the gradients are the sums. A max of +Inf measures the norm and clips nothing; 0 turns clipping off. Tensors without a gradient do not count.
 //
 // The norm is summed in float64 by a tree that element indices alone define: its bits are the same on every device.
 func (o *Optimizer) SetClipNorm(max float64) error {
@@ -105,7 +105,7 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 	}
 	if err := o.norm.compile(o); err != nil {
 		o.norm.max = old
-		return err
+		return fmt.Errorf("optim: set clip norm: %w", err)
 	}
 	o.norm.stale = o.common.accumulate // whose next step may be other tensors'
 	return nil
@@ -133,6 +133,24 @@ func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 		return 0, fmt.Errorf("optim: gradient norm: %w", err)
 	}
 	return out.GradNorm(), nil
+}
+
+// MeasureGradNorm enqueues measuring the gradients now, so that GradNorm and Outcome are theirs. The next Step does not measure them again: until
+// then they must stay. Without SetClipNorm, SetGradScaler and SetSkip it fails.
+func (o *Optimizer) MeasureGradNorm(s *device.Stream) error {
+	const what = "measure gradient norm"
+	s, err := o.use(what, s)
+	if err != nil {
+		return err
+	}
+	if !o.measures() {
+		return errOff(what)
+	}
+	if err := o.norm.enqueue(o, s); err != nil {
+		return fmt.Errorf("optim: %s: %w", what, err)
+	}
+	o.norm.ready = true
+	return nil
 }
 
 // SetClipValue clips gradients from the next step on: the step brings each number of a gradient between -max and max, as

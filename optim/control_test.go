@@ -22,67 +22,6 @@ func scaler(change func(*optim.GradScaler)) *optim.GradScaler {
 	return &g
 }
 
-// Torch's GradScaler, to the bit: growth, overflow, several in a row, growth to infinity.
-func TestTorchGradScaler(t *testing.T) {
-	var file struct {
-		LR    float64
-		Start []float64
-		Cases []struct {
-			Name           string
-			InitScale      float64 `json:"init_scale"`
-			GrowthFactor   float64 `json:"growth_factor"`
-			BackoffFactor  float64 `json:"backoff_factor"`
-			GrowthInterval int     `json:"growth_interval"`
-			Steps          []struct {
-				Grad    []string
-				Param   []float64
-				Scale   float64
-				Tracker int `json:"_growth_tracker"`
-			}
-		}
-	}
-	torchFile(t, "gradscaler.json", &file)
-	require.NotEmpty(t, file.Cases)
-	onExecutors(t, func(t *testing.T, b kernels.Backend) {
-		h := onBackend(t, b)
-		for _, c := range file.Cases {
-			value, grad := h.buffer(device.Float32, file.Start), h.buffer(device.Float32, make([]float64, len(file.Start)))
-			o, err := optim.New(b, sgd(file.LR), []optim.Param{{Value: value, Grad: grad}})
-			require.NoError(t, err)
-			require.NoError(t, o.SetGradScaler(nil, &optim.GradScaler{InitScale: c.InitScale, GrowthFactor: c.GrowthFactor,
-				BackoffFactor: c.BackoffFactor, GrowthInterval: c.GrowthInterval, Hysteresis: 1}))
-			scale, err := o.LossScale()
-			require.NoError(t, err)
-			skipped := 0
-			for i, step := range c.Steps {
-				g, found := make([]float64, len(step.Grad)), false
-				for k, text := range step.Grad {
-					g[k], err = strconv.ParseFloat(text, 64)
-					require.NoError(t, err)
-					found = found || math.IsNaN(g[k]) || math.IsInf(g[k], 0)
-				}
-				h.set(grad, g)
-				require.NoError(t, o.Step(nil))
-				when := fmt.Sprintf("%s: step %d", c.Name, i)
-				require.Equal(t, step.Param, h.values(value), when)
-				state, err := o.GradScalerState(nil)
-				require.NoError(t, err)
-				require.Equal(t, step.Scale, state.Scale, when)
-				require.Equal(t, step.Tracker, state.GrowthTracker, when)
-				require.Equal(t, []float64{step.Scale}, h.values(scale), when)
-				out, err := o.Outcome(nil)
-				require.NoError(t, err)
-				if found {
-					skipped++
-				}
-				require.Equal(t, []any{!found, found, skipped, i + 1 - skipped, step.Scale},
-					[]any{out.Applied(), out.FoundInf(), out.SkippedSteps(), out.AppliedSteps(), out.LossScale()}, when)
-			}
-			require.NoError(t, o.Close())
-		}
-	})
-}
-
 // A sequence of steps of these kinds is held to a model: an optimizer without control that takes the good steps alone.
 const (
 	good     = iota

@@ -112,7 +112,7 @@ func (q *part) evalHyper() []float64 {
 // evalCounters are its counters: those of the rule that trains, of an average the step.
 func (q *part) evalCounters() (*device.Buffer, error) {
 	if q.group.setting.EMA {
-		at := slices.IndexFunc(q.program.Counters, func(c rule.Counter) bool { return c.Name == stepName })
+		at := q.program.StepCounter()
 		return q.counters.Slice(at, at+1)
 	}
 	return q.counters.Slice(0, len(q.group.setting.Rule.Counters))

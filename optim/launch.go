@@ -47,7 +47,7 @@ func (l *launch) compile(b Backend) (err error) {
 	}
 	if l.update, err = b.Compile(w); err != nil {
 		l.update = nil // which may be a nil pointer in an interface
-		return fmt.Errorf("optim: %w", err)
+		return err
 	}
 	for _, q := range l.parts {
 		q.changed = false
@@ -71,7 +71,7 @@ func (o *Optimizer) compile() error {
 	kept := map[*launch]bool{}
 	for _, g := range o.all() {
 		for _, q := range g.parts {
-			q.stepped = q.active()
+			q.launched = q.active()
 		}
 	}
 	for i, l := range want {
@@ -97,7 +97,7 @@ func (o *Optimizer) compile() error {
 	old := slices.DeleteFunc(slices.Clone(o.launches), func(l *launch) bool { return kept[l] })
 	o.launches, o.stale = want, false
 	if err := closeLaunches(old); err != nil {
-		return fmt.Errorf("optim: what was compiled before could not be freed: %w", err)
+		return fmt.Errorf("what was compiled before could not be freed: %w", err)
 	}
 	return nil
 }
@@ -144,8 +144,8 @@ func (l *launch) stepped(skips bool) {
 		q.mirror, q.next = q.next, q.mirror
 		q.ahead = q.ahead || skips
 		q.fresh, q.told, q.adrift = q.fresh && skips, false, 0
-		for _, p := range q.params {
-			p.stepped = true
+		for _, p := range q.mastered() {
+			p.adopted = true
 		}
 	}
 }

@@ -44,8 +44,8 @@ func (o *Optimizer) AdoptValues(s *device.Stream, tensors ...string) error {
 // adoptFirst is adopt of tensors that have not taken a step: their values may have been written after the optimizer was made, and their
 // masters by a training that goes on.
 func (q *part) adoptFirst(s *device.Stream) error {
-	for _, p := range q.params {
-		if p.stepped {
+	for _, p := range q.mastered() {
+		if p.adopted {
 			continue
 		}
 		if err := p.adopt(s); err != nil {
@@ -53,6 +53,14 @@ func (q *part) adoptFirst(s *device.Stream) error {
 		}
 	}
 	return nil
+}
+
+// mastered are the part's tensors if they have masters, as all or none have.
+func (q *part) mastered() []*param {
+	if len(q.params) == 0 || q.params[0].master == nil {
+		return nil
+	}
+	return q.params
 }
 
 // adopt is AdoptValues of the tensor.

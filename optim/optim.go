@@ -22,10 +22,28 @@
 // An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed
 // between steps, or follow a Schedule, by the name that PyTorch has for it: Optimizer.SetHyperparameter.
 //
-// To go on later, a program saves the values, Optimizer.Steps, and of each tensor Optimizer.States and Optimizer.TensorCounters, and with a loss scale
-// Optimizer.GradScalerState. The
-// next program makes the same groups, hyperparameters and schedules, brings the values to the device and calls Optimizer.SetSteps.
-// Then it writes to the buffers of States and calls Optimizer.SetTensorCounters for each tensor. The training goes on with the same bits.
+// # Sixteen bits
+//
+// Values and gradients may be bfloat16 or float16, as their buffers say: a step calculates in float32. Stored says what state is held as, what
+// is kept beside values so that small changes are not lost, and how numbers are rounded. Averaged keeps an average of the values. What else a
+// training in 16 bits does around a step is the step's own pass, with any algorithm:
+//
+//	alg := optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32}
+//	opt, err := optim.New(dev, alg, params)
+//	scaler := optim.DefaultGradScaler()
+//	err = opt.SetGradScaler(stream, &scaler) // a loss scale, for float16: steps that overflow are skipped
+//	err = opt.SetAccumulate(true)            // Accumulate after each micro-batch, then Step
+//	err = opt.SetZeroGrad(true)              // what was read is set to 0
+//
+// Optimizer.Outcome says what became of a step. NewPlan says what memory a group will take. Optimizer.Capture records a step, which a GPU
+// repeats with one launch.
+//
+// # To go on later
+//
+// A program saves the values, Optimizer.Steps, and of each tensor Optimizer.States and Optimizer.TensorCounters, and with a loss scale
+// Optimizer.GradScalerState. The next program makes the same groups, hyperparameters and schedules, brings the values to the device and
+// calls Optimizer.SetSteps. Then it writes to the buffers of States and calls Optimizer.SetTensorCounters for each tensor, and
+// Optimizer.SetGradScalerState. The training goes on with the same bits.
 package optim
 
 import (
@@ -162,7 +180,7 @@ func (o *Optimizer) equip(g *group) ([]*launch, error) {
 	launches := plan([]*group{g})
 	for _, l := range launches {
 		if err := l.compile(o.backend); err != nil {
-			return launches, err
+			return launches, fmt.Errorf("optim: group %d: %w", g.index, err)
 		}
 	}
 	return launches, nil

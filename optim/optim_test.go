@@ -495,14 +495,14 @@ func TestStepFailsHalfWay(t *testing.T) {
 	require.Equal(t, 0, o.Steps())
 	b.compile = errors.New("no more programs")
 	err = o.AddGroup(optim.DefaultAdamW(), []optim.Param{{Value: h.buffer(device.Float32, []float64{1}), Grad: h.buffer(device.Float32, []float64{1})}})
-	require.EqualError(t, err, "optim: no more programs")
+	require.EqualError(t, err, "optim: group 2: no more programs")
 	b.fail = math.MaxInt
 	require.NoError(t, o.Step(nil), "after a refused group the optimizer is as it was")
 
 	b.compile, b.close = nil, errors.New("stuck")
 	late := h.buffer(device.Float32, []float64{1})
 	require.NoError(t, o.AddGroup(optim.DefaultSGD(), []optim.Param{{Name: "late", Value: late, Grad: h.buffer(device.Float32, []float64{1})}}))
-	require.EqualError(t, o.Step(nil), "optim: step: nothing was updated: optim: what was compiled before could not be freed: stuck\nstuck")
+	require.EqualError(t, o.Step(nil), "optim: step: nothing was updated: what was compiled before could not be freed: stuck\nstuck")
 	require.Equal(t, []float64{1}, h.values(late))
 	require.NoError(t, o.Step(nil))
 	require.NotEqual(t, []float64{1}, h.values(late))

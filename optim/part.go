@@ -28,12 +28,12 @@ type part struct {
 	unsure  bool      // a step failed half way: mirror is to be read back
 	ahead   bool      // mirror counts steps that may have been skipped: it is to be read back where what it says matters
 
-	fresh   bool      // no step has been taken; where mirror is ahead, none may have been
-	filled  []float64 // by slot: what state of fresh tensors has been filled with
-	stepped bool      // it was active when the launches were made
-	mixed   bool      // tensors with and without a gradient, or with gradients of several types, are in it, which regroup parts
-	told    bool      // the user has set mirror since the last step
-	adrift  int       // by how much SetSteps has changed the optimizer's count since then, while mirror stayed
+	fresh    bool      // no step has been taken; where mirror is ahead, none may have been
+	filled   []float64 // by slot: what state of fresh tensors has been filled with
+	launched bool      // it was active when the launches were made
+	mixed    bool      // tensors with and without a gradient, or with gradients of several types, are in it, which regroup parts
+	told     bool      // the user has set mirror since the last step
+	adrift   int       // by how much SetSteps has changed the optimizer's count since then, while mirror stayed
 }
 
 func newPart(g *group, program *kernels.Program) *part {
@@ -47,15 +47,12 @@ func (q *part) active() bool { return len(q.params) > 0 && q.params[0].active() 
 
 // steps is the number of steps taken, if the rule counts them.
 func (q *part) steps() (n float64, counted bool) {
-	i := slices.IndexFunc(q.program.Counters, func(f rule.Counter) bool { return f.Name == stepName })
+	i := q.program.StepCounter()
 	if i < 0 {
 		return 0, false
 	}
 	return q.mirror[i], true
 }
-
-// stepName is what rules call the number of steps taken, among their counters.
-const stepName = "step"
 
 // spec is what the part's program becomes with another setting, which has the same rule and formats.
 func (q *part) spec(s rule.Setting) kernels.Spec {

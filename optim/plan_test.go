@@ -68,7 +68,7 @@ func (c counted) Compile(w kernels.Work) (kernels.Update, error) {
 	return c.Backend.Compile(w)
 }
 
-func (c counted) Storage(compute device.DType) []device.DType { return format.PlaneTypes(compute) }
+func (c counted) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
 
 type nothing struct{ kernels.Update }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// checkPrecision finds a hyperparameter that a program of these types cannot have: one that the type that it calculates with turns into 0 or an infinity,
-// or that is what state starts with, of a type that does. An eps of 1e-46 is 0 in float32, and then 0/0 is where a gradient is 0. It also
+// checkPrecision finds a hyperparameter that a program of these types cannot have: one that the type that it calculates with turns into 0 or an
+// infinity, or that is what state starts with, of a type that does. An eps of 1e-46 is 0 in float32, and then 0/0 is where a gradient is 0. It also
 // checks the penalties, which an Algorithm of the user's own may set to anything. The error is a HyperparameterError.
 func checkPrecision(s rule.Setting, of kernels.Spec) error {
 	r, t := ranges{algorithm: s.Name}, of.Compute
@@ -61,9 +61,9 @@ func (r *ranges) holds(name string, x float64, t device.DType) {
 	}
 	switch y := t.Round(x); {
 	case x != 0 && y == 0:
-		r.err = &HyperparameterError{Algorithm: r.algorithm, Name: name, Value: x, Want: fmt.Sprintf("0, or at least 2^%d, which is the least that %s has", extent[t].least, t)}
+		r.require(name, x, false, fmt.Sprintf("0, or at least 2^%d, which is the least that %s has", extent[t].least, t))
 	case !math.IsInf(x, 0) && math.IsInf(y, 0):
-		r.err = &HyperparameterError{Algorithm: r.algorithm, Name: name, Value: x, Want: fmt.Sprintf("below 2^%d, which %s takes for infinity", extent[t].beyond, t)}
+		r.require(name, x, false, fmt.Sprintf("below 2^%d, which %s takes for infinity", extent[t].beyond, t))
 	}
 }
 

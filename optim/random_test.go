@@ -26,7 +26,7 @@ type twin struct {
 
 // gradients gives the twins others, of a type that their values can have.
 func (w *twin) gradients(h *harness, rng *rand.Rand) {
-	dtypes := format.Storage(format.Compute(w.value.DType()))
+	dtypes := format.PlainTypes(format.Compute(w.value.DType()))
 	dtype, zero := dtypes[rng.IntN(len(dtypes))], make([]float64, w.value.Len())
 	w.grad, w.alone = h.buffer(dtype, zero), h.buffer(dtype, zero)
 }

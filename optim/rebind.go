@@ -4,10 +4,10 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// Rebind gives tensors, found by name, other buffers from the next step on, for frameworks that move their tensors from step to
-// step. Each value is as long as the one before it, and of its type. A gradient may have another type than the one before it. It may become
-// nil, which leaves the tensor out of steps, and may come back. State, hyperparameters and the number of steps stay, and so do the buffers of tensors that params does not
-// name; GradNorm is 0 until the next step. What is wrong with a tensor is a TensorError. On an error the optimizer is as it was.
+// Rebind gives tensors, found by name, other buffers from the next step on, for frameworks that move their tensors from step to step. Each value is
+// as long as the one before it, and of its type. A gradient may have another type than the one before it. It may become nil, which leaves the
+// tensor out of steps, and may come back. State, hyperparameters and the number of steps stay, and so do the buffers of tensors that params does
+// not name; GradNorm is 0 until the next step. What is wrong with a tensor is a TensorError. On an error the optimizer is as it was.
 //
 // The next step compiles what is stepped with these tensors, and nothing else. State stays in its place: on a GPU a step uses
 // vectors only for tensors whose new value lies as far from a multiple of 16 bytes as their first one did.

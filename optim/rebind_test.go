@@ -146,7 +146,7 @@ func TestRebindErrors(t *testing.T) {
 	require.NoError(t, o.Rebind([]optim.Param{ok}))
 	h.set(ok.Grad, []float64{1, 1})
 	backend.compile = errors.New("no more programs")
-	require.EqualError(t, o.Step(nil), "optim: step: nothing was updated: optim: no more programs")
+	require.EqualError(t, o.Step(nil), "optim: step: nothing was updated: no more programs")
 	require.Equal(t, []float64{0, 0}, h.values(ok.Value))
 	backend.compile = nil
 	require.NoError(t, o.Step(nil))

@@ -2,7 +2,6 @@ package optim_test
 
 import (
 	"encoding/json"
-	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,7 +30,7 @@ type scalerCase struct {
 	MomentumBuffer []reference.Plane `json:"momentum_buffer"`
 }
 
-// A loop that scales, checks and skips as torch's does, on the host, has torch's scales, and SGD in it torch's bits.
+// A GradScaler has torch's scales, and SGD with one torch's bits: whatever the steps do that are skipped, the first ones too.
 func TestScalerGoldens(t *testing.T) {
 	var file struct{ Cases []scalerCase }
 	torchFile(t, "scaler.json", &file)
@@ -44,53 +43,44 @@ func TestScalerGoldens(t *testing.T) {
 }
 
 func (c scalerCase) run(t *testing.T, b kernels.Backend) {
-	h, n := onBackend(t, b), len(c.Param[0])
-	value, grad := h.buffer(device.Float32, make([]float64, n)), h.buffer(device.Float32, make([]float64, n))
+	h, zeros := onBackend(t, b), make([]float64, len(c.Param[0]))
+	value, grad := h.buffer(device.Float32, zeros), h.buffer(device.Float32, zeros)
 	defer value.Close()
 	defer grad.Close()
 	setPlane(t, value, c.Param[0])
 	o, err := optim.New(b, algorithm(t, "sgd", c.SGD), []optim.Param{{Name: "w", Value: value, Grad: grad}})
 	require.NoError(t, err)
 	defer o.Close()
-	scale, tracker := float32(c.Scaler.InitScale), 0
-	for step, scaled := range c.Grads {
-		require.Equal(t, c.Scale[step], float64(scale), "scale of step %d", step+1)
-		require.Equal(t, c.GrowthTracker[step], tracker, "growth tracker before step %d", step+1)
-		inverse, foundInf := float32(1/float64(scale)), 0
-		unscaled := make([]float64, n)
-		for i, g := range reference.Elements[float32](scaled) {
-			if math.IsInf(float64(g), 0) || g != g {
-				foundInf = 1
-			}
-			unscaled[i] = float64(g * inverse)
-		}
-		require.Equal(t, c.FoundInf[step], foundInf, "step %d", step+1)
-		if foundInf == 0 {
-			h.set(grad, unscaled)
+	require.NoError(t, o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) {
+		g.InitScale, g.GrowthFactor, g.BackoffFactor = c.Scaler.InitScale, c.Scaler.GrowthFactor, c.Scaler.BackoffFactor
+		g.GrowthInterval = c.Scaler.GrowthInterval
+	})))
+	scale, err := o.LossScale()
+	require.NoError(t, err)
+	skipped := 0
+	for step := range len(c.Grads) + 1 {
+		if step > 0 {
+			setPlane(t, grad, c.Grads[step-1])
 			require.NoError(t, o.Step(nil))
+			out, err := o.Outcome(nil)
+			require.NoError(t, err)
+			found := c.FoundInf[step-1] != 0
+			if found {
+				skipped++
+			}
+			require.Equal(t, []any{!found, found, skipped, step - skipped, c.Scale[step]},
+				[]any{out.Applied(), out.FoundInf(), out.SkippedSteps(), out.AppliedSteps(), out.LossScale()}, "step %d", step)
 		}
-		scale, tracker = c.update(scale, tracker, foundInf != 0)
-		require.Equal(t, c.Param[step+1], planeOf(t, value), "param after step %d", step+1)
+		require.Equal(t, []float64{c.Scale[step]}, h.values(scale), "after step %d", step)
+		state, err := o.GradScalerState(nil)
+		require.NoError(t, err)
+		require.Equal(t, c.Scale[step], state.Scale, "after step %d", step)
+		require.Equal(t, c.GrowthTracker[step], state.GrowthTracker, "growth tracker after step %d", step)
+		require.Equal(t, c.Param[step], planeOf(t, value), "param after step %d", step)
 		if c.SGD["momentum"] != nil {
 			buffer, err := o.State("w", "momentum_buffer")
 			require.NoError(t, err)
-			require.Equal(t, c.MomentumBuffer[step+1], planeOf(t, buffer), "momentum_buffer after step %d", step+1)
+			require.Equal(t, c.MomentumBuffer[step], planeOf(t, buffer), "momentum_buffer after step %d", step)
 		}
 	}
-	require.Equal(t, c.Scale[len(c.Grads)], float64(scale))
-	require.Equal(t, c.GrowthTracker[len(c.Grads)], tracker)
-}
-
-// update is what torch makes of the scale after a step: a growth that float32 cannot hold is not taken, but counted from again.
-func (c scalerCase) update(scale float32, tracker int, foundInf bool) (float32, int) {
-	if foundInf {
-		return float32(float64(scale) * c.Scaler.BackoffFactor), 0
-	}
-	if tracker++; tracker < c.Scaler.GrowthInterval {
-		return scale, tracker
-	}
-	if grown := float32(float64(scale) * c.Scaler.GrowthFactor); !math.IsInf(float64(grown), 0) {
-		return grown, 0
-	}
-	return scale, 0
 }

@@ -11,11 +11,11 @@ import (
 // Stream.Synchronize has returned, and not before: until then no values may be read, and no gradients written, but by work that
 // was enqueued on the same stream. Small steps of a CPU are over earlier, which is no promise.
 //
-// Each tensor that has a gradient takes a step; the others stay as they are. With SetAccumulate on, the gradient is what Accumulate has
-// added up. Whatever is wrong is found before anything is enqueued: that nothing was accumulated (ErrNotAccumulated), a tensor that was
-// closed (TensorError), a hyperparameter that its schedule has brought out of range (HyperparameterError), a scalar that the type which is
-// calculated in cannot hold (ScalarError), counters that disagree (CountError). Then nothing has changed. The first step after a change of tensors, or of hyperparameters that turn a term on or off, compiles what
-// has changed.
+// Each tensor that has a gradient takes a step; the others stay as they are. With SetAccumulate on, the gradient is what Accumulate has added up.
+// Whatever is wrong is found before anything is enqueued: that nothing was accumulated (ErrNotAccumulated), a tensor that was closed (TensorError),
+// a hyperparameter that its schedule has brought out of range (HyperparameterError), a scalar that the type which is calculated in cannot hold
+// (ScalarError), counters that disagree (CountError). Then nothing has changed. The first step after a change of tensors, or of hyperparameters
+// that turn a term on or off, compiles what has changed.
 func (o *Optimizer) Step(s *device.Stream) error {
 	s, err := o.use("step", s)
 	if err != nil {

@@ -7,8 +7,9 @@ import (
 	"github.com/fusestep/fusestep/kernels/reference"
 )
 
-// ulps is how many numbers of a type elements are apart, given their bits: 0 if and only if they have the same bits or both are NaN. Zeros
-// of different signs are 1 apart, and remainders as far as integers are. A NaN is as far from any number as an unsigned integer of the type's width can say.
+// ulps is how many numbers of a type elements are apart, given their bits: 0 if and only if they have the same bits or both are NaN. Zeros of
+// different signs are 1 apart, and remainders as far as integers are. A NaN is as far from any number as an unsigned integer of the type's width
+// can say.
 func ulps(t device.DType, a, b uint64) uint64 {
 	if t == device.Int16 || t == device.Int8 {
 		return uint64(math.Abs(reference.Value(t, a) - reference.Value(t, b)))

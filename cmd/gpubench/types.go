@@ -20,7 +20,8 @@ type types struct {
 }
 
 // masters are the values of -master.
-var masters = map[string]optim.Master{"none": optim.NoMaster, "f32": optim.MasterFloat32, "remainder": optim.MasterRemainder, "remainder8": optim.MasterRemainder8}
+var masters = map[string]optim.Master{"none": optim.NoMaster, "f32": optim.MasterFloat32, "remainder": optim.MasterRemainder,
+	"remainder8": optim.MasterRemainder8}
 
 // beside are the values of -master that parameters of a type may have.
 var beside = map[device.DType][]string{device.BFloat16: {"none", "f32", "remainder", "remainder8"}, device.Float16: {"none", "f32"},
@@ -88,7 +89,7 @@ func parseTypes(dtype, grad, state, master, rounding string) (t types, err error
 		if f.value == "" {
 			continue
 		}
-		if *f.to, err = device.ParseDType(f.value); err != nil || !slices.Contains(format.Storage(t.compute()), *f.to) {
+		if *f.to, err = device.ParseDType(f.value); err != nil || !slices.Contains(format.PlainTypes(t.compute()), *f.to) {
 			known := "f32, bf16 or f16"
 			if t.compute() == device.Float64 {
 				known = "f64"
@@ -105,7 +106,8 @@ func parseTypes(dtype, grad, state, master, rounding string) (t types, err error
 	}
 	t.stochastic = rounding == stochastic
 	if weight := t.param.Size() == 2 && t.master == optim.NoMaster; t.stochastic && !weight && t.state.Size() != 2 {
-		return t, cli.Usagef("-rounding stochastic: with -dtype %s, -state %s and -master %s there is nothing to round to 16 bits", t.param.Short(), t.state.Short(), master)
+		return t, cli.Usagef("-rounding stochastic: with -dtype %s, -state %s and -master %s there is nothing to round to 16 bits", t.param.Short(),
+			t.state.Short(), master)
 	}
 	return t, nil
 }

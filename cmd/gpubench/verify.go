@@ -162,7 +162,8 @@ func (w *work) compareGroup(v *verification, o *oracle, step int) error {
 		return err
 	}
 	for i, f := range w.program.Counters {
-		note(v, device.Float64, math.Float64bits(counters[f.Name]), math.Float64bits(o.counters[i]), func() string { return fmt.Sprintf("step %d: %s", step+1, f.Name) })
+		got, want := math.Float64bits(counters[f.Name]), math.Float64bits(o.counters[i])
+		note(v, device.Float64, got, want, func() string { return fmt.Sprintf("step %d: %s", step+1, f.Name) })
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ type piece struct {
 var unmeasured = [...]float64{kernels.ControlNorm: 0, kernels.ControlUnscale: 1, kernels.ControlSkip: 0}
 
 // Storage implements kernels.Backend.
-func (d *Device) Storage(compute device.DType) []device.DType { return format.PlaneTypes(compute) }
+func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
 
 // Compile implements kernels.Backend.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {

@@ -6,24 +6,24 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// Storage lists the types that numbers of a compute type can be put into memory as, the compute type first: none if nothing can be computed
-// with it.
+// Storage lists the types of the planes that numbers of a compute type can be put into, the compute type first: none if nothing can be
+// computed with it. It is what a Backend's Storage says that can run all formats.
 func Storage(compute device.DType) (out []device.DType) {
-	for _, f := range all() {
-		if f.compute == compute && f.Encodes() && !f.noisy && f.NumPlanes() == 1 {
-			out = append(out, f.planes[0].DType)
-		}
-	}
-	return out
-}
-
-// PlaneTypes is Storage and the types of what stands beside a number's first plane: remainders.
-func PlaneTypes(compute device.DType) (out []device.DType) {
 	for _, f := range all() {
 		for _, p := range f.planes {
 			if f.compute == compute && f.Encodes() && !slices.Contains(out, p.DType) {
 				out = append(out, p.DType)
 			}
+		}
+	}
+	return out
+}
+
+// PlainTypes are those of Storage that hold a number by themselves: whose Plain format Encodes.
+func PlainTypes(compute device.DType) (out []device.DType) {
+	for _, t := range Storage(compute) {
+		if f, err := Plain(t, compute); err == nil && f.Encodes() {
+			out = append(out, t)
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package ir
 import (
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Eval runs f on the fields' values, one a Var, and replaces those that f stores. F must have f's width: this is the
@@ -15,6 +16,7 @@ type Evaluator[F float32 | float64] struct {
 	Index uint64   // of the element, the first of those that RunEach is given
 
 	f     *Func
+	order []Value // the nodes that are computed
 	nodes []lanes[F]
 	lanes int   // elements that there is room for
 	vars  [][]F // what Run is given, as RunEach takes it
@@ -38,6 +40,7 @@ func NewEvaluator[F float32 | float64](f *Func) *Evaluator[F] {
 	e := &Evaluator[F]{Words: make([]uint32, len(f.Vars)), f: f, nodes: make([]lanes[F], len(f.Nodes)), vars: make([][]F, len(f.Vars))}
 	for i := range e.nodes {
 		e.nodes[i].kind = f.Kind(Value(i))
+		e.order = append(e.order, Value(i))
 	}
 	for _, v := range f.Vars {
 		if v.Type != Float {
@@ -45,6 +48,15 @@ func NewEvaluator[F float32 | float64](f *Func) *Evaluator[F] {
 		}
 	}
 	e.makeLanes(1)
+	return e
+}
+
+// NewUniformEvaluator makes an evaluator of the nodes that do not depend on the bank, for Number, Condition and Integer. It stores nothing.
+func NewUniformEvaluator[F float32 | float64](f *Func, bank int) *Evaluator[F] {
+	g, varying := *f, f.Varying(bank)
+	g.Stores = nil
+	e := NewEvaluator[F](&g)
+	e.order = slices.DeleteFunc(e.order, func(v Value) bool { return varying[v] })
 	return e
 }
 
@@ -91,7 +103,7 @@ func (e *Evaluator[F]) RunEach(n int, vars [][]F, words [][]uint32) {
 
 // run runs n elements from lo on.
 func (e *Evaluator[F]) run(vars [][]F, words [][]uint32, lo, n int) {
-	for i := range e.f.Nodes {
+	for _, i := range e.order {
 		node := &e.f.Nodes[i]
 		switch d := &e.nodes[i]; d.kind {
 		case Number:

@@ -62,3 +62,30 @@ func TestRunEach(t *testing.T) {
 		require.Equal(t, wantH, words[h])
 	}
 }
+
+// An evaluator of uniform nodes finds for them what one of all nodes does, whatever the elements, and leaves fields as they are.
+func TestUniformEvaluator(t *testing.T) {
+	b := NewBuilder("f", 32, []Field{{Name: "x"}, {Bank: 1, Name: "s"}})
+	two := b.Binary(Add, b.Var(1), b.Var(1))
+	negative, bits := b.Binary(Lt, two, b.Const(0)), b.Unary(ToBits, two)
+	f := b.Func([]Value{b.Select(b.Binary(And, negative, b.Binary(WLt, b.Unary(ToBits, b.Var(0)), bits)), b.Var(0), two), b.Var(1)})
+	uniforms := f.Uniforms(0)
+	require.Len(t, uniforms, 3)
+	for _, s := range []float32{-1.5, 0.25} {
+		all, uniform := NewEvaluator[float32](f), NewUniformEvaluator[float32](f, 0)
+		all.Run([]float32{3, s})
+		vars := []float32{7, s}
+		uniform.Run(vars)
+		require.Equal(t, []float32{7, s}, vars)
+		for _, v := range uniforms {
+			switch f.Kind(v) {
+			case Number:
+				require.Equal(t, all.Number(v), uniform.Number(v))
+			case Integer:
+				require.Equal(t, all.Integer(v), uniform.Integer(v))
+			default:
+				require.Equal(t, all.Condition(v), uniform.Condition(v))
+			}
+		}
+	}
+}

@@ -1,6 +1,6 @@
-// Package kerneltest holds a kernels.Backend to the rules: whatever a backend runs them with, the bits are those of package
-// reference, for all options, element types, lengths, alignments and numbers, and no byte beside the tensors changes. Where kernels can be recorded, every
-// second step is run from a record.
+// Package kerneltest holds a kernels.Backend to the rules: whatever a backend runs them with, the bits are those of package reference, for all
+// options, element types, lengths, alignments and numbers, and no byte beside the tensors changes. Where kernels can be recorded, every second step
+// is run from a record.
 package kerneltest
 
 import (
@@ -93,11 +93,12 @@ func beside(t device.DType) (out []kernels.Spec) {
 // masters are the parameter's formats that have a second plane.
 var masters = []string{"bf16+f32", "bf16+i16", "f16+f32", "bf16+i8"}
 
-var every = flag.Bool("every", false, "try all programs of all rules")
+var every = flag.Bool("kerneltest.every", false, "try all programs of all rules")
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. Of what else is around a rule, and
-// of formats, each is tried with every third rule; with -every, with all of them. With -short the rule of
-// Names has all its options or none, and of the formats the mixture, those that round stochastically and one kind of master are tried. Open returns a device, which the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
+// of formats, each is tried with every third rule; with the flag -kerneltest.every, with all of them. With -short the rule of Names has all its
+// options or none, and of the formats the mixture, those that round stochastically and one kind of master are tried. Open returns a device, which
+// the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	names := Names(t)
 	of = append(slices.Clone(of), names)

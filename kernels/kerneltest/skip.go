@@ -18,8 +18,7 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 	const groups = 3
 	s := b.Device().DefaultStream()
 	w, counters, tensors := work(t, b, p, slices.Concat(straight(0, 5, 130, 4097), short()), groups, rand.New(rand.NewPCG(23, p.Options)))
-	u, err := b.Compile(w)
-	require.NoError(t, err)
+	u := compile(t, b, w)
 	control, err := kernels.NewControl(b.Device())
 	require.NoError(t, err)
 	want := make([][]float64, groups)

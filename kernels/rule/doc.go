@@ -82,7 +82,8 @@
 //     and otherwise float32.
 //   - A word is a uint32. Variables, and parameters and results of the functions that are called, may be words.
 //   - Words have + - * & | ^ &^, unary ^ and -, << and >> by a constant from 0 to 31, comparisons, and assignments with these operators.
-//     What is beyond 32 bits is cut off. x<<13 | x>>19 rotates x, by one operation. Constants must fit. Words are not divided, and none meets a number in one operation.
+//     What is beyond 32 bits is cut off. x<<13 | x>>19 rotates x, by one operation. Constants must fit. Words are not divided, and none
+//     meets a number in one operation.
 //   - rule.FromBits and rule.FromHalf make a number of a word; rule.ToBits and rule.ToHalf make a word of a float32, so that only a
 //     function that is not generic calls them. rule.MulHigh has the upper half of a product.
 //   - Predeclared names: uint32 and float32, too.

@@ -30,6 +30,9 @@ const (
 	Grad  = "grad"
 )
 
+// StepCounter is the counter of the steps that were taken, as rules call it that count them.
+const StepCounter = "step"
+
 // The banks of the two functions' graphs: ir.Field.Bank.
 const (
 	ElemBank    = 0 // element function: its slots
@@ -124,11 +127,11 @@ func (d Definition[H, O]) With(h H, o O) Setting {
 //
 //	var def, err = rule.New(Adam[float32], Adam[float64], AdamPrologue, adamSource)
 //
-// E32 and E64 are the element struct. Each of its fields is a slot, tagged `slot:"name"`. Two slots are called param and grad. The
-// others are state, which starts at 0, or as the hyperparameter that a tag `init:"Name"` names. S32 and S64 are the scalars that the
-// prologue computes. H holds the hyperparameters. One of them is called LR, the learning rate. T holds the counters, which the
-// prologue keeps from step to step. Its fields are tagged `counter:"name"` and, if they do not start at 0, `init:"value"`. O holds the options, all bools, at
-// most 8. T and O may be empty structs.
+// E32 and E64 are the element struct. Each of its fields is a slot, tagged `slot:"name"`. Two slots are called param and grad. The others are
+// state, which starts at 0, or as the hyperparameter that a tag `init:"Name"` names. S32 and S64 are the scalars that the prologue computes. H
+// holds the hyperparameters. One of them is called LR, the learning rate. T holds the counters, which the prologue keeps from step to step. Its
+// fields are tagged `counter:"name"` and, if they do not start at 0, `init:"value"`. O holds the options, all bools, at most 8. T and O may be
+// empty structs.
 //
 // New lowers the source for every choice of options, and compares it with the compiled functions: for each choice and each width it
 // runs both 512 times on the same numbers. Every field must come out the same to the last bit, where any NaN is like another. In a

@@ -22,6 +22,7 @@ SGD = {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.01}
 # The scaler's options, the optimizer's, what multiplies a gradient, and the steps that find an infinity or a NaN whatever the scale:
 # 1 is found, and 0 is not, unless the gradient overflows.
 CASES = {
+    "defaults": ({"growth_interval": 2000}, SGD, 1.0, "01001110"),
     "growth": ({}, SGD, 1.0, "0" * 12),
     "backoff": ({}, SGD, 1.0, "000010001000000"),
     "several in a row": ({}, SGD, 1.0, "00111101100000"),
@@ -29,8 +30,12 @@ CASES = {
     "one before growth": ({"growth_interval": 4}, SGD, 1.0, "0001000100000001"),
     "interval 1": ({"growth_interval": 1}, SGD, 1.0, "0100110000"),
     "other factors": ({"init_scale": 1000.0, "growth_factor": 1.7, "backoff_factor": 0.3}, SGD, 1.0, "00010000000110000000"),
+    "growth by other factors": ({"init_scale": 3.0, "growth_factor": 1.7, "backoff_factor": 0.3, "growth_interval": 2}, SGD, 1.0,
+                                   "0001000011000" * 4),
     "overflows": ({"init_scale": 2.0**120, "growth_interval": 2}, SGD, 16.0, "0" * 20),
     "scale at its largest": ({"init_scale": 2.0**126, "growth_interval": 2}, SGD, 1e-3, "0" * 10),
+    "growth to infinity by 1.5": ({"init_scale": 2.0**126, "growth_factor": 1.5, "growth_interval": 1}, SGD, 1e-3, "0" * 8),
+    "backoff into subnormal numbers": ({"init_scale": 3.0 * 2.0**-120, "backoff_factor": 0.37}, SGD, 1.0, "1" * 25),
     "without momentum": ({}, {"lr": 0.1}, 1.0, "1010010000"),
 }
 
