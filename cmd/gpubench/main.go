@@ -63,11 +63,10 @@
 // # What fits into memory
 //
 // With -plan nothing is measured and nothing allocated. For each form in which a step of the optimizer, AdamW if none is given, can hold
-// parameter, gradient and state, gpubench prints the bytes that stay resident and the bytes that a step moves, and what is left of 24, 40,
-// 80 and 141 GB. For AdamW, what other libraries take stands below. Parameters, gradients and the optimizer's state count, the
+// parameter, gradient and state, gpubench prints the bytes that stay resident and the bytes that a step moves, those that -clip, -scale or both
+// add, and what is left of 24, 40, 80 and 141 GB. For AdamW, what other libraries take stands below. Parameters, gradients and the optimizer's state count, the
 // latter as it is allocated; activations and all else do not. Bf16+f32 is a bfloat16 with a float32 master beside it, bf16+i16 and
-// bf16+i8 one with the integer that makes it a number of 32 and of 24 bits; bf16/sr is rounded stochastically. There are
-// the forms that this build knows.
+// bf16+i8 one with the integer that makes it a number of 32 and of 24 bits; bf16/sr is rounded stochastically.
 //
 // # What a program is
 //
@@ -114,7 +113,7 @@
 //	            "buffers": [{"name", "dtype", "owned", "bytes_per_param", "bytes"}]}],
 //	 "peers": [{"optimizer", "who", "source", "resident_bytes_per_param", "moved_bytes_per_param", "resident_bytes", "moved_bytes", "fits_gb"}]}
 //
-// Moved is read and written. Norm is what clipping by the norm reads beside that. Owned buffers are the optimizer's own.
+// Moved is read and written. Norm is what clipping by the norm, a loss scale or both read beside that. Owned buffers are the optimizer's own.
 //
 // The exit status is 0 if all went well, 2 if the command line was wrong, and 1 if something else was.
 package main
