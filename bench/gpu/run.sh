@@ -155,6 +155,7 @@ fi
 # All that -short leaves out, for as long as there is time: what is stopped then has been right so far.
 late=stopped
 part kernels-all 480 ./kernels.sh
+./test2json -t -p device/cuda <"$work/kernels-all" >>"$out/conformance.json"
 
 summary
 [ $failed = 0 ] && say "All parts that could run did, in $SECONDS s: $out" || say "NOT ALL IS WELL, after $SECONDS s: $out"
