@@ -133,8 +133,8 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	case cfg.threads == 0:
 		cfg.threads = all
 	}
-	if !(cfg.clip >= 0) {
-		return nil, cli.Usagef("-clip %v: must be a norm, above 0, or 0 for none", cfg.clip)
+	if !(cfg.clip >= 0 && cfg.clip <= math.MaxFloat64) {
+		return nil, cli.Usagef("-clip %v: must be a norm, above 0 and finite, or 0 for none", cfg.clip)
 	}
 	if lo, hi := scales(cfg.dtype.grad); slices.Contains(given, "scale") && !(cfg.scale >= lo && cfg.scale <= hi) {
 		return nil, cli.Usagef("-scale %v: with gradients of %s it must be from %v to %v", cfg.scale, cfg.dtype.grad.Short(), lo, hi)

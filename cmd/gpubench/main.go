@@ -27,7 +27,7 @@
 //	-n 1e8               instead of a model, one flat tensor of so many elements: 100000000, 1e8, 100M
 //	-dtype f32           type of parameters: f32, f64, bf16 or f16; a step calculates in f64 for f64, and in f32 for the others
 //	-grad f32            type of gradients, where it is not that of -dtype: f32, bf16 or f16
-//	-state f32           type of all state: f32, bf16 or f16; without it, the type that a step calculates in
+//	-state f32           type of all state but masters: f32, bf16 or f16; without it, the type that a step calculates in
 //	-master none         what is kept beside parameters of bf16, so that a step calculates with more bits: f32, also beside f16; remainder,
 //	                     the 16 bits that an f32 has more; remainder8, 8 of them
 //	-rounding nearest    how parameters without a master and state are rounded to 16 bits: nearest, ties to even, or stochastic

@@ -97,7 +97,7 @@ func parseTypes(dtype, grad, state, master, rounding string) (t types, err error
 		}
 	}
 	if known := beside[t.param]; !slices.Contains(known, master) {
-		return t, cli.Usagef("-master %s: with -dtype %s it must be %s", cli.Shown(master), t.param.Short(), strings.Join(known, " or "))
+		return t, cli.Usagef("-master %s: with -dtype %s it must be %s", cli.Shown(master), t.param.Short(), either(known))
 	}
 	t.master = masters[master]
 	if rounding != nearest && rounding != stochastic {
@@ -108,6 +108,15 @@ func parseTypes(dtype, grad, state, master, rounding string) (t types, err error
 		return t, cli.Usagef("-rounding stochastic: with -dtype %s, -state %s and -master %s there is nothing to round to 16 bits", t.param.Short(), t.state.Short(), master)
 	}
 	return t, nil
+}
+
+// either is "a, b or c".
+func either(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // seed is of -rounding stochastic.
