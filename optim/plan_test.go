@@ -119,7 +119,12 @@ func planned() map[string]optim.Algorithm {
 			State: map[string]device.DType{"exp_avg_sq": device.Float32}},
 		"adamw master":     optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32},
 		"adamw remainder":  optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterRemainder, All: device.BFloat16},
+		"adamw remainder8": optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterRemainder8, All: device.Float16},
 		"adamw stochastic": optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16, Stochastic: true},
+		"adamw averaged":   optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.999},
+		"adamw averaged, all bf16": optim.Stored{Algorithm: optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.999}, All: device.BFloat16,
+			State: map[string]device.DType{"ema": device.BFloat16}},
+		"adamw averaged, remainder": optim.Averaged{Algorithm: optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterRemainder}, Decay: 0.999},
 	}
 	for _, c := range optim.Cases() {
 		out[c.Name] = c.Algorithm
@@ -156,9 +161,12 @@ func TestPlanIsAllocated(t *testing.T) {
 					continue // others fill state with what is not 0, which takes its time
 				}
 				for _, kind := range [][2]device.DType{{device.Float32, device.Float32}, {device.BFloat16, device.Float32},
-					{device.BFloat16, device.BFloat16}, {device.Float64, device.Float64}} {
+					{device.BFloat16, device.BFloat16}, {device.Float16, device.Float16}, {device.Float64, device.Float64}} {
 					if _, ok := alg.(optim.Stored); ok && kind[0] == device.Float64 {
 						continue // there are no 16 bits for it
+					}
+					if kind[0] == device.Float16 && strings.Contains(algorithm, "remainder") {
+						continue // which only a bfloat16 has
 					}
 					what := fmt.Sprintf("%s of %s, gradient %s", algorithm, kind[0], kind[1])
 					p, err := optim.NewPlan(alg, kind[0], kind[1], lengths)
@@ -185,6 +193,36 @@ func TestPlanIsAllocated(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is switched on later is beside the plan: as much as its documentation says, and for zeroed gradients nothing.
+func TestPlanLeavesOut(t *testing.T) {
+	real := cpu.NewThreads(1)
+	defer real.Close()
+	lengths := []int{1, 33, 128, 4097}
+	c := newCounted(t, real, real.Device().Processor())
+	params := c.tensors(t, device.BFloat16, device.BFloat16, lengths, 0)
+	o, err := optim.New(c, optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.9}, params)
+	require.NoError(t, err)
+	added := func(set error) int64 {
+		require.NoError(t, set)
+		before := *c.bytes
+		require.NoError(t, o.Step(nil))
+		require.Equal(t, before, *c.bytes) // no step allocates
+		defer func() { *c.bytes = 0 }()
+		return before
+	}
+	*c.bytes = 0
+	require.Zero(t, added(o.SetZeroGrad(true)))
+	scaler := optim.DefaultGradScaler()
+	require.EqualValues(t, kernels.ControlWords*device.Float64.Size(), added(o.SetGradScaler(nil, &scaler)))
+	require.Zero(t, added(o.SetClipNorm(1)))
+	require.NoError(t, o.SetAccumulate(true))
+	one, err := optim.NewPlan(optim.Averaged{Algorithm: optim.DefaultSGD(), Decay: 0.9}, device.BFloat16, device.BFloat16, lengths)
+	require.NoError(t, err) // of one state of float32, and one counter
+	require.Equal(t, device.Float32.Size(), one.State.PerParam)
+	require.Equal(t, one.State.Total-int64(device.Float64.Size()), *c.bytes)
+	require.NoError(t, o.Close())
 }
 
 // allocated is the bytes that New allocates, and nothing in addition by then.
@@ -239,6 +277,10 @@ func TestPlanOfAdamW(t *testing.T) {
 		{optim.DefaultAdamW(), device.BFloat16, device.BFloat16, 12, 12, 10, 2},
 		{optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16}, device.BFloat16, device.BFloat16, 8, 8, 6, 2},
 		{optim.DefaultAdamW(), device.Float64, device.Float64, 32, 32, 24, 8},
+		{optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32}, device.BFloat16, device.BFloat16, 16, 14, 14, 2},
+		{optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterRemainder}, device.BFloat16, device.BFloat16, 14, 14, 12, 2},
+		{optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterRemainder8}, device.BFloat16, device.BFloat16, 13, 13, 11, 2},
+		{optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.9}, device.BFloat16, device.BFloat16, 16, 16, 14, 2},
 	} {
 		p, err := optim.NewPlan(test.alg, test.value, test.grad, []int{256})
 		require.NoError(t, err)

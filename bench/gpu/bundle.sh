@@ -41,7 +41,6 @@ export ZIG_GLOBAL_CACHE_DIR=$work/cache ZIG_LOCAL_CACHE_DIR=$work/cache
 if [ -d "$out" ]; then find "$out" -mindepth 1 -delete; fi
 mkdir -p "$out"
 : >"$out/$marker"
-mkdir "$out/ptx"
 # Zig warns of the library folders of toolkits, which gorgonia.org/cu names and nobody needs.
 build() {
   local package=$1 to=$2
@@ -53,8 +52,10 @@ build() {
 build ./cmd/gpubench "$out/gpubench-cuda" build
 build ./device/cuda "$out/cuda.test" test -c
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$out/test2json" cmd/test2json
-PTX_DUMP=$out/ptx go test ./kernels/ptx -run '^TestDump$' -count=1 >/dev/null
-cp bench/gpu/run.sh bench/gpu/measure.sh bench/gpu/README.md bench/peers/torch_gpu.py "$out"
+mkdir "$work/ptx"
+PTX_DUMP=$work/ptx go test ./kernels/ptx -run '^TestDump$' -count=1 >/dev/null
+tar -czf "$out/ptx.tar.gz" -C "$work" ptx
+cp bench/gpu/run.sh bench/gpu/measure.sh bench/gpu/kernels.sh bench/gpu/forms.txt bench/gpu/README.md bench/peers/torch_gpu.py "$out"
 git describe --always --dirty --abbrev=40 >"$out/REVISION" 2>/dev/null || echo unknown >"$out/REVISION"
 
 for program in gpubench-cuda cuda.test; do
@@ -66,4 +67,4 @@ for program in gpubench-cuda cuda.test; do
   fi
   echo "bundle: $program needs glibc $needs or later"
 done
-echo "bundle: $out: $(du -sh "$out" | cut -f1), $(ls "$out/ptx" | wc -l) PTX texts; run its run.sh where the GPU is"
+echo "bundle: $out: $(du -sh "$out" | cut -f1), $(ls "$work/ptx" | wc -l) PTX texts; run its run.sh where the GPU is"

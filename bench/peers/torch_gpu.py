@@ -5,7 +5,10 @@ For each case, a model's shapes and an optimizer, every round times each impleme
 what else the machine does, its temperature and its clocks meet all alike; the figures are medians over the rounds.
 Torch is timed with CUDA events around a batch of steps after some that are not counted, as gpubench times itself.
 Rates count the bytes that a step must move, gpubench's bytes_per_param, for everybody: what an implementation moves
-besides is its loss. Parameters, gradients and state are float32.
+besides is its loss.
+
+AdamW is timed on the first model in every form of --forms, a line of gpubench's flags each; then all optimizers are on all models, in
+float32. Torch holds state as parameters are: it stands beside forms of one type, and beside a loss scale with its GradScaler.
 
 Gpubench's first step of a case is verified, bit for bit, against the rule's evaluator. A bit that differs, or any other failure of its,
 makes the exit status 1.
@@ -50,6 +53,33 @@ OPTIMIZERS = {
 }
 
 
+PLAIN = "-dtype f32"  # the form of all optimizers
+
+# The type of all that torch holds, for the forms that it has.
+TORCH_FORMS = {
+    "-dtype f32": torch.float32,
+    "-dtype bf16 -state bf16": torch.bfloat16,
+    "-dtype f32 -clip 1 -scale 65536": torch.float32,
+}
+
+
+class Scaled:
+    """Steps behind torch's GradScaler and clip_grad_norm_, as torch's documentation has them. The scale is 1, as gradients are unscaled
+    in place and stay for all steps."""
+
+    def __init__(self, opt, params):
+        self.opt, self.params = opt, params
+        device = params[0].device
+        self.scaler = torch.amp.GradScaler(device.type, init_scale=1.0, growth_interval=1 << 30)
+        self.scaler.scale(torch.ones((), device=device))  # which brings the scale to the device
+
+    def step(self):
+        self.scaler.unscale_(self.opt)
+        torch.nn.utils.clip_grad_norm_(self.params, 1.0)
+        self.scaler.step(self.opt)
+        self.scaler.update()
+
+
 def seconds(text):
     """Reads a duration as gpubench's -time has it, in ms or s."""
     return float(text[:-2]) / 1e3 if text.endswith("ms") else float(text.removesuffix("s"))
@@ -71,9 +101,11 @@ def time_steps(opt, n, device):
     return start.elapsed_time(end) / 1e3 / n
 
 
-def measure_torch(make, params, args):
+def measure_torch(make, params, form, args):
     """Seconds for a step of a fresh optimizer, whose state is given back: there is not room for everybody's."""
     opt = make(params)
+    if "-scale" in form:
+        opt = Scaled(opt, params)
     try:
         time_steps(opt, 3, args.device)  # makes the state, and compiles what is compiled
         once = time_steps(opt, 3, args.device)
@@ -84,9 +116,9 @@ def measure_torch(make, params, args):
             torch.cuda.empty_cache()
 
 
-def measure_gpubench(case, optimizer, args, verify):
+def measure_gpubench(case, optimizer, form, args, verify):
     """gpubench's result, in a process of its own."""
-    command = [args.gpubench, "-device", args.gpubench_device, "-optimizer", optimizer, *case, "-time", args.time, "-format", "json"]
+    command = [args.gpubench, "-device", args.gpubench_device, "-optimizer", optimizer, *case, *form.split(), "-time", args.time, "-format", "json"]
     command += ["-verify"] if verify else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -94,38 +126,40 @@ def measure_gpubench(case, optimizer, args, verify):
     return json.loads(done.stdout)["results"][0]
 
 
-def tensors(shapes, device):
+def tensors(shapes, dtype, device):
     """Parameters of the shapes, with gradients."""
-    out = [torch.nn.Parameter(torch.randn(s, device=device)) for s in shapes]
+    out = [torch.nn.Parameter(torch.randn(s, dtype=dtype, device=device)) for s in shapes]
     for p in out:
         p.grad = torch.randn_like(p) * 0.01
     return out
 
 
-def measure(name, case, shapes, optimizer, args):
+def measure(name, case, shapes, optimizer, form, args):
     """One case: all implementations, in rounds."""
-    result = {"model": name, "optimizer": optimizer, "params": sum(math.prod(s) for s in shapes), "tensors": len(shapes), "implementations": {}}
+    result = {"model": name, "optimizer": optimizer, "form": form, "params": sum(math.prod(s) for s in shapes), "tensors": len(shapes), "implementations": {}}
     ours, theirs = OPTIMIZERS[optimizer]
-    makers = {"torch fused": lambda p: ours(p, fused=True), "torch foreach": lambda p: ours(p, foreach=True)}
-    if apex and theirs:
+    makers, dtype = {}, TORCH_FORMS.get(form)
+    if dtype:
+        makers = {"torch fused": lambda p: ours(p, fused=True), "torch foreach": lambda p: ours(p, foreach=True)}
+    if apex and theirs and form == PLAIN:
         makers["apex"] = theirs
     times = {"fusestep": []} | {m: [] for m in makers}
     errors = {}
-    params = tensors(shapes, args.device)
+    params = tensors(shapes, dtype, args.device) if dtype else []
     for _ in range(args.rounds):
         for who, sample in times.items():
             if who in errors:
                 continue
             try:
                 if who == "fusestep":
-                    got = measure_gpubench(case, optimizer, args, not sample)
+                    got = measure_gpubench(case, optimizer, form, args, not sample)
                     if not sample:
                         result["gpubench"] = got
                     result["bytes_per_param"], result["copy_gb_per_s"] = got["bytes_per_param"], got["copy_gb_per_s"]
                     result["ceiling_gb_per_s"] = got["ceiling_gb_per_s"]
                     sample.append(got["seconds_per_step"])
                 else:
-                    sample.append(measure_torch(makers[who], params, args))
+                    sample.append(measure_torch(makers[who], params, form, args))
             except Exception as e:  # an implementation that lacks something must not keep the others from being measured
                 errors[who] = str(e).splitlines()[0] if str(e) else type(e).__name__
     for who, sample in times.items():
@@ -145,7 +179,7 @@ def measure(name, case, shapes, optimizer, args):
 def show(result):
     """A line for each implementation; what is over 1 in the last column took longer than fusestep."""
     for who, r in result["implementations"].items():
-        head = f"{result['model']:14} {result['optimizer']:14} {who:14}"
+        head = f"{result['model']:14} {result['optimizer']:14} {result['form']:50} {who:14}"
         if "error" in r:
             print(f"{head} {r['error']}", flush=True)
             continue
@@ -160,6 +194,7 @@ def main():
     parser.add_argument("--device", default="cuda", type=torch.device, help="torch's")
     parser.add_argument("--models", default=",".join(MODELS), help="names of gpubench's models, the most wanted first")
     parser.add_argument("--flat", type=int, help="instead of models, one tensor of so many elements")
+    parser.add_argument("--forms", help="a file of AdamW's forms")
     parser.add_argument("--time", default="200ms", help="for each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=math.inf, help="start no case after so many")
@@ -184,20 +219,23 @@ def main():
         "left_out": [],
     }
     print(f"torch {report['torch']}, apex {'yes' if apex else 'no'}, on {report['device']}; medians of {args.rounds} rounds")
-    print(f"{'model':14} {'optimizer':14} {'':14} {'ms/step':>10} {'GB/s':>9} {'ceiling':>9} {'× ours':>8}")
+    print(f"{'model':14} {'optimizer':14} {'form':50} {'':14} {'ms/step':>10} {'GB/s':>9} {'ceiling':>9} {'× ours':>8}")
     began = time.monotonic()
+    forms = open(args.forms, encoding="utf-8").read().splitlines() if args.forms else []
+    todo = [("adamw", form, cases[0]) for form in forms]
     for optimizer in OPTIMIZERS:
-        for name, case, shape in cases:
-            if time.monotonic() - began > args.seconds:
-                report["left_out"].append(f"{optimizer} on {name}")
-            else:
-                try:
-                    report["results"].append(measure(name, case, shape, optimizer, args))
-                    show(report["results"][-1])
-                except torch.cuda.OutOfMemoryError:
-                    report["left_out"].append(f"{optimizer} on {name}: does not fit")
-            with open(args.out, "w", encoding="utf-8") as f:
-                json.dump(report, f, indent=1)
+        todo += [(optimizer, PLAIN, case) for case in cases if (optimizer, PLAIN, case) not in todo]
+    for optimizer, form, (name, case, shape) in todo:
+        if time.monotonic() - began > args.seconds:
+            report["left_out"].append(f"{optimizer} {form} on {name}")
+        else:
+            try:
+                report["results"].append(measure(name, case, shape, optimizer, form, args))
+                show(report["results"][-1])
+            except torch.cuda.OutOfMemoryError:
+                report["left_out"].append(f"{optimizer} {form} on {name}: does not fit")
+        with open(args.out, "w", encoding="utf-8") as f:
+            json.dump(report, f, indent=1)
     if report["left_out"]:
         print("left out:", "; ".join(report["left_out"]))
     if not any("samples" in i for r in report["results"] for i in r["implementations"].values()):

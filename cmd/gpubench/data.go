@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/reference"
@@ -102,11 +103,20 @@ func tame(rng *rand.Rand, t device.DType, scale float64) *pattern {
 	return newPattern(t, p)
 }
 
-// wild are numbers to verify on: mostly normally distributed ones, and among them one in sixteen any bit pattern and one
+// tameGradient is the scale of gradients to measure on.
+const tameGradient = 0x1p-7
+
+// Smallest and largest are of the normal numbers of a type.
+var (
+	smallest = map[device.DType]float64{device.Float32: 0x1p-126, device.Float64: 0x1p-1022, device.BFloat16: 0x1p-126, device.Float16: 0x1p-14}
+	largest  = map[device.DType]float64{device.Float32: math.MaxFloat32, device.Float64: math.MaxFloat64, device.BFloat16: 0x1.fep127, device.Float16: 65504}
+)
+
+// wild are numbers to verify on: mostly normally distributed ones times the scale, and among them one in sixteen any bit pattern and one
 // in sixteen a value that code gets wrong. With positive, the ordinary ones are not negative: in the state of a rule
 // they may be second moments, whose root would be NaN and hide what follows. A remainder is any bits.
-func wild(rng *rand.Rand, t device.DType, positive bool) *pattern {
-	tiny := map[device.DType]float64{device.Float32: 0x1p-126, device.Float64: 0x1p-1022, device.BFloat16: 0x1p-126, device.Float16: 0x1p-14}[t]
+func wild(rng *rand.Rand, t device.DType, scale float64, positive bool) *pattern {
+	tiny := smallest[t]
 	special := []float64{0, math.Copysign(0, -1), 1, -1, tiny, -tiny, tiny / 2, -tiny / 4, 1e30, -1e-30, math.Inf(1), math.Inf(-1), math.NaN()}
 	p := make(reference.Plane, period)
 	for i := range p {
@@ -120,8 +130,26 @@ func wild(rng *rand.Rand, t device.DType, positive bool) *pattern {
 			if positive {
 				x = math.Abs(x)
 			}
-			p[i] = reference.Bits(t, x)
+			p[i] = reference.Bits(t, scale*x)
 		}
 	}
 	return newPattern(t, p)
+}
+
+// finite are wild numbers, but for the scale in place of what is not finite.
+func finite(rng *rand.Rand, t device.DType, scale float64) *pattern {
+	p := wild(rng, t, scale, false).bits
+	for i, bits := range p {
+		if x := reference.Value(t, bits); !(math.Abs(x) <= largest[t]) {
+			p[i] = reference.Bits(t, scale)
+		}
+	}
+	return newPattern(t, p)
+}
+
+// overflowed is the pattern with one infinity, which is the first.
+func (p *pattern) overflowed(t device.DType) *pattern {
+	bits := slices.Clone(p.bits)
+	bits[0] = reference.Bits(t, math.Inf(1))
+	return newPattern(t, bits)
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"flag"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/internal/models"
@@ -29,6 +31,7 @@ type config struct {
 	asked      string // the flag that gave the model, and its value
 	dtype      types
 	clip       float64 // to which norm gradients are clipped; 0: they are not
+	scale      float64 // that gradients are multiplied by; 0: there is no loss scale
 	threads    int
 	time       time.Duration
 	verify     bool
@@ -37,6 +40,9 @@ type config struct {
 	dump       string // what to print of the programs; "" measures them
 	format     string
 }
+
+// measures says whether a step reads gradients before the update, for their norm.
+func (cfg *config) measures() bool { return cfg.clip > 0 || cfg.scale > 0 }
 
 func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	cfg := &config{}
@@ -54,6 +60,7 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	)
 	fs.StringVar(&cfg.device, "device", "cpu", "")
 	fs.Float64Var(&cfg.clip, "clip", 0, "")
+	fs.Float64Var(&cfg.scale, "scale", 0, "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
 	fs.DurationVar(&cfg.time, "time", time.Second, "")
 	fs.BoolVar(&cfg.verify, "verify", false, "")
@@ -126,8 +133,11 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	case cfg.threads == 0:
 		cfg.threads = all
 	}
-	if !(cfg.clip >= 0) {
-		return nil, cli.Usagef("-clip %v: must be a norm, above 0, or 0 for none", cfg.clip)
+	if !(cfg.clip >= 0 && cfg.clip <= math.MaxFloat64) {
+		return nil, cli.Usagef("-clip %v: must be a norm, above 0 and finite, or 0 for none", cfg.clip)
+	}
+	if lo, hi := scales(cfg.dtype.grad); slices.Contains(given, "scale") && !(cfg.scale >= lo && cfg.scale <= hi) {
+		return nil, cli.Usagef("-scale %v: with gradients of %s it must be from %v to %v", cfg.scale, cfg.dtype.grad.Short(), lo, hi)
 	}
 	if cfg.time <= 0 {
 		return nil, cli.Usagef("-time %v: must be above 0, such as 500ms or 10s", cfg.time)
@@ -140,6 +150,12 @@ func checkFormat(s string) error {
 		return cli.Usagef("-format %s: must be text or json", cli.Shown(s))
 	}
 	return nil
+}
+
+// scales are the least and the largest loss scale of gradients of a type: times it, those that are measured on are normal numbers, and a GradScaler
+// has it in float32.
+func scales(t device.DType) (lo, hi float64) {
+	return max(smallest[t], 0x1p-126) / tameGradient, min(largest[t]/(2*tameGradient), math.MaxFloat32)
 }
 
 // parseOptimizers reads the value of -optimizer.

@@ -35,7 +35,7 @@ func printList(w io.Writer, format string) error {
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", o.Name, p.program.Bytes, len(p.program.State())*device.Float32.Size(), names, o.Doc)
 	}
-	fmt.Fprintln(t, "Both are per parameter; with -dtype f64 they are twice as much, and with -dtype bf16 -state bf16 half as much.")
+	fmt.Fprintln(t, "Both are per parameter; with -dtype f64 they are twice as much, and with -dtype bf16 -state bf16 half as much. See -plan for more.")
 	fmt.Fprintln(t)
 	t.Flush()
 

@@ -4,8 +4,8 @@
 // Usage:
 //
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
-//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-threads count] [-time duration] [-verify]
-//	         [-format text|json]
+//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-scale factor] [-threads count] [-time duration]
+//	         [-verify] [-format text|json]
 //	gpubench -list [-format text|json]
 //	gpubench -plan [-optimizer names] [-model name | -shape shapes | -n count] [-format text|json]
 //	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32] [-master none]
@@ -27,12 +27,15 @@
 //	-n 1e8               instead of a model, one flat tensor of so many elements: 100000000, 1e8, 100M
 //	-dtype f32           type of parameters: f32, f64, bf16 or f16; a step calculates in f64 for f64, and in f32 for the others
 //	-grad f32            type of gradients, where it is not that of -dtype: f32, bf16 or f16
-//	-state f32           type of all state: f32, bf16 or f16; without it, the type that a step calculates in
+//	-state f32           type of all state but masters: f32, bf16 or f16; without it, the type that a step calculates in
 //	-master none         what is kept beside parameters of bf16, so that a step calculates with more bits: f32, also beside f16; remainder,
 //	                     the 16 bits that an f32 has more; remainder8, 8 of them
 //	-rounding nearest    how parameters without a master and state are rounded to 16 bits: nearest, ties to even, or stochastic
 //	-clip 1              clip gradients to this global norm. A step reads them once more, which its bytes count. The ceiling does
 //	                     not: its rate is that of the update's loads and stores
+//	-scale 65536         gradients are multiplied by this loss scale. A step divides by it, and is skipped where a gradient is not finite, with an
+//	                     optim.GradScaler that starts at it and does not grow while steps are measured. It reads gradients once more, as
+//	                     with -clip; with both, they are read once more for both
 //	-device cpu          where the step runs: cpu; cuda, the first NVIDIA GPU, or cuda:1, the second, and so on; emu, an
 //	                     emulated GPU, whose bits are a GPU's and whose times mean nothing
 //	-threads 0           processors that -device cpu uses; 0 is all that Go uses (see GOMAXPROCS)
@@ -50,7 +53,8 @@
 // With -verify, before anything is measured, three steps are compared with an independent computation of the same rule: its
 // graph in static single assignment form, evaluated an element at a time. The data is ordinary numbers mixed with special
 // ones: infinities, NaNs, zeros of both signs, subnormals, any bit patterns; with -clip, gradients are ordinary in all steps but the
-// last. Parameters, gradients and all state must agree
+// last. With -scale, gradients are finite in all steps but the second, which must be skipped: it leaves everything as it was but the scale,
+// by half of which the third divides. Parameters, gradients and all state must agree
 // bit for bit after each step, where any NaN equals any other. Tensors of up to 4,096 elements are compared whole; of
 // larger ones the head, the tail and runs at a prime stride between them. The result says how many parameters were
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
@@ -59,11 +63,10 @@
 // # What fits into memory
 //
 // With -plan nothing is measured and nothing allocated. For each form in which a step of the optimizer, AdamW if none is given, can hold
-// parameter, gradient and state, gpubench prints the bytes that stay resident and the bytes that a step moves, and what is left of 24, 40,
-// 80 and 141 GB. For AdamW, what other libraries take stands below. Parameters, gradients and the optimizer's state count, the
+// parameter, gradient and state, gpubench prints the bytes that stay resident and the bytes that a step moves, those that -clip, -scale or both
+// add, and what is left of 24, 40, 80 and 141 GB. For AdamW, what other libraries take stands below. Parameters, gradients and the optimizer's state count, the
 // latter as it is allocated; activations and all else do not. Bf16+f32 is a bfloat16 with a float32 master beside it, bf16+i16 and
-// bf16+i8 one with the integer that makes it a number of 32 and of 24 bits; bf16/sr is rounded stochastically. There are
-// the forms that this build knows.
+// bf16+i8 one with the integer that makes it a number of 32 and of 24 bits; bf16/sr is rounded stochastically.
 //
 // # What a program is
 //
@@ -95,7 +98,7 @@
 //
 //	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
 //	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "master", "rounding", "threads", "clip",
-//	              "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
+//	              "scale", "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
 //	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note"}]}
 //
 // Traffic says what the ceiling moves bytes with; note, what must be known of the times, and is empty where nothing must.
@@ -110,7 +113,7 @@
 //	            "buffers": [{"name", "dtype", "owned", "bytes_per_param", "bytes"}]}],
 //	 "peers": [{"optimizer", "who", "source", "resident_bytes_per_param", "moved_bytes_per_param", "resident_bytes", "moved_bytes", "fits_gb"}]}
 //
-// Moved is read and written. Norm is what clipping by the norm reads beside that. Owned buffers are the optimizer's own.
+// Moved is read and written. Norm is what clipping by the norm, a loss scale or both read beside that. Owned buffers are the optimizer's own.
 //
 // The exit status is 0 if all went well, 2 if the command line was wrong, and 1 if something else was.
 package main

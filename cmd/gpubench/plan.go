@@ -11,19 +11,19 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/optim"
 )
 
 // form is how memory holds what a step works on: names of formats. State is that of all slots but the other two.
 type form struct{ param, grad, state string }
 
-// forms are those that are planned, where the build knows their formats.
+// forms are those that are planned.
 var forms = []form{
 	{"f32", "f32", "f32"},
 	{"f32", "bf16", "f32"},
 	{"f32", "bf16", "bf16"},
 	{"bf16+f32", "bf16", "f32"},
+	{"bf16+f32", "bf16", "bf16"},
 	{"bf16+i16", "bf16", "f32"},
 	{"bf16+i16", "bf16", "bf16"},
 	{"bf16+i8", "bf16", "f32"},
@@ -36,14 +36,6 @@ var forms = []form{
 	{"f16", "f16", "f32"},
 	{"f16", "f16", "f16"},
 	{"f16/sr", "f16", "f16/sr"},
-}
-
-// known says whether there are such formats.
-func (f form) known() bool {
-	return !slices.ContainsFunc([]string{f.param, f.grad, f.state}, func(name string) bool {
-		_, err := format.Parse(name, device.Float32)
-		return err != nil
-	})
 }
 
 // program is what a step of the optimizer runs in the form.
@@ -119,9 +111,6 @@ func (cfg *config) planForms() (out []plannedForm, err error) {
 	for _, o := range cfg.optimizers {
 		seen := map[*kernels.Program]bool{} // forms that differ in state alone are one where there is none
 		for _, f := range forms {
-			if !f.known() {
-				continue
-			}
 			program, err := f.program(o)
 			if err != nil {
 				return nil, err
@@ -178,9 +167,9 @@ func (cfg *config) printPlan(w io.Writer) error {
 		return cfg.printPlanJSON(w, forms, peers)
 	}
 	fmt.Fprintf(w, "%s: %s parameters in %s tensors\n\n", cfg.model.Name, thousands(cfg.model.Params()), thousands(int64(len(cfg.model.Tensors))))
-	heads := columns(func(card int) string { return fmt.Sprintf("of %d GB", card) })
+	heads := columns(func(card int) string { return fmt.Sprintf("left of %d GB", card) })
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "optimizer\tparam\tgrad\tstate\tB/param\tmoved B/param\tto clip\tresident\tmoved%s\n", heads)
+	fmt.Fprintf(t, "optimizer\tparam\tgrad\tstate\tB/param\tmoved B/param\tclip, scale\tresident\tmoved%s\n", heads)
 	for _, f := range forms {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t+%d\t%s\t%s%s\n", f.Optimizer, f.Param, f.Grad, f.State, f.ResidentPerParam,
 			f.ReadPerParam+f.WrittenPerParam, f.NormPerParam, formatBytes(f.Resident), formatBytes(f.Moved), leftovers(f.Resident))
@@ -198,9 +187,10 @@ func (cfg *config) printPlan(w io.Writer) error {
 		return err
 	}
 	_, err = fmt.Fprint(w, `
-Resident are parameters, gradients and the optimizer's state, B/param their bytes for each parameter. Moved is what a step reads
-and writes of them; clipping by the norm reads the gradients once more before. The last columns say what is left of a GPU's memory,
-for activations and all else, which is not counted; - is too small. A GB is 10⁹ bytes.
+A bf16+f32, bf16+i16 or bf16+i8 is a bf16 with what -master f32, remainder or remainder8 keeps beside it. What has /sr is rounded by
+-rounding stochastic. Resident are parameters, gradients and the optimizer's state, B/param their bytes for each parameter. Moved is what a
+step reads and writes of them; to clip by the norm, for a loss scale or for both, it reads the gradients once more. The last columns say what
+is left of a GPU's memory, for activations and all else, which is not counted; - is too small. A GB is 10⁹ bytes.
 `)
 	return err
 }

@@ -22,6 +22,7 @@ type result struct {
 	Rounding       string  `json:"rounding"`
 	Threads        int     `json:"threads"` // 0 for a device that has none to choose
 	Clip           float64 `json:"clip"`    // the norm that gradients are clipped to; 0: they are not
+	Scale          float64 `json:"scale"`   // the loss scale that gradients are multiplied by; 0: there is none
 	BytesPerParam  int     `json:"bytes_per_param"`
 	SecondsPerStep float64 `json:"seconds_per_step"`
 	GBPerS         float64 `json:"gb_per_s"`
@@ -44,6 +45,18 @@ func (r *result) times(t timing) {
 	r.GBPerS = float64(r.Params) * float64(r.BytesPerParam) / t.step / 1e9
 	r.CeilingGBPerS = float64(r.Params) * float64(r.updateBytes) / t.ceiling / 1e9
 	r.Ratio = r.GBPerS / r.CeilingGBPerS
+}
+
+// options are what is not as without flags.
+func (r *result) options(separator string) string {
+	out := r.types.others(separator)
+	if r.Clip > 0 {
+		out += fmt.Sprintf("%sclip=%g", separator, r.Clip)
+	}
+	if r.Scale > 0 {
+		out += fmt.Sprintf("%sscale=%g", separator, r.Scale)
+	}
+	return out
 }
 
 // report is a way to print results.
@@ -107,10 +120,7 @@ func (t *textReport) begin(m machine, on *target) error {
 
 func (t *textReport) add(r result) error {
 	t.results = append(t.results, r)
-	name := fmt.Sprintf("BenchmarkStep/%s/%s/%s%s", r.Optimizer, r.Model, r.DType, r.types.others("/"))
-	if r.Clip > 0 {
-		name += fmt.Sprintf("/clip=%g", r.Clip)
-	}
+	name := fmt.Sprintf("BenchmarkStep/%s/%s/%s%s", r.Optimizer, r.Model, r.DType, r.options("/"))
 	if r.Threads > 0 {
 		name += fmt.Sprintf("/threads=%d", r.Threads)
 	}
@@ -152,7 +162,7 @@ Measured: %s in %s on %s%s. B/param is what a step must read and write
 for each parameter, GB/s the rate at which it did. The ceiling moves the same bytes without
 arithmetic, by %s; at ratio 1.00 only memory limits the step.
 A plain copy of one buffer to another moved %s GB/s, each byte read and written.
-`, r.Model, r.DType+r.types.others(", "), r.Device, on, r.Traffic, digits(r.CopyGBPerS))
+`, r.Model, r.DType+r.options(", "), r.Device, on, r.Traffic, digits(r.CopyGBPerS))
 	if verified && err == nil {
 		_, err = fmt.Fprintf(t.w, "-verify compared %s of %s parameters, with gradients and state, after each of %d steps.\n",
 			thousands(*r.VerifiedParams), thousands(r.Params), verifySteps)

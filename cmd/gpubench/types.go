@@ -98,7 +98,7 @@ func parseTypes(dtype, grad, state, master, rounding string) (t types, err error
 		}
 	}
 	if known := beside[t.param]; !slices.Contains(known, master) {
-		return t, cli.Usagef("-master %s: with -dtype %s it must be %s", cli.Shown(master), t.param.Short(), strings.Join(known, " or "))
+		return t, cli.Usagef("-master %s: with -dtype %s it must be %s", cli.Shown(master), t.param.Short(), either(known))
 	}
 	t.master = masters[master]
 	if rounding != nearest && rounding != stochastic {
@@ -110,6 +110,15 @@ func parseTypes(dtype, grad, state, master, rounding string) (t types, err error
 			t.state.Short(), master)
 	}
 	return t, nil
+}
+
+// either is "a, b or c".
+func either(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // seed is of -rounding stochastic.

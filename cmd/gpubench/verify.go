@@ -32,6 +32,8 @@ func (e *mismatchError) Error() string { return e.what + ": verification failed:
 type oracle struct {
 	plan
 	counters []float64
+	maxNorm  float64           // 0: gradients are not clipped
+	control  kernels.ControlIn // the loss scale
 	runs     []run
 	from     []int              // per run, where it stands in expect
 	expect   reference.Tensor   // the runs one after the other
@@ -73,11 +75,19 @@ func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 	}
 }
 
-// step is one step on everything that is expected, clipped to a limit by the norm.
-func (o *oracle) step(norm, limit float64) {
+// step is one step on everything that is expected, with gradients of a norm.
+func (o *oracle) step(norm float64) {
+	var out kernels.ControlOut
+	in := &o.control
+	in.Measured = norm
+	kernels.Control(in, &out)
+	in.Scale, in.GrowthTracker, in.HysteresisTracker, in.Applied, in.Skipped = out.Scale, out.GrowthTracker, out.HysteresisTracker, out.Applied, out.Skipped
+	if out.Skip == 1 {
+		return
+	}
 	g := kernels.GroupStepOf(o.setting, o.setting.Hyper)
-	g.MaxNorm = limit
-	scalars := reference.Scalars(o.program, g, norm, 1, o.counters)
+	g.MaxNorm = o.maxNorm
+	scalars := reference.Scalars(o.program, g, out.Norm, out.Unscale, o.counters)
 	reference.Map(o.program, scalars, o.parts)
 }
 
@@ -103,11 +113,39 @@ func normOf(p *pattern, t device.DType, lengths []int64, phase func(tensor int) 
 	})
 }
 
+// gradients are those of a step to verify. The norm of wild numbers is NaN, and hides what else a step does: so gradients that are clipped are
+// tame, in all steps but the last. Those with a loss scale are finite, but for an infinity in the second step, which so is skipped and changes
+// the scale.
+func (w *work) gradients(cfg *config, t device.DType, step int) *pattern {
+	scale := 1.0
+	if cfg.scale > 0 {
+		scale = cfg.scale * tameGradient
+	}
+	var numbers *pattern
+	switch {
+	case cfg.scale == 0 && (cfg.clip == 0 || step == verifySteps-1):
+		return wild(w.rng, t, 1, false)
+	case cfg.clip > 0:
+		numbers = tame(w.rng, t, scale*[]float64{1, 0x1p-12}[min(step, 1)])
+	default:
+		numbers = finite(w.rng, t, scale)
+	}
+	if cfg.scale > 0 && step == 1 {
+		return numbers.overflowed(t)
+	}
+	return numbers
+}
+
 // verify runs steps on wild numbers and compares what the model became with the oracle.
 func (w *work) verify(cfg *config, p *progress, what string) (verification, error) {
 	runs := chooseRuns(lengths(cfg.model))
 	v := verification{params: sampled(runs)}
 	o := newOracle(w.plan, runs, w.tensors)
+	o.maxNorm = cfg.clip
+	if s := w.scaler; s != nil {
+		o.control = kernels.ControlIn{Scaler: 1, SkipNonFinite: 1, Scale: float64(float32(s.InitScale)), HysteresisTracker: 1, Hysteresis: 1,
+			GrowthFactor: s.GrowthFactor, BackoffFactor: s.BackoffFactor, GrowthInterval: float64(s.GrowthInterval)}
+	}
 	if cfg.dtype.master != optim.NoMaster { // the first step makes masters of values, and here they are to be any
 		if err := errors.Join(w.start(), w.opt.Step(w.stream), w.restart()); err != nil {
 			return v, err
@@ -121,13 +159,13 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 			if step > 0 && role != kernels.Gradient {
 				continue
 			}
-			numbers := wild(w.rng, w.program.Planes[k].DType, role == kernels.State || role == kernels.Input)
+			dtype := w.program.Planes[k].DType
 			phase := func(tensor int) int64 { return int64(tensor) * 7919 }
-			if cfg.clip > 0 && role == kernels.Gradient {
-				if step < verifySteps-1 { // the norm of wild numbers is NaN, and hides what else a step does
-					numbers = tame(w.rng, w.program.Planes[k].DType, []float64{1, 0x1p-12}[step%2])
-				}
-				norm = normOf(numbers, w.program.Planes[k].DType, lengths(cfg.model), phase)
+			var numbers *pattern
+			if role != kernels.Gradient {
+				numbers = wild(w.rng, dtype, 1, role == kernels.State || role == kernels.Input)
+			} else if numbers = w.gradients(cfg, dtype, step); cfg.measures() {
+				norm = normOf(numbers, dtype, lengths(cfg.model), phase)
 			}
 			for i, t := range w.tensors {
 				if err := numbers.fill(w.stream, t.planes[k], phase(i)); err != nil {
@@ -142,7 +180,7 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 		if err := w.opt.Step(w.stream); err != nil {
 			return v, err
 		}
-		o.step(norm, cfg.clip)
+		o.step(norm)
 		if err := w.compareGroup(&v, o, step); err != nil {
 			return v, err
 		}
@@ -155,7 +193,7 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 	return v, nil
 }
 
-// compareGroup compares what the prologue keeps.
+// compareGroup compares what the prologue keeps, and the loss scale.
 func (w *work) compareGroup(v *verification, o *oracle, step int) error {
 	counters, err := w.opt.GroupCounters(w.stream, 0)
 	if err != nil {
@@ -164,6 +202,19 @@ func (w *work) compareGroup(v *verification, o *oracle, step int) error {
 	for i, f := range w.program.Counters {
 		got, want := math.Float64bits(counters[f.Name]), math.Float64bits(o.counters[i])
 		note(v, device.Float64, got, want, func() string { return fmt.Sprintf("step %d: %s", step+1, f.Name) })
+	}
+	if w.scaler == nil {
+		return nil
+	}
+	state, err := w.opt.GradScalerState(w.stream)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name      string
+		got, want float64
+	}{{"loss scale", state.Scale, o.control.Scale}, {"growth tracker", float64(state.GrowthTracker), o.control.GrowthTracker}} {
+		note(v, device.Float64, math.Float64bits(f.got), math.Float64bits(f.want), func() string { return fmt.Sprintf("step %d: %s", step+1, f.name) })
 	}
 	return nil
 }

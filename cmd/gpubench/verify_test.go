@@ -155,40 +155,105 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 	}
 }
 
-// doubled is a CPU that measures norms of twice the size.
-type doubled struct{ kernels.Backend }
+// misled is a CPU on which a word of kernels.Step.Control becomes another one once gradients are measured.
+type misled struct {
+	kernels.Backend
+	word   int
+	change func(float64) float64
+}
 
-func (b doubled) Compile(w kernels.Work) (kernels.Update, error) {
+func (b misled) Compile(w kernels.Work) (kernels.Update, error) {
 	u, err := b.Backend.Compile(w)
 	if w.Program.Reduces() {
-		u = doubledNorm{u}
+		u = misledNorm{u, b}
 	}
 	return u, err
 }
 
-type doubledNorm struct{ kernels.Update }
+type misledNorm struct {
+	kernels.Update
+	by misled
+}
 
-func (u doubledNorm) Enqueue(s *device.Stream, in kernels.Step) error {
-	if err := u.Update.Enqueue(s, in); err != nil {
+func (u misledNorm) Enqueue(s *device.Stream, in kernels.Step) error {
+	if err := u.Update.Enqueue(s, in); err != nil || in.Commit {
 		return err
 	}
-	norm, err := in.Control.Slice(kernels.ControlNorm, kernels.ControlNorm+1)
+	word, err := in.Control.Slice(u.by.word, u.by.word+1)
 	if err != nil {
 		return err
 	}
 	x := make([]float64, 1)
-	if err := device.DownloadFloats(s, x, norm); err != nil {
+	if err := device.DownloadFloats(s, x, word); err != nil {
 		return err
 	}
-	return device.UploadFloats(s, norm, []float64{2 * x[0]})
+	return device.UploadFloats(s, word, []float64{u.by.change(x[0])})
+}
+
+func twice(x float64) float64 { return 2 * x }
+
+// verifyOn is the error of a verification on a backend.
+func verifyOn(t *testing.T, b kernels.Backend, args ...string) string {
+	var stdout, stderr bytes.Buffer
+	c := command{open: func(string, int) (*target, error) { return &target{backend: b, threads: 1}, nil }}
+	assert.Equal(t, 1, cli.Run("gpubench", append(args, "-verify", "-time", "1ms"), &stdout, &stderr, c.main))
+	return stderr.String()
 }
 
 // With -clip the norm is verified too: a wrong one shows in the state.
 func TestVerifyFailsByNorm(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	c := command{open: func(string, int) (*target, error) {
-		return &target{backend: doubled{cpu.NewThreads(1)}, threads: 1}, nil
-	}}
-	assert.Equal(t, 1, cli.Run("gpubench", []string{"-n", "5000", "-optimizer", "adamw", "-clip", "1", "-verify", "-time", "1ms"}, &stdout, &stderr, c.main))
-	assert.Contains(t, stderr.String(), `verification failed: step 1: tensor "flat": `)
+	b := misled{cpu.NewThreads(1), kernels.ControlNorm, twice}
+	assert.Contains(t, verifyOn(t, b, "-n", "5000", "-optimizer", "adamw", "-clip", "1"), `verification failed: step 1: tensor "flat": `)
+}
+
+// With -scale it is verified by what gradients are divided, which steps are skipped, that these change nothing, and what becomes of the scale.
+func TestVerifyFailsByScale(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		word   int
+		change func(float64) float64
+		where  string
+	}{
+		{"not divided by the scale", kernels.ControlUnscale, func(float64) float64 { return 1 }, `step 1: tensor "flat": `},
+		{"all skipped", kernels.ControlSkip, func(float64) float64 { return 1 }, "step 1: step is 0 "},
+		{"none skipped", kernels.ControlSkip, func(float64) float64 { return 0 }, "step 2: step is 2 "},
+		{"another scale", kernels.ControlNext, twice, "step 1: loss scale is 2048 "},
+		{"not counted", kernels.ControlNext + 1, func(float64) float64 { return 0 }, "step 1: growth tracker is 0 "},
+	} {
+		for _, size := range []string{"1", "5000"} {
+			for _, clip := range []string{"0", "1"} {
+				b := misled{cpu.NewThreads(1), test.word, test.change}
+				assert.Contains(t, verifyOn(t, b, "-n", size, "-optimizer", "adamw", "-scale", "1024", "-clip", clip), test.where, test.name)
+			}
+		}
+	}
+}
+
+// Steps that are measured are applied, and with the scale that was asked for, however small or large it is.
+func TestMeasuredStepsAreApplied(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	for _, dtype := range []string{"f32", "f64", "bf16", "f16"} {
+		cfg, err := parseFlags([]string{"-n", "500", "-optimizer", "adamw", "-dtype", dtype}, nil)
+		require.NoError(t, err)
+		lo, hi := scales(cfg.dtype.grad)
+		for _, scale := range []float64{lo, 3, hi} {
+			cfg.scale = scale
+			w, err := newWork(cfg, dev, cfg.optimizers[0])
+			require.NoError(t, err)
+			_, err = w.verify(cfg, &progress{}, "")
+			require.NoError(t, err)
+			require.NoError(t, w.start())
+			require.NoError(t, w.opt.SetSteps(0))
+			for range 9 {
+				require.NoError(t, w.opt.Step(nil))
+			}
+			out, err := w.opt.Outcome(nil)
+			require.NoError(t, err)
+			got := []any{out.AppliedSteps(), out.SkippedSteps(), out.LossScale()}
+			require.Equal(t, []any{9, 0, float64(float32(scale))}, got, "%s, scale %g", dtype, scale)
+			require.InEpsilon(t, 1.5*tameGradient*math.Sqrt(500), out.GradNorm(), 0.1, "%s, scale %g", dtype, scale)
+			require.NoError(t, w.Close())
+		}
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"github.com/fusestep/fusestep/device"
@@ -17,8 +18,9 @@ type work struct {
 	rng     *rand.Rand
 	tensors []tensor
 	opt     *optim.Optimizer
-	ceiling []kernels.Update // the fastest is it
-	close   []func() error   // in order of making
+	scaler  *optim.GradScaler // nil: none
+	ceiling []kernels.Update  // the fastest is it
+	close   []func() error    // in order of making
 }
 
 // tensor is a parameter with its gradient and state.
@@ -58,6 +60,14 @@ func newWork(cfg *config, b kernels.Backend, o optimizer) (w *work, err error) {
 	w.close = append(w.close, w.opt.Close)
 	if err := w.opt.SetClipNorm(cfg.clip); err != nil {
 		return w, err
+	}
+	if cfg.scale > 0 { // it is not to grow while steps are measured
+		scaler := optim.DefaultGradScaler()
+		scaler.InitScale, scaler.GrowthInterval = cfg.scale, math.MaxInt
+		w.scaler = &scaler
+		if err := w.opt.SetGradScaler(w.stream, w.scaler); err != nil {
+			return w, err
+		}
 	}
 	for i := range w.tensors {
 		if err := w.bind(&w.tensors[i], params[i]); err != nil {
@@ -142,9 +152,12 @@ func (w *work) Close() error {
 // gradient does.
 func (w *work) start() error {
 	for k, plane := range w.program.Planes {
-		scale := 0x1p-7
-		if w.slot(k).Role == kernels.Parameter {
+		scale := tameGradient
+		switch role := w.slot(k).Role; {
+		case role == kernels.Parameter:
 			scale = 0x1p-5
+		case role == kernels.Gradient && w.scaler != nil:
+			scale *= w.scaler.InitScale
 		}
 		numbers := tame(w.rng, plane.DType, scale)
 		for i, t := range w.tensors {
@@ -162,8 +175,13 @@ func (w *work) start() error {
 	return w.restart()
 }
 
-// restart sets the counters as they were before the first step, and waits for the stream.
+// restart sets the counters and the loss scale as they were before the first step, and waits for the stream.
 func (w *work) restart() error {
+	if w.scaler != nil {
+		if err := w.opt.SetGradScaler(w.stream, w.scaler); err != nil {
+			return err
+		}
+	}
 	initial := map[string]float64{}
 	for _, f := range w.program.Counters {
 		initial[f.Name] = f.Init

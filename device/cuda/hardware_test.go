@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,7 +20,6 @@ import (
 	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -84,7 +84,7 @@ func TestHardwareReplay(t *testing.T) {
 // stepper makes what takes a step on the GPU.
 type stepper func(t *testing.T, o *optim.Optimizer, s *device.Stream) func() error
 
-// trainings are by several algorithms.
+// trainings are by several algorithms, in both types that are computed with, and in 16 bits.
 func trainings(t *testing.T, step stepper) {
 	named(t)
 	momentum := optim.DefaultSGD()
@@ -94,38 +94,64 @@ func trainings(t *testing.T, step stepper) {
 	adamw := optim.DefaultAdamW()
 	adamw.AMSGrad = true
 	for _, alg := range []optim.Algorithm{optim.DefaultSGD(), momentum, adam, adamw, optim.DefaultScheduleFreeAdamW()} {
-		t.Run(fmt.Sprintf("%T float32", alg), func(t *testing.T) { sameSteps[float32](t, alg, step) })
-		t.Run(fmt.Sprintf("%T float64", alg), func(t *testing.T) { sameSteps[float64](t, alg, step) })
+		for _, dtype := range []device.DType{device.Float32, device.Float64} {
+			t.Run(fmt.Sprintf("%T %s", alg, dtype), func(t *testing.T) { sameSteps(t, alg, dtype, step) })
+		}
+	}
+	average := func(alg optim.Algorithm) optim.Algorithm { return optim.Averaged{Algorithm: alg, Decay: 0.9} }
+	for name, alg := range map[string]optim.Algorithm{
+		"bfloat16": adamw, "bfloat16 with a master": optim.Stored{Algorithm: adamw, Master: optim.MasterFloat32},
+		"bfloat16 with a remainder, averaged":   average(optim.Stored{Algorithm: adamw, Master: optim.MasterRemainder}),
+		"bfloat16 with a remainder of 8 bits":   optim.Stored{Algorithm: momentum, Master: optim.MasterRemainder8, All: device.Float16},
+		"bfloat16 in all, stochastic, averaged": average(optim.Stored{Algorithm: adam, All: device.BFloat16, Stochastic: true, Seed: 7}),
+		"float16 with a master":                 optim.Stored{Algorithm: adam, Master: optim.MasterFloat32},
+		"float16 in all, stochastic":            optim.Stored{Algorithm: optim.DefaultLion(), All: device.Float16, Stochastic: true},
+	} {
+		dtype := device.BFloat16
+		if strings.HasPrefix(name, "float16") {
+			dtype = device.Float16
+		}
+		t.Run(name, func(t *testing.T) { sameSteps(t, alg, dtype, step) })
 	}
 }
 
-func sameSteps[F rule.Float](t *testing.T, alg optim.Algorithm, made stepper) {
+func sameSteps(t *testing.T, alg optim.Algorithm, dtype device.DType, made stepper) {
 	on := hardware(t)
 	defer on.Device().Close()
 	host := cpu.New()
 	defer host.Close()
-	want, got := newRun[F](t, host, alg), newRun[F](t, on, alg)
+	want, got := newRun(t, host, alg, dtype), newRun(t, on, alg, dtype)
 	rng := rand.New(rand.NewPCG(1, 2))
 	take := made(t, got.opt, got.stream)
 	for step := range 5 {
 		for i, n := range runLengths {
-			g := make([]F, n)
+			g := make([]float64, n)
 			for k := range g {
-				g[k] = F(rng.NormFloat64())
+				g[k] = lossScale(dtype) * rng.NormFloat64()
 			}
-			require.NoError(t, device.Upload(want.stream, want.params[i].Grad, g))
-			require.NoError(t, device.Upload(got.stream, got.params[i].Grad, g))
+			if i == 0 && step == 2 && dtype.Size() == 2 {
+				g[n-1] = math.Inf(1) // the step is skipped
+			}
+			require.NoError(t, device.UploadFloats(want.stream, want.params[i].Grad, g))
+			require.NoError(t, device.UploadFloats(got.stream, got.params[i].Grad, g))
 		}
 		require.NoError(t, want.opt.Step(want.stream))
 		require.NoError(t, take())
+		w, err := want.opt.Outcome(want.stream)
+		require.NoError(t, err)
+		g, err := got.opt.Outcome(got.stream)
+		require.NoError(t, err)
+		require.Equal(t, []any{w.AppliedSteps(), w.SkippedSteps(), w.LossScale()}, []any{g.AppliedSteps(), g.SkippedSteps(), g.LossScale()}, "step %d", step)
+		require.Equal(t, step != 2 || dtype.Size() != 2, w.Applied(), "step %d", step)
 		for i := range runLengths {
 			w, g := want.state(t, i), got.state(t, i)
 			require.Equal(t, len(w), len(g))
 			for slot, x := range w {
+				require.Len(t, g[slot], len(x))
 				for k := range x {
-					if math.Float64bits(float64(x[k])) != math.Float64bits(float64(g[slot][k])) {
+					if math.Float64bits(x[k]) != math.Float64bits(g[slot][k]) && !(x[k] != x[k] && g[slot][k] != g[slot][k]) {
 						t.Fatalf("step %d: tensor %d of %d elements: %s[%d] is %v (%x) on the GPU, %v (%x) on the CPU",
-							step, i, len(x), slot, k, g[slot][k], float64(g[slot][k]), x[k], float64(x[k]))
+							step, i, len(x), slot, k, g[slot][k], g[slot][k], x[k], x[k])
 					}
 				}
 			}
@@ -135,62 +161,89 @@ func sameSteps[F rule.Float](t *testing.T, alg optim.Algorithm, made stepper) {
 	require.NoError(t, got.opt.Close())
 }
 
+// lossScale is what gradients are multiplied by: 1 where there is no GradScaler.
+func lossScale(dtype device.DType) float64 {
+	if dtype.Size() == 2 {
+		return 1024
+	}
+	return 1
+}
+
 var runLengths = []int{100_003, 0, 1, 33, 4097}
 
 // run is one device's part.
-type run[F rule.Float] struct {
+type run struct {
 	stream *device.Stream
 	params []optim.Param
 	opt    *optim.Optimizer
 }
 
 // slots that an algorithm does not have are not found, which is the same on both devices.
-var slots = []string{"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "z"}
+var slots = []string{"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "z", "master", "remainder", "ema"}
 
-func newRun[F rule.Float](t *testing.T, b kernels.Backend, alg optim.Algorithm) *run[F] {
+// newRun has a GradScaler where values have 16 bits, and sets gradients to 0.
+func newRun(t *testing.T, b kernels.Backend, alg optim.Algorithm, dtype device.DType) *run {
 	stream, err := b.Device().NewStream()
 	require.NoError(t, err)
-	r := &run[F]{stream: stream}
+	r := &run{stream: stream}
 	rng := rand.New(rand.NewPCG(3, 4))
-	dtype := device.Float64
-	if _, ok := any(F(0)).(float32); ok {
-		dtype = device.Float32
-	}
 	for i, n := range runLengths {
-		x := make([]F, n)
+		x := make([]float64, n)
 		for k := range x {
-			x[k] = F(rng.NormFloat64())
+			x[k] = rng.NormFloat64()
 		}
 		p := optim.Param{Name: fmt.Sprint(i)}
 		p.Value, err = b.Device().Alloc(dtype, n)
 		require.NoError(t, err)
 		p.Grad, err = b.Device().Alloc(dtype, n)
 		require.NoError(t, err)
-		require.NoError(t, device.Upload(stream, p.Value, x))
+		require.NoError(t, device.UploadFloats(stream, p.Value, x))
 		r.params = append(r.params, p)
 	}
-	require.NoError(t, stream.Synchronize())
 	r.opt, err = optim.New(b, alg, r.params[:2])
 	require.NoError(t, err)
 	require.NoError(t, r.opt.AddGroup(optim.DefaultAdamW(), r.params[2:]))
 	require.NoError(t, r.opt.SetClipNorm(10))
 	require.NoError(t, r.opt.SetSchedule(optim.StepDecay{Every: 1, Gamma: 0.5}))
+	if dtype.Size() == 2 {
+		scaler := optim.DefaultGradScaler()
+		scaler.InitScale = lossScale(dtype)
+		require.NoError(t, r.opt.SetGradScaler(stream, &scaler))
+		require.NoError(t, r.opt.SetZeroGrad(true))
+	}
 	return r
 }
 
-// state is the parameter's values and state, by slot.
-func (r *run[F]) state(t *testing.T, i int) map[string][]F {
-	out := map[string][]F{}
-	buffers := map[string]*device.Buffer{"param": r.params[i].Value}
+// state is the parameter's values, gradient and state, by slot.
+func (r *run) state(t *testing.T, i int) map[string][]float64 {
+	out := map[string][]float64{}
+	buffers := map[string]*device.Buffer{"param": r.params[i].Value, "grad": r.params[i].Grad}
 	for _, slot := range slots {
 		if b, err := r.opt.State(r.params[i].Name, slot); err == nil {
 			buffers[slot] = b
 		}
 	}
 	for slot, b := range buffers {
-		out[slot] = make([]F, b.Len())
-		require.NoError(t, device.Download(r.stream, out[slot], b))
+		switch b.DType() {
+		case device.Int16:
+			out[slot] = integers[int16](t, r.stream, b)
+		case device.Int8:
+			out[slot] = integers[int8](t, r.stream, b)
+		default:
+			out[slot] = make([]float64, b.Len())
+			require.NoError(t, device.DownloadFloats(r.stream, out[slot], b))
+		}
 	}
-	require.NoError(t, r.stream.Synchronize())
+	return out
+}
+
+func integers[I int8 | int16](t *testing.T, s *device.Stream, b *device.Buffer) []float64 {
+	x := make([]I, b.Len())
+	require.NoError(t, device.Download(s, x, b))
+	require.NoError(t, s.Synchronize())
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] = float64(v)
+	}
 	return out
 }
