@@ -52,6 +52,16 @@ func (n *norm) compile(o *Optimizer) error {
 	return nil
 }
 
+// turnOn is compile between steps, so that what cannot be compiled is an error of the call that needs it.
+func (n *norm) turnOn(o *Optimizer) error {
+	before := n.update
+	err := n.compile(o)
+	if n.update != before {
+		n.stale = o.common.accumulate // what the next step measures is still to be accumulated
+	}
+	return err
+}
+
 func (n *norm) close() error {
 	update := n.update
 	n.update, n.measured, n.ready = nil, false, false
@@ -103,11 +113,10 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 	if o.norm.update != nil {
 		return nil
 	}
-	if err := o.norm.compile(o); err != nil {
+	if err := o.norm.turnOn(o); err != nil {
 		o.norm.max = old
 		return err
 	}
-	o.norm.stale = o.common.accumulate // whose next step may be other tensors'
 	return nil
 }
 

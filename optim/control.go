@@ -133,7 +133,7 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 	}
 	old := *c
 	c.scaler, c.skip = scaler, skip
-	if err := o.norm.compile(o); err != nil {
+	if err := o.norm.turnOn(o); err != nil {
 		c.scaler, c.skip = old.scaler, old.skip
 		return err
 	}
