@@ -146,10 +146,11 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 		setting[6] = 1
 	}
 	setting[7] = skip.NormAbove
-	err := s.Synchronize() // steps before this one read what was
-	if err == nil {
-		err = device.Upload(s, c.setting, setting)
+	if err := s.Synchronize(); err != nil { // steps before this one read what was
+		c.scaler, c.skip = old.scaler, old.skip
+		return fail(err)
 	}
+	err := device.Upload(s, c.setting, setting)
 	if err == nil && state != nil {
 		err = device.Upload(s, c.state, state)
 	}
@@ -395,7 +396,8 @@ func (o *Optimizer) downloadOutcome(s *device.Stream, to *Outcome) error {
 }
 
 // MeasureGradNorm enqueues measuring the gradients now, so that GradNorm and Outcome are theirs. The next Step does not measure them again: until
-// then they must stay. Without SetClipNorm, SetGradScaler and SetSkip it fails.
+// then they must stay. With SetAccumulate on they are the sums, and another Accumulate has them measured again. Without SetClipNorm, SetGradScaler
+// and SetSkip it fails, and with ErrNotAccumulated.
 func (o *Optimizer) MeasureGradNorm(s *device.Stream) error {
 	const what = "measure gradient norm"
 	s, err := o.use(what, s)
@@ -405,6 +407,10 @@ func (o *Optimizer) MeasureGradNorm(s *device.Stream) error {
 	if !o.measures() {
 		return errOff(what)
 	}
+	if o.common.accumulate && o.sums.taken == 0 {
+		return fmt.Errorf("optim: %s: %w", what, ErrNotAccumulated)
+	}
+	o.norm.ready = false // the gradients may be others than those that were measured
 	if err := o.norm.enqueue(o, s); err != nil {
 		return fmt.Errorf("optim: %s: %w", what, err)
 	}

@@ -329,9 +329,14 @@ func (c *changes) clip() {
 	c.all(func(o *optim.Optimizer) error { return o.SetClipNorm(c.clipNorm) })
 }
 
-// resume puts a new optimizer in the place of a like's, and tells it what the old one knows.
+// resume puts a new optimizer in the place of a like's, and tells it what the old one knows. Before its first step a tensor has nothing to know.
 func (c *changes) resume(w *twin) {
 	t, old := c.t, w.o
+	counters, err := old.TensorCounters(nil, w.name)
+	require.NoError(t, err)
+	if counters["step"] == 0 {
+		return
+	}
 	alg, err := c.o.Algorithm(w.group)
 	require.NoError(t, err)
 	c.pair(w, alg)
@@ -341,8 +346,6 @@ func (c *changes) resume(w *twin) {
 	for name, b := range c.stateOf(w) {
 		require.NoError(t, c.memory.DefaultStream().Copy(b, saved[name]))
 	}
-	counters, err := old.TensorCounters(nil, w.name)
-	require.NoError(t, err)
 	require.NoError(t, w.o.SetTensorCounters(nil, w.name, counters))
 	require.NoError(t, old.Close())
 }

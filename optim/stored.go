@@ -98,6 +98,10 @@ func (c Stored) Setting() (rule.Setting, error) {
 		}
 	}
 	s.Formats = strings.Join(formats, " ")
-	s.Stochastic, s.Seed = c.Stochastic, c.Seed
-	return s, nil
+	r := ranges{algorithm: s.Name}
+	r.needs("stochastic", c.Stochastic, !s.Stochastic, "an algorithm that is not stochastic already")
+	if c.Stochastic {
+		s.Stochastic, s.Seed = true, c.Seed
+	}
+	return s, r.err
 }
