@@ -104,7 +104,7 @@ func (q *part) allocateSums(dev *device.Device) error {
 		return fmt.Errorf("rule %s has state %q of its own", q.program.Rule.Name, accumulator)
 	}
 	k := len(q.group.slots()) - 1
-	if len(q.params) == 0 || q.params[0].slots[k] != nil {
+	if !slices.ContainsFunc(q.params, func(p *param) bool { return p.slots[k] == nil }) {
 		return nil
 	}
 	offsets, n, line := q.places(q.program)

@@ -58,7 +58,7 @@ type changes struct {
 
 // Whatever is done between steps, in whatever order, a tensor gets the bits that it gets alone.
 func TestAnyOrderOfChanges(t *testing.T) {
-	seeds := uint64(400)
+	seeds := uint64(40)
 	if testing.Short() {
 		seeds = 6
 	}
