@@ -58,7 +58,7 @@ func (a *sums) close() error {
 // Each tensor gets a sum, state "grad_accumulator", of the type that is calculated with: float64 for a value of float64, float32 for
 // others, whatever type gradients have. Turned off, it keeps the memory. Accumulate adds the gradient to it, each element with one
 // addition, so that the sum has the same bits everywhere. Step takes the sum for the gradient, clips it if it is to, and sets it to 0, in
-// its own pass. It is a sum and no mean: who wants the gradient of a mean over all micro-batches divides each one's loss by their number.
+// its own pass, also where the step is skipped. It is a sum and no mean: who wants the gradient of a mean over all micro-batches divides each one's loss by their number.
 //
 // A tensor takes the step if one of the Accumulates since the step before had its gradient; SetGrad may leave it out of some of them.
 // A training that goes on between micro-batches writes the saved sums to State, and calls Accumulate with gradients of 0.

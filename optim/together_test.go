@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,7 @@ import (
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -210,6 +212,207 @@ func TestSplits(t *testing.T) {
 				threads := cpu.NewThreads(3)
 				same("threads", train(threads, 2, whole, []string{"d"}, []string{"a", "b", "c"}))
 				require.NoError(t, threads.Close())
+			}
+		}
+	})
+}
+
+// A call that is refused changes nothing: a training goes on as one that never heard of it.
+func TestRefusedCalls(t *testing.T) {
+	s, plenty := newShort(t), newShort(t)
+	both := func(f func(o *optim.Optimizer) error) {
+		t.Helper()
+		require.NoError(t, f(s.o))
+		require.NoError(t, f(plenty.o))
+	}
+	nan, inf := math.NaN(), math.Inf(1)
+	hyper, tensor := new(*optim.HyperparameterError), new(*optim.TensorError)
+	state := func(change func(g *optim.GradScalerState)) func(o *optim.Optimizer) error {
+		return func(o *optim.Optimizer) error {
+			g, err := o.GradScalerState(nil)
+			require.NoError(t, err)
+			change(&g)
+			return o.SetGradScalerState(nil, g)
+		}
+	}
+	grads := func(change func(g *optim.GradScaler)) func(o *optim.Optimizer) error {
+		return func(o *optim.Optimizer) error { return o.SetGradScaler(nil, scaler(change)) }
+	}
+	type call struct {
+		as   any
+		call func(o *optim.Optimizer) error
+	}
+	calls := map[string]call{
+		"init scale 0":         {hyper, grads(func(g *optim.GradScaler) { g.InitScale = 0 })},
+		"init scale NaN":       {hyper, grads(func(g *optim.GradScaler) { g.InitScale = nan })},
+		"init scale too large": {hyper, grads(func(g *optim.GradScaler) { g.InitScale = 1e39 })},
+		"growth 1":             {hyper, grads(func(g *optim.GradScaler) { g.GrowthFactor = 1 })},
+		"growth too large":     {hyper, grads(func(g *optim.GradScaler) { g.GrowthFactor = inf })},
+		"backoff 1":            {hyper, grads(func(g *optim.GradScaler) { g.BackoffFactor = 1 })},
+		"backoff NaN":          {hyper, grads(func(g *optim.GradScaler) { g.BackoffFactor = nan })},
+		"interval 0":           {hyper, grads(func(g *optim.GradScaler) { g.GrowthInterval = 0 })},
+		"hysteresis 0":         {hyper, grads(func(g *optim.GradScaler) { g.Hysteresis = 0 })},
+		"min scale":            {hyper, grads(func(g *optim.GradScaler) { g.MinScale = 1e9 })},
+		"an empty scaler":      {hyper, func(o *optim.Optimizer) error { return o.SetGradScaler(nil, &optim.GradScaler{}) }},
+		"scale -1":             {hyper, state(func(g *optim.GradScalerState) { g.Scale = -1 })},
+		"scale NaN":            {hyper, state(func(g *optim.GradScalerState) { g.Scale = nan })},
+		"scale Inf":            {hyper, state(func(g *optim.GradScalerState) { g.Scale = inf })},
+		"scale of float64":     {hyper, state(func(g *optim.GradScalerState) { g.Scale = 0.1 })},
+		"tracker":              {hyper, state(func(g *optim.GradScalerState) { g.GrowthTracker = g.GrowthInterval })},
+		"tracker -1":           {hyper, state(func(g *optim.GradScalerState) { g.GrowthTracker = -1 })},
+		"hysteresis tracker":   {hyper, state(func(g *optim.GradScalerState) { g.HysteresisTracker = 2 })},
+		"an empty state":       {hyper, func(o *optim.Optimizer) error { return o.SetGradScalerState(nil, optim.GradScalerState{}) }},
+		"norm above NaN":       {hyper, func(o *optim.Optimizer) error { return o.SetSkip(nil, optim.Skip{NormAbove: nan}) }},
+		"norm above -1":        {hyper, func(o *optim.Optimizer) error { return o.SetSkip(nil, optim.Skip{NormAbove: -1}) }},
+		"clip norm NaN":        {hyper, func(o *optim.Optimizer) error { return o.SetClipNorm(nan) }},
+		"clip value NaN":       {hyper, func(o *optim.Optimizer) error { return o.SetClipValue(nan) }},
+		"clip value 1e-60":     {hyper, func(o *optim.Optimizer) error { return o.SetClipValue(1e-60) }},
+		"counts":               {nil, func(o *optim.Optimizer) error { return o.SetScheduleCounts(7) }},
+		"shared gradients": {tensor, func(o *optim.Optimizer) error {
+			require.NoError(t, o.SetGrad("d", s.grads["a"]))
+			defer func() { require.NoError(t, o.SetGrad("d", s.grads["d"])) }()
+			return o.SetZeroGrad(true)
+		}},
+		"pending sums": {nil, func(o *optim.Optimizer) error { return o.SetAccumulate(false) }},
+		"another rounding": {nil, func(o *optim.Optimizer) error {
+			return o.SetAlgorithm(1, optim.Averaged{Algorithm: optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32, Stochastic: true}, Decay: 0.5})
+		}},
+		"no master": {nil, func(o *optim.Optimizer) error {
+			return o.SetAlgorithm(1, optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.5})
+		}},
+		"no average": {nil, func(o *optim.Optimizer) error {
+			return o.SetAlgorithm(1, optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32})
+		}},
+		"two averages": {hyper, func(o *optim.Optimizer) error {
+			return o.AddGroup(optim.Averaged{Algorithm: optim.Stored{Algorithm: optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.5}}, Decay: 0.5}, s.added)
+		}},
+		"average's average": {hyper, func(o *optim.Optimizer) error {
+			return o.AddGroup(optim.Averaged{Algorithm: optim.DefaultScheduleFreeSGD(), Decay: 0.5}, s.added)
+		}},
+		"no such master": {hyper, func(o *optim.Optimizer) error {
+			return o.AddGroup(optim.Stored{Algorithm: optim.DefaultAdamW(), Master: 9}, s.added)
+		}},
+		"no such slot": {new(*format.SlotError), func(o *optim.Optimizer) error {
+			return o.AddGroup(optim.Stored{Algorithm: optim.DefaultAdamW(), State: map[string]device.DType{"master": device.Float32}}, s.added)
+		}},
+		"no such type": {new(*format.Error), func(o *optim.Optimizer) error {
+			return o.AddGroup(optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.Int8}, s.added)
+		}},
+		"adopt what": {nil, func(o *optim.Optimizer) error { return o.AdoptValues(nil, "a", "nobody") }},
+		"evaluate into a master": {nil, func(o *optim.Optimizer) error {
+			m, err := o.State("e", "master")
+			require.NoError(t, err)
+			return o.EvalParams(nil, map[string]*device.Buffer{"a": m})
+		}},
+		"ema decay": {hyper, func(o *optim.Optimizer) error { return o.SetHyperparameter("ema_decay", 0, 1) }},
+	}
+	both(func(o *optim.Optimizer) error {
+		return o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.InitScale = 4 }))
+	})
+	both(func(o *optim.Optimizer) error { return o.SetAccumulate(true) })
+	for name, c := range calls {
+		both(func(o *optim.Optimizer) error { return o.Accumulate(nil) })
+		err := c.call(s.o)
+		require.Error(t, err, name)
+		if c.as != nil {
+			require.ErrorAs(t, err, c.as, name)
+		}
+		both(func(o *optim.Optimizer) error { return o.Step(nil) })
+		require.Equal(t, plenty.numbers(), s.numbers(), name)
+		want, err := plenty.o.GradScalerState(nil)
+		require.NoError(t, err)
+		got, err := s.o.GradScalerState(nil)
+		require.NoError(t, err)
+		require.Equal(t, want, got, name)
+	}
+	scale, err := s.o.LossScale()
+	require.NoError(t, err)
+	require.NoError(t, s.o.Close())
+	require.ErrorIs(t, scale.Check(s.memory), device.ErrClosed)
+	for name, c := range calls {
+		if name != "evaluate into a master" && !strings.HasPrefix(name, "scale") && !strings.Contains(name, "tracker") && name != "shared gradients" {
+			require.ErrorIs(t, c.call(s.o), device.ErrClosed, name)
+		}
+	}
+	_, err = s.o.LossScale()
+	require.ErrorIs(t, err, device.ErrClosed)
+	_, err = s.o.GradScalerState(nil)
+	require.ErrorIs(t, err, device.ErrClosed)
+	_, err = s.o.Outcome(nil)
+	require.ErrorIs(t, err, device.ErrClosed)
+	_, err = s.o.Capture(nil)
+	require.ErrorIs(t, err, device.ErrClosed)
+}
+
+// A training with skipped steps in it, the first among them, is the training without them: of every form, with an average, sums that are set to 0, a schedule of
+// applied steps and a record that is replayed.
+func TestSkippedStepsAreNone(t *testing.T) {
+	onExecutors(t, func(t *testing.T, b kernels.Backend) {
+		for name, form := range forms {
+			for _, accumulate := range []bool{false, true} {
+				train := func(bad ...int) map[string][]float64 {
+					h := onBackend(t, b)
+					form.Algorithm = optim.DefaultAdamW()
+					value, grad := h.buffer(device.BFloat16, random(rand.New(rand.NewPCG(3, 1)), 37)), h.buffer(device.BFloat16, make([]float64, 37))
+					o, err := optim.New(b, optim.Averaged{Algorithm: form, Decay: 0.9}, []optim.Param{{Name: "a", Value: value, Grad: grad}})
+					require.NoError(t, err)
+					require.NoError(t, o.SetSkip(nil, optim.Skip{NonFinite: true}))
+					require.NoError(t, o.SetScheduleCounts(optim.AppliedSteps))
+					require.NoError(t, o.SetSchedule(optim.Linear{Steps: 6}))
+					require.NoError(t, o.SetZeroGrad(true))
+					require.NoError(t, o.SetAccumulate(accumulate))
+					var captured *optim.Captured
+					step := func(g []float64) {
+						for range 2 {
+							h.set(grad, g)
+							if accumulate {
+								require.NoError(t, o.Accumulate(nil))
+								require.Equal(t, make([]float64, 37), h.values(grad))
+							}
+						}
+						if captured == nil {
+							captured, err = o.Capture(nil)
+							require.NoError(t, err)
+						}
+						require.NoError(t, captured.Replay(nil))
+						require.Equal(t, make([]float64, 37), h.values(grad))
+					}
+					rng := rand.New(rand.NewPCG(5, 5))
+					for k := range 5 {
+						for _, i := range bad {
+							if i == k {
+								g := random(rand.New(rand.NewPCG(6, 6)), 37)
+								g[36] = math.NaN()
+								step(g)
+							}
+						}
+						step(random(rng, 37))
+					}
+					out := outcome(t, o)
+					require.Equal(t, []int{5, len(bad)}, []int{out.AppliedSteps(), out.SkippedSteps()})
+					eval := h.buffer(device.BFloat16, make([]float64, 37))
+					require.NoError(t, o.EvalParams(nil, map[string]*device.Buffer{"a": eval}))
+					lr, err := o.LastLR(0)
+					require.NoError(t, err)
+					counters, err := o.TensorCounters(nil, "a")
+					require.NoError(t, err)
+					got := map[string][]float64{"value": h.values(value), "evaluated": h.values(eval), "lr": {lr}}
+					for name, x := range counters {
+						got[name] = []float64{x}
+					}
+					states, err := o.States("a")
+					require.NoError(t, err)
+					for name, b := range states {
+						got[name] = h.numbers(b)
+					}
+					require.NoError(t, captured.Close())
+					require.NoError(t, o.Close())
+					return got
+				}
+				want := train()
+				for _, bad := range [][]int{{0}, {0, 0, 0}, {2, 4}, {0, 1, 1, 3}} {
+					require.Equal(t, want, train(bad...), "%s, accumulate %t, %v", name, accumulate, bad)
+				}
 			}
 		}
 	})
