@@ -417,3 +417,33 @@ func TestSkippedStepsAreNone(t *testing.T) {
 		}
 	})
 }
+
+// The norm goes by the order of tensors, and by tiles of them: neither groups nor pieces of whole tiles change its last bit.
+func TestNormOfGroups(t *testing.T) {
+	n := 3 * kernels.NormTile
+	h := newHarness(t, device.Float32, make([]float64, n+33))
+	h.set(h.grad, random(rand.New(rand.NewPCG(1, 2)), n+33))
+	norm := func(ends ...int) float64 {
+		o, err := optim.New(h.dev, optim.DefaultSGD(), nil)
+		require.NoError(t, err)
+		require.NoError(t, o.SetClipNorm(1))
+		lo := 0
+		for _, hi := range ends {
+			var p optim.Param
+			p.Value, err = h.value.Slice(lo, hi)
+			require.NoError(t, err)
+			p.Grad, err = h.grad.Slice(lo, hi)
+			require.NoError(t, err)
+			require.NoError(t, o.AddGroup(optim.DefaultSGD(), []optim.Param{p}))
+			lo = hi
+		}
+		require.NoError(t, o.Step(nil))
+		x, err := o.GradNorm(nil)
+		require.NoError(t, err)
+		require.NoError(t, o.Close())
+		return x
+	}
+	want := norm(n + 33)
+	require.Equal(t, want, norm(kernels.NormTile, n, n+33))
+	require.Equal(t, want, norm(kernels.NormTile, 2*kernels.NormTile, n, n, n+33))
+}
