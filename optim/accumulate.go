@@ -58,7 +58,7 @@ func (a *sums) close() error {
 // Each tensor gets a sum, state "grad_accumulator", of the type that is calculated with: float64 for a value of float64, float32 for
 // others, whatever type gradients have. Turned off, it keeps the memory. Accumulate adds the gradient to it, each element with one
 // addition, so that the sum has the same bits everywhere. Step takes the sum for the gradient, clips it if it is to, and sets it to 0, in
-// its own pass. It is a sum and no mean: who wants the gradient of a mean over all micro-batches divides each one's loss by their number.
+// its own pass, also where the step is skipped. It is a sum and no mean: who wants the gradient of a mean over all micro-batches divides each one's loss by their number.
 //
 // A tensor takes the step if one of the Accumulates since the step before had its gradient; SetGrad may leave it out of some of them.
 // A training that goes on between micro-batches writes the saved sums to State, and calls Accumulate with gradients of 0.
@@ -104,7 +104,7 @@ func (q *part) allocateSums(dev *device.Device) error {
 		return fmt.Errorf("rule %s has state %q of its own", q.program.Rule.Name, accumulator)
 	}
 	k := len(q.group.slots()) - 1
-	if len(q.params) == 0 || q.params[0].slots[k] != nil {
+	if !slices.ContainsFunc(q.params, func(p *param) bool { return p.slots[k] == nil }) {
 		return nil
 	}
 	offsets, n, line := q.places(q.program)
@@ -132,6 +132,7 @@ func (o *Optimizer) Accumulate(s *device.Stream) error {
 	if err := o.sums.compile(o); err != nil {
 		return fmt.Errorf("optim: accumulate: nothing was added: %w", err)
 	}
+	o.norm.ready = false
 	for i, u := range o.sums.updates {
 		if err := u.Enqueue(s, o.sums.step); err != nil {
 			return fmt.Errorf("optim: accumulate: %d of %d types of gradients were added: %w", i, len(o.sums.updates), err)

@@ -3,6 +3,7 @@ package optim
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -67,7 +68,7 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 	s := dev.DefaultStream()
 	for i, plane := range program.Planes {
 		k, name := program.Of(i).Index, program.PlaneName(i)
-		if !owned(program, i) || len(q.params) == 0 || *q.params[0].plane(program, i) != nil {
+		if !owned(program, i) || !slices.ContainsFunc(q.params, func(p *param) bool { return *p.plane(program, i) == nil }) {
 			continue
 		}
 		buffer, err := q.place(dev, plane.DType, offsets, stagger(k, n, line), n, func(p *param) **device.Buffer {
@@ -92,8 +93,8 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 	return s.Synchronize()
 }
 
-// place gives each of the part's tensors a state, in one buffer of n elements for all of them, of which the first shift are nobody's. At is
-// where a tensor has it.
+// place gives each of the part's tensors that lacks it a state, in one buffer of n elements for all of them, of which the first shift are
+// nobody's. At is where a tensor has it. Some lack it alone where there was no memory for those of another part, which are now in this one.
 func (q *part) place(dev *device.Device, t device.DType, offsets []int, shift, n int, at func(*param) **device.Buffer) (*device.Buffer, error) {
 	a := &arena{}
 	var err error
@@ -101,6 +102,9 @@ func (q *part) place(dev *device.Device, t device.DType, offsets []int, shift, n
 		return nil, err
 	}
 	for i, p := range q.params {
+		if *at(p) != nil {
+			continue
+		}
 		if *at(p), err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.Value.Len()); err != nil {
 			return nil, err
 		}

@@ -52,6 +52,16 @@ func (n *norm) compile(o *Optimizer) error {
 	return nil
 }
 
+// turnOn is compile between steps, so that what cannot be compiled is an error of the call that needs it.
+func (n *norm) turnOn(o *Optimizer) error {
+	before := n.update
+	err := n.compile(o)
+	if n.update != before {
+		n.stale = o.common.accumulate // what the next step measures is still to be accumulated
+	}
+	return err
+}
+
 func (n *norm) close() error {
 	update := n.update
 	n.update, n.measured, n.ready = nil, false, false
@@ -103,11 +113,10 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 	if o.norm.update != nil {
 		return nil
 	}
-	if err := o.norm.compile(o); err != nil {
+	if err := o.norm.turnOn(o); err != nil {
 		o.norm.max = old
 		return fmt.Errorf("optim: set clip norm: %w", err)
 	}
-	o.norm.stale = o.common.accumulate // whose next step may be other tensors'
 	return nil
 }
 
@@ -136,7 +145,8 @@ func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 }
 
 // MeasureGradNorm enqueues measuring the gradients now, so that GradNorm and Outcome are theirs. The next Step does not measure them again: until
-// then they must stay. Without SetClipNorm, SetGradScaler and SetSkip it fails.
+// then they must stay. With SetAccumulate on they are the sums, and another Accumulate has them measured again. Without SetClipNorm, SetGradScaler
+// and SetSkip it fails, and with ErrNotAccumulated.
 func (o *Optimizer) MeasureGradNorm(s *device.Stream) error {
 	const what = "measure gradient norm"
 	s, err := o.use(what, s)
@@ -146,6 +156,10 @@ func (o *Optimizer) MeasureGradNorm(s *device.Stream) error {
 	if !o.measures() {
 		return errOff(what)
 	}
+	if o.common.accumulate && o.sums.taken == 0 {
+		return fmt.Errorf("optim: %s: %w", what, ErrNotAccumulated)
+	}
+	o.norm.ready = false // the gradients may be others than those that were measured
 	if err := o.norm.enqueue(o, s); err != nil {
 		return fmt.Errorf("optim: %s: %w", what, err)
 	}

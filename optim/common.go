@@ -55,7 +55,7 @@ func (o *Optimizer) setCommon(c common) error {
 }
 
 // SetZeroGrad makes each step set the gradients that it has read to 0, in its own pass, from the next one on: ZeroGrad after each step
-// reads nothing and writes as much, but walks the memory once more. Tensors that are left out of a step keep their gradient. With
+// reads nothing and writes as much, but walks the memory once more. A step that is skipped does so, too. Tensors that are left out of a step keep their gradient. With
 // SetAccumulate on it is Accumulate that does it. As gradients are then written, none may share memory with another tensor's: that is a
 // TensorError, of this call and of those that bring gradients, and nothing changes.
 func (o *Optimizer) SetZeroGrad(on bool) error {

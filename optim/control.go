@@ -93,7 +93,7 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 	}
 	old := *c
 	c.scaler, c.skip = scaler, skip
-	if err := o.norm.compile(o); err != nil {
+	if err := o.norm.turnOn(o); err != nil {
 		c.scaler, c.skip = old.scaler, old.skip
 		return fail(err)
 	}
@@ -103,10 +103,11 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 	}
 	setting := []float64{flag(scaler != nil), g.GrowthFactor, g.BackoffFactor, float64(g.GrowthInterval), float64(g.Hysteresis),
 		float64(float32(g.MinScale)), flag(scaler != nil || skip.NonFinite), skip.NormAbove}
-	err := s.Synchronize() // steps before this one read what was
-	if err == nil {
-		err = device.Upload(s, c.setting, setting)
+	if err := s.Synchronize(); err != nil { // steps before this one read what was
+		c.scaler, c.skip = old.scaler, old.skip
+		return fail(err)
 	}
+	err := device.Upload(s, c.setting, setting)
 	if err == nil && state != nil {
 		err = device.Upload(s, c.state, state)
 	}

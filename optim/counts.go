@@ -41,6 +41,7 @@ func (o *Optimizer) SetSteps(n int) error {
 	}
 	o.steps = n
 	o.control.setSteps(n)
+	o.norm.ready = false // what was measured has the counts of before
 	return nil
 }
 

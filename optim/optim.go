@@ -40,10 +40,11 @@
 //
 // # To go on later
 //
-// A program saves the values, Optimizer.Steps, and of each tensor Optimizer.States and Optimizer.TensorCounters, and with a loss scale
-// Optimizer.GradScalerState. The next program makes the same groups, hyperparameters and schedules, brings the values to the device and
-// calls Optimizer.SetSteps. Then it writes to the buffers of States and calls Optimizer.SetTensorCounters for each tensor, and
-// Optimizer.SetGradScalerState. The training goes on with the same bits.
+// A program saves the values, Optimizer.Steps, and of each tensor that has taken a step Optimizer.States and Optimizer.TensorCounters, with a
+// loss scale Optimizer.GradScalerState too. Where schedules count AppliedSteps, it saves Outcome.AppliedSteps in the place of Steps. The next
+// program makes the same groups with the same names of tensors, hyperparameters, seeds and schedules, and sets the same SetScheduleCounts,
+// SetClipNorm and the like. It brings the values to the device and calls Optimizer.SetSteps. Then it writes to the buffers of States, calls
+// Optimizer.SetTensorCounters for each tensor, and Optimizer.SetGradScalerState. The training goes on with the same bits.
 package optim
 
 import (

@@ -27,7 +27,8 @@ import (
 //
 // A slot that the algorithm does not have is a format.SlotError. A type that state of a group cannot have is a format.Error of New and
 // AddGroup, and so is a remainder beside a value of float16, in a TensorError. The types of a group stay as they are, and how it rounds:
-// others need a new group. The seed can be changed by SetAlgorithm.
+// others need a new group. The seed can be changed by SetAlgorithm. A Stored around another, as with Averaged between them, adds to it. What
+// both say is an error.
 type Stored struct {
 	Algorithm Algorithm
 	State     map[string]device.DType // by PyTorch's names for state, such as "exp_avg"
@@ -44,7 +45,7 @@ type Stored struct {
 // A step calculates with the master and writes both: the value is the master, rounded. What the caller writes to values after New counts as
 // well: before a tensor's first step, each element of a master that does not round to the value's bits becomes the value. Until then State
 // shows zeros, or a master that the caller has put back there, as when a training goes on: that stays where it rounds to the value. Who writes
-// to values after the first step calls Optimizer.AdoptValues.
+// to values after the first step, be that applied or skipped, calls Optimizer.AdoptValues.
 type Master uint8
 
 const (
@@ -98,6 +99,10 @@ func (c Stored) Setting() (rule.Setting, error) {
 		}
 	}
 	s.Formats = strings.Join(formats, " ")
-	s.Stochastic, s.Seed = c.Stochastic, c.Seed
-	return s, nil
+	r := ranges{algorithm: s.Name}
+	r.needs("stochastic", c.Stochastic, !s.Stochastic, "an algorithm that is not stochastic already")
+	if c.Stochastic {
+		s.Stochastic, s.Seed = true, c.Seed
+	}
+	return s, r.err
 }
