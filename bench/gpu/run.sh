@@ -148,7 +148,7 @@ else
       continue
     fi
     part "sanitizer-$tool" 40 "$sanitizer" --tool "$tool" --error-exitcode 9 \
-      ./cuda.test -test.v -test.run '^TestHardware(Steps|Replay|Kernels)$/^(norm|optim.Adam.*)$' -test.count 1
+      ./cuda.test -test.v -test.run '^TestHardware(Steps|Replay|Kernels)$/^(norm|optim.AdamW_float32|bfloat16_.*averaged)$' -test.count 1
   done
 fi
 
