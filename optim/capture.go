@@ -17,6 +17,7 @@ var ErrStale = errors.New("is not what was captured")
 type Captured struct {
 	optimizer *Optimizer
 	norm      kernels.Update // nil where gradients are not measured
+	made      int            // which of the optimizer's it is
 	skips     bool           // a step can be skipped
 	launches  []*launch
 	graph     *device.Graph // nil where the device records nothing
@@ -47,7 +48,7 @@ func (o *Optimizer) Capture(s *device.Stream) (*Captured, error) {
 	if err := o.norm.compile(o); err != nil {
 		return nil, fmt.Errorf("optim: capture: %w", err)
 	}
-	c := &Captured{optimizer: o, norm: o.norm.update, skips: o.control.skips(), launches: slices.Clone(o.launches)}
+	c := &Captured{optimizer: o, norm: o.norm.update, made: o.norm.made, skips: o.control.skips(), launches: slices.Clone(o.launches)}
 	c.graph, err = o.backend.Device().Capture(func(s *device.Stream) error { return c.each(s, kernels.Capturable.Launch) })
 	if err != nil && !errors.Is(err, device.ErrUnsupported) {
 		return nil, fmt.Errorf("optim: capture: %w", err)
@@ -84,7 +85,9 @@ func (c *Captured) each(s *device.Stream, f func(kernels.Capturable, *device.Str
 // current says whether the optimizer's next step, which is prepared, is the one that was captured.
 func (c *Captured) current() bool {
 	o := c.optimizer
-	return o.norm.update == c.norm && (c.norm == nil || !o.norm.stale) && o.control.skips() == c.skips && slices.Equal(o.launches, c.launches)
+	measures := c.norm != nil
+	return o.norm.made == c.made && (o.norm.update != nil) == measures && (!measures || !o.norm.stale) && o.control.skips() == c.skips &&
+		slices.Equal(o.launches, c.launches)
 }
 
 // Replay takes a step as Step does, from the record, and may be mixed with Step. It fails as Step does, with device.ErrClosed, and with

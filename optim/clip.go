@@ -12,6 +12,7 @@ import (
 type norm struct {
 	max      float64
 	update   kernels.Update // of kernels.Norm
+	made     int            // updates so far
 	stale    bool           // gradients are not those that were compiled
 	measured bool           // that of a step with the gradients there are
 	ready    bool           // that of the next step was measured
@@ -45,7 +46,7 @@ func (n *norm) compile(o *Optimizer) error {
 		return errors.Join(fmt.Errorf("gradient norm: %w", err), made.Close())
 	}
 	err = n.close()
-	n.update, n.stale = made, false
+	n.update, n.made, n.stale = made, n.made+1, false
 	if err != nil {
 		return fmt.Errorf("gradient norm: what was compiled before could not be freed: %w", err)
 	}
@@ -54,9 +55,9 @@ func (n *norm) compile(o *Optimizer) error {
 
 // turnOn is compile between steps, so that what cannot be compiled is an error of the call that needs it.
 func (n *norm) turnOn(o *Optimizer) error {
-	before := n.update
+	before := n.made
 	err := n.compile(o)
-	if n.update != before {
+	if n.made != before {
 		n.stale = o.common.accumulate // what the next step measures is still to be accumulated
 	}
 	return err

@@ -163,7 +163,7 @@ func isScheduleFree(a optim.Algorithm) bool {
 
 // gradients gives a tensor and its like other gradients, of a type that its value can have.
 func (c *changes) gradients(w *twin) {
-	dtypes := format.Storage(format.Compute(w.value.DType()))
+	dtypes := format.PlainTypes(format.Compute(w.value.DType()))
 	dtype, zero := dtypes[c.rng.IntN(len(dtypes))], make([]float64, w.value.Len())
 	w.grad, w.alone = c.buffer(dtype, zero), c.buffer(dtype, zero)
 }
