@@ -45,7 +45,7 @@ type param struct {
 
 	master     *device.Buffer // the master or remainder beside the value; nil where its format has none
 	masterName string
-	stepped    bool // a step has been taken, so that the master is the tensor's
+	stepped    bool // a step has been taken since the counters were set, so that the master is the tensor's
 }
 
 func newGroup(index int, alg Algorithm) (*group, error) {

@@ -447,3 +447,89 @@ func TestNormOfGroups(t *testing.T) {
 	require.Equal(t, want, norm(kernels.NormTile, n, n+33))
 	require.Equal(t, want, norm(kernels.NormTile, 2*kernels.NormTile, n, n, n+33))
 }
+
+// A master is made of the values that are there when the first step is taken, not of those when it was captured or evaluated. Moved values are adopted
+// when that is asked for.
+func TestAdoptedWhen(t *testing.T) {
+	onExecutors(t, func(t *testing.T, b kernels.Backend) {
+		for name, form := range forms {
+			if form.Master == optim.NoMaster {
+				continue
+			}
+			form.Algorithm, form.Stochastic = optim.DefaultScheduleFreeSGD(), false
+			h := onBackend(t, b)
+			param := func(x ...float64) optim.Param {
+				return optim.Param{Name: "a", Value: h.buffer(device.BFloat16, x), Grad: h.buffer(device.BFloat16, []float64{0.125, -0.5, 3})}
+			}
+			like, p := param(3, -5, 0), param(1, 2, 7)
+			plain, err := optim.New(b, form, []optim.Param{like})
+			require.NoError(t, err)
+			o, err := optim.New(b, form, []optim.Param{p})
+			require.NoError(t, err)
+			eval := h.buffer(device.BFloat16, make([]float64, 3))
+			evaluated := func() []float64 {
+				require.NoError(t, o.EvalParams(nil, map[string]*device.Buffer{"a": eval}))
+				return h.values(eval)
+			}
+			require.Equal(t, []float64{1, 2, 7}, evaluated(), name)
+			h.set(p.Value, []float64{4, 4, 4})
+			require.Equal(t, []float64{4, 4, 4}, evaluated(), name)
+			captured, err := o.Capture(nil)
+			require.NoError(t, err)
+			h.set(p.Value, []float64{3, -5, 0})
+			same := func() {
+				t.Helper()
+				for range 2 {
+					require.NoError(t, plain.Step(nil))
+					require.NoError(t, captured.Replay(nil))
+					require.Equal(t, h.values(like.Value), h.values(p.Value), name)
+				}
+				states, err := plain.States("a")
+				require.NoError(t, err)
+				for state, want := range states {
+					got, err := o.State("a", state)
+					require.NoError(t, err)
+					require.Equal(t, h.numbers(want), h.numbers(got), "%s: %s", name, state)
+				}
+			}
+			same()
+			other := []float64{1, 64, -0.5}
+			h.set(like.Value, other)
+			p.Value = h.buffer(device.BFloat16, other)
+			require.NoError(t, o.Rebind([]optim.Param{p}))
+			require.ErrorIs(t, captured.Replay(nil), optim.ErrStale)
+			require.NoError(t, captured.Close())
+			captured, err = o.Capture(nil)
+			require.NoError(t, err)
+			require.NoError(t, plain.AdoptValues(nil))
+			require.NoError(t, o.AdoptValues(nil, "a"))
+			same()
+			require.NoError(t, errors.Join(captured.Close(), o.Close(), plain.Close()))
+		}
+	})
+}
+
+// A training that goes back to where it was saved, with values and counters, goes on from there, though its masters are those of later.
+func TestGoBack(t *testing.T) {
+	for name, form := range forms {
+		form.Algorithm, form.Stochastic = sgd(0.125), false
+		h := newHarness(t, device.BFloat16, []float64{1, -3})
+		h.set(h.grad, []float64{0.5, 4})
+		o := h.optimizer(form)
+		require.NoError(t, o.Step(nil))
+		saved := h.values(h.value)
+		counters, err := o.GroupCounters(nil, 0)
+		require.NoError(t, err)
+		require.NoError(t, o.Step(nil))
+		want := h.values(h.value)
+		require.NoError(t, o.Step(nil))
+		h.set(h.value, saved)
+		if form.Master >= optim.MasterRemainder { // which fits nearly all values
+			require.NoError(t, h.memory.DefaultStream().Zero(h.state(o, "remainder")))
+		}
+		require.NoError(t, o.SetGroupCounters(nil, 0, counters))
+		require.NoError(t, o.SetSteps(1))
+		require.NoError(t, o.Step(nil))
+		require.Equal(t, want, h.values(h.value), name)
+	}
+}
