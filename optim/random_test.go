@@ -39,7 +39,6 @@ type changes struct {
 	*harness
 	b        kernels.Backend
 	rng      *rand.Rand
-	seed     uint64
 	exact    bool // sums of squares of gradients are exact, and so is the norm, whatever the order of tensors
 	o        *optim.Optimizer
 	twins    []*twin
@@ -65,7 +64,8 @@ func TestAnyOrderOfChanges(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
 		for seed := range seeds {
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-				c := &changes{harness: onBackend(t, b), b: b, rng: rand.New(rand.NewPCG(seed, 1)), seed: seed, exact: seed%2 == 0, groups: []int{0}, made: 1, decays: map[int]bool{}}
+				c := &changes{harness: onBackend(t, b), b: b, rng: rand.New(rand.NewPCG(seed, 1)), exact: seed%2 == 0, groups: []int{0}, made: 1,
+					decays: map[int]bool{}}
 				c.run(120)
 			})
 		}
@@ -201,9 +201,8 @@ func (c *changes) pair(w *twin, alg optim.Algorithm) {
 
 // around makes an optimizer do around its steps what the one of many does.
 func (c *changes) around(o *optim.Optimizer) error {
-	errs := []error{o.SetGradScaler(nil, c.scaler), o.SetSkip(nil, c.skip), o.SetAccumulate(c.accumulate), o.SetClipNorm(c.clipNorm), o.SetClipValue(c.clipValue),
-		o.SetZeroGrad(c.zeroGrad)}
-	return errors.Join(errs...)
+	return errors.Join(o.SetGradScaler(nil, c.scaler), o.SetSkip(nil, c.skip), o.SetAccumulate(c.accumulate), o.SetClipNorm(c.clipNorm),
+		o.SetClipValue(c.clipValue), o.SetZeroGrad(c.zeroGrad))
 }
 
 // inTurn switches a term on and off.

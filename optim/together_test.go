@@ -83,7 +83,8 @@ func TestSetStepsAfterMeasuring(t *testing.T) {
 
 // A Stored around another adds to it, and turns nothing off. What both say is an error.
 func TestStoredInStored(t *testing.T) {
-	inner := optim.Stored{Algorithm: optim.DefaultAdamW(), State: map[string]device.DType{"exp_avg": device.BFloat16}, Master: optim.MasterRemainder, Stochastic: true, Seed: 5}
+	inner := optim.Stored{Algorithm: optim.DefaultAdamW(), State: map[string]device.DType{"exp_avg": device.BFloat16}, Master: optim.MasterRemainder,
+		Stochastic: true, Seed: 5}
 	s, err := optim.Stored{Algorithm: optim.Averaged{Algorithm: inner, Decay: 0.5}, State: map[string]device.DType{"ema": device.BFloat16}}.Setting()
 	require.NoError(t, err)
 	require.Equal(t, []any{true, uint64(5), "i16", "exp_avg=bf16 ema=bf16"}, []any{s.Stochastic, s.Seed, s.Master, s.Formats})
@@ -92,7 +93,8 @@ func TestStoredInStored(t *testing.T) {
 	require.ErrorAs(t, err, &e)
 	require.EqualError(t, err, "optim: adamw: stochastic is on, which needs an algorithm that is not stochastic already")
 	h := newHarness(t, device.BFloat16, []float64{1})
-	for _, outer := range []optim.Stored{{All: device.Float16}, {State: map[string]device.DType{"exp_avg": device.Float32}}, {Master: optim.MasterFloat32}} {
+	for _, outer := range []optim.Stored{{All: device.Float16}, {State: map[string]device.DType{"exp_avg": device.Float32}},
+		{Master: optim.MasterFloat32}} {
 		outer.Algorithm = inner
 		_, err := optim.New(h.dev, outer, []optim.Param{{Value: h.value, Grad: h.grad}})
 		require.ErrorContains(t, err, "two")
@@ -109,8 +111,9 @@ var forms = map[string]optim.Stored{
 	"all stochastic": {All: device.BFloat16, Stochastic: true},
 }
 
-// A tensor gets the same bits in one group and in many, in any order, with any number of threads and wherever it lies in memory, with a loss scale, skipped
-// steps, sums, an average and clipping by norm. The norm goes by the order of tensors: these gradients have squares whose sum is exact in any.
+// A tensor gets the same bits in one group and in many, in any order, with any number of threads and wherever it lies in memory, with a loss
+// scale, skipped steps, sums, an average and clipping by norm. The norm goes by the order of tensors: these gradients have squares whose sum is
+// exact in any.
 // Without noise, which goes by a tensor's name and element, the same is true of a tensor in pieces.
 func TestSplits(t *testing.T) {
 	lengths := []int{1, 33, 300, 9001}
@@ -275,7 +278,8 @@ func TestRefusedCalls(t *testing.T) {
 		}},
 		"pending sums": {nil, func(o *optim.Optimizer) error { return o.SetAccumulate(false) }},
 		"another rounding": {nil, func(o *optim.Optimizer) error {
-			return o.SetAlgorithm(1, optim.Averaged{Algorithm: optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32, Stochastic: true}, Decay: 0.5})
+			alg := optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32, Stochastic: true}
+			return o.SetAlgorithm(1, optim.Averaged{Algorithm: alg, Decay: 0.5})
 		}},
 		"no master": {nil, func(o *optim.Optimizer) error {
 			return o.SetAlgorithm(1, optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.5})
@@ -284,7 +288,8 @@ func TestRefusedCalls(t *testing.T) {
 			return o.SetAlgorithm(1, optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32})
 		}},
 		"two averages": {hyper, func(o *optim.Optimizer) error {
-			return o.AddGroup(optim.Averaged{Algorithm: optim.Stored{Algorithm: optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.5}}, Decay: 0.5}, s.added)
+			once := optim.Stored{Algorithm: optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.5}}
+			return o.AddGroup(optim.Averaged{Algorithm: once, Decay: 0.5}, s.added)
 		}},
 		"average's average": {hyper, func(o *optim.Optimizer) error {
 			return o.AddGroup(optim.Averaged{Algorithm: optim.DefaultScheduleFreeSGD(), Decay: 0.5}, s.added)
@@ -344,8 +349,8 @@ func TestRefusedCalls(t *testing.T) {
 	require.ErrorIs(t, err, device.ErrClosed)
 }
 
-// A training with skipped steps in it, the first among them, is the training without them: of every form, with an average, sums that are set to 0, a schedule of
-// applied steps and a record that is replayed.
+// A training with skipped steps in it, the first among them, is the training without them: of every form, with an average, sums that are set to
+// 0, a schedule of applied steps and a record that is replayed.
 func TestSkippedStepsAreNone(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
 		for name, form := range forms {
