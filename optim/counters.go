@@ -134,6 +134,9 @@ func (q *part) set(s *device.Stream, x []float64) error {
 	}
 	q.unsure, q.ahead, q.told, q.adrift = false, false, true, 0
 	q.fresh = slices.Equal(q.mirror, q.program.InitialCounters())
+	for _, p := range q.params {
+		p.adopted = false // values were put back, too
+	}
 	return nil
 }
 

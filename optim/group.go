@@ -45,7 +45,7 @@ type param struct {
 
 	master     *device.Buffer // the master or remainder beside the value; nil where its format has none
 	masterName string
-	adopted    bool // a step was taken, so that the master is the tensor's, and not its value
+	adopted    bool // a step was taken since the counters were set, so that the master is the tensor's, and not its value
 }
 
 func newGroup(index int, alg Algorithm) (*group, error) {

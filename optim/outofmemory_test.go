@@ -51,7 +51,8 @@ func newShort(t *testing.T) *short {
 	}
 	var err error
 	bf, single := device.BFloat16, device.Float32
-	s.o, err = optim.New(c, optim.DefaultSGD(), []optim.Param{param("a", single, single), param("b", bf, bf), param("c", single, bf), param("d", single, single)})
+	s.o, err = optim.New(c, optim.DefaultSGD(), []optim.Param{param("a", single, single), param("b", bf, bf), param("c", single, bf),
+		param("d", single, single)})
 	require.NoError(t, err)
 	master := optim.Averaged{Algorithm: optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32}, Decay: 0.5}
 	require.NoError(t, s.o.AddGroup(master, []optim.Param{param("e", bf, bf), param("f", bf, single)}))

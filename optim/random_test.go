@@ -39,7 +39,6 @@ type changes struct {
 	*harness
 	b        kernels.Backend
 	rng      *rand.Rand
-	seed     uint64
 	exact    bool // sums of squares of gradients are exact, and so is the norm, whatever the order of tensors
 	o        *optim.Optimizer
 	twins    []*twin
@@ -65,7 +64,8 @@ func TestAnyOrderOfChanges(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
 		for seed := range seeds {
 			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-				c := &changes{harness: onBackend(t, b), b: b, rng: rand.New(rand.NewPCG(seed, 1)), seed: seed, exact: seed%2 == 0, groups: []int{0}, made: 1, decays: map[int]bool{}}
+				c := &changes{harness: onBackend(t, b), b: b, rng: rand.New(rand.NewPCG(seed, 1)), exact: seed%2 == 0, groups: []int{0}, made: 1,
+					decays: map[int]bool{}}
 				c.run(120)
 			})
 		}
@@ -201,9 +201,8 @@ func (c *changes) pair(w *twin, alg optim.Algorithm) {
 
 // around makes an optimizer do around its steps what the one of many does.
 func (c *changes) around(o *optim.Optimizer) error {
-	errs := []error{o.SetGradScaler(nil, c.scaler), o.SetSkip(nil, c.skip), o.SetAccumulate(c.accumulate), o.SetClipNorm(c.clipNorm), o.SetClipValue(c.clipValue),
-		o.SetZeroGrad(c.zeroGrad)}
-	return errors.Join(errs...)
+	return errors.Join(o.SetGradScaler(nil, c.scaler), o.SetSkip(nil, c.skip), o.SetAccumulate(c.accumulate), o.SetClipNorm(c.clipNorm),
+		o.SetClipValue(c.clipValue), o.SetZeroGrad(c.zeroGrad))
 }
 
 // inTurn switches a term on and off.
@@ -216,7 +215,7 @@ func (c *changes) change() {
 	if len(c.twins) > 0 {
 		some = c.twins[c.rng.IntN(len(c.twins))]
 	}
-	switch op := c.rng.IntN(24); {
+	switch op := c.rng.IntN(28); {
 	case op == 0 && len(c.groups) < 8:
 		c.add()
 	case op == 1 && len(c.groups) > 3 && c.chance(3):
@@ -238,17 +237,8 @@ func (c *changes) change() {
 	case op == 4:
 		x := c.rng.Float64() / 10
 		c.inGroup(group, func(o *optim.Optimizer, group int) error { return o.SetLR(x, group) })
-	case op == 5 && some != nil:
-		moved := c.buffer(some.value.DType(), c.values(some.value))
-		require.NoError(t, c.o.Rebind([]optim.Param{{Name: some.name, Value: moved, Grad: some.gradient(some.grad)}}))
-		c.set(some.value, make([]float64, some.value.Len()))
-		some.value = moved
-	case op == 6 && some != nil:
-		some.left = !some.left
-		c.bind(some)
-	case op == 7 && some != nil && c.chance(2):
-		c.gradients(some)
-		c.bind(some)
+	case op >= 5 && op <= 7 && some != nil:
+		c.rebind(some)
 	case op == 8 && some != nil:
 		counters, err := c.o.TensorCounters(nil, some.name)
 		require.NoError(t, err)
@@ -280,8 +270,43 @@ func (c *changes) change() {
 				return o.SetHyperparameterSchedule("weight_decay", inTurn, group)
 			})
 		}
+	case op == 16:
+		x := 1 - c.rng.Float64()/2
+		c.inGroup(group, func(o *optim.Optimizer, group int) error {
+			if _, err := o.Hyperparameter(group, "ema_decay"); err != nil {
+				return nil
+			}
+			return o.SetHyperparameter("ema_decay", x, group)
+		})
+	case op == 17:
+		seed := c.rng.Uint64()
+		c.inGroup(group, func(o *optim.Optimizer, group int) error {
+			alg, err := o.Algorithm(group)
+			if stored, ok := alg.(optim.Stored); ok {
+				stored.Seed = seed
+				err = o.SetAlgorithm(group, stored)
+			}
+			return err
+		})
 	default:
 		c.step()
+	}
+}
+
+// rebind moves a tensor, leaves it out or takes it in again, or gives it a gradient of another type.
+func (c *changes) rebind(w *twin) {
+	switch c.rng.IntN(3) {
+	case 0:
+		moved := c.buffer(w.value.DType(), c.values(w.value))
+		require.NoError(c.t, c.o.Rebind([]optim.Param{{Name: w.name, Value: moved, Grad: w.gradient(w.grad)}}))
+		c.set(w.value, make([]float64, w.value.Len()))
+		w.value = moved
+	case 1:
+		w.left = !w.left
+		c.bind(w)
+	default:
+		c.gradients(w)
+		c.bind(w)
 	}
 }
 
@@ -369,6 +394,9 @@ func (c *changes) step() {
 		c.batch(bad && c.chance(4))
 		if c.accumulate {
 			c.all(func(o *optim.Optimizer) error { return o.Accumulate(nil) })
+			if len(c.twins) > 0 && c.chance(2) {
+				c.rebind(c.twins[c.rng.IntN(len(c.twins))])
+			}
 		}
 	}
 	measures := bad || c.clipNorm != 0
@@ -432,9 +460,11 @@ func (c *changes) batch(bad bool) {
 	for _, w := range c.twins {
 		var rest []float64
 		for _, other := range c.twins {
+			g := make([]float64, other.grad.Len())
 			if other != w && !other.left {
-				rest = append(rest, c.values(other.grad)...)
+				g = c.values(other.grad)
 			}
+			rest = append(rest, g...)
 		}
 		require.LessOrEqual(c.t, len(rest), restLen)
 		c.set(w.rest, append(rest, make([]float64, restLen-len(rest))...))

@@ -44,8 +44,9 @@ type Stored struct {
 //
 // A step calculates with the master and writes both: the value is the master, rounded. What the caller writes to values after New counts as
 // well: before a tensor's first step, each element of a master that does not round to the value's bits becomes the value. Until then State
-// shows zeros, or a master that the caller has put back there, as when a training goes on: that stays where it rounds to the value. Who writes
-// to values after the first step, be that applied or skipped, calls Optimizer.AdoptValues.
+// shows zeros, or a master that the caller has put back there, as when a training goes on: that stays where it rounds to the value. So it is
+// again after SetGroupCounters and SetTensorCounters, as when a training goes back. Who writes to values after the first step, be that applied or
+// skipped, and does not set counters, calls Optimizer.AdoptValues.
 type Master uint8
 
 const (

@@ -83,7 +83,8 @@ func TestSetStepsAfterMeasuring(t *testing.T) {
 
 // A Stored around another adds to it, and turns nothing off. What both say is an error.
 func TestStoredInStored(t *testing.T) {
-	inner := optim.Stored{Algorithm: optim.DefaultAdamW(), State: map[string]device.DType{"exp_avg": device.BFloat16}, Master: optim.MasterRemainder, Stochastic: true, Seed: 5}
+	inner := optim.Stored{Algorithm: optim.DefaultAdamW(), State: map[string]device.DType{"exp_avg": device.BFloat16}, Master: optim.MasterRemainder,
+		Stochastic: true, Seed: 5}
 	s, err := optim.Stored{Algorithm: optim.Averaged{Algorithm: inner, Decay: 0.5}, State: map[string]device.DType{"ema": device.BFloat16}}.Setting()
 	require.NoError(t, err)
 	require.Equal(t, []any{true, uint64(5), "i16", "exp_avg=bf16 ema=bf16"}, []any{s.Stochastic, s.Seed, s.Master, s.Formats})
@@ -92,7 +93,8 @@ func TestStoredInStored(t *testing.T) {
 	require.ErrorAs(t, err, &e)
 	require.EqualError(t, err, "optim: adamw: stochastic is on, which needs an algorithm that is not stochastic already")
 	h := newHarness(t, device.BFloat16, []float64{1})
-	for _, outer := range []optim.Stored{{All: device.Float16}, {State: map[string]device.DType{"exp_avg": device.Float32}}, {Master: optim.MasterFloat32}} {
+	for _, outer := range []optim.Stored{{All: device.Float16}, {State: map[string]device.DType{"exp_avg": device.Float32}},
+		{Master: optim.MasterFloat32}} {
 		outer.Algorithm = inner
 		_, err := optim.New(h.dev, outer, []optim.Param{{Value: h.value, Grad: h.grad}})
 		require.ErrorContains(t, err, "two")
@@ -109,8 +111,9 @@ var forms = map[string]optim.Stored{
 	"all stochastic": {All: device.BFloat16, Stochastic: true},
 }
 
-// A tensor gets the same bits in one group and in many, in any order, with any number of threads and wherever it lies in memory, with a loss scale, skipped
-// steps, sums, an average and clipping by norm. The norm goes by the order of tensors: these gradients have squares whose sum is exact in any.
+// A tensor gets the same bits in one group and in many, in any order, with any number of threads and wherever it lies in memory, with a loss
+// scale, skipped steps, sums, an average and clipping by norm. The norm goes by the order of tensors: these gradients have squares whose sum is
+// exact in any.
 // Without noise, which goes by a tensor's name and element, the same is true of a tensor in pieces.
 func TestSplits(t *testing.T) {
 	lengths := []int{1, 33, 300, 9001}
@@ -275,7 +278,8 @@ func TestRefusedCalls(t *testing.T) {
 		}},
 		"pending sums": {nil, func(o *optim.Optimizer) error { return o.SetAccumulate(false) }},
 		"another rounding": {nil, func(o *optim.Optimizer) error {
-			return o.SetAlgorithm(1, optim.Averaged{Algorithm: optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32, Stochastic: true}, Decay: 0.5})
+			alg := optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32, Stochastic: true}
+			return o.SetAlgorithm(1, optim.Averaged{Algorithm: alg, Decay: 0.5})
 		}},
 		"no master": {nil, func(o *optim.Optimizer) error {
 			return o.SetAlgorithm(1, optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.5})
@@ -284,7 +288,8 @@ func TestRefusedCalls(t *testing.T) {
 			return o.SetAlgorithm(1, optim.Stored{Algorithm: optim.DefaultAdamW(), Master: optim.MasterFloat32})
 		}},
 		"two averages": {hyper, func(o *optim.Optimizer) error {
-			return o.AddGroup(optim.Averaged{Algorithm: optim.Stored{Algorithm: optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.5}}, Decay: 0.5}, s.added)
+			once := optim.Stored{Algorithm: optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.5}}
+			return o.AddGroup(optim.Averaged{Algorithm: once, Decay: 0.5}, s.added)
 		}},
 		"average's average": {hyper, func(o *optim.Optimizer) error {
 			return o.AddGroup(optim.Averaged{Algorithm: optim.DefaultScheduleFreeSGD(), Decay: 0.5}, s.added)
@@ -344,8 +349,8 @@ func TestRefusedCalls(t *testing.T) {
 	require.ErrorIs(t, err, device.ErrClosed)
 }
 
-// A training with skipped steps in it, the first among them, is the training without them: of every form, with an average, sums that are set to 0, a schedule of
-// applied steps and a record that is replayed.
+// A training with skipped steps in it, the first among them, is the training without them: of every form, with an average, sums that are set to
+// 0, a schedule of applied steps and a record that is replayed.
 func TestSkippedStepsAreNone(t *testing.T) {
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
 		for name, form := range forms {
@@ -446,4 +451,90 @@ func TestNormOfGroups(t *testing.T) {
 	want := norm(n + 33)
 	require.Equal(t, want, norm(kernels.NormTile, n, n+33))
 	require.Equal(t, want, norm(kernels.NormTile, 2*kernels.NormTile, n, n, n+33))
+}
+
+// A master is made of the values that are there when the first step is taken, not of those when it was captured or evaluated. Moved values are adopted
+// when that is asked for.
+func TestAdoptedWhen(t *testing.T) {
+	onExecutors(t, func(t *testing.T, b kernels.Backend) {
+		for name, form := range forms {
+			if form.Master == optim.NoMaster {
+				continue
+			}
+			form.Algorithm, form.Stochastic = optim.DefaultScheduleFreeSGD(), false
+			h := onBackend(t, b)
+			param := func(x ...float64) optim.Param {
+				return optim.Param{Name: "a", Value: h.buffer(device.BFloat16, x), Grad: h.buffer(device.BFloat16, []float64{0.125, -0.5, 3})}
+			}
+			like, p := param(3, -5, 0), param(1, 2, 7)
+			plain, err := optim.New(b, form, []optim.Param{like})
+			require.NoError(t, err)
+			o, err := optim.New(b, form, []optim.Param{p})
+			require.NoError(t, err)
+			eval := h.buffer(device.BFloat16, make([]float64, 3))
+			evaluated := func() []float64 {
+				require.NoError(t, o.EvalParams(nil, map[string]*device.Buffer{"a": eval}))
+				return h.values(eval)
+			}
+			require.Equal(t, []float64{1, 2, 7}, evaluated(), name)
+			h.set(p.Value, []float64{4, 4, 4})
+			require.Equal(t, []float64{4, 4, 4}, evaluated(), name)
+			captured, err := o.Capture(nil)
+			require.NoError(t, err)
+			h.set(p.Value, []float64{3, -5, 0})
+			same := func() {
+				t.Helper()
+				for range 2 {
+					require.NoError(t, plain.Step(nil))
+					require.NoError(t, captured.Replay(nil))
+					require.Equal(t, h.values(like.Value), h.values(p.Value), name)
+				}
+				states, err := plain.States("a")
+				require.NoError(t, err)
+				for state, want := range states {
+					got, err := o.State("a", state)
+					require.NoError(t, err)
+					require.Equal(t, h.numbers(want), h.numbers(got), "%s: %s", name, state)
+				}
+			}
+			same()
+			other := []float64{1, 64, -0.5}
+			h.set(like.Value, other)
+			p.Value = h.buffer(device.BFloat16, other)
+			require.NoError(t, o.Rebind([]optim.Param{p}))
+			require.ErrorIs(t, captured.Replay(nil), optim.ErrStale)
+			require.NoError(t, captured.Close())
+			captured, err = o.Capture(nil)
+			require.NoError(t, err)
+			require.NoError(t, plain.AdoptValues(nil))
+			require.NoError(t, o.AdoptValues(nil, "a"))
+			same()
+			require.NoError(t, errors.Join(captured.Close(), o.Close(), plain.Close()))
+		}
+	})
+}
+
+// A training that goes back to where it was saved, with values and counters, goes on from there, though its masters are those of later.
+func TestGoBack(t *testing.T) {
+	for name, form := range forms {
+		form.Algorithm, form.Stochastic = sgd(0.125), false
+		h := newHarness(t, device.BFloat16, []float64{1, -3})
+		h.set(h.grad, []float64{0.5, 4})
+		o := h.optimizer(form)
+		require.NoError(t, o.Step(nil))
+		saved := h.values(h.value)
+		counters, err := o.GroupCounters(nil, 0)
+		require.NoError(t, err)
+		require.NoError(t, o.Step(nil))
+		want := h.values(h.value)
+		require.NoError(t, o.Step(nil))
+		h.set(h.value, saved)
+		if form.Master >= optim.MasterRemainder { // which fits nearly all values
+			require.NoError(t, h.memory.DefaultStream().Zero(h.state(o, "remainder")))
+		}
+		require.NoError(t, o.SetGroupCounters(nil, 0, counters))
+		require.NoError(t, o.SetSteps(1))
+		require.NoError(t, o.Step(nil))
+		require.Equal(t, want, h.values(h.value), name)
+	}
 }
