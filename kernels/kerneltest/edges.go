@@ -48,7 +48,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		require.NoError(t, err)
 		upload(t, s, grad, tt.grad)
 		norm := newNorm(t, b, grad)
-		g := kernels.GroupStep{Scale: tt.scale, MaxNorm: tt.limit, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 0.6, EMADecay: 0.9}
+		g := kernels.GroupStep{Scale: tt.scale, MaxNorm: tt.limit, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 60, EMADecay: 0.9}
 		for i := range p.Rule.Hyper {
 			g.Hyper = append(g.Hyper, 1/float64(i+3))
 		}
