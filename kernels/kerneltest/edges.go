@@ -30,7 +30,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		{nil, 0, 1e-6 * (0.5 + 0x1p-25), 1}, {nil, 0, 1e-6 * (0.5 + 0x3p-25), 1},
 		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
 	}
-	w, counters, tensors := work(t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
+	w, counters, tensors := work(t, b, p, straight(5, 29), 1, rand.New(rand.NewPCG(13, p.Options)))
 	u := compile(t, b, w)
 	total, err := kernels.NewControl(dev)
 	require.NoError(t, err)

@@ -210,6 +210,9 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 			}
 			in.Groups = append(in.Groups, step)
 		}
+		if k > 0 {
+			refill(t, s, p, tensors, rng)
+		}
 		require.NoError(t, u.Enqueue(s, in))
 		for g := range want {
 			expectStep(p, in.Groups[g], 0, 1, want[g], tensors, g)
