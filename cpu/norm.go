@@ -48,6 +48,9 @@ type tile struct {
 type sumScratch struct {
 	lanes *[kernels.NormLanes]float64
 	frame []byte // of the loop
+
+	half [1][]byte // elements of 16 bits
+	wide []float32 // what they are; nil before there are some
 }
 
 // newNorm makes an update of a work of kernels.Norm.
@@ -83,7 +86,7 @@ func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 	for range d.processor.pool.threads {
 		const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
 		lanes := aligned(make([]byte, size+cacheLine), size, cacheLine)
-		n.scratch = append(n.scratch, sumScratch{(*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0])), newFrame(frame)})
+		n.scratch = append(n.scratch, sumScratch{lanes: (*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0])), frame: newFrame(frame)})
 	}
 	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.processor.pool.threads)/kernels.NormTile, 1)
 	n.body = n.sumBatch
@@ -126,13 +129,16 @@ func (n *norm) sumTile(t *tile, s *sumScratch) float64 {
 	case device.Float64:
 		return sumFloats(n, unsafe.Slice((*float64)(x), elements), s)
 	}
-	var wide [kernels.NormTile]float32
 	half, err := format.Plain(t.dtype, device.Float32)
 	if err != nil {
 		panic(err)
 	}
-	format.Load(half, wide[:elements], [][]byte{t.x})
-	return sumFloats(n, wide[:elements], s)
+	if s.wide == nil {
+		s.wide = make([]float32, kernels.NormTile)
+	}
+	s.half[0] = t.x
+	format.Load(half, s.wide[:elements], s.half[:])
+	return sumFloats(n, s.wide[:elements], s)
 }
 
 // sumFloats is sumTile of numbers, by committed vector code if there is some: whole rows in the loop, the last part of one here.

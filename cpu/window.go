@@ -15,6 +15,8 @@ type window[F rule.Float] struct {
 	copies  [][]F // of the slots that memory holds otherwise; nil of the others
 	size    int   // most elements at a time; 0: any
 
+	planes [mostPlanes][]byte // of one slot
+
 	draws format.Draws // of the window's elements; nil where nothing is noisy
 	noise []uint32     // of one slot
 }
@@ -58,8 +60,7 @@ func (w *window[F]) open(planes [][]byte, lo, hi int) {
 		}
 		w.slots[i] = w.copies[i][:hi-lo]
 		if slices.ContainsFunc(w.program.Planes[s.Plane:][:s.Format.NumPlanes()], loaded) {
-			var part [mostPlanes][]byte
-			format.Load(s.Format, w.slots[i], w.part(&part, planes, s, lo, hi))
+			format.Load(s.Format, w.slots[i], w.part(planes, s, lo, hi))
 		}
 	}
 }
@@ -81,20 +82,19 @@ func (w *window[F]) close(t *tensor, lo, hi int, noise []F) {
 			}
 			w.draws[:hi-lo].Of(s.Index, w.noise)
 		}
-		var part [mostPlanes][]byte
-		format.Store(s.Format, w.part(&part, t.planes, s, lo, hi), w.slots[i], w.noise)
+		format.Store(s.Format, w.part(t.planes, s, lo, hi), w.slots[i], w.noise)
 	}
 }
 
 // mostPlanes is more than a format has.
 const mostPlanes = 4
 
-// part is elements lo to hi of a slot's planes.
-func (w *window[F]) part(out *[mostPlanes][]byte, planes [][]byte, s *kernels.Slot, lo, hi int) [][]byte {
+// part is elements lo to hi of a slot's planes, until it is called again.
+func (w *window[F]) part(planes [][]byte, s *kernels.Slot, lo, hi int) [][]byte {
 	n := s.Format.NumPlanes()
 	for k := range n {
 		size := w.program.Planes[s.Plane+k].DType.Size()
-		out[k] = planes[s.Plane+k][lo*size : hi*size]
+		w.planes[k] = planes[s.Plane+k][lo*size : hi*size]
 	}
-	return out[:n]
+	return w.planes[:n]
 }

@@ -146,25 +146,20 @@ func Control(in *ControlIn, out *ControlOut) {
 }
 
 // toFloat32 is x rounded to float32, to nearest even, as a conversion is.
+//
+// |x|·(1-2⁻⁵³), rounded, is one ulp less than |x|, or half of one where x is a power of two (as in the ufp of Rump 2009, "Ultimately fast accurate
+// summation"). 1.5·2⁸¹ ulps are c, whose last bit is the last of the upper 24 of x. So x + c is rounded to these, and c is an even number of them,
+// so that a tie goes to the even one. Half an ulp is as good: a power of two has nothing to round. No bit of a float32 is below 2⁻¹⁴⁹.
 func toFloat32(x float64) float64 {
-	near := upper(x, 0x1p29+1)
-	// The 24 bits of near are nearest; where x lies halfway between two, they may be the odd ones (Boldo 2006). Then the others, as far on the
-	// other side of x, are 24 bits too.
-	other := near + float64(2*(x-near))
-	if upper(near, 0x1p30+1) != near && upper(other, 0x1p29+1) == other {
-		near = other
+	a := rule.Abs(x)
+	ulp := a - float64(a*(1-0x1p-53))
+	if ulp < 0x1p-178 {
+		ulp = 0x1p-178 // that of 2⁻¹²⁶
 	}
-	if rule.Abs(x) < 0x1p-126 {
-		near = (x + 0x1.8p-97) - 0x1.8p-97 // whose last bit is 2⁻¹⁴⁹, as a subnormal float32's
-	}
-	if rule.Abs(x) >= 0x1.ffffffp127 {
-		near = float64(float64(x*0x1p1000) * 0x1p1000) // infinite, with x's sign
+	c := float64(ulp * 0x1.8p81)
+	near := (x + c) - c
+	if a >= 0x1.ffffffp127 {
+		near = float64(x * 0x1p1000) // infinite, with x's sign
 	}
 	return near
-}
-
-// upper is x rounded to its upper 53-s bits, by Veltkamp's product with 2ˢ+1.
-func upper(x, factor float64) float64 {
-	c := float64(x * factor)
-	return c - (c - x)
 }

@@ -30,7 +30,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		{nil, 0, 1e-6 * (0.5 + 0x1p-25), 1}, {nil, 0, 1e-6 * (0.5 + 0x3p-25), 1},
 		{[]float64{7.5}, 7.5, math.Nextafter(7.5+1e-6, 0), 1 + 0x3p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x1p-24}, {[]float64{7.5}, 7.5, 8, 1 + 0x3p-24},
 	}
-	w, counters, tensors := work(t, b, p, straight(5), 1, rand.New(rand.NewPCG(13, p.Options)))
+	w, counters, tensors := work(t, b, p, straight(5, 29), 1, rand.New(rand.NewPCG(13, p.Options)))
 	u := compile(t, b, w)
 	total, err := kernels.NewControl(dev)
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		require.NoError(t, err)
 		upload(t, s, grad, tt.grad)
 		norm := newNorm(t, b, grad)
-		g := kernels.GroupStep{Scale: tt.scale, MaxNorm: tt.limit, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 0.6, EMADecay: 0.9}
+		g := kernels.GroupStep{Scale: tt.scale, MaxNorm: tt.limit, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 60, EMADecay: 0.9}
 		for i := range p.Rule.Hyper {
 			g.Hyper = append(g.Hyper, 1/float64(i+3))
 		}

@@ -194,6 +194,10 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		want[g] = p.InitialCounters()
 	}
 	s := b.Device().DefaultStream()
+	if p.Around&rule.EMA != 0 {
+		want[0][stepCounter(p)] = 1 // the first step would not look at what the average is
+		upload(t, s, counters, slices.Concat(want...))
+	}
 	for k := range steps {
 		var in kernels.Step
 		for g := range groups {
@@ -213,6 +217,9 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 				step.Hyper = append(step.Hyper, hyper())
 			}
 			in.Groups = append(in.Groups, step)
+		}
+		if k > 0 {
+			refill(t, s, p, tensors, rng)
 		}
 		require.NoError(t, u.Enqueue(s, in))
 		for g := range want {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // runSkip takes steps that are applied, unscaled, and skipped, the first one too, in several groups, by words of Step.Control. A skipped one
@@ -17,7 +18,8 @@ import (
 func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 	const groups = 3
 	s := b.Device().DefaultStream()
-	w, counters, tensors := work(t, b, p, slices.Concat(straight(0, 5, 130, 4097), short()), groups, rand.New(rand.NewPCG(23, p.Options)))
+	rng := rand.New(rand.NewPCG(23, p.Options))
+	w, counters, tensors := work(t, b, p, slices.Concat(straight(0, 5, 130, 4097), short()), groups, rng)
 	u := compile(t, b, w)
 	control, err := kernels.NewControl(b.Device())
 	require.NoError(t, err)
@@ -25,19 +27,26 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 	var in kernels.Step
 	for g := range want {
 		want[g] = p.InitialCounters()
-		step := kernels.GroupStep{Scale: 1, MaxNorm: 2, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 0.6, EMADecay: 0.8, Seed: 1 << 40}
+		if p.NumNoise() > 0 {
+			want[g][stepCounter(p)] = []float64{0, 1<<16 - 3, 0x5a5afffd}[g] // the lower 16 bits run over
+		}
+		step := kernels.GroupStep{Scale: 1, MaxNorm: []float64{2, math.Inf(1), 7}[g], L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 0.6, EMADecay: 0.8, Seed: 1 << 40}
 		for i := range p.Rule.Hyper {
 			step.Hyper = append(step.Hyper, 1/float64(i+g+3))
 		}
 		in.Groups = append(in.Groups, step)
 	}
 	in.Control = control
+	if p.NumNoise() > 0 {
+		upload(t, s, counters, slices.Concat(want...))
+	}
 	for k, words := range []struct{ norm, unscale, skip float64 }{
 		{math.Inf(1), 0.5, 1}, {3, 1, 0}, {math.NaN(), math.Inf(1), 1}, {1, math.NaN(), 1}, {3, 0x1.555556p-3, 0}, {0, 0x1p-16, 0}, {5, 1, 1},
 	} {
 		x := make([]float64, kernels.ControlWords)
 		x[kernels.ControlNorm], x[kernels.ControlUnscale], x[kernels.ControlSkip] = words.norm, words.unscale, words.skip
 		upload(t, s, control, x)
+		refill(t, s, p, tensors, rng)
 		require.NoError(t, u.Enqueue(s, in))
 		for g := range want {
 			if words.skip == 0 {
@@ -59,6 +68,21 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 	require.NoError(t, control.Close())
 }
 
+// refill puts numbers where the step before has put zeros: gradients that are all zero would show little.
+func refill(t T, s *device.Stream, p *kernels.Program, tensors []*tensor, rng *rand.Rand) {
+	for _, k := range p.Zeroed() {
+		for _, x := range tensors {
+			x.expect[k] = numbers(rng, p.Planes[k].DType, len(x.expect[k]))
+			uploadBits(t, s, x.whole[k], x.expect[k])
+		}
+	}
+}
+
+// stepCounter is where the number of steps is, of the counters of a program that has it.
+func stepCounter(p *kernels.Program) int {
+	return slices.IndexFunc(p.Counters, func(c rule.Counter) bool { return c.Name == "step" })
+}
+
 // Control holds what a device makes of the norm of gradients of each type to kernels.Control, with settings and state of all kinds. Control's
 // own graph is held to the compiled function by rule.Function.
 func Control(t T, b kernels.Backend) {
@@ -77,13 +101,13 @@ func Control(t T, b kernels.Backend) {
 				g[k%2] = some(math.NaN(), math.Inf(1), math.Inf(-1), 61440)
 			}
 			if dtype == device.Float64 && k%2 == 0 {
-				g = []float64{some(3e200, 3e-200), 0} // measured a second time
+				g = [][]float64{{3e200, 0}, {math.MaxFloat64, 0}, {1e-200 * rng.Float64(), 1e-200 * rng.Float64()}}[rng.IntN(3)] // measured a second time
 			}
 			require.NoError(t, device.UploadFloats(s, grad, g))
 			want := make([]float64, kernels.ControlWords)
 			in := want[kernels.ControlState:]
-			copy(in, []float64{someScale(rng), some(0, 1, 2), some(-1, 0, 1, 2), 5, 7,
-				some(0, 1, 1, 1), some(1, 1, 2, 1.7), some(1, 1, 0.5, 0.3), some(1, 1, 2, 3), some(1, 2), some(0, 0, 4), some(0, 1), some(0, 0, 0.5, 5, 1e6)})
+			copy(in, []float64{someScale(rng), some(0, 1, 2), some(-1, 0, 1, 2), some(0, 5), some(0, 7),
+				some(0, 1, 1, 1), some(1, 1, 2, 1.7), some(1, 1, 0.5, 0.3), some(1, 1, 2, 3), some(1, 2), some(0, 0, 4), some(0, 1), some(0, 0, -1, 5e-324, 0.5, 5, 1e6, 3e200)})
 			upload(t, s, control, want)
 			for commit := range 2 { // measured again, nothing is counted twice
 				require.NoError(t, norm.Enqueue(s, kernels.Step{Control: control}))
@@ -123,7 +147,10 @@ func someScale(rng *rand.Rand) float64 {
 		x = math.Nextafter(x, math.Inf(1))
 	}
 	if rng.IntN(3) == 0 {
-		return 1 / x
+		x = 1 / x
+	}
+	if rng.IntN(8) == 0 {
+		x = -x // no scale, but a number to round
 	}
 	return x
 }

@@ -44,14 +44,16 @@ type subject struct {
 }
 
 // subjects are SGD with all that makes its update and prologue what they are, Adam likewise, Adam in float64, SGD with every plane
-// of 16 bits, Adam with some beside float32, and the norm. SGD has L1 and Adam L2: beside L2, which makes a NaN of a gradient whose parameter is one, nobody sees what
-// L1 makes of that. The norm's kernels for scaled elements of other types than float64 are left out: beside float64 that must be scaled, nothing
-// of those counts but an Inf or a NaN. The norm's kernel for float16 is bfloat16's but for what decodes it.
+// of 16 bits, Adam with some beside float32, SGD with all else that is around a rule and a parameter that is rounded stochastically, SGD
+// whose parameter has a remainder, and the norm with what it decides. SGD has L1 and Adam L2: beside L2, which makes a NaN of a gradient whose
+// parameter is one, nobody sees what L1 makes of that. The norm's kernels for scaled elements of other types than float64 are left out: beside
+// float64 that must be scaled, nothing of those counts but an Inf or a NaN. The norm's kernel for float16 is bfloat16's but for what decodes it.
 func subjects() []subject {
 	sgd := rules.SGDRule().With(rules.SGDHyper{}, rules.SGDOptions{Momentum: true, Nesterov: true})
 	adam := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{AMSGrad: true})
 	plain := rules.AdamRule().With(rules.AdamHyper{}, rules.AdamOptions{})
 	heavy := rules.SGDRule().With(rules.SGDHyper{}, rules.SGDOptions{Momentum: true})
+	descent := rules.SGDRule().With(rules.SGDHyper{}, rules.SGDOptions{})
 	both := regexp.MustCompile(`_(update|prologue)$`)
 	update := regexp.MustCompile(`_update$`)
 	list := []subject{
@@ -72,6 +74,8 @@ func subjects() []subject {
 		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float64}, both, 0},
 		{kernels.Spec{Rule: heavy.Rule, Options: heavy.Options, Compute: device.Float32, Formats: "param=bf16 grad=f16 momentum_buffer=bf16"}, update, 4096},
 		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float32, Formats: "param=bf16 grad=bf16 exp_avg=f16"}, update, 0},
+		{kernels.Spec{Rule: sgd.Rule, Options: sgd.Options, Around: rule.L1 | rule.ClipValue | rule.EMA | rule.ZeroGrad, Compute: device.Float32, Formats: "param=bf16/sr"}, both, 0},
+		{kernels.Spec{Rule: descent.Rule, Compute: device.Float32, Formats: "param=bf16+i16 grad=bf16"}, update, 4096},
 	} {
 		p, err := kernels.New(s.Spec)
 		if err != nil {
