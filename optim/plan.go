@@ -11,8 +11,8 @@ import (
 
 // Plan is the memory that the tensors of one group take, and the bytes that a step on them moves, as New and AddGroup make the group. What is
 // switched on later is not in it: what SetAlgorithm may add; the zeros that a step of SetZeroGrad writes to gradients; the sums of SetAccumulate,
-// of the type that is calculated with, which a step reads in place of gradients and sets to 0; the loss scale. NewPlan and PlanOf compute it from the program that a step runs, before anything is
-// allocated.
+// of the type that is calculated with, which a step reads in place of gradients and sets to 0; the loss scale. NewPlan and PlanOf compute it from
+// the program that a step runs, before anything is allocated.
 //
 // Values and gradients count as their elements: whoever makes them may align them. State counts as it is allocated, with what lies between
 // tensors, where every value begins at a multiple of 128 elements. A value that does not adds at most 128 bytes of the smallest elements, as
@@ -26,8 +26,8 @@ type Plan struct {
 	State    Bytes // of them, those that the optimizer allocates
 	Read     Bytes // by the update
 	Written  Bytes // by the update
-	// Norm is what a step that measures gradients reads of them before the update, for SetClipNorm, SetGradScaler, SetSkip or all of them. It reads those of float64 a second
-	// time where the sum of their squares overflows or underflows.
+	// Norm is what a step that measures gradients reads of them before the update, for SetClipNorm, SetGradScaler, SetSkip or all of them. It reads
+	// those of float64 a second time where the sum of their squares overflows or underflows.
 	Norm Bytes
 }
 
