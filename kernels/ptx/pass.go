@@ -66,7 +66,9 @@ func pass(name string, params []string, f *ir.Func, h Hints, rules, scalars int,
 		}
 	}
 	w.lanes = 16 / widest
-	if f.Width == 64 || len(f.Loads())-loads > 11 {
+	if scalars := len(f.Loads()) - loads; f.Width == 64 && scalars > 17 {
+		w.perProcessor = 1 // with 2, ptxas spills on sm_75 and sm_80: Adan with all that is around a rule
+	} else if f.Width == 64 || scalars > 11 {
 		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
 	}
 	onlyRead := traffic && onlyReads(f)
