@@ -147,9 +147,10 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 			GrowthFactor: s.GrowthFactor, BackoffFactor: s.BackoffFactor, GrowthInterval: float64(s.GrowthInterval)}
 	}
 	if cfg.dtype.master != optim.NoMaster { // the first step makes masters of values, and here they are to be any
-		if err := errors.Join(w.start(), w.opt.Step(w.stream), w.restart()); err != nil {
+		if err := errors.Join(w.start(), w.opt.Step(w.stream), w.rescale()); err != nil {
 			return v, err
 		}
+		reference.Scalars(w.program, kernels.GroupStepOf(w.setting, w.setting.Hyper), 0, 1, o.counters)
 	}
 	for step := range verifySteps {
 		p.show("%s: verifying step %d of %d", what, step+1, verifySteps)

@@ -175,12 +175,18 @@ func (w *work) start() error {
 	return w.restart()
 }
 
+// rescale sets the loss scale as it was before the first step.
+func (w *work) rescale() error {
+	if w.scaler == nil {
+		return nil
+	}
+	return w.opt.SetGradScaler(w.stream, w.scaler)
+}
+
 // restart sets the counters and the loss scale as they were before the first step, and waits for the stream.
 func (w *work) restart() error {
-	if w.scaler != nil {
-		if err := w.opt.SetGradScaler(w.stream, w.scaler); err != nil {
-			return err
-		}
+	if err := w.rescale(); err != nil {
+		return err
 	}
 	initial := map[string]float64{}
 	for _, f := range w.program.Counters {
