@@ -95,13 +95,24 @@ var masters = []string{"bf16+f32", "bf16+i16", "f16+f32", "bf16+i8"}
 
 var every = flag.Bool("kerneltest.every", false, "try all programs of all rules")
 
-// Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. Of what else is around a rule, and
-// of formats, each is tried with every third rule; with the flag -kerneltest.every, with all of them. With -short the rule of Names has all its
-// options or none, and of the formats the mixture, those that round stochastically and one kind of master are tried. Open returns a device, which
-// the suite closes; backends whose results could depend on how many threads they have, or in which order, should be run once for each.
+// Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. Of what else is around a rule, and of
+// formats, each is tried with every fifth rule and with Names; with the flag -kerneltest.every, with all of them; with -short, with fewer, and the
+// rule of Names has all its options or none. Open returns a device, which the suite closes; backends whose results could depend on how many
+// threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	names := Names(t)
 	of = append(slices.Clone(of), names)
+	stride := func(r *rule.Rule) int { // every so many rules
+		switch {
+		case *every || r == names && !testing.Short():
+			return 1
+		case r == names:
+			return 3
+		case testing.Short():
+			return 12
+		}
+		return 5
+	}
 	for _, dtype := range []device.DType{device.Float32, device.Float64} {
 		for _, s := range beside(dtype) {
 			t.Run(s.String(), func(t *testing.T) {
@@ -116,14 +127,11 @@ func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend)
 	for i, r := range of {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
 			for k, s := range Programs(r, dtype) {
-				if !*every && r != names && (s.Formats != "" || s.Around&^rule.Penalties != 0) && (i+k)%3 != 0 {
+				if (s.Formats != "" || s.Around&^rule.Penalties != 0) && (i+k)%stride(r) != 0 {
 					continue
 				}
 				if r == names && testing.Short() && s.Options != 0 && s.Options != 1<<len(r.Options)-1 {
 					continue // of names that are all taken, fewer are no news
-				}
-				if testing.Short() && s.Formats != "" && s.Around == 0 && !strings.Contains(s.Formats, "="+masters[i%len(masters)]) {
-					continue // the mixture has all formats of one plane
 				}
 				t.Run(s.String(), func(t *testing.T) {
 					b := open(t)

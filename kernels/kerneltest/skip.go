@@ -19,7 +19,7 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 	const groups = 3
 	s := b.Device().DefaultStream()
 	rng := rand.New(rand.NewPCG(23, p.Options))
-	w, counters, tensors := work(t, b, p, slices.Concat(straight(0, 5, 130, 4097), short()), groups, rng)
+	w, counters, tensors := work(t, b, p, slices.Concat(straight(0, 5, 130, 600), short()), groups, rng)
 	u := compile(t, b, w)
 	control, err := kernels.NewControl(b.Device())
 	require.NoError(t, err)
