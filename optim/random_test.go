@@ -57,7 +57,7 @@ type changes struct {
 
 // Whatever is done between steps, in whatever order, a tensor gets the bits that it gets alone.
 func TestAnyOrderOfChanges(t *testing.T) {
-	seeds := uint64(40)
+	seeds := uint64(16)
 	if testing.Short() {
 		seeds = 4
 	}

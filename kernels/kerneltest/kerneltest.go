@@ -96,7 +96,7 @@ var masters = []string{"bf16+f32", "bf16+i16", "f16+f32", "bf16+i8"}
 var every = flag.Bool("kerneltest.every", false, "try all programs of all rules")
 
 // Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. Of what else is around a rule, and of
-// formats, each is tried with every fifth rule and with Names; with the flag -kerneltest.every, with all of them; with -short, with fewer, and the
+// formats, each is tried with every eighth rule and with Names; with the flag -kerneltest.every, with all of them; with -short, with fewer, and the
 // rule of Names has all its options or none. Open returns a device, which the suite closes; backends whose results could depend on how many
 // threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend) {
@@ -107,11 +107,11 @@ func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend)
 		case *every || r == names && !testing.Short():
 			return 1
 		case r == names:
-			return 3
+			return 6
 		case testing.Short():
 			return 12
 		}
-		return 5
+		return 8
 	}
 	for _, dtype := range []device.DType{device.Float32, device.Float64} {
 		for _, s := range beside(dtype) {

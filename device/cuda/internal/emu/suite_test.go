@@ -28,7 +28,7 @@ func TestKernels(t *testing.T) {
 	install(t, emu.Config{Checks: ptxvm.AllChecks, Seed: 1})
 	rules := optim.Rules()
 	if testing.Short() {
-		rules = rules[:3]
+		rules = rules[:2]
 	}
 	kerneltest.Run(t, rules, func(t *testing.T) kernels.Backend { return open(t) })
 }
