@@ -86,13 +86,7 @@ var (
 
 func graphs(f32, f64 any) func(width int) *ir.Func {
 	graph := func(fn any, width int) func() *ir.Func {
-		return sync.OnceValue(func() *ir.Func {
-			f, err := rule.FormatFunction(fn, width, aroundSource)
-			if err != nil {
-				panic(err)
-			}
-			return f
-		})
+		return sync.OnceValue(func() *ir.Func { return must(rule.FormatFunction(fn, width, aroundSource)) })
 	}
 	of32, of64 := graph(f32, 32), graph(f64, 64)
 	return func(width int) *ir.Func {

@@ -13,10 +13,7 @@ var controlSource string
 
 // controlled is a graph that makes out.Norm, with Control behind it. Its fields of bank ControlBank are the words of Step.Control.
 func controlled(norm *ir.Func) *ir.Func {
-	control, err := rule.Function(Control, controlSource)
-	if err != nil {
-		panic(err)
-	}
+	control := must(rule.Function(Control, controlSource))
 	vars := slices.Clone(norm.Vars)
 	measured := slices.IndexFunc(vars, func(v ir.Field) bool { return v.Name == "out.Norm" })
 	vars[measured] = ir.Field{Bank: ControlBank, Index: controlMeasured, Name: "control.in.Measured"}

@@ -35,13 +35,7 @@ func Noise(in *NoiseIn, out *NoiseOut) {
 var noiseSource string
 
 // noiseGraph is the graph of Noise.
-var noiseGraph = sync.OnceValue(func() *ir.Func {
-	f, err := rule.Function(Noise, noiseSource)
-	if err != nil {
-		panic(err)
-	}
-	return f
-})
+var noiseGraph = sync.OnceValue(func() *ir.Func { return must(rule.Function(Noise, noiseSource)) })
 
 // pieces are the seed as NoiseIn has it.
 func pieces(seed uint64) (out [4]float64) {

@@ -50,8 +50,10 @@ func squares(scaled bool) map[device.DType]*ir.Func {
 //go:embed normroot.go
 var normSource string
 
-func normGraph(fn func(*NormSum, *NormOf)) *ir.Func {
-	f, err := rule.Function(fn, normSource)
+func normGraph(fn func(*NormSum, *NormOf)) *ir.Func { return must(rule.Function(fn, normSource)) }
+
+// must is the graph of a function of this package. That there is none is a mistake in it.
+func must(f *ir.Func, err error) *ir.Func {
 	if err != nil {
 		panic(err)
 	}

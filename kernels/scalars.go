@@ -97,13 +97,7 @@ func (p *Program) RunScalars(g *GroupStep, norm, unscale float64, counters, out 
 var sharedSource string
 
 // sharedGraph is the graph of Shared.
-var sharedGraph = sync.OnceValue(func() *ir.Func {
-	f, err := rule.Function(Shared, sharedSource)
-	if err != nil {
-		panic(err)
-	}
-	return f
-})
+var sharedGraph = sync.OnceValue(func() *ir.Func { return must(rule.Function(Shared, sharedSource)) })
 
 // scalars is a rule's prologue, Shared and, where a step rounds stochastically, Noise in one graph.
 func (p *Program) scalars(prologue *ir.Func) *ir.Func {

@@ -20,18 +20,13 @@ func (o *Optimizer) AdoptValues(s *device.Stream, tensors ...string) error {
 	if err != nil {
 		return err
 	}
-	var params []*param
+	params := o.where(func(*param) bool { return len(tensors) == 0 })
 	for _, name := range tensors {
 		p, err := o.tensor("adopt values", name)
 		if err != nil {
 			return err
 		}
 		params = append(params, p)
-	}
-	if len(tensors) == 0 {
-		for _, g := range o.all() {
-			params = append(params, g.params...)
-		}
 	}
 	for _, p := range params {
 		if err := p.adopt(s); err != nil {
