@@ -510,5 +510,5 @@ func TestAroundAllocatesNothing(t *testing.T) {
 	for range 10 {
 		step()
 	}
-	require.Zero(t, allocations(step))
+	allocatesNothing(t, step)
 }

@@ -141,5 +141,5 @@ func TestLeftOutAllocatesNothing(t *testing.T) {
 	for range 10 {
 		step()
 	}
-	require.Zero(t, allocations(step))
+	allocatesNothing(t, step)
 }
