@@ -98,7 +98,7 @@ func normOf(p *pattern, t device.DType, lengths []int64, phase func(tensor int) 
 		values[i] = reference.Value(t, bits)
 	}
 	var tile [kernels.NormTile]float64
-	return kernels.NormBy(func(scale float64) float64 {
+	return kernels.NormBy(kernels.NormFirst, func(scale float64) float64 {
 		var sums []float64
 		for i, n := range lengths {
 			for lo := int64(0); lo < n; lo += kernels.NormTile {
