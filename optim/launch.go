@@ -153,6 +153,6 @@ func (l *launch) stepped(skips bool) {
 // step is what the part's next step is given.
 func (q *part) step() kernels.GroupStep {
 	g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
-	g.ClipValue = q.group.common.clipValue
+	g.ClipValue, g.MaxTensorNorm = q.group.common.clipValue, q.group.common.clipTensorNorm
 	return g
 }
