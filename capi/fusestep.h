@@ -4,10 +4,10 @@
  *   fs_handle dev, opt;
  *   fs_device(0, &dev, err, sizeof err);
  *   fs_new(dev, "AdamW", &opt, err, sizeof err);
- *   fs_group g = {.n = 2, .lengths = lengths, .values = FS_F32};
- *   fs_add_group(opt, &g, err, sizeof err);
  *   void *values[] = {w, b}, *gradients[] = {dw, db};
- *   void *const *rows[] = {values, gradients, NULL, NULL, NULL};
+ *   fs_group g = {.n = 2, .lengths = lengths, .values = values, .value_type = FS_F32};
+ *   fs_add_group(opt, &g, err, sizeof err);
+ *   void *const *rows[] = {NULL, gradients, NULL, NULL, NULL};
  *   fs_step(opt, &(fs_args){.rows = rows}, err, sizeof err);
  *
  * Results. A function returns FS_OK, or another FS_ code and then writes one line of UTF-8 to err, cut to err_len bytes with the final 0. err may
@@ -98,6 +98,7 @@ int fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *
 typedef struct {
   size_t n;                 /* tensors */
   const size_t *lengths;    /* elements of each */
+  void *const *values;      /* n: row 0 */
   const double *hyper;      /* NULL: the defaults */
   const char *options;      /* JSON, or NULL */
   uint8_t value_type;       /* of all values that value_types does not tell */
@@ -120,7 +121,7 @@ typedef struct {
  */
 int fs_slots(const char *algorithm, const fs_group *group, char *out, size_t *len, char *err, size_t err_len);
 
-/* Adds a group. Its index is the number of those before it. Values and gradients come with fs_step. */
+/* Adds a group. Its index is the number of those before it. Gradients come with fs_step. */
 int fs_add_group(fs_handle optimizer, const fs_group *group, char *err, size_t err_len);
 
 /* How many rows a group's table has. */
