@@ -41,6 +41,7 @@ type param struct {
 	id     uint64           // see identity
 	slots  []*device.Buffer // state, by group.slots; nil where no program so far had a use for it
 	arenas []*arena         // that they lie in
+	given  []*device.Buffer // those of the caller's
 	summed bool             // gradients have been accumulated since the last step
 
 	master     *device.Buffer // the master or remainder beside the value; nil where its format has none

@@ -72,6 +72,10 @@ type Param struct {
 	Name  string
 	Value *device.Buffer
 	Grad  *device.Buffer // as many elements as Value. Nil leaves the tensor out of steps: see SetGrad.
+	// State are buffers of the caller's for the tensor's state, each as long as Value, by PyTorch's names such as "exp_avg", which NewPlan lists
+	// with their types. The tensor goes on from what they hold: the caller has set it to 0, or to what the algorithm says that state starts with.
+	// State that is not here is the optimizer's own.
+	State map[string]*device.Buffer
 }
 
 // Optimizer trains parameters in place. Make one with New.
@@ -136,7 +140,11 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 			return p.errorf("another tensor has this name")
 		}
 		names[p.Name] = p
-		uses = append(uses, p.trained()...)
+		p.slots = make([]*device.Buffer, len(g.slots()))
+		if err := p.give(o.backend.Device()); err != nil {
+			return err
+		}
+		uses = append(append(uses, p.trained()...), p.stored()...)
 	}
 	if err := o.memory.check(o, uses); err != nil {
 		return err

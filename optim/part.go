@@ -86,8 +86,10 @@ func (q *part) check(b Backend) error {
 
 // start allocates what new tensors need.
 func (q *part) start(dev *device.Device) error {
-	for _, p := range q.params {
-		p.slots = make([]*device.Buffer, len(q.group.slots()))
+	for k, h := range q.program.Rule.Start {
+		if h >= 0 {
+			q.filled[k] = q.group.setting.Hyper[h] // what the caller's state is taken to have started with
+		}
 	}
 	if err := q.allocate(dev, q.program, q.group.setting); err != nil {
 		return err

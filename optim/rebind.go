@@ -26,6 +26,9 @@ func (o *Optimizer) Rebind(params []Param) error {
 		if moved[p] != nil {
 			return p.errorf("another tensor has this name")
 		}
+		if len(n.State) > 0 {
+			return p.errorf("state stays where it is: Rebind takes none")
+		}
 		q := new(param)
 		*q = *p
 		q.Param = n
