@@ -45,6 +45,9 @@ func (p *param) check(b Backend) error {
 	if err := p.usable(b.Device()); err != nil {
 		return err
 	}
+	if nowhere(b, p.Value) {
+		return p.fail(errors.New("value wraps nothing"))
+	}
 	compute := format.Compute(p.Value.DType())
 	held := b.Storage(compute)
 	if t := p.Value.DType(); !slices.Contains(held, t) {
@@ -58,7 +61,13 @@ func (p *param) check(b Backend) error {
 	} else if !slices.Contains(held, t) {
 		return p.errorf("grad is %s: %w", t, device.ErrUnsupported)
 	}
-	return p.length("grad", p.Grad, "value", p.Value)
+	if err := p.length("grad", p.Grad, "value", p.Value); err != nil {
+		return err
+	}
+	if nowhere(b, p.Grad) {
+		p.held, p.Grad = p.Grad, nil
+	}
+	return nil
 }
 
 // nameOf is the name of the state that a buffer is.
@@ -113,6 +122,12 @@ func (p *param) give(dev *device.Device) error {
 	}
 	p.State = nil // State of the optimizer finds it
 	return nil
+}
+
+// nowhere says whether a buffer is one of a kernels.Mover that wraps nothing now.
+func nowhere(b Backend, x *device.Buffer) bool {
+	_, mover := b.(kernels.Mover)
+	return mover && x.Len() > 0 && x.Addr() == 0
 }
 
 // same says whether a buffer has the type and the length of another.

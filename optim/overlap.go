@@ -65,6 +65,17 @@ func apart(uses []use) error {
 	return nil
 }
 
+// apart checks that of all that the optimizer's tensors have.
+func (o *Optimizer) apart() error {
+	var uses []use
+	for _, g := range o.all() {
+		for _, p := range g.params {
+			uses = append(append(uses, p.trained()...), p.stored()...)
+		}
+	}
+	return apart(uses)
+}
+
 // sorted is the uses of memory in order of address.
 func sorted(uses []use) []use {
 	uses = slices.DeleteFunc(slices.Clone(uses), func(u use) bool { return u.b.Len() == 0 })

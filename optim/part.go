@@ -20,6 +20,7 @@ type part struct {
 	params   []*param
 	counters *device.Buffer // of the prologue, on the device
 	changed  bool           // the program, tensors or buffers are not those that were compiled
+	moved    moves          // buffers that a kernels.Mover's update is still to follow
 
 	// The host runs each step's prologue too, as it enqueues the step. Its bits are the device's.
 	mirror  []float64 // what they are, after the steps enqueued so far
