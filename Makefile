@@ -8,7 +8,7 @@ HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme release-check ci
+.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header capi cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -50,6 +50,9 @@ registers: ## write the registers and instructions of the committed PTX again, b
 
 check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 	device/cuda/internal/driver/check-header.sh
+
+capi: ## build bin/libfusestep.so, for C and for all that calls C: capi/fusestep.h says how
+	CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath -ldflags '-s -w -extldflags=-Wl,--version-script=$(CURDIR)/capi/exports.map' -o bin/libfusestep.so ./capi && rm bin/libfusestep.h
 
 cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
