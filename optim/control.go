@@ -10,9 +10,9 @@ import (
 
 // Skip says which steps change nothing, with a GradScaler and without one. The zero Skip skips none.
 type Skip struct {
-	NonFinite bool // where a gradient is NaN or infinite. A GradScaler skips these anyway
+	NonFinite bool `json:"non_finite"` // where a gradient is NaN or infinite. A GradScaler skips these anyway
 	// NormAbove skips a step where the L2 norm over all gradients, unscaled and before clipping, is NaN or above it. 0 skips none.
-	NormAbove float64
+	NormAbove float64 `json:"norm_above"`
 }
 
 // ScheduleCounts is what schedules count.

@@ -12,12 +12,12 @@ import (
 // group, and the scale falls. The rules are those of torch.amp.GradScaler, and with Hysteresis and MinScale of Megatron-LM's
 // DynamicGradScaler, in float32: see kernels.Control. Start from DefaultGradScaler.
 type GradScaler struct {
-	InitScale      float64 // above 0, and finite in float32
-	GrowthFactor   float64 // above 1: the scale is multiplied by it after GrowthInterval steps in a row without overflow
-	BackoffFactor  float64 // above 0 and below 1: the scale is multiplied by it when a step overflows
-	GrowthInterval int     // at least 1
-	Hysteresis     int     // at least 1: with which overflow since the scale last grew it falls. Megatron's default is 2; 1 is torch's rule
-	MinScale       float64 // at least 0 and at most InitScale: the scale does not fall below it. 0 is torch's rule
+	InitScale      float64 `json:"init_scale"`      // above 0, and finite in float32
+	GrowthFactor   float64 `json:"growth_factor"`   // above 1: the scale is multiplied by it after GrowthInterval steps in a row without overflow
+	BackoffFactor  float64 `json:"backoff_factor"`  // above 0 and below 1: the scale is multiplied by it when a step overflows
+	GrowthInterval int     `json:"growth_interval"` // at least 1
+	Hysteresis     int     `json:"hysteresis"`      // at least 1: with which overflow since the scale last grew it falls. Megatron's default is 2; 1 is torch's rule
+	MinScale       float64 `json:"min_scale"`       // at least 0 and at most InitScale: the scale does not fall below it. 0 is torch's rule
 }
 
 // DefaultGradScaler has torch's defaults.

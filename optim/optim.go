@@ -97,6 +97,8 @@ type Optimizer struct {
 	schedule Schedule // of groups to come
 	steps    int
 	closed   bool
+	half     error  // a load has failed half way
+	calls    uint64 // of methods, by which a LiveStateDict sees that it is over
 }
 
 // New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero, or as the algorithm says. The
@@ -219,6 +221,7 @@ func (o *Optimizer) open(what string) error {
 	case o.closed:
 		return fmt.Errorf("optim: %s: optimizer is %w", what, device.ErrClosed)
 	}
+	o.calls++
 	return nil
 }
 
@@ -243,6 +246,14 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.half != nil {
+		return nil, fmt.Errorf("optim: %s: %w", what, o.half)
+	}
+	return s, o.usable()
+}
+
+// usable checks that all tensors can be used now.
+func (o *Optimizer) usable() error {
 	dev := o.backend.Device()
 	for _, g := range o.groups {
 		if g == nil {
@@ -250,11 +261,11 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 		}
 		for _, p := range g.params {
 			if err := p.usable(dev); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // ZeroGrad enqueues setting all gradients to 0. Tensors without one are passed over. SetZeroGrad does it in the pass of a step. What
