@@ -169,7 +169,8 @@ def dense(t, what):
 
 FORMATS = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 STORED = {name: dtype for dtype, name in FORMATS.items()} | {"I16": torch.int16, "I8": torch.int8}
-FORMAT = "fusestep-1"
+FORMAT, NO_CRC = "fusestep-1", "00000000"
+HEADER_START = b'{"__metadata__":{"crc32c":"'
 MOST_HEADER = 100 << 20
 
 
@@ -233,25 +234,22 @@ def bytes_of(t):
 def write(path, file):
     """Writes a checkpoint beside the path, and renames it."""
     pieces, entries, at = {}, {}, 0
-    for name, t in file.tensors.items():
+    for name, t in sorted(file.tensors.items(), key=lambda item: -item[1].itemsize):  # so each begins at a whole element
         pieces[name] = bytes_of(t)
         entries[name] = {"dtype": FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + len(pieces[name])]}
         at += len(pieces[name])
-    state = file.state | {"checksums": {name: f"{crc32c(data):08x}" for name, data in pieces.items()}}
-    metadata = {"format": FORMAT, "crc32c": "00000000", "fusestep": json.dumps(state, allow_nan=False)}
+    sums = {name: f"{crc32c(data):08x}" for name, data in pieces.items()}
+    metadata = {"crc32c": NO_CRC, "format": FORMAT, "checksums": json.dumps(sums), "fusestep": json.dumps(file.state, allow_nan=False)}
     if file.torch is not None:
         metadata["torch"] = json.dumps(file.torch, allow_nan=False)
-
-    def header():
-        text = json.dumps({"__metadata__": metadata} | entries, ensure_ascii=False, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return struct.pack("<Q", len(text)) + text
-
-    metadata["crc32c"] = f"{crc32c(header()):08x}"
+    text = json.dumps({"__metadata__": metadata} | entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    header = struct.pack("<Q", len(text)) + text
+    header = header.replace(NO_CRC.encode(), f"{crc32c(header):08x}".encode(), 1)
     beside = f"{path}.{os.getpid()}"
     try:
         with open(beside, "wb") as f:
-            f.write(header())
+            f.write(header)
             for data in pieces.values():
                 f.write(data)
             f.flush()
@@ -292,14 +290,16 @@ def read(path):
         text = f.read(length)
         entries = parse(text, f"{path}: the header")
         metadata = entries.pop("__metadata__", {})
-        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT or not isinstance(metadata.get("fusestep"), str):
+        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT or not {"checksums", "fusestep"} <= set(metadata):
             raise FileError(f"{path} is no checkpoint of fusestep's: its metadata has no format {FORMAT!r}")
-        state = parse(metadata["fusestep"], f"{path}: the state dict")
-        sums = state.pop("checksums", None)
+        sums = metadata["checksums"] if metadata["checksums"] == "none" else parse(metadata["checksums"], f"{path}: the checksums")
         if sums != "none":
-            zeroed = text.replace(f'"crc32c":"{metadata.get("crc32c")}"'.encode(), b'"crc32c":"00000000"', 1)
-            if metadata.get("crc32c") != f"{crc32c(start + zeroed):08x}" or not isinstance(sums, dict) or set(sums) != set(entries):
-                raise FileError(f"{path}: the header is damaged: its checksum is not that of its bytes, or a tensor has none")
+            own, rest = text[len(HEADER_START) :][:8], text[len(HEADER_START) + 8 :]
+            if text[: len(HEADER_START)] != HEADER_START or own != f"{crc32c(start + HEADER_START + NO_CRC.encode() + rest):08x}".encode():
+                raise FileError(f"{path}: the header is damaged: its checksum is not that of its bytes")
+            if set(sums) != set(entries):
+                raise FileError(f"{path}: the checksums are not those of the tensors")
+        state = parse(metadata["fusestep"], f"{path}: the state dict")
         tensors, at = {}, 8 + length
         for name, entry in sorted(entries.items(), key=lambda item: offsets(item[1], path)):
             dtype, shape, (low, high) = entry.get("dtype"), entry.get("shape"), offsets(entry, path)

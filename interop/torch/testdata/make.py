@@ -1,0 +1,80 @@
+"""Write from-torch/*.safetensors: trainings of torch's that stopped after 12 of the 25 steps of optim/testdata/torch, converted.
+
+    make fixtures-interop-torch PYTHON=venv/bin/python
+
+Each file is of one optimizer, and has a group for each of its golden cases that torch can run as it is. Torch's kernels and roots
+are those of golden.py, and the versions too, so every run writes the same bytes.
+"""
+
+import json
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+GOLDEN = HERE.parents[2] / "optim" / "testdata" / "torch"
+sys.path[:0] = [str(HERE.parent), str(GOLDEN)]
+
+import golden  # first: it chooses torch's kernels
+
+import torch
+
+import fusestep_checkpoint as convert
+import more
+from inputs import LR_FACTOR, inputs
+
+STOP = 12
+CLASSES = golden.CLASSES | more.CLASSES | {"asgd": torch.optim.ASGD}
+
+
+def cases():
+    """The golden cases by optimizer."""
+    out = {}
+    for name in ("optimizers.json", "more.json", "variants.json"):
+        for case in json.loads((GOLDEN / name).read_text())["cases"]:
+            if case["optimizer"] in CLASSES and not case["hyper"].get("l1"):
+                out.setdefault(case["optimizer"], []).append(case)
+    return out
+
+
+def tensor_name(case):
+    return f"{case['name']}/{case['dtype']}"
+
+
+def options(case):
+    """A golden case's hyperparameters, as torch's optimizers take them."""
+    return {key: tuple(x) if isinstance(x, list) else x for key, x in case["hyper"].items() if key != "l1"}
+
+
+def steps(opt, params, first, last):
+    """Takes the goldens' steps, from 1 on, with their gradients; the learning rate is the caller's."""
+    _, grads = inputs()
+    for step in range(first, last + 1):
+        for p in params.values():
+            p.grad = torch.tensor(grads[step - 1], dtype=p.dtype)
+        with more.CorrectSquareRoot():
+            opt.step()
+        yield step
+
+
+def optimizer(cases, values):
+    """Torch's optimizer with a group for each case."""
+    params = {tensor_name(c): torch.nn.Parameter(torch.tensor(values(c), dtype=golden.DTYPES[c["dtype"]])) for c in cases}
+    groups = [{"params": [p], **options(c)} for p, c in zip(params.values(), cases)]
+    return CLASSES[cases[0]["optimizer"]](groups, foreach=False), params
+
+
+def main():
+    more.check(__file__, {})
+    init, _ = inputs()
+    for name, of in cases().items():
+        opt, params = optimizer(of, lambda case: init)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: LR_FACTOR[step])
+        for _ in steps(opt, params, 1, STOP):
+            scheduler.step()
+        saved = {"optimizer": opt.state_dict(), "model": params, "lr_scheduler": scheduler.state_dict()}
+        file = convert.to_fusestep(saved, names=list(params), step=STOP, lr="initial", drop=["lr_scheduler"])
+        convert.write(HERE / "from-torch" / f"{name}.safetensors", file)
+
+
+if __name__ == "__main__":
+    main()
