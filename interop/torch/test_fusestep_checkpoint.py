@@ -1,11 +1,16 @@
 """Tests of fusestep_checkpoint.py, with torch: `make test-interop-torch PYTHON=...`."""
 
 import copy
-import io
 import json
 import pathlib
+import sys
 import tempfile
 import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "testdata"))
+
+import make  # first: it chooses torch's kernels
 
 import numpy as np
 import torch
@@ -140,12 +145,10 @@ class RoundTrip(Equal):
 
     def test_default_dtype_float64(self):
         torch.set_default_dtype(torch.float64)
-        try:
-            opt, model = trained(O.NAdam, {})
-            file = convert.to_fusestep(opt.state_dict(), model)
-            self.same(convert.to_torch(through_file(file))["optimizer"], opt.state_dict())
-        finally:
-            torch.set_default_dtype(torch.float32)
+        self.addCleanup(torch.set_default_dtype, torch.float32)
+        opt, model = trained(O.NAdam, {})
+        file = convert.to_fusestep(opt.state_dict(), model)
+        self.same(convert.to_torch(through_file(file))["optimizer"], opt.state_dict())
 
     def test_old_versions(self):
         """A state_dict of before maximize, flags and steps that are tensors."""
@@ -166,6 +169,39 @@ class RoundTrip(Equal):
         self.assertEqual(set(scaler), set(torch.amp.GradScaler("cpu").state_dict()))
         file = through_file(convert.to_fusestep({"optimizer": opt.state_dict(), "model": model, "scaler": scaler}))
         self.same(convert.to_torch(file)["scaler"], scaler)
+
+
+class Moves(unittest.TestCase):
+    def setUp(self):
+        torch.set_default_dtype(torch.float64)  # as for the goldens: ASGD and NAdam round what they keep to it
+        self.addCleanup(torch.set_default_dtype, torch.float32)
+
+    def test_fusestep_torch(self):
+        """A training of fusestep's that goes on in torch in mid-run comes where it comes in fusestep, within the goldens' bounds."""
+        golden = {make.tensor_name(case): case for of in make.cases().values() for case in of}
+        files = sorted((HERE / "testdata" / "to-torch").glob(f"*-{make.STOP}.safetensors"))
+        self.assertEqual(len(files), len(make.CLASSES))
+        for path in files:
+            optimizer, last = path.stem.partition("-")[0], make.STEPS
+            file, end = convert.read(path), convert.read(path.with_name(f"{optimizer}-{last}.safetensors"))
+            names = [t["name"] for group in file.state["groups"] for t in group["tensors"]]
+            saved = convert.to_torch(file, like={name: torch.empty(2, 3, 4) for name in names}, lr="initial")
+            params = {name: torch.nn.Parameter(saved["model"][name].clone()) for name in names}
+            opt = make.CLASSES[optimizer]([{"params": [p]} for p in params.values()], lr=9)
+            opt.load_state_dict(saved["optimizer"])
+            for step in range(make.STOP + 1, last + 1):
+                for group in opt.param_groups:
+                    group["lr"] = group["initial_lr"] * make.LR_FACTOR[step - 1]
+                make.step(opt, params, step)
+            for name, p in params.items():
+                case, now = golden[name], {"param": p.detach(), **opt.state.get(p, {})}
+                bounds = {"param": case["param_bound"][str(last)], **case["state_bound"].get(str(last), {})}
+                self.assertEqual({f"{name}.{slot}" for slot in bounds}, {key for key in end.tensors if key.startswith(f"{name}.")})
+                for slot, bound in bounds.items():
+                    with self.subTest(name, slot=slot):
+                        self.assertEqual(now[slot].shape, (2, 3, 4))
+                        apart = (now[slot].double().reshape(-1) - end.tensors[f"{name}.{slot}"].double()).abs()
+                        self.assertTrue((apart <= torch.tensor(bound, dtype=torch.float64)).all(), f"{apart} of {bound}")
 
 
 class Refused(Equal):

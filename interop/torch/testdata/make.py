@@ -20,9 +20,10 @@ import torch
 
 import fusestep_checkpoint as convert
 import more
-from inputs import LR_FACTOR, inputs
+from inputs import LR_FACTOR, STEPS, inputs
 
 STOP = 12
+INIT, GRADS = inputs()
 CLASSES = golden.CLASSES | more.CLASSES | {"asgd": torch.optim.ASGD}
 
 
@@ -45,31 +46,32 @@ def options(case):
     return {key: tuple(x) if isinstance(x, list) else x for key, x in case["hyper"].items() if key != "l1"}
 
 
-def steps(opt, params, first, last):
-    """Takes the goldens' steps, from 1 on, with their gradients; the learning rate is the caller's."""
-    _, grads = inputs()
-    for step in range(first, last + 1):
-        for p in params.values():
-            p.grad = torch.tensor(grads[step - 1], dtype=p.dtype)
-        with more.CorrectSquareRoot():
-            opt.step()
-        yield step
+def step(opt, params, t):
+    """Takes the goldens' step t, from 1 on, with its gradients, and the learning rate that the groups have."""
+    for p in params.values():
+        p.grad = torch.tensor(GRADS[t - 1], dtype=p.dtype).reshape(p.shape)
+    with more.CorrectSquareRoot():
+        opt.step()
 
 
-def optimizer(cases, values):
+def optimizer(cases):
     """Torch's optimizer with a group for each case."""
-    params = {tensor_name(c): torch.nn.Parameter(torch.tensor(values(c), dtype=golden.DTYPES[c["dtype"]])) for c in cases}
+    params = {tensor_name(c): torch.nn.Parameter(torch.tensor(INIT, dtype=golden.DTYPES[c["dtype"]])) for c in cases}
     groups = [{"params": [p], **options(c)} for p, c in zip(params.values(), cases)]
-    return CLASSES[cases[0]["optimizer"]](groups, foreach=False), params
+    opt = CLASSES[cases[0]["optimizer"]](groups, foreach=False)
+    for p, c in zip(params.values(), cases):
+        if "sum" in opt.state[p]:  # torch fills it with the constructor's value, whatever the group's is
+            opt.state[p]["sum"].fill_(c["hyper"]["initial_accumulator_value"])
+    return opt, params
 
 
 def main():
     more.check(__file__, {})
-    init, _ = inputs()
     for name, of in cases().items():
-        opt, params = optimizer(of, lambda case: init)
+        opt, params = optimizer(of)
         scheduler = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: LR_FACTOR[step])
-        for _ in steps(opt, params, 1, STOP):
+        for t in range(1, STOP + 1):
+            step(opt, params, t)
             scheduler.step()
         saved = {"optimizer": opt.state_dict(), "model": params, "lr_scheduler": scheduler.state_dict()}
         file = convert.to_fusestep(saved, names=list(params), step=STOP, lr="initial", drop=["lr_scheduler"])
