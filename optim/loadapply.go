@@ -2,7 +2,6 @@ package optim
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -27,9 +26,6 @@ func (l *loading) apply(s *device.Stream) error {
 			t.p.summed = t.summed
 		}
 	}
-	if o.common.accumulate {
-		o.norm.moved()
-	}
 	return l.applyCounts(s)
 }
 
@@ -51,32 +47,20 @@ func (l *loading) applyGroup(s *device.Stream, x *groupLoad) error {
 			return err
 		}
 	}
-	by := map[*part]map[string]*part{} // by what they were and what they know
 	for _, t := range x.tensors {
-		p := t.p
-		q, key := p.part, bitsOf(t.counters)+fmt.Sprint(t.filled)
-		if by[q] == nil {
-			by[q] = map[string]*part{}
+		of, q := x.forks[t], t.p.part
+		if of == nil {
+			continue
 		}
-		of := by[q][key]
-		switch {
-		case of == nil && len(by[q]) == 0:
-			of = q
-		case of == nil:
-			var err error
-			if of, err = q.fork(s, q.program); err != nil {
-				return p.fail(err)
-			}
+		i := slices.Index(q.params, t.p)
+		q.params = slices.Delete(q.params, i, i+1)
+		if of.params = append(of.params, t.p); len(of.params) == 1 {
 			g.parts = append(g.parts, of)
 		}
-		by[q][key] = of
-		if of != q {
-			i := slices.Index(q.params, p)
-			q.params = slices.Delete(q.params, i, i+1)
-			of.params, p.part = append(of.params, p), of
-			q.changed, of.changed, l.o.stale = true, true, true
-		}
+		t.p.part = of
+		q.changed, l.o.stale = true, true
 	}
+	x.forks = nil
 	done := map[*part]bool{}
 	for _, t := range x.tensors {
 		if q := t.p.part; !done[q] {
@@ -129,23 +113,28 @@ func (l *loading) applyAround(s *device.Stream) error {
 	if a == nil {
 		return nil
 	}
-	o.control.counts = a.ScheduleCounts
-	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
-	if err == nil && l.controls() {
-		var scaler *GradScaler
-		var words []float64
-		if a.GradScaler != nil {
-			own, err := a.GradScaler.with(*a.ScalerState)
-			if err != nil {
-				return err
-			}
-			scaler, words = &own, a.ScalerState.words()
+	c := &o.control
+	c.counts, c.skip, c.scaler, o.norm.max = a.ScheduleCounts, a.Skip, nil, a.ClipNorm
+	var words []float64
+	if a.GradScaler != nil {
+		own, err := a.GradScaler.with(*a.ScalerState)
+		if err != nil {
+			return err
 		}
-		err = o.setControl("load state dict", s, scaler, a.Skip, words)
+		c.scaler, words = &own, a.ScalerState.words()
 	}
-	if err == nil {
-		err = o.SetClipNorm(a.ClipNorm)
+	if c.words != nil {
+		if err := c.write(s, words); err != nil {
+			return err
+		}
 	}
+	o.norm.moved() // the next step compiles
+	if !o.measures() {
+		if err := o.norm.close(); err != nil {
+			return err
+		}
+	}
+	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
 	o.sums.taken = a.Accumulated
 	return err
 }
