@@ -391,8 +391,8 @@ def to_fusestep(saved, model=None, names=None, optimizer=None, step=None, lr=Non
     if step is not None and step < taken:
         raise ConversionError(f"a parameter has taken {taken:.0f} steps, and --step is {step}")
     file.state["steps"] = int(taken) if step is None else step
-    if parts.get("scaler"):
-        file.state["around"] = around(parts["scaler"])
+    if parts.get("scaler"):  # one that is not enabled has an empty one
+        file.state["grad_scaler_state"] = scaler_state(parts["scaler"])
     return file
 
 
@@ -478,19 +478,13 @@ def add_tensor(file, name, state, value, algorithm, hyper, step, drop):
     return {"name": name, "shape": list(value.shape), "counters": counters}
 
 
-def around(scaler):
-    """What fusestep does around a step, where torch has a GradScaler of this state_dict."""
+def scaler_state(scaler):
+    """A GradScaler's state_dict as fusestep has it. A hysteresis_tracker of 1 is torch's rule: the scale falls with the next overflow."""
     counts, numbers = ("growth_interval", "_growth_tracker"), ("scale", "growth_factor", "backoff_factor")
     if set(scaler) != {*counts, *numbers}:
         raise ConversionError(f"the scaler's state_dict has {', '.join(scaler)}, and should have {', '.join([*counts, *numbers])}")
-    state = {key: number(scaler[key], f"scaler: {key}") for key in numbers} | {key: int(number(scaler[key], f"scaler: {key}")) for key in counts}
-    options = {key: state[key] for key in ("growth_factor", "backoff_factor", "growth_interval")}
-    return {
-        "schedule_counts": "all", "clip_norm": 0, "clip_value": 0, "skip": {"non_finite": False, "norm_above": 0}, "zero_grad": False,
-        "accumulate": False, "accumulated": 0,
-        "grad_scaler": options | {"init_scale": state["scale"], "hysteresis": 1, "min_scale": 0},
-        "grad_scaler_state": state | {"hysteresis_tracker": 1},
-    }  # fmt: skip
+    state = {key: number(x, f"scaler: {key}") for key, x in scaler.items()}
+    return {key: int(x) if key in counts else x for key, x in state.items()} | {"hysteresis_tracker": 1}
 
 
 # --- Fusestep to torch ----------------------------------------------------------------------------------------------
@@ -508,7 +502,7 @@ def to_torch(file, like=None, names=None, lr=None, drop=()):
     if missing := [t["name"] for group in groups for t in group["tensors"] if "param" not in of.get(t["name"], {})]:
         raise FileError(f"the file has no value of {', '.join(missing)}")
     states, out = {}, {"model": {}}
-    if scaler := (file.state.get("around") or {}).get("grad_scaler_state"):
+    if scaler := ((file.state.get("around") or {}) | file.state).get("grad_scaler_state"):
         out["scaler"] = {key: x for key, x in scaler.items() if key != "hysteresis_tracker"}
     if file.torch is not None:
         old = [{key: decode(x) for key, x in group.items()} for group in file.torch["groups"]]

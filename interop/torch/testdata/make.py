@@ -1,4 +1,5 @@
-"""Write from-torch/*.safetensors: trainings of torch's that stopped after 12 of the 25 steps of optim/testdata/torch, converted.
+"""Write from-torch/*.safetensors, trainings of torch's that stopped after 12 of the 25 steps of optim/testdata/torch, and
+scaler/*.safetensors, loops of its scaler.json that stopped, all of them converted.
 
     make fixtures-interop-torch PYTHON=venv/bin/python
 
@@ -24,6 +25,7 @@ from inputs import LR_FACTOR, STEPS, inputs
 
 STOP = 12
 INIT, GRADS = inputs()
+SCALED = {"other factors": 9, "overflows": 10}  # cases of scaler.json, and the steps after which they stop
 CLASSES = golden.CLASSES | more.CLASSES | {"asgd": torch.optim.ASGD}
 
 
@@ -65,8 +67,23 @@ def optimizer(cases):
     return opt, params
 
 
+def scaled(case, stop):
+    """What torch saves of a case of scaler.json after so many steps."""
+    param = torch.nn.Parameter(torch.tensor(case["param"][stop], dtype=torch.uint32).view(torch.float32))
+    opt = torch.optim.SGD([param], foreach=False, fused=False, **case["sgd"])
+    opt.state[param]["momentum_buffer"] = torch.tensor(case["momentum_buffer"][stop], dtype=torch.uint32).view(torch.float32)
+    scaler = torch.amp.GradScaler("cpu", **case["scaler"])
+    scaler.load_state_dict(scaler.state_dict() | {"scale": case["scale"][stop], "_growth_tracker": case["growth_tracker"][stop]})
+    return {"optimizer": opt.state_dict(), "model": {"w": param}, "scaler": scaler.state_dict()}
+
+
 def main():
     more.check(__file__, {})
+    for case in json.loads((GOLDEN / "scaler.json").read_text())["cases"]:
+        if case["name"] in SCALED:
+            stop = SCALED[case["name"]]
+            file = convert.to_fusestep(scaled(case, stop), step=stop - sum(case["found_inf"][:stop]))
+            convert.write(HERE / "scaler" / f"{case['name'].replace(' ', '-')}.safetensors", file)
     for name, of in cases().items():
         opt, params = optimizer(of)
         scheduler = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: LR_FACTOR[step])
