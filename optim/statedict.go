@@ -19,12 +19,14 @@ import (
 //
 // A dict that another program made, as of a state_dict of PyTorch, may leave out what it does not know: each field says what that means.
 type StateDict struct {
-	Steps        int             // Optimizer.Steps
-	AppliedSteps int             // of an Outcome; where JSON has none, Steps less SkippedSteps
-	SkippedSteps int             // of an Outcome
-	Around       *AroundState    // nil: the optimizer's stays
-	Schedule     json.RawMessage // of groups that are added later, as GroupState.Schedule
-	Groups       []GroupState    // by index, without those that were removed
+	Steps        int          // Optimizer.Steps
+	AppliedSteps int          // of an Outcome; where JSON has none, Steps less SkippedSteps
+	SkippedSteps int          // of an Outcome
+	Around       *AroundState // nil: the optimizer's stays
+	// ScalerState is that of the GradScaler, which the optimizer must have, in a dict that says no more of what is around. Nil: it stays.
+	ScalerState *GradScalerState
+	Schedule    json.RawMessage // of groups that are added later, as GroupState.Schedule
+	Groups      []GroupState    // by index, without those that were removed
 
 	verify func() error
 }

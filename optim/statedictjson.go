@@ -101,18 +101,19 @@ func (a *AroundState) UnmarshalJSON(text []byte) error {
 
 // dictJSON is a StateDict without its numbers.
 type dictJSON struct {
-	Steps        int             `json:"steps"`
-	AppliedSteps *int            `json:"applied_steps,omitempty"`
-	SkippedSteps int             `json:"skipped_steps"`
-	Around       *AroundState    `json:"around,omitempty"`
-	Schedule     json.RawMessage `json:"schedule,omitempty"`
-	Groups       []GroupState    `json:"groups"`
-	Checksums    json.RawMessage `json:"checksums,omitempty"` // a file's, of numbers: passed over
+	Steps        int              `json:"steps"`
+	AppliedSteps *int             `json:"applied_steps,omitempty"`
+	SkippedSteps int              `json:"skipped_steps"`
+	Around       *AroundState     `json:"around,omitempty"`
+	ScalerState  *GradScalerState `json:"grad_scaler_state,omitempty"`
+	Schedule     json.RawMessage  `json:"schedule,omitempty"`
+	Groups       []GroupState     `json:"groups"`
+	Checksums    json.RawMessage  `json:"checksums,omitempty"` // a file's, of numbers: passed over
 }
 
 // MarshalJSON implements json.Marshaler: all but the tensors' Numbers.
 func (d *StateDict) MarshalJSON() ([]byte, error) {
-	return json.Marshal(dictJSON{Steps: d.Steps, AppliedSteps: &d.AppliedSteps, SkippedSteps: d.SkippedSteps, Around: d.Around, Schedule: d.Schedule,
+	return json.Marshal(dictJSON{Steps: d.Steps, AppliedSteps: &d.AppliedSteps, SkippedSteps: d.SkippedSteps, Around: d.Around, ScalerState: d.ScalerState, Schedule: d.Schedule,
 		Groups: d.Groups})
 }
 
@@ -123,7 +124,7 @@ func (d *StateDict) UnmarshalJSON(text []byte) error {
 	if err := strict(text, &in); err != nil {
 		return fmt.Errorf("optim: state dict: %w", err)
 	}
-	*d = StateDict{Steps: in.Steps, AppliedSteps: in.Steps - in.SkippedSteps, SkippedSteps: in.SkippedSteps, Around: in.Around, Schedule: in.Schedule,
+	*d = StateDict{Steps: in.Steps, AppliedSteps: in.Steps - in.SkippedSteps, SkippedSteps: in.SkippedSteps, Around: in.Around, ScalerState: in.ScalerState, Schedule: in.Schedule,
 		Groups: in.Groups}
 	if in.AppliedSteps != nil {
 		d.AppliedSteps = *in.AppliedSteps
