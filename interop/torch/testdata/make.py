@@ -1,9 +1,9 @@
-"""Write from-torch/*.safetensors, trainings of torch's that stopped after 12 of the 25 steps of optim/testdata/torch, and
-scaler/*.safetensors, loops of its scaler.json that stopped, all of them converted.
+"""Write from-torch/*.safetensors, trainings of torch's that stopped after 12 of the 25 steps of optim/testdata/torch, and sixteen/ and
+scaler/*.safetensors, some of its sixteen.json and scaler.json that stopped, all of them converted.
 
     make fixtures-interop-torch PYTHON=venv/bin/python
 
-Each file is of one optimizer, and has a group for each of its golden cases that torch can run as it is. Torch's kernels and roots
+Each file of from-torch is of one optimizer, and has a group for each of its golden cases that torch can run as it is. Torch's kernels and roots
 are those of golden.py, and the versions too, so every run writes the same bytes.
 """
 
@@ -25,6 +25,7 @@ from inputs import LR_FACTOR, STEPS, inputs
 
 STOP = 12
 INIT, GRADS = inputs()
+SIXTEEN = {"sgd/momentum+wd", "adam/amsgrad+maximize+wd", "adamw/defaults", "adagrad/lr_decay+wd"}  # cases of sixteen.json
 SCALED = {"other factors": 9, "overflows": 10}  # cases of scaler.json, and the steps after which they stop
 CLASSES = golden.CLASSES | more.CLASSES | {"asgd": torch.optim.ASGD}
 
@@ -77,8 +78,20 @@ def scaled(case, stop):
     return {"optimizer": opt.state_dict(), "model": {"w": param}, "scaler": scaler.state_dict()}
 
 
+def sixteen(case, stop):
+    """What torch saves of a case of sixteen.json after so many steps."""
+    held = {slot: torch.tensor(x[stop], dtype=torch.uint16).view(getattr(torch, case["dtype"])) for slot, x in case["held"].items()}
+    param = torch.nn.Parameter(held.pop("param"))
+    opt = CLASSES[case["algorithm"]]([param], fused=True, **case["hyper"])
+    opt.state[param] = held if case["algorithm"] == "sgd" else held | {"step": torch.tensor(float(stop), dtype=torch.float32)}
+    return {"optimizer": opt.state_dict(), "model": {"w": param}}
+
+
 def main():
     more.check(__file__, {})
+    for case in json.loads((GOLDEN / "sixteen.json").read_text())["cases"]:
+        if case["name"] in SIXTEEN:
+            convert.write(HERE / "sixteen" / f"{case['algorithm']}-{case['dtype']}.safetensors", convert.to_fusestep(sixteen(case, STOP), step=STOP))
     for case in json.loads((GOLDEN / "scaler.json").read_text())["cases"]:
         if case["name"] in SCALED:
             stop = SCALED[case["name"]]
