@@ -1,7 +1,7 @@
 """Convert training between torch.optim's state_dict and fusestep's checkpoints.
 
     fusestep_checkpoint.py to-fusestep STATE.pt OUT.safetensors [--model MODEL.pt] [--names NAMES.json] ...
-    fusestep_checkpoint.py to-torch IN.safetensors OUT.pt [--names NAMES.json] ...
+    fusestep_checkpoint.py to-torch IN.safetensors OUT.pt [--like MODEL.pt] [--names NAMES.json] ...
 
 README.md says what is converted and what is not. Nothing is left out silently: what has no place on the other side is a
 ConversionError, and goes only where it is named in --drop. Pickles are read with weights_only=True, so none is executed.
@@ -31,6 +31,17 @@ class NotYetError(ConversionError, NotImplementedError):
 
 class FileError(ConversionError):
     """A file that is damaged, or of another kind."""
+
+
+@contextlib.contextmanager
+def well_formed(what):
+    """Within it, an error of a kind that only data of another form can cause is a FileError."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as e:
+        if isinstance(e, ConversionError):
+            raise
+        raise FileError(f"{what} is not as it should be: {type(e).__name__}: {e}") from e
 
 
 # --- What each optimizer has ----------------------------------------------------------------------------------------
@@ -139,9 +150,9 @@ def decode(x):
 
 def number(x, what):
     """A hyperparameter or counter as a float."""
-    if isinstance(x, (bool, int, float)) or torch.is_tensor(x) and x.numel() == 1:
-        return float(x)
-    raise ConversionError(f"{what} is {x!r}: it should be a number")
+    if not (isinstance(x, (bool, int, float)) or torch.is_tensor(x) and x.numel() == 1) or not math.isfinite(x):
+        raise ConversionError(f"{what} is {x!r}: it should be a finite number")
+    return float(x)
 
 
 def on_cpu(t, what):
@@ -231,8 +242,24 @@ def bytes_of(t):
     return t.reshape(-1).view(torch.uint8).numpy()
 
 
+@contextlib.contextmanager
+def replaced(path):
+    """A file that takes the path's place when all is written."""
+    beside = f"{path}.{os.getpid()}"
+    try:
+        with open(beside, "xb") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(beside)
+        raise
+
+
 def write(path, file):
-    """Writes a checkpoint beside the path, and renames it."""
+    """Writes a checkpoint."""
     pieces, entries, at = {}, {}, 0
     for name, t in sorted(file.tensors.items(), key=lambda item: -item[1].itemsize):  # so each begins at a whole element
         pieces[name] = bytes_of(t)
@@ -246,18 +273,10 @@ def write(path, file):
     text += b" " * (-len(text) % 8)
     header = struct.pack("<Q", len(text)) + text
     header = header.replace(NO_CRC.encode(), f"{crc32c(header):08x}".encode(), 1)
-    beside = f"{path}.{os.getpid()}"
-    try:
-        with open(beside, "wb") as f:
-            f.write(header)
-            for data in pieces.values():
-                f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(beside, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(beside)
+    with replaced(path) as f:
+        f.write(header)
+        for data in pieces.values():
+            f.write(data)
 
 
 def parse(text, what):
@@ -342,7 +361,9 @@ def load(path):
     except pickle.UnpicklingError as e:
         kind = NotYetError if "torchao" in str(e) or "bitsandbytes" in str(e) else ConversionError
         raise kind(f"{path} holds more than tensors, numbers and text, which is not executed: {e}") from e
-    except (RuntimeError, EOFError, ValueError) as e:
+    except OSError:
+        raise
+    except Exception as e:
         raise FileError(f"{path} is no file of torch.save's: {e}") from e
     if not isinstance(out, dict):
         raise ConversionError(f"{path} holds a {type(out).__name__}, and should hold a dict")
@@ -367,11 +388,15 @@ def parts_of(saved, drop):
 def to_fusestep(saved, model=None, names=None, optimizer=None, step=None, lr=None, keep=(), drop=()):
     """A checkpoint of an optimizer's state_dict, or of a dict that has it as "optimizer" and others beside it. README.md says what
     the arguments, which are the command's options, mean."""
-    parts = parts_of(saved, drop)
+    with well_formed("the state_dict"):
+        return torch_to_fusestep(parts_of(saved, drop), model, names, optimizer, step, lr, keep, drop)
+
+
+def torch_to_fusestep(parts, model, names, optimizer, step, lr, keep, drop):
     groups, states = parts["optimizer"]["param_groups"], parts["optimizer"]["state"]
-    model = parts.get("model") if model is None else model
-    if model is None:
-        raise ConversionError("the parameters' values are missing: say --model, a .pt with the model's state_dict")
+    if ("model" in parts) == (model is not None):
+        raise ConversionError("the model's state_dict should be beside the optimizer's, or said with --model: one of the two")
+    model = parts.get("model", model)
     named = named_parameters(groups, states, model, names, drop)
     for number, state in states.items():
         for key, x in state.items():
@@ -493,6 +518,11 @@ def scaler_state(scaler):
 def to_torch(file, like=None, names=None, lr=None, drop=()):
     """{"optimizer": a state_dict, "model": values by name}, and "scaler" where there is one. What came from torch is what it was. README.md
     says what the arguments, which are the command's options, mean."""
+    with well_formed("the checkpoint"):
+        return fusestep_to_torch(file, like, names, lr, drop)
+
+
+def fusestep_to_torch(file, like, names, lr, drop):
     if lost := [f"{text}: say --drop {key}" for key, text in losses(file.state) if key not in drop]:
         raise ConversionError("\n".join(lost))
     groups, of = file.state["groups"], {}
@@ -512,14 +542,13 @@ def to_torch(file, like=None, names=None, lr=None, drop=()):
             states[number] = {key: decode(x) for key, x in kept["scalars"].items()} | {slot: own[slot] for slot in kept["slots"]}
     else:
         old, number = [], 0
-        for group, order in zip(groups, ordered(groups, like, names)):
-            hyper = torch_hyperparameters(group, lr)
+        for group, order in zip(groups, list(ordered(groups, like, names))):
+            hyper, tensors = torch_hyperparameters(group, lr), {t["name"]: t for t in group["tensors"]}
             old.append(hyper | FLAGS | {"params": list(range(number, number + len(order)))})
             for name in order:
-                t = next(t for t in group["tensors"] if t["name"] == name)
                 own = {slot: x.reshape(like[name].shape) for slot, x in of[name].items()}
                 out["model"][name] = own.pop("param")
-                states[number] = torch_state(t, out["model"][name], own, group["algorithm"], hyper, drop)
+                states[number] = torch_state(tensors[name], out["model"][name], own, group["algorithm"], hyper, drop)
                 number += 1
     return out | {"optimizer": {"state": {number: state for number, state in states.items() if state}, "param_groups": old}}
 
@@ -616,7 +645,7 @@ def torch_state(tensor, value, own, algorithm, hyper, drop):
 
 
 def names_in(path):
-    with open(path, encoding="utf-8") as f:
+    with open(path, encoding="utf-8") as f, well_formed(path):
         names = json.load(f)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConversionError(f"{path} should hold a list of names")
@@ -646,8 +675,10 @@ def main(arguments=None):
             model = load(a.model) if a.model else None
             write(a.output, to_fusestep(load(a.input), model, names, a.optimizer, a.step, a.lr, a.keep, a.drop))
         else:
-            torch.save(to_torch(read(a.input), load(a.like) if a.like else None, names, a.lr, a.drop), a.output)
-    except (ConversionError, OSError, ValueError) as e:
+            out = to_torch(read(a.input), load(a.like) if a.like else None, names, a.lr, a.drop)
+            with replaced(a.output) as f:
+                torch.save(out, f)
+    except (ConversionError, OSError) as e:
         sys.exit(f"fusestep_checkpoint: {e}")
 
 

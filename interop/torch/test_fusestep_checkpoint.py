@@ -5,7 +5,9 @@ import json
 import pathlib
 import sys
 import tempfile
+import types
 import unittest
+import unittest.mock
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "testdata"))
@@ -290,9 +292,33 @@ class Refused(Equal):
             torch.save({"state": Evil()}, path)
             with self.assertRaisesRegex(convert.ConversionError, "not executed"):
                 convert.load(path)
-            path.write_bytes(b"PK\3\4 no zip")
-            with self.assertRaises(convert.ConversionError):
-                convert.load(path)
+            for bad in (b"PK\3\4 no zip", b"", b"\x80\2."):
+                path.write_bytes(bad)
+                with self.assertRaises(convert.FileError):
+                    convert.load(path)
+
+    def test_tensors_of_torchao(self):
+        """What a subclass of torchao's is pickled as."""
+        torchao = types.ModuleType("torchao")
+        torchao.OptimState8bit = type("OptimState8bit", (), {"__module__": "torchao"})
+        with unittest.mock.patch.dict(sys.modules, torchao=torchao), tempfile.TemporaryDirectory() as d:
+            torch.save({"state": {0: {"exp_avg": torchao.OptimState8bit()}}}, f"{d}/x.pt")
+            with self.assertRaisesRegex(NotImplementedError, "torchao"):
+                convert.load(f"{d}/x.pt")
+
+    def test_what_is_of_another_form(self):
+        opt, model = trained(O.Adam, {})
+        for change in (lambda d: d.pop("params"), lambda d: d.update(betas=0.9), lambda d: d.update(lr=float("nan")), lambda d: d.update(eps="1")):
+            saved = copy.deepcopy(opt.state_dict())
+            change(saved["param_groups"][0])
+            self.refuses("group 0|not as it should be", saved, model)
+        file = convert.to_fusestep(opt.state_dict(), model)
+        for change in (lambda f: f.state.pop("groups"), lambda f: f.torch.update(groups=3), lambda f: f.torch["states"].popitem(),
+                       lambda f: f.torch["states"]["b"]["scalars"]["step"].update(dtype="load")):  # fmt: skip
+            broken = copy.deepcopy(file)
+            change(broken)
+            with self.assertRaisesRegex(convert.FileError, "not as it should be"):
+                convert.to_torch(broken)
 
     def test_what_torch_lacks(self):
         """Of a checkpoint that fusestep has saved."""
@@ -324,6 +350,7 @@ class Refused(Equal):
         refuses("say --drop precision", lambda file, _: file.tensors.__setitem__("b.param", file.tensors["b.param"].to(torch.bfloat16)))
         refuses("accumulated gradients", lambda _, group: group["tensors"][0].__setitem__("summed", True))
         refuses("the names there are", lambda *_: None, names=["b"])
+        refuses("6 tensors and 7 names", lambda *_: None, names=[*SHAPES, "b"])
         file, model = refuses("--lr current", put("schedule", {"type": "cosine", "steps": 9}))
         file.state["groups"][0]["last_lr"] = 0.125
         for lr, want in (("current", 0.125), ("initial", 1e-3)):
@@ -412,6 +439,15 @@ class Files(Equal):
             with self.assertRaises(SystemExit) as e:
                 convert.main(["to-fusestep", state, file, "--model", values])
             self.assertIn("say --names", str(e.exception))
+            saved = HERE / "testdata" / "to-torch" / f"nadam-{make.STOP}.safetensors"
+            names = [t["name"] for group in convert.read(saved).state["groups"] for t in group["tensors"]]
+            torch.save({name: torch.empty(4, 6) for name in reversed(names)}, values)
+            convert.main(["to-torch", str(saved), out, "--like", values, "--lr", "current"])
+            self.assertEqual(torch.load(out, weights_only=True)["optimizer"]["state"][3]["exp_avg"].shape, (4, 6))
+            with self.assertRaises(SystemExit) as e:
+                convert.main(["to-torch", str(saved), out, "--lr", "current"])
+            self.assertIn("say --like", str(e.exception))
+            self.assertEqual({p.name for p in pathlib.Path(d).iterdir()}, {"state.pt", "model.pt", "names.json", "x.safetensors", "out.pt"})
 
 
 if __name__ == "__main__":
