@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 )
 
 // apply makes all but numbers what was saved.
@@ -151,8 +152,29 @@ func (l *loading) applyCounts(s *device.Stream) error {
 	if c.words == nil {
 		return nil
 	}
-	if err := device.Upload(s, c.tally, []float64{0, float64(l.d.SkippedSteps)}); err != nil {
+	err := device.Upload(s, c.tally, []float64{0, float64(l.d.SkippedSteps)})
+	if x := l.d.Outcome; err == nil && x != nil {
+		c.measured = true
+		err = c.writeOutcome(s, x)
+	}
+	return errors.Join(err, s.Synchronize())
+}
+
+// writeOutcome enqueues writing what became of a step.
+func (c *control) writeOutcome(s *device.Stream, x *OutcomeState) error {
+	results, err := c.words.Slice(0, kernels.ControlNext)
+	if err != nil {
 		return err
 	}
-	return s.Synchronize()
+	words := make([]float64, results.Len())
+	words[kernels.ControlNorm], words[kernels.ControlUnscale] = x.GradNorm, 1
+	words[kernels.ControlSkip], words[kernels.ControlFoundInf] = flag(x.Skipped), flag(x.FoundInf)
+	if err := device.Upload(s, results, words); err != nil || c.scaler != nil {
+		return err
+	}
+	scale, err := c.state.Slice(0, 1)
+	if err != nil {
+		return err
+	}
+	return device.Upload(s, scale, []float64{x.LossScale})
 }
