@@ -43,6 +43,9 @@ var layers = map[string]string{
 	"optim/internal/elementary": "",
 	"interop/torch":             "", // tests alone
 	"docs/":                     "device kernels kernels/ internal/cli",
+
+	"optim/checkpoint":                      "device kernels/ir optim optim/checkpoint/internal/safetensors",
+	"optim/checkpoint/internal/safetensors": "",
 }
 
 func fits(name, pkg string) bool {

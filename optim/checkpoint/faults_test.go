@@ -194,7 +194,7 @@ func TestSaveFails(t *testing.T) {
 				path := filepath.Join(folder, "x.safetensors")
 				if old {
 					require.NoError(t, os.WriteFile(path, content, 0o666))
-					require.NoError(t, os.WriteFile(path+".0123456789abcdef.tmp", nil, 0o666)) // a leftover
+					require.NoError(t, os.WriteFile(path+".0123456789abcdef"+suffix, nil, 0o666)) // a leftover
 				}
 				sys := &failing{at: at, how: how}
 				err := save(sys, path, d, nil)

@@ -31,9 +31,12 @@ func TestVictim(t *testing.T) {
 	}
 	x := newTraining(t, 50)
 	dir := Dir{Path: filepath.Join(folder, "run"), Keep: 2}
-	if _, _, err := dir.Load(x.Optimizer, nil, optim.LoadOptions{}); !errors.Is(err, fs.ErrNotExist) {
+	_, _, err := dir.Load(x.Optimizer, nil, optim.LoadOptions{})
+	if !errors.Is(err, fs.ErrNotExist) {
 		require.NoError(t, err)
 	}
+	_, err = dir.Save(x.Optimizer, nil)
+	require.NoError(t, err)
 	saver := Saver{Dir: dir}
 	for {
 		x.step(t, 1)
@@ -52,7 +55,7 @@ func TestKilled(t *testing.T) {
 	}
 	folder := t.TempDir()
 	path, dir := filepath.Join(folder, "x.safetensors"), Dir{Path: filepath.Join(folder, "run"), Keep: 2}
-	x := newTraining(t, 50)
+	x := newTraining(t, 50) // that nobody kills
 	leftovers, last := 0, 0
 	for range kills {
 		c := exec.Command(os.Args[0], "-test.run=^TestVictim$")
