@@ -77,6 +77,13 @@ func TestScalerFromTorch(t *testing.T) {
 			}
 			_, err = o.GradNorm(nil)
 			require.NoError(t, err, "what is around steps stayed")
+
+			d, err := o.StateDict(nil)
+			require.NoError(t, err)
+			d.ScalerState = d.Around.ScalerState
+			require.ErrorAs(t, o.LoadStateDict(nil, d, optim.LoadOptions{}), &mismatch, "it is there twice")
+			d.Around, d.ScalerState.GrowthTracker = nil, -1
+			require.ErrorAs(t, o.LoadStateDict(nil, d, optim.LoadOptions{}), &mismatch, "it is out of range")
 		})
 	}
 	require.Equal(t, len(stops), ran)

@@ -171,6 +171,13 @@ class RoundTrip(Equal):
         self.assertEqual(set(scaler), set(torch.amp.GradScaler("cpu").state_dict()))
         file = through_file(convert.to_fusestep({"optimizer": opt.state_dict(), "model": model, "scaler": scaler}))
         self.same(convert.to_torch(file)["scaler"], scaler)
+        saved = file.state.pop("grad_scaler_state")
+        options = {key: saved[key] for key in ("growth_factor", "backoff_factor", "growth_interval")}
+        file.state["around"] = {"grad_scaler": options | {"init_scale": 65536, "hysteresis": 1, "min_scale": 0}, "grad_scaler_state": saved}
+        self.same(convert.to_torch(file)["scaler"], scaler)
+        file.state["around"]["grad_scaler"]["hysteresis"] = 2
+        with self.assertRaisesRegex(convert.ConversionError, "--drop hysteresis"):
+            convert.to_torch(file)
 
 
 class Moves(unittest.TestCase):
