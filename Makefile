@@ -63,6 +63,12 @@ test-cuda: ## run the tests of the CUDA path on an emulated GPU
 test-gpu: ## run the hardware tests on the GPU; without one they are skipped, with REQUIRE_GPU=1 they fail
 	$(GO) run ./device/cuda/gocuda test -count=1 -v -run '^TestHardware' ./device/cuda
 
+test-interop-torch: ## run the tests in Python of interop/torch, and see that it writes its fixtures again; PYTHON is one with torch
+	cd interop/torch && $(or $(PYTHON),python3) -m unittest && $(or $(PYTHON),python3) testdata/make.py && git diff --exit-code testdata
+
+fixtures-interop-torch: ## write the fixtures of interop/torch; PYTHON is one with optim/testdata/requirements.txt
+	$(or $(PYTHON),python3) interop/torch/testdata/make.py && $(GO) test ./interop/torch -run '^TestToTorch$$' -count 1 -write
+
 gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with a GPU and nothing but its driver
 	bench/gpu/bundle.sh bin/gpu-bundle
 
