@@ -1,0 +1,56 @@
+package checkpoint
+
+import (
+	"fmt"
+	"strings"
+)
+
+// SaveError is a save that failed, and says what is at the path: New, the new checkpoint, whole, or else what was there before, unchanged,
+// be it a checkpoint or nothing.
+type SaveError struct {
+	Path string
+	Op   string // what failed: "create", "write", "sync", "rename", "sync the folder"
+	New  bool
+	Err  error
+}
+
+func (e *SaveError) Error() string {
+	there := "what was there before is there as it was"
+	if e.New {
+		there = "the new checkpoint is there, whole"
+	}
+	if e.New && e.Op == "sync the folder" {
+		there += ", but if the power fails the one before may be there again"
+	}
+	return fmt.Sprintf("checkpoint: save %s: %s: %v: %s", e.Path, e.Op, strings.ReplaceAll(e.Err.Error(), "\n", "; "), there)
+}
+
+func (e *SaveError) Unwrap() error { return e.Err }
+
+// FileError is a file that is no whole checkpoint: it is damaged, truncated, or of somebody else's. Faults are all that was found.
+type FileError struct {
+	Path   string
+	Faults []Fault
+}
+
+// Fault is one thing that is wrong with a file. Tensor is its name in the file, such as "weight.exp_avg", and empty where the fault is not in a tensor.
+type Fault struct{ Tensor, What string }
+
+// shown is how many faults a FileError's text has.
+const shown = 10
+
+func (e *FileError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "checkpoint: %s is no whole checkpoint", e.Path)
+	for i, f := range e.Faults[:min(shown, len(e.Faults))] {
+		b.WriteString([]string{": ", "; "}[min(i, 1)])
+		if f.Tensor != "" {
+			fmt.Fprintf(&b, "tensor %q ", f.Tensor)
+		}
+		b.WriteString(f.What)
+	}
+	if n := len(e.Faults) - shown; n > 0 {
+		fmt.Fprintf(&b, "; and %d faults more", n)
+	}
+	return b.String()
+}

@@ -1,0 +1,57 @@
+package checkpoint
+
+// chunkBytes and chunks are the memory of a save and of a load: 32 MiB.
+const (
+	chunkBytes = 8 << 20
+	chunks     = 4
+)
+
+// pipe moves size bytes in chunks: what one call of produce has put into a chunk, a call of consume takes out, while produce fills the next.
+// Both are called in the order of bytes. It returns the first error, once neither runs any more.
+func pipe(size int64, produce, consume func(b []byte, at int64) error) error {
+	type chunk struct {
+		b   []byte
+		at  int64
+		err error
+	}
+	free, full, stop := make(chan []byte, chunks), make(chan chunk, chunks), make(chan struct{})
+	go func() {
+		defer close(full)
+		made := 0
+		for at := int64(0); at < size; {
+			n := min(size-at, chunkBytes)
+			var b []byte
+			if made < chunks {
+				made++
+				b = make([]byte, n)
+			} else {
+				select {
+				case b = <-free:
+				case <-stop:
+					return
+				}
+			}
+			err := produce(b[:n], at)
+			full <- chunk{b[:n], at, err}
+			if err != nil {
+				return
+			}
+			at += n
+		}
+	}()
+	var err error
+	for c := range full {
+		if err != nil {
+			continue
+		}
+		if err = c.err; err == nil {
+			err = consume(c.b, c.at)
+		}
+		if err != nil {
+			close(stop)
+			continue
+		}
+		free <- c.b[:cap(c.b)]
+	}
+	return err
+}
