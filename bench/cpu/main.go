@@ -31,7 +31,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"runtime"
 	"text/tabwriter"
@@ -79,13 +78,15 @@ func run(args []string, stdout io.Writer) (err error) {
 	}
 	r := newResults(p, *rehearse)
 	fmt.Fprintf(stdout, "%s\n", r.Machine)
+	progress := cli.StderrProgress()
+	defer progress.Clear()
 	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nwhat\tgoal\tratio\tmet\tfusestep\tthe other")
 	for _, g := range groups(size) {
 		if !only.MatchString(g.name) || *readme && !g.readme {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", g.name)
+		progress.Show("%s", g.name)
 		m, err := g.measure(p, *budget)
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
@@ -95,7 +96,7 @@ func run(args []string, stdout io.Writer) (err error) {
 		}
 		r.add(g, m)
 	}
-	fmt.Fprint(os.Stderr, "\r\x1b[K")
+	progress.Clear()
 	if err := t.Flush(); err != nil {
 		return err
 	}

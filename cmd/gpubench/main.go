@@ -123,9 +123,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-
-	"golang.org/x/term"
 
 	"github.com/fusestep/fusestep/internal/cli"
 )
@@ -134,22 +131,19 @@ import (
 var source string
 
 func main() {
-	c := command{open: openDevice}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		c.progress.w = os.Stderr
-	}
+	c := command{open: openDevice, progress: cli.StderrProgress()}
 	cli.Main("gpubench", c.main)
 }
 
 // command is gpubench and what it works with, so that a test can give it something else.
 type command struct {
 	open     func(name string, threads int) (*target, error)
-	progress progress
+	progress cli.Progress
 }
 
 // main runs the command.
 func (c *command) main(args []string, stdout io.Writer) error {
-	defer c.progress.clear()
+	defer c.progress.Clear()
 	return c.run(args, stdout)
 }
 
@@ -192,7 +186,7 @@ func (c *command) run(args []string, stdout io.Writer) error {
 			return err
 		}
 		r.CopyGBPerS = peak / 1e9
-		c.progress.clear()
+		c.progress.Clear()
 		if err := out.add(r); err != nil {
 			return err
 		}
