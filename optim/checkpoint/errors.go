@@ -3,6 +3,8 @@ package checkpoint
 import (
 	"fmt"
 	"strings"
+
+	"github.com/fusestep/fusestep/optim/checkpoint/internal/safetensors"
 )
 
 // SaveError is a save that failed, and says what is at the path: New, the new checkpoint, whole, or else what was there before, unchanged,
@@ -27,7 +29,7 @@ func (e *SaveError) Error() string {
 
 func (e *SaveError) Unwrap() error { return e.Err }
 
-// FileError is a file that is no whole checkpoint: it is damaged, truncated, or of somebody else's. Faults are all that was found.
+// FileError is a file that is not what it should be: it is damaged, truncated, or another program's. Faults are all that was found.
 type FileError struct {
 	Path   string
 	Faults []Fault
@@ -36,21 +38,37 @@ type FileError struct {
 // Fault is one thing that is wrong with a file. Tensor is its name in the file, such as "weight.exp_avg", and empty where the fault is not in a tensor.
 type Fault struct{ Tensor, What string }
 
-// shown is how many faults a FileError's text has.
+// shown is how many faults an error's text has.
 const shown = 10
 
 func (e *FileError) Error() string {
+	return "checkpoint: " + e.Path + " is not whole, or another program's" + texts(e.Faults)
+}
+
+// texts are the first faults, behind a colon.
+func texts(faults []Fault) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "checkpoint: %s is no whole checkpoint", e.Path)
-	for i, f := range e.Faults[:min(shown, len(e.Faults))] {
+	for i, f := range faults[:min(shown, len(faults))] {
 		b.WriteString([]string{": ", "; "}[min(i, 1)])
 		if f.Tensor != "" {
 			fmt.Fprintf(&b, "tensor %q ", f.Tensor)
 		}
 		b.WriteString(f.What)
 	}
-	if n := len(e.Faults) - shown; n > 0 {
+	if n := len(faults) - shown; n > 0 {
 		fmt.Fprintf(&b, "; and %d faults more", n)
 	}
 	return b.String()
+}
+
+// faulty is faults of a file as an error, nil if there is none.
+func faulty(path string, faults []safetensors.Fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	e := &FileError{Path: path}
+	for _, f := range faults {
+		e.Faults = append(e.Faults, Fault(f))
+	}
+	return e
 }

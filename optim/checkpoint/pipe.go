@@ -1,10 +1,9 @@
 package checkpoint
 
-// chunkBytes and chunks are the memory of a save and of a load: 32 MiB.
-const (
-	chunkBytes = 8 << 20
-	chunks     = 4
-)
+// chunkBytes, a multiple of the widest element, and chunks are the memory of a save and of a load: 32 MiB.
+var chunkBytes int64 = 8 << 20 // tests set it
+
+const chunks = 4
 
 // pipe moves size bytes in chunks: what one call of produce has put into a chunk, a call of consume takes out, while produce fills the next.
 // Both are called in the order of bytes. It returns the first error, once neither runs any more.

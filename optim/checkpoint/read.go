@@ -83,28 +83,16 @@ func open(sys system, path string) (*reader, error) {
 		r.header, raw, err = safetensors.Read(f, info.Size())
 	}
 	if e, ok := errors.AsType[*safetensors.Error](err); ok {
-		err = r.faulty(e.Faults)
+		err = faulty(r.path, e.Faults)
 	} else if err != nil {
 		err = fmt.Errorf("checkpoint: read %s: %w", path, err)
 	} else {
-		err = r.faulty(r.interpret(raw))
+		err = faulty(r.path, r.interpret(raw))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return r, nil
-}
-
-// faulty is the faults as an error, nil if there is none.
-func (r *reader) faulty(faults []safetensors.Fault) error {
-	if len(faults) == 0 {
-		return nil
-	}
-	e := &FileError{Path: r.path}
-	for _, f := range faults {
-		e.Faults = append(e.Faults, Fault(f))
-	}
-	return e
 }
 
 // interpret checks the header, and makes the dict of it.
@@ -185,6 +173,11 @@ func (r *reader) readSums(text string) (faults []safetensors.Fault) {
 // fill gives the dict's tensors their numbers.
 func (r *reader) fill() (faults []safetensors.Fault) {
 	names := tensorNames(&r.dict)
+	for _, t := range r.dict.Tensors() {
+		if names[t.Name] != t {
+			return []safetensors.Fault{{Tensor: t.Name, What: "stands twice in the state"}}
+		}
+	}
 	for _, x := range r.header.Tensors {
 		fault := func(format string, a ...any) {
 			faults = append(faults, safetensors.Fault{Tensor: x.Name, What: fmt.Sprintf(format, a...)})
@@ -210,7 +203,7 @@ func (r *reader) fill() (faults []safetensors.Fault) {
 		}
 		from, size := r.header.Data+x.From, int64(kind.Size())
 		t.Numbers = append(t.Numbers, optim.NewNumbers(slot, kind, int(elements), func(lo int, to []byte) error {
-			if _, err := r.file.ReadAt(to, from+int64(lo)*size); err != nil {
+			if err := safetensors.ReadAt(r.file, to, from+int64(lo)*size); err != nil {
 				return fmt.Errorf("checkpoint: read %s: tensor %q: %w", r.path, x.Name, err)
 			}
 			return nil
@@ -227,16 +220,14 @@ func (r *reader) verify(progress progress) error {
 	}
 	sums := make([]uint32, len(r.sums))
 	unread := make([]error, len(r.sums))
-	var failed error // of the chunk that was read last
 	at := cursor{tensors: r.header.Tensors}
 	errs := make(chan error, chunks+1)
 	err := pipe(total, func(b []byte, at int64) error {
-		_, err := r.file.ReadAt(b, r.header.Data+at)
-		errs <- err
+		errs <- safetensors.ReadAt(r.file, b, r.header.Data+at)
 		return nil
 	}, func(b []byte, done int64) error {
 		progress.report(done, total)
-		failed = <-errs
+		failed := <-errs
 		return at.each(b, func(i int, _ int64, part []byte) error {
 			if failed != nil && unread[i] == nil {
 				unread[i] = failed
@@ -257,7 +248,7 @@ func (r *reader) verify(progress progress) error {
 			faults = append(faults, safetensors.Fault{Tensor: t.Name, What: fmt.Sprintf("has the checksum %08x, and should have %08x", sums[i], r.sums[i])})
 		}
 	}
-	if err := r.faulty(faults); err != nil {
+	if err := faulty(r.path, faults); err != nil {
 		return err
 	}
 	progress.report(total, total)

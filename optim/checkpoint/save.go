@@ -77,7 +77,7 @@ type layout struct {
 	dict    string
 }
 
-// dtypes are the format's names for types.
+// dtype is the format's name for a type.
 func dtype(t device.DType) string { return strings.ToUpper(t.Short()) }
 
 // layOut finds where everything of a dict goes.
@@ -101,11 +101,26 @@ func layOut(d *optim.StateDict) (*layout, error) {
 			l.numbers = append(l.numbers, n)
 		}
 	}
+	l.sort()
 	if err := safetensors.Place(l.header.Tensors); err != nil {
 		return nil, err
 	}
 	_, err = l.marshal(make([]uint32, len(l.numbers)))
 	return l, err
+}
+
+// sort puts wide elements first. So each tensor, and each chunk of a pipe, begins at a whole element, and readers may map files into memory.
+func (l *layout) sort() {
+	order := make([]int, len(l.numbers))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return l.numbers[j].DType.Size() - l.numbers[i].DType.Size() })
+	tensors, numbers := l.header.Tensors, l.numbers
+	l.header.Tensors, l.numbers = nil, nil
+	for _, i := range order {
+		l.header.Tensors, l.numbers = append(l.header.Tensors, tensors[i]), append(l.numbers, numbers[i])
+	}
 }
 
 // total is how many bytes the tensors have.
@@ -163,7 +178,7 @@ func (l *layout) write(f file, progress progress) error {
 	err := pipe(l.total(), func(b []byte, _ int64) error {
 		return at.each(b, func(i int, from int64, part []byte) error {
 			n := l.numbers[i]
-			if err := n.Read(int(from)/n.DType.Size(), part); err != nil {
+			if err := n.Read(int(from/int64(n.DType.Size())), part); err != nil {
 				return fmt.Errorf("tensor %q: %w", l.header.Tensors[i].Name, err)
 			}
 			sums[i] = crc32.Update(sums[i], castagnoli, part)

@@ -98,7 +98,7 @@ func Read(r io.ReaderAt, size int64) (*Header, []byte, error) {
 	if size < int64(len(length)) {
 		return nil, nil, fault("the file has %d bytes, fewer than a header's length takes", size)
 	}
-	if err := readAt(r, length[:], 0); err != nil {
+	if err := ReadAt(r, length[:], 0); err != nil {
 		return nil, nil, err
 	}
 	n := binary.LittleEndian.Uint64(length[:])
@@ -109,14 +109,15 @@ func Read(r io.ReaderAt, size int64) (*Header, []byte, error) {
 		return nil, nil, fault("the header's length is %d bytes, and the file has %d behind it", n, size-8)
 	}
 	raw := make([]byte, 8+n)
-	if err := readAt(r, raw, 0); err != nil {
+	if err := ReadAt(r, raw, 0); err != nil {
 		return nil, nil, err
 	}
 	h, err := Parse(raw, size)
 	return h, raw, err
 }
 
-func readAt(r io.ReaderAt, b []byte, at int64) error {
+// ReadAt fills b, or fails.
+func ReadAt(r io.ReaderAt, b []byte, at int64) error {
 	n, err := r.ReadAt(b, at)
 	if n == len(b) {
 		return nil
