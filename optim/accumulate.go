@@ -100,8 +100,8 @@ func (o *Optimizer) SetAccumulate(on bool) error {
 
 // allocateSums gives the part's tensors a sum of 0, if they have none.
 func (q *part) allocateSums(dev *device.Device) error {
-	if q.program.Rule.Slot(accumulator) >= 0 {
-		return fmt.Errorf("rule %s has state %q of its own", q.program.Rule.Name, accumulator)
+	if err := q.checkSums(); err != nil {
+		return err
 	}
 	k := len(q.group.slots()) - 1
 	if !slices.ContainsFunc(q.params, func(p *param) bool { return p.slots[k] == nil }) {
@@ -117,6 +117,14 @@ func (q *part) allocateSums(dev *device.Device) error {
 		return fmt.Errorf("state %s: %w", accumulator, err)
 	}
 	return s.Synchronize()
+}
+
+// checkSums says whether the part's tensors can have sums.
+func (q *part) checkSums() error {
+	if q.program.Rule.Slot(accumulator) >= 0 {
+		return fmt.Errorf("rule %s has state %q of its own", q.program.Rule.Name, accumulator)
+	}
+	return nil
 }
 
 // Accumulate enqueues adding each tensor's gradient to its sum, and returns: see SetAccumulate. Tensors without a gradient are passed

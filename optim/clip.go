@@ -101,7 +101,7 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 		return err
 	}
 	if !(max >= 0) {
-		return &HyperparameterError{Algorithm: "clip_grad_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+		return clipNormError(max)
 	}
 	old := o.norm.max
 	o.norm.max = max
@@ -119,6 +119,10 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 		return fmt.Errorf("optim: set clip norm: %w", err)
 	}
 	return nil
+}
+
+func clipNormError(max float64) error {
+	return &HyperparameterError{Algorithm: "clip_grad_norm", Name: "max_norm", Value: max, Want: "at least 0"}
 }
 
 // GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, or of those that MeasureGradNorm has

@@ -134,12 +134,16 @@ func (o *Optimizer) SetSkip(s *device.Stream, skip Skip) error {
 	if err != nil {
 		return err
 	}
-	r := ranges{algorithm: "skip"}
-	r.atLeast0("norm_above", skip.NormAbove)
-	if r.err != nil {
-		return r.err
+	if err := skip.check(); err != nil {
+		return err
 	}
 	return o.setControl(what, s, o.control.scaler, skip, nil)
+}
+
+func (s Skip) check() error {
+	r := ranges{algorithm: "skip"}
+	r.atLeast0("norm_above", s.NormAbove)
+	return r.err
 }
 
 // SetScheduleCounts says which steps the schedules of all groups count, from the next step on. They count AllSteps if nobody says. A training

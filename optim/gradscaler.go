@@ -111,18 +111,28 @@ func (o *Optimizer) SetGradScalerState(s *device.Stream, state GradScalerState) 
 	if err != nil {
 		return err
 	}
-	g := *o.control.scaler
+	g, err := o.control.scaler.with(state)
+	if err != nil {
+		return err
+	}
+	return o.setControl(what, s, &g, o.control.skip, state.words())
+}
+
+// with is the GradScaler as it is in a state.
+func (g GradScaler) with(state GradScalerState) (GradScaler, error) {
 	g.GrowthFactor, g.BackoffFactor, g.GrowthInterval = state.GrowthFactor, state.BackoffFactor, state.GrowthInterval
 	if err := g.check(); err != nil {
-		return err
+		return g, err
 	}
 	r := ranges{algorithm: "grad_scaler"}
 	r.require("scale", state.Scale, state.Scale >= 0 && float64(float32(state.Scale)) == state.Scale, "at least 0, and a float32")
 	r.require("_growth_tracker", float64(state.GrowthTracker), state.GrowthTracker >= 0 && state.GrowthTracker < g.GrowthInterval,
 		"at least 0 and below growth_interval")
 	r.require("hysteresis_tracker", float64(state.HysteresisTracker), state.HysteresisTracker <= g.Hysteresis, "at most hysteresis")
-	if r.err != nil {
-		return r.err
-	}
-	return o.setControl(what, s, &g, o.control.skip, []float64{state.Scale, float64(state.GrowthTracker), float64(state.HysteresisTracker)})
+	return g, r.err
+}
+
+// words are the state's words of kernels.Step.Control.
+func (s GradScalerState) words() []float64 {
+	return []float64{s.Scale, float64(s.GrowthTracker), float64(s.HysteresisTracker)}
 }

@@ -3,7 +3,6 @@ package optim
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/fusestep/fusestep/device"
 )
@@ -12,8 +11,8 @@ import (
 type LoadOptions struct {
 	// WithoutValues leaves values as they are. A dict need then have none.
 	WithoutValues bool
-	// Regroup lets tensors be in other groups than they were. Hyperparameters, schedules and last rates of groups stay the optimizer's own, and so
-	// does what is done around steps, but for the counts, the sums of gradients and the loss scale.
+	// Regroup lets tensors be in other groups than they were, or in another order. What groups have beside their tensors stays the optimizer's own:
+	// hyperparameters, schedules, last rates.
 	Regroup bool
 	// Convert lets value and state be of other types than they were, values have other masters, and rounding be another: numbers are decoded and
 	// encoded again, to nearest even, by way of the type that is calculated with.
@@ -30,82 +29,86 @@ type Piece struct {
 	From, To int
 }
 
-// MismatchError lists everything in a StateDict that does not fit the optimizer. Nothing has changed.
-type MismatchError struct{ Mismatches []Mismatch }
-
-// Mismatch is one thing that does not fit.
-type Mismatch struct {
-	Group  int    // its index; -1 where it concerns no group
-	Tensor string // "" where it concerns no tensor
-	Slot   string // "" where it concerns none
-	What   string // the constants below
-	Saved  string // what the dict has
-	Here   string // what the optimizer has, or must have
-}
-
-// What does not fit: a Mismatch's What.
-const (
-	Missing            = "missing"    // the dict lacks what the optimizer has
-	Unexpected         = "unexpected" // the dict has what the optimizer lacks
-	MismatchShape      = "shape"
-	MismatchType       = "type" // of elements
-	MismatchAlgorithm  = "algorithm"
-	MismatchOption     = "option" // rule, formats, master, rounding, average, or what no hyperparameter's name reaches
-	MismatchGroup      = "group"  // a tensor is in another
-	MismatchOrder      = "order"  // of tensors, in which a norm is summed
-	MismatchCounter    = "counter"
-	MismatchSchedule   = "schedule"
-	MismatchHyper      = "hyperparameter"
-	MismatchPiece      = "piece"
-	MismatchInvalid    = "invalid" // the dict contradicts itself
-	MismatchAround     = "around"  // what is done around steps cannot be
-	mismatchesInErrors = 20
-)
-
-func (m Mismatch) String() string {
-	var b strings.Builder
-	if m.Group >= 0 {
-		fmt.Fprintf(&b, "group %d", m.Group)
-	}
-	if m.Tensor != "" {
-		if b.Len() > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "tensor %q", m.Tensor)
-	}
-	if m.Slot != "" {
-		fmt.Fprintf(&b, ", %s", m.Slot)
-	}
-	if b.Len() > 0 {
-		b.WriteString(": ")
-	}
-	b.WriteString(m.What)
-	if m.Saved != "" {
-		fmt.Fprintf(&b, ": saved %s", m.Saved)
-	}
-	if m.Here != "" {
-		fmt.Fprintf(&b, ", here %s", m.Here)
-	}
-	return b.String()
-}
-
-func (e *MismatchError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "optim: load state dict: nothing was changed: %d things do not fit:", len(e.Mismatches))
-	for i, m := range e.Mismatches {
-		if i == mismatchesInErrors {
-			fmt.Fprintf(&b, "\n\tand %d more", len(e.Mismatches)-i)
-			break
-		}
-		b.WriteString("\n\t" + m.String())
-	}
-	return b.String()
-}
-
 // ErrHalfLoaded is in the error of a load that failed when it had begun to write, and of all steps and the like until a load succeeds.
 var ErrHalfLoaded = errors.New("optimizer is half loaded")
 
-// LoadStateDict makes the optimizer what a dict says.
+// LoadStateDict makes the optimizer what it was when the dict was made, and waits for the stream, nil for the default one. Hyperparameters, rates,
+// schedules and what is done around steps are restored, whatever the optimizer has. Tensors, their order where a norm is summed in it, types of
+// algorithms, formats of value and state, masters, rounding and averages must be those that were saved. All that does not fit is in one MismatchError.
+// Then, and where the dict's verification fails or there is no memory, nothing has changed.
+//
+// A ReduceOnPlateau that the optimizer follows gets the state of the one that was saved in its place; where there is none, Optimizer.Schedule finds the
+// one that was made. A schedule of a type of the user's own must be there, and stays.
+//
+// Where numbers cannot be read or written later on, ErrHalfLoaded is in the error: the optimizer has some of the old and some of the new, and refuses
+// to step until a load succeeds. To keep all of the old until then would take the memory twice.
 func (o *Optimizer) LoadStateDict(s *device.Stream, d *StateDict, how LoadOptions) error {
-	return errors.New("optim: load state dict: not yet")
+	const what = "load state dict"
+	s, err := o.on(what, s)
+	if err == nil {
+		err = o.usable()
+	}
+	if err != nil {
+		return err
+	}
+	if d == nil {
+		return fmt.Errorf("optim: %s: the dict is nil", what)
+	}
+	l := &loading{o: o, d: d, how: how, schedules: newScheduleReader(), saved: map[string]*savedTensor{}}
+	if l.check(); len(l.mismatches) > 0 {
+		return &MismatchError{l.mismatches}
+	}
+	if d.verify != nil {
+		err = d.verify()
+	}
+	if err == nil {
+		err = l.provide()
+	}
+	if err == nil {
+		err = s.Synchronize() // steps before this one read what was
+	}
+	if err == nil {
+		err = l.numbers(s)
+	}
+	if err != nil && !l.touched {
+		return fmt.Errorf("optim: %s: nothing was changed: %w", what, err)
+	}
+	if err == nil {
+		err = l.apply(s)
+	}
+	if o.half = nil; err != nil {
+		o.half = fmt.Errorf("%w: load again: %w", ErrHalfLoaded, err)
+		return fmt.Errorf("optim: %s: %w", what, o.half)
+	}
+	return nil
+}
+
+// loading is a load.
+type loading struct {
+	o          *Optimizer
+	d          *StateDict
+	how        LoadOptions
+	mismatches []Mismatch
+	saved      map[string]*savedTensor
+	groups     []*groupLoad
+	schedules  *scheduleReader
+	schedule   Schedule // of groups to come
+	touched    bool     // something was written
+}
+
+// savedTensor is a tensor of the dict.
+type savedTensor struct {
+	g    *GroupState
+	t    *TensorState
+	used bool
+}
+
+// groupLoad is a group and what it is to be.
+type groupLoad struct {
+	g       *group
+	as      *group      // a copy, as it will be but for its parts
+	saved   *GroupState // nil: all but the tensors stays
+	last    []float64   // hyperparameters of the last step; nil: none was taken
+	tensors []*tensorLoad
+	fits    bool // it can be what was saved: what its tensors are to be follows from it
 }

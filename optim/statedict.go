@@ -163,12 +163,18 @@ func (o *Optimizer) StateDict(s *device.Stream) (*StateDict, error) {
 // is in Read's error.
 func (o *Optimizer) LiveStateDict(s *device.Stream) (*StateDict, error) {
 	var now uint64
+	stale := func() error {
+		if o.calls == now {
+			return nil
+		}
+		return fmt.Errorf("optim: live state dict: the optimizer %w", ErrStale)
+	}
 	d, err := o.stateDict("live state dict", s, func(s *device.Stream, b *device.Buffer) (func(int, []byte) error, error) {
 		return func(lo int, to []byte) error {
-			if o.calls != now {
-				return fmt.Errorf("optim: live state dict: the optimizer %w", ErrStale)
-			}
 			part, err := b.Slice(lo, lo+len(to)/b.DType().Size())
+			if err == nil {
+				err = stale()
+			}
 			if err == nil {
 				err = downloadBytes(s, to, part)
 			}
@@ -178,8 +184,12 @@ func (o *Optimizer) LiveStateDict(s *device.Stream) (*StateDict, error) {
 			return s.Synchronize()
 		}, nil
 	})
+	if err != nil {
+		return nil, err
+	}
 	now = o.calls
-	return d, err
+	d.verify = stale
+	return d, nil
 }
 
 // stateDict makes one. Numbers says where a buffer's are read; what it enqueues is waited for.

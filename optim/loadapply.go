@@ -1,0 +1,164 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+)
+
+// apply makes all but numbers what was saved.
+func (l *loading) apply(s *device.Stream) error {
+	o, d := l.o, l.d
+	l.touched = true
+	l.schedules.commit()
+	o.schedule, o.steps, o.sums.taken = l.schedule, d.Steps, 0
+	for _, x := range l.groups {
+		if err := l.applyGroup(s, x); err != nil {
+			return err
+		}
+	}
+	if err := l.applyAround(s); err != nil {
+		return err
+	}
+	for _, x := range l.groups {
+		for _, t := range x.tensors {
+			t.p.summed = t.summed
+		}
+	}
+	if o.common.accumulate {
+		o.norm.moved()
+	}
+	return l.applyCounts(s)
+}
+
+// applyGroup is apply of a group.
+func (l *loading) applyGroup(s *device.Stream, x *groupLoad) error {
+	g := x.g
+	if d := x.saved; d != nil {
+		g.algorithm, g.setting, g.lr, g.rate, g.schedules = x.as.algorithm, x.as.setting, x.as.lr, x.as.rate, x.as.schedules
+		g.now = g.setting
+		copy(g.hyper, g.setting.Hyper)
+		if g.taken = x.last != nil; g.taken {
+			copy(g.hyper, x.last)
+		}
+		g.now.Hyper = g.hyper
+		if d.LastLR != nil {
+			g.lastLR = *d.LastLR
+		}
+		if err := l.o.reprogram(g, g.setting); err != nil {
+			return err
+		}
+	}
+	by := map[*part]map[string]*part{} // by what they were and what they know
+	for _, t := range x.tensors {
+		p := t.p
+		q, key := p.part, bitsOf(t.counters)+fmt.Sprint(t.filled)
+		if by[q] == nil {
+			by[q] = map[string]*part{}
+		}
+		of := by[q][key]
+		switch {
+		case of == nil && len(by[q]) == 0:
+			of = q
+		case of == nil:
+			var err error
+			if of, err = q.fork(s, q.program); err != nil {
+				return p.fail(err)
+			}
+			g.parts = append(g.parts, of)
+		}
+		by[q][key] = of
+		if of != q {
+			i := slices.Index(q.params, p)
+			q.params = slices.Delete(q.params, i, i+1)
+			of.params, p.part = append(of.params, p), of
+			q.changed, of.changed, l.o.stale = true, true, true
+		}
+	}
+	done := map[*part]bool{}
+	for _, t := range x.tensors {
+		if q := t.p.part; !done[q] {
+			done[q] = true
+			if err := q.restart(s, t, x.as); err != nil {
+				return err
+			}
+		}
+	}
+	for _, t := range x.tensors {
+		t.p.adopted = t.adopted && t.p.master != nil
+	}
+	for _, q := range g.parts {
+		q.mixed = q.mixed || len(g.parts) > 1 // parts that have become equal are one again
+	}
+	return nil
+}
+
+// restart makes the part know what a tensor of it is to know.
+func (q *part) restart(s *device.Stream, t *tensorLoad, as *group) error {
+	if err := q.set(s, t.counters); err != nil {
+		return err
+	}
+	q.told = false          // by a load all counts agree
+	if len(q.mirror) == 0 { // which says nothing
+		q.fresh = t.filled != nil
+	}
+	for k, h := range as.setting.Rule.Start {
+		if h < 0 {
+			continue
+		}
+		x, ok := t.filled[as.setting.Rule.Slots[k]]
+		if !ok {
+			x = as.setting.Hyper[h]
+		}
+		q.filled[k] = x
+	}
+	return nil
+}
+
+// applyAround is apply of what is done around all groups' steps.
+func (l *loading) applyAround(s *device.Stream) error {
+	o, a := l.o, l.d.Around
+	o.norm.measured, o.norm.ready, o.control.measured = false, false, false
+	for _, g := range o.all() {
+		for _, p := range g.params {
+			p.summed = false
+		}
+	}
+	if a == nil {
+		return nil
+	}
+	o.control.counts = a.ScheduleCounts
+	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
+	if err == nil && l.controls() {
+		var scaler *GradScaler
+		var words []float64
+		if a.GradScaler != nil {
+			own, err := a.GradScaler.with(*a.ScalerState)
+			if err != nil {
+				return err
+			}
+			scaler, words = &own, a.ScalerState.words()
+		}
+		err = o.setControl("load state dict", s, scaler, a.Skip, words)
+	}
+	if err == nil {
+		err = o.SetClipNorm(a.ClipNorm)
+	}
+	o.sums.taken = a.Accumulated
+	return err
+}
+
+// applyCounts is apply of how many steps were applied and skipped.
+func (l *loading) applyCounts(s *device.Stream) error {
+	c := &l.o.control
+	c.base, c.recount, c.tallied = l.d.AppliedSteps, false, c.words != nil
+	if c.words == nil {
+		return nil
+	}
+	if err := device.Upload(s, c.tally, []float64{0, float64(l.d.SkippedSteps)}); err != nil {
+		return err
+	}
+	return s.Synchronize()
+}
