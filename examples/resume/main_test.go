@@ -114,6 +114,9 @@ func TestKilled(t *testing.T) {
 	began := time.Now()
 	want, _ := complete(t, t.TempDir(), short...)
 	took := time.Since(began)
+	if testing.Short() {
+		*kills = min(*kills, 3)
+	}
 	for *seed == 0 {
 		*seed = rand.Uint64()
 	}
@@ -147,7 +150,11 @@ func TestKilledWhileSaving(t *testing.T) {
 	want, _ := complete(t, t.TempDir(), large...)
 	rng := rand.New(rand.NewPCG(1, 2))
 	dir := t.TempDir()
-	for killed := 0; killed < 4; {
+	times := 4
+	if testing.Short() {
+		times = 1
+	}
+	for killed := 0; killed < times; {
 		p := start(t, dir, large...)
 		eof := make(chan bool)
 		go func() { p.read(""); close(eof) }()
@@ -178,16 +185,22 @@ func TestKilledWhileSaving(t *testing.T) {
 	require.Empty(t, unfinished(t, dir))
 }
 
+// unkilled is the digest of a short run that was never killed; "" before the first.
+var unkilled string
+
 // half takes half of the steps of a short run, and returns the folder and what the digest at the end will be.
 func half(t *testing.T) (dir, want string) {
-	want, _ = complete(t, t.TempDir(), short...)
-	dir = t.TempDir()
+	if unkilled == "" {
+		unkilled, _ = complete(t, t.TempDir(), short...)
+	}
+	dir, want = t.TempDir(), unkilled
 	complete(t, dir, append(short, "-steps", "75")...)
 	return dir, want
 }
 
 // TestDamaged: a checkpoint that is not whole is passed over and named, whatever is wrong with it, and the run goes on from the one before.
 func TestDamaged(t *testing.T) {
+	original, want := half(t)
 	for name, damage := range map[string]func(b []byte) []byte{
 		"a bit of a tensor":     func(b []byte) []byte { b[len(b)-100] ^= 1; return b },
 		"a bit of the header":   func(b []byte) []byte { b[100] ^= 1; return b },
@@ -199,14 +212,15 @@ func TestDamaged(t *testing.T) {
 		"random bytes in place": func(b []byte) []byte { rand.NewChaCha8([32]byte{}).Read(b); return b },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, want := half(t)
+			dir := t.TempDir()
+			require.NoError(t, os.CopyFS(dir, os.DirFS(original)))
 			latest := filepath.Join(dir, "step-00000075.safetensors")
 			b, err := os.ReadFile(latest)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(latest, damage(b), 0o666))
 			digest, p := complete(t, dir, short...)
 			require.Equal(t, want, digest)
-			require.Contains(t, p.output(), "passed over: checkpoint: "+latest+" is no whole checkpoint: ")
+			require.Contains(t, p.output(), "passed over: checkpoint: "+latest+" is not whole")
 			require.Contains(t, p.output(), "on from step 70, ")
 		})
 	}
@@ -281,13 +295,13 @@ func TestGradient(t *testing.T) {
 	for _, x := range all {
 		grad := append([]float32(nil), x.grad...)
 		for i, v := range x.value {
-			const h = 0x1p-8
+			const h = 0x1p-11
 			x.value[i] = v + h
 			up := n.loss(batch)
 			x.value[i] = v - h
 			down := n.loss(batch)
 			x.value[i] = v
-			require.InDelta(t, (up-down)/(2*h)*40*2, grad[i], 0.02, "%s[%d]", x.name, i)
+			require.InDelta(t, (up-down)/(2*h)*40*2, grad[i], 0.03, "%s[%d]", x.name, i)
 		}
 	}
 	require.Equal(t, fmt.Sprint(rows(3, 1, 2)), fmt.Sprint(rows(3, 1, 2)))
