@@ -37,7 +37,7 @@ func (e *LaterError) Error() string {
 const damagedSuffix = ".damaged"
 
 // Save writes the optimizer as the checkpoint of its step, removes what is older than the latest Keep, and returns the file's path. It fails as the function
-// Save does, and with a LaterError. A later checkpoint that is damaged gets a name that ends in ".damaged". What killed writers have left is removed.
+// Save does, and with a LaterError. A later checkpoint that is damaged gets a name that ends in ".damaged".
 func (d Dir) Save(o *optim.Optimizer, s *device.Stream, progress ...func(done, total int64)) (string, error) {
 	dict, err := o.LiveStateDict(s)
 	if err != nil {
@@ -78,7 +78,6 @@ func (d Dir) SaveDict(dict *optim.StateDict, progress ...func(done, total int64)
 			return "", fail("look at "+later, false, err)
 		}
 	}
-	sweep(sys, d.Path, func(name string) bool { return stepOf(name) >= 0 })
 	if err := save(sys, path, dict, progress); err != nil {
 		return "", err
 	}

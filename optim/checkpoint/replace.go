@@ -14,7 +14,7 @@ import (
 // replace makes the file at a path another one, which write fills. It is written beside, under a name of its own, synced and renamed, and the
 // folder is synced. So whatever happens, the path has the file of before or the new one, whole. What fails is a SaveError, which says which.
 func replace(sys system, path string, write func(file) error) error {
-	sweep(sys, filepath.Dir(path), func(name string) bool { return name == filepath.Base(path) })
+	sweep(sys, filepath.Dir(path))
 	fail := func(op string, isNew bool, err ...error) error {
 		return &SaveError{Path: path, Op: op, New: isNew, Err: errors.Join(err...)}
 	}
@@ -52,8 +52,8 @@ func replace(sys system, path string, write func(file) error) error {
 	return nil
 }
 
-// suffix ends the name of a file that is being written: the name that it will have, a dot, random digits and this.
-const suffix = ".tmp"
+// suffix ends the name of a file that is being written. Before it are the name that it will have, a dot and random digits.
+const suffix = ".fusestep-tmp"
 
 // begin creates the file beside a path, and holds a lock on it, by which sweep knows that somebody writes it.
 func begin(sys system, path string) (beside string, f file, lock io.Closer, err error) {
@@ -96,14 +96,12 @@ func is(sys system, path string, info fs.FileInfo) bool {
 	return err == nil && os.SameFile(info, now)
 }
 
-// sweep removes what writers have left that were killed, of files with a name that is wanted. A file whose writer lives is locked and stays. What
-// cannot be removed stays: it harms nobody.
-func sweep(sys system, folder string, wanted func(name string) bool) {
+// sweep removes what writers have left in a folder that were killed. A file whose writer lives is locked and stays. What cannot be removed stays too: it
+// harms nobody.
+func sweep(sys system, folder string) {
 	names, _ := sys.names(folder)
 	for _, name := range names {
-		of, ok := strings.CutSuffix(name, suffix)
-		dot := strings.LastIndexByte(of, '.')
-		if !ok || dot < 0 || len(of)-dot != 17 || !wanted(of[:dot]) {
+		if !strings.HasSuffix(name, suffix) {
 			continue
 		}
 		path := filepath.Join(folder, name)

@@ -31,7 +31,8 @@ const headerStart = `{"__metadata__":{"` + keyCRC + `":"`
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Save writes an optimizer to a file, which is replaced if there is one. It waits for the stream, nil for the default one, and reads what is on the
-// device chunk by chunk, for 40 MiB of memory at most. An error of the file is a SaveError.
+// device chunk by chunk, for which it takes 64 MiB of memory at most. An error of the file is a SaveError. It removes what writers that were killed have left in the
+// folder: files whose names end in .fusestep-tmp, and that no process holds a lock on.
 //
 // Progress functions are called as the bytes of tensors are written, in the caller's goroutine: done is total once, at the end, when the file is in its
 // place.

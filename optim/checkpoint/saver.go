@@ -16,22 +16,29 @@ type Saver struct {
 	done chan error // of the save that is under way; nil where there is none
 }
 
-// Save waits for the save before it, copies the optimizer's state, waiting for the stream, nil for the default one, and begins to write the copy. It
-// returns the error of the save before it, if that failed, and the new one is under way all the same. The error of the last save is Wait's.
+// Save copies the optimizer's state, waiting for the stream, nil for the default one, and begins to write the copy, after the save before it. It returns the error
+// of the save before it, if that failed, and the new one is under way all the same. The error of the last save is Wait's.
 func (v *Saver) Save(o *optim.Optimizer, s *device.Stream) error {
-	before := v.Wait()
+	before := v.Wait() // its copy can be collected before there is another
 	d, err := o.StateDict(s)
 	if err != nil {
 		return errors.Join(before, err)
 	}
+	return errors.Join(before, v.SaveDict(d))
+}
+
+// SaveDict is Save for a snapshot, which must not change.
+func (v *Saver) SaveDict(d *optim.StateDict) error {
+	before := v.Wait()
 	done := make(chan error, 1)
 	v.done = done
-	dir, progress := v.Dir, func(done, total int64) {}
+	dir := v.Dir
+	var progress progress
 	if v.Progress != nil {
-		progress = v.Progress
+		progress = append(progress, v.Progress)
 	}
 	go func() {
-		_, err := dir.SaveDict(d, progress)
+		_, err := dir.SaveDict(d, progress...)
 		done <- err
 	}()
 	return before
