@@ -128,5 +128,10 @@ func (cfg *config) bench(t *target, o optimizer, p *cli.Progress) (r result, err
 		return result{}, err
 	}
 	r.times(m)
+	if cfg.save != "" {
+		if r.Saved, err = w.save(cfg.save, p, what); err != nil {
+			return result{}, err
+		}
+	}
 	return r, mismatch
 }
