@@ -8,7 +8,7 @@ HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme release-check ci
+.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-checkpoint bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -87,6 +87,9 @@ bench: ## how close to the memory's limit the CPU's steps run
 bench-cpu: ## the CPU's goals, and what is reached of them; PYTHON, one with torch, and DEEPSPEED, its source package's folder, for the peers
 	$(GO) run ./bench/cpu -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)'
 	$(GO) test ./cpu -run '^$$' -bench Passes -benchtime 50x
+
+bench-checkpoint: ## how fast a checkpoint is saved, against dd in the same folder, DIR, and loaded and copied
+	$(GO) run ./bench/cpu -run '^checkpoint' $(if $(DIR),-dir '$(DIR)')
 
 bench-readme: ## measure what the README's table and picture show, and draw docs/speed.png; PYTHON and DEEPSPEED as for bench-cpu
 	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json
