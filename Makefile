@@ -100,6 +100,9 @@ bench-cpu: ## the CPU's goals, and what is reached of them; PYTHON, one with tor
 	$(GO) run ./bench/cpu -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)'
 	$(GO) test ./cpu -run '^$$' -bench Passes -benchtime 50x
 
+bench-checkpoint: ## how fast a checkpoint is saved, against dd in the same folder, DIR, and loaded and copied
+	$(GO) run ./bench/cpu -run '^checkpoint' $(if $(DIR),-dir '$(DIR)')
+
 bench-readme: ## measure what the README's table and picture show, and draw docs/speed.png; PYTHON and DEEPSPEED as for bench-cpu
 	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json
 	$(GO) run ./bench/picture bench/results/readme.json docs/speed.png
