@@ -125,7 +125,7 @@ func TestOutOfMemory(t *testing.T) {
 			return err
 		},
 		"evaluate": func(s *short) error { return s.o.EvalParams(nil, s.eval) },
-		"load": func(s *short) error { return s.o.LoadStateDict(nil, s.saved, optim.LoadOptions{}) },
+		"load":     func(s *short) error { return s.o.LoadStateDict(nil, s.saved, optim.LoadOptions{}) },
 		"leave out": func(s *short) error { // the step forks a part
 			if err := s.o.SetGrad("a", nil); err != nil {
 				return err
