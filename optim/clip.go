@@ -216,8 +216,8 @@ func clipNormError(max float64) error {
 }
 
 // GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, or of those that MeasureGradNorm has
-// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetClipTensorNorm, SetGradScaler or SetSkip on, and after AddGroup,
-// Remove, Rebind and SetGrad until the next step.
+// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetClipTensorNorm, SetGradScaler or SetSkip on, and
+// after AddGroup, Remove, Rebind, SetGrad and LoadStateDict until the next step.
 func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 	s, err := o.use("gradient norm", s)
 	if err != nil {

@@ -8,7 +8,13 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-func (l *loading) add(m Mismatch) { l.mismatches = append(l.mismatches, m) }
+// add notes a mismatch, once.
+func (l *loading) add(m Mismatch) {
+	if !l.noted[m] {
+		l.noted[m] = true
+		l.mismatches = append(l.mismatches, m)
+	}
+}
 
 // check finds all that does not fit, and what is to be done. It changes nothing.
 func (l *loading) check() {
