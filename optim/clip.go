@@ -185,7 +185,7 @@ func (o *Optimizer) SetClipTensorNorm(max float64) error {
 		return err
 	}
 	if !(max >= 0) {
-		return &HyperparameterError{Algorithm: "clip_tensor_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+		return clipTensorNormError(max)
 	}
 	old, norm := o.common, o.norm
 	c := old
@@ -209,6 +209,10 @@ func (o *Optimizer) SetClipTensorNorm(max float64) error {
 		return fmt.Errorf("optim: %s: %w", what, err)
 	}
 	return nil
+}
+
+func clipTensorNormError(max float64) error {
+	return &HyperparameterError{Algorithm: "clip_tensor_norm", Name: "max_norm", Value: max, Want: "at least 0"}
 }
 
 func clipNormError(max float64) error {

@@ -40,7 +40,8 @@ type OutcomeState struct {
 // AroundState is what is done around the steps of all groups.
 type AroundState struct {
 	ScheduleCounts ScheduleCounts   `json:"schedule_counts"`
-	ClipNorm       float64          `json:"clip_norm"` // +Inf, which JSON has as "inf", measures alone
+	ClipNorm       float64          `json:"clip_norm"`        // +Inf, which JSON has as "inf", measures alone
+	ClipTensorNorm float64          `json:"clip_tensor_norm"` // likewise, +Inf clips nothing
 	ClipValue      float64          `json:"clip_value"`
 	Skip           Skip             `json:"skip"`
 	ZeroGrad       bool             `json:"zero_grad"`
