@@ -81,8 +81,8 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 	GODEBUG=gcstoptheworld=1,clobberfree=1 $(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 	$(GO) test -race ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 
-faults: ## kill a process that saves checkpoints 200 times, and change each bit of a header
-	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits)$$' -count 1 -v -thorough
+faults: ## kill a process that saves checkpoints 200 times, and make each bit of a header and each part of a state wrong
+	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits|HostileStates)$$' -count 1 -v -thorough
 
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all
