@@ -3,7 +3,7 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 # Packages that are tested with the CUDA path where that can be built, and those that have something to do at the same time.
 CUDA := ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
-CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim
+CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim ./optim/checkpoint
 HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
