@@ -98,18 +98,24 @@ ANY = {option for o in OPTIMIZERS.values() for option in o.options()}
 ANY_SLOT = {slot for o in OPTIMIZERS.values() for slot in o.slots}
 
 
-def recognise(group, states, asked, what):
+def recognise(group, states, asked, keep, what):
     """The optimizer that a group of a state_dict is of: torch writes no name."""
     keys = set(group) - {"params", "param_names", *SCHEDULED}
     for name, has in FOREIGN.items():
         if has == keys or len(has) == 1 and has <= keys:
             raise NotYetError(f"{what} is of torch.optim.{name}: fusestep has no such optimizer")
+    if unknown := keys - ANY - set(FLAGS) - set(keep):
+        raise ConversionError(
+            f"{what}: no optimizer that torch.optim and fusestep have has the options {', '.join(sorted(unknown))}: say --keep with each that does "
+            "not change what a step computes")
     slots = {key for state in states for key, x in state.items() if x is not None} & ANY_SLOT
     fit = [name for name, o in OPTIMIZERS.items() if set(o.hyper.split()) <= keys and keys & ANY <= set(o.options()) and slots <= set(o.slots)]
     if "decoupled_weight_decay" in group and "Adam" in fit:
         fit = ["AdamW" if group["decoupled_weight_decay"] else "Adam"]
     fit = [name for name in fit if asked in (None, name)]
     if len(fit) == 1:
+        if asked is None and (missing := [option for option in OPTIMIZERS[fit[0]].options() if option not in group]):
+            raise ConversionError(f"{what} has no {', '.join(missing)}: it is of an old torch, or another library's: say --optimizer, {fit[0]} if it is that")
         return fit[0]
     if fit:
         raise ConversionError(f"{what} may be of {' or '.join(fit)}: say --optimizer")
@@ -160,16 +166,16 @@ def on_cpu(t, what):
         raise ConversionError(f"{what} is on {t.device}: move it to the CPU first")
 
 
-def refuse_8_bits(t, what):
-    if type(t) not in (torch.Tensor, torch.nn.Parameter) or t.dtype in (torch.uint8, torch.int8) or t.is_quantized:
-        raise NotYetError(f"{what} is a {type(t).__name__} of {t.dtype}: 8-bit and quantised state is not converted yet")
+def refuse_quantised(t, what):
+    if type(t) not in (torch.Tensor, torch.nn.Parameter) or t.dtype in (torch.uint8, torch.int8, torch.int16) or t.is_quantized:
+        raise NotYetError(f"{what} is a {type(t).__name__} of {t.dtype}: quantised state and remainders are not converted yet")
 
 
 def dense(t, what):
     """A tensor's numbers, in order, or an error that names the tensor."""
     if not torch.is_tensor(t):
         raise ConversionError(f"{what} is a {type(t).__name__}: it should be a tensor")
-    refuse_8_bits(t, what)
+    refuse_quantised(t, what)
     on_cpu(t, what)
     if t.layout != torch.strided or t.dtype not in FORMATS:
         raise ConversionError(f"{what} is of {t.dtype}, {t.layout}: dense tensors of {', '.join(map(str, FORMATS))} are converted")
@@ -401,12 +407,12 @@ def torch_to_fusestep(parts, model, names, optimizer, step, lr, keep, drop):
     for number, state in states.items():
         for key, x in state.items():
             if torch.is_tensor(x):
-                refuse_8_bits(x, f"parameter {named[number]}: {key}")
+                refuse_quantised(x, f"parameter {named[number]}: {key}")
     file = File({"steps": 0, "skipped_steps": 0, "groups": []}, {}, {"groups": [], "states": {}})
     for index, group in enumerate(groups):
         what, of = f"group {index}", {named[number]: states.get(number, {}) for number in group["params"]}
-        algorithm = recognise(group, of.values(), optimizer, what)
-        hyper = hyperparameters(group, algorithm, lr, keep, what)
+        algorithm = recognise(group, of.values(), optimizer, keep, what)
+        hyper = hyperparameters(group, algorithm, lr, what)
         tensors = []
         for name, state in of.items():
             tensors.append(add_tensor(file, name, state, dense(model[name], f"model tensor {name}"), algorithm, hyper, step, drop))
@@ -447,11 +453,9 @@ def named_parameters(groups, states, model, names, drop):
     return dict(zip(numbers, names))
 
 
-def hyperparameters(group, algorithm, lr, keep, what):
+def hyperparameters(group, algorithm, lr, what):
     """A group's, as fusestep has them."""
     o, out = OPTIMIZERS[algorithm], {}
-    if unknown := set(group) - {"params", "param_names", *FLAGS, *SCHEDULED, *o.options(), *keep}:
-        raise ConversionError(f"{what}: {algorithm} has no option {', '.join(sorted(unknown))}: say --keep if it does not change a step")
     if "initial_lr" in group and lr is None:
         raise ConversionError(
             f"{what}: a scheduler, which is not converted, made an lr of {group['lr']} of {group['initial_lr']}: say --lr current, which stays, or "

@@ -229,6 +229,17 @@ class Refused(Equal):
         have = {name for name, x in vars(O).items() if isinstance(x, type) and issubclass(x, O.Optimizer)} - {"Optimizer"}
         self.assertEqual(have, set(convert.OPTIMIZERS) | set(convert.FOREIGN))
 
+    def test_optimizers_of_other_libraries(self):
+        """They have the options that an old RAdam of torch's has: Transformer Engine's and apex' Adam, an old one of Hugging Face's."""
+        opt, model = trained(O.RAdam, {})
+        saved = opt.state_dict()
+        saved["param_groups"][0] = {key: saved["param_groups"][0][key] for key in ("lr", "betas", "eps", "weight_decay", "params")}
+        self.refuses("has no maximize, decoupled_weight_decay: .*another library's: say --optimizer, RAdam if it is that", saved, model)
+        self.refuses("not of Adam", saved, model, NotImplementedError, optimizer="Adam")
+        convert.to_fusestep(saved, model, optimizer="RAdam")
+        saved["param_groups"][0]["bias_correction"] = True
+        self.refuses("bias_correction", saved, model, optimizer="RAdam")
+
     def test_steps_of_sgd(self):
         opt, model = trained(O.SGD, {"momentum": 0.9})
         self.refuses("--step", opt.state_dict(), model)
@@ -252,7 +263,7 @@ class Refused(Equal):
         self.refuses("say --names", opt.state_dict(), model | {"running_mean": torch.ones(1)})
         self.refuses("--drop untrained", opt.state_dict(), model | {"running_mean": torch.ones(1)}, names=list(SHAPES))
         opt.param_groups[0]["cautious"] = True
-        self.refuses("group 0: Adam has no option cautious: say --keep", opt.state_dict(), model)
+        self.refuses("group 0: no optimizer .* has the options cautious: say --keep", opt.state_dict(), model)
         self.same(convert.to_torch(convert.to_fusestep(opt.state_dict(), model, keep=["cautious"]))["optimizer"], opt.state_dict())
 
     def test_names(self):
@@ -267,6 +278,7 @@ class Refused(Equal):
         """The error names the tensor."""
         for text, error, change in (
             ("parameter b: exp_avg is a Tensor of torch.uint8", NotImplementedError, lambda x: x.to(torch.uint8)),
+            ("parameter b: exp_avg is a Tensor of torch.int16", NotImplementedError, lambda x: x.to(torch.int16)),
             ("parameter b: exp_avg is on meta", convert.ConversionError, lambda x: x.to("meta")),
             ("parameter b: exp_avg is of torch.float32, torch.sparse_coo", convert.ConversionError, lambda x: x.to_sparse()),
             ("parameter b: exp_avg is of torch.complex64", convert.ConversionError, lambda x: x.to(torch.complex64)),

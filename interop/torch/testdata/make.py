@@ -59,7 +59,7 @@ def step(opt, params, t):
 
 def optimizer(cases):
     """Torch's optimizer with a group for each case."""
-    params = {tensor_name(c): torch.nn.Parameter(torch.tensor(INIT, dtype=golden.DTYPES[c["dtype"]])) for c in cases}
+    params = {tensor_name(c): torch.nn.Parameter(torch.tensor(INIT, dtype=golden.DTYPES[c["dtype"]]).reshape(2, 3, 4)) for c in cases}
     groups = [{"params": [p], **options(c)} for p, c in zip(params.values(), cases)]
     opt = CLASSES[cases[0]["optimizer"]](groups, foreach=False)
     for p, c in zip(params.values(), cases):
