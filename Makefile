@@ -3,7 +3,7 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 # Packages that are tested with the CUDA path where that can be built, and those that have something to do at the same time.
 CUDA := ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
-CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim
+CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim ./optim/checkpoint
 HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
@@ -90,8 +90,8 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 	GODEBUG=gcstoptheworld=1,clobberfree=1 $(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 	$(GO) test -race ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 
-faults: ## kill a process that saves checkpoints 200 times, and change each bit of a header
-	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits)$$' -count 1 -v -thorough
+faults: ## kill a process that saves checkpoints 200 times, and make each bit of a header and each part of a state wrong
+	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits|HostileStates)$$' -count 1 -v -thorough
 
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all
