@@ -8,7 +8,7 @@ HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-checkpoint bench-readme release-check ci
+.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress faults bench bench-cpu bench-checkpoint bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -67,7 +67,7 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 2h -v -all
 
 fuzz: ## a minute for each fuzz target
-	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs device/cuda/internal/emu/ptxvm:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs device/cuda/internal/emu/ptxvm:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount optim/checkpoint/internal/safetensors:FuzzHeader; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
 
 exhaustive: ## encode all 2³² float32 numbers in each storage format, to nearest and stochastically, for minutes
 	$(GO) test ./kernels/format -run '^Test(Encode|Stochastic|Masters)All$$' -exhaustive -timeout 2h
@@ -80,6 +80,9 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 	$(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 	GODEBUG=gcstoptheworld=1,clobberfree=1 $(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 	$(GO) test -race ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
+
+faults: ## kill a process that saves checkpoints 200 times, and change each bit of a header
+	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits)$$' -count 1 -v -thorough
 
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all

@@ -97,24 +97,11 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 		c.scaler, c.skip = old.scaler, old.skip
 		return fail(err)
 	}
-	var g GradScaler
-	if scaler != nil {
-		g = *scaler
-	}
-	setting := []float64{flag(scaler != nil), g.GrowthFactor, g.BackoffFactor, float64(g.GrowthInterval), float64(g.Hysteresis),
-		float64(float32(g.MinScale)), flag(scaler != nil || skip.NonFinite), skip.NormAbove}
 	if err := s.Synchronize(); err != nil { // steps before this one read what was
 		c.scaler, c.skip = old.scaler, old.skip
 		return fail(err)
 	}
-	err := device.Upload(s, c.setting, setting)
-	if err == nil && state != nil {
-		err = device.Upload(s, c.state, state)
-	}
-	if err == nil {
-		err = s.Synchronize()
-	}
-	if err != nil {
+	if err := c.write(s, state); err != nil {
 		return fail(err)
 	}
 	o.norm.ready = false
@@ -124,6 +111,23 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 		}
 	}
 	return nil
+}
+
+// write gives the device the settings, and the state if it is not nil, and waits.
+func (c *control) write(s *device.Stream, state []float64) error {
+	var g GradScaler
+	if c.scaler != nil {
+		g = *c.scaler
+	}
+	err := device.Upload(s, c.setting, []float64{flag(c.scaler != nil), g.GrowthFactor, g.BackoffFactor, float64(g.GrowthInterval), float64(g.Hysteresis),
+		float64(float32(g.MinScale)), flag(c.scaler != nil || c.skip.NonFinite), c.skip.NormAbove})
+	if err == nil && state != nil {
+		err = device.Upload(s, c.state, state)
+	}
+	if err == nil {
+		err = s.Synchronize()
+	}
+	return err
 }
 
 // SetSkip says which steps are skipped from the next one on, and waits for the stream, nil for the default one. A NormAbove out of range is a

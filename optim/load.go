@@ -62,7 +62,7 @@ func (o *Optimizer) LoadStateDict(s *device.Stream, d *StateDict, how LoadOption
 		err = d.verify()
 	}
 	if err == nil {
-		err = l.provide()
+		err = l.provide(s)
 	}
 	if err == nil {
 		err = s.Synchronize() // steps before this one read what was
@@ -71,11 +71,12 @@ func (o *Optimizer) LoadStateDict(s *device.Stream, d *StateDict, how LoadOption
 		err = l.numbers(s)
 	}
 	if err != nil && !l.touched {
-		return fmt.Errorf("optim: %s: nothing was changed: %w", what, err)
+		return fmt.Errorf("optim: %s: nothing was changed: %w", what, errors.Join(err, l.close()))
 	}
 	if err == nil {
 		err = l.apply(s)
 	}
+	err = errors.Join(err, l.close())
 	if o.half = nil; err != nil {
 		o.half = fmt.Errorf("%w: load again: %w", ErrHalfLoaded, err)
 		return fmt.Errorf("optim: %s: %w", what, o.half)
@@ -110,5 +111,6 @@ type groupLoad struct {
 	saved   *GroupState // nil: all but the tensors stays
 	last    []float64   // hyperparameters of the last step; nil: none was taken
 	tensors []*tensorLoad
-	fits    bool // it can be what was saved: what its tensors are to be follows from it
+	forks   map[*tensorLoad]*part // the parts of tensors that leave theirs
+	fits    bool                  // it can be what was saved: what its tensors are to be follows from it
 }

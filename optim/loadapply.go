@@ -2,10 +2,10 @@ package optim
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 )
 
 // apply makes all but numbers what was saved.
@@ -26,9 +26,6 @@ func (l *loading) apply(s *device.Stream) error {
 		for _, t := range x.tensors {
 			t.p.summed = t.summed
 		}
-	}
-	if o.common.accumulate {
-		o.norm.moved()
 	}
 	return l.applyCounts(s)
 }
@@ -51,32 +48,20 @@ func (l *loading) applyGroup(s *device.Stream, x *groupLoad) error {
 			return err
 		}
 	}
-	by := map[*part]map[string]*part{} // by what they were and what they know
 	for _, t := range x.tensors {
-		p := t.p
-		q, key := p.part, bitsOf(t.counters)+fmt.Sprint(t.filled)
-		if by[q] == nil {
-			by[q] = map[string]*part{}
+		of, q := x.forks[t], t.p.part
+		if of == nil {
+			continue
 		}
-		of := by[q][key]
-		switch {
-		case of == nil && len(by[q]) == 0:
-			of = q
-		case of == nil:
-			var err error
-			if of, err = q.fork(s, q.program); err != nil {
-				return p.fail(err)
-			}
+		i := slices.Index(q.params, t.p)
+		q.params = slices.Delete(q.params, i, i+1)
+		if of.params = append(of.params, t.p); len(of.params) == 1 {
 			g.parts = append(g.parts, of)
 		}
-		by[q][key] = of
-		if of != q {
-			i := slices.Index(q.params, p)
-			q.params = slices.Delete(q.params, i, i+1)
-			of.params, p.part = append(of.params, p), of
-			q.changed, of.changed, l.o.stale = true, true, true
-		}
+		t.p.part = of
+		q.changed, l.o.stale = true, true
 	}
+	x.forks = nil
 	done := map[*part]bool{}
 	for _, t := range x.tensors {
 		if q := t.p.part; !done[q] {
@@ -129,23 +114,28 @@ func (l *loading) applyAround(s *device.Stream) error {
 	if a == nil {
 		return nil
 	}
-	o.control.counts = a.ScheduleCounts
-	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
-	if err == nil && l.controls() {
-		var scaler *GradScaler
-		var words []float64
-		if a.GradScaler != nil {
-			own, err := a.GradScaler.with(*a.ScalerState)
-			if err != nil {
-				return err
-			}
-			scaler, words = &own, a.ScalerState.words()
+	c := &o.control
+	c.counts, c.skip, c.scaler, o.norm.max = a.ScheduleCounts, a.Skip, nil, a.ClipNorm
+	var words []float64
+	if a.GradScaler != nil {
+		own, err := a.GradScaler.with(*a.ScalerState)
+		if err != nil {
+			return err
 		}
-		err = o.setControl("load state dict", s, scaler, a.Skip, words)
+		c.scaler, words = &own, a.ScalerState.words()
 	}
-	if err == nil {
-		err = o.SetClipNorm(a.ClipNorm)
+	if c.words != nil {
+		if err := c.write(s, words); err != nil {
+			return err
+		}
 	}
+	o.norm.moved() // the next step compiles
+	if !o.measures() {
+		if err := o.norm.close(); err != nil {
+			return err
+		}
+	}
+	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
 	o.sums.taken = a.Accumulated
 	return err
 }
@@ -157,8 +147,29 @@ func (l *loading) applyCounts(s *device.Stream) error {
 	if c.words == nil {
 		return nil
 	}
-	if err := device.Upload(s, c.tally, []float64{0, float64(l.d.SkippedSteps)}); err != nil {
+	err := device.Upload(s, c.tally, []float64{0, float64(l.d.SkippedSteps)})
+	if x := l.d.Outcome; err == nil && x != nil {
+		c.measured = true
+		err = c.writeOutcome(s, x)
+	}
+	return errors.Join(err, s.Synchronize())
+}
+
+// writeOutcome enqueues writing what became of a step.
+func (c *control) writeOutcome(s *device.Stream, x *OutcomeState) error {
+	results, err := c.words.Slice(0, kernels.ControlNext)
+	if err != nil {
 		return err
 	}
-	return s.Synchronize()
+	words := make([]float64, results.Len())
+	words[kernels.ControlNorm], words[kernels.ControlUnscale] = x.GradNorm, 1
+	words[kernels.ControlSkip], words[kernels.ControlFoundInf] = flag(x.Skipped), flag(x.FoundInf)
+	if err := device.Upload(s, results, words); err != nil || c.scaler != nil {
+		return err
+	}
+	scale, err := c.state.Slice(0, 1)
+	if err != nil {
+		return err
+	}
+	return device.Upload(s, scale, []float64{x.LossScale})
 }

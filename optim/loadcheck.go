@@ -2,6 +2,7 @@ package optim
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -97,7 +98,7 @@ func (l *loading) consistent() {
 func (t *TensorState) len() (n int, ok bool) {
 	n = 1
 	for _, k := range t.Shape {
-		if k < 0 || k > 0 && n > (1<<50)/k {
+		if k < 0 || k > 0 && n > math.MaxInt/k {
 			return 0, false
 		}
 		n *= k

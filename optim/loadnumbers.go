@@ -1,6 +1,7 @@
 package optim
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/fusestep/fusestep/device"
@@ -11,7 +12,7 @@ import (
 const chunk = 1 << 20
 
 // provide allocates what the state will need and is not there.
-func (l *loading) provide() error {
+func (l *loading) provide(s *device.Stream) error {
 	o := l.o
 	dev := o.backend.Device()
 	o.memory.unmade = true
@@ -56,14 +57,56 @@ func (l *loading) provide() error {
 				}
 			}
 		}
+		if err := x.divide(s); err != nil {
+			return fmt.Errorf("group %d: %w", x.g.index, err)
+		}
 	}
 	return nil
+}
+
+// divide makes parts for the tensors that will know something else than others of theirs.
+func (x *groupLoad) divide(s *device.Stream) (err error) {
+	type knowledge struct {
+		of             *part
+		counts, filled string
+	}
+	first := map[*part]knowledge{}
+	forks := map[knowledge]*part{}
+	x.forks = map[*tensorLoad]*part{}
+	for _, t := range x.tensors {
+		q := t.p.part
+		k := knowledge{q, bitsOf(t.counters), fmt.Sprint(t.filled)}
+		if _, ok := first[q]; !ok {
+			first[q] = k
+		}
+		if k == first[q] {
+			continue
+		}
+		if forks[k] == nil {
+			if forks[k], err = q.fork(s, q.program); err != nil {
+				return err
+			}
+		}
+		x.forks[t] = forks[k]
+	}
+	return nil
+}
+
+// close gives back the parts that divide has made and that no tensor is in.
+func (l *loading) close() error {
+	var errs []error
+	for _, x := range l.groups {
+		for _, q := range x.forks {
+			errs = append(errs, q.close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // controls says whether the device is told of the counts, or of what is skipped and scaled.
 func (l *loading) controls() bool {
 	a := l.d.Around
-	return l.o.control.words != nil || l.d.SkippedSteps > 0 || a != nil && (a.GradScaler != nil || a.Skip != Skip{} || a.ClipNorm != 0)
+	return l.o.control.words != nil || l.d.SkippedSteps > 0 || l.d.Outcome != nil || a != nil && (a.GradScaler != nil || a.Skip != Skip{} || a.ClipNorm != 0)
 }
 
 // numbers writes all values and state.

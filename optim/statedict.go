@@ -22,11 +22,20 @@ type StateDict struct {
 	Steps        int             // Optimizer.Steps
 	AppliedSteps int             // of an Outcome; where JSON has none, Steps less SkippedSteps
 	SkippedSteps int             // of an Outcome
+	Outcome      *OutcomeState   // nil: no step was measured
 	Around       *AroundState    // nil: the optimizer's stays
 	Schedule     json.RawMessage // of groups that are added later, as GroupState.Schedule
 	Groups       []GroupState    // by index, without those that were removed
 
 	verify func() error
+}
+
+// OutcomeState is the Outcome of the last step.
+type OutcomeState struct {
+	GradNorm  float64 `json:"grad_norm"` // JSON has numbers that are not finite as Named does
+	Skipped   bool    `json:"skipped"`
+	FoundInf  bool    `json:"found_inf"`
+	LossScale float64 `json:"loss_scale"`
 }
 
 // AroundState is what is done around the steps of all groups.
@@ -246,6 +255,9 @@ func (o *Optimizer) aroundState(s *device.Stream, d *StateDict) error {
 			return err
 		}
 		d.AppliedSteps, d.SkippedSteps = out.AppliedSteps(), out.SkippedSteps()
+		if c.measured {
+			d.Outcome = &OutcomeState{out.GradNorm(), !out.Applied(), out.FoundInf(), out.LossScale()}
+		}
 	}
 	if c.scaler == nil {
 		return nil

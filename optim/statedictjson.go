@@ -99,11 +99,32 @@ func (a *AroundState) UnmarshalJSON(text []byte) error {
 	return err
 }
 
+type outcomeState OutcomeState // without methods
+
+type outcomeJSON struct {
+	*outcomeState
+	GradNorm jsonFloat `json:"grad_norm"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o OutcomeState) MarshalJSON() ([]byte, error) {
+	return json.Marshal(outcomeJSON{(*outcomeState)(&o), jsonFloat(o.GradNorm)})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *OutcomeState) UnmarshalJSON(text []byte) error {
+	in := outcomeJSON{outcomeState: (*outcomeState)(o)}
+	err := strict(text, &in)
+	o.GradNorm = float64(in.GradNorm)
+	return err
+}
+
 // dictJSON is a StateDict without its numbers.
 type dictJSON struct {
 	Steps        int             `json:"steps"`
 	AppliedSteps *int            `json:"applied_steps,omitempty"`
 	SkippedSteps int             `json:"skipped_steps"`
+	Outcome      *OutcomeState   `json:"outcome,omitempty"`
 	Around       *AroundState    `json:"around,omitempty"`
 	Schedule     json.RawMessage `json:"schedule,omitempty"`
 	Groups       []GroupState    `json:"groups"`
@@ -112,7 +133,7 @@ type dictJSON struct {
 
 // MarshalJSON implements json.Marshaler: all but the tensors' Numbers.
 func (d *StateDict) MarshalJSON() ([]byte, error) {
-	return json.Marshal(dictJSON{Steps: d.Steps, AppliedSteps: &d.AppliedSteps, SkippedSteps: d.SkippedSteps, Around: d.Around, Schedule: d.Schedule,
+	return json.Marshal(dictJSON{Steps: d.Steps, AppliedSteps: &d.AppliedSteps, SkippedSteps: d.SkippedSteps, Outcome: d.Outcome, Around: d.Around, Schedule: d.Schedule,
 		Groups: d.Groups})
 }
 
@@ -123,8 +144,8 @@ func (d *StateDict) UnmarshalJSON(text []byte) error {
 	if err := strict(text, &in); err != nil {
 		return fmt.Errorf("optim: state dict: %w", err)
 	}
-	*d = StateDict{Steps: in.Steps, AppliedSteps: in.Steps - in.SkippedSteps, SkippedSteps: in.SkippedSteps, Around: in.Around, Schedule: in.Schedule,
-		Groups: in.Groups}
+	*d = StateDict{Steps: in.Steps, AppliedSteps: in.Steps - in.SkippedSteps, SkippedSteps: in.SkippedSteps, Outcome: in.Outcome,
+		Around: in.Around, Schedule: in.Schedule, Groups: in.Groups}
 	if in.AppliedSteps != nil {
 		d.AppliedSteps = *in.AppliedSteps
 	}

@@ -42,6 +42,9 @@ var layers = map[string]string{
 	"optim":                     "device kernels kernels/format kernels/rule kernels/rules optim/internal/elementary",
 	"optim/internal/elementary": "",
 	"docs/":                     "device kernels kernels/ internal/cli",
+
+	"optim/checkpoint":                      "device kernels/ir optim optim/checkpoint/internal/safetensors",
+	"optim/checkpoint/internal/safetensors": "",
 }
 
 func fits(name, pkg string) bool {

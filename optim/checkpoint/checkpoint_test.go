@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -132,6 +133,30 @@ func TestSaveRead(t *testing.T) {
 		require.True(t, bytes.Equal(a, b))
 		names(t, folder, "live.safetensors", "snapshot.safetensors")
 	}
+}
+
+// A file may be without values, which the program then has from elsewhere.
+func TestWithoutValues(t *testing.T) {
+	x := newTraining(t, 1).step(t, 2)
+	d, err := x.StateDict(nil)
+	require.NoError(t, err)
+	for _, x := range d.Tensors() {
+		x.Numbers = slices.DeleteFunc(x.Numbers, func(n optim.Numbers) bool { return n.Slot == optim.ParamSlot })
+	}
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	require.NoError(t, SaveDict(path, d))
+	y := newTraining(t, 1)
+	var e *optim.MismatchError
+	require.ErrorAs(t, Load(path, y.Optimizer, nil, optim.LoadOptions{}), &e)
+	require.Len(t, e.Mismatches, len(tensors))
+	for i, p := range y.params {
+		numbers := make([]float64, p.Value.Len())
+		from := x.params[i].Value
+		require.NoError(t, device.DownloadFloats(from.Device().DefaultStream(), numbers, from))
+		require.NoError(t, device.UploadFloats(p.Value.Device().DefaultStream(), p.Value, numbers))
+	}
+	require.NoError(t, Load(path, y.Optimizer, nil, optim.LoadOptions{WithoutValues: true}))
+	require.Equal(t, x.step(t, 1).state(t), y.step(t, 1).state(t))
 }
 
 func fileSize(t testing.TB, path string) int64 {

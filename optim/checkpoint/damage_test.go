@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -105,7 +106,7 @@ func TestTruncated(t *testing.T) {
 	}
 	require.Equal(t, []Fault{{"", "the file has 1 bytes behind the last tensor"}}, damaged(t, path, append(b[:len(b):len(b)], 0)).Faults)
 	for at := 0; at < len(b); at += 4096 {
-		c := append([]byte{}, b...)
+		c := slices.Clone(b)
 		clear(c[at:])
 		damaged(t, path, c)
 	}

@@ -157,17 +157,23 @@ func TestWritersOfOnePath(t *testing.T) {
 func TestDirFails(t *testing.T) {
 	d, err := newTraining(t, 1).StateDict(nil)
 	require.NoError(t, err)
+	var before [2][]byte // the checkpoints of steps 0 and 1
+	for n := range before {
+		d.Steps = n
+		path, err := Dir{Path: t.TempDir()}.SaveDict(d)
+		require.NoError(t, err)
+		before[n], err = os.ReadFile(path)
+		require.NoError(t, err)
+	}
+	d.Steps = 2
 	for how := range ways {
-		count := 0
+		count, outcomes := 0, map[int]int{}
 		for at := 1; ; at++ {
 			folder := t.TempDir()
-			for n := range 2 {
-				d.Steps = n
-				_, err := Dir{Path: folder}.SaveDict(d)
-				require.NoError(t, err)
+			for n, b := range before {
+				require.NoError(t, os.WriteFile(Dir{Path: folder}.file(n), b, 0o666))
 			}
 			require.NoError(t, os.WriteFile(Dir{Path: folder}.file(3), []byte("damaged"), 0o666))
-			d.Steps = 2
 			sys := &failing{at: at, how: how}
 			_, err = Dir{Path: folder, Keep: 2, system: sys}.SaveDict(d)
 			if sys.failed == "" {
@@ -185,10 +191,12 @@ func TestDirFails(t *testing.T) {
 				}
 				require.True(t, errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOSPC), err)
 			}
+			outcomes[want]++
 			path, _, err := Dir{Path: folder}.Latest()
 			require.NoError(t, err, sys.failed)
 			require.Equal(t, Dir{Path: folder}.file(want), path, sys.failed)
 		}
+		t.Logf("%s at each of %d calls: %v", wayNames[how], count, outcomes)
 		require.Greater(t, count, 15)
 	}
 }

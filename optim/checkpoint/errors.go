@@ -38,6 +38,8 @@ type FileError struct {
 // Fault is one thing that is wrong with a file. Tensor is its name in the file, such as "weight.exp_avg", and empty where the fault is not in a tensor.
 type Fault struct{ Tensor, What string }
 
+func (f Fault) String() string { return safetensors.Fault(f).String() }
+
 // shown is how many faults an error's text has.
 const shown = 10
 
@@ -49,11 +51,7 @@ func (e *FileError) Error() string {
 func texts(faults []Fault) string {
 	var b strings.Builder
 	for i, f := range faults[:min(shown, len(faults))] {
-		b.WriteString([]string{": ", "; "}[min(i, 1)])
-		if f.Tensor != "" {
-			fmt.Fprintf(&b, "tensor %q ", f.Tensor)
-		}
-		b.WriteString(f.What)
+		b.WriteString([]string{": ", "; "}[min(i, 1)] + f.String())
 	}
 	if n := len(faults) - shown; n > 0 {
 		fmt.Fprintf(&b, "; and %d faults more", n)

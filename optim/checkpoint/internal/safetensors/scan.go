@@ -135,7 +135,7 @@ func (s *Scanner) Integer() (int64, error) {
 	v, err := strconv.ParseUint(string(n), 10, 63)
 	if err != nil {
 		s.at -= len(n)
-		return 0, s.errorf("%.40s is no whole number from 0 to %d", n, math.MaxInt64)
+		return 0, s.errorf("%.40s is no whole number from 0 to %d", n, int64(math.MaxInt64))
 	}
 	return int64(v), nil
 }
