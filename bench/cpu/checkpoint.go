@@ -16,12 +16,12 @@ import (
 
 // checkpointGroup holds saving to what dd writes and syncs in the same folder, loading to what it reads, the latter of a file that the system has in
 // memory, and a snapshot to a copy of the same buffers into memory that is there.
-func checkpointGroup(name string, alg optim.Algorithm, lengths []int, threads int, dir string) group {
-	goals := []goal{{ours: "save", other: "dd, writing", least: 0.8}, {ours: "load", other: "dd, reading", what: "load against dd, reading (no goal)"},
-		{ours: "snapshot", other: "copy", what: "snapshot against a copy (no goal)"}}
+func checkpointGroup(name string, alg optim.Algorithm, lengths []int, threads int, dir string, least float64) group {
+	goals := []goal{{ours: "save", other: "dd, writing", least: least}, {ours: "load", other: "dd, reading"}, {ours: "snapshot", other: "copy"}}
 	for i := range goals {
-		if goals[i].what == "" {
-			goals[i].what = goals[i].ours + " against " + goals[i].other
+		goals[i].what = goals[i].ours + " against " + goals[i].other
+		if goals[i].least == 0 {
+			goals[i].what += " (no goal)"
 		}
 	}
 	return group{name: name, lengths: lengths, goals: goals, rounds: 5, make: func(_ *peers, m *match) error {

@@ -191,8 +191,8 @@ func groups(size sizes, dir string) (out []group) {
 	for _, t := range threads {
 		out = append(out, tilesGroup("adamw on tiles, as where machine code is forbidden, "+large, adamw, dram[0], t, goal{other: "ceiling", least: 0.45}))
 	}
-	return append(out, checkpointGroup(fmt.Sprintf("checkpoint, adamw, 4 tensors of %d", size.large/2), adamw, slices.Repeat([]int{size.large / 2}, 4), all, dir),
-		checkpointGroup(fmt.Sprintf("checkpoint, adamw, %d tensors of 1,024", size.many), adamw, lengths, all, dir))
+	return append(out, checkpointGroup(fmt.Sprintf("checkpoint, adamw, 4 tensors of %d", size.large/2), adamw, slices.Repeat([]int{size.large / 2}, 4), all, dir, 0.8),
+		checkpointGroup(fmt.Sprintf("checkpoint, adamw, %d tensors of 1,024", size.many), adamw, lengths, all, dir, 0))
 }
 
 // smallGroup finds what a step costs beside its kernel: one tensor's step, less its share of a step over many that still lie in

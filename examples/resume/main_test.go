@@ -229,7 +229,7 @@ func TestDamaged(t *testing.T) {
 // TestForeignFiles: what is no checkpoint by its name stays as it is and disturbs nothing.
 func TestForeignFiles(t *testing.T) {
 	dir, want := half(t)
-	names := []string{"notes.txt", "step-1.safetensors", "step-00000099.safetensors.bak", "model.tmp", "step-00000080.safetensors.fusestep-tmp"}
+	names := []string{"notes.txt", "step-1.safetensors", "step-00000099.safetensors.bak", "model.tmp", "step-00000080.safetensors.tmp"}
 	for _, name := range names {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o666))
 	}
