@@ -73,6 +73,13 @@ const char *fs_version(void);
  */
 const char *fs_describe(void);
 
+/*
+ * The defaults of an algorithm's hyperparameters, in the order of fs_describe's "hyper". *n is the room of out, and becomes how many there are; nothing
+ * is written where that is more. Index is where one is, by its name such as "lr" or "betas[1]".
+ */
+int fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len);
+int fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len);
+
 /* A device: the host's processors, with so many threads; 0 or less: as many as Go uses. Results have the same bits with any number. */
 int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
 

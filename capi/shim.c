@@ -35,6 +35,10 @@ int fs_free(fs_handle handle, char *err, size_t err_len) { return forked ? FS_OK
 
 int ENTRY(fs_device(int threads, fs_handle *device, char *err, size_t err_len),
           fusestepDevice(threads, device, err, err_len))
+int ENTRY(fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len),
+          fusestepDefaults((char *)algorithm, out, n, err, err_len))
+int ENTRY(fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len),
+          fusestepIndex((char *)algorithm, (char *)name, index, err, err_len))
 int ENTRY(fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *err, size_t err_len),
           fusestepNew(device, (char *)algorithm, optimizer, err, err_len))
 int ENTRY(fs_slots(const char *algorithm, const fs_group *group, char *out, size_t *len, char *err, size_t err_len),
