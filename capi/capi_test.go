@@ -45,10 +45,15 @@ func TestPrograms(t *testing.T) {
 		for _, tt := range []struct{ name, source, standard, want string }{
 			{"train", "../examples/c/train.c", "-std=c99", "loss 0.0005, weight -2.98 -1.99 -1.00 -0.00 0.99 2.01 2.98 3.96, bias 0.50\ngoes on with the same bits: yes\n"},
 			{"check", "testdata/check.c", "-std=gnu11", ""},
+			{"late", "testdata/late.c", "-std=gnu11", ""},
 		} {
 			t.Run(tt.name+sanitizer, func(t *testing.T) {
 				program := filepath.Join(folder, tt.name)
-				args := []string{tt.standard, "-Wall", "-Wextra", "-Werror", "-g", "-O1", tt.source, "-o", program, "-I.", "-L" + folder, "-lfusestep", "-lpthread", "-lm", "-Wl,-rpath," + folder}
+				args := []string{tt.standard, "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing", "-g", "-O1", tt.source, "-o", program, "-I.",
+					"-lpthread", "-lm", "-ldl"}
+				if tt.name != "late" {
+					args = append(args, "-L"+folder, "-lfusestep", "-Wl,-rpath,"+folder)
+				}
 				if sanitizer != "" {
 					args = append(args, sanitizer)
 				}
@@ -58,7 +63,7 @@ func TestPrograms(t *testing.T) {
 				}
 				out, err := exec.Command(cc, args...).CombinedOutput()
 				require.NoError(t, err, "%s", out)
-				run := exec.Command(program)
+				run := exec.Command(program, filepath.Join(folder, "libfusestep.so"))
 				run.Env = append(os.Environ(), "ASAN_OPTIONS=quarantine_size_mb=1") // or freed memory would be kept, and counted as a leak of ours
 				out, err = run.CombinedOutput()
 				require.Equal(t, tt.want, string(out))
