@@ -21,9 +21,18 @@ func library(t *testing.T) (folder string) {
 		t.Skip("it takes half a minute to build the library")
 	}
 	folder = t.TempDir()
+	reads(t, "build.sh", "exports.map")
 	out, err := exec.Command("./build.sh", filepath.Join(folder, "libfusestep.so")).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return folder
+}
+
+// reads makes the test's result one of the files, which commands read.
+func reads(t *testing.T, files ...string) {
+	for _, file := range files {
+		_, err := os.ReadFile(file)
+		require.NoError(t, err)
+	}
 }
 
 // TestPrograms runs C programs that use the library, by themselves and with the address sanitizer.
@@ -48,6 +57,7 @@ func TestPrograms(t *testing.T) {
 			{"late", "testdata/late.c", "-std=gnu11", ""},
 		} {
 			t.Run(tt.name+sanitizer, func(t *testing.T) {
+				reads(t, tt.source)
 				program := filepath.Join(folder, tt.name)
 				args := []string{tt.standard, "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing", "-g", "-O1", tt.source, "-o", program, "-I.",
 					"-lpthread", "-lm", "-ldl"}
@@ -75,6 +85,7 @@ func TestPrograms(t *testing.T) {
 
 // Declarations of the header are C and C++ by themselves.
 func TestHeader(t *testing.T) {
+	reads(t, "fusestep.h")
 	for _, language := range []string{"c", "c++"} {
 		cmd := exec.Command("cc", "-x", language, "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "fusestep.h")
 		if language == "c" {
