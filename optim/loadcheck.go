@@ -114,20 +114,33 @@ func (t *TensorState) len() (n int, ok bool) {
 
 // around finds what cannot be done around steps.
 func (l *loading) around() {
-	a, o := l.d.Around, l.o
-	if a == nil {
-		return
-	}
+	a, o, state := l.d.Around, l.o, l.d.ScalerState
 	fail := func(err error) {
 		if err != nil {
 			l.add(Mismatch{Group: -1, What: MismatchAround, Here: err.Error()})
 		}
+	}
+	switch {
+	case state == nil:
+	case a != nil:
+		fail(fmt.Errorf("grad_scaler_state is in around, and beside it"))
+	case o.control.scaler == nil:
+		fail(fmt.Errorf("there is no GradScaler to have the state that was saved: SetGradScaler gives the optimizer one"))
+	default:
+		_, err := o.control.scaler.with(*state)
+		fail(err)
+	}
+	if a == nil {
+		return
 	}
 	if a.ScheduleCounts > AppliedSteps {
 		fail(fmt.Errorf("there are no ScheduleCounts %d", a.ScheduleCounts))
 	}
 	if !(a.ClipNorm >= 0) {
 		fail(clipNormError(a.ClipNorm))
+	}
+	if !(a.ClipTensorNorm >= 0) {
+		fail(clipTensorNormError(a.ClipTensorNorm))
 	}
 	fail(a.Skip.check())
 	switch {
@@ -140,7 +153,7 @@ func (l *loading) around() {
 	if a.Accumulated > 0 && !a.Accumulate {
 		fail(fmt.Errorf("%d micro-batches are accumulated, and accumulate is off", a.Accumulated))
 	}
-	c := common{clipValue: a.ClipValue, zeroGrad: a.ZeroGrad, accumulate: a.Accumulate}
+	c := common{clipTensorNorm: a.ClipTensorNorm, clipValue: a.ClipValue, zeroGrad: a.ZeroGrad, accumulate: a.Accumulate}
 	fail(c.check(device.Float64))
 	for _, g := range o.all() {
 		for _, q := range g.parts {
@@ -154,7 +167,9 @@ func (l *loading) around() {
 }
 
 // measured says whether a norm is summed over all tensors, in their order.
-func (a *AroundState) measured() bool { return a != nil && (a.ClipNorm != 0 || a.Skip.NormAbove != 0) }
+func (a *AroundState) measured() bool {
+	return a != nil && (a.ClipNorm != 0 || a.ClipTensorNorm != 0 || a.Skip.NormAbove != 0)
+}
 
 // ordered notes tensors that are in another order than they were, where the norm depends on it.
 func (l *loading) ordered(x *groupLoad) {

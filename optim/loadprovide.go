@@ -102,5 +102,5 @@ func (l *loading) close() error {
 // controls says whether the device is told of the counts, or of what is skipped and scaled.
 func (l *loading) controls() bool {
 	a := l.d.Around
-	return l.o.control.words != nil || l.d.SkippedSteps > 0 || l.d.Outcome != nil || a != nil && (a.GradScaler != nil || a.Skip != Skip{} || a.ClipNorm != 0)
+	return l.o.control.words != nil || l.d.SkippedSteps > 0 || l.d.Outcome != nil || a != nil && (a.GradScaler != nil || a.Skip != Skip{} || a.ClipNorm != 0 || a.ClipTensorNorm != 0)
 }

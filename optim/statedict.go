@@ -23,6 +23,9 @@ type StateDict struct {
 	Schedule     json.RawMessage // of groups that are added later, as GroupState.Schedule
 	Groups       []GroupState    // by index, without those that were removed
 
+	// ScalerState is that of the GradScaler, which the optimizer must have, in a dict that says no more of what is around. Nil: it stays.
+	ScalerState *GradScalerState
+
 	verify func() error
 }
 
@@ -37,7 +40,8 @@ type OutcomeState struct {
 // AroundState is what is done around the steps of all groups.
 type AroundState struct {
 	ScheduleCounts ScheduleCounts   `json:"schedule_counts"`
-	ClipNorm       float64          `json:"clip_norm"` // +Inf, which JSON has as "inf", measures alone
+	ClipNorm       float64          `json:"clip_norm"`        // +Inf, which JSON has as "inf", measures alone
+	ClipTensorNorm float64          `json:"clip_tensor_norm"` // likewise, +Inf clips nothing
 	ClipValue      float64          `json:"clip_value"`
 	Skip           Skip             `json:"skip"`
 	ZeroGrad       bool             `json:"zero_grad"`

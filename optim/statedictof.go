@@ -96,7 +96,7 @@ func (o *Optimizer) stateDict(what string, s *device.Stream, numbers func(*devic
 // aroundState is what is done around all groups' steps, and the counts.
 func (o *Optimizer) aroundState(s *device.Stream, d *StateDict) error {
 	c := &o.control
-	a := &AroundState{ScheduleCounts: c.counts, ClipNorm: o.norm.max, ClipValue: o.common.clipValue, Skip: c.skip, ZeroGrad: o.common.zeroGrad,
+	a := &AroundState{ScheduleCounts: c.counts, ClipNorm: o.norm.max, ClipTensorNorm: o.common.clipTensorNorm, ClipValue: o.common.clipValue, Skip: c.skip, ZeroGrad: o.common.zeroGrad,
 		Accumulate: o.common.accumulate, Accumulated: o.sums.taken}
 	d.Around, d.AppliedSteps = a, c.base
 	if c.words != nil {
