@@ -8,7 +8,7 @@ HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme release-check ci
+.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme wheel test-python release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -40,7 +40,7 @@ cross: ## check the types for the systems without code of their own, and where t
 	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr '\n' /)" = linux/amd64/ ]; then set -x; GOARCH=386 $(GO) test -short ./optim ./cmd/gpubench ./device; fi
 
 generate: ## write every generated file again
-	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestStorageTable|TestWalk|TestBits)$$' -write
+	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestStorageTable|TestWalk|TestBits|TestPythonClasses)$$' -write
 
 ptxas: ## assemble the PTX with NVIDIA's ptxas, from PyPI
 	kernels/ptx/ptxas.sh -all
@@ -91,6 +91,12 @@ bench-cpu: ## the CPU's goals, and what is reached of them; PYTHON, one with tor
 bench-readme: ## measure what the README's table and picture show, and draw docs/speed.png; PYTHON and DEEPSPEED as for bench-cpu
 	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json
 	$(GO) run ./bench/picture bench/results/readme.json docs/speed.png
+
+wheel: ## build dist/fusestep-*.whl, the Python package with the C library
+	$(MAKE) capi && python3 python/wheel.py bin/libfusestep.so dist
+
+test-python: wheel ## install the wheel into a fresh environment and test it; PYTHON, one with torch, else torch comes from PyPI
+	python/test.sh $(PYTHON)
 
 release-check: ## make a release in a copy, and use its modules from a fresh one
 	.ci/release -check
