@@ -8,7 +8,7 @@ HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme wheel test-python release-check ci
+.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header capi cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme wheel test-python release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -51,6 +51,9 @@ registers: ## write the registers and instructions of the committed PTX again, b
 check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 	device/cuda/internal/driver/check-header.sh
 
+capi: ## build bin/libfusestep.so, for C and for all that calls C: capi/fusestep.h says how
+	CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath -ldflags '-s -w -extldflags=-Wl,--version-script=$(CURDIR)/capi/exports.map' -o bin/libfusestep.so ./capi && rm bin/libfusestep.h
+
 cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
 
@@ -92,8 +95,8 @@ bench-readme: ## measure what the README's table and picture show, and draw docs
 	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json
 	$(GO) run ./bench/picture bench/results/readme.json docs/speed.png
 
-wheel: ## build dist/fusestep-*.whl, the Python package with the C library
-	$(MAKE) capi && python3 python/wheel.py bin/libfusestep.so dist
+wheel: capi ## build dist/fusestep-*.whl, the Python package with the C library
+	python3 python/wheel.py bin/libfusestep.so dist
 
 test-python: wheel ## install the wheel into a fresh environment and test it; PYTHON, one with torch, else torch comes from PyPI
 	python/test.sh $(PYTHON)

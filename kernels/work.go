@@ -51,6 +51,7 @@ type GroupStep struct {
 	L1, WeightDecay, DecoupledDecay float64   // the setting's; L1 and WeightDecay count in a program that has the penalty
 	ClipValue, EMADecay             float64   // likewise, of rule.ClipValue and rule.EMA
 	Seed                            uint64    // of the noise, in a program that rounds stochastically
+	Off                             bool      // of a Mover alone: the step leaves the group's tensors and counters as they are
 }
 
 // GroupStepOf is a step of a group with the setting and the step's hyperparameters.

@@ -140,7 +140,7 @@ func (p *param) free() error {
 			errs = append(errs, a.buffer.Close())
 		}
 	}
-	p.arenas, p.slots, p.master = nil, nil, nil
+	p.arenas, p.slots, p.master, p.given = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

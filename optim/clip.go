@@ -10,16 +10,49 @@ import (
 
 // norm is what measures and clips gradients. A max of 0 is off.
 type norm struct {
-	max      float64
-	update   kernels.Update // of kernels.Norm
-	made     int            // updates so far
-	stale    bool           // gradients are not those that were compiled
-	measured bool           // that of a step with the gradients there are
-	ready    bool           // that of the next step was measured
+	max       float64
+	update    kernels.Update // of kernels.Norm
+	made      int            // updates so far
+	work      kernels.Work   // of update
+	params    []*param       // whose gradients these are
+	stale     bool           // gradients are not those that were compiled
+	elsewhere bool           // update is still to follow gradients
+	measured  bool           // that of a step with the gradients there are
+	ready     bool           // that of the next step was measured
 }
 
 // moved says that gradients are elsewhere, or others.
 func (n *norm) moved() { n.stale, n.measured, n.ready = true, false, false }
+
+// follow says that gradients are elsewhere, of the same tensors, or are left out or no longer are.
+func (n *norm) follow() { n.elsewhere, n.measured, n.ready = true, false, false }
+
+// find brings the update to where the gradients are.
+func (n *norm) find(s *device.Stream) error {
+	if !n.elsewhere {
+		return nil
+	}
+	if err := s.Synchronize(); err != nil {
+		return err
+	}
+	for i, p := range n.params {
+		n.work.Tensors[i].Planes[0] = p.stepped()
+	}
+	if err := n.update.(kernels.Movable).Moved(1); err != nil {
+		n.stale = true
+		return err
+	}
+	n.elsewhere = false
+	return nil
+}
+
+// stepped is what the next step takes for the tensor's gradient; nil where it leaves the tensor out.
+func (p *param) stepped() *device.Buffer {
+	if !p.active() {
+		return nil
+	}
+	return p.grad()
+}
 
 // measures says whether a step measures its gradients.
 func (o *Optimizer) measures() bool { return o.norm.max != 0 || o.control.skips() }
@@ -31,12 +64,16 @@ func errOff(what string) error {
 
 // compile makes what measures the optimizer's gradients, if they are to be measured. Its errors begin with "gradient norm".
 func (n *norm) compile(o *Optimizer) error {
+	if _, movable := n.update.(kernels.Movable); n.elsewhere && !movable {
+		n.stale = true
+	}
 	if !o.measures() || n.update != nil && !n.stale {
 		return nil
 	}
 	w := kernels.Work{Program: kernels.Norm()}
-	for _, p := range o.where((*param).active) {
-		w.Tensors = append(w.Tensors, kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.grad()}})
+	params := o.where(func(p *param) bool { return o.mover != nil || p.active() })
+	for _, p := range params {
+		w.Tensors = append(w.Tensors, kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.stepped()}})
 	}
 	made, err := o.backend.Compile(w)
 	if err != nil {
@@ -46,7 +83,8 @@ func (n *norm) compile(o *Optimizer) error {
 		return errors.Join(fmt.Errorf("gradient norm: %w", err), made.Close())
 	}
 	err = n.close()
-	n.update, n.made, n.stale = made, n.made+1, false
+	n.update, n.made, n.stale, n.elsewhere = made, n.made+1, false, false
+	n.work, n.params = w, params
 	if err != nil {
 		return fmt.Errorf("gradient norm: what was compiled before could not be freed: %w", err)
 	}
@@ -65,7 +103,7 @@ func (n *norm) turnOn(o *Optimizer) error {
 
 func (n *norm) close() error {
 	update := n.update
-	n.update, n.measured, n.ready = nil, false, false
+	n.update, n.work, n.params, n.measured, n.ready = nil, kernels.Work{}, nil, false, false
 	if update == nil {
 		return nil
 	}
@@ -80,7 +118,10 @@ func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 	if err := n.compile(o); err != nil {
 		return err
 	}
-	err := o.control.begin(s)
+	err := n.find(s)
+	if err == nil {
+		err = o.control.begin(s)
+	}
 	if err == nil {
 		err = n.update.Enqueue(s, kernels.Step{Control: o.control.words})
 	}

@@ -66,13 +66,7 @@ func (o *Optimizer) SetZeroGrad(on bool) error {
 	c := old
 	c.zeroGrad = on
 	o.common = c // for what trained says
-	var uses []use
-	for _, g := range o.all() {
-		for _, p := range g.params {
-			uses = append(append(uses, p.trained()...), p.stored()...)
-		}
-	}
-	err := apart(uses)
+	err := o.apart()
 	if o.common = old; err != nil {
 		return err
 	}
