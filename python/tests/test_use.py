@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import fusestep.torch
 from conftest import BOTH, OURS, Path, bound, pair, units
@@ -269,7 +270,7 @@ def test_hooks_closure_zero_grad():
     calls = []
     optimizer.register_step_pre_hook(lambda o, args, kwargs: calls.append("before"))
     optimizer.register_step_post_hook(lambda o, args, kwargs: calls.append("after"))
-    every = torch.optim.optimizer.register_optimizer_step_post_hook(lambda o, args, kwargs: calls.append("every"))
+    every = register_optimizer_step_post_hook(lambda o, args, kwargs: calls.append("every"))
 
     def closure():
         calls.append("closure")

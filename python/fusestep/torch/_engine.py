@@ -41,6 +41,9 @@ KEPT = {
 }
 _OF_TORCH = ("NAdam", "ASGD")
 
+# Counters that are powers of betas.
+POWERS = ("beta1_power", "beta2_power", "beta3_power")
+
 
 OPTIONS = ("state_dtype", "master", "stochastic_rounding", "seed", "ema_decay")
 
@@ -195,6 +198,8 @@ class Engine:
         for i, part in enumerate(self.parts):
             self._count(i, part, rows)
         self._tables()
+        if old is not None and old._betas != self._betas:
+            self._recount()
         self.note.stale = False
 
     def _divide(self, optimizer: Optimizer) -> None:
@@ -259,7 +264,7 @@ class Engine:
         nan = float("nan")
         keeps = keeps_step(self.algorithm, part.group)
         states = [state_of(self.states, p) if keeps else self.states.get(p, {}) for p in part.params]
-        steps = [0.0 if p in self.fresh and not keeps else _step(s, rows.get(p)) for s, p in zip(states, part.params)]
+        steps = [self._step_of(p, s, rows.get(p)) for s, p in zip(states, part.params)]
         table = []
         for p, s, step in zip(part.params, states, steps):
             row = rows.get(p)
@@ -288,6 +293,32 @@ class Engine:
             for k, flat in part.counts.items():
                 for s, element in zip(states, flat.unbind()):
                     s[k] = element
+
+    def _step_of(self, p: Tensor, state: dict[str, Any], row: dict[str, float] | None) -> float:
+        """How many steps a parameter has taken. State of torch's SGD has none: there is a momentum already, or it begins."""
+        if "step" in state:
+            return number(state["step"])
+        if self.algorithm != "SGD" or p in self.fresh:
+            return 0.0
+        return max(row["step"] if row else 0.0, 1.0 if state.get("momentum_buffer") is not None else 0.0)
+
+    def _refuse(self) -> None:
+        """Raises the error of a group whose hyperparameters are out of range. It is looked for again in the next step."""
+        stale, self.note.stale = self.note.stale, True
+        for part in self.parts:
+            slots(self.algorithm, part.group, self.hyper.numbers(part.group), part.dtype, part.names)
+        self.note.stale = stale
+
+    def _recount(self) -> None:
+        """Makes the powers of betas those of the betas as they are now, as torch's are."""
+        self._refuse()
+        for i, part in enumerate(self.parts):
+            table = self._get(i, len(part.params))
+            powers = [(name, b) for b, name in enumerate(POWERS) if name in self.counters]
+            betas = [number(b) for b in part.group.get("betas", ())]
+            for row in table:
+                row.update((name, betas[b] ** row["step"]) for name, b in powers if b < len(betas))
+            self._set(i, table)
 
     def _keep(self, i: int, part: _Part) -> None:
         """Brings what is kept of the counters to the state."""
@@ -340,6 +371,7 @@ class Engine:
             for x in values
         )
         self._options = self._structure()
+        self._betas = [[number(b) for b in group.get("betas", ())] for group, _ in self.held]
 
     def _structure(self) -> list[Any]:
         """What compiled steps and state depend on, beside what is on or off."""
@@ -374,15 +406,22 @@ class Engine:
             numbers += self.hyper.numbers(part.group)
         on = [x != 0 for x in numbers] == [x != 0 for x in self.numbers]
         self.numbers = numbers
-        options = self._options
+        options, betas = self._options, self._betas
         self._see()
+        if not on or options != self._options or self.algorithm != optimizer._algorithm_of_groups():
+            return False
+        if betas != self._betas:
+            self._recount()
         self._args.hyper = _address(numbers)
-        return on and options == self._options and self.algorithm == optimizer._algorithm_of_groups()
+        return True
 
     def step(self, optimizer: Optimizer) -> bool:
         """Takes a step. It returns False, and has done nothing, where parameters or gradients are other than the engine was made for."""
         keep: list[Tensor] = []
-        none = self.collect(keep)
+        try:
+            none = self.collect(keep)
+        except (RuntimeError, BufferError):  # DLPack has no words for a tensor
+            return False
         if none < 0:
             return False
         if none == len(self.params):
@@ -406,9 +445,7 @@ class Engine:
         if code:
             error = _library.failure(code, self._err.value.decode(errors="replace"))
             if isinstance(error, _library.HyperparameterError):
-                self.note.stale = True
-                for part in self.parts:
-                    slots(self.algorithm, part.group, self.hyper.numbers(part.group), part.dtype, part.names)
+                self._refuse()
             raise error
         if self._skipped.value:
             return True
@@ -444,13 +481,6 @@ class Engine:
 def keeps_step(algorithm: str, group: dict[str, Any]) -> bool:
     """Whether state has a step: torch's SGD has none. The noise is one of the step, too."""
     return algorithm != "SGD" or bool(group.get("stochastic_rounding")) or group.get("ema_decay") is not None
-
-
-def _step(state: dict[str, Any], row: dict[str, float] | None) -> float:
-    """How many steps a parameter has taken. Torch's SGD has a momentum or none."""
-    if "step" in state:
-        return number(state["step"])
-    return max(row["step"] if row else 0.0, 1.0 if state.get("momentum_buffer") is not None else 0.0)
 
 
 def _same(kept: Any, counted: float) -> bool:
