@@ -10,7 +10,7 @@ import torch
 
 import fusestep.torch
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the steps are small, and whoever else has the processors would be waited for
 
 UNIT = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 BOTH = [name for name in fusestep.torch.__all__ if name != "Optimizer" and hasattr(torch.optim, name)]

@@ -198,7 +198,8 @@ class Engine:
         for i, part in enumerate(self.parts):
             self._count(i, part, rows)
         self._tables()
-        if old is not None and old._betas != self._betas:
+        self._counted = self._betas  # counters are powers of these
+        if old is not None and old._counted != self._betas:
             self._recount()
         self.note.stale = False
 
@@ -319,6 +320,7 @@ class Engine:
             for row in table:
                 row.update((name, betas[b] ** row["step"]) for name, b in powers if b < len(betas))
             self._set(i, table)
+        self._counted = self._betas
 
     def _keep(self, i: int, part: _Part) -> None:
         """Brings what is kept of the counters to the state."""
@@ -406,11 +408,11 @@ class Engine:
             numbers += self.hyper.numbers(part.group)
         on = [x != 0 for x in numbers] == [x != 0 for x in self.numbers]
         self.numbers = numbers
-        options, betas = self._options, self._betas
+        options = self._options
         self._see()
         if not on or options != self._options or self.algorithm != optimizer._algorithm_of_groups():
             return False
-        if betas != self._betas:
+        if self._counted != self._betas:
             self._recount()
         self._args.hyper = _address(numbers)
         return True
