@@ -91,6 +91,7 @@ def fsdp(rank, world):
             where = [tempfile.mkdtemp() if rank == 0 else None]
             dist.broadcast_object_list(where, 0)
             dcp.save(state, checkpoint_id=where[0])
+            optimizer.zero_grad()  # torch makes a new optimizer's state only where there are no gradients
             optimizer = fusestep.torch.AdamW(m.parameters(), lr=0.1)
             state = {"optimizer": get_optimizer_state_dict(m, optimizer)}
             dcp.load(state, checkpoint_id=where[0])
