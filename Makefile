@@ -3,12 +3,12 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 # Packages that are tested with the CUDA path where that can be built, and those that have something to do at the same time.
 CUDA := ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
-CONCURRENT := ./cmd/... ./cpu/... ./device/... ./examples/customrule ./examples/linreg ./examples/quickstart ./examples/recommend ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim
+CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim ./optim/checkpoint
 HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header capi cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme wheel test-python release-check ci
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -63,6 +63,12 @@ test-cuda: ## run the tests of the CUDA path on an emulated GPU
 test-gpu: ## run the hardware tests on the GPU; without one they are skipped, with REQUIRE_GPU=1 they fail
 	$(GO) run ./device/cuda/gocuda test -count=1 -v -run '^TestHardware' ./device/cuda
 
+test-interop-torch: ## run the tests in Python of interop/torch, and see that it writes its fixtures again; PYTHON is one with torch
+	cd interop/torch && $(or $(PYTHON),python3) -m unittest && $(or $(PYTHON),python3) testdata/make.py && git diff --exit-code testdata
+
+fixtures-interop-torch: ## write the fixtures of interop/torch; PYTHON is one with optim/testdata/requirements.txt
+	$(or $(PYTHON),python3) interop/torch/testdata/make.py && $(GO) test ./interop/torch -run '^TestToTorch$$' -count 1 -write
+
 gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with a GPU and nothing but its driver
 	bench/gpu/bundle.sh bin/gpu-bundle
 
@@ -70,7 +76,7 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 2h -v -all
 
 fuzz: ## a minute for each fuzz target
-	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs device/cuda/internal/emu/ptxvm:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs device/cuda/internal/emu/ptxvm:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount optim/checkpoint/internal/safetensors:FuzzHeader; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
 
 exhaustive: ## encode all 2³² float32 numbers in each storage format, to nearest and stochastically, for minutes
 	$(GO) test ./kernels/format -run '^Test(Encode|Stochastic|Masters)All$$' -exhaustive -timeout 2h
@@ -84,12 +90,18 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 	GODEBUG=gcstoptheworld=1,clobberfree=1 $(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 	$(GO) test -race ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 
+faults: ## kill a process that saves checkpoints 200 times, and make each bit of a header and each part of a state wrong
+	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits|HostileStates)$$' -count 1 -v -thorough
+
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all
 
 bench-cpu: ## the CPU's goals, and what is reached of them; PYTHON, one with torch, and DEEPSPEED, its source package's folder, for the peers
 	$(GO) run ./bench/cpu -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)'
 	$(GO) test ./cpu -run '^$$' -bench Passes -benchtime 50x
+
+bench-checkpoint: ## how fast a checkpoint is saved, against dd in the same folder, DIR, and loaded and copied
+	$(GO) run ./bench/cpu -run '^checkpoint' $(if $(DIR),-dir '$(DIR)')
 
 bench-readme: ## measure what the README's table and picture show, and draw docs/speed.png; PYTHON and DEEPSPEED as for bench-cpu
 	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json

@@ -12,12 +12,14 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// norm implements kernels.Update for kernels.Norm.
+// norm implements kernels.Update for kernels.Norm and kernels.NormOfTensors.
 type norm struct {
 	proc    *processor
 	work    kernels.Work // holds the tiles' memory
 	wide    bool         // one of the gradients is float64
 	tiles   []tile       // in the tree's order
+	own     []ownSums    // of kernels.NormOfTensors
+	spare   []float64    // as long as the longest of these
 	sums    []float64
 	scale   float64 // of the elements, while the tree is summed
 	last    *commitStep
@@ -54,7 +56,14 @@ type sumScratch struct {
 	wide []float32 // what they are; nil before there are some
 }
 
-// newNorm makes an update of a work of kernels.Norm.
+// ownSums is a tensor's tiles, lo to hi, and its kernels.Tensor.Sums.
+type ownSums struct {
+	lo, hi int
+	wide   bool // float64: there is a sum of scaled elements
+	to     []float64
+}
+
+// newNorm makes an update of a work of kernels.Norm or kernels.NormOfTensors.
 func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 	if d.processor.choice.err != nil {
 		return nil, d.processor.choice.err
@@ -71,7 +80,7 @@ func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 
 // Moved implements kernels.Movable.
 func (n *norm) Moved(uint64) error {
-	n.tiles, n.wide = n.tiles[:0], false
+	n.tiles, n.own, n.wide = n.tiles[:0], n.own[:0], false
 	size := 0
 	for _, t := range n.work.Tensors {
 		size += len(contents(t.Planes[0]))
@@ -92,10 +101,15 @@ func (n *norm) Moved(uint64) error {
 				n.scratch[i].frame = newFrame(max(len(n.scratch[i].frame), n.code[t].frame))
 			}
 		}
+		first := len(n.tiles)
 		for size := kernels.NormTile * t.Size(); len(x) > 0; {
 			k := min(size, len(x))
 			n.tiles = append(n.tiles, tile{t, x[:k]})
 			x = x[k:]
+		}
+		if tensor.Sums != nil {
+			n.own = append(n.own, ownSums{first, len(n.tiles), t == device.Float64, view[float64](tensor.Sums)})
+			n.spare = slices.Grow(n.spare, len(n.tiles)-first)
 		}
 	}
 	n.sums = slices.Grow(n.sums[:0], len(n.tiles))[:len(n.tiles)]
@@ -174,7 +188,11 @@ func (n *normStep) run() {
 		touched(n.tiles[i].x, false)
 	}
 	if n.wide {
-		kernels.RunControl(n.control, kernels.NormBy(n.tree))
+		first := kernels.NormFirst
+		if n.own != nil {
+			first = kernels.NormFirstOfTensors
+		}
+		kernels.RunControl(n.control, kernels.NormBy(first, n.tree))
 		return
 	}
 	var out kernels.NormOf // no other scale is needed
@@ -186,7 +204,20 @@ func (n *normStep) run() {
 func (n *norm) tree(scale float64) float64 {
 	n.scale = scale
 	n.proc.pool.do((len(n.tiles)+n.batch-1)/n.batch, n.body)
+	for i := range n.own {
+		switch t := &n.own[i]; {
+		case scale == 1:
+			t.to[0] = n.sumOf(t)
+		case t.wide:
+			t.to[1] = n.sumOf(t)
+		}
+	}
 	return kernels.SumTree(n.sums)
+}
+
+// sumOf is a tensor's sum, of the tiles' sums, which stay.
+func (n *norm) sumOf(t *ownSums) float64 {
+	return kernels.SumTree(append(n.spare[:0], n.sums[t.lo:t.hi]...))
 }
 
 func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {

@@ -67,6 +67,7 @@ type tensor struct {
 	group  int
 	index  uint64 // kernels.Tensor.Index
 	planes [][]byte
+	sums   []float64 // kernels.Tensor.Sums
 }
 
 // chunk is elements lo to hi of a tensor. It is followed if the next one lies behind it in all planes.
@@ -96,7 +97,7 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 	planes := make([][]byte, len(w.Tensors)*len(w.Program.Planes))
 	for i := range w.Tensors {
 		t := &w.Tensors[i]
-		v := tensor{group: t.Group, index: t.Index()}
+		v := tensor{group: t.Group, index: t.Index(), sums: view[float64](t.Sums)}
 		v.planes, planes = planes[:len(t.Planes):len(t.Planes)], planes[len(t.Planes):]
 		for k, b := range t.Planes {
 			v.planes[k] = contents(b)
@@ -180,10 +181,14 @@ type workspace[F rule.Float] struct {
 	eval    *ir.Evaluator[F]
 	vars    []F          // of the graph
 	scratch []scratch[F] // of each thread, with vectors
+	own     []*own[F]    // of each thread, where tensors have scalars
 }
 
 func (u *update[F]) newWorkspace() *workspace[F] {
 	w := &workspace[F]{}
+	for i := 0; u.program.TensorScalars != nil && i < u.proc.pool.threads; i++ {
+		w.own = append(w.own, u.newOwn())
+	}
 	if v := u.vectors; v != nil {
 		for range u.proc.pool.threads {
 			w.scratch = append(w.scratch, v.newScratch())
@@ -268,6 +273,9 @@ func (s *step[F]) run() {
 	}
 	u.touched(s.groups)
 	s.begin()
+	for _, own := range s.space.own {
+		own.tensor, own.group, own.norm, own.unscale = -1, -1, norm, unscale
+	}
 	for g, counters := range u.counters {
 		if s.groups[g].Off {
 			continue
@@ -362,6 +370,9 @@ func (s *step[F]) chunk(thread, i int) {
 	p := &s.space.passes[thread]
 	program := s.u.program
 	rounded := s.of(t.group)
+	if s.space.own != nil {
+		rounded = s.space.own[thread].scalarsOf(s, c.tensor)
+	}
 	own := len(program.Rule.Scalars)
 	if p.Scalars = rounded[:own]; !program.Alone {
 		p.Shared = rule.SharedOf(rounded[own:])
@@ -381,5 +392,11 @@ func (s *step[F]) vectorChunk(thread, i int) {
 	c := &s.u.chunks[i]
 	t := &s.u.tensors[c.tensor]
 	n := v.blockLen()
-	v.run(t, c, s.uniforms[t.group*n:(t.group+1)*n], s.of(t.group), &s.space.scratch[thread])
+	block, scalars := s.uniforms[t.group*n:(t.group+1)*n], s.of(t.group)
+	if s.space.own != nil {
+		own := s.space.own[thread]
+		scalars = own.scalarsOf(s, c.tensor)
+		block = own.block
+	}
+	v.run(t, c, block, scalars, &s.space.scratch[thread])
 }

@@ -129,7 +129,6 @@ func (v *vectors[F]) blockLen() int {
 // block fills a group's uniforms: the masks, then each uniform node of the graph. vars is scratch for the graph's
 // fields.
 func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
-	per := len(to) / (masks + len(v.uniform))
 	for i, f := range v.graph.Vars {
 		switch f.Bank {
 		case rule.ScalarsBank:
@@ -139,16 +138,19 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
 		}
 	}
 	eval.Run(vars)
-	fill := func(i int, x F) {
-		for k := range per {
-			to[i*per+k] = x
-		}
-	}
 	for i, bits := range emit.HeadBits {
-		fill(i, fromBits[F](bits))
+		v.fill(to, i, fromBits[F](bits))
 	}
 	for i, u := range v.uniform {
-		fill(masks+i, emit.InBlock(eval, v.graph, u))
+		v.fill(to, masks+i, emit.InBlock(eval, v.graph, u))
+	}
+}
+
+// fill is a place of a block, which has as many numbers as a vector, or one.
+func (v *vectors[F]) fill(block []F, place int, x F) {
+	per := len(block) / (masks + len(v.uniform))
+	for k := range per {
+		block[place*per+k] = x
 	}
 }
 

@@ -7,13 +7,17 @@ import (
 
 // common is what an optimizer does around the rules of all its groups.
 type common struct {
-	clipValue  float64 // 0 is off
-	zeroGrad   bool
-	accumulate bool // steps take sums of gradients, and set them to 0
+	clipTensorNorm float64 // 0 is off
+	clipValue      float64 // 0 is off
+	zeroGrad       bool
+	accumulate     bool // steps take sums of gradients, and set them to 0
 }
 
 // around is that as a program has it.
 func (c *common) around() (a rule.Around) {
+	if c.clipTensorNorm != 0 {
+		a |= rule.ClipTensorNorm
+	}
 	if c.clipValue != 0 {
 		a |= rule.ClipValue
 	}
@@ -62,15 +66,21 @@ func (o *Optimizer) SetZeroGrad(on bool) error {
 	if err := o.open("set zero grad"); err != nil {
 		return err
 	}
-	old := o.common
-	c := old
+	c := o.common
 	c.zeroGrad = on
-	o.common = c // for what trained says
-	err := o.apart()
-	if o.common = old; err != nil {
+	if err := o.apartWith(c); err != nil {
 		return err
 	}
 	o.memory.unmade = true
 	o.sums.moved()
 	return o.setCommon(c)
+}
+
+// apartWith says whether tensors share no memory that is written with c.
+func (o *Optimizer) apartWith(c common) error {
+	old := o.common
+	o.common = c // for what trained says
+	err := o.apart()
+	o.common = old
+	return err
 }

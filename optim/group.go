@@ -48,6 +48,8 @@ type param struct {
 	held   *device.Buffer   // what Grad was, and will be again: wrapped memory that is nowhere now; or nil
 	summed bool             // gradients have been accumulated since the last step
 
+	squares *device.Buffer // its kernels.Tensor.Sums; nil where no program so far had a use for it
+
 	master     *device.Buffer // the master or remainder beside the value; nil where its format has none
 	masterName string
 	adopted    bool // a step was taken since the counters were set, so that the master is the tensor's, and not its value

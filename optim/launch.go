@@ -236,6 +236,6 @@ func (l *launch) stepped(skips bool) {
 // step is what the part's next step is given.
 func (q *part) step() kernels.GroupStep {
 	g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
-	g.ClipValue, g.Off = q.group.common.clipValue, !q.active()
+	g.ClipValue, g.MaxTensorNorm, g.Off = q.group.common.clipValue, q.group.common.clipTensorNorm, !q.active()
 	return g
 }

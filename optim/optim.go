@@ -40,11 +40,13 @@
 //
 // # To go on later
 //
-// A program saves the values, Optimizer.Steps, and of each tensor that has taken a step Optimizer.States and Optimizer.TensorCounters, with a
-// loss scale Optimizer.GradScalerState too. Where schedules count AppliedSteps, it saves Outcome.AppliedSteps in the place of Steps. The next
-// program makes the same groups with the same names of tensors, hyperparameters, seeds and schedules, and sets the same SetScheduleCounts,
-// SetClipNorm and the like. It brings the values to the device and calls Optimizer.SetSteps. Then it writes to the buffers of States, calls
-// Optimizer.SetTensorCounters for each tensor, and Optimizer.SetGradScalerState. The training goes on with the same bits.
+// Optimizer.StateDict is all that a training goes on from: values and state, each group's hyperparameters, schedules and rates, counts, the loss scale, sums
+// of gradients between micro-batches. The next program makes the same groups with the same names of tensors, and makes one call:
+//
+//	err = opt.LoadStateDict(stream, saved, optim.LoadOptions{})
+//
+// The training goes on with the same bits. What does not fit is a MismatchError, which lists all of it, and nothing has changed. LoadOptions lets
+// tensors be in other groups, be made of slices of others, or be held in other types. Package optim/checkpoint keeps dicts in files.
 package optim
 
 import (
@@ -76,6 +78,8 @@ type Param struct {
 	// with their types. The tensor goes on from what they hold: the caller has set it to 0, or to what the algorithm says that state starts with.
 	// State that is not here is the optimizer's own.
 	State map[string]*device.Buffer
+
+	loaded *bool // becomes true where a load writes the value; nil: nobody asks
 }
 
 // Optimizer trains parameters in place. Make one with New.
@@ -107,6 +111,8 @@ type Optimizer struct {
 	steps     int
 	checked   uint64 // device.Device.Closings when all buffers were open
 	closed    bool
+	half      error  // a load has failed half way
+	calls     uint64 // of methods, by which a LiveStateDict sees that it is over
 }
 
 // New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero, or as the algorithm says. The
@@ -234,6 +240,7 @@ func (o *Optimizer) open(what string) error {
 	case o.closed:
 		return fmt.Errorf("optim: %s: optimizer is %w", what, device.ErrClosed)
 	}
+	o.calls++
 	return nil
 }
 
@@ -258,20 +265,28 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.half != nil {
+		return nil, fmt.Errorf("optim: %s: %w", what, o.half)
+	}
+	return s, o.usable()
+}
+
+// usable checks that all tensors can be used now.
+func (o *Optimizer) usable() error {
 	dev := o.backend.Device()
 	closings := dev.Closings()
 	if closings == o.checked { // nothing was closed since all were open, and others were when they came
-		return s, nil
+		return nil
 	}
 	for _, g := range o.all() {
 		for _, p := range g.params {
 			if err := p.usable(dev); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	o.checked = closings
-	return s, nil
+	return nil
 }
 
 // ZeroGrad enqueues setting all gradients to 0. Tensors without one are passed over. SetZeroGrad does it in the pass of a step. What

@@ -87,7 +87,7 @@ from ._optimizer import Optimizer
 
 type pythonClass struct {
 	name, what, doc string
-	arguments                  []pythonArgument // lr first
+	arguments       []pythonArgument // lr first
 }
 
 type pythonArgument struct {

@@ -47,12 +47,12 @@ type changes struct {
 	applied  optim.ScheduleCounts
 	captured *optim.Captured
 
-	scaler               *optim.GradScaler
-	skip                 optim.Skip
-	clipNorm, clipValue  float64
-	accumulate, zeroGrad bool
-	decays               map[int]bool // groups whose weight_decay has a schedule
-	steps, appliedSteps  int
+	scaler                              *optim.GradScaler
+	skip                                optim.Skip
+	clipNorm, clipTensorNorm, clipValue float64
+	accumulate, zeroGrad                bool
+	decays                              map[int]bool // groups whose weight_decay has a schedule
+	steps, appliedSteps                 int
 }
 
 // Whatever is done between steps, in whatever order, a tensor gets the bits that it gets alone.
@@ -202,7 +202,7 @@ func (c *changes) pair(w *twin, alg optim.Algorithm) {
 // around makes an optimizer do around its steps what the one of many does.
 func (c *changes) around(o *optim.Optimizer) error {
 	return errors.Join(o.SetGradScaler(nil, c.scaler), o.SetSkip(nil, c.skip), o.SetAccumulate(c.accumulate), o.SetClipNorm(c.clipNorm),
-		o.SetClipValue(c.clipValue), o.SetZeroGrad(c.zeroGrad))
+		o.SetClipTensorNorm(c.clipTensorNorm), o.SetClipValue(c.clipValue), o.SetZeroGrad(c.zeroGrad))
 }
 
 // inTurn switches a term on and off.
@@ -288,9 +288,59 @@ func (c *changes) change() {
 			}
 			return err
 		})
+	case op == 18:
+		c.restart()
 	default:
 		c.step()
 	}
+}
+
+// restart puts another run's optimizer in the place of the one of many, and makes it what that was.
+func (c *changes) restart() {
+	t, old := c.t, c.o
+	saved, err := old.StateDict(nil)
+	require.NoError(t, err)
+	c.o, err = optim.New(c.b, optim.DefaultAdamW(), nil)
+	require.NoError(t, err)
+	for group := range c.made {
+		alg, err := old.Algorithm(group)
+		if gone := err != nil; gone || group == 0 {
+			if group > 0 {
+				require.NoError(t, c.o.AddGroup(optim.DefaultAdamW(), nil))
+			}
+			if gone {
+				require.NoError(t, c.o.RemoveGroup(group))
+			} else if c.decays[group] {
+				require.NoError(t, c.o.SetHyperparameterSchedule("weight_decay", inTurn, group))
+			}
+			continue
+		}
+		if stored, ok := alg.(optim.Stored); ok {
+			stored.Seed = 0
+			alg = stored
+		}
+		var params []optim.Param
+		for _, w := range c.twins {
+			if w.group == group {
+				w.value = c.buffer(w.value.DType(), random(c.rng, w.value.Len()))
+				params = append(params, optim.Param{Name: w.name, Value: w.value, Grad: w.gradient(w.grad)})
+			}
+		}
+		require.NoError(t, c.o.AddGroup(alg, params))
+		require.NoError(t, c.o.SetLR(0.5, group))
+		if c.decays[group] {
+			require.NoError(t, c.o.SetHyperparameterSchedule("weight_decay", inTurn, group))
+		}
+	}
+	require.NoError(t, c.o.LoadStateDict(nil, through(t, saved), optim.LoadOptions{}))
+	loaded, err := c.o.StateDict(nil)
+	require.NoError(t, err)
+	same(t, "restarted", saved, loaded)
+	if c.captured != nil {
+		require.NoError(t, c.captured.Close())
+		c.captured = nil
+	}
+	require.NoError(t, old.Close())
 }
 
 // rebind moves a tensor, leaves it out or takes it in again, or gives it a gradient of another type.
@@ -347,6 +397,11 @@ func (c *changes) clip() {
 		c.all(func(o *optim.Optimizer) error { return o.SetClipValue(c.clipValue) })
 		return
 	}
+	if c.chance(2) { // by a sum that no other tensor is in
+		c.clipTensorNorm = []float64{0, 1, 0.3}[c.rng.IntN(3)]
+		c.all(func(o *optim.Optimizer) error { return o.SetClipTensorNorm(c.clipTensorNorm) })
+		return
+	}
 	c.clipNorm = []float64{0, 1e300}[c.rng.IntN(2)]
 	if c.exact && c.chance(2) {
 		c.clipNorm = 3
@@ -397,9 +452,12 @@ func (c *changes) step() {
 			if len(c.twins) > 0 && c.chance(2) {
 				c.rebind(c.twins[c.rng.IntN(len(c.twins))])
 			}
+			if c.chance(6) {
+				c.restart()
+			}
 		}
 	}
-	measures := bad || c.clipNorm != 0
+	measures := bad || c.clipNorm != 0 || c.clipTensorNorm != 0
 	if measures && c.chance(3) {
 		require.NoError(t, c.o.MeasureGradNorm(nil))
 	}

@@ -4,8 +4,8 @@
 // Usage:
 //
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
-//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-scale factor] [-threads count] [-time duration]
-//	         [-verify] [-format text|json]
+//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-clip-tensor norm] [-scale factor] [-threads count]
+//	         [-time duration] [-verify] [-save folder] [-format text|json]
 //	gpubench -list [-format text|json]
 //	gpubench -plan [-optimizer names] [-model name | -shape shapes | -n count] [-format text|json]
 //	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32] [-master none]
@@ -33,9 +33,10 @@
 //	-rounding nearest    how parameters without a master and state are rounded to 16 bits: nearest, ties to even, or stochastic
 //	-clip 1              clip gradients to this global norm. A step reads them once more, which its bytes count. The ceiling does
 //	                     not: its rate is that of the update's loads and stores
+//	-clip-tensor 1       clip each tensor's gradient to this norm by itself, after -clip; for both, gradients are read once more
 //	-scale 65536         gradients are multiplied by this loss scale. A step divides by it, and is skipped where a gradient is not finite, with an
 //	                     optim.GradScaler that starts at it and does not grow while steps are measured. It reads gradients once more, as
-//	                     with -clip; with both, they are read once more for both
+//	                     with -clip; with all, they are read once more for all
 //	-device cpu          where the step runs: cpu; cuda, the first NVIDIA GPU, or cuda:1, the second, and so on; emu, an
 //	                     emulated GPU, whose bits are a GPU's and whose times mean nothing
 //	-threads 0           processors that -device cpu uses; 0 is all that Go uses (see GOMAXPROCS)
@@ -52,13 +53,20 @@
 //
 // With -verify, before anything is measured, three steps are compared with an independent computation of the same rule: its
 // graph in static single assignment form, evaluated an element at a time. The data is ordinary numbers mixed with special
-// ones: infinities, NaNs, zeros of both signs, subnormals, any bit patterns; with -clip, gradients are ordinary in all steps but the
-// last. With -scale, gradients are finite in all steps but the second, which must be skipped: it leaves everything as it was but the scale,
+// ones: infinities, NaNs, zeros of both signs, subnormals, any bit patterns; with -clip and -clip-tensor, gradients are ordinary in all
+// steps but the last. With -scale, gradients are finite in all steps but the second, which must be skipped: it leaves everything as it was but the scale,
 // by half of which the third divides. Parameters, gradients and all state must agree
 // bit for bit after each step, where any NaN equals any other. Tensors of up to 4,096 elements are compared whole; of
 // larger ones the head, the tail and runs at a prime stride between them. The result says how many parameters were
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
 // says where the first difference is and exits with status 1.
+//
+// # Saving
+//
+// With -save, each optimizer is saved to a file in the folder when it has been measured: parameters and all state, written, synced and renamed,
+// as optim/checkpoint does. Then it takes a step, is loaded from the file, and must be what it was, bit for bit. Gpubench prints the bytes a second
+// of that, and of a snapshot, which is what a training waits for that saves beside its steps. The file is removed. On a CPU that takes memory for the
+// snapshot. The speed of a disk says much about the disk: make bench-checkpoint holds it to what dd writes there.
 //
 // # What fits into memory
 //
@@ -98,11 +106,12 @@
 //
 //	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
 //	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "master", "rounding", "threads", "clip",
-//	              "scale", "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
-//	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note"}]}
+//	              "clip_tensor", "scale", "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
+//	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note",
+//	              "saved": {"bytes", "save_seconds", "save_gb_per_s", "load_seconds", "load_gb_per_s", "snapshot_seconds", "snapshot_gb_per_s"}}]}
 //
 // Traffic says what the ceiling moves bytes with; note, what must be known of the times, and is empty where nothing must.
-// Verified and the two after it are null without -verify. Memory_bytes is the device's. A GB is 10⁹ bytes.
+// Verified and the two after it are null without -verify, saved without -save. Memory_bytes is the device's. A GB is 10⁹ bytes.
 //
 // With -list and -format json, it is {"models": [{"name", "doc", "params", "shapes"}], "optimizers": [{"name", "doc",
 // "f32_bytes_per_param", "state"}]}, a line for each. With -plan it is, likewise,
@@ -123,9 +132,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-
-	"golang.org/x/term"
 
 	"github.com/fusestep/fusestep/internal/cli"
 )
@@ -134,22 +140,19 @@ import (
 var source string
 
 func main() {
-	c := command{open: openDevice}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		c.progress.w = os.Stderr
-	}
+	c := command{open: openDevice, progress: cli.StderrProgress()}
 	cli.Main("gpubench", c.main)
 }
 
 // command is gpubench and what it works with, so that a test can give it something else.
 type command struct {
 	open     func(name string, threads int) (*target, error)
-	progress progress
+	progress cli.Progress
 }
 
 // main runs the command.
 func (c *command) main(args []string, stdout io.Writer) error {
-	defer c.progress.clear()
+	defer c.progress.Clear()
 	return c.run(args, stdout)
 }
 
@@ -192,7 +195,7 @@ func (c *command) run(args []string, stdout io.Writer) error {
 			return err
 		}
 		r.CopyGBPerS = peak / 1e9
-		c.progress.clear()
+		c.progress.Clear()
 		if err := out.add(r); err != nil {
 			return err
 		}

@@ -135,7 +135,7 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 	for _, o := range cfg.optimizers {
 		w, err := newWork(cfg, dev, o)
 		require.NoError(t, err)
-		v, err := w.verify(cfg, &progress{}, o.Name)
+		v, err := w.verify(cfg, &cli.Progress{}, o.Name)
 		require.NoError(t, err)
 		assert.Zero(t, v.maxULP, "%s: %s", o.Name, v.first)
 		assert.EqualValues(t, 20000, v.params)
@@ -155,7 +155,7 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 	}
 }
 
-// misled is a CPU on which a word of kernels.Step.Control becomes another one once gradients are measured.
+// misled is a CPU on which a word of kernels.Step.Control, or of the first kernels.Tensor.Sums, becomes another one once gradients are measured.
 type misled struct {
 	kernels.Backend
 	word   int
@@ -165,21 +165,26 @@ type misled struct {
 func (b misled) Compile(w kernels.Work) (kernels.Update, error) {
 	u, err := b.Backend.Compile(w)
 	if w.Program.Reduces() {
-		u = misledNorm{u, b}
+		u = misledNorm{u, b, w.Tensors[0].Sums}
 	}
 	return u, err
 }
 
 type misledNorm struct {
 	kernels.Update
-	by misled
+	by   misled
+	sums *device.Buffer
 }
 
 func (u misledNorm) Enqueue(s *device.Stream, in kernels.Step) error {
 	if err := u.Update.Enqueue(s, in); err != nil || in.Commit {
 		return err
 	}
-	word, err := in.Control.Slice(u.by.word, u.by.word+1)
+	words := in.Control
+	if u.sums != nil {
+		words = u.sums
+	}
+	word, err := words.Slice(u.by.word, u.by.word+1)
 	if err != nil {
 		return err
 	}
@@ -204,6 +209,8 @@ func verifyOn(t *testing.T, b kernels.Backend, args ...string) string {
 func TestVerifyFailsByNorm(t *testing.T) {
 	b := misled{cpu.NewThreads(1), kernels.ControlNorm, twice}
 	assert.Contains(t, verifyOn(t, b, "-n", "5000", "-optimizer", "adamw", "-clip", "1"), `verification failed: step 1: tensor "flat": `)
+	b = misled{cpu.NewThreads(1), 0, twice}
+	assert.Contains(t, verifyOn(t, b, "-n", "5000", "-optimizer", "adamw", "-clip-tensor", "0.1"), `verification failed: step 1: tensor "flat": `)
 }
 
 // With -scale it is verified by what gradients are divided, which steps are skipped, that these change nothing, and what becomes of the scale.
@@ -241,7 +248,7 @@ func TestMeasuredStepsAreApplied(t *testing.T) {
 			cfg.scale = scale
 			w, err := newWork(cfg, dev, cfg.optimizers[0])
 			require.NoError(t, err)
-			_, err = w.verify(cfg, &progress{}, "")
+			_, err = w.verify(cfg, &cli.Progress{}, "")
 			require.NoError(t, err)
 			require.NoError(t, w.start())
 			require.NoError(t, w.opt.SetSteps(0))

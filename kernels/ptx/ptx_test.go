@@ -26,7 +26,7 @@ func everything(t *testing.T) map[string]string {
 	if texts != nil {
 		return texts
 	}
-	all := map[string]string{"norm": Norm(), "words": OfGraph("words", words(), 0, 0).Text}
+	all := map[string]string{"norm": Norm(kernels.Norm()), "norm_tensors": Norm(kernels.NormOfTensors()), "words": OfGraph("words", words(), 0, 0).Text}
 	add := func(s kernels.Spec) {
 		p, err := kernels.New(s)
 		require.NoError(t, err)
@@ -39,12 +39,12 @@ func everything(t *testing.T) map[string]string {
 	}
 	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
 		for set := range uint64(1) << len(r.Options) {
-			for _, around := range []rule.Around{0, rule.L1, rule.L2, rule.Penalties, beside, rule.Penalties | beside} {
+			for _, around := range []rule.Around{0, rule.L1, rule.L2, rule.Penalties, rule.ClipTensorNorm, beside, rule.Penalties | beside | rule.ClipTensorNorm} {
 				s := kernels.Spec{Rule: r, Options: set, Around: around, Compute: device.Float32}
 				add(s)
 				s.Compute = device.Float64
 				add(s)
-				if around == rule.L1 || around == rule.L2 {
+				if around == rule.L1 || around == rule.L2 || around == rule.ClipTensorNorm {
 					continue
 				}
 				s.Compute = device.Float32
@@ -67,14 +67,14 @@ func everything(t *testing.T) map[string]string {
 	return all
 }
 
-// beside is what can be done around a rule beside penalties.
+// beside is what can be done around a rule beside penalties, with the scalars that a group's tensors share.
 const beside = rule.ClipValue | rule.EMA | rule.ZeroGrad
 
 // texts is everything, made once.
 var texts map[string]string
 
 // The common variants are committed, to be read and to be assembled by NVIDIA's ptxas (make ptxas).
-var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l2_l1_f32",
+var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l2_l1_f32", "sgd_cliptensornorm_f32",
 	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l2_l1_amsgrad_f64",
 	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm", "words",
 	"adam_f32_param_bf16", "adam_clipvalue_ema_zerograd_f32", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16",
