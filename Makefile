@@ -8,7 +8,7 @@ HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress faults bench bench-cpu bench-checkpoint bench-readme release-check ci
+.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress faults soak bench bench-cpu bench-checkpoint bench-readme release-check ci
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -83,6 +83,11 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 
 faults: ## kill a process that saves checkpoints 200 times, and change each bit of a header
 	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits)$$' -count 1 -v -thorough
+
+soak: ## a million steps, saves and loads in between, while the disk and the driver fail; and 50 kills of examples/resume
+	$(GO) test ./examples/resume -run '^TestKilled$$' -count 1 -v -timeout 1h -kills 50
+	$(GO) test ./optim/checkpoint -run '^TestSoak$$' -count 1 -v -timeout 2h -soak 1000000
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu -run '^TestSoakResumed$$' -count 1 -v -timeout 2h -soak 1000000
 
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all
