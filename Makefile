@@ -3,12 +3,12 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 # Packages that are tested with the CUDA path where that can be built, and those that have something to do at the same time.
 CUDA := ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
-CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim
+CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim ./optim/checkpoint
 HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress faults soak bench bench-cpu bench-checkpoint bench-readme release-check ci
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -51,6 +51,9 @@ registers: ## write the registers and instructions of the committed PTX again, b
 check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 	device/cuda/internal/driver/check-header.sh
 
+capi: ## build bin/libfusestep.so, for C and for all that calls C: capi/fusestep.h says how
+	CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath -ldflags '-s -w -extldflags=-Wl,--version-script=$(CURDIR)/capi/exports.map' -o bin/libfusestep.so ./capi && rm bin/libfusestep.h
+
 cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
 
@@ -59,6 +62,12 @@ test-cuda: ## run the tests of the CUDA path on an emulated GPU
 
 test-gpu: ## run the hardware tests on the GPU; without one they are skipped, with REQUIRE_GPU=1 they fail
 	$(GO) run ./device/cuda/gocuda test -count=1 -v -run '^TestHardware' ./device/cuda
+
+test-interop-torch: ## run the tests in Python of interop/torch, and see that it writes its fixtures again; PYTHON is one with torch
+	cd interop/torch && $(or $(PYTHON),python3) -m unittest && $(or $(PYTHON),python3) testdata/make.py && git diff --exit-code testdata
+
+fixtures-interop-torch: ## write the fixtures of interop/torch; PYTHON is one with optim/testdata/requirements.txt
+	$(or $(PYTHON),python3) interop/torch/testdata/make.py && $(GO) test ./interop/torch -run '^TestToTorch$$' -count 1 -write
 
 gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with a GPU and nothing but its driver
 	bench/gpu/bundle.sh bin/gpu-bundle
@@ -81,8 +90,8 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 	GODEBUG=gcstoptheworld=1,clobberfree=1 $(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 	$(GO) test -race ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 
-faults: ## kill a process that saves checkpoints 200 times, and change each bit of a header
-	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits)$$' -count 1 -v -thorough
+faults: ## kill a process that saves checkpoints 200 times, and make each bit of a header and each part of a state wrong
+	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits|HostileStates)$$' -count 1 -v -thorough
 
 soak: ## a million steps, saves and loads in between, while the disk and the driver fail; and 50 kills of examples/resume
 	$(GO) test ./examples/resume -run '^TestKilled$$' -count 1 -v -timeout 1h -kills 50

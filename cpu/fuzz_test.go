@@ -66,6 +66,9 @@ func run[F rule.Float](t *testing.T, implementation string, p *kernels.Program, 
 	}
 	counters, err := cpu.Wrap(dev, p.InitialCounters())
 	require.NoError(t, err)
+	sums := anything[float64](rng, kernels.SumWords)
+	tensor.Sums, err = cpu.Wrap(dev, sums)
+	require.NoError(t, err)
 	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, Counters: []*device.Buffer{counters}})
 	require.NoError(t, err)
 	for range 2 {
@@ -76,7 +79,7 @@ func run[F rule.Float](t *testing.T, implementation string, p *kernels.Program, 
 			return rng.Float64()
 		}
 		g := kernels.GroupStep{Scale: float64(anything[F](rng, 1)[0]), L1: hyper(), WeightDecay: hyper(), DecoupledDecay: hyper(),
-			ClipValue: hyper(), EMADecay: hyper()}
+			ClipValue: hyper(), EMADecay: hyper(), MaxTensorNorm: hyper()}
 		for range p.Rule.Hyper {
 			g.Hyper = append(g.Hyper, hyper())
 		}

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
@@ -11,12 +12,14 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// norm implements kernels.Update for kernels.Norm.
+// norm implements kernels.Update for kernels.Norm and kernels.NormOfTensors.
 type norm struct {
 	proc    *processor
 	work    kernels.Work // holds the tiles' memory
 	wide    bool         // one of the gradients is float64
 	tiles   []tile       // in the tree's order
+	own     []ownSums    // of kernels.NormOfTensors
+	spare   []float64    // as long as the longest of these
 	sums    []float64
 	scale   float64 // of the elements, while the tree is summed
 	last    *commitStep
@@ -53,44 +56,65 @@ type sumScratch struct {
 	wide []float32 // what they are; nil before there are some
 }
 
-// newNorm makes an update of a work of kernels.Norm.
+// ownSums is a tensor's tiles, lo to hi, and its kernels.Tensor.Sums.
+type ownSums struct {
+	lo, hi int
+	wide   bool // float64: there is a sum of scaled elements
+	to     []float64
+}
+
+// newNorm makes an update of a work of kernels.Norm or kernels.NormOfTensors.
 func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 	if d.processor.choice.err != nil {
 		return nil, d.processor.choice.err
 	}
 	n := &norm{proc: d.processor, work: w}
+	for range d.processor.pool.threads {
+		const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
+		lanes := aligned(make([]byte, size+cacheLine), size, cacheLine)
+		n.scratch = append(n.scratch, sumScratch{lanes: (*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0]))})
+	}
+	n.body = n.sumBatch
+	return n, n.Moved(1)
+}
+
+// Moved implements kernels.Movable.
+func (n *norm) Moved(uint64) error {
+	n.tiles, n.own, n.wide = n.tiles[:0], n.own[:0], false
 	size := 0
-	for _, t := range w.Tensors {
+	for _, t := range n.work.Tensors {
 		size += len(contents(t.Planes[0]))
 	}
-	frame := 0
-	for _, tensor := range w.Tensors {
-		g := tensor.Planes[0]
-		t := g.DType()
-		n.wide = n.wide || t == device.Float64
-		if d.processor.choice.loops != nil && n.code[t] == nil {
-			var err error
-			if n.code[t], err = d.processor.squares(t, d.processor.prefetching(size, len(w.Tensors))); err != nil {
-				return nil, err
-			}
-			frame = max(frame, n.code[t].frame)
+	for _, tensor := range n.work.Tensors {
+		x := contents(tensor.Planes[0])
+		if x == nil {
+			continue
 		}
-		x := contents(g)
+		t := tensor.Planes[0].DType()
+		n.wide = n.wide || t == device.Float64
+		if n.proc.choice.loops != nil && n.code[t] == nil {
+			var err error
+			if n.code[t], err = n.proc.squares(t, n.proc.prefetching(size, len(n.work.Tensors))); err != nil {
+				return err
+			}
+			for i := range n.scratch {
+				n.scratch[i].frame = newFrame(max(len(n.scratch[i].frame), n.code[t].frame))
+			}
+		}
+		first := len(n.tiles)
 		for size := kernels.NormTile * t.Size(); len(x) > 0; {
 			k := min(size, len(x))
 			n.tiles = append(n.tiles, tile{t, x[:k]})
 			x = x[k:]
 		}
+		if tensor.Sums != nil {
+			n.own = append(n.own, ownSums{first, len(n.tiles), t == device.Float64, view[float64](tensor.Sums)})
+			n.spare = slices.Grow(n.spare, len(n.tiles)-first)
+		}
 	}
-	n.sums = make([]float64, len(n.tiles))
-	for range d.processor.pool.threads {
-		const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
-		lanes := aligned(make([]byte, size+cacheLine), size, cacheLine)
-		n.scratch = append(n.scratch, sumScratch{lanes: (*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0])), frame: newFrame(frame)})
-	}
-	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.processor.pool.threads)/kernels.NormTile, 1)
-	n.body = n.sumBatch
-	return n, nil
+	n.sums = slices.Grow(n.sums[:0], len(n.tiles))[:len(n.tiles)]
+	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, n.proc.pool.threads)/kernels.NormTile, 1)
+	return nil
 }
 
 // squares is the loop that sums the squares of elements of a type.
@@ -164,7 +188,11 @@ func (n *normStep) run() {
 		touched(n.tiles[i].x, false)
 	}
 	if n.wide {
-		kernels.RunControl(n.control, kernels.NormBy(n.tree))
+		first := kernels.NormFirst
+		if n.own != nil {
+			first = kernels.NormFirstOfTensors
+		}
+		kernels.RunControl(n.control, kernels.NormBy(first, n.tree))
 		return
 	}
 	var out kernels.NormOf // no other scale is needed
@@ -176,7 +204,20 @@ func (n *normStep) run() {
 func (n *norm) tree(scale float64) float64 {
 	n.scale = scale
 	n.proc.pool.do((len(n.tiles)+n.batch-1)/n.batch, n.body)
+	for i := range n.own {
+		switch t := &n.own[i]; {
+		case scale == 1:
+			t.to[0] = n.sumOf(t)
+		case t.wide:
+			t.to[1] = n.sumOf(t)
+		}
+	}
 	return kernels.SumTree(n.sums)
+}
+
+// sumOf is a tensor's sum, of the tiles' sums, which stay.
+func (n *norm) sumOf(t *ownSums) float64 {
+	return kernels.SumTree(append(n.spare[:0], n.sums[t.lo:t.hi]...))
 }
 
 func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error {

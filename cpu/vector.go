@@ -49,15 +49,27 @@ func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, scatter
 		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots))
 		return v, nil
 	}
-	bytes, buffers := elements*elementBytes(p), tensors*len(p.Planes)
-	ahead := proc.prefetching(bytes, buffers)
-	if v.loop, err = proc.machineCode(p, ahead); err != nil {
+	if v.loop, err = proc.machineCode(p, proc.prefetching(v.extent(elements, tensors))); err != nil {
 		return nil, err
 	}
-	if scattered && ahead != (prefetching{}) && bytes > closeBytes && bytes/buffers <= shortBytes {
-		v.short, err = proc.newShort(p)
+	return v, v.forShort(elements, tensors, scattered, proc)
+}
+
+// extent is the bytes and the buffers of so many elements and tensors.
+func (v *vectors[F]) extent(elements, tensors int) (bytes, buffers int) {
+	return elements * elementBytes(v.program), tensors * len(v.program.Planes)
+}
+
+// forShort makes the code for short tensors that are scattered, if these are and it is not there.
+func (v *vectors[F]) forShort(elements, tensors int, scattered bool, proc *processor) (err error) {
+	if v.loop == nil || v.short != nil || !scattered {
+		return nil
 	}
-	return v, err
+	bytes, buffers := v.extent(elements, tensors)
+	if proc.prefetching(bytes, buffers) != (prefetching{}) && bytes > closeBytes && bytes/buffers <= shortBytes {
+		v.short, err = proc.newShort(v.program)
+	}
+	return err
 }
 
 func (d *processor) newShort(p *kernels.Program) (s *short, err error) {
@@ -117,7 +129,6 @@ func (v *vectors[F]) blockLen() int {
 // block fills a group's uniforms: the masks, then each uniform node of the graph. vars is scratch for the graph's
 // fields.
 func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
-	per := len(to) / (masks + len(v.uniform))
 	for i, f := range v.graph.Vars {
 		switch f.Bank {
 		case rule.ScalarsBank:
@@ -127,16 +138,19 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
 		}
 	}
 	eval.Run(vars)
-	fill := func(i int, x F) {
-		for k := range per {
-			to[i*per+k] = x
-		}
-	}
 	for i, bits := range emit.HeadBits {
-		fill(i, fromBits[F](bits))
+		v.fill(to, i, fromBits[F](bits))
 	}
 	for i, u := range v.uniform {
-		fill(masks+i, emit.InBlock(eval, v.graph, u))
+		v.fill(to, masks+i, emit.InBlock(eval, v.graph, u))
+	}
+}
+
+// fill is a place of a block, which has as many numbers as a vector, or one.
+func (v *vectors[F]) fill(block []F, place int, x F) {
+	per := len(block) / (masks + len(v.uniform))
+	for k := range per {
+		block[place*per+k] = x
 	}
 }
 

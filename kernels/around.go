@@ -24,6 +24,9 @@ func around(f *ir.Func, s Spec) *ir.Func {
 	for i, name := range sharedNames {
 		vars = append(vars, ir.Field{Bank: rule.SharedBank, Index: i, Name: name})
 	}
+	if s.clipsTensors() {
+		vars[first].Bank = rule.TensorBank
+	}
 	b := ir.NewBuilder(f.Name, f.Width, vars)
 	shared := func(i int) ir.Value { return b.Var(first + i) }
 	gradScale, decay, weightDecay, l1, clipValue := shared(0), shared(1), shared(2), shared(3), shared(4)

@@ -6,7 +6,7 @@ import "github.com/fusestep/fusestep/kernels/rule"
 // on blocks nor on chunks. Each tensor is cut into tiles of NormTile elements. Within a tile, lane l of NormLanes adds
 // up the squares of elements l, l+NormLanes, l+2·NormLanes, …, in this order, in float64, where the square of
 // a float32 is exact; then lanes are halved: lane l += lane l+64, 32, …, 1. The tiles' sums, tensor after tensor, are
-// themselves cut into tiles and added the same way, until one is left.
+// themselves cut into tiles and added the same way, until one is left. The sum over one tensor is that of its own tiles' sums, by the same tree.
 //
 // The norm of finite gradients is finite, and 0 only where all of them are 0. The squares of float64 need not be: above 2⁵¹² they
 // overflow, below 2⁻⁵¹¹ they lose bits. So where the total is +Inf, or below 2⁻⁹⁰⁰, from which on what squares lose to underflow, less than
@@ -30,10 +30,10 @@ func SumSquares[F rule.Float](tile []F, scale float64) float64 {
 	return halve(&lane)
 }
 
-// NormBy is the norm, made of totals of the whole tree, by a scale each.
-func NormBy(total func(scale float64) float64) float64 {
+// NormBy is the norm, made of totals of the whole tree, by a scale each, with NormFirst or NormFirstOfTensors.
+func NormBy(first func(*NormSum, *NormOf), total func(scale float64) float64) float64 {
 	var out NormOf
-	NormFirst(&NormSum{Sum: total(1), Scale: 1}, &out)
+	first(&NormSum{Sum: total(1), Scale: 1}, &out)
 	if scale := out.Scale; scale != 1 {
 		NormScaled(&NormSum{Sum: total(scale), Scale: scale}, &out)
 	}

@@ -41,7 +41,7 @@ func TestNormOverTheRange(t *testing.T) {
 	for e := -1074; e <= 1023; e++ {
 		for _, n := range []int{1, 4, 16} {
 			x := slices.Repeat([]float64{-math.Ldexp(1, e)}, n)
-			got := kernels.NormBy(func(scale float64) float64 { return kernels.SumSquares(x, scale) })
+			got := kernels.NormBy(kernels.NormFirst, func(scale float64) float64 { return kernels.SumSquares(x, scale) })
 			want := min(math.Ldexp(math.Sqrt(float64(n)), e), math.MaxFloat64)
 			if got != want {
 				t.Fatalf("%d times 2^%d: norm is %v, want %v", n, e, got, want)
@@ -49,7 +49,7 @@ func TestNormOverTheRange(t *testing.T) {
 		}
 	}
 	for _, x := range [][]float64{{1.5e160, 2e160}, {3e-200, 4e-200}, {3e-165, 4e-165}, {3e150, 4e150, 1e-300}} {
-		got := kernels.NormBy(func(scale float64) float64 { return kernels.SumSquares(x, scale) })
+		got := kernels.NormBy(kernels.NormFirst, func(scale float64) float64 { return kernels.SumSquares(x, scale) })
 		require.InEpsilon(t, math.Hypot(x[0], x[1]), got, 4e-16, "%v", x)
 	}
 }

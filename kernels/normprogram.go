@@ -13,15 +13,30 @@ import (
 // Norm is the program of the L2 norm over all elements of tensors: a reduction. Its one plane, the gradient, may have another type in each
 // tensor. A work of it has no groups. What it makes of the norm goes to Step.Control.
 var Norm = sync.OnceValue(func() *Program {
-	p := &Program{Slots: []Slot{{Name: rule.Grad, Role: Gradient}}, Planes: []Plane{{Load: true}}}
-	p.Stages = []Stage{
+	return normProgram([]Stage{
 		{Kind: Reduce, Over: Everything, Terms: squares(false), Loads: []int{0}},
 		{Kind: Scalars, Over: Everything, Graph: controlled(normGraph(NormFirst))},
 		{Kind: Reduce, Over: Everything, Terms: squares(true), Loads: []int{0}, Unless: "out.Scale", Only: device.Float64},
 		{Kind: Scalars, Over: Everything, Graph: controlled(normGraph(NormScaled)), Unless: "out.Scale", Only: device.Float64},
-	}
-	return p
+	})
 })
+
+// NormOfTensors is Norm, with the same bits, that keeps the sums of each tensor: TensorSums, in Tensor.Sums. It reads no element more often, but
+// that of float64 it reads all a second time where the total is NaN.
+var NormOfTensors = sync.OnceValue(func() *Program {
+	return normProgram([]Stage{
+		{Kind: Reduce, Over: OneTensor, Terms: squares(false), Loads: []int{0}, Sum: 0},
+		{Kind: Reduce, Over: Everything},
+		{Kind: Scalars, Over: Everything, Graph: controlled(normGraph(NormFirstOfTensors))},
+		{Kind: Reduce, Over: OneTensor, Terms: squares(true), Loads: []int{0}, Sum: 1, Unless: "out.Scale", Only: device.Float64},
+		{Kind: Reduce, Over: Everything, Unless: "out.Scale", Only: device.Float64},
+		{Kind: Scalars, Over: Everything, Graph: controlled(normGraph(NormScaled)), Unless: "out.Scale", Only: device.Float64},
+	})
+})
+
+func normProgram(stages []Stage) *Program {
+	return &Program{Stages: stages, Slots: []Slot{{Name: rule.Grad, Role: Gradient}}, Planes: []Plane{{Load: true}}}
+}
 
 // squares are the terms of the sum of squares, of elements multiplied by out.Scale, or as they are.
 func squares(scaled bool) map[device.DType]*ir.Func {

@@ -28,7 +28,7 @@ type Program struct {
 	// Numbers is Graph between decoding and encoding: its fields of bank rule.ElemBank are the slots, by index, as numbers. Where each slot
 	// holds the number itself, it is Graph.
 	Numbers *ir.Func
-	// Uniforms are the nodes of Graph that are the same for all elements of a group and that others use: what a loop over elements is given,
+	// Uniforms are the nodes of Graph that are the same for all elements of a tensor and that others use: what a loop over elements is given,
 	// in this order. Varying says of each node whether it is none of these.
 	Uniforms []ir.Value
 	Varying  []bool
@@ -36,6 +36,9 @@ type Program struct {
 	Counters []rule.Counter
 	// Scalars is of an update's Scalars stage: it computes a group's scalars, in float64. See the banks.
 	Scalars *ir.Func
+	// TensorScalars is of an update's Scalars stage over OneTensor; nil where it has none. Its banks are those of Scalars and SumsBank, and
+	// what it makes, in the order of bank OutputsBank, Graph has as fields of bank rule.TensorBank.
+	TensorScalars *ir.Func
 
 	Bytes int // that a step moves for each element: the planes read and the planes written
 
@@ -137,7 +140,7 @@ func newProgram(s Spec) (*Program, error) {
 	if p.counts() && p.StepCounter() < 0 {
 		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: rule.StepCounter})
 	}
-	p.Scalars = p.scalars(prologue)
+	p.Scalars, p.TensorScalars = p.scalars(prologue), p.tensorScalars()
 	p.format()
 	p.Stages = p.stages()
 	return p, nil

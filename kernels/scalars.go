@@ -13,10 +13,11 @@ import (
 
 // The banks of Program.Scalars, which computes in float64 what a step's elements of one group share.
 const (
-	InputBank   = rule.HyperBank   // what GroupStep.Inputs writes: the rule's hyperparameters, then what every program is given
+	InputBank   = rule.HyperBank   // what WriteInputs writes: the rule's hyperparameters, then what every program is given
 	CounterBank = rule.CounterBank // Program.Counters, which are kept from step to step
 	OutputsBank = rule.OutputsBank // the rule's scalars, then a rule.Shared
 	ControlBank = 3                // the words of Step.Control
+	SumsBank    = 4                // of TensorScalars: the words of Tensor.Sums
 )
 
 // stepNames are the fields of SharedIn that a GroupStep has beside the rule's hyperparameters, in the order of the bank.
@@ -24,29 +25,38 @@ var stepNames = []string{"Scale", "MaxNorm", "DecoupledDecay", "WeightDecay", "L
 
 // inputNames are the inputs behind the rule's hyperparameters.
 func (p *Program) inputNames() []string {
+	names := slices.Clip(stepNames)
 	if p.noisy {
-		return append(slices.Clip(stepNames), seedNames...)
+		names = append(names, seedNames...)
 	}
-	return stepNames
+	if p.clipsTensors() {
+		names = append(names, maxTensorNorm)
+	}
+	return names
 }
 
-// Inputs is how many numbers GroupStep.Inputs writes.
+// Inputs is how many numbers WriteInputs writes.
 func (p *Program) Inputs() int { return len(p.Rule.Hyper) + len(p.inputNames()) }
 
-// Inputs writes what the group is given, in the order of bank InputBank, as many as there is room for.
-func (g *GroupStep) Inputs(to []float64) {
+// WriteInputs writes what a group is given, in the order of bank InputBank: Inputs numbers.
+func (p *Program) WriteInputs(g *GroupStep, to []float64) {
 	n := copy(to, g.Hyper)
-	n += copy(to[n:], []float64{g.Scale, g.limit(), g.DecoupledDecay, g.WeightDecay, g.L1, g.ClipValue, g.EMADecay})
-	seed := pieces(g.Seed)
-	copy(to[n:], seed[:])
+	n += copy(to[n:], []float64{g.Scale, limit(g.MaxNorm), g.DecoupledDecay, g.WeightDecay, g.L1, g.ClipValue, g.EMADecay})
+	if p.noisy {
+		seed := pieces(g.Seed)
+		n += copy(to[n:], seed[:])
+	}
+	if p.clipsTensors() {
+		to[n] = limit(g.MaxTensorNorm)
+	}
 }
 
 // limit is what gradients are clipped to: +Inf where they are not.
-func (g *GroupStep) limit() float64 {
-	if g.MaxNorm == 0 {
+func limit(max float64) float64 {
+	if max == 0 {
 		return math.Inf(1)
 	}
-	return g.MaxNorm
+	return max
 }
 
 // Outputs names the scalars, in the order of bank OutputsBank.
@@ -81,7 +91,7 @@ func (p *Program) RunScalars(g *GroupStep, norm, unscale float64, counters, out 
 		step = counters[p.StepCounter()]
 	}
 	var shared SharedOut
-	Shared(&SharedIn{Scale: g.Scale, Norm: norm, Unscale: unscale, MaxNorm: g.limit(), LR: g.Hyper[p.Rule.HyperIndex("LR")],
+	Shared(&SharedIn{Scale: g.Scale, Norm: norm, Unscale: unscale, MaxNorm: limit(g.MaxNorm), LR: g.Hyper[p.Rule.HyperIndex("LR")],
 		DecoupledDecay: g.DecoupledDecay, WeightDecay: g.WeightDecay, L1: g.L1,
 		ClipValue: g.ClipValue, EMADecay: g.EMADecay, Step: step}, &shared)
 	n += copy(out[n:], (*rule.Shared[float64])(&shared).Numbers())

@@ -15,14 +15,16 @@ type Stage struct {
 	Unless string
 	Only   device.DType
 	// Graph is what the stage computes; a Reduce has Terms. Of a Map: see Program.Graph. Scalars compute in float64: over a Group from and to
-	// the banks of Program.Scalars, over Everything from bank 0 to bank 1, the outputs. There the field SumField gets the sum of the Reduce
+	// the banks of Program.Scalars, over OneTensor those of Program.TensorScalars, over Everything from bank 0 to bank 1, the outputs. There the
+	// field SumField gets the sum of the Reduce
 	// before, and any other, such as in.Scale, the output of the same name, out.Scale, of the Scalars before. Fields of bank ControlBank are
 	// the words of Step.Control.
 	Graph *ir.Func
 	// Terms are what an element adds to the sum, by the type of the plane. They calculate in float64. Field 0 of bank rule.ElemBank is the
 	// element in memory, field 1 gets the term; fields of bank rule.ScalarsBank have the names of outputs of the Scalars before, such as
-	// out.Scale.
+	// out.Scale. A Reduce over Everything without Terms adds up what the Reduce over OneTensor before it has of tiles.
 	Terms map[device.DType]*ir.Func
+	Sum   int // of a Reduce over OneTensor: the word of Tensor.Sums that gets the sum
 	// Loads and Stores are the planes that the stage reads, and writes: its traffic.
 	Loads, Stores []int
 }
@@ -57,14 +59,17 @@ const (
 	Everything Scope = iota
 	// Group is the tensors of a group.
 	Group
+	// OneTensor is each tensor by itself. What Scalars make of it, the elements of its Map have as fields of bank rule.TensorBank.
+	OneTensor
 )
 
 // stages are those of an update.
 func (p *Program) stages() []Stage {
-	return []Stage{
-		{Kind: Scalars, Over: Group, Graph: p.Scalars, Unless: SkipField},
-		{Kind: Map, Graph: p.Graph, Loads: p.Loads, Stores: p.Stores, Unless: SkipField},
+	out := []Stage{{Kind: Scalars, Over: Group, Graph: p.Scalars, Unless: SkipField}}
+	if p.TensorScalars != nil {
+		out = append(out, Stage{Kind: Scalars, Over: OneTensor, Graph: p.TensorScalars, Unless: SkipField})
 	}
+	return append(out, Stage{Kind: Map, Graph: p.Graph, Loads: p.Loads, Stores: p.Stores, Unless: SkipField})
 }
 
 // Reduces says whether the program is a reduction, as Norm is, and no update.

@@ -12,6 +12,9 @@ type Tensor struct {
 	Shape  []int  // of the whole tensor; nil says that it has one dimension
 	Offset int    // of the first element here within the whole tensor, of which this may be a shard
 	Planes []*device.Buffer
+	// Sums are the tensor's: SumWords of Float64, in works whose program reduces over OneTensor, which writes them, or has TensorScalars, which reads
+	// what was written before. They begin as 0.
+	Sums *device.Buffer
 }
 
 // Index is the index of the tensor's first element here among the elements of all tensors, modulo 2⁶⁴: what an executor makes ir.Element of. IDs
@@ -50,7 +53,9 @@ type GroupStep struct {
 	MaxNorm                         float64   // gradients are clipped to it by the norm, which Step.Control has; 0 clips nothing, as +Inf does
 	L1, WeightDecay, DecoupledDecay float64   // the setting's; L1 and WeightDecay count in a program that has the penalty
 	ClipValue, EMADecay             float64   // likewise, of rule.ClipValue and rule.EMA
+	MaxTensorNorm                   float64   // likewise, of rule.ClipTensorNorm: each tensor's gradient is clipped to it, by Tensor.Sums; 0 clips nothing, as +Inf does
 	Seed                            uint64    // of the noise, in a program that rounds stochastically
+	Off                             bool      // of a Mover alone: the step leaves the group's tensors and counters as they are
 }
 
 // GroupStepOf is a step of a group with the setting and the step's hyperparameters.

@@ -213,6 +213,7 @@ func (o *Optimizer) spend() {
 
 // activity finds the parts whose tensors do not all take this step, or take it where they did not take the last one.
 func (o *Optimizer) activity() {
+	o.toggled = false
 	for _, g := range o.groups {
 		if g == nil {
 			continue
@@ -220,9 +221,14 @@ func (o *Optimizer) activity() {
 		for _, q := range g.parts {
 			active := q.active()
 			q.mixed = q.mixed || slices.ContainsFunc(q.params, func(p *param) bool { return p.active() != active })
-			if q.mixed || active != q.launched {
+			switch {
+			case q.mixed, active != q.launched && o.mover == nil:
 				o.stale = true
 				o.norm.moved()
+			case active != q.launched:
+				q.moved |= gradients
+				o.elsewhere = true
+				o.norm.follow()
 			}
 		}
 	}

@@ -63,6 +63,11 @@ func (q *part) places(program *kernels.Program) (offsets []int, n, line int) {
 // allocate gives the part's tensors the state that a program uses and they lack. It starts at zero, or as the hyperparameter
 // that the rule says.
 func (q *part) allocate(dev *device.Device, program *kernels.Program, setting rule.Setting) error {
+	if program.TensorScalars != nil {
+		if err := q.allocateSquares(dev); err != nil {
+			return err
+		}
+	}
 	r := program.Rule
 	offsets, n, line := q.places(program)
 	s := dev.DefaultStream()
@@ -114,6 +119,38 @@ func (q *part) place(dev *device.Device, t device.DType, offsets []int, shift, n
 	return a.buffer, nil
 }
 
+// allocateSquares gives the part's tensors room for sums of their own, which begin as 0, if they have none.
+func (q *part) allocateSquares(dev *device.Device) error {
+	var offsets []int
+	n := 0
+	for _, p := range q.params {
+		offsets = append(offsets, n)
+		if p.squares == nil {
+			n += kernels.SumWords
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	a := &arena{}
+	var err error
+	if a.buffer, err = dev.Alloc(device.Float64, n); err != nil {
+		return fmt.Errorf("sums of tensors: %w", err)
+	}
+	s := dev.DefaultStream()
+	err = s.Zero(a.buffer)
+	for i, p := range q.params {
+		if err == nil && p.squares == nil {
+			p.squares, err = a.buffer.Slice(offsets[i], offsets[i]+kernels.SumWords)
+			p.arenas, a.tensors = append(p.arenas, a), a.tensors+1
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("sums of tensors: %w", err)
+	}
+	return s.Synchronize()
+}
+
 // owned says whether a plane is the optimizer's: state, or what stands beside a parameter's value.
 func owned(program *kernels.Program, plane int) bool {
 	role := program.Of(plane).Role
@@ -140,7 +177,7 @@ func (p *param) free() error {
 			errs = append(errs, a.buffer.Close())
 		}
 	}
-	p.arenas, p.slots, p.master = nil, nil, nil
+	p.arenas, p.slots, p.master, p.given, p.squares = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

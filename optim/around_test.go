@@ -499,6 +499,7 @@ func TestAroundAllocatesNothing(t *testing.T) {
 	h := newHarness(t, device.BFloat16, make([]float64, 1000))
 	o := h.optimizer(optim.Averaged{Algorithm: optim.DefaultAdamW(), Decay: 0.9})
 	require.NoError(t, o.SetClipNorm(1))
+	require.NoError(t, o.SetClipTensorNorm(0.5))
 	around(t, o, 0.5, true)
 	require.NoError(t, o.SetAccumulate(true))
 	step := func() {

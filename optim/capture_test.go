@@ -108,6 +108,7 @@ func TestReplay(t *testing.T) {
 							}
 							x.gradients()
 							require.NoError(t, x.o.SetClipNorm(clip*float64(1+x.o.Steps())))
+							require.NoError(t, x.o.SetClipTensorNorm(float64(i%3)*clip*float64(1+x.o.Steps())/4))
 							if do == 'S' {
 								require.NoError(t, x.o.Step(nil), name)
 							} else {
@@ -149,6 +150,7 @@ func TestReplayStale(t *testing.T) {
 		{"nothing", false, func(x *training) error { return nil }},
 		{"lr", false, func(x *training) error { return x.o.SetLR(0.5) }},
 		{"another limit", false, func(x *training) error { return x.o.SetClipNorm(3) }},
+		{"a tensor's limit", true, func(x *training) error { return x.o.SetClipTensorNorm(0.5) }},
 		{"other counters", false, func(x *training) error { return x.o.SetGroupCounters(nil, 0, map[string]float64{"step": 1}) }},
 		{"a schedule", false, func(x *training) error { return x.o.SetSchedule(optim.InverseSqrt{Timescale: 1}) }},
 		{"state", false, func(x *training) error {

@@ -10,33 +10,79 @@ import (
 
 // norm is what measures and clips gradients. A max of 0 is off.
 type norm struct {
-	max      float64
-	update   kernels.Update // of kernels.Norm
-	made     int            // updates so far
-	stale    bool           // gradients are not those that were compiled
-	measured bool           // that of a step with the gradients there are
-	ready    bool           // that of the next step was measured
+	max       float64
+	update    kernels.Update // of kernels.Norm, or of kernels.NormOfTensors where each tensor is clipped
+	made      int            // updates so far
+	work      kernels.Work   // of update
+	params    []*param       // whose gradients these are
+	stale     bool           // gradients are not those that were compiled
+	elsewhere bool           // update is still to follow gradients
+	measured  bool           // that of a step with the gradients there are
+	ready     bool           // that of the next step was measured
 }
 
 // moved says that gradients are elsewhere, or others.
 func (n *norm) moved() { n.stale, n.measured, n.ready = true, false, false }
 
+// follow says that gradients are elsewhere, of the same tensors, or are left out or no longer are.
+func (n *norm) follow() { n.elsewhere, n.measured, n.ready = true, false, false }
+
+// find brings the update to where the gradients are.
+func (n *norm) find(s *device.Stream) error {
+	if !n.elsewhere {
+		return nil
+	}
+	if err := s.Synchronize(); err != nil {
+		return err
+	}
+	for i, p := range n.params {
+		n.work.Tensors[i].Planes[0] = p.stepped()
+	}
+	if err := n.update.(kernels.Movable).Moved(1); err != nil {
+		n.stale = true
+		return err
+	}
+	n.elsewhere = false
+	return nil
+}
+
+// stepped is what the next step takes for the tensor's gradient; nil where it leaves the tensor out.
+func (p *param) stepped() *device.Buffer {
+	if !p.active() {
+		return nil
+	}
+	return p.grad()
+}
+
 // measures says whether a step measures its gradients.
-func (o *Optimizer) measures() bool { return o.norm.max != 0 || o.control.skips() }
+func (o *Optimizer) measures() bool {
+	return o.norm.max != 0 || o.common.clipTensorNorm != 0 || o.control.skips()
+}
 
 // errOff is the error of a call that needs that.
 func errOff(what string) error {
-	return fmt.Errorf("optim: %s: SetClipNorm, SetGradScaler and SetSkip are off", what)
+	return fmt.Errorf("optim: %s: SetClipNorm, SetClipTensorNorm, SetGradScaler and SetSkip are off", what)
 }
 
 // compile makes what measures the optimizer's gradients, if they are to be measured. Its errors begin with "gradient norm".
 func (n *norm) compile(o *Optimizer) error {
+	if _, movable := n.update.(kernels.Movable); n.elsewhere && !movable {
+		n.stale = true
+	}
 	if !o.measures() || n.update != nil && !n.stale {
 		return nil
 	}
 	w := kernels.Work{Program: kernels.Norm()}
-	for _, p := range o.where((*param).active) {
-		w.Tensors = append(w.Tensors, kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.grad()}})
+	if o.common.clipTensorNorm != 0 {
+		w.Program = kernels.NormOfTensors()
+	}
+	params := o.where(func(p *param) bool { return o.mover != nil || p.active() })
+	for _, p := range params {
+		t := kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.stepped()}}
+		if o.common.clipTensorNorm != 0 {
+			t.Sums = p.squares
+		}
+		w.Tensors = append(w.Tensors, t)
 	}
 	made, err := o.backend.Compile(w)
 	if err != nil {
@@ -46,7 +92,8 @@ func (n *norm) compile(o *Optimizer) error {
 		return errors.Join(fmt.Errorf("gradient norm: %w", err), made.Close())
 	}
 	err = n.close()
-	n.update, n.made, n.stale = made, n.made+1, false
+	n.update, n.made, n.stale, n.elsewhere = made, n.made+1, false, false
+	n.work, n.params = w, params
 	if err != nil {
 		return fmt.Errorf("gradient norm: what was compiled before could not be freed: %w", err)
 	}
@@ -65,7 +112,7 @@ func (n *norm) turnOn(o *Optimizer) error {
 
 func (n *norm) close() error {
 	update := n.update
-	n.update, n.measured, n.ready = nil, false, false
+	n.update, n.work, n.params, n.measured, n.ready = nil, kernels.Work{}, nil, false, false
 	if update == nil {
 		return nil
 	}
@@ -80,7 +127,10 @@ func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 	if err := n.compile(o); err != nil {
 		return err
 	}
-	err := o.control.begin(s)
+	err := n.find(s)
+	if err == nil {
+		err = o.control.begin(s)
+	}
 	if err == nil {
 		err = n.update.Enqueue(s, kernels.Step{Control: o.control.words})
 	}
@@ -121,12 +171,52 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 	return nil
 }
 
+// SetClipTensorNorm clips each tensor by itself from the next step on: where the L2 norm of a tensor's gradient exceeds max, the step uses that
+// gradient multiplied by max/(norm+1e-6), as torch.nn.utils.clip_grad_norm_ does with this tensor alone, and Keras' clipnorm but for the 1e-6.
+// The gradient buffers themselves stay as they are. It comes after unscaling and after SetClipNorm, whose norm is over the gradients as they are, and
+// before SetClipValue: the tensor's norm is that of its gradient multiplied by what clips all. GradNorm stays the norm over all. A gradient
+// that is not finite spoils its own tensor and no other. With SetAccumulate on, the gradients are the sums. A max of +Inf clips nothing; 0 turns it off.
+//
+// Tensors are the optimizer's: of a shard of a tensor it is the shard's norm. The sums are those that the global norm is made of: gradients are
+// not read once more for them.
+func (o *Optimizer) SetClipTensorNorm(max float64) error {
+	const what = "set clip tensor norm"
+	if err := o.open(what); err != nil {
+		return err
+	}
+	if !(max >= 0) {
+		return &HyperparameterError{Algorithm: "clip_tensor_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+	}
+	old, norm := o.common, o.norm
+	c := old
+	c.clipTensorNorm = max
+	if err := o.setCommon(c); err != nil {
+		return err
+	}
+	if (old.clipTensorNorm != 0) == (max != 0) {
+		return nil
+	}
+	if !o.measures() {
+		if err := o.norm.close(); err != nil {
+			return fmt.Errorf("optim: %s: it was turned off, but what it replaces could not be freed: %w", what, err)
+		}
+		return nil
+	}
+	o.norm.stale, o.norm.ready = true, false // another program measures
+	if err := o.norm.turnOn(o); err != nil {
+		o.common = old
+		o.norm.stale, o.norm.ready = norm.stale, norm.ready
+		return fmt.Errorf("optim: %s: %w", what, err)
+	}
+	return nil
+}
+
 func clipNormError(max float64) error {
 	return &HyperparameterError{Algorithm: "clip_grad_norm", Name: "max_norm", Value: max, Want: "at least 0"}
 }
 
 // GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, or of those that MeasureGradNorm has
-// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetGradScaler or SetSkip on, and after AddGroup,
+// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetClipTensorNorm, SetGradScaler or SetSkip on, and after AddGroup,
 // Remove, Rebind and SetGrad until the next step.
 func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 	s, err := o.use("gradient norm", s)
@@ -150,8 +240,8 @@ func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 }
 
 // MeasureGradNorm enqueues measuring the gradients now, so that GradNorm and Outcome are theirs. The next Step does not measure them again: until
-// then they must stay. With SetAccumulate on they are the sums, and another Accumulate has them measured again. Without SetClipNorm, SetGradScaler
-// and SetSkip it fails, and with ErrNotAccumulated.
+// then they must stay. With SetAccumulate on they are the sums, and another Accumulate has them measured again. Without SetClipNorm,
+// SetClipTensorNorm, SetGradScaler and SetSkip it fails, and with ErrNotAccumulated.
 func (o *Optimizer) MeasureGradNorm(s *device.Stream) error {
 	const what = "measure gradient norm"
 	s, err := o.use(what, s)
@@ -173,8 +263,8 @@ func (o *Optimizer) MeasureGradNorm(s *device.Stream) error {
 }
 
 // SetClipValue clips gradients from the next step on: the step brings each number of a gradient between -max and max, as
-// torch.nn.utils.clip_grad_value_ does; a NaN stays. It does so before it adds L1 and L2, and after SetClipNorm has scaled the gradient, whose
-// norm is that before either. The gradient buffers themselves stay as they are. 0 turns it off.
+// torch.nn.utils.clip_grad_value_ does; a NaN stays. It does so before it adds L1 and L2, and after SetClipNorm and SetClipTensorNorm have
+// scaled the gradient, whose norm is that before any. The gradient buffers themselves stay as they are. 0 turns it off.
 func (o *Optimizer) SetClipValue(max float64) error {
 	if err := o.open("set clip value"); err != nil {
 		return err

@@ -7,13 +7,17 @@ import (
 
 // common is what an optimizer does around the rules of all its groups.
 type common struct {
-	clipValue  float64 // 0 is off
-	zeroGrad   bool
-	accumulate bool // steps take sums of gradients, and set them to 0
+	clipTensorNorm float64 // 0 is off
+	clipValue      float64 // 0 is off
+	zeroGrad       bool
+	accumulate     bool // steps take sums of gradients, and set them to 0
 }
 
 // around is that as a program has it.
 func (c *common) around() (a rule.Around) {
+	if c.clipTensorNorm != 0 {
+		a |= rule.ClipTensorNorm
+	}
 	if c.clipValue != 0 {
 		a |= rule.ClipValue
 	}
@@ -76,13 +80,7 @@ func (o *Optimizer) SetZeroGrad(on bool) error {
 func (o *Optimizer) apartWith(c common) error {
 	old := o.common
 	o.common = c // for what trained says
-	var uses []use
-	for _, g := range o.all() {
-		for _, p := range g.params {
-			uses = append(append(uses, p.trained()...), p.stored()...)
-		}
-	}
-	err := apart(uses)
+	err := o.apart()
 	o.common = old
 	return err
 }

@@ -288,7 +288,7 @@ func TestScaledStepIsUnscaledStep(t *testing.T) {
 
 func TestMeasureGradNorm(t *testing.T) {
 	h, o := controlled(t, sgd(1), 3, 4)
-	require.EqualError(t, o.MeasureGradNorm(nil), "optim: measure gradient norm: SetClipNorm, SetGradScaler and SetSkip are off")
+	require.EqualError(t, o.MeasureGradNorm(nil), "optim: measure gradient norm: SetClipNorm, SetClipTensorNorm, SetGradScaler and SetSkip are off")
 	require.NoError(t, o.SetGradScaler(nil, scaler(func(g *optim.GradScaler) { g.InitScale, g.GrowthInterval = 2, 1 })))
 	for range 2 { // the second time nothing is done
 		require.NoError(t, o.MeasureGradNorm(nil))

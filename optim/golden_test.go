@@ -290,6 +290,7 @@ func TestTorchClip(t *testing.T) {
 			Name, DType string
 			MaxNorm     float64   `json:"max_norm"`
 			GradScale   float64   `json:"grad_scale"`
+			TensorNorm  float64   `json:"tensor_norm"`
 			TotalNorm   []float64 `json:"total_norm"`
 			Param       [][]float64
 		}
@@ -315,13 +316,23 @@ func TestTorchClip(t *testing.T) {
 			o, err := optim.New(h.dev, sgd(file.LR), params)
 			require.NoError(t, err)
 			require.NoError(t, o.SetClipNorm(c.MaxNorm))
+			require.NoError(t, o.SetClipTensorNorm(c.TensorNorm))
 			for step, total := range c.TotalNorm {
 				coef := math.Min(1, c.MaxNorm/(total+1e-6))
 				for i, p := range params {
 					g := append([]float64(nil), file.Grads[c.DType][step][i]...)
+					own, errs := coef, chain+8.0
+					if c.TensorNorm > 0 {
+						squares := 0.0
+						for _, x := range g {
+							squares += x * x
+						}
+						own *= math.Min(1, c.TensorNorm/(math.Sqrt(squares)*c.GradScale*coef+1e-6))
+						errs = 3*chain + 20 // of both, and of what the first has left in the second's norm
+					}
 					for k := range g {
 						g[k] *= c.GradScale
-						bounds[i][k] += file.LR*math.Abs(g[k])*coef*(chain+8)*u + 2*u*math.Abs(h.values(p.Value)[k])
+						bounds[i][k] += file.LR*math.Abs(g[k])*own*errs*u + 2*u*math.Abs(h.values(p.Value)[k])
 					}
 					h.set(p.Grad, g)
 				}

@@ -111,10 +111,15 @@ func (l *loading) applyAround(s *device.Stream) error {
 			p.summed = false
 		}
 	}
+	c := &o.control
 	if a == nil {
+		if state := l.d.ScalerState; state != nil {
+			own, err := c.scaler.with(*state)
+			c.scaler = &own
+			return errors.Join(err, c.write(s, state.words()))
+		}
 		return nil
 	}
-	c := &o.control
 	c.counts, c.skip, c.scaler, o.norm.max = a.ScheduleCounts, a.Skip, nil, a.ClipNorm
 	var words []float64
 	if a.GradScaler != nil {

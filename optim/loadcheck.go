@@ -108,14 +108,24 @@ func (t *TensorState) len() (n int, ok bool) {
 
 // around finds what cannot be done around steps.
 func (l *loading) around() {
-	a, o := l.d.Around, l.o
-	if a == nil {
-		return
-	}
+	a, o, state := l.d.Around, l.o, l.d.ScalerState
 	fail := func(err error) {
 		if err != nil {
 			l.add(Mismatch{Group: -1, What: MismatchAround, Here: err.Error()})
 		}
+	}
+	switch {
+	case state == nil:
+	case a != nil:
+		fail(fmt.Errorf("grad_scaler_state is in around, and beside it"))
+	case o.control.scaler == nil:
+		fail(fmt.Errorf("there is no GradScaler to have the state that was saved: SetGradScaler gives the optimizer one"))
+	default:
+		_, err := o.control.scaler.with(*state)
+		fail(err)
+	}
+	if a == nil {
+		return
 	}
 	if a.ScheduleCounts > AppliedSteps {
 		fail(fmt.Errorf("there are no ScheduleCounts %d", a.ScheduleCounts))

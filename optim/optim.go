@@ -72,6 +72,10 @@ type Param struct {
 	Name  string
 	Value *device.Buffer
 	Grad  *device.Buffer // as many elements as Value. Nil leaves the tensor out of steps: see SetGrad.
+	// State are buffers of the caller's for the tensor's state, each as long as Value, by PyTorch's names such as "exp_avg", which NewPlan lists
+	// with their types. The tensor goes on from what they hold: the caller has set it to 0, or to what the algorithm says that state starts with.
+	// State that is not here is the optimizer's own.
+	State map[string]*device.Buffer
 }
 
 // Optimizer trains parameters in place. Make one with New.
@@ -83,22 +87,27 @@ type Param struct {
 // An optimizer owns its state and nothing else. Close frees it; so does the garbage collector, later, when nothing refers to the
 // optimizer any more. Values and gradients are the caller's, and so is the device, which is closed last.
 type Optimizer struct {
-	backend  Backend
-	groups   []*group          // by index; nil where it was removed
-	names    map[string]*param // of all groups
-	launches []*launch
-	stale    bool // launches are not those of the parts
-	memory   memory
-	norm     norm
-	control  control
-	common   common
-	sums     sums // of gradients
-	eval     evaluation
-	schedule Schedule // of groups to come
-	steps    int
-	closed   bool
-	half     error  // a load has failed half way
-	calls    uint64 // of methods, by which a LiveStateDict sees that it is over
+	backend   Backend
+	mover     kernels.Mover     // backend, if it is one
+	groups    []*group          // by index; nil where it was removed
+	names     map[string]*param // of all groups
+	launches  []*launch
+	stale     bool   // launches are not those of the parts
+	elsewhere bool   // launches are still to follow buffers
+	followed  int    // how often they have
+	toggled   bool   // tensors have got a gradient, or have none any more, since parts were made
+	moving    []move // of Move
+	memory    memory
+	norm      norm
+	control   control
+	common    common
+	sums      sums // of gradients
+	eval      evaluation
+	schedule  Schedule // of groups to come
+	steps     int
+	closed    bool
+	half      error  // a load has failed half way
+	calls     uint64 // of methods, by which a LiveStateDict sees that it is over
 }
 
 // New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero, or as the algorithm says. The
@@ -110,6 +119,7 @@ func New(b Backend, alg Algorithm, params []Param) (*Optimizer, error) {
 		return nil, errors.New("optim: new: the backend is nil")
 	}
 	o := &Optimizer{backend: b, names: map[string]*param{}}
+	o.mover, _ = b.(kernels.Mover)
 	if err := o.AddGroup(alg, params); err != nil {
 		return nil, err
 	}
@@ -138,7 +148,11 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 			return p.errorf("another tensor has this name")
 		}
 		names[p.Name] = p
-		uses = append(uses, p.trained()...)
+		p.slots = make([]*device.Buffer, len(g.slots()))
+		if err := p.give(o.backend.Device()); err != nil {
+			return err
+		}
+		uses = append(append(uses, p.trained()...), p.stored()...)
 	}
 	if err := o.memory.check(o, uses); err != nil {
 		return err
@@ -180,7 +194,7 @@ func (o *Optimizer) equip(g *group) ([]*launch, error) {
 			return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
 		}
 	}
-	launches := plan([]*group{g})
+	launches := plan([]*group{g}, o.mover != nil)
 	for _, l := range launches {
 		if err := l.compile(o.backend); err != nil {
 			return launches, fmt.Errorf("optim: group %d: %w", g.index, err)

@@ -464,7 +464,7 @@ func TestClipNorm(t *testing.T) {
 	v, g := h.buffer(device.Float32, []float64{0}), h.buffer(device.Float32, []float64{4})
 	require.NoError(t, o.AddGroup(sgd(1), []optim.Param{{Value: v, Grad: g}}))
 	_, err := o.GradNorm(nil)
-	require.EqualError(t, err, "optim: gradient norm: SetClipNorm, SetGradScaler and SetSkip are off")
+	require.EqualError(t, err, "optim: gradient norm: SetClipNorm, SetClipTensorNorm, SetGradScaler and SetSkip are off")
 	require.NoError(t, o.SetClipNorm(1))
 	require.NoError(t, o.Step(nil))
 	norm, err := o.GradNorm(nil)

@@ -100,6 +100,7 @@ func TestOutOfMemory(t *testing.T) {
 		"grad scaler":     func(s *short) error { g := optim.DefaultGradScaler(); return s.o.SetGradScaler(nil, &g) },
 		"skip":            func(s *short) error { return s.o.SetSkip(nil, optim.Skip{NonFinite: true}) },
 		"clip norm":       func(s *short) error { return s.o.SetClipNorm(0.5) },
+		"clip tensors":    func(s *short) error { return s.o.SetClipTensorNorm(0.5) },
 		"clip value":      func(s *short) error { return s.o.SetClipValue(0.3) },
 		"tensor counters": func(s *short) error { return s.o.SetTensorCounters(nil, "d", map[string]float64{"step": 1}) },
 		"capture": func(s *short) error {

@@ -47,12 +47,12 @@ type changes struct {
 	applied  optim.ScheduleCounts
 	captured *optim.Captured
 
-	scaler               *optim.GradScaler
-	skip                 optim.Skip
-	clipNorm, clipValue  float64
-	accumulate, zeroGrad bool
-	decays               map[int]bool // groups whose weight_decay has a schedule
-	steps, appliedSteps  int
+	scaler                              *optim.GradScaler
+	skip                                optim.Skip
+	clipNorm, clipTensorNorm, clipValue float64
+	accumulate, zeroGrad                bool
+	decays                              map[int]bool // groups whose weight_decay has a schedule
+	steps, appliedSteps                 int
 }
 
 // Whatever is done between steps, in whatever order, a tensor gets the bits that it gets alone.
@@ -202,7 +202,7 @@ func (c *changes) pair(w *twin, alg optim.Algorithm) {
 // around makes an optimizer do around its steps what the one of many does.
 func (c *changes) around(o *optim.Optimizer) error {
 	return errors.Join(o.SetGradScaler(nil, c.scaler), o.SetSkip(nil, c.skip), o.SetAccumulate(c.accumulate), o.SetClipNorm(c.clipNorm),
-		o.SetClipValue(c.clipValue), o.SetZeroGrad(c.zeroGrad))
+		o.SetClipTensorNorm(c.clipTensorNorm), o.SetClipValue(c.clipValue), o.SetZeroGrad(c.zeroGrad))
 }
 
 // inTurn switches a term on and off.
@@ -397,6 +397,11 @@ func (c *changes) clip() {
 		c.all(func(o *optim.Optimizer) error { return o.SetClipValue(c.clipValue) })
 		return
 	}
+	if c.chance(2) { // by a sum that no other tensor is in
+		c.clipTensorNorm = []float64{0, 1, 0.3}[c.rng.IntN(3)]
+		c.all(func(o *optim.Optimizer) error { return o.SetClipTensorNorm(c.clipTensorNorm) })
+		return
+	}
 	c.clipNorm = []float64{0, 1e300}[c.rng.IntN(2)]
 	if c.exact && c.chance(2) {
 		c.clipNorm = 3
@@ -452,7 +457,7 @@ func (c *changes) step() {
 			}
 		}
 	}
-	measures := bad || c.clipNorm != 0
+	measures := bad || c.clipNorm != 0 || c.clipTensorNorm != 0
 	if measures && c.chance(3) {
 		require.NoError(t, c.o.MeasureGradNorm(nil))
 	}

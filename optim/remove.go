@@ -52,7 +52,7 @@ func (o *Optimizer) Remove(tensors ...string) error {
 			return slices.DeleteFunc(slices.Clone(params), func(p *param) bool { return is[p] })
 		}
 		for g := range groups {
-			g.params = without(g.params)
+			g.params, g.at = without(g.params), nil
 			for _, q := range g.parts {
 				if q.params = without(q.params); len(q.params) == 0 {
 					errs = append(errs, q.close())

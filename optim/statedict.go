@@ -27,6 +27,9 @@ type StateDict struct {
 	Schedule     json.RawMessage // of groups that are added later, as GroupState.Schedule
 	Groups       []GroupState    // by index, without those that were removed
 
+	// ScalerState is that of the GradScaler, which the optimizer must have, in a dict that says no more of what is around. Nil: it stays.
+	ScalerState *GradScalerState
+
 	verify func() error
 }
 

@@ -129,12 +129,14 @@ type dictJSON struct {
 	Schedule     json.RawMessage `json:"schedule,omitempty"`
 	Groups       []GroupState    `json:"groups"`
 	Checksums    json.RawMessage `json:"checksums,omitempty"` // a file's, of numbers: passed over
+
+	ScalerState *GradScalerState `json:"grad_scaler_state,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler: all but the tensors' Numbers.
 func (d *StateDict) MarshalJSON() ([]byte, error) {
 	return json.Marshal(dictJSON{Steps: d.Steps, AppliedSteps: &d.AppliedSteps, SkippedSteps: d.SkippedSteps, Outcome: d.Outcome, Around: d.Around, Schedule: d.Schedule,
-		Groups: d.Groups})
+		Groups: d.Groups, ScalerState: d.ScalerState})
 }
 
 // UnmarshalJSON implements json.Unmarshaler. Tensors have no Numbers. A name that is not known is an error, but for "checksums", which a file may
@@ -145,7 +147,7 @@ func (d *StateDict) UnmarshalJSON(text []byte) error {
 		return fmt.Errorf("optim: state dict: %w", err)
 	}
 	*d = StateDict{Steps: in.Steps, AppliedSteps: in.Steps - in.SkippedSteps, SkippedSteps: in.SkippedSteps, Outcome: in.Outcome,
-		Around: in.Around, Schedule: in.Schedule, Groups: in.Groups}
+		Around: in.Around, Schedule: in.Schedule, Groups: in.Groups, ScalerState: in.ScalerState}
 	if in.AppliedSteps != nil {
 		d.AppliedSteps = *in.AppliedSteps
 	}

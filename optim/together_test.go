@@ -268,6 +268,7 @@ func TestRefusedCalls(t *testing.T) {
 		"norm above NaN":       {hyper, func(o *optim.Optimizer) error { return o.SetSkip(nil, optim.Skip{NormAbove: nan}) }},
 		"norm above -1":        {hyper, func(o *optim.Optimizer) error { return o.SetSkip(nil, optim.Skip{NormAbove: -1}) }},
 		"clip norm NaN":        {hyper, func(o *optim.Optimizer) error { return o.SetClipNorm(nan) }},
+		"clip tensor norm -1":  {hyper, func(o *optim.Optimizer) error { return o.SetClipTensorNorm(-1) }},
 		"clip value NaN":       {hyper, func(o *optim.Optimizer) error { return o.SetClipValue(nan) }},
 		"clip value 1e-60":     {hyper, func(o *optim.Optimizer) error { return o.SetClipValue(1e-60) }},
 		"counts":               {nil, func(o *optim.Optimizer) error { return o.SetScheduleCounts(7) }},

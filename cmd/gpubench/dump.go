@@ -92,7 +92,7 @@ func graphText(p *kernels.Program) string {
 	for i, s := range p.Stages {
 		of, varying := "for each element", p.Varying
 		if s.Kind == kernels.Scalars {
-			of, varying = "once for each group", nil
+			of, varying = map[kernels.Scope]string{kernels.Group: "once for each group", kernels.OneTensor: "once for each tensor"}[s.Over], nil
 		}
 		fmt.Fprintf(&b, "\n// stage %d: %s, %s, in float%d\n%s", i+1, s.Kind, of, s.Graph.Width, s.Graph.Text(varying))
 	}

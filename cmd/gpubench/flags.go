@@ -32,6 +32,7 @@ type config struct {
 	asked      string // the flag that gave the model, and its value
 	dtype      types
 	clip       float64 // to which norm gradients are clipped; 0: they are not
+	clipTensor float64 // and each tensor's by itself
 	scale      float64 // that gradients are multiplied by; 0: there is no loss scale
 	threads    int
 	time       time.Duration
@@ -44,7 +45,9 @@ type config struct {
 }
 
 // measures says whether a step reads gradients before the update, for their norm.
-func (cfg *config) measures() bool { return cfg.clip > 0 || cfg.scale > 0 }
+func (cfg *config) measures() bool { return cfg.clips() || cfg.scale > 0 }
+
+func (cfg *config) clips() bool { return cfg.clip > 0 || cfg.clipTensor > 0 }
 
 func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	cfg := &config{}
@@ -62,6 +65,7 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	)
 	fs.StringVar(&cfg.device, "device", "cpu", "")
 	fs.Float64Var(&cfg.clip, "clip", 0, "")
+	fs.Float64Var(&cfg.clipTensor, "clip-tensor", 0, "")
 	fs.Float64Var(&cfg.scale, "scale", 0, "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
 	fs.DurationVar(&cfg.time, "time", time.Second, "")
@@ -136,8 +140,10 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	case cfg.threads == 0:
 		cfg.threads = all
 	}
-	if !(cfg.clip >= 0 && cfg.clip <= math.MaxFloat64) {
-		return nil, cli.Usagef("-clip %v: must be a norm, above 0 and finite, or 0 for none", cfg.clip)
+	for i, norm := range []float64{cfg.clip, cfg.clipTensor} {
+		if !(norm >= 0 && norm <= math.MaxFloat64) {
+			return nil, cli.Usagef("%s %v: must be a norm, above 0 and finite, or 0 for none", []string{"-clip", "-clip-tensor"}[i], norm)
+		}
 	}
 	if lo, hi := scales(cfg.dtype.grad); slices.Contains(given, "scale") && !(cfg.scale >= lo && cfg.scale <= hi) {
 		return nil, cli.Usagef("-scale %v: with gradients of %s it must be from %v to %v", cfg.scale, cfg.dtype.grad.Short(), lo, hi)

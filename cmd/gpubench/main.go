@@ -4,8 +4,8 @@
 // Usage:
 //
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
-//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-scale factor] [-threads count] [-time duration]
-//	         [-verify] [-save folder] [-format text|json]
+//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-clip-tensor norm] [-scale factor] [-threads count]
+//	         [-time duration] [-verify] [-save folder] [-format text|json]
 //	gpubench -list [-format text|json]
 //	gpubench -plan [-optimizer names] [-model name | -shape shapes | -n count] [-format text|json]
 //	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32] [-master none]
@@ -33,9 +33,10 @@
 //	-rounding nearest    how parameters without a master and state are rounded to 16 bits: nearest, ties to even, or stochastic
 //	-clip 1              clip gradients to this global norm. A step reads them once more, which its bytes count. The ceiling does
 //	                     not: its rate is that of the update's loads and stores
+//	-clip-tensor 1       clip each tensor's gradient to this norm by itself, after -clip; for both, gradients are read once more
 //	-scale 65536         gradients are multiplied by this loss scale. A step divides by it, and is skipped where a gradient is not finite, with an
 //	                     optim.GradScaler that starts at it and does not grow while steps are measured. It reads gradients once more, as
-//	                     with -clip; with both, they are read once more for both
+//	                     with -clip; with all, they are read once more for all
 //	-device cpu          where the step runs: cpu; cuda, the first NVIDIA GPU, or cuda:1, the second, and so on; emu, an
 //	                     emulated GPU, whose bits are a GPU's and whose times mean nothing
 //	-threads 0           processors that -device cpu uses; 0 is all that Go uses (see GOMAXPROCS)
@@ -52,8 +53,8 @@
 //
 // With -verify, before anything is measured, three steps are compared with an independent computation of the same rule: its
 // graph in static single assignment form, evaluated an element at a time. The data is ordinary numbers mixed with special
-// ones: infinities, NaNs, zeros of both signs, subnormals, any bit patterns; with -clip, gradients are ordinary in all steps but the
-// last. With -scale, gradients are finite in all steps but the second, which must be skipped: it leaves everything as it was but the scale,
+// ones: infinities, NaNs, zeros of both signs, subnormals, any bit patterns; with -clip and -clip-tensor, gradients are ordinary in all
+// steps but the last. With -scale, gradients are finite in all steps but the second, which must be skipped: it leaves everything as it was but the scale,
 // by half of which the third divides. Parameters, gradients and all state must agree
 // bit for bit after each step, where any NaN equals any other. Tensors of up to 4,096 elements are compared whole; of
 // larger ones the head, the tail and runs at a prime stride between them. The result says how many parameters were
@@ -105,7 +106,7 @@
 //
 //	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
 //	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "master", "rounding", "threads", "clip",
-//	              "scale", "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
+//	              "clip_tensor", "scale", "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
 //	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note",
 //	              "saved": {"bytes", "save_seconds", "save_gb_per_s", "load_seconds", "load_gb_per_s", "snapshot_seconds", "snapshot_gb_per_s"}}]}
 //

@@ -101,7 +101,8 @@ func (cfg *config) bench(t *target, o optimizer, p *cli.Progress) (r result, err
 	}
 	r = result{Device: t.name, Optimizer: o.Name, Model: cfg.model.Name, Params: cfg.model.Params(),
 		Tensors: len(cfg.model.Tensors), DType: cfg.dtype.param.Short(), Grad: cfg.dtype.grad.Short(), State: cfg.dtype.state.Short(),
-		Master: cfg.dtype.masterName(), Rounding: cfg.dtype.rounding(), types: cfg.dtype, Threads: t.threads, Clip: cfg.clip, Scale: cfg.scale,
+		Master: cfg.dtype.masterName(), Rounding: cfg.dtype.rounding(), types: cfg.dtype, Threads: t.threads, Clip: cfg.clip,
+		ClipTensor: cfg.clipTensor, Scale: cfg.scale,
 		BytesPerParam: w.program.Bytes, updateBytes: w.program.Bytes, Traffic: t.traffic,
 		Note: t.note}
 	if cfg.measures() {

@@ -20,9 +20,10 @@ type result struct {
 	State          string  `json:"state"`
 	Master         string  `json:"master"` // as -master has it
 	Rounding       string  `json:"rounding"`
-	Threads        int     `json:"threads"` // 0 for a device that has none to choose
-	Clip           float64 `json:"clip"`    // the norm that gradients are clipped to; 0: they are not
-	Scale          float64 `json:"scale"`   // the loss scale that gradients are multiplied by; 0: there is none
+	Threads        int     `json:"threads"`     // 0 for a device that has none to choose
+	Clip           float64 `json:"clip"`        // the norm that gradients are clipped to; 0: they are not
+	ClipTensor     float64 `json:"clip_tensor"` // the norm that each tensor's are clipped to by themselves; 0: they are not
+	Scale          float64 `json:"scale"`       // the loss scale that gradients are multiplied by; 0: there is none
 	BytesPerParam  int     `json:"bytes_per_param"`
 	SecondsPerStep float64 `json:"seconds_per_step"`
 	GBPerS         float64 `json:"gb_per_s"`
@@ -53,6 +54,9 @@ func (r *result) options(separator string) string {
 	out := r.types.others(separator)
 	if r.Clip > 0 {
 		out += fmt.Sprintf("%sclip=%g", separator, r.Clip)
+	}
+	if r.ClipTensor > 0 {
+		out += fmt.Sprintf("%sclip-tensor=%g", separator, r.ClipTensor)
 	}
 	if r.Scale > 0 {
 		out += fmt.Sprintf("%sscale=%g", separator, r.Scale)

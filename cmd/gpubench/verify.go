@@ -11,6 +11,7 @@ import (
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/reference"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -34,6 +35,7 @@ type oracle struct {
 	plan
 	counters []float64
 	maxNorm  float64           // 0: gradients are not clipped
+	ofTensor float64           // the same of each tensor
 	control  kernels.ControlIn // the loss scale
 	runs     []run
 	from     []int              // per run, where it stands in expect
@@ -76,42 +78,35 @@ func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 	}
 }
 
-// step is one step on everything that is expected, with gradients of a norm.
-func (o *oracle) step(norm float64) {
+// clipTensors makes the steps to come clip each tensor.
+func (o *oracle) clipTensors(max float64) error {
+	spec := o.program.Spec
+	spec.Around |= rule.ClipTensorNorm
+	var err error
+	o.program, err = kernels.New(spec)
+	o.ofTensor = max
+	return err
+}
+
+// step is one step on everything that is expected, with gradients of these norms.
+func (o *oracle) step(norms norms) {
 	var out kernels.ControlOut
 	in := &o.control
-	in.Measured = norm
+	in.Measured = norms.all
 	kernels.Control(in, &out)
 	in.Scale, in.GrowthTracker, in.HysteresisTracker, in.Applied, in.Skipped = out.Scale, out.GrowthTracker, out.HysteresisTracker, out.Applied, out.Skipped
 	if out.Skip == 1 {
 		return
 	}
 	g := kernels.GroupStepOf(o.setting, o.setting.Hyper)
-	g.MaxNorm = o.maxNorm
+	g.MaxNorm, g.MaxTensorNorm = o.maxNorm, o.ofTensor
 	scalars := reference.Scalars(o.program, g, out.Norm, out.Unscale, o.counters)
-	reference.Map(o.program, scalars, o.parts)
-}
-
-// normOf is the norm of gradients that were filled with a pattern, at which phases, by the tree of kernels.SumSquares.
-func normOf(p *pattern, t device.DType, lengths []int64, phase func(tensor int) int64) float64 {
-	var values [period]float64
-	for i, bits := range p.bits {
-		values[i] = reference.Value(t, bits)
-	}
-	var tile [kernels.NormTile]float64
-	return kernels.NormBy(func(scale float64) float64 {
-		var sums []float64
-		for i, n := range lengths {
-			for lo := int64(0); lo < n; lo += kernels.NormTile {
-				own := tile[:min(kernels.NormTile, n-lo)]
-				for k := range own {
-					own[k] = values[(phase(i)+lo+int64(k))%period]
-				}
-				sums = append(sums, kernels.SumSquares(own, scale))
-			}
+	for j, r := range o.runs {
+		if norms.sums != nil {
+			o.parts[j].Scalars = reference.TensorScalars(o.program, g, out.Norm, out.Unscale, norms.sums[r.tensor][:])
 		}
-		return kernels.SumTree(sums)
-	})
+	}
+	reference.Map(o.program, scalars, o.parts)
 }
 
 // gradients are those of a step to verify. The norm of wild numbers is NaN, and hides what else a step does: so gradients that are clipped are
@@ -124,9 +119,9 @@ func (w *work) gradients(cfg *config, t device.DType, step int) *pattern {
 	}
 	var numbers *pattern
 	switch {
-	case cfg.scale == 0 && (cfg.clip == 0 || step == verifySteps-1):
+	case cfg.scale == 0 && (!cfg.clips() || step == verifySteps-1):
 		return wild(w.rng, t, 1, false)
-	case cfg.clip > 0:
+	case cfg.clips():
 		numbers = tame(w.rng, t, scale*[]float64{1, 0x1p-12}[min(step, 1)])
 	default:
 		numbers = finite(w.rng, t, scale)
@@ -143,6 +138,11 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 	v := verification{params: sampled(runs)}
 	o := newOracle(w.plan, runs, w.tensors)
 	o.maxNorm = cfg.clip
+	if cfg.clipTensor > 0 {
+		if err := o.clipTensors(cfg.clipTensor); err != nil {
+			return v, err
+		}
+	}
 	if s := w.scaler; s != nil {
 		o.control = kernels.ControlIn{Scaler: 1, SkipNonFinite: 1, Scale: float64(float32(s.InitScale)), HysteresisTracker: 1, Hysteresis: 1,
 			GrowthFactor: s.GrowthFactor, BackoffFactor: s.BackoffFactor, GrowthInterval: float64(s.GrowthInterval)}
@@ -155,7 +155,7 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 	}
 	for step := range verifySteps {
 		p.Show("%s: verifying step %d of %d", what, step+1, verifySteps)
-		norm := 0.0
+		var measured norms
 		for k := range w.program.Planes {
 			role := w.slot(k).Role
 			if step > 0 && role != kernels.Gradient {
@@ -167,7 +167,7 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 			if role != kernels.Gradient {
 				numbers = wild(w.rng, dtype, 1, role == kernels.State || role == kernels.Input)
 			} else if numbers = w.gradients(cfg, dtype, step); cfg.measures() {
-				norm = normOf(numbers, dtype, lengths(cfg.model), phase)
+				measured = normsOf(numbers, dtype, lengths(cfg.model), phase)
 			}
 			for i, t := range w.tensors {
 				if err := numbers.fill(w.stream, t.planes[k], phase(i)); err != nil {
@@ -182,7 +182,7 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 		if err := w.opt.Step(w.stream); err != nil {
 			return v, err
 		}
-		o.step(norm)
+		o.step(measured)
 		if err := w.compareGroup(&v, o, step); err != nil {
 			return v, err
 		}

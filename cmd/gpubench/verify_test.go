@@ -155,7 +155,7 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 	}
 }
 
-// misled is a CPU on which a word of kernels.Step.Control becomes another one once gradients are measured.
+// misled is a CPU on which a word of kernels.Step.Control, or of the first kernels.Tensor.Sums, becomes another one once gradients are measured.
 type misled struct {
 	kernels.Backend
 	word   int
@@ -165,21 +165,26 @@ type misled struct {
 func (b misled) Compile(w kernels.Work) (kernels.Update, error) {
 	u, err := b.Backend.Compile(w)
 	if w.Program.Reduces() {
-		u = misledNorm{u, b}
+		u = misledNorm{u, b, w.Tensors[0].Sums}
 	}
 	return u, err
 }
 
 type misledNorm struct {
 	kernels.Update
-	by misled
+	by   misled
+	sums *device.Buffer
 }
 
 func (u misledNorm) Enqueue(s *device.Stream, in kernels.Step) error {
 	if err := u.Update.Enqueue(s, in); err != nil || in.Commit {
 		return err
 	}
-	word, err := in.Control.Slice(u.by.word, u.by.word+1)
+	words := in.Control
+	if u.sums != nil {
+		words = u.sums
+	}
+	word, err := words.Slice(u.by.word, u.by.word+1)
 	if err != nil {
 		return err
 	}
@@ -204,6 +209,8 @@ func verifyOn(t *testing.T, b kernels.Backend, args ...string) string {
 func TestVerifyFailsByNorm(t *testing.T) {
 	b := misled{cpu.NewThreads(1), kernels.ControlNorm, twice}
 	assert.Contains(t, verifyOn(t, b, "-n", "5000", "-optimizer", "adamw", "-clip", "1"), `verification failed: step 1: tensor "flat": `)
+	b = misled{cpu.NewThreads(1), 0, twice}
+	assert.Contains(t, verifyOn(t, b, "-n", "5000", "-optimizer", "adamw", "-clip-tensor", "0.1"), `verification failed: step 1: tensor "flat": `)
 }
 
 // With -scale it is verified by what gradients are divided, which steps are skipped, that these change nothing, and what becomes of the scale.

@@ -58,7 +58,7 @@ func newWork(cfg *config, b kernels.Backend, o optimizer) (w *work, err error) {
 		return w, err
 	}
 	w.close = append(w.close, w.opt.Close)
-	if err := w.opt.SetClipNorm(cfg.clip); err != nil {
+	if err := errors.Join(w.opt.SetClipNorm(cfg.clip), w.opt.SetClipTensorNorm(cfg.clipTensor)); err != nil {
 		return w, err
 	}
 	if cfg.scale > 0 { // it is not to grow while steps are measured

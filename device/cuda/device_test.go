@@ -75,7 +75,7 @@ func TestNoSuchDevice(t *testing.T) {
 
 func TestCompilerLog(t *testing.T) {
 	_, dev := emulate(t, emu.Config{})
-	bad := strings.Replace(ptx.Norm(), "add.rn.f64", "add.rz.f64", 1)
+	bad := strings.Replace(ptx.Norm(kernels.Norm()), "add.rn.f64", "add.rz.f64", 1)
 	line := 1 + strings.Count(bad[:strings.Index(bad, "add.rz.f64")], "\n")
 	_, err := dev.gpu.load(bad, nil)
 	require.ErrorIs(t, err, driver.ErrorInvalidPtx)
@@ -83,7 +83,7 @@ func TestCompilerLog(t *testing.T) {
 	require.ErrorContains(t, err, fmt.Sprintf("line %d: ", line))
 
 	var f kernel
-	_, err = dev.gpu.load(ptx.Norm(), map[string]*kernel{"other": &f})
+	_, err = dev.gpu.load(ptx.Norm(kernels.Norm()), map[string]*kernel{"other": &f})
 	require.EqualError(t, err, "other: cuda: cuModuleGetFunction: CUDA_ERROR_NOT_FOUND (500)")
 }
 

@@ -38,7 +38,7 @@ func Open(ordinal int) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, err)
 	}
-	g := &gpu{modules: map[kernels.Spec]*module{}, memories: map[*memory]bool{}, queues: map[*queue]bool{},
+	g := &gpu{modules: map[kernels.Spec]*module{}, norms: map[*kernels.Program]*normModule{}, memories: map[*memory]bool{}, queues: map[*queue]bool{},
 		markers: map[*marker]bool{}, hosts: map[*staging]bool{}, graphs: map[*recording]bool{}}
 	if g.dev, err = cu.GetDevice(ordinal); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", ordinal, failure(driver.CuDeviceGet, err))
@@ -111,7 +111,7 @@ type gpu struct {
 
 	mu       sync.Mutex // guards what follows
 	modules  map[kernels.Spec]*module
-	norms    *normModule
+	norms    map[*kernels.Program]*normModule
 	memories map[*memory]bool
 	queues   map[*queue]bool
 	markers  map[*marker]bool
@@ -182,8 +182,8 @@ func (g *gpu) Close() error {
 	for _, m := range g.modules {
 		keep(m.unload(g))
 	}
-	if g.norms != nil {
-		keep(g.norms.unload(g))
+	for _, m := range g.norms {
+		keep(m.unload(g))
 	}
 	clear(g.queues)
 	clear(g.markers)
@@ -191,7 +191,7 @@ func (g *gpu) Close() error {
 	clear(g.hosts)
 	clear(g.graphs)
 	clear(g.modules)
-	g.norms = nil
+	clear(g.norms)
 	keep(failure(driver.CuDevicePrimaryCtxRelease, g.dev.ReleasePrimaryCtx()))
 	return first
 }

@@ -18,8 +18,8 @@ import (
 // module is a program's kernels on the device. It stays loaded until the device is closed.
 type module struct {
 	*ptx.Module
-	mod                       cu.Module
-	update, prologue, traffic kernel
+	mod                                cu.Module
+	update, prologue, tensors, traffic kernel
 }
 
 // kernel is a function, and how many of its blocks a multiprocessor holds at once.
@@ -28,7 +28,7 @@ type kernel struct {
 	resident int
 }
 
-// normModule is the norm's.
+// normModule is a norm's.
 type normModule struct {
 	mod    cu.Module
 	passes []normPass
@@ -37,8 +37,8 @@ type normModule struct {
 // normPass is the kernels of a ptx.NormPass.
 type normPass struct {
 	ptx.NormPass
-	squares    []kernel // by ptx.NormGradients
-	sums, root kernel
+	squares             []kernel // by ptx.NormGradients
+	tensors, sums, root kernel
 }
 
 // load compiles PTX. What the driver's compiler says of an error is in the error.
@@ -78,7 +78,11 @@ func (g *gpu) module(p *kernels.Program) (*module, error) {
 	text := g.geometry.hints.New(p)
 	m := &module{Module: text}
 	var err error
-	m.mod, err = g.load(text.Text, map[string]*kernel{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic})
+	names := map[string]*kernel{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic}
+	if text.Tensors != "" {
+		names[text.Tensors] = &m.tensors
+	}
+	m.mod, err = g.load(text.Text, names)
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %s: %w", p, err)
 	}
@@ -86,15 +90,16 @@ func (g *gpu) module(p *kernels.Program) (*module, error) {
 	return m, nil
 }
 
-func (g *gpu) norm() (*normModule, error) {
+// norm returns the kernels of kernels.Norm or kernels.NormOfTensors, compiled once.
+func (g *gpu) norm(program *kernels.Program) (*normModule, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.norms != nil {
-		return g.norms, nil
+	if m := g.norms[program]; m != nil {
+		return m, nil
 	}
 	m := &normModule{}
 	names := map[string]*kernel{}
-	for _, of := range ptx.NormPasses() {
+	for _, of := range ptx.NormPasses(program) {
 		m.passes = append(m.passes, normPass{NormPass: of, squares: make([]kernel, len(of.Squares))})
 	}
 	for i := range m.passes {
@@ -103,13 +108,16 @@ func (g *gpu) norm() (*normModule, error) {
 			names[name] = &p.squares[k]
 		}
 		names[p.Sums], names[p.Root] = &p.sums, &p.root
+		if p.Tensors != "" {
+			names[p.Tensors] = &p.tensors
+		}
 	}
 	var err error
-	m.mod, err = g.load(ptx.Norm(), names)
+	m.mod, err = g.load(ptx.Norm(program), names)
 	if err != nil {
 		return nil, fmt.Errorf("cuda: norm: %w", err)
 	}
-	g.norms = m
+	g.norms[program] = m
 	return m, nil
 }
 

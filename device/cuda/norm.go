@@ -17,7 +17,7 @@ import (
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
-// norm implements kernels.Capturable for kernels.Norm.
+// norm implements kernels.Capturable for kernels.Norm and kernels.NormOfTensors.
 type norm struct {
 	g     *gpu
 	mod   *normModule
@@ -25,12 +25,14 @@ type norm struct {
 	tiles map[device.DType]*device.Buffer // as package ptx lays them out
 	sums  [2]*device.Buffer               // the tiles', and room for the sums of them
 	scale *device.Buffer                  // the output that says whether later passes run
+	trees [][]*device.Buffer              // by pass, of kernels.NormOfTensors: tiles of each level of tensors' trees
+	spare *device.Buffer                  // sums between these levels
 	work  kernels.Work                    // holds the gradients
 }
 
-// newNorm makes an update of a work of kernels.Norm.
+// newNorm makes an update of a work of kernels.Norm or kernels.NormOfTensors.
 func (d *Device) newNorm(w kernels.Work) (kernels.Update, error) {
-	mod, err := d.gpu.norm()
+	mod, err := d.gpu.norm(w.Program)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +72,68 @@ func (n *norm) fill(d *Device) (err error) {
 	if n.sums[1], err = d.Alloc(device.Float64, levels(n.count)); err != nil {
 		return err
 	}
-	n.scale, err = d.Alloc(device.Float64, 1)
-	return err
+	if n.scale, err = d.Alloc(device.Float64, 1); err != nil {
+		return err
+	}
+	return n.plant(d)
+}
+
+// plant makes the tensors' trees.
+func (n *norm) plant(d *Device) (err error) {
+	spare := 0
+	for _, t := range n.work.Tensors {
+		for count := levels(t.Len()); count > kernels.NormTile; {
+			count = levels(count)
+			spare += count
+		}
+	}
+	if n.spare, err = d.Alloc(device.Float64, spare); err != nil {
+		return err
+	}
+	for i := range n.mod.passes {
+		var trees []*device.Buffer
+		if p := &n.mod.passes[i]; p.Tensors != "" {
+			for _, tiles := range n.tree(p.Reduce) {
+				b, err := d.words(tiles)
+				if err != nil {
+					return err
+				}
+				trees = append(trees, b)
+			}
+		}
+		n.trees = append(n.trees, trees)
+	}
+	return nil
+}
+
+// tree is the tiles of sums of all tensors whose sums a stage makes, level by level.
+func (n *norm) tree(of *kernels.Stage) (tiles [][]uint64) {
+	from, spare := n.sums[0].Addr(), n.spare.Addr()
+	for _, t := range n.work.Tensors {
+		at, count := from, levels(t.Len())
+		from += uint64(8 * count)
+		if count == 0 || of.Only != 0 && t.Planes[0].DType() != of.Only {
+			continue
+		}
+		for level := 0; ; level++ {
+			if level == len(tiles) {
+				tiles = append(tiles, nil)
+			}
+			to, last := spare, count <= kernels.NormTile
+			if last {
+				to = t.Sums.Addr() + uint64(8*of.Sum)
+			}
+			for k := range levels(count) {
+				tiles[level] = append(tiles[level], at+uint64(8*k*kernels.NormTile), uint64(min(kernels.NormTile, count-k*kernels.NormTile)), to+uint64(8*k))
+			}
+			if last {
+				break
+			}
+			at, count = spare, levels(count)
+			spare += uint64(8 * count)
+		}
+	}
+	return tiles
 }
 
 // levels is how many sums one level up has.
@@ -104,7 +166,7 @@ func (n *norm) Launch(s *device.Stream, step kernels.Step) error {
 			if p.Reduce.Unless != "" {
 				scale = []uint64{n.scale.Addr()}
 			}
-			if err := n.launchPass(q, p, step.Control, scale); err != nil {
+			if err := n.launchPass(q, p, n.trees[i], step.Control, scale); err != nil {
 				return err
 			}
 		}
@@ -112,8 +174,8 @@ func (n *norm) Launch(s *device.Stream, step kernels.Step) error {
 	})
 }
 
-// launchPass enqueues the tree and the root.
-func (n *norm) launchPass(q *queue, p *normPass, control *device.Buffer, scale []uint64) error {
+// launchPass enqueues the trees and the root.
+func (n *norm) launchPass(q *queue, p *normPass, trees []*device.Buffer, control *device.Buffer, scale []uint64) error {
 	blocks := func(tiles, each int) int { return (tiles + each - 1) / each }
 	for i, of := range ptx.NormGradients {
 		if b := n.tiles[of.DType]; b != nil {
@@ -121,6 +183,12 @@ func (n *norm) launchPass(q *queue, p *normPass, control *device.Buffer, scale [
 			if err := launch(p.squares[i].Function, blocks(tiles, of.Tiles), q, append([]uint64{b.Addr(), uint64(tiles), n.sums[0].Addr()}, scale...)); err != nil {
 				return err
 			}
+		}
+	}
+	for _, b := range trees { // before the tree of everything, whose upper levels lie where the tiles' sums are
+		tiles := b.Len() / ptx.TileWords
+		if err := launch(p.tensors.Function, blocks(tiles, ptx.NormWarps), q, append([]uint64{b.Addr(), uint64(tiles)}, scale...)); err != nil {
+			return err
 		}
 	}
 	from, to := n.sums[0].Addr(), n.sums[1].Addr()
@@ -135,7 +203,7 @@ func (n *norm) launchPass(q *queue, p *normPass, control *device.Buffer, scale [
 
 func (n *norm) Close() error {
 	var errs []error
-	for _, b := range slices.AppendSeq([]*device.Buffer{n.sums[0], n.sums[1], n.scale}, maps.Values(n.tiles)) {
+	for _, b := range slices.AppendSeq(append(slices.Concat(n.trees...), n.sums[0], n.sums[1], n.scale, n.spare), maps.Values(n.tiles)) {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}

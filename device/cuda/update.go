@@ -101,6 +101,9 @@ func (u *update) fill(d *Device) (err error) {
 		if u.mod.Indexed {
 			tensors = append(tensors, t.Index())
 		}
+		if u.mod.Tensors != "" {
+			tensors = append(append(tensors, t.Sums.Addr()), make([]uint64, p.NumTensorScalars())...)
+		}
 		n := t.Len()
 		for lo := 0; lo < n; lo += length {
 			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(length, n-lo)))
@@ -188,7 +191,7 @@ func (u *update) Feed(s *device.Stream, step kernels.Step) error {
 	host := unsafe.Slice((*float64)(from), inFlight*words)[u.next*words:][:words]
 	u.next = (u.next + 1) % len(u.ring)
 	for g := range groups {
-		step.Groups[g].Inputs(host[g*n : (g+1)*n])
+		u.work.Program.WriteInputs(&step.Groups[g], host[g*n:(g+1)*n])
 	}
 	copy(host[groups*n:], unmeasured[:])
 	unrecorded := false
@@ -210,7 +213,7 @@ func (u *update) Feed(s *device.Stream, step kernels.Step) error {
 	return err
 }
 
-// Launch implements kernels.Capturable: the prologue and the update. Where nothing was measured they read what stands behind the inputs.
+// Launch implements kernels.Capturable: the prologue, what computes the scalars of tensors, and the update. Where nothing was measured they read what stands behind the inputs.
 func (u *update) Launch(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(u)
 	defer runtime.KeepAlive(step.Control)
@@ -228,11 +231,24 @@ func (u *update) Launch(s *device.Stream, step kernels.Step) error {
 		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
 			return err
 		}
-		if err := u.pass(u.mod.update, q, control); err != nil {
+		err := u.ofTensors(q, control)
+		if err == nil {
+			err = u.pass(u.mod.update, q, control)
+		}
+		if err != nil {
 			return fmt.Errorf("parameters and tensors' state are as they were, but the groups' counters are one step ahead: %w", err)
 		}
 		return nil
 	})
+}
+
+// ofTensors launches what computes the scalars that each tensor has to itself, if it has some.
+func (u *update) ofTensors(q *queue, control uint64) error {
+	if u.mod.Tensors == "" {
+		return nil
+	}
+	n := len(u.work.Tensors)
+	return launch(u.mod.tensors.Function, (n+ptx.Block-1)/ptx.Block, q, []uint64{u.inputs.Addr(), control, u.tensors.Addr(), uint64(n)})
 }
 
 // pass launches the update or the traffic over all chunks.

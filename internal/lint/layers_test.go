@@ -41,6 +41,7 @@ var layers = map[string]string{
 	"internal/lint":             "",
 	"optim":                     "device kernels kernels/format kernels/rule kernels/rules optim/internal/elementary",
 	"optim/internal/elementary": "",
+	"interop/torch":             "", // tests alone
 	"docs/":                     "device kernels kernels/ internal/cli",
 
 	"optim/checkpoint":                      "device kernels/ir optim optim/checkpoint/internal/safetensors",

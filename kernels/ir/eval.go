@@ -90,6 +90,16 @@ func (e *Evaluator[F]) Run(vars []F) {
 	e.run(e.vars, e.words, 0, 1)
 }
 
+// RunAgain computes nodes again, in order, by what the others were in the last Run.
+func (e *Evaluator[F]) RunAgain(vars []F, nodes []Value) {
+	for i := range e.vars {
+		e.vars[i] = vars[i : i+1]
+	}
+	for _, v := range nodes {
+		e.node(v, e.vars, e.words, 0, 1)
+	}
+}
+
 // RunEach is Run for n elements with consecutive indices. Vars has n values of each field that is a number, words of each that is a word;
 // of a field that is not stored it may have one, for all elements. Words may be nil if no field is a word.
 func (e *Evaluator[F]) RunEach(n int, vars [][]F, words [][]uint32) {
@@ -103,16 +113,8 @@ func (e *Evaluator[F]) RunEach(n int, vars [][]F, words [][]uint32) {
 
 // run runs n elements from lo on.
 func (e *Evaluator[F]) run(vars [][]F, words [][]uint32, lo, n int) {
-	for _, i := range e.order {
-		node := &e.f.Nodes[i]
-		switch d := &e.nodes[i]; d.kind {
-		case Number:
-			e.number(node, d.num[:n], vars, lo)
-		case Truth:
-			e.condition(node, d.truth[:n])
-		case Integer:
-			e.integer(node, d.word[:n], words, lo)
-		}
+	for _, v := range e.order {
+		e.node(v, vars, words, lo, n)
 	}
 	for _, s := range e.f.Stores {
 		switch t := e.f.Vars[s.Var].Type; t {
@@ -123,6 +125,19 @@ func (e *Evaluator[F]) run(vars [][]F, words [][]uint32, lo, n int) {
 				words[s.Var][lo+k] = x & (math.MaxUint32 >> (32 - 8*t.Size(e.f.Width)))
 			}
 		}
+	}
+}
+
+// node computes a node.
+func (e *Evaluator[F]) node(v Value, vars [][]F, words [][]uint32, lo, n int) {
+	node := &e.f.Nodes[v]
+	switch d := &e.nodes[v]; d.kind {
+	case Number:
+		e.number(node, d.num[:n], vars, lo)
+	case Truth:
+		e.condition(node, d.truth[:n])
+	case Integer:
+		e.integer(node, d.word[:n], words, lo)
 	}
 }
 

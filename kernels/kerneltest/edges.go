@@ -47,7 +47,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		grad, err := dev.Alloc(device.Float64, len(tt.grad))
 		require.NoError(t, err)
 		upload(t, s, grad, tt.grad)
-		norm := newNorm(t, b, grad)
+		norm, _ := newNorm(t, b, kernels.Norm(), grad)
 		g := kernels.GroupStep{Scale: tt.scale, MaxNorm: tt.limit, L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 60, EMADecay: 0.9}
 		for i := range p.Rule.Hyper {
 			g.Hyper = append(g.Hyper, 1/float64(i+3))
@@ -60,6 +60,60 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		require.NoError(t, norm.Close())
 	}
 	require.NoError(t, u.Close())
+}
+
+// runClipTensors takes steps on many small tensors whose sums, and whose groups' limits, lead kernels.TensorNorm and kernels.ClipTensor everywhere.
+func runClipTensors(t T, b kernels.Backend, p *kernels.Program) {
+	if p.TensorScalars == nil {
+		return
+	}
+	s := b.Device().DefaultStream()
+	limits := []float64{0, math.Inf(1), 1, 3 + 1e-6, math.Nextafter(3+1e-6, 0), 0.1 + 1e-6, 1e-9, math.MaxFloat64, 0x1p524, 5}
+	var shapes []shape
+	for range len(limits) * len(tensorSums) * 2 {
+		shapes = append(shapes, straight(3)...)
+	}
+	w, counters, tensors := work(t, b, p, shapes, len(limits), rand.New(rand.NewPCG(31, p.Options)))
+	for i := range tensors {
+		tensors[i].group = i / len(tensorSums) % len(limits)
+		w.Tensors[i].Group = tensors[i].group
+	}
+	u := compile(t, b, w)
+	control, err := kernels.NewControl(b.Device())
+	require.NoError(t, err)
+	var in kernels.Step
+	for g, limit := range limits {
+		step := kernels.GroupStep{Scale: []float64{1, -0.75, 1 + 0x3p-24}[g%3], MaxNorm: []float64{0, 1}[g%2], L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1,
+			ClipValue: 60, EMADecay: 0.9, MaxTensorNorm: limit}
+		for i := range p.Rule.Hyper {
+			step.Hyper = append(step.Hyper, 1/float64(i+3))
+		}
+		in.Groups = append(in.Groups, step)
+	}
+	in.Control = control
+	want := make([][]float64, len(limits))
+	for g := range want {
+		want[g] = p.InitialCounters()
+	}
+	for _, words := range []struct{ norm, unscale float64 }{{1, 1}, {5, 0x1.555556p-3}, {math.Inf(1), 0.5}, {math.NaN(), 1}} {
+		x := make([]float64, kernels.ControlWords)
+		x[kernels.ControlNorm], x[kernels.ControlUnscale] = words.norm, words.unscale
+		upload(t, s, control, x)
+		for _, x := range tensors { // what a NaN has made of them would show nothing
+			for k := range x.expect {
+				x.expect[k] = numbers(rand.New(rand.NewPCG(32, uint64(k))), p.Planes[k].DType, len(x.expect[k]))
+				uploadBits(t, s, x.whole[k], x.expect[k])
+			}
+		}
+		require.NoError(t, u.Enqueue(s, in))
+		for g := range want {
+			expectStep(p, in.Groups[g], words.norm, words.unscale, want[g], tensors, g)
+		}
+		compare(t, s, p, tensors, fmt.Sprintf("tensors clipped beside %+v", words))
+	}
+	require.Equal(t, slices.Concat(want...), slices.Concat([]float64{}, download[float64](t, s, counters)), "prologue's counters")
+	require.NoError(t, u.Close())
+	require.NoError(t, control.Close())
 }
 
 // runEach takes two steps with hyperparameters that are all the same, but one of them in each group. With 1 and 0.5 differences from

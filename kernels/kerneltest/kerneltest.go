@@ -38,7 +38,7 @@ const (
 )
 
 // everything is all that can be done around a rule.
-const everything = rule.ClipValue | rule.Penalties | rule.EMA | rule.ZeroGrad
+const everything = rule.ClipTensorNorm | rule.ClipValue | rule.Penalties | rule.EMA | rule.ZeroGrad
 
 // Programs are what Run tries of a rule that computes with a type: every set of options, with something around the rule the first and the
 // last set, and with other formats than the type's own 16 bits for parameter and gradient, 16 for all, those that round stochastically, a
@@ -51,6 +51,7 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 	out = append(out, kernels.Spec{Rule: r, Around: rule.L1, Compute: t}, kernels.Spec{Rule: r, Around: rule.L2, Compute: t},
 		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t},
 		kernels.Spec{Rule: r, Around: rule.ClipValue, Compute: t}, kernels.Spec{Rule: r, Around: rule.EMA, Compute: t},
+		kernels.Spec{Rule: r, Around: rule.ClipTensorNorm, Compute: t}, kernels.Spec{Rule: r, Options: all, Around: rule.ClipTensorNorm | rule.ClipValue, Compute: t},
 		kernels.Spec{Rule: r, Around: rule.ZeroGrad, Compute: t}, kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t})
 	if t != device.Float32 {
 		return out
@@ -69,6 +70,8 @@ func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
 		kernels.Spec{Rule: r, Options: all, Around: rule.L2, Compute: t, Formats: strings.Join(noisy, " ")},
 		kernels.Spec{Rule: r, Options: all, Around: rule.Penalties, Compute: t, Formats: strings.Join(mixed, " ")},
 		kernels.Spec{Rule: r, Around: rule.EMA | rule.ZeroGrad, Compute: t, Formats: "param=bf16+i16 grad=bf16"},
+		kernels.Spec{Rule: r, Around: rule.ClipTensorNorm, Compute: t, Formats: "param=bf16+i16 grad=bf16"},
+		kernels.Spec{Rule: r, Options: all, Around: rule.ClipTensorNorm | rule.L2, Compute: t, Formats: strings.Join(noisy, " ")},
 		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(noisy, " ") + " ema=bf16/sr"},
 		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(half, " ") + " ema=f16"},
 		kernels.Spec{Rule: r, Options: all, Around: everything, Compute: t, Formats: strings.Join(mixed, " ") + " ema=bf16"})
@@ -155,7 +158,8 @@ func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend)
 	t.Run("control", func(t *testing.T) {
 		b := open(t)
 		defer b.Device().Close()
-		Control(t, b)
+		Control(t, b, kernels.Norm())
+		Control(t, b, kernels.NormOfTensors())
 	})
 	t.Run("traffic", func(t *testing.T) { runTraffic(t, of, open(t)) })
 }
@@ -174,6 +178,7 @@ type tensor struct {
 	shape
 	group  int
 	index  uint64
+	sums   []float64         // kernels.Tensor.Sums
 	whole  []*device.Buffer  // by plane, with guards
 	expect []reference.Plane // by plane, with guards
 }
@@ -184,6 +189,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 	rng := rand.New(rand.NewPCG(3, p.Options))
 	r := p.Rule
 	runClip(t, b, p)
+	runClipTensors(t, b, p)
 	runSkip(t, b, p)
 	shapes := slices.Concat(pairs(p), straight(31, 127))
 	if p.Formats != "" {
@@ -217,7 +223,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 			}
 			// L1 is 1 first, so that what it is multiplied by can be seen exactly.
 			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper(), ClipValue: hyper(), EMADecay: hyper(),
-				Seed: 0xfedcba9876543210 + uint64(g)}
+				MaxTensorNorm: []float64{1, 0, math.Inf(1)}[k] * hyper(), Seed: 0xfedcba9876543210 + uint64(g)}
 			if g%2 == 1 {
 				step.DecoupledDecay = hyper()
 			}
@@ -263,6 +269,13 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 			require.NoError(t, err)
 			x.expect, x.whole, to.Planes = append(x.expect, expect), append(x.whole, whole), append(to.Planes, own)
 		}
+		if p.TensorScalars != nil {
+			x.sums = tensorSums[len(tensors)%len(tensorSums)][:]
+			sums, err := dev.Alloc(device.Float64, kernels.SumWords)
+			require.NoError(t, err)
+			upload(t, s, sums, x.sums)
+			to.Sums = sums
+		}
 		tensors = append(tensors, x)
 		w.Tensors = append(w.Tensors, to)
 	}
@@ -281,6 +294,10 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 // ids of tensors: so that indices begin at 0, pass a multiple of 2³² and the last index there is, and are any.
 var ids = []uint64{0, 1<<32 - 70, 5<<32 - 50, math.MaxUint64 - 100, 0x9e3779b97f4a7c15}
 
+// tensorSums are sums of tensors: those that clip and those that do not, those that float64 has to scale, and those of elements that are not finite.
+var tensorSums = [][kernels.SumWords]float64{{9}, {0}, {0.01}, {math.Inf(1), 0x1p-100}, {0x1p200, math.NaN()}, {math.NaN()}, {1e-8}, {math.Inf(1)},
+	{math.Inf(1), 0x1p848}, {1, 5}, {math.Inf(1), math.Inf(1)}, {1 - 0x1p-53}, {0x1p-1022}, {math.MaxFloat64}}
+
 // own are the expected elements of a tensor, without the guards.
 func (x *tensor) own() (out reference.Tensor) {
 	out.Index = x.index
@@ -296,7 +313,9 @@ func expectStep(p *kernels.Program, step kernels.GroupStep, norm, unscale float6
 	var of []reference.Tensor
 	for _, x := range tensors {
 		if x.group == group {
-			of = append(of, x.own())
+			own := x.own()
+			own.Scalars = reference.TensorScalars(p, step, norm, unscale, x.sums)
+			of = append(of, own)
 		}
 	}
 	reference.Map(p, scalars, of)

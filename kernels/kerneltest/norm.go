@@ -126,26 +126,29 @@ func runNorm(t *testing.T, b kernels.Backend) {
 		if tt.long && testing.Short() {
 			continue
 		}
-		t.Run(tt.name, func(t *testing.T) { normCase(t, b, i) })
+		t.Run(tt.name, func(t *testing.T) {
+			normCase(t, b, kernels.Norm(), i)
+			normCase(t, b, kernels.NormOfTensors(), i)
+		})
 	}
 }
 
-// Norm tries the norm, as Run does, or as it does with -short.
-func Norm(t T, b kernels.Backend, short bool) {
+// Norm tries the norm, kernels.Norm or kernels.NormOfTensors, as Run does, or as it does with -short.
+func Norm(t T, b kernels.Backend, p *kernels.Program, short bool) {
 	for i, tt := range normCases {
 		if !tt.long || !short {
-			normCase(t, b, i)
+			normCase(t, b, p, i)
 		}
 	}
 }
 
-func normCase(t T, b kernels.Backend, i int) {
+func normCase(t T, b kernels.Backend, p *kernels.Program, i int) {
 	for again := range max(normCases[i].times, 1) {
-		normTrial(t, b, i, rand.New(rand.NewPCG(5, uint64(i)+uint64(again)<<32)))
+		normTrial(t, b, p, i, rand.New(rand.NewPCG(5, uint64(i)+uint64(again)<<32)))
 	}
 }
 
-func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
+func normTrial(t T, b kernels.Backend, p *kernels.Program, i int, rng *rand.Rand) {
 	tt := normCases[i]
 	dev := b.Device()
 	s := dev.DefaultStream()
@@ -182,9 +185,12 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 	for i, v := range tt.values {
 		x[of][free[i]] = reference.Bits(types[of], v)
 	}
-	want := kernels.NormBy(func(scale float64) float64 {
+	ofTensors := p == kernels.NormOfTensors()
+	own := make([][kernels.SumWords]float64, len(tt.lengths)) // of tensors
+	total := func(scale float64) float64 {
 		var sums []float64
 		for k, n := range tt.lengths {
+			first := len(sums)
 			for tile := range slices.Chunk(x[k%len(types)][at[k]:at[k]+n], kernels.NormTile) {
 				var values []float64
 				for _, bits := range tile {
@@ -192,9 +198,18 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 				}
 				sums = append(sums, kernels.SumSquares(values, scale))
 			}
+			if of := kernels.SumTree(slices.Clone(sums[first:])); scale == 1 {
+				own[k][0] = of
+			} else if types[k%len(types)] == device.Float64 {
+				own[k][1] = of
+			}
 		}
 		return kernels.SumTree(sums)
-	})
+	}
+	want := kernels.NormBy(kernels.NormFirst, total)
+	if ofTensors && want != want && slices.Contains(types, device.Float64) {
+		total(0x1p-600)
+	}
 	if tt.want != 0 && !(math.Abs(want-tt.want) <= 1e-14*tt.want || want == tt.want || want != want && tt.want != tt.want) {
 		require.Fail(t, fmt.Sprintf("%s: the definition says %v, want %v", tt.name, want, tt.want))
 	}
@@ -211,35 +226,63 @@ func normTrial(t T, b kernels.Backend, i int, rng *rand.Rand) {
 		require.NoError(t, err)
 		grads = append(grads, g)
 	}
-	norm := newNorm(t, b, grads...)
-	total, err := kernels.NewControl(dev)
+	norm, sums := newNorm(t, b, p, grads...)
+	control, err := kernels.NewControl(dev)
 	require.NoError(t, err)
 	for range 2 { // nothing is left over from the first
-		require.NoError(t, norm.Enqueue(s, kernels.Step{Control: total}))
-		got := download[float64](t, s, total)[kernels.ControlNorm]
+		require.NoError(t, norm.Enqueue(s, kernels.Step{Control: control}))
+		got := download[float64](t, s, control)[kernels.ControlNorm]
 		require.True(t, math.Float64bits(want) == math.Float64bits(got) || want != want && got != got,
 			"%s: norm is %v (%x), want %v (%x)", tt.name, got, math.Float64bits(got), want, math.Float64bits(want))
+		for i, got := range downloadSums(t, s, sums) {
+			want := own[i/kernels.SumWords][i%kernels.SumWords]
+			require.True(t, math.Float64bits(want) == math.Float64bits(got) || want != want && got != got,
+				"%s: sum %d of tensor %d is %v, want %v", tt.name, i%kernels.SumWords, i/kernels.SumWords, got, want)
+		}
 	}
 	for _, maxNorm := range []float64{want / 3, min(want*2, math.MaxFloat64)} {
 		if math.IsInf(want, 1) || want != want {
 			break // what clipping makes of that is kernels.GradScale's matter
 		}
-		clippedStep(t, b, total, want, maxNorm)
+		clippedStep(t, b, control, want, maxNorm)
 	}
 	require.NoError(t, norm.Close())
-	require.NoError(t, total.Close())
+	require.NoError(t, control.Close())
+	if sums != nil {
+		require.NoError(t, sums.Close())
+	}
 	for _, b := range whole {
 		require.NoError(t, b.Close())
 	}
 }
 
-// newNorm compiles kernels.Norm of gradients.
-func newNorm(t T, b kernels.Backend, grads ...*device.Buffer) kernels.Update {
-	w := kernels.Work{Program: kernels.Norm()}
-	for _, g := range grads {
-		w.Tensors = append(w.Tensors, kernels.Tensor{Planes: []*device.Buffer{g}})
+// newNorm compiles kernels.Norm of gradients, or kernels.NormOfTensors, whose sums lie side by side in the buffer.
+func newNorm(t T, b kernels.Backend, p *kernels.Program, grads ...*device.Buffer) (u kernels.Update, sums *device.Buffer) {
+	w := kernels.Work{Program: p}
+	if p == kernels.NormOfTensors() {
+		var err error
+		sums, err = b.Device().Alloc(device.Float64, kernels.SumWords*len(grads))
+		require.NoError(t, err)
+		require.NoError(t, b.Device().DefaultStream().Zero(sums))
 	}
-	return compile(t, b, w)
+	for i, g := range grads {
+		tensor := kernels.Tensor{Planes: []*device.Buffer{g}}
+		if sums != nil {
+			var err error
+			tensor.Sums, err = sums.Slice(kernels.SumWords*i, kernels.SumWords*(i+1))
+			require.NoError(t, err)
+		}
+		w.Tensors = append(w.Tensors, tensor)
+	}
+	return compile(t, b, w), sums
+}
+
+// downloadSums is what newNorm's sums are, none where there are none.
+func downloadSums(t T, s *device.Stream, sums *device.Buffer) []float64 {
+	if sums == nil {
+		return nil
+	}
+	return download[float64](t, s, sums)
 }
 
 // clippedStep runs plain gradient descent on one tensor of its own with the norm.

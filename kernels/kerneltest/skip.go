@@ -30,7 +30,8 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 		if p.NumNoise() > 0 {
 			want[g][stepCounter(p)] = []float64{0, 1<<16 - 3, 0x5a5afffd}[g] // the lower 16 bits run over
 		}
-		step := kernels.GroupStep{Scale: 1, MaxNorm: []float64{2, math.Inf(1), 7}[g], L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 0.6, EMADecay: 0.8, Seed: 1 << 40}
+		step := kernels.GroupStep{Scale: 1, MaxNorm: []float64{2, math.Inf(1), 7}[g], L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1, ClipValue: 0.6, EMADecay: 0.8,
+			MaxTensorNorm: []float64{2, 0, 0.3}[g], Seed: 1 << 40}
 		for i := range p.Rule.Hyper {
 			step.Hyper = append(step.Hyper, 1/float64(i+g+3))
 		}
@@ -83,9 +84,9 @@ func stepCounter(p *kernels.Program) int {
 	return slices.IndexFunc(p.Counters, func(c rule.Counter) bool { return c.Name == "step" })
 }
 
-// Control holds what a device makes of the norm of gradients of each type to kernels.Control, with settings and state of all kinds. Control's
+// Control holds what a device makes of the norm of gradients of each type, kernels.Norm or kernels.NormOfTensors, to kernels.Control, with settings and state of all kinds. Control's
 // own graph is held to the compiled function by rule.Function.
-func Control(t T, b kernels.Backend) {
+func Control(t T, b kernels.Backend, p *kernels.Program) {
 	rng := rand.New(rand.NewPCG(29, 1))
 	some := func(x ...float64) float64 { return x[rng.IntN(len(x))] }
 	s := b.Device().DefaultStream()
@@ -94,7 +95,7 @@ func Control(t T, b kernels.Backend) {
 	for _, dtype := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16} {
 		grad, err := b.Device().Alloc(dtype, 2)
 		require.NoError(t, err)
-		norm := newNorm(t, b, grad)
+		norm, _ := newNorm(t, b, p, grad)
 		for k := range map[device.DType]int{device.Float32: 1000, device.Float64: 2000, device.BFloat16: 50, device.Float16: 50}[dtype] {
 			g := []float64{3, 4}
 			if k%3 == 0 {
@@ -113,7 +114,7 @@ func Control(t T, b kernels.Backend) {
 				require.NoError(t, norm.Enqueue(s, kernels.Step{Control: control}))
 				require.NoError(t, norm.Enqueue(s, kernels.Step{Control: control, Commit: commit == 1}))
 			}
-			kernels.RunControl(want, kernels.NormBy(func(scale float64) float64 { return kernels.SumSquares(g, scale) }))
+			kernels.RunControl(want, kernels.NormBy(kernels.NormFirst, func(scale float64) float64 { return kernels.SumSquares(g, scale) }))
 			copy(want[kernels.ControlState:][:kernels.ControlStateWords], want[kernels.ControlNext:])
 			got := download[float64](t, s, control)
 			for i := range want {

@@ -11,33 +11,44 @@ import (
 const (
 	// NormWarps is the number of tiles of sums that a block adds up.
 	NormWarps = Block / 32
-	// TileWords: a tile is its address, the number of its elements, and where its sum goes.
+	// TileWords: a tile is its address, the number of its elements, and where its sum goes: a place among the sums, or an address.
 	TileWords = 3
 )
 
-// A NormPass is the names of the kernels of two stages of kernels.Norm, a Reduce, and the Scalars that its sum goes to. Squares sum the
-// terms of each tile of a gradient; Sums adds up tiles of sums, one warp a tile, and is launched until one is left; Root computes the numbers of that.
-// Where Unless says that the stages are passed over, the kernels return at once. Only float64 ever needs the second pass.
+// A NormPass is the names of the kernels of some stages of kernels.Norm or kernels.NormOfTensors, a Reduce with terms, and the Scalars that its
+// sum goes to. Squares sum the terms of each tile of a gradient; Sums adds up tiles of sums, one warp a tile, and is launched until one is left;
+// Root computes the numbers of that. Tensors adds up tiles of sums of one tensor each, and is launched until each tensor has one; "" where there are
+// no sums of tensors. Where Unless says that the stages are passed over, the kernels return at once. Only float64 ever needs the second pass.
 type NormPass struct {
-	Reduce, Scalars *kernels.Stage
-	Squares         []string // by NormGradients
-	Sums, Root      string
+	Reduce, Scalars     *kernels.Stage
+	Squares             []string // by NormGradients
+	Tensors, Sums, Root string
 }
 
-// NormPasses are those of kernels.Norm.
-func NormPasses() (all []NormPass) {
-	stages := kernels.Norm().Stages
-	for i := 0; i < len(stages); i += 2 {
-		p := NormPass{Reduce: &stages[i], Scalars: &stages[i+1]}
-		prefix := "norm_"
-		if p.Reduce.Unless != "" {
-			prefix = "norm_scaled_"
+// NormPasses are those of one of the two programs.
+func NormPasses(of *kernels.Program) (all []NormPass) {
+	var p NormPass
+	for i := range of.Stages {
+		switch stage := &of.Stages[i]; {
+		case stage.Terms != nil:
+			p = NormPass{Reduce: stage}
+		case stage.Kind == kernels.Scalars:
+			p.Scalars = stage
+			prefix, tensors := "norm_", p.Reduce.Over == kernels.OneTensor
+			if tensors {
+				prefix += "tensors_"
+			}
+			if stage.Unless != "" {
+				prefix += "scaled_"
+			}
+			for _, g := range NormGradients {
+				p.Squares = append(p.Squares, prefix+"squares_"+g.name)
+			}
+			if p.Sums, p.Root = prefix+"sums", prefix+"root"; tensors {
+				p.Tensors = prefix + "own"
+			}
+			all = append(all, p)
 		}
-		for _, g := range NormGradients {
-			p.Squares = append(p.Squares, prefix+"squares_"+g.name)
-		}
-		p.Sums, p.Root = prefix+"sums", prefix+"root"
-		all = append(all, p)
 	}
 	return all
 }
@@ -58,18 +69,24 @@ var NormGradients = []NormGradient{
 // last parameter: the kept output of the Scalars before.
 var NormSquaresParams = []string{"u64 tiles", "u64 tile_count", "u64 sums"}
 
+// NormTensorsParams: tiles of sums, each with the address that its own sum goes to.
+var NormTensorsParams = []string{"u64 tiles", "u64 tile_count"}
+
 // NormSumsParams: count float64 to add up, and where the sums of their tiles go.
 var NormSumsParams = []string{"u64 from", "u64 count", "u64 to"}
 
 // NormRootParams: the last sum, the words of kernels.Step.Control, and where the output is kept that says whether later stages run, float64.
 var NormRootParams = []string{"u64 sum", "u64 control", "u64 scale"}
 
-// Norm is the text of the norm's kernels.
-func Norm() string {
+// Norm is the text of the kernels of kernels.Norm or kernels.NormOfTensors.
+func Norm(of *kernels.Program) string {
 	text := "// The gradient norm: written by fusestep.\n" + header
-	for _, p := range NormPasses() {
+	for _, p := range NormPasses(of) {
 		for i := range NormGradients {
 			text += p.squares(i)
+		}
+		if p.Tensors != "" {
+			text += p.tensors()
 		}
 		text += p.sums() + p.root()
 	}
@@ -137,6 +154,25 @@ func (p *NormPass) squares(i int) string {
 	}
 	finish(w, "sums")
 	return w.entry(p.Squares[i], params...)
+}
+
+// tensors is the tree over each tensor, a level of it.
+func (p *NormPass) tensors() string {
+	w := &writer{}
+	params := p.begin(w, NormTensorsParams)
+	w.op("cvta.to.global.u64 %%tiles, %%tiles")
+	tileOf(w, 32)
+	w.op("setp.ge.u64 %s, %%tile, %%tile_count", w.reg("pred", "done"))
+	w.op("@%%done bra END")
+	w.op("mad.lo.u64 %%tiles, %%tile, %d, %%tiles", TileWords*word)
+	w.op("ld.global.u64 %s, [%%tiles]", w.reg("b64", "from"))
+	w.op("cvta.to.global.u64 %%from, %%from")
+	w.op("ld.global.u64 %s, [%%tiles+8]", w.reg("b64", "count"))
+	w.op("ld.global.u64 %s, [%%tiles+16]", w.reg("b64", "to"))
+	w.op("cvta.to.global.u64 %%to, %%to")
+	newTileWriter(w, nil, 32).tile(false)
+	finish(w, "to")
+	return w.entry(p.Tensors, params...)
 }
 
 func (p *NormPass) sums() string {

@@ -48,6 +48,7 @@ type passWriter struct {
 	always  []int
 	traffic bool // load and store alone
 	indexed bool
+	tensors int  // scalars that a tensor has to itself
 	lanes   int  // elements of a vector: what 16 bytes of the widest plane hold
 	alike   bool // all planes have elements of one size
 	g       *graph
@@ -56,7 +57,7 @@ type passWriter struct {
 // pass writes a kernel with the parameters, which say what it is. Of a step that is skipped, an update stores to the planes of always alone.
 func pass(name string, params []string, f *ir.Func, h Hints, rules, scalars int, always ...int) string {
 	traffic := slices.Equal(params, TrafficParams)
-	w := &passWriter{writer: &writer{hints: h}, f: f, planes: planes(f), rules: rules, scalars: scalars, always: always, traffic: traffic, indexed: indexed(f), alike: true}
+	w := &passWriter{writer: &writer{hints: h}, f: f, planes: planes(f), rules: rules, scalars: scalars, always: always, traffic: traffic, indexed: indexed(f), tensors: tensorFields(f), alike: true}
 	widest, loads := 1, 0
 	for _, p := range w.planes {
 		widest = max(widest, p.size)
@@ -120,16 +121,12 @@ func (w *passWriter) chunk() {
 	for i, r := range []string{"tensor", "first", "count"} {
 		w.op("ld.global.u64 %s, [%s+%d]", w.reg("b64", r), e, i*word)
 	}
-	words := 1 + len(w.planes)
-	if w.indexed {
-		words++
-	}
-	w.op("mad.lo.u64 %s, %%tensor, %d, %%tensors", e, words*word)
+	w.op("mad.lo.u64 %s, %%tensor, %d, %%tensors", e, tensorWords(w.f)*word)
 	if !w.traffic {
 		w.op("ld.global.u64 %s, [%s]", w.reg("b64", "group"), e)
 	}
 	if w.indexed && !w.traffic {
-		w.op("ld.global.u64 %s, [%s+%d]", w.reg("b64", "origin"), e, (words-1)*word)
+		w.op("ld.global.u64 %s, [%s+%d]", w.reg("b64", "origin"), e, (1+len(w.planes))*word)
 		w.op("add.u64 %%origin, %%origin, %%first")
 	}
 	w.addresses(e)
@@ -191,13 +188,23 @@ func (w *passWriter) addresses(entry string) {
 
 // uniforms loads the group's scalars and computes what depends on nothing else.
 func (w *passWriter) uniforms(entry string) {
-	w.comment("the group's scalars")
 	w.g = w.graph(w.f)
 	size := w.f.Width / 8
+	if w.tensors > 0 {
+		w.comment("the tensor's scalars")
+	}
+	for _, v := range w.f.Loads() {
+		if field := w.f.Vars[v]; field.Bank == rule.TensorBank {
+			r := w.reg(w.g.typ, named("in", field.Name))
+			w.op("ld.global.%s %s, [%s+%d]", w.g.typ, r, entry, (tensorWords(w.f)-w.tensors+field.Index)*word)
+			w.g.set(v, r)
+		}
+	}
+	w.comment("the group's scalars")
 	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", entry, w.scalars*size)
 	for _, v := range w.f.Loads() {
 		field := w.f.Vars[v]
-		if field.Bank == rule.ElemBank {
+		if field.Bank == rule.ElemBank || field.Bank == rule.TensorBank {
 			continue
 		}
 		i := field.Index

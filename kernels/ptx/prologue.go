@@ -23,13 +23,7 @@ func prologue(name string, p *kernels.Program) string {
 		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
 	}
 	w.comment("one group a thread")
-	for _, r := range []string{"tid", "ntid", "ctaid"} {
-		w.op("mov.u32 %s, %%%s.x", w.reg("b32", r+"32"), r)
-	}
-	w.op("mad.lo.u32 %%tid32, %%ctaid32, %%ntid32, %%tid32")
-	w.op("cvt.u64.u32 %s, %%tid32", w.reg("b64", "group"))
-	w.op("setp.ge.u64 %s, %%group, %%groups", w.reg("pred", "done"))
-	w.op("@%%done bra END")
+	threadOf(w, "group", "groups")
 
 	size := p.Compute.Size()
 	w.op("mad.lo.u64 %%inputs, %%group, %d, %%inputs", p.Inputs()*word)
@@ -37,7 +31,6 @@ func prologue(name string, p *kernels.Program) string {
 	w.op("ld.global.u64 %s, [%%counters]", w.reg("b64", "counter"))
 	w.op("cvta.to.global.u64 %%counter, %%counter")
 	w.op("mad.lo.u64 %%scalars, %%group, %d, %%scalars", p.NumScalars()*size)
-	from := map[int]string{kernels.InputBank: "inputs", kernels.CounterBank: "counter", kernels.ControlBank: "control"}
 
 	f := p.Scalars
 	if slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return f.Vars[s.Var].Bank == kernels.CounterBank }) {
@@ -45,29 +38,81 @@ func prologue(name string, p *kernels.Program) string {
 	}
 	w.comment("%s's scalars, and those that every program has", p.Rule.Name)
 	g := w.graph(f)
-	for _, v := range f.Loads() {
-		field := f.Vars[v]
-		x := w.reg("f64", named("in", field.Name))
-		w.op("ld.global.f64 %s, [%%%s+%d]", x, from[field.Bank], field.Index*word)
-		g.set(v, x)
-	}
+	g.load(map[int]string{kernels.InputBank: "inputs", kernels.CounterBank: "counter", kernels.ControlBank: "control"})
 	g.run(func(ir.Value) bool { return true })
 	for _, s := range f.Stores {
 		field, value := f.Vars[s.Var], g.at[s.Value]
-		switch {
-		case field.Bank == kernels.CounterBank:
+		if field.Bank == kernels.CounterBank {
 			w.op("@!%%is_skipped st.global.f64 [%%counter+%d], %s", field.Index*word, value)
 			continue
-		case size == 4:
-			rounded := w.reg("f32", fmt.Sprintf("rounded_%d", field.Index))
-			w.op("cvt.rn.f32.f64 %s, %s", rounded, value)
-			value = rounded
 		}
-		w.op("st.global.f%d [%%scalars+%d], %s", 8*size, field.Index*size, value)
+		w.op("st.global.f%d [%%scalars+%d], %s", 8*size, field.Index*size, w.rounded(value, field.Index, size))
 	}
 	w.label("END")
 	w.op("ret")
 	return w.entry(name, PrologueParams...)
+}
+
+// TensorsParams are the parameters of the kernel that computes the scalars of a tensor in each of its threads, behind the prologue.
+var TensorsParams = []string{"u64 inputs", "u64 control", "u64 tensors", "u64 tensor_count"}
+
+func tensors(name string, p *kernels.Program) string {
+	w := &writer{}
+	w.params(TensorsParams...)
+	for _, r := range []string{"inputs", "control", "tensors"} {
+		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
+	}
+	w.comment("one tensor a thread")
+	threadOf(w, "tensor", "tensor_count")
+	words, size := tensorWords(p.Graph), p.Compute.Size()
+	w.op("mad.lo.u64 %%tensors, %%tensor, %d, %%tensors", words*word)
+	w.op("ld.global.u64 %s, [%%tensors]", w.reg("b64", "group"))
+	w.op("mad.lo.u64 %%inputs, %%group, %d, %%inputs", p.Inputs()*word)
+	first := words - p.NumTensorScalars()
+	w.op("ld.global.u64 %s, [%%tensors+%d]", w.reg("b64", "sums"), (first-1)*word)
+	w.op("cvta.to.global.u64 %%sums, %%sums")
+	f := p.TensorScalars
+	g := w.graph(f)
+	g.load(map[int]string{kernels.InputBank: "inputs", kernels.ControlBank: "control", kernels.SumsBank: "sums"})
+	g.run(func(ir.Value) bool { return true })
+	for _, s := range f.Stores {
+		i := f.Vars[s.Var].Index
+		w.op("st.global.f%d [%%tensors+%d], %s", 8*size, (first+i)*word, w.rounded(g.at[s.Value], i, size))
+	}
+	w.label("END")
+	w.op("ret")
+	return w.entry(name, TensorsParams...)
+}
+
+// threadOf computes in a register the thread's number in the grid, and goes to END from a count on.
+func threadOf(w *writer, number, count string) {
+	for _, r := range []string{"tid", "ntid", "ctaid"} {
+		w.op("mov.u32 %s, %%%s.x", w.reg("b32", r+"32"), r)
+	}
+	w.op("mad.lo.u32 %%tid32, %%ctaid32, %%ntid32, %%tid32")
+	w.op("cvt.u64.u32 %s, %%tid32", w.reg("b64", number))
+	w.op("setp.ge.u64 %s, %%%s, %%%s", w.reg("pred", "done"), number, count)
+	w.op("@%%done bra END")
+}
+
+// load loads the fields that a graph of float64 reads, of banks whose addresses are in registers.
+func (g *graph) load(from map[int]string) {
+	for _, v := range g.f.Loads() {
+		field := g.f.Vars[v]
+		x := g.reg("f64", named("in", field.Name))
+		g.op("ld.global.f64 %s, [%%%s+%d]", x, from[field.Bank], field.Index*word)
+		g.set(v, x)
+	}
+}
+
+// rounded is scalar i, rounded to the bytes that the program computes with.
+func (w *writer) rounded(value string, i, size int) string {
+	if size == 8 {
+		return value
+	}
+	r := w.reg("f32", fmt.Sprintf("rounded_%d", i))
+	w.op("cvt.rn.f32.f64 %s, %s", r, value)
+	return r
 }
 
 // skip computes in %is_skipped whether the step is skipped, of which all threads read one word.

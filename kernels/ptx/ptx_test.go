@@ -26,7 +26,7 @@ func everything(t *testing.T) map[string]string {
 	if texts != nil {
 		return texts
 	}
-	all := map[string]string{"norm": Norm(), "words": OfGraph("words", words(), 0, 0).Text}
+	all := map[string]string{"norm": Norm(kernels.Norm()), "norm_tensors": Norm(kernels.NormOfTensors()), "words": OfGraph("words", words(), 0, 0).Text}
 	add := func(s kernels.Spec) {
 		p, err := kernels.New(s)
 		require.NoError(t, err)
@@ -39,12 +39,12 @@ func everything(t *testing.T) map[string]string {
 	}
 	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
 		for set := range uint64(1) << len(r.Options) {
-			for _, around := range []rule.Around{0, rule.L1, rule.L2, rule.Penalties, beside, rule.Penalties | beside} {
+			for _, around := range []rule.Around{0, rule.L1, rule.L2, rule.Penalties, rule.ClipTensorNorm, beside, rule.Penalties | beside | rule.ClipTensorNorm} {
 				s := kernels.Spec{Rule: r, Options: set, Around: around, Compute: device.Float32}
 				add(s)
 				s.Compute = device.Float64
 				add(s)
-				if around == rule.L1 || around == rule.L2 {
+				if around == rule.L1 || around == rule.L2 || around == rule.ClipTensorNorm {
 					continue
 				}
 				s.Compute = device.Float32
@@ -67,7 +67,7 @@ func everything(t *testing.T) map[string]string {
 	return all
 }
 
-// beside is what can be done around a rule beside penalties.
+// beside is what can be done around a rule beside penalties, with the scalars that a group's tensors share.
 const beside = rule.ClipValue | rule.EMA | rule.ZeroGrad
 
 // texts is everything, made once.

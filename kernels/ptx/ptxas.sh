@@ -62,11 +62,12 @@ for arch in $architectures; do
     [ "$most" -le "$registers" ] || registers=$most
     "$nvdisasm" -c "$work/out.cubin" >"$work/sass"
     case $name in
-      norm) for kernel in norm_squares_f32 norm_squares_f64 norm_squares_bf16 norm_squares_f16 norm_sums; do
-              awk -v k=".text.$kernel:" '/^\.text\./ {on = $1 == k} on' "$work/sass" >"$work/kernel"
-              wide "$work/kernel" LDG || complain "$kernel sm_$arch: no 128-bit loads"
-            done ;;
-      *) awk '/^\.text\..*_update:/ {on=1} /^\.text\..*_(prologue|traffic):/ {on=0} on' "$work/sass" >"$work/kernel"
+      norm | norm_tensors)
+        for kernel in squares_f32 squares_f64 squares_bf16 squares_f16 sums; do
+          awk -v k=".text.${name}_$kernel:" '/^\.text\./ {on = $1 == k} on' "$work/sass" >"$work/kernel"
+          wide "$work/kernel" LDG || complain "${name}_$kernel sm_$arch: no 128-bit loads"
+        done ;;
+      *) awk '/^\.text\..*_update:/ {on=1} /^\.text\..*_(prologue|traffic|tensors):/ {on=0} on' "$work/sass" >"$work/kernel"
          wide "$work/kernel" LDG STG || complain "$name sm_$arch: no 128-bit loads or stores in the update" ;;
     esac
   done

@@ -7,13 +7,15 @@ import (
 
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // The device memory that an update walks, all 64-bit words:
 //
 //	chunk   tensor, first element, number of elements
 //	tensor  group, then the address of each plane: the fields of bank rule.ElemBank; and then, if the graph asks for an element's
-//	        index, the tensor's: kernels.Tensor.Index
+//	        index, the tensor's: kernels.Tensor.Index; and then, if tensors have scalars to themselves, the address of kernels.Tensor.Sums,
+//	        and room for these, a word each, where the tensors' kernel writes them, rounded to the graph's width
 //	scalars per group: what kernels.Program.Scalars computes, each rounded to the graph's width
 const (
 	ChunkWords = 3
@@ -32,8 +34,9 @@ var (
 type Module struct {
 	Text                      string
 	Update, Prologue, Traffic string
-	Indexed                   bool // a tensor's last word is its index
-	Never                     bool // the traffic kernel has the last of TrafficParams
+	Tensors                   string // the kernel between Prologue and Update; "" where tensors have no scalars to themselves
+	Indexed                   bool   // a tensor's word behind its planes is its index
+	Never                     bool   // the traffic kernel has the last of TrafficParams
 }
 
 // Hints are cache operators of PTX for the loads and stores of elements, such as cs: streaming. Where one is empty, the GPU chooses. They change
@@ -70,6 +73,10 @@ func (h Hints) New(p *kernels.Program) *Module {
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
 		pass(m.Update, UpdateParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), p.Zeroed()...) + prologue(m.Prologue, p) +
 		pass(m.Traffic, TrafficParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars())
+	if p.TensorScalars != nil {
+		m.Tensors = name + "_tensors"
+		m.Text += tensors(m.Tensors, p)
+	}
 	return m
 }
 
@@ -90,4 +97,26 @@ func module(name string, f *ir.Func) *Module {
 // indexed says whether a graph asks for an element's index.
 func indexed(f *ir.Func) bool {
 	return slices.ContainsFunc(f.Nodes, func(n ir.Node) bool { return n.Op == ir.Element })
+}
+
+// tensorFields is how many fields of bank rule.TensorBank a graph has.
+func tensorFields(f *ir.Func) (n int) {
+	for _, v := range f.Vars {
+		if v.Bank == rule.TensorBank {
+			n++
+		}
+	}
+	return n
+}
+
+// tensorWords is how many words a tensor has.
+func tensorWords(f *ir.Func) int {
+	n := 1 + len(planes(f))
+	if indexed(f) {
+		n++
+	}
+	if own := tensorFields(f); own > 0 {
+		n += 1 + own
+	}
+	return n
 }

@@ -16,8 +16,9 @@ import (
 
 // Tensor is a kernels.Tensor in the host's memory.
 type Tensor struct {
-	Index  uint64  // kernels.Tensor.Index
-	Planes []Plane // one a plane of the program
+	Index   uint64    // kernels.Tensor.Index
+	Planes  []Plane   // one a plane of the program
+	Scalars []float64 // what TensorScalars returns, where the program has those
 }
 
 // Plane holds an element's bits in each of its numbers, in the lowest ones: as many as the plane's type has.
@@ -25,31 +26,44 @@ type Plane []uint64
 
 // Scalars is the scalars stage of a step for one group: it advances counters, and returns the scalars, in the order of kernels.OutputsBank.
 func Scalars(p *kernels.Program, g kernels.GroupStep, norm, unscale float64, counters []float64) []float64 {
-	f := p.Scalars
-	in := make([]float64, p.Inputs())
-	g.Inputs(in)
-	vars := make([]float64, len(f.Vars))
 	out := make([]float64, p.NumScalars())
+	run(p.Scalars, map[int][]float64{kernels.InputBank: inputs(p, g), kernels.CounterBank: counters, kernels.ControlBank: control(norm, unscale),
+		kernels.OutputsBank: out})
+	return out
+}
+
+// TensorScalars is the scalars stage for one tensor of a group, whose kernels.Tensor.Sums has the sums, in the order of rule.TensorBank: that of kernels.OutputsBank there.
+func TensorScalars(p *kernels.Program, g kernels.GroupStep, norm, unscale float64, sums []float64) []float64 {
+	if p.TensorScalars == nil {
+		return nil
+	}
+	out := make([]float64, p.NumTensorScalars())
+	run(p.TensorScalars, map[int][]float64{kernels.InputBank: inputs(p, g), kernels.ControlBank: control(norm, unscale), kernels.SumsBank: sums,
+		kernels.OutputsBank: out})
+	return out
+}
+
+func inputs(p *kernels.Program, g kernels.GroupStep) []float64 {
+	in := make([]float64, p.Inputs())
+	p.WriteInputs(&g, in)
+	return in
+}
+
+func control(norm, unscale float64) []float64 {
+	return []float64{kernels.ControlNorm: norm, kernels.ControlUnscale: unscale}
+}
+
+// run evaluates a graph whose fields are in banks.
+func run(f *ir.Func, banks map[int][]float64) {
+	vars := make([]float64, len(f.Vars))
 	for i, v := range f.Vars {
-		switch v.Bank {
-		case kernels.InputBank:
-			vars[i] = in[v.Index]
-		case kernels.CounterBank:
-			vars[i] = counters[v.Index]
-		case kernels.ControlBank:
-			vars[i] = []float64{kernels.ControlNorm: norm, kernels.ControlUnscale: unscale}[v.Index]
-		}
+		vars[i] = banks[v.Bank][v.Index]
 	}
 	ir.Eval(f, vars)
-	for i, v := range f.Vars {
-		switch v.Bank {
-		case kernels.CounterBank:
-			counters[v.Index] = vars[i]
-		case kernels.OutputsBank:
-			out[v.Index] = vars[i]
-		}
+	for _, s := range f.Stores {
+		v := f.Vars[s.Var]
+		banks[v.Bank][v.Index] = vars[s.Var]
 	}
-	return out
 }
 
 // Map is the map stage of a step on tensors of one group, by the scalars that Scalars has returned. Each is rounded once to the program's
@@ -74,6 +88,12 @@ func pass[F rule.Float](p *kernels.Program, scalars []float64, tensors []Tensor)
 		}
 	}
 	for _, t := range tensors {
+		vars := slices.Clone(vars)
+		for i, v := range f.Vars {
+			if v.Bank == rule.TensorBank {
+				vars[i] = []F{F(t.Scalars[v.Index])}
+			}
+		}
 		n := len(t.Planes[0])
 		share := max((n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), least)
 		var wait sync.WaitGroup

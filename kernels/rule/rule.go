@@ -38,6 +38,7 @@ const (
 	ElemBank    = 0 // element function: its slots
 	ScalarsBank = 1 // element function: its scalars
 	SharedBank  = 2 // a program's graph: the scalars that every program has
+	TensorBank  = 3 // a program's graph: the scalars that a tensor has to itself
 
 	HyperBank   = 0 // prologue: hyperparameters
 	CounterBank = 1 // prologue: counters

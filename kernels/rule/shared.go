@@ -7,15 +7,17 @@ import (
 
 // Around is what a program does to an element around its rule: any rule, a user's own too. What only multiplies is there always, by the
 // scalars of Shared; what adds operations, or reads or writes more, is here, so that a program without it costs nothing. The order is that of
-// the list: the gradient is multiplied by GradScale and clipped, then L2 and L1 are added to it. The parameter in them has not been decayed yet.
+// the list: the gradient is multiplied by GradScale, which ClipTensorNorm makes one of each tensor, and clipped by value, then L2 and L1 are added to
+// it. The parameter in them has not been decayed yet.
 type Around uint8
 
 const (
-	ClipValue Around = 1 << iota // the gradient is brought between -clip_value and clip_value; a NaN stays
-	L2                           // weight_decay·p, the gradient of weight_decay·p²/2
-	L1                           // l1·sign(p), the subgradient of l1·|p|: 0 where p is 0
-	EMA                          // an exponential moving average of the parameter is kept, slot "ema"
-	ZeroGrad                     // the gradient's memory is set to 0
+	ClipTensorNorm Around = 1 << iota // the gradient is clipped by the norm of its own tensor: GradScale is of TensorBank
+	ClipValue                         // the gradient is brought between -clip_value and clip_value; a NaN stays
+	L2                                // weight_decay·p, the gradient of weight_decay·p²/2
+	L1                                // l1·sign(p), the subgradient of l1·|p|: 0 where p is 0
+	EMA                               // an exponential moving average of the parameter is kept, slot "ema"
+	ZeroGrad                          // the gradient's memory is set to 0
 )
 
 // Penalties are the two that add to the gradient.
@@ -23,7 +25,7 @@ const Penalties = L1 | L2
 
 // Names lists what is on, as OptionNames lists options.
 func (a Around) Names() (out []string) {
-	for i, name := range []string{"ClipValue", "L2", "L1", "EMA", "ZeroGrad"} {
+	for i, name := range []string{"ClipTensorNorm", "ClipValue", "L2", "L1", "EMA", "ZeroGrad"} {
 		if a>>i&1 != 0 {
 			out = append(out, name)
 		}
@@ -52,7 +54,7 @@ const Average = "ema"
 
 // Shared are the scalars of a step that every program has, in the order of bank SharedBank.
 type Shared[F Float] struct {
-	GradScale        F // multiplies the gradient
+	GradScale        F // multiplies the gradient. With ClipTensorNorm it is the tensor's: index 0 of bank TensorBank.
 	Decay            F // multiplies the parameter before the rule sees it: 1 - lr·decoupled_decay
 	WeightDecay      F // of L2
 	L1               F // of L1

@@ -12,7 +12,7 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// Beside the optimizer, a save and a load of 80 MiB take 64 MiB of memory at most, all that they ask for added up.
+// Beside the optimizer, to save and to compare 80 MiB takes 8 MiB of memory at most, all that is asked for added up.
 func TestMemory(t *testing.T) {
 	dev := cpu.New()
 	value, err := dev.Alloc(device.Float32, 10<<20)
@@ -34,6 +34,6 @@ func TestMemory(t *testing.T) {
 		require.NoError(t, c.f())
 		runtime.ReadMemStats(&after)
 		t.Logf("%s: %d MiB", c.name, (after.TotalAlloc-before.TotalAlloc)>>20)
-		require.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20), c.name)
+		require.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20), c.name)
 	}
 }

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -31,7 +32,7 @@ const headerStart = `{"__metadata__":{"` + keyCRC + `":"`
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Save writes an optimizer to a file, which is replaced if there is one. It waits for the stream, nil for the default one, and reads what is on the
-// device chunk by chunk, for which it takes 64 MiB of memory at most. An error of the file is a SaveError. It removes what writers that were killed have left in the
+// device chunk by chunk, for which it takes 8 MiB of memory, and some for the header. An error of the file is a SaveError. It removes what writers that were killed have left in the
 // folder: files whose names end in .fusestep-tmp, and that no process holds a lock on.
 //
 // Progress functions are called as the bytes of tensors are written, in the caller's goroutine: done is total once, at the end, when the file is in its
@@ -76,6 +77,7 @@ type layout struct {
 	header  safetensors.Header
 	numbers []optim.Numbers // of header.Tensors, by index
 	dict    string
+	raw     []byte // the header, with zeros for checksums
 }
 
 // dtype is the format's name for a type.
@@ -106,7 +108,7 @@ func layOut(d *optim.StateDict) (*layout, error) {
 	if err := safetensors.Place(l.header.Tensors); err != nil {
 		return nil, err
 	}
-	_, err = l.marshal(make([]uint32, len(l.numbers)))
+	l.raw, err = l.marshal()
 	return l, err
 }
 
@@ -127,24 +129,30 @@ func (l *layout) sort() {
 // total is how many bytes the tensors have.
 func (l *layout) total() int64 { return l.header.Size() - l.header.Data }
 
-// marshal is the header with the tensors' checksums and its own. It has the same length whatever they are.
-func (l *layout) marshal(sums []uint32) ([]byte, error) {
+// marshal is the header with zeros for checksums.
+func (l *layout) marshal() ([]byte, error) {
 	var b strings.Builder
-	for i, t := range l.header.Tensors {
+	for _, t := range l.header.Tensors {
 		name, err := json.Marshal(t.Name)
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&b, `,%s:"%08x"`, name, sums[i])
+		b.WriteString("," + string(name) + `:"` + noCRC + `"`)
 	}
 	checksums := "{" + strings.TrimPrefix(b.String(), ",") + "}"
 	l.header.Metadata = []safetensors.Entry{{Key: keyCRC, Value: noCRC}, {Key: keyFormat, Value: format}, {Key: keyChecksums, Value: checksums}, {Key: keyDict, Value: l.dict}}
-	raw, err := l.header.Marshal()
-	if err != nil {
-		return nil, err
+	return l.header.Marshal()
+}
+
+// seal puts the tensors' checksums and its own into a header that has zeros for them.
+func seal(raw []byte, sums []uint32) {
+	const zero = `:\"` + noCRC + `\"` // of a tensor; in a name both quotes would have more backslashes
+	at := bytes.Index(raw, []byte(`"`+keyChecksums+`":"{`))
+	for _, sum := range sums {
+		at += bytes.Index(raw[at:], []byte(zero)) + len(zero)
+		copy(raw[at-len(noCRC)-2:], fmt.Appendf(nil, "%08x", sum))
 	}
 	copy(ownSum(raw), fmt.Appendf(nil, "%08x", crc32.Checksum(raw, castagnoli)))
-	return raw, nil
 }
 
 // ownSum is where a header has its own checksum, nil where it does not begin as it should.
@@ -193,10 +201,8 @@ func (l *layout) write(f file, progress progress) error {
 	if err != nil {
 		return err
 	}
-	raw, err := l.marshal(sums)
-	if err == nil {
-		_, err = f.WriteAt(raw, 0)
-	}
+	seal(l.raw, sums)
+	_, err = f.WriteAt(l.raw, 0)
 	return err
 }
 

@@ -27,7 +27,7 @@ func (v *Saver) Save(o *optim.Optimizer, s *device.Stream) error {
 	return errors.Join(before, v.SaveDict(d))
 }
 
-// SaveDict is Save for a snapshot, which must not change.
+// SaveDict is Save for a snapshot of the caller's, which must not change. It and the one before it are in memory until the save before is over.
 func (v *Saver) SaveDict(d *optim.StateDict) error {
 	before := v.Wait()
 	done := make(chan error, 1)

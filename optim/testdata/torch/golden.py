@@ -231,8 +231,8 @@ def clip_inputs():
     return init, grads
 
 
-def clip_case(name, max_norm, grad_scale, dtype):
-    """Three steps of plain SGD; before each, the gradients (times grad_scale, a power of two or 0) are clipped."""
+def clip_case(name, max_norm, grad_scale, tensor_norm, dtype):
+    """Three steps of plain SGD; before each, the gradients (times grad_scale, a power of two or 0) are clipped, and then each alone."""
     init, grads = clip_inputs()
     params = [torch.nn.Parameter(torch.tensor(p, dtype=DTYPES[dtype])) for p in init]
     opt = torch.optim.SGD(params, lr=CLIP_LR, foreach=False, fused=False)
@@ -241,6 +241,8 @@ def clip_case(name, max_norm, grad_scale, dtype):
         for param, grad in zip(params, step):
             param.grad = torch.tensor(grad, dtype=DTYPES[dtype]) * grad_scale
         norms.append(torch.nn.utils.clip_grad_norm_(params, max_norm, foreach=False).item())
+        for param in params if tensor_norm else ():
+            torch.nn.utils.clip_grad_norm_([param], tensor_norm, foreach=False)
         clipped = clipped or [param.grad.double().tolist() for param in params]
         opt.step()
     return {
@@ -248,6 +250,7 @@ def clip_case(name, max_norm, grad_scale, dtype):
         "dtype": dtype,
         "max_norm": max_norm,
         "grad_scale": grad_scale,
+        "tensor_norm": tensor_norm,  # 0: tensors are not clipped alone
         "total_norm": norms,
         "clipped": clipped,  # of the first step
         "param": [param.detach().double().tolist() for param in params],  # after the last
@@ -261,13 +264,19 @@ def clip():
         return [np.array(values).astype(dtype).tolist() for values in tensors]
 
     table = [
-        ("all steps clipped", 1.0, 1.0),
-        ("some steps clipped", 50.0, 1.0),
-        ("never clipped", 1e4, 1.0),
-        ("norm 0", 1.0, 0.0),
-        ("norm 0, max_norm 0", 0.0, 0.0),
-        ("max_norm 0", 0.0, 1.0),
-        ("tiny norm", 1e-7, 2.0**-30),  # where the 1e-6 that torch adds to the norm matters
+        ("all steps clipped", 1.0, 1.0, 0),
+        ("some steps clipped", 50.0, 1.0, 0),
+        ("never clipped", 1e4, 1.0, 0),
+        ("norm 0", 1.0, 0.0, 0),
+        ("norm 0, max_norm 0", 0.0, 0.0, 0),
+        ("max_norm 0", 0.0, 1.0, 0),
+        ("tiny norm", 1e-7, 2.0**-30, 0),  # where the 1e-6 that torch adds to the norm matters
+        ("all tensors clipped", 1e4, 1.0, 0.01),
+        ("some tensors clipped", 1e4, 1.0, 30.0),
+        ("all steps clipped, then some tensors", 1.0, 1.0, 0.6),
+        ("some steps clipped, then some tensors", 50.0, 1.0, 20.0),
+        ("tensors' norms 0", 1e4, 0.0, 1.0),
+        ("tensors' tiny norms", 1e4, 2.0**-30, 3e-9),
     ]
     return header() | {
         "lr": CLIP_LR,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/device/cuda/internal/emu"
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
@@ -238,9 +239,9 @@ func TestOccupancy(t *testing.T) {
 		}
 		_, err = f.MaxActiveBlocksPerMultiProcessor(0, 0)
 		require.Equal(t, cu.InvalidValue, err)
-		mod, err = cu.LoadData(ptx.Norm())
+		mod, err = cu.LoadData(ptx.Norm(kernels.Norm()))
 		require.NoError(t, err)
-		f, err = mod.Function(ptx.NormPasses()[0].Sums)
+		f, err = mod.Function(ptx.NormPasses(kernels.Norm())[0].Sums)
 		require.NoError(t, err)
 		n, err := f.MaxActiveBlocksPerMultiProcessor(ptx.Block, 0)
 		require.NoError(t, err)

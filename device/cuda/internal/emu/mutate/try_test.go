@@ -57,11 +57,11 @@ func subjects() []subject {
 	both := regexp.MustCompile(`_(update|prologue)$`)
 	update := regexp.MustCompile(`_update$`)
 	list := []subject{
-		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, false) }, 0},
-		{ptx.Norm(), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|scaled_squares_f64)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, true) }, 0},
-		{ptx.Norm(), regexp.MustCompile(`^norm_(scaled_)?root`), func(t kerneltest.T, b kernels.Backend) {
-			kerneltest.Control(t, b)
-			kerneltest.Norm(t, b, true)
+		{ptx.Norm(kernels.Norm()), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, kernels.Norm(), false) }, 0},
+		{ptx.Norm(kernels.Norm()), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|scaled_squares_f64)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, kernels.Norm(), true) }, 0},
+		{ptx.Norm(kernels.Norm()), regexp.MustCompile(`^norm_(scaled_)?root`), func(t kerneltest.T, b kernels.Backend) {
+			kerneltest.Control(t, b, kernels.Norm())
+			kerneltest.Norm(t, b, kernels.Norm(), true)
 		}, 0},
 	}
 	for _, s := range []struct {

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/reference"
+)
+
+// norms are what is measured of gradients.
+type norms struct {
+	all  float64
+	sums [][kernels.SumWords]float64 // kernels.Tensor.Sums of each tensor
+}
+
+// normsOf are those of gradients that were filled with a pattern, at which phases, by the tree of kernels.SumSquares.
+func normsOf(p *pattern, t device.DType, lengths []int64, phase func(tensor int) int64) (out norms) {
+	var values [period]float64
+	for i, bits := range p.bits {
+		values[i] = reference.Value(t, bits)
+	}
+	var tile [kernels.NormTile]float64
+	out.sums = make([][kernels.SumWords]float64, len(lengths))
+	out.all = kernels.NormBy(kernels.NormFirstOfTensors, func(scale float64) float64 {
+		var sums []float64
+		for i, n := range lengths {
+			first := len(sums)
+			for lo := int64(0); lo < n; lo += kernels.NormTile {
+				own := tile[:min(kernels.NormTile, n-lo)]
+				for k := range own {
+					own[k] = values[(phase(i)+lo+int64(k))%period]
+				}
+				sums = append(sums, kernels.SumSquares(own, scale))
+			}
+			switch of := kernels.SumTree(slices.Clone(sums[first:])); {
+			case scale == 1:
+				out.sums[i][0] = of
+			case t == device.Float64:
+				out.sums[i][1] = of
+			}
+		}
+		return kernels.SumTree(sums)
+	})
+	return out
+}
