@@ -61,7 +61,7 @@ func (a *sums) close() error {
 // its own pass, also where the step is skipped. It is a sum and no mean: who wants the gradient of a mean over all micro-batches divides each one's loss by their number.
 //
 // A tensor takes the step if one of the Accumulates since the step before had its gradient; SetGrad may leave it out of some of them.
-// A training that goes on between micro-batches writes the saved sums to State, and calls Accumulate with gradients of 0.
+// A StateDict between micro-batches has the sums, and a training goes on from it with the next of them.
 //
 // ErrAccumulated is in the error if gradients wait for a Step.
 func (o *Optimizer) SetAccumulate(on bool) error {

@@ -9,7 +9,7 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// ErrStale is in the error of a Replay where a step is no longer what was captured. Tensors were added, removed, rebound or left out, clipping
+// ErrStale is in the error of a Replay where a step is no longer what was captured, and of numbers of a LiveStateDict that were not read in time. Tensors were added, removed, rebound or left out, clipping
 // was turned on or off, or a hyperparameter, by its schedule too, turned a term on or off. Step works as before, and so does a new Capture.
 var ErrStale = errors.New("is not what was captured")
 

@@ -185,7 +185,7 @@ func (o *Optimizer) SetClipTensorNorm(max float64) error {
 		return err
 	}
 	if !(max >= 0) {
-		return &HyperparameterError{Algorithm: "clip_tensor_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+		return clipTensorNormError(max)
 	}
 	old, norm := o.common, o.norm
 	c := old
@@ -211,13 +211,17 @@ func (o *Optimizer) SetClipTensorNorm(max float64) error {
 	return nil
 }
 
+func clipTensorNormError(max float64) error {
+	return &HyperparameterError{Algorithm: "clip_tensor_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+}
+
 func clipNormError(max float64) error {
 	return &HyperparameterError{Algorithm: "clip_grad_norm", Name: "max_norm", Value: max, Want: "at least 0"}
 }
 
 // GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, or of those that MeasureGradNorm has
-// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetClipTensorNorm, SetGradScaler or SetSkip on, and after AddGroup,
-// Remove, Rebind and SetGrad until the next step.
+// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetClipTensorNorm, SetGradScaler or SetSkip on, and
+// after AddGroup, Remove, Rebind, SetGrad and LoadStateDict until the next step.
 func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 	s, err := o.use("gradient norm", s)
 	if err != nil {

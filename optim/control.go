@@ -150,8 +150,8 @@ func (s Skip) check() error {
 	return r.err
 }
 
-// SetScheduleCounts says which steps the schedules of all groups count, from the next step on. They count AllSteps if nobody says. A training
-// that counts AppliedSteps goes on after SetSteps of Outcome.AppliedSteps.
+// SetScheduleCounts says which steps the schedules of all groups count, from the next step on. They count AllSteps if nobody says. After
+// SetSteps the count of AppliedSteps is the number that it was given.
 func (o *Optimizer) SetScheduleCounts(c ScheduleCounts) error {
 	if err := o.open("set schedule counts"); err != nil {
 		return err

@@ -69,7 +69,8 @@ func counterMap(counters []rule.Counter, x []float64) map[string]float64 {
 	return out
 }
 
-// SetGroupCounters puts back what GroupCounters returned, for all tensors of the group, and waits for the stream. "step" alone is
+// SetGroupCounters puts back what GroupCounters returned, for all tensors of the group, and waits for the stream: for who does not go on from a
+// StateDict. "step" alone is
 // enough, as in PyTorch's state of most optimizers: the others become what that many steps make of them, with the hyperparameters as
 // they are now, before schedules. What is given is checked against what the rule can come to: a RestoreError
 // says what it cannot, and nothing is set. SetSteps says how the step counts must agree.

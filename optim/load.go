@@ -54,7 +54,7 @@ func (o *Optimizer) LoadStateDict(s *device.Stream, d *StateDict, how LoadOption
 	if d == nil {
 		return fmt.Errorf("optim: %s: the dict is nil", what)
 	}
-	l := &loading{o: o, d: d, how: how, schedules: newScheduleReader(), saved: map[string]*savedTensor{}}
+	l := &loading{o: o, d: d, how: how, schedules: newScheduleReader(), saved: map[string]*savedTensor{}, noted: map[Mismatch]bool{}}
 	if l.check(); len(l.mismatches) > 0 {
 		return &MismatchError{l.mismatches}
 	}
@@ -90,6 +90,7 @@ type loading struct {
 	d          *StateDict
 	how        LoadOptions
 	mismatches []Mismatch
+	noted      map[Mismatch]bool
 	saved      map[string]*savedTensor
 	groups     []*groupLoad
 	schedules  *scheduleReader

@@ -140,7 +140,7 @@ func (l *loading) applyAround(s *device.Stream) error {
 			return err
 		}
 	}
-	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
+	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipTensorNorm(a.ClipTensorNorm), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
 	o.sums.taken = a.Accumulated
 	return err
 }

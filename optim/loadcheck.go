@@ -8,7 +8,13 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-func (l *loading) add(m Mismatch) { l.mismatches = append(l.mismatches, m) }
+// add notes a mismatch, once.
+func (l *loading) add(m Mismatch) {
+	if !l.noted[m] {
+		l.noted[m] = true
+		l.mismatches = append(l.mismatches, m)
+	}
+}
 
 // check finds all that does not fit, and what is to be done. It changes nothing.
 func (l *loading) check() {
@@ -133,6 +139,9 @@ func (l *loading) around() {
 	if !(a.ClipNorm >= 0) {
 		fail(clipNormError(a.ClipNorm))
 	}
+	if !(a.ClipTensorNorm >= 0) {
+		fail(clipTensorNormError(a.ClipTensorNorm))
+	}
 	fail(a.Skip.check())
 	switch {
 	case a.GradScaler != nil && a.ScalerState != nil:
@@ -144,7 +153,7 @@ func (l *loading) around() {
 	if a.Accumulated > 0 && !a.Accumulate {
 		fail(fmt.Errorf("%d micro-batches are accumulated, and accumulate is off", a.Accumulated))
 	}
-	c := common{clipValue: a.ClipValue, zeroGrad: a.ZeroGrad, accumulate: a.Accumulate}
+	c := common{clipTensorNorm: a.ClipTensorNorm, clipValue: a.ClipValue, zeroGrad: a.ZeroGrad, accumulate: a.Accumulate}
 	fail(c.check(device.Float64))
 	for _, g := range o.all() {
 		for _, q := range g.parts {
@@ -158,7 +167,9 @@ func (l *loading) around() {
 }
 
 // measured says whether a norm is summed over all tensors, in their order.
-func (a *AroundState) measured() bool { return a != nil && (a.ClipNorm != 0 || a.Skip.NormAbove != 0) }
+func (a *AroundState) measured() bool {
+	return a != nil && (a.ClipNorm != 0 || a.ClipTensorNorm != 0 || a.Skip.NormAbove != 0)
+}
 
 // ordered notes tensors that are in another order than they were, where the norm depends on it.
 func (l *loading) ordered(x *groupLoad) {

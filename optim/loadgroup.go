@@ -54,9 +54,18 @@ func (l *loading) fits(saved *GroupState, g *group) bool {
 
 // option notes a difference of settings.
 func (l *loading) option(g *group, name string, saved, here any) {
-	if !reflect.DeepEqual(saved, here) {
-		l.add(Mismatch{Group: g.index, What: MismatchOption, Saved: fmt.Sprintf("%s %v", name, saved), Here: fmt.Sprintf("%v", here)})
+	if a, b := spelled(saved), spelled(here); a != b {
+		l.add(Mismatch{Group: g.index, What: MismatchOption, Saved: name + " " + a, Here: b})
 	}
+}
+
+// spelled is a value of a setting in an error.
+func spelled(x any) string {
+	switch x.(type) {
+	case string, []string:
+		return fmt.Sprintf("%q", x)
+	}
+	return fmt.Sprint(x)
 }
 
 // hyperparameters makes the algorithm of those that were saved.
@@ -129,7 +138,7 @@ func (l *loading) comesTo(x *groupLoad, s rule.Setting) {
 		return
 	}
 	here := settingState(s)
-	l.option(x.g, "options", fmt.Sprint(d.Options), fmt.Sprint(here.Options))
+	l.option(x.g, "options", d.Options, here.Options)
 	l.option(x.g, "maximize", d.Maximize, here.Maximize)
 	for _, p := range []struct {
 		name        string
@@ -141,7 +150,7 @@ func (l *loading) comesTo(x *groupLoad, s rule.Setting) {
 			a, saved := p.saved[name]
 			b, ok := p.here[name]
 			if saved != ok || !sameFloat(a, b) {
-				l.option(x.g, p.name+" "+name, value(a, saved), value(b, ok))
+				l.add(Mismatch{Group: x.g.index, What: MismatchOption, Saved: p.name + " " + name + " " + value(a, saved), Here: value(b, ok)})
 			}
 		}
 	}

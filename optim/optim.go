@@ -40,11 +40,13 @@
 //
 // # To go on later
 //
-// A program saves the values, Optimizer.Steps, and of each tensor that has taken a step Optimizer.States and Optimizer.TensorCounters, with a
-// loss scale Optimizer.GradScalerState too. Where schedules count AppliedSteps, it saves Outcome.AppliedSteps in the place of Steps. The next
-// program makes the same groups with the same names of tensors, hyperparameters, seeds and schedules, and sets the same SetScheduleCounts,
-// SetClipNorm and the like. It brings the values to the device and calls Optimizer.SetSteps. Then it writes to the buffers of States, calls
-// Optimizer.SetTensorCounters for each tensor, and Optimizer.SetGradScalerState. The training goes on with the same bits.
+// Optimizer.StateDict is all that a training goes on from: values and state, each group's hyperparameters, schedules and rates, counts, the loss scale, sums
+// of gradients between micro-batches. The next program makes the same groups with the same names of tensors, and makes one call:
+//
+//	err = opt.LoadStateDict(stream, saved, optim.LoadOptions{})
+//
+// The training goes on with the same bits. What does not fit is a MismatchError, which lists all of it, and nothing has changed. LoadOptions lets
+// tensors be in other groups, be made of slices of others, or be held in other types. Package optim/checkpoint keeps dicts in files.
 package optim
 
 import (

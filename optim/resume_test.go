@@ -188,9 +188,9 @@ func same(t *testing.T, what string, want, got *optim.StateDict) {
 // A training that is saved and goes on in another run has the bits that it has uninterrupted.
 func TestResume(t *testing.T) {
 	const saved, end = 3, 6
-	pick := 1
+	pick := 3
 	if testing.Short() {
-		pick = 5
+		pick = 12
 	}
 	onExecutors(t, func(t *testing.T, b kernels.Backend) {
 		for _, c := range optim.Cases() {

@@ -83,19 +83,20 @@ type aroundState AroundState // without methods
 
 type aroundJSON struct {
 	*aroundState
-	ClipNorm jsonFloat `json:"clip_norm"`
+	ClipNorm       jsonFloat `json:"clip_norm"`
+	ClipTensorNorm jsonFloat `json:"clip_tensor_norm"`
 }
 
 // MarshalJSON implements json.Marshaler.
 func (a AroundState) MarshalJSON() ([]byte, error) {
-	return json.Marshal(aroundJSON{(*aroundState)(&a), jsonFloat(a.ClipNorm)})
+	return json.Marshal(aroundJSON{(*aroundState)(&a), jsonFloat(a.ClipNorm), jsonFloat(a.ClipTensorNorm)})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (a *AroundState) UnmarshalJSON(text []byte) error {
 	in := aroundJSON{aroundState: (*aroundState)(a)}
 	err := strict(text, &in)
-	a.ClipNorm = float64(in.ClipNorm)
+	a.ClipNorm, a.ClipTensorNorm = float64(in.ClipNorm), float64(in.ClipTensorNorm)
 	return err
 }
 

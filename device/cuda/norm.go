@@ -176,7 +176,6 @@ func (n *norm) Launch(s *device.Stream, step kernels.Step) error {
 
 // launchPass enqueues the trees and the root.
 func (n *norm) launchPass(q *queue, p *normPass, trees []*device.Buffer, control *device.Buffer, scale []uint64) error {
-	blocks := func(tiles, each int) int { return (tiles + each - 1) / each }
 	for i, of := range ptx.NormGradients {
 		if b := n.tiles[of.DType]; b != nil {
 			tiles := b.Len() / ptx.TileWords
@@ -185,11 +184,8 @@ func (n *norm) launchPass(q *queue, p *normPass, trees []*device.Buffer, control
 			}
 		}
 	}
-	for _, b := range trees { // before the tree of everything, whose upper levels lie where the tiles' sums are
-		tiles := b.Len() / ptx.TileWords
-		if err := launch(p.tensors.Function, blocks(tiles, ptx.NormWarps), q, append([]uint64{b.Addr(), uint64(tiles)}, scale...)); err != nil {
-			return err
-		}
+	if err := launchTrees(q, p, trees, scale); err != nil { // before the tree of everything, whose upper levels lie where the tiles' sums are
+		return err
 	}
 	from, to := n.sums[0].Addr(), n.sums[1].Addr()
 	for count := n.count; count > 1; count = levels(count) {
@@ -200,6 +196,19 @@ func (n *norm) launchPass(q *queue, p *normPass, trees []*device.Buffer, control
 	}
 	return failure(driver.CuLaunchKernel, p.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, control.Addr(), n.scale.Addr()}))
 }
+
+// launchTrees enqueues the tensors' trees.
+func launchTrees(q *queue, p *normPass, trees []*device.Buffer, scale []uint64) error {
+	for _, b := range trees {
+		tiles := b.Len() / ptx.TileWords
+		if err := launch(p.tensors.Function, blocks(tiles, ptx.NormWarps), q, append([]uint64{b.Addr(), uint64(tiles)}, scale...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func blocks(tiles, each int) int { return (tiles + each - 1) / each }
 
 func (n *norm) Close() error {
 	var errs []error

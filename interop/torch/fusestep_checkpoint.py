@@ -560,7 +560,7 @@ def fusestep_to_torch(file, like, names, lr, drop):
 def losses(state):
     """What a state dict has that torch's have no place for: the key that --drop takes, and a text."""
     a = state.get("around") or {}
-    for key, off in (("clip_norm", 0), ("clip_value", 0), ("zero_grad", False), ("accumulate", False), ("schedule_counts", "all")):
+    for key, off in (("clip_norm", 0), ("clip_tensor_norm", 0), ("clip_value", 0), ("zero_grad", False), ("accumulate", False), ("schedule_counts", "all")):
         if a.get(key, off) != off:
             yield key, f"{key} is {a[key]}, which no state_dict has"
     if any((a.get("skip") or {}).values()):

@@ -68,7 +68,7 @@ func runClipTensors(t T, b kernels.Backend, p *kernels.Program) {
 		return
 	}
 	s := b.Device().DefaultStream()
-	limits := []float64{0, math.Inf(1), 1, 3 + 1e-6, math.Nextafter(3+1e-6, 0), 0.1 + 1e-6, 1e-9, math.MaxFloat64, 0x1p524, 5}
+	limits := []float64{0, math.Inf(1), 1, 3 + 1e-6, math.Nextafter(3+1e-6, 0), 0.1 + 1e-6, 1e-9, math.MaxFloat64, 0x1.8p1023, 5}
 	var shapes []shape
 	for range len(limits) * len(tensorSums) * 2 {
 		shapes = append(shapes, straight(3)...)
@@ -83,7 +83,7 @@ func runClipTensors(t T, b kernels.Backend, p *kernels.Program) {
 	require.NoError(t, err)
 	var in kernels.Step
 	for g, limit := range limits {
-		step := kernels.GroupStep{Scale: []float64{1, -0.75, 1 + 0x3p-24}[g%3], MaxNorm: []float64{0, 1}[g%2], L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1,
+		step := kernels.GroupStep{Scale: []float64{1, -0.75, 1 + 0x3p-24, 1, 1}[g%5], MaxNorm: []float64{0, 1}[g/5], L1: 0.3, WeightDecay: 0.7, DecoupledDecay: 0.1,
 			ClipValue: 60, EMADecay: 0.9, MaxTensorNorm: limit}
 		for i := range p.Rule.Hyper {
 			step.Hyper = append(step.Hyper, 1/float64(i+3))

@@ -296,7 +296,7 @@ var ids = []uint64{0, 1<<32 - 70, 5<<32 - 50, math.MaxUint64 - 100, 0x9e3779b97f
 
 // tensorSums are sums of tensors: those that clip and those that do not, those that float64 has to scale, and those of elements that are not finite.
 var tensorSums = [][kernels.SumWords]float64{{9}, {0}, {0.01}, {math.Inf(1), 0x1p-100}, {0x1p200, math.NaN()}, {math.NaN()}, {1e-8}, {math.Inf(1)},
-	{math.Inf(1), 0x1p848}, {1, 5}, {math.Inf(1), math.Inf(1)}, {1 - 0x1p-53}, {0x1p-1022}, {math.MaxFloat64}}
+	{math.Inf(1), 0x1p848}, {1, 5}, {math.Inf(1), math.Inf(1)}, {1 - 0x1p-53}, {0x1p-1022}, {math.MaxFloat64, 0x1p-100}, {math.Inf(1), math.MaxFloat64}}
 
 // own are the expected elements of a tensor, without the guards.
 func (x *tensor) own() (out reference.Tensor) {

@@ -45,7 +45,8 @@ type subject struct {
 
 // subjects are SGD with all that makes its update and prologue what they are, Adam likewise, Adam in float64, SGD with every plane
 // of 16 bits, Adam with some beside float32, SGD with all else that is around a rule and a parameter that is rounded stochastically, SGD
-// whose parameter has a remainder, and the norm with what it decides. SGD has L1 and Adam L2: beside L2, which makes a NaN of a gradient whose
+// whose parameter has a remainder, SGD in float64 whose tensors are clipped, of which the tensors' kernel is news, and the norm with what it decides and with
+// the sums of tensors. SGD has L1 and Adam L2: beside L2, which makes a NaN of a gradient whose
 // parameter is one, nobody sees what L1 makes of that. The norm's kernels for scaled elements of other types than float64 are left out: beside
 // float64 that must be scaled, nothing of those counts but an Inf or a NaN. The norm's kernel for float16 is bfloat16's but for what decodes it.
 func subjects() []subject {
@@ -56,12 +57,16 @@ func subjects() []subject {
 	descent := rules.SGDRule().With(rules.SGDHyper{}, rules.SGDOptions{})
 	both := regexp.MustCompile(`_(update|prologue)$`)
 	update := regexp.MustCompile(`_update$`)
+	tensors := regexp.MustCompile(`_tensors$`)
 	list := []subject{
 		{ptx.Norm(kernels.Norm()), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, kernels.Norm(), false) }, 0},
 		{ptx.Norm(kernels.Norm()), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|scaled_squares_f64)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, kernels.Norm(), true) }, 0},
 		{ptx.Norm(kernels.Norm()), regexp.MustCompile(`^norm_(scaled_)?root`), func(t kerneltest.T, b kernels.Backend) {
 			kerneltest.Control(t, b, kernels.Norm())
 			kerneltest.Norm(t, b, kernels.Norm(), true)
+		}, 0},
+		{ptx.Norm(kernels.NormOfTensors()), regexp.MustCompile(`^norm_tensors_(scaled_)?own`), func(t kerneltest.T, b kernels.Backend) {
+			kerneltest.Norm(t, b, kernels.NormOfTensors(), true)
 		}, 0},
 	}
 	for _, s := range []struct {
@@ -76,6 +81,7 @@ func subjects() []subject {
 		{kernels.Spec{Rule: plain.Rule, Options: plain.Options, Compute: device.Float32, Formats: "param=bf16 grad=bf16 exp_avg=f16"}, update, 0},
 		{kernels.Spec{Rule: sgd.Rule, Options: sgd.Options, Around: rule.L1 | rule.ClipValue | rule.EMA | rule.ZeroGrad, Compute: device.Float32, Formats: "param=bf16/sr"}, both, 0},
 		{kernels.Spec{Rule: descent.Rule, Compute: device.Float32, Formats: "param=bf16+i16 grad=bf16"}, update, 4096},
+		{kernels.Spec{Rule: descent.Rule, Around: rule.ClipTensorNorm, Compute: device.Float64}, tensors, 0},
 	} {
 		p, err := kernels.New(s.Spec)
 		if err != nil {
