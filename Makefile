@@ -52,7 +52,7 @@ check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 	device/cuda/internal/driver/check-header.sh
 
 capi: ## build bin/libfusestep.so, for C and for all that calls C: capi/fusestep.h says how
-	CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath -ldflags '-s -w -extldflags=-Wl,--version-script=$(CURDIR)/capi/exports.map' -o bin/libfusestep.so ./capi && rm bin/libfusestep.h
+	capi/build.sh bin/libfusestep.so
 
 cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench

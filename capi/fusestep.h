@@ -73,6 +73,13 @@ const char *fs_version(void);
  */
 const char *fs_describe(void);
 
+/*
+ * The defaults of an algorithm's hyperparameters, in the order of fs_describe's "hyper". *n is the room of out, and becomes how many there are; nothing
+ * is written where that is more. Index is where one is, by its name such as "lr" or "betas[1]".
+ */
+int fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len);
+int fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len);
+
 /* A device: the host's processors, with so many threads; 0 or less: as many as Go uses. Results have the same bits with any number. */
 int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
 
@@ -80,7 +87,7 @@ int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
 int fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *err, size_t err_len);
 
 /*
- * A group of tensors with hyperparameters of their own. Zeros are: the defaults, values of types that stay 0 are an error.
+ * A group of tensors with hyperparameters of their own.
  *
  * A table has rows of n pointers: row 0 the values, row 1 the gradients, from 2 on the state, in the order of fs_describe's slots; then "ema", if
  * options has ema_decay; then "master" (or "remainder"), if options has master. An address is a multiple of its element's size. Tensors are dense:
@@ -101,13 +108,13 @@ typedef struct {
   void *const *values;      /* n: row 0 */
   const double *hyper;      /* NULL: the defaults */
   const char *options;      /* JSON, or NULL */
-  uint8_t value_type;       /* of all values that value_types does not tell */
-  uint8_t gradient_type;    /* likewise; 0: as the value */
+  uint8_t value_type;       /* of all values, where value_types is NULL: FS_F32, ... */
+  uint8_t gradient_type;    /* of all gradients, where gradient_types is NULL; 0: as the values */
   const uint8_t *value_types, *gradient_types; /* n, or NULL */
   /*
-   * The state, from row 2 on, so many rows as fs_rows less 2: each NULL or of n pointers, of which any may be NULL. State that is given is used as it
-   * is: the caller has set it to fs_slots' start, or goes on from it. What is not given but needed is allocated and started by the library, if no
-   * state at all is given; else it is FS_STATE.
+   * The state: rows from 2 on, as many as fs_slots lists, each NULL or of n pointers. Where all are NULL, the library allocates the state and starts it.
+   * Otherwise the caller has all of it: what is needed and not given is FS_STATE. It is used as it is, so the caller has set it to fs_slots' start,
+   * or goes on from it.
    */
   void *const *const *state;
 } fs_group;
@@ -141,8 +148,10 @@ typedef struct {
 
 /*
  * Takes a step. Tensors that are left out keep values and state, and do not count the step, as where torch's grad is None. Tensors without elements
- * may have NULL, and are in where mask says so. With grad_scale a step is also skipped where a gradient is NaN or infinite. Hyperparameters and
- * addresses that come with a step that is skipped are those of the next ones, too.
+ * may have NULL, and are in where mask says so. With grad_scale a step is also skipped where a gradient is NaN or infinite. Gradients stay as they are:
+ * they are scaled and clipped as they are read. Hyperparameters and addresses that come with a step that is skipped, or that fails, may be those of the
+ * next ones, too. FS_STATE says that hyperparameters which have changed need state that the caller, who has this group's, has not given, as amsgrad
+ * does: then an optimizer is made anew, with fs_counters of this one.
  */
 int fs_step(fs_handle optimizer, const fs_args *args, char *err, size_t err_len);
 

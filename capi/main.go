@@ -397,17 +397,58 @@ func fusestepStep(h C.fs_handle, in *C.fs_args, err *C.char, n C.size_t) C.int {
 	})
 }
 
+//export fusestepDefaults
+func fusestepDefaults(algorithm *C.char, out *C.double, size *C.size_t, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error {
+		if algorithm == nil || size == nil {
+			return argument("algorithm or n is NULL")
+		}
+		_, defaults, err := door.Hyper(text(algorithm))
+		if err != nil {
+			return err
+		}
+		if out != nil && int(*size) >= len(defaults) {
+			to, err := array[float64]("out", unsafe.Pointer(out), len(defaults))
+			if err != nil {
+				return err
+			}
+			copy(to, defaults)
+		}
+		*size = C.size_t(len(defaults))
+		return nil
+	})
+}
+
+//export fusestepIndex
+func fusestepIndex(algorithm, name *C.char, out *C.size_t, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error {
+		if algorithm == nil || name == nil || out == nil {
+			return argument("algorithm, name or index is NULL")
+		}
+		names, _, err := door.Hyper(text(algorithm))
+		if err != nil {
+			return err
+		}
+		i := slices.Index(names, text(name))
+		if i < 0 {
+			return argument("%s has no hyperparameter %q, only %q", text(algorithm), text(name), names)
+		}
+		*out = C.size_t(i)
+		return nil
+	})
+}
+
 //export fusestepSlots
 func fusestepSlots(algorithm *C.char, in *C.fs_group, out *C.char, size *C.size_t, err *C.char, n C.size_t) C.int {
 	return guard(err, n, func() error {
 		if algorithm == nil || in == nil || size == nil {
 			return argument("algorithm, group or len is NULL")
 		}
-		hyper, err := door.HyperOf(text(algorithm))
+		names, _, err := door.Hyper(text(algorithm))
 		if err != nil {
 			return err
 		}
-		values, err := optional[float64]("hyper", unsafe.Pointer(in.hyper), hyper)
+		values, err := optional[float64]("hyper", unsafe.Pointer(in.hyper), len(names))
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,29 @@
 #include <stdio.h>
 #include "_cgo_export.h"
 
+/*
+ * A host may have told its threads to flush subnormal numbers, to round otherwise or to trap. Results would then depend on it, so a call calculates as
+ * IEEE 754 does by default, and so do threads of Go, which get what the thread has that starts them: the first one is started as the library is loaded,
+ * between the two constructors.
+ */
+#ifdef __SSE2__
+#include <xmmintrin.h>
+static unsigned plain(void) {
+  unsigned host = _mm_getcsr();
+  _mm_setcsr(0x1f80);
+  return host;
+}
+static void restore(unsigned host) { _mm_setcsr(host); }
+#else
+static unsigned plain(void) { return 0; }
+static void restore(unsigned host) { (void)host; }
+#endif
+
+static unsigned loader;
+
+__attribute__((constructor(101))) static void before_go(void) { loader = plain(); }
+__attribute__((constructor)) static void after_go(void) { restore(loader); }
+
 static volatile int forked;
 
 static void child(void) { forked = 1; }
@@ -29,12 +52,25 @@ static const char *text(int which) {
 const char *fs_version(void) { return text(0); }
 const char *fs_describe(void) { return text(1); }
 
-int fs_free(fs_handle handle, char *err, size_t err_len) { return forked ? FS_OK : fusestepFree(handle, err, err_len); }
+static int done(int rc, unsigned host) {
+  restore(host);
+  return rc;
+}
 
-#define ENTRY(parameters, call) parameters { return forked ? refuse(err, err_len) : call; }
+#define ENTRY(parameters, call) parameters {   \
+    if (forked) return refuse(err, err_len);   \
+    unsigned host = plain();                   \
+    return done(call, host);                   \
+  }
+
+int fs_free(fs_handle handle, char *err, size_t err_len) { return forked ? FS_OK : fusestepFree(handle, err, err_len); }
 
 int ENTRY(fs_device(int threads, fs_handle *device, char *err, size_t err_len),
           fusestepDevice(threads, device, err, err_len))
+int ENTRY(fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len),
+          fusestepDefaults((char *)algorithm, out, n, err, err_len))
+int ENTRY(fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len),
+          fusestepIndex((char *)algorithm, (char *)name, index, err, err_len))
 int ENTRY(fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *err, size_t err_len),
           fusestepNew(device, (char *)algorithm, optimizer, err, err_len))
 int ENTRY(fs_slots(const char *algorithm, const fs_group *group, char *out, size_t *len, char *err, size_t err_len),

@@ -132,6 +132,8 @@ func (o *Optimizer) SetCounters(s *device.Stream, counters map[string]map[string
 	}
 	made := map[known][]float64{} // nil of the zero key: tensors that are not set
 	to := map[*param]known{}
+	var parts []*part
+	concerned := map[*part]bool{}
 	for _, name := range slices.Sorted(maps.Keys(counters)) {
 		p, err := o.tensor("set counters", name)
 		if err != nil {
@@ -144,43 +146,43 @@ func (o *Optimizer) SetCounters(s *device.Stream, counters map[string]map[string
 			}
 		}
 		to[p] = k
+		if !concerned[p.part] {
+			concerned[p.part] = true
+			parts = append(parts, p.part)
+		}
 	}
-	sets := map[*part][]float64{}
-	for _, g := range o.all() {
-		for _, q := range slices.Clone(g.parts) {
-			by := map[known][]*param{}
-			var order []known
-			for _, p := range q.params {
-				k := to[p]
-				if by[k] == nil {
-					order = append(order, k)
-				}
-				by[k] = append(by[k], p)
+	type setting struct {
+		q *part
+		x []float64
+	}
+	var settings []setting
+	for _, q := range parts {
+		by := map[known][]*param{}
+		var order []known
+		for _, p := range q.params {
+			k := to[p]
+			if by[k] == nil {
+				order = append(order, k)
 			}
-			parts, err := o.split(s, q, len(order))
-			if err != nil {
-				return by[order[0]][0].fail(err)
+			by[k] = append(by[k], p)
+		}
+		into, err := o.split(s, q, len(order))
+		if err != nil {
+			return by[order[0]][0].fail(err)
+		}
+		for i, k := range order {
+			if x := made[k]; x != nil {
+				settings = append(settings, setting{into[i], x})
 			}
-			for i, k := range order {
-				if x := made[k]; x != nil {
-					sets[parts[i]] = x
-				}
-				if len(order) > 1 {
-					parts[i].params = by[k]
-				}
-				for _, p := range by[k] {
-					p.part = parts[i]
-				}
+			into[i].params = by[k]
+			for _, p := range by[k] {
+				p.part = into[i]
 			}
 		}
 	}
-	for _, g := range o.all() {
-		for _, q := range g.parts {
-			if x := sets[q]; x != nil {
-				if err := q.set(s, x); err != nil {
-					return err
-				}
-			}
+	for _, c := range settings {
+		if err := c.q.set(s, c.x); err != nil {
+			return err
 		}
 	}
 	return nil

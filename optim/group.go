@@ -41,6 +41,7 @@ type param struct {
 	group  *group
 	part   *part
 	id     uint64           // see identity
+	n      int              // elements
 	slots  []*device.Buffer // state, by group.slots; nil where no program so far had a use for it
 	arenas []*arena         // that they lie in
 	given  []*device.Buffer // those of the caller's

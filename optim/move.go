@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // Row is where one buffer of each of a group's tensors is in memory.
@@ -23,14 +24,20 @@ const (
 	written         // values and state
 )
 
+// movedRow is a Row of which some buffers move.
+type movedRow struct {
+	name   string
+	buffer func(*param) **device.Buffer
+	kind   moves
+}
+
 // move is one buffer that moves.
 type move struct {
-	p      *param
-	what   string
-	buffer **device.Buffer
-	kind   moves
-	at     *unsafe.Pointer // where it is; of the group
-	to     unsafe.Pointer
+	p    *param
+	row  *movedRow
+	at   *unsafe.Pointer // where it is; of the group
+	to   unsafe.Pointer
+	size int // bytes of an element
 }
 
 // Move says where memory of the caller's is from the next step on: that which was wrapped for the values, the gradients and the State of tensors, as
@@ -51,7 +58,6 @@ func (o *Optimizer) Move(rows ...Row) error {
 		return fmt.Errorf("optim: move: device %s: %w", o.backend.Device().Name(), device.ErrUnsupported)
 	}
 	o.moving = o.moving[:0]
-	defer func() { clear(o.moving) }() // nothing is held that is not used
 	var kinds moves
 	for _, r := range rows {
 		kind, err := o.collect(r)
@@ -73,7 +79,7 @@ func (o *Optimizer) Move(rows ...Row) error {
 		m := &o.moving[i]
 		if err := o.put(m, m.to); err != nil {
 			o.putBack(i)
-			return m.p.errorf("%s: %w", m.what, err)
+			return m.p.errorf("%s: %w", m.row.name, err)
 		}
 	}
 	if !alone {
@@ -83,14 +89,13 @@ func (o *Optimizer) Move(rows ...Row) error {
 		}
 		o.memory.unmade = true
 	}
-	o.memory.unread = true
 	for i := range o.moving {
 		m := &o.moving[i]
-		o.toggled = o.toggled || m.kind == gradients && (*m.at == nil) != (m.to == nil)
+		o.toggled = o.toggled || m.row.kind == gradients && (*m.at == nil) != (m.to == nil)
 		*m.at = m.to
-		m.p.part.moved |= m.kind
+		m.p.part.moved |= m.row.kind
 	}
-	o.elsewhere = true
+	o.memory.unread, o.elsewhere = true, true
 	if kinds&gradients != 0 {
 		o.norm.follow()
 	}
@@ -100,7 +105,7 @@ func (o *Optimizer) Move(rows ...Row) error {
 }
 
 // collect finds which buffers of a row move.
-func (o *Optimizer) collect(r Row) (kinds moves, err error) {
+func (o *Optimizer) collect(r Row) (moves, error) {
 	g, err := o.group("move", r.Group)
 	if err != nil {
 		return 0, err
@@ -108,68 +113,77 @@ func (o *Optimizer) collect(r Row) (kinds moves, err error) {
 	if len(r.At) != len(g.params) {
 		return 0, fmt.Errorf("optim: move: group %d: %s: %w", r.Group, r.Name, &device.LengthError{What: "addresses", Got: len(r.At), Ref: "tensors", Want: len(g.params)})
 	}
-	buffer, kind := g.buffers(r.Name)
-	if buffer == nil {
-		return 0, fmt.Errorf("optim: move: group %d has no %q, only \"value\", \"grad\" and the state %q", r.Group, r.Name, g.slots())
+	row := g.row(r.Name)
+	if row == nil {
+		return 0, fmt.Errorf("optim: move: group %d has no %q, only \"value\", \"grad\" and the state %q", r.Group, r.Name, g.stateSlots())
 	}
 	at := g.at[r.Name]
 	if at == nil {
 		at = make([]unsafe.Pointer, len(g.params))
 		for i, p := range g.params {
-			*(*uintptr)(unsafe.Pointer(&at[i])) = uintptr((*buffer(p)).Addr())
+			*(*uintptr)(unsafe.Pointer(&at[i])) = uintptr((*row.buffer(p)).Addr())
 		}
 		if g.at == nil {
 			g.at = map[string][]unsafe.Pointer{}
 		}
 		g.at[r.Name] = at
 	}
+	var kinds moves
 	for i, to := range r.At {
 		if to == at[i] {
 			continue
 		}
-		m := move{p: g.params[i], what: r.Name, buffer: buffer(g.params[i]), kind: kind, at: &at[i], to: to}
+		m := move{p: g.params[i], row: row, at: &at[i], to: to}
 		if err := m.check(); err != nil {
 			return 0, err
 		}
 		o.moving = append(o.moving, m)
-		kinds |= kind
+		kinds = row.kind
 	}
 	return kinds, nil
 }
 
-// buffers finds, by its name, one buffer of each tensor.
-func (g *group) buffers(name string) (func(*param) **device.Buffer, moves) {
+// stateSlots are the slots that are state.
+func (g *group) stateSlots() []string {
+	return slices.DeleteFunc(slices.Clone(g.slots()), func(name string) bool { return name == rule.Param || name == rule.Grad })
+}
+
+// row finds, by its name, one buffer of each tensor; nil where there is none.
+func (g *group) row(name string) *movedRow {
 	switch name {
 	case "value":
-		return func(p *param) **device.Buffer { return &p.Value }, written
+		return &movedRow{name, func(p *param) **device.Buffer { return &p.Value }, written}
 	case "grad":
-		return func(p *param) **device.Buffer { return &p.Grad }, gradients
+		return &movedRow{name, func(p *param) **device.Buffer { return &p.Grad }, gradients}
 	}
 	for k, slot := range g.slots() {
 		if slot == name {
-			return func(p *param) **device.Buffer { return &p.slots[k] }, written
+			return &movedRow{name, func(p *param) **device.Buffer { return &p.slots[k] }, written}
 		}
 	}
 	if slices.ContainsFunc(g.params, func(p *param) bool { return p.masterName == name }) {
-		return func(p *param) **device.Buffer { return &p.master }, written
+		return &movedRow{name, func(p *param) **device.Buffer { return &p.master }, written}
 	}
-	return nil, 0
+	return nil
 }
 
 // check says whether a buffer can be where it is to be.
 func (m *move) check() error {
-	t := m.p.gradient()
-	if m.kind == written {
-		if *m.buffer == nil {
-			return m.p.errorf("has no state %q, only %q", m.what, m.p.stateNames())
-		}
-		t = (*m.buffer).DType()
+	var t device.DType
+	switch b := *m.row.buffer(m.p); {
+	case b != nil:
+		t = b.DType()
+	case m.row.kind == gradients:
+		t = m.p.gradient()
+	default:
+		return m.p.errorf("has no state %q, only %q", m.row.name, m.p.stateNames())
 	}
-	switch size := t.Size(); {
-	case m.to == nil && m.kind == written && m.p.Value.Len() > 0:
-		return m.p.errorf("%s: the address is nil", m.what)
-	case uintptr(m.to)%uintptr(size) != 0:
-		return m.p.errorf("%s: address %p is no multiple of %d, the bytes of a %s", m.what, m.to, size, t)
+	m.size = t.Size()
+	switch {
+	case m.to == nil && m.row.kind == written && m.p.n > 0:
+		return m.p.errorf("%s: the address is nil", m.row.name)
+	case uintptr(m.to)&uintptr(m.size-1) != 0:
+		return m.p.errorf("%s: address %p is no multiple of %d, the bytes of a %s", m.row.name, m.to, m.size, t)
 	}
 	return nil
 }
@@ -180,9 +194,8 @@ func (o *Optimizer) gradientsApart() error {
 	for i := range o.moving {
 		m := &o.moving[i]
 		lo := uint64(uintptr(m.to))
-		hi := lo + uint64(m.p.Value.Len()*m.p.gradient().Size())
-		if v := writes.hitBytes(lo, hi); m.to != nil && v != nil {
-			return overlap(&use{p: m.p, what: m.what}, v)
+		if v := writes.hitBytes(lo, lo+uint64(m.p.n*m.size)); m.to != nil && v != nil {
+			return overlap(&use{p: m.p, what: m.row.name}, v)
 		}
 	}
 	return nil
@@ -191,23 +204,19 @@ func (o *Optimizer) gradientsApart() error {
 // put moves a buffer. A gradient that is nowhere is none.
 func (o *Optimizer) put(m *move, to unsafe.Pointer) (err error) {
 	p := m.p
-	if m.kind == written {
-		return o.mover.Move(*m.buffer, to)
-	}
 	switch {
-	case to == nil && p.Grad == nil:
-	case to == nil:
-		if err = o.mover.Move(p.Grad, nil); err == nil {
+	case m.row.kind == written:
+		err = o.mover.Move(*m.row.buffer(p), to)
+	case p.Grad != nil:
+		if err = o.mover.Move(p.Grad, to); err == nil && to == nil {
 			p.held, p.Grad = p.Grad, nil
 		}
-	case p.Grad != nil:
-		err = o.mover.Move(p.Grad, to)
 	case p.held != nil:
-		if err = o.mover.Move(p.held, to); err == nil {
+		if err = o.mover.Move(p.held, to); err == nil && to != nil {
 			p.Grad = p.held
 		}
-	default:
-		p.Grad, err = o.mover.WrapAt(p.gradient(), p.Value.Len(), to)
+	case to != nil:
+		p.Grad, err = o.mover.WrapAt(p.gradient(), p.n, to)
 	}
 	return err
 }

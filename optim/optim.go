@@ -107,6 +107,7 @@ type Optimizer struct {
 	eval      evaluation
 	schedule  Schedule // of groups to come
 	steps     int
+	checked   uint64 // device.Device.Closings when all buffers were open
 	closed    bool
 	half      error  // a load has failed half way
 	calls     uint64 // of methods, by which a LiveStateDict sees that it is over
@@ -120,7 +121,7 @@ func New(b Backend, alg Algorithm, params []Param) (*Optimizer, error) {
 	if isNil(b) || b.Device() == nil {
 		return nil, errors.New("optim: new: the backend is nil")
 	}
-	o := &Optimizer{backend: b, names: map[string]*param{}}
+	o := &Optimizer{backend: b, names: map[string]*param{}, checked: b.Device().Closings()}
 	o.mover, _ = b.(kernels.Mover)
 	if err := o.AddGroup(alg, params); err != nil {
 		return nil, err
@@ -219,7 +220,7 @@ func (o *Optimizer) name(g *group, params []Param) {
 			}
 			own[p.Name] = true
 		}
-		g.params = append(g.params, &param{Param: p, group: g, id: identity(p.Name)})
+		g.params = append(g.params, &param{Param: p, group: g, id: identity(p.Name), n: p.Value.Len()})
 	}
 }
 
@@ -271,16 +272,18 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 // usable checks that all tensors can be used now.
 func (o *Optimizer) usable() error {
 	dev := o.backend.Device()
-	for _, g := range o.groups {
-		if g == nil {
-			continue
-		}
+	closings := dev.Closings()
+	if closings == o.checked { // nothing was closed since all were open, and others were when they came
+		return nil
+	}
+	for _, g := range o.all() {
 		for _, p := range g.params {
 			if err := p.usable(dev); err != nil {
 				return err
 			}
 		}
 	}
+	o.checked = closings
 	return nil
 }
 

@@ -67,7 +67,7 @@ func (o *Optimizer) Remove(tensors ...string) error {
 // remove forgets tensors. Launches that step one of them are closed first, since they use what is freed.
 func (o *Optimizer) remove(gone []*param, free func() error) error {
 	if len(gone) > 0 {
-		o.stale, o.memory.unmade = true, true
+		o.stale, o.memory.unmade, o.moving = true, true, nil
 		o.norm.moved()
 		o.sums.moved()
 	}

@@ -34,6 +34,8 @@ var layers = map[string]string{
 	"internal/gpu":              "device device/cuda device/cuda/ kernels internal/cli",
 	"cmd/":                      "device device/cuda device/cuda/ kernels kernels/ cpu optim optim/checkpoint internal/cli internal/cpuinfo internal/gpu internal/models cmd/",
 	"bench/":                    "device kernels kernels/rule cpu optim optim/checkpoint internal/cli internal/cpuinfo internal/models bench/",
+	"capi":                      "device cpu capi/internal/door",
+	"capi/internal/door":        "device kernels/rule cpu optim",
 	"internal/cpuinfo":          "",
 	"internal/cli":              "",
 	"internal/models":           "internal/cli",

@@ -184,11 +184,18 @@ func Describe() string {
 	return string(text)
 }
 
-// HyperOf is how many hyperparameters an algorithm has.
-func HyperOf(algorithm string) (int, error) {
+// Hyper is an algorithm's hyperparameters, in order, and their defaults.
+func Hyper(algorithm string) (names []string, defaults []float64, err error) {
 	k, err := kindOf(algorithm)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	return len(k.Hyper), nil
+	return k.Hyper, k.defaults(), nil
+}
+
+func (k *kind) defaults() (out []float64) {
+	for _, x := range k.Arguments {
+		out = append(out, x.defaults...)
+	}
+	return out
 }

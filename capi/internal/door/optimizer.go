@@ -121,9 +121,7 @@ func (d *Optimizer) AddGroup(in Group) error {
 		return err
 	}
 	if g.hyper == nil {
-		for _, x := range d.kind.Arguments {
-			g.hyper = append(g.hyper, x.defaults...)
-		}
+		g.hyper = d.kind.defaults()
 	}
 	if names := g.options.Names; names != nil && len(names) != n {
 		return argumentf("options: there are %d names of %d tensors", len(names), n)
