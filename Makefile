@@ -3,12 +3,12 @@ GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 # Packages that are tested with the CUDA path where that can be built, and those that have something to do at the same time.
 CUDA := ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
-CONCURRENT := ./cmd/... ./cpu/... ./device/... ./examples/customrule ./examples/linreg ./examples/quickstart ./examples/recommend ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim
+CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim ./optim/checkpoint
 HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-packages test-cuda test-pure race vet cross generate ptxas registers check-header cuda test-gpu gpu-bundle mutate fuzz exhaustive every stress bench bench-cpu bench-readme release-check ci
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t16
@@ -40,7 +40,7 @@ cross: ## check the types for the systems without code of their own, and where t
 	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr '\n' /)" = linux/amd64/ ]; then set -x; GOARCH=386 $(GO) test -short ./optim ./cmd/gpubench ./device; fi
 
 generate: ## write every generated file again
-	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestStorageTable|TestWalk|TestBits)$$' -write
+	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestStorageTable|TestWalk|TestBits|TestPythonClasses)$$' -write
 
 ptxas: ## assemble the PTX with NVIDIA's ptxas, from PyPI
 	kernels/ptx/ptxas.sh -all
@@ -51,6 +51,9 @@ registers: ## write the registers and instructions of the committed PTX again, b
 check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 	device/cuda/internal/driver/check-header.sh
 
+capi: ## build bin/libfusestep.so, for C and for all that calls C: capi/fusestep.h says how
+	capi/build.sh bin/libfusestep.so
+
 cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench
 
@@ -60,6 +63,12 @@ test-cuda: ## run the tests of the CUDA path on an emulated GPU
 test-gpu: ## run the hardware tests on the GPU; without one they are skipped, with REQUIRE_GPU=1 they fail
 	$(GO) run ./device/cuda/gocuda test -count=1 -v -run '^TestHardware' ./device/cuda
 
+test-interop-torch: ## run the tests in Python of interop/torch, and see that it writes its fixtures again; PYTHON is one with torch
+	cd interop/torch && $(or $(PYTHON),python3) -m unittest && $(or $(PYTHON),python3) testdata/make.py && git diff --exit-code testdata
+
+fixtures-interop-torch: ## write the fixtures of interop/torch; PYTHON is one with optim/testdata/requirements.txt
+	$(or $(PYTHON),python3) interop/torch/testdata/make.py && $(GO) test ./interop/torch -run '^TestToTorch$$' -count 1 -write
+
 gpu-bundle: ## build bin/gpu-bundle, which tests and measures on a machine with a GPU and nothing but its driver
 	bench/gpu/bundle.sh bin/gpu-bundle
 
@@ -67,7 +76,7 @@ mutate: ## change the emitted PTX, one instruction at a time, and see that the t
 	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu/mutate -run '^TestSurvivors$$' -count 1 -timeout 2h -v -all
 
 fuzz: ## a minute for each fuzz target
-	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs device/cuda/internal/emu/ptxvm:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
+	for f in kernels/internal/syntax:FuzzRule cpu:FuzzImplementations cpu/internal/emit:FuzzGraphs device/cuda/internal/emu/ptxvm:FuzzGraphs internal/models:FuzzParseShapes internal/models:FuzzParseCount optim/checkpoint/internal/safetensors:FuzzHeader; do $(GO) test ./$${f%:*} -run '^$$' -fuzz $${f#*:} -fuzztime 60s -fuzzminimizetime 2s || exit 1; done
 
 exhaustive: ## encode all 2³² float32 numbers in each storage format, to nearest and stochastically, for minutes
 	$(GO) test ./kernels/format -run '^Test(Encode|Stochastic|Masters)All$$' -exhaustive -timeout 2h
@@ -81,6 +90,14 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 	GODEBUG=gcstoptheworld=1,clobberfree=1 $(GO) test ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 	$(GO) test -race ./cpu -run '^TestStress$$' -count 1 -v -stress 1m
 
+faults: ## kill a process that saves checkpoints 200 times, and make each bit of a header and each part of a state wrong
+	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits|HostileStates)$$' -count 1 -v -thorough
+
+soak: ## a million steps, saves and loads in between, while the disk and the driver fail; and 50 kills of examples/resume
+	$(GO) test ./examples/resume -run '^TestKilled$$' -count 1 -v -timeout 1h -kills 50
+	$(GO) test ./optim/checkpoint -run '^TestSoak$$' -count 1 -v -timeout 2h -soak 1000000
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu -run '^TestSoakResumed$$' -count 1 -v -timeout 2h -soak 1000000
+
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all
 
@@ -88,9 +105,18 @@ bench-cpu: ## the CPU's goals, and what is reached of them; PYTHON, one with tor
 	$(GO) run ./bench/cpu -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)'
 	$(GO) test ./cpu -run '^$$' -bench Passes -benchtime 50x
 
+bench-checkpoint: ## how fast a checkpoint is saved, against dd in the same folder, DIR, and loaded and copied
+	$(GO) run ./bench/cpu -run '^checkpoint' $(if $(DIR),-dir '$(DIR)')
+
 bench-readme: ## measure what the README's table and picture show, and draw docs/speed.png; PYTHON and DEEPSPEED as for bench-cpu
 	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json
 	$(GO) run ./bench/picture bench/results/readme.json docs/speed.png
+
+wheel: capi ## build dist/fusestep-*.whl, the Python package with the C library
+	python3 python/wheel.py bin/libfusestep.so dist
+
+test-python: wheel ## install the wheel into a fresh environment and test it; PYTHON, one with torch, else torch comes from PyPI
+	python/test.sh $(PYTHON)
 
 release-check: ## make a release in a copy, and use its modules from a fresh one
 	.ci/release -check

@@ -105,7 +105,7 @@ func (d *Device) Close() error { return d.Device().Close() }
 func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
 	t := device.DTypeOf[T]()
 	n := len(x) * t.Size()
-	m := &memory{b: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), n)}
+	m := &memory{wraps: true, b: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), n)}
 	if d != nil {
 		m.proc = d.processor
 	}

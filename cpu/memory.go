@@ -22,6 +22,7 @@ type memory struct {
 	proc   *processor
 	b      []byte // aligned
 	mapped []byte // what the system gave, or nil
+	wraps  bool   // it is somebody else's
 }
 
 // alloc takes n bytes from Go for small buffers and from the system for large ones.
@@ -72,7 +73,11 @@ func bytes(s device.Span) []byte {
 	if s.N == 0 {
 		return nil
 	}
-	return s.Mem.(*memory).b[s.Off : s.Off+s.N]
+	m := s.Mem.(*memory)
+	if m.b == nil { // it wraps nothing now
+		return nil
+	}
+	return m.b[s.Off : s.Off+s.N]
 }
 
 // view is a buffer's elements.
@@ -88,7 +93,7 @@ func contents(b *device.Buffer) []byte {
 	if b.Len() == 0 {
 		return nil
 	}
-	return bytes(b.Span())[:b.Len()*b.DType().Size()]
+	return bytes(b.Span())
 }
 
 // as are the elements in memory.

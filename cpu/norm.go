@@ -69,23 +69,39 @@ func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 		return nil, d.processor.choice.err
 	}
 	n := &norm{proc: d.processor, work: w}
+	for range d.processor.pool.threads {
+		const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
+		lanes := aligned(make([]byte, size+cacheLine), size, cacheLine)
+		n.scratch = append(n.scratch, sumScratch{lanes: (*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0]))})
+	}
+	n.body = n.sumBatch
+	return n, n.Moved(1)
+}
+
+// Moved implements kernels.Movable.
+func (n *norm) Moved(uint64) error {
+	n.tiles, n.own, n.wide = n.tiles[:0], n.own[:0], false
 	size := 0
-	for _, t := range w.Tensors {
+	for _, t := range n.work.Tensors {
 		size += len(contents(t.Planes[0]))
 	}
-	frame := 0
-	for _, tensor := range w.Tensors {
-		g := tensor.Planes[0]
-		t := g.DType()
-		n.wide = n.wide || t == device.Float64
-		if d.processor.choice.loops != nil && n.code[t] == nil {
-			var err error
-			if n.code[t], err = d.processor.squares(t, d.processor.prefetching(size, len(w.Tensors))); err != nil {
-				return nil, err
-			}
-			frame = max(frame, n.code[t].frame)
+	for _, tensor := range n.work.Tensors {
+		x := contents(tensor.Planes[0])
+		if x == nil {
+			continue
 		}
-		x, first := contents(g), len(n.tiles)
+		t := tensor.Planes[0].DType()
+		n.wide = n.wide || t == device.Float64
+		if n.proc.choice.loops != nil && n.code[t] == nil {
+			var err error
+			if n.code[t], err = n.proc.squares(t, n.proc.prefetching(size, len(n.work.Tensors))); err != nil {
+				return err
+			}
+			for i := range n.scratch {
+				n.scratch[i].frame = newFrame(max(len(n.scratch[i].frame), n.code[t].frame))
+			}
+		}
+		first := len(n.tiles)
 		for size := kernels.NormTile * t.Size(); len(x) > 0; {
 			k := min(size, len(x))
 			n.tiles = append(n.tiles, tile{t, x[:k]})
@@ -96,15 +112,9 @@ func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 			n.spare = slices.Grow(n.spare, len(n.tiles)-first)
 		}
 	}
-	n.sums = make([]float64, len(n.tiles))
-	for range d.processor.pool.threads {
-		const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
-		lanes := aligned(make([]byte, size+cacheLine), size, cacheLine)
-		n.scratch = append(n.scratch, sumScratch{lanes: (*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0])), frame: newFrame(frame)})
-	}
-	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, d.processor.pool.threads)/kernels.NormTile, 1)
-	n.body = n.sumBatch
-	return n, nil
+	n.sums = slices.Grow(n.sums[:0], len(n.tiles))[:len(n.tiles)]
+	n.batch = max(chunkLen(len(n.tiles)*kernels.NormTile, n.proc.pool.threads)/kernels.NormTile, 1)
+	return nil
 }
 
 // squares is the loop that sums the squares of elements of a type.

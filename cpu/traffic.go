@@ -100,7 +100,7 @@ func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
 }
 
 func (t *traffic[F]) run() {
-	t.touched()
+	t.touched(nil)
 	t.each(t.body)
 }
 

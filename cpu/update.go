@@ -94,11 +94,13 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 		u.elements += w.Tensors[i].Len()
 	}
 	size := chunkLen(u.elements, proc.pool.threads)
+	planes := make([][]byte, len(w.Tensors)*len(w.Program.Planes))
 	for i := range w.Tensors {
 		t := &w.Tensors[i]
 		v := tensor{group: t.Group, index: t.Index(), sums: view[float64](t.Sums)}
-		for _, b := range t.Planes {
-			v.planes = append(v.planes, contents(b))
+		v.planes, planes = planes[:len(t.Planes):len(t.Planes)], planes[len(t.Planes):]
+		for k, b := range t.Planes {
+			v.planes[k] = contents(b)
 		}
 		u.tensors = append(u.tensors, v)
 		for lo := 0; lo < t.Len(); lo += size {
@@ -118,20 +120,45 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 // gap is the bytes that may lie between two tensors that follow each other: padding.
 const gap = 256
 
+// Moved implements kernels.Movable.
+func (u *update[F]) Moved(planes uint64) error {
+	for i := range u.tensors {
+		at := u.work.Tensors[i].Planes
+		for k := range at {
+			if planes>>k&1 == 1 {
+				u.tensors[i].planes[k] = contents(at[k])
+			}
+		}
+	}
+	if scattered := u.scattered(); u.vectors != nil {
+		return u.vectors.forShort(u.elements, len(u.tensors), scattered, u.proc)
+	}
+	return nil
+}
+
 // scattered marks the chunks that are followed, and says whether any is not, beside the last.
 func (u *update[F]) scattered() (any bool) {
 	for i := range len(u.chunks) - 1 {
 		c, next := &u.chunks[i], &u.chunks[i+1]
-		c.followed = true
-		for k, plane := range u.program.Planes {
-			size := plane.DType.Size()
-			end := uintptr(unsafe.Pointer(&u.tensors[c.tensor].planes[k][c.hi*size-1])) + 1
-			begin := uintptr(unsafe.Pointer(&u.tensors[next.tensor].planes[k][next.lo*size]))
-			c.followed = c.followed && begin >= end && begin-end <= gap
-		}
+		c.followed = u.follows(c, next)
 		any = any || !c.followed
 	}
 	return any
+}
+
+// follows says whether a chunk begins where another ends, or soon behind it. None does where a tensor has no memory.
+func (u *update[F]) follows(c, next *chunk) bool {
+	for k, plane := range u.program.Planes {
+		size, x, y := plane.DType.Size(), u.tensors[c.tensor].planes[k], u.tensors[next.tensor].planes[k]
+		if x == nil || y == nil {
+			return false
+		}
+		end, begin := uintptr(unsafe.Pointer(&x[c.hi*size-1]))+1, uintptr(unsafe.Pointer(&y[next.lo*size]))
+		if begin < end || begin-end > gap {
+			return false
+		}
+	}
+	return true
 }
 
 // step is a task: one step of an update, with what it was given from outside.
@@ -239,17 +266,20 @@ func (s *step[F]) run() {
 	norm, unscale := 0.0, 1.0
 	if s.control != nil {
 		if norm, unscale = s.control[kernels.ControlNorm], s.control[kernels.ControlUnscale]; s.control[kernels.ControlSkip] == 1 {
-			u.skipped()
+			s.skipped()
 			s.end()
 			return
 		}
 	}
-	u.touched()
+	u.touched(s.groups)
 	s.begin()
 	for _, own := range s.space.own {
 		own.tensor, own.group, own.norm, own.unscale = -1, -1, norm, unscale
 	}
 	for g, counters := range u.counters {
+		if s.groups[g].Off {
+			continue
+		}
 		u.program.RunScalars(&s.groups[g], norm, unscale, counters, s.scalars)
 		rounded := s.of(g)
 		for i, x := range s.scalars {
@@ -265,9 +295,13 @@ func (s *step[F]) run() {
 }
 
 // skipped is what a skipped step does: nothing but to set to 0 the gradients that an applied one sets to 0.
-func (u *update[F]) skipped() {
+func (s *step[F]) skipped() {
+	u := s.u
 	for _, k := range u.program.Zeroed() {
 		for i := range u.tensors {
+			if s.off(i) {
+				continue
+			}
 			if raceEnabled {
 				touched(u.tensors[i].planes[k], true)
 			}
@@ -276,6 +310,9 @@ func (u *update[F]) skipped() {
 	}
 }
 
+// off says whether the step leaves a tensor out.
+func (s *step[F]) off(tensor int) bool { return s.groups[s.u.tensors[tensor].group].Off }
+
 // of are the scalars of a group.
 func (s *step[F]) of(group int) []F {
 	n := len(s.scalars)
@@ -283,8 +320,11 @@ func (s *step[F]) of(group int) []F {
 }
 
 // touched tells the race detector what a pass reads and writes.
-func (u *update[F]) touched() {
+func (u *update[F]) touched(groups []kernels.GroupStep) {
 	for i := 0; raceEnabled && i < len(u.tensors); i++ {
+		if g := u.tensors[i].group; g < len(groups) && groups[g].Off {
+			continue
+		}
 		for k, plane := range u.program.Planes {
 			touched(u.tensors[i].planes[k], plane.Store)
 		}
@@ -308,8 +348,11 @@ func (u *update[F]) each(body func(thread, i int)) {
 // batch updates the chunks of one batch on a thread of the pool.
 func (s *step[F]) batch(thread, i int) {
 	for k := s.u.batches[i]; k < s.u.batches[i+1]; k++ {
+		if s.off(s.u.chunks[k].tensor) {
+			continue
+		}
 		if v := s.u.vectors; v != nil {
-			if v.short != nil && k+1 < s.u.batches[i+1] && !s.u.chunks[k].followed {
+			if v.short != nil && k+1 < s.u.batches[i+1] && !s.u.chunks[k].followed && !s.off(s.u.chunks[k+1].tensor) {
 				c := &s.u.chunks[k+1]
 				v.approach(&s.u.tensors[c.tensor], c, &s.space.scratch[thread])
 			}

@@ -49,15 +49,27 @@ func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, scatter
 		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots))
 		return v, nil
 	}
-	bytes, buffers := elements*elementBytes(p), tensors*len(p.Planes)
-	ahead := proc.prefetching(bytes, buffers)
-	if v.loop, err = proc.machineCode(p, ahead); err != nil {
+	if v.loop, err = proc.machineCode(p, proc.prefetching(v.extent(elements, tensors))); err != nil {
 		return nil, err
 	}
-	if scattered && ahead != (prefetching{}) && bytes > closeBytes && bytes/buffers <= shortBytes {
-		v.short, err = proc.newShort(p)
+	return v, v.forShort(elements, tensors, scattered, proc)
+}
+
+// extent is the bytes and the buffers of so many elements and tensors.
+func (v *vectors[F]) extent(elements, tensors int) (bytes, buffers int) {
+	return elements * elementBytes(v.program), tensors * len(v.program.Planes)
+}
+
+// forShort makes the code for short tensors that are scattered, if these are and it is not there.
+func (v *vectors[F]) forShort(elements, tensors int, scattered bool, proc *processor) (err error) {
+	if v.loop == nil || v.short != nil || !scattered {
+		return nil
 	}
-	return v, err
+	bytes, buffers := v.extent(elements, tensors)
+	if proc.prefetching(bytes, buffers) != (prefetching{}) && bytes > closeBytes && bytes/buffers <= shortBytes {
+		v.short, err = proc.newShort(v.program)
+	}
+	return err
 }
 
 func (d *processor) newShort(p *kernels.Program) (s *short, err error) {

@@ -110,9 +110,12 @@ func (b *Buffer) Close() error {
 		err = fmt.Errorf("it is a slice; only the whole buffer can be closed")
 	case b.zero() || b.dev.closed.Load() || b.block.closed.Swap(true):
 		err = ErrClosed
-	case b.block.mem != nil:
-		b.block.stop()
-		err = b.block.mem.Free()
+	default:
+		b.dev.closings.Add(1)
+		if b.block.mem != nil {
+			b.block.stop()
+			err = b.block.mem.Free()
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("device: close buffer: %w", err)

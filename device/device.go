@@ -38,6 +38,7 @@ type Device struct {
 	processor Processor
 	def       *Stream
 	closed    atomic.Bool
+	closings  atomic.Uint64
 	collector *collector
 	stop      func() // stops the collector's watch
 }
@@ -73,6 +74,10 @@ func (d *Device) Processor() Processor {
 	}
 	return d.processor
 }
+
+// Closings grows with each buffer of the device that is closed, and with the device: while it stays the same, what was open is open. Whoever looks
+// at many buffers often looks at it first.
+func (d *Device) Closings() uint64 { return d.closings.Load() }
 
 // gone says whether the device is closed, nil or zero.
 func (d *Device) gone() bool { return d == nil || d.processor == nil || d.closed.Load() }
@@ -182,6 +187,7 @@ func (d *Device) MemInfo() (free, total int64, err error) {
 func (d *Device) Close() error {
 	err := ErrClosed
 	if !d.gone() && !d.closed.Swap(true) {
+		d.closings.Add(1)
 		d.stop()
 		err = d.collector.close(d.processor.Close)
 	}

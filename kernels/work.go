@@ -55,6 +55,7 @@ type GroupStep struct {
 	ClipValue, EMADecay             float64   // likewise, of rule.ClipValue and rule.EMA
 	MaxTensorNorm                   float64   // likewise, of rule.ClipTensorNorm: each tensor's gradient is clipped to it, by Tensor.Sums; 0 clips nothing, as +Inf does
 	Seed                            uint64    // of the noise, in a program that rounds stochastically
+	Off                             bool      // of a Mover alone: the step leaves the group's tensors and counters as they are
 }
 
 // GroupStepOf is a step of a group with the setting and the step's hyperparameters.

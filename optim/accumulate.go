@@ -61,7 +61,7 @@ func (a *sums) close() error {
 // its own pass, also where the step is skipped. It is a sum and no mean: who wants the gradient of a mean over all micro-batches divides each one's loss by their number.
 //
 // A tensor takes the step if one of the Accumulates since the step before had its gradient; SetGrad may leave it out of some of them.
-// A training that goes on between micro-batches writes the saved sums to State, and calls Accumulate with gradients of 0.
+// A StateDict between micro-batches has the sums, and a training goes on from it with the next of them.
 //
 // ErrAccumulated is in the error if gradients wait for a Step.
 func (o *Optimizer) SetAccumulate(on bool) error {
@@ -100,8 +100,8 @@ func (o *Optimizer) SetAccumulate(on bool) error {
 
 // allocateSums gives the part's tensors a sum of 0, if they have none.
 func (q *part) allocateSums(dev *device.Device) error {
-	if q.program.Rule.Slot(accumulator) >= 0 {
-		return fmt.Errorf("rule %s has state %q of its own", q.program.Rule.Name, accumulator)
+	if err := q.checkSums(); err != nil {
+		return err
 	}
 	k := len(q.group.slots()) - 1
 	if !slices.ContainsFunc(q.params, func(p *param) bool { return p.slots[k] == nil }) {
@@ -117,6 +117,14 @@ func (q *part) allocateSums(dev *device.Device) error {
 		return fmt.Errorf("state %s: %w", accumulator, err)
 	}
 	return s.Synchronize()
+}
+
+// checkSums says whether the part's tensors can have sums.
+func (q *part) checkSums() error {
+	if q.program.Rule.Slot(accumulator) >= 0 {
+		return fmt.Errorf("rule %s has state %q of its own", q.program.Rule.Name, accumulator)
+	}
+	return nil
 }
 
 // Accumulate enqueues adding each tensor's gradient to its sum, and returns: see SetAccumulate. Tensors without a gradient are passed
@@ -205,6 +213,7 @@ func (o *Optimizer) spend() {
 
 // activity finds the parts whose tensors do not all take this step, or take it where they did not take the last one.
 func (o *Optimizer) activity() {
+	o.toggled = false
 	for _, g := range o.groups {
 		if g == nil {
 			continue
@@ -212,9 +221,14 @@ func (o *Optimizer) activity() {
 		for _, q := range g.parts {
 			active := q.active()
 			q.mixed = q.mixed || slices.ContainsFunc(q.params, func(p *param) bool { return p.active() != active })
-			if q.mixed || active != q.launched {
+			switch {
+			case q.mixed, active != q.launched && o.mover == nil:
 				o.stale = true
 				o.norm.moved()
+			case active != q.launched:
+				q.moved |= gradients
+				o.elsewhere = true
+				o.norm.follow()
 			}
 		}
 	}

@@ -182,7 +182,7 @@ func (p *param) free() error {
 			errs = append(errs, a.buffer.Close())
 		}
 	}
-	p.arenas, p.slots, p.master, p.squares = nil, nil, nil, nil
+	p.arenas, p.slots, p.master, p.given, p.squares = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/fusestep/fusestep/kernels"
 )
 
-// ErrStale is in the error of a Replay where a step is no longer what was captured. Tensors were added, removed, rebound or left out, clipping
+// ErrStale is in the error of a Replay where a step is no longer what was captured, and of numbers of a LiveStateDict that were not read in time. Tensors were added, removed, rebound or left out, clipping
 // was turned on or off, or a hyperparameter, by its schedule too, turned a term on or off. Step works as before, and so does a new Capture.
 var ErrStale = errors.New("is not what was captured")
 
@@ -20,6 +20,7 @@ type Captured struct {
 	made      int            // which of the optimizer's it is
 	skips     bool           // a step can be skipped
 	launches  []*launch
+	followed  int           // Optimizer.followed
 	graph     *device.Graph // nil where the device records nothing
 	closed    bool
 }
@@ -48,7 +49,7 @@ func (o *Optimizer) Capture(s *device.Stream) (*Captured, error) {
 	if err := o.norm.compile(o); err != nil {
 		return nil, fmt.Errorf("optim: capture: %w", err)
 	}
-	c := &Captured{optimizer: o, norm: o.norm.update, made: o.norm.made, skips: o.control.skips(), launches: slices.Clone(o.launches)}
+	c := &Captured{optimizer: o, norm: o.norm.update, made: o.norm.made, skips: o.control.skips(), launches: slices.Clone(o.launches), followed: o.followed}
 	c.graph, err = o.backend.Device().Capture(func(s *device.Stream) error { return c.each(s, kernels.Capturable.Launch) })
 	if err != nil && !errors.Is(err, device.ErrUnsupported) {
 		return nil, fmt.Errorf("optim: capture: %w", err)
@@ -87,7 +88,7 @@ func (c *Captured) current() bool {
 	o := c.optimizer
 	measures := c.norm != nil
 	return o.norm.made == c.made && (o.norm.update != nil) == measures && (!measures || !o.norm.stale) && o.control.skips() == c.skips &&
-		slices.Equal(o.launches, c.launches)
+		slices.Equal(o.launches, c.launches) && o.followed == c.followed
 }
 
 // Replay takes a step as Step does, from the record, and may be mixed with Step. It fails as Step does, with device.ErrClosed, and with

@@ -3,6 +3,7 @@ package optim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -22,6 +23,11 @@ func (p *param) usable(dev *device.Device) error {
 	if err := p.Value.Check(dev); err != nil {
 		return p.errorf("value: %w", err)
 	}
+	for _, b := range p.given {
+		if err := b.Check(dev); err != nil {
+			return p.errorf("state %s: %w", p.nameOf(b), err)
+		}
+	}
 	if p.Grad == nil {
 		return nil
 	}
@@ -39,6 +45,9 @@ func (p *param) check(b Backend) error {
 	if err := p.usable(b.Device()); err != nil {
 		return err
 	}
+	if nowhere(b, p.Value) {
+		return p.fail(errors.New("value wraps nothing"))
+	}
 	compute := format.Compute(p.Value.DType())
 	held := b.Storage(compute)
 	if t := p.Value.DType(); !slices.Contains(held, t) {
@@ -52,7 +61,73 @@ func (p *param) check(b Backend) error {
 	} else if !slices.Contains(held, t) {
 		return p.errorf("grad is %s: %w", t, device.ErrUnsupported)
 	}
-	return p.length("grad", p.Grad, "value", p.Value)
+	if err := p.length("grad", p.Grad, "value", p.Value); err != nil {
+		return err
+	}
+	if nowhere(b, p.Grad) {
+		p.held, p.Grad = p.Grad, nil
+	}
+	return nil
+}
+
+// nameOf is the name of the state that a buffer is.
+func (p *param) nameOf(b *device.Buffer) string {
+	for _, u := range p.stored() {
+		if u.b == b {
+			return u.what
+		}
+	}
+	return ""
+}
+
+// give takes what the caller has as state, where the tensor's program has it.
+func (p *param) give(dev *device.Device) error {
+	if len(p.State) == 0 {
+		return nil
+	}
+	program, err := kernels.New(p.spec(p.group.setting))
+	if err != nil {
+		return p.fail(err)
+	}
+	var names []string
+	for k, plane := range program.Planes {
+		name := program.PlaneName(k)
+		if !owned(program, k) {
+			continue
+		}
+		names = append(names, name)
+		b, given := p.State[name]
+		if !given {
+			continue
+		}
+		if err := b.Check(dev); err != nil {
+			return p.errorf("state %s: %w", name, err)
+		}
+		if b.DType() != plane.DType {
+			return p.fail(&device.DTypeError{What: "state " + name, Got: b.DType(), Ref: "its format", Want: plane.DType})
+		}
+		if err := p.length("state "+name, b, "value", p.Value); err != nil {
+			return err
+		}
+		*p.plane(program, k) = b
+		if plane.Name != "" {
+			p.masterName = name
+		}
+		p.given = append(p.given, b)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.State)) {
+		if !slices.Contains(names, name) {
+			return p.errorf("has no state %q, only %q", name, names)
+		}
+	}
+	p.State = nil // State of the optimizer finds it
+	return nil
+}
+
+// nowhere says whether a buffer is one of a kernels.Mover that wraps nothing now.
+func nowhere(b Backend, x *device.Buffer) bool {
+	_, mover := b.(kernels.Mover)
+	return mover && x.Len() > 0 && x.Addr() == 0
 }
 
 // same says whether a buffer has the type and the length of another.

@@ -10,16 +10,49 @@ import (
 
 // norm is what measures and clips gradients. A max of 0 is off.
 type norm struct {
-	max      float64
-	update   kernels.Update // of kernels.Norm, or of kernels.NormOfTensors where each tensor is clipped
-	made     int            // updates so far
-	stale    bool           // gradients are not those that were compiled
-	measured bool           // that of a step with the gradients there are
-	ready    bool           // that of the next step was measured
+	max       float64
+	update    kernels.Update // of kernels.Norm, or of kernels.NormOfTensors where each tensor is clipped
+	made      int            // updates so far
+	work      kernels.Work   // of update
+	params    []*param       // whose gradients these are
+	stale     bool           // gradients are not those that were compiled
+	elsewhere bool           // update is still to follow gradients
+	measured  bool           // that of a step with the gradients there are
+	ready     bool           // that of the next step was measured
 }
 
 // moved says that gradients are elsewhere, or others.
 func (n *norm) moved() { n.stale, n.measured, n.ready = true, false, false }
+
+// follow says that gradients are elsewhere, of the same tensors, or are left out or no longer are.
+func (n *norm) follow() { n.elsewhere, n.measured, n.ready = true, false, false }
+
+// find brings the update to where the gradients are.
+func (n *norm) find(s *device.Stream) error {
+	if !n.elsewhere {
+		return nil
+	}
+	if err := s.Synchronize(); err != nil {
+		return err
+	}
+	for i, p := range n.params {
+		n.work.Tensors[i].Planes[0] = p.stepped()
+	}
+	if err := n.update.(kernels.Movable).Moved(1); err != nil {
+		n.stale = true
+		return err
+	}
+	n.elsewhere = false
+	return nil
+}
+
+// stepped is what the next step takes for the tensor's gradient; nil where it leaves the tensor out.
+func (p *param) stepped() *device.Buffer {
+	if !p.active() {
+		return nil
+	}
+	return p.grad()
+}
 
 // measures says whether a step measures its gradients.
 func (o *Optimizer) measures() bool {
@@ -33,6 +66,9 @@ func errOff(what string) error {
 
 // compile makes what measures the optimizer's gradients, if they are to be measured. Its errors begin with "gradient norm".
 func (n *norm) compile(o *Optimizer) error {
+	if _, movable := n.update.(kernels.Movable); n.elsewhere && !movable {
+		n.stale = true
+	}
 	if !o.measures() || n.update != nil && !n.stale {
 		return nil
 	}
@@ -40,8 +76,9 @@ func (n *norm) compile(o *Optimizer) error {
 	if o.common.clipTensorNorm != 0 {
 		w.Program = kernels.NormOfTensors()
 	}
-	for _, p := range o.where((*param).active) {
-		t := kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.grad()}}
+	params := o.where(func(p *param) bool { return o.mover != nil || p.active() })
+	for _, p := range params {
+		t := kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.stepped()}}
 		if o.common.clipTensorNorm != 0 {
 			t.Sums = p.squares
 		}
@@ -55,7 +92,8 @@ func (n *norm) compile(o *Optimizer) error {
 		return errors.Join(fmt.Errorf("gradient norm: %w", err), made.Close())
 	}
 	err = n.close()
-	n.update, n.made, n.stale = made, n.made+1, false
+	n.update, n.made, n.stale, n.elsewhere = made, n.made+1, false, false
+	n.work, n.params = w, params
 	if err != nil {
 		return fmt.Errorf("gradient norm: what was compiled before could not be freed: %w", err)
 	}
@@ -74,7 +112,7 @@ func (n *norm) turnOn(o *Optimizer) error {
 
 func (n *norm) close() error {
 	update := n.update
-	n.update, n.measured, n.ready = nil, false, false
+	n.update, n.work, n.params, n.measured, n.ready = nil, kernels.Work{}, nil, false, false
 	if update == nil {
 		return nil
 	}
@@ -89,7 +127,10 @@ func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 	if err := n.compile(o); err != nil {
 		return err
 	}
-	err := o.control.begin(s)
+	err := n.find(s)
+	if err == nil {
+		err = o.control.begin(s)
+	}
 	if err == nil {
 		err = n.update.Enqueue(s, kernels.Step{Control: o.control.words})
 	}
@@ -110,7 +151,7 @@ func (o *Optimizer) SetClipNorm(max float64) error {
 		return err
 	}
 	if !(max >= 0) {
-		return &HyperparameterError{Algorithm: "clip_grad_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+		return clipNormError(max)
 	}
 	old := o.norm.max
 	o.norm.max = max
@@ -144,7 +185,7 @@ func (o *Optimizer) SetClipTensorNorm(max float64) error {
 		return err
 	}
 	if !(max >= 0) {
-		return &HyperparameterError{Algorithm: "clip_tensor_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+		return clipTensorNormError(max)
 	}
 	old, norm := o.common, o.norm
 	c := old
@@ -170,9 +211,17 @@ func (o *Optimizer) SetClipTensorNorm(max float64) error {
 	return nil
 }
 
+func clipTensorNormError(max float64) error {
+	return &HyperparameterError{Algorithm: "clip_tensor_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+}
+
+func clipNormError(max float64) error {
+	return &HyperparameterError{Algorithm: "clip_grad_norm", Name: "max_norm", Value: max, Want: "at least 0"}
+}
+
 // GradNorm waits for the stream, nil for the default one, and returns the norm of the last step's gradients, or of those that MeasureGradNorm has
-// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetClipTensorNorm, SetGradScaler or SetSkip on, and after AddGroup,
-// Remove, Rebind and SetGrad until the next step.
+// measured since, unscaled and before clipping. It is 0 before the first step with SetClipNorm, SetClipTensorNorm, SetGradScaler or SetSkip on, and
+// after AddGroup, Remove, Rebind, SetGrad and LoadStateDict until the next step.
 func (o *Optimizer) GradNorm(s *device.Stream) (float64, error) {
 	s, err := o.use("gradient norm", s)
 	if err != nil {

@@ -66,21 +66,21 @@ func (o *Optimizer) SetZeroGrad(on bool) error {
 	if err := o.open("set zero grad"); err != nil {
 		return err
 	}
-	old := o.common
-	c := old
+	c := o.common
 	c.zeroGrad = on
-	o.common = c // for what trained says
-	var uses []use
-	for _, g := range o.all() {
-		for _, p := range g.params {
-			uses = append(append(uses, p.trained()...), p.stored()...)
-		}
-	}
-	err := apart(uses)
-	if o.common = old; err != nil {
+	if err := o.apartWith(c); err != nil {
 		return err
 	}
 	o.memory.unmade = true
 	o.sums.moved()
 	return o.setCommon(c)
+}
+
+// apartWith says whether tensors share no memory that is written with c.
+func (o *Optimizer) apartWith(c common) error {
+	old := o.common
+	o.common = c // for what trained says
+	err := o.apart()
+	o.common = old
+	return err
 }

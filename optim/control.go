@@ -10,9 +10,9 @@ import (
 
 // Skip says which steps change nothing, with a GradScaler and without one. The zero Skip skips none.
 type Skip struct {
-	NonFinite bool // where a gradient is NaN or infinite. A GradScaler skips these anyway
+	NonFinite bool `json:"non_finite"` // where a gradient is NaN or infinite. A GradScaler skips these anyway
 	// NormAbove skips a step where the L2 norm over all gradients, unscaled and before clipping, is NaN or above it. 0 skips none.
-	NormAbove float64
+	NormAbove float64 `json:"norm_above"`
 }
 
 // ScheduleCounts is what schedules count.
@@ -97,24 +97,11 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 		c.scaler, c.skip = old.scaler, old.skip
 		return fail(err)
 	}
-	var g GradScaler
-	if scaler != nil {
-		g = *scaler
-	}
-	setting := []float64{flag(scaler != nil), g.GrowthFactor, g.BackoffFactor, float64(g.GrowthInterval), float64(g.Hysteresis),
-		float64(float32(g.MinScale)), flag(scaler != nil || skip.NonFinite), skip.NormAbove}
 	if err := s.Synchronize(); err != nil { // steps before this one read what was
 		c.scaler, c.skip = old.scaler, old.skip
 		return fail(err)
 	}
-	err := device.Upload(s, c.setting, setting)
-	if err == nil && state != nil {
-		err = device.Upload(s, c.state, state)
-	}
-	if err == nil {
-		err = s.Synchronize()
-	}
-	if err != nil {
+	if err := c.write(s, state); err != nil {
 		return fail(err)
 	}
 	o.norm.ready = false
@@ -126,6 +113,23 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 	return nil
 }
 
+// write gives the device the settings, and the state if it is not nil, and waits.
+func (c *control) write(s *device.Stream, state []float64) error {
+	var g GradScaler
+	if c.scaler != nil {
+		g = *c.scaler
+	}
+	err := device.Upload(s, c.setting, []float64{flag(c.scaler != nil), g.GrowthFactor, g.BackoffFactor, float64(g.GrowthInterval), float64(g.Hysteresis),
+		float64(float32(g.MinScale)), flag(c.scaler != nil || c.skip.NonFinite), c.skip.NormAbove})
+	if err == nil && state != nil {
+		err = device.Upload(s, c.state, state)
+	}
+	if err == nil {
+		err = s.Synchronize()
+	}
+	return err
+}
+
 // SetSkip says which steps are skipped from the next one on, and waits for the stream, nil for the default one. A NormAbove out of range is a
 // HyperparameterError.
 func (o *Optimizer) SetSkip(s *device.Stream, skip Skip) error {
@@ -134,16 +138,20 @@ func (o *Optimizer) SetSkip(s *device.Stream, skip Skip) error {
 	if err != nil {
 		return err
 	}
-	r := ranges{algorithm: "skip"}
-	r.atLeast0("norm_above", skip.NormAbove)
-	if r.err != nil {
-		return r.err
+	if err := skip.check(); err != nil {
+		return err
 	}
 	return o.setControl(what, s, o.control.scaler, skip, nil)
 }
 
-// SetScheduleCounts says which steps the schedules of all groups count, from the next step on. They count AllSteps if nobody says. A training
-// that counts AppliedSteps goes on after SetSteps of Outcome.AppliedSteps.
+func (s Skip) check() error {
+	r := ranges{algorithm: "skip"}
+	r.atLeast0("norm_above", s.NormAbove)
+	return r.err
+}
+
+// SetScheduleCounts says which steps the schedules of all groups count, from the next step on. They count AllSteps if nobody says. After
+// SetSteps the count of AppliedSteps is the number that it was given.
 func (o *Optimizer) SetScheduleCounts(c ScheduleCounts) error {
 	if err := o.open("set schedule counts"); err != nil {
 		return err

@@ -69,7 +69,8 @@ func counterMap(counters []rule.Counter, x []float64) map[string]float64 {
 	return out
 }
 
-// SetGroupCounters puts back what GroupCounters returned, for all tensors of the group, and waits for the stream. "step" alone is
+// SetGroupCounters puts back what GroupCounters returned, for all tensors of the group, and waits for the stream: for who does not go on from a
+// StateDict. "step" alone is
 // enough, as in PyTorch's state of most optimizers: the others become what that many steps make of them, with the hyperparameters as
 // they are now, before schedules. What is given is checked against what the rule can come to: a RestoreError
 // says what it cannot, and nothing is set. SetSteps says how the step counts must agree.
@@ -94,32 +95,130 @@ func (o *Optimizer) SetGroupCounters(s *device.Stream, group int, counters map[s
 	return nil
 }
 
-// SetTensorCounters is SetGroupCounters of one tensor.
+// SetTensorCounters is SetGroupCounters of one tensor. SetCounters is of many, and takes as long.
 func (o *Optimizer) SetTensorCounters(s *device.Stream, tensor string, counters map[string]float64) error {
-	s, err := o.on("set tensor counters", s)
+	return o.SetCounters(s, map[string]map[string]float64{tensor: counters})
+}
+
+// Counters is TensorCounters of all tensors, by their names.
+func (o *Optimizer) Counters(s *device.Stream) (map[string]map[string]float64, error) {
+	s, err := o.on("counters", s)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]map[string]float64{}
+	for _, g := range o.all() {
+		for _, q := range g.parts {
+			if err := q.read(s); err != nil {
+				return nil, err
+			}
+			for _, p := range q.params {
+				out[p.Name] = counterMap(q.program.Counters, q.mirror)
+			}
+		}
+	}
+	return out, nil
+}
+
+// SetCounters is SetTensorCounters of tensors by their names. Either all are set or, where something is wrong with one, none is.
+func (o *Optimizer) SetCounters(s *device.Stream, counters map[string]map[string]float64) error {
+	s, err := o.on("set counters", s)
 	if err != nil {
 		return err
 	}
-	p, err := o.tensor("set tensor counters", tensor)
-	if err != nil {
-		return err
+	type known struct {
+		of   *part
+		bits string
 	}
-	x, err := p.group.restore(p.part.program.Counters, counters)
-	if err != nil {
-		return err
+	made := map[known][]float64{} // nil of the zero key: tensors that are not set
+	to := map[*param]known{}
+	var parts []*part
+	concerned := map[*part]bool{}
+	for _, name := range slices.Sorted(maps.Keys(counters)) {
+		p, err := o.tensor("set counters", name)
+		if err != nil {
+			return err
+		}
+		k := known{p.part, bitsOfMap(counters[name])}
+		if made[k] == nil {
+			if made[k], err = p.group.restore(p.part.program.Counters, counters[name]); err != nil {
+				return err
+			}
+		}
+		to[p] = k
+		if !concerned[p.part] {
+			concerned[p.part] = true
+			parts = append(parts, p.part)
+		}
 	}
-	if q := p.part; len(q.params) > 1 {
+	type setting struct {
+		q *part
+		x []float64
+	}
+	var settings []setting
+	for _, q := range parts {
+		by := map[known][]*param{}
+		var order []known
+		for _, p := range q.params {
+			k := to[p]
+			if by[k] == nil {
+				order = append(order, k)
+			}
+			by[k] = append(by[k], p)
+		}
+		into, err := o.split(s, q, len(order))
+		if err != nil {
+			return by[order[0]][0].fail(err)
+		}
+		for i, k := range order {
+			if x := made[k]; x != nil {
+				settings = append(settings, setting{into[i], x})
+			}
+			into[i].params = by[k]
+			for _, p := range by[k] {
+				p.part = into[i]
+			}
+		}
+	}
+	for _, c := range settings {
+		if err := c.q.set(s, c.x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// split makes a part into n of its history, the first of them itself, which are still to get their tensors. Those that come to one history are one
+// again at the next step.
+func (o *Optimizer) split(s *device.Stream, q *part, n int) ([]*part, error) {
+	parts := []*part{q}
+	for len(parts) < n {
 		f, err := q.fork(s, q.program)
 		if err != nil {
-			return p.fail(err)
+			for _, f := range parts[1:] {
+				err = errors.Join(err, f.close())
+			}
+			return nil, err
 		}
-		i := slices.Index(q.params, p)
-		q.params = slices.Delete(q.params, i, i+1)
-		f.params, p.part = []*param{p}, f
-		p.group.parts = append(p.group.parts, f)
-		q.changed, o.stale = true, true
+		parts = append(parts, f)
 	}
-	return p.part.set(s, x)
+	if n > 1 {
+		q.changed, o.stale = true, true
+		q.group.parts = append(q.group.parts, parts[1:]...)
+		for _, f := range parts {
+			f.mixed = true
+		}
+	}
+	return parts, nil
+}
+
+// bitsOfMap tells maps of numbers apart.
+func bitsOfMap(m map[string]float64) string {
+	var out []byte
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		out = append(append(append(out, name...), 0), bitsOf([]float64{m[name]})...)
+	}
+	return string(out)
 }
 
 // set makes x what the part keeps, and waits.

@@ -14,7 +14,8 @@ func (o *Optimizer) Steps() int {
 	return o.steps
 }
 
-// SetSteps makes the next step the schedules' step n: that of a training that was saved when Steps() was n, and now goes on.
+// SetSteps makes the next step the schedules' step n. LoadStateDict does so, too, and all else that a training goes on from; SetSteps is for who keeps
+// state in another way.
 //
 // Each tensor counts its own steps beside that, for bias corrections: SetGroupCounters puts that number back. The next Step holds
 // the two against each other, and refuses with a CountError:

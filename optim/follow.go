@@ -67,6 +67,36 @@ func (o *Optimizer) SetHyperparameterSchedule(name string, s Schedule, groups ..
 	return nil
 }
 
+// Schedule is what a group's learning rate follows, nil for none: what SetSchedule was given, or LoadStateDict has made.
+func (o *Optimizer) Schedule(group int) (Schedule, error) {
+	return o.HyperparameterSchedule(lrName, group)
+}
+
+// HyperparameterSchedule is what a hyperparameter of a group follows, nil for none.
+func (o *Optimizer) HyperparameterSchedule(name string, group int) (Schedule, error) {
+	g, err := o.group("schedule of "+name, group)
+	if err != nil {
+		return nil, err
+	}
+	if name == lrName {
+		return g.rate, nil
+	}
+	if _, ok := get(g.algorithm, name); !ok {
+		return nil, g.lacks(name)
+	}
+	return g.scheduleOf(name), nil
+}
+
+// scheduleOf is what a hyperparameter other than the learning rate follows.
+func (g *group) scheduleOf(name string) Schedule {
+	for _, x := range g.schedules {
+		if x.name == name {
+			return x.schedule
+		}
+	}
+	return nil
+}
+
 // follow makes the setting of a step.
 func (g *group) follow(step int) error {
 	setting := g.setting

@@ -12,12 +12,12 @@ import (
 // group, and the scale falls. The rules are those of torch.amp.GradScaler, and with Hysteresis and MinScale of Megatron-LM's
 // DynamicGradScaler, in float32: see kernels.Control. Start from DefaultGradScaler.
 type GradScaler struct {
-	InitScale      float64 // above 0, and finite in float32
-	GrowthFactor   float64 // above 1: the scale is multiplied by it after GrowthInterval steps in a row without overflow
-	BackoffFactor  float64 // above 0 and below 1: the scale is multiplied by it when a step overflows
-	GrowthInterval int     // at least 1
-	Hysteresis     int     // at least 1: with which overflow since the scale last grew it falls. Megatron's default is 2; 1 is torch's rule
-	MinScale       float64 // at least 0 and at most InitScale: the scale does not fall below it. 0 is torch's rule
+	InitScale      float64 `json:"init_scale"`      // above 0, and finite in float32
+	GrowthFactor   float64 `json:"growth_factor"`   // above 1: the scale is multiplied by it after GrowthInterval steps in a row without overflow
+	BackoffFactor  float64 `json:"backoff_factor"`  // above 0 and below 1: the scale is multiplied by it when a step overflows
+	GrowthInterval int     `json:"growth_interval"` // at least 1
+	Hysteresis     int     `json:"hysteresis"`      // at least 1: with which overflow since the scale last grew it falls. Megatron's default is 2; 1 is torch's rule
+	MinScale       float64 `json:"min_scale"`       // at least 0 and at most InitScale: the scale does not fall below it. 0 is torch's rule
 }
 
 // DefaultGradScaler has torch's defaults.
@@ -111,18 +111,28 @@ func (o *Optimizer) SetGradScalerState(s *device.Stream, state GradScalerState) 
 	if err != nil {
 		return err
 	}
-	g := *o.control.scaler
+	g, err := o.control.scaler.with(state)
+	if err != nil {
+		return err
+	}
+	return o.setControl(what, s, &g, o.control.skip, state.words())
+}
+
+// with is the GradScaler as it is in a state.
+func (g GradScaler) with(state GradScalerState) (GradScaler, error) {
 	g.GrowthFactor, g.BackoffFactor, g.GrowthInterval = state.GrowthFactor, state.BackoffFactor, state.GrowthInterval
 	if err := g.check(); err != nil {
-		return err
+		return g, err
 	}
 	r := ranges{algorithm: "grad_scaler"}
 	r.require("scale", state.Scale, state.Scale >= 0 && float64(float32(state.Scale)) == state.Scale, "at least 0, and a float32")
 	r.require("_growth_tracker", float64(state.GrowthTracker), state.GrowthTracker >= 0 && state.GrowthTracker < g.GrowthInterval,
 		"at least 0 and below growth_interval")
 	r.require("hysteresis_tracker", float64(state.HysteresisTracker), state.HysteresisTracker <= g.Hysteresis, "at most hysteresis")
-	if r.err != nil {
-		return r.err
-	}
-	return o.setControl(what, s, &g, o.control.skip, []float64{state.Scale, float64(state.GrowthTracker), float64(state.HysteresisTracker)})
+	return g, r.err
+}
+
+// words are the state's words of kernels.Step.Control.
+func (s GradScalerState) words() []float64 {
+	return []float64{s.Scale, float64(s.GrowthTracker), float64(s.HysteresisTracker)}
 }

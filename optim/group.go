@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -27,10 +28,11 @@ type group struct {
 
 	common *common // what the optimizer does around all groups' rules
 
-	now    rule.Setting // of the step that is being made, or was made last
-	hyper  []float64    // its Hyper
-	lastLR float64      // of the last step
-	taken  bool         // a step was taken
+	now    rule.Setting                // of the step that is being made, or was made last
+	hyper  []float64                   // its Hyper
+	at     map[string][]unsafe.Pointer // where Move has put what it was told of, by name and tensor
+	lastLR float64                     // of the last step
+	taken  bool                        // a step was taken
 }
 
 // param is a tensor.
@@ -39,8 +41,11 @@ type param struct {
 	group  *group
 	part   *part
 	id     uint64           // see identity
+	n      int              // elements
 	slots  []*device.Buffer // state, by group.slots; nil where no program so far had a use for it
 	arenas []*arena         // that they lie in
+	given  []*device.Buffer // those of the caller's
+	held   *device.Buffer   // what Grad was, and will be again: wrapped memory that is nowhere now; or nil
 	summed bool             // gradients have been accumulated since the last step
 
 	squares *device.Buffer // its kernels.Tensor.Sums; nil where no program so far had a use for it
@@ -76,15 +81,17 @@ func (g *group) slots() []string {
 	return append(slices.Clip(names), accumulator)
 }
 
-// gradient is the type of what a step of the tensor takes for its gradient: that of its value if there is none.
+// gradient is the type of what a step of the tensor takes for its gradient: where there is none, that of the one before, or of the value.
 func (p *param) gradient() device.DType {
 	switch {
 	case p.group.common.accumulate:
 		return format.Compute(p.Value.DType())
-	case p.Grad == nil:
-		return p.Value.DType()
+	case p.Grad != nil:
+		return p.Grad.DType()
+	case p.held != nil:
+		return p.held.DType()
 	}
-	return p.Grad.DType()
+	return p.Value.DType()
 }
 
 // grad is what a step takes for the tensor's gradient.

@@ -149,13 +149,9 @@ func number(x reflect.Value) float64 {
 
 // hyperNames lists an algorithm's hyperparameters.
 func hyperNames(a Algorithm) (out []string) {
-	inner, _ := clone(reflect.ValueOf(a))
-	eachHyper(inner, func(name string, _ reflect.Value) bool {
-		if !slices.Contains(out, name) {
-			out = append(out, name)
-		}
-		return false
-	})
+	for _, h := range HyperparametersOf(a) {
+		out = append(out, h.Name)
+	}
 	return out
 }
 
@@ -171,8 +167,20 @@ func get(a Algorithm, name string) (x float64, ok bool) {
 	return x, ok
 }
 
-// with is a copy of the group's algorithm with other hyperparameters.
+// with is a copy of the group's algorithm with another hyperparameter.
 func (g *group) with(a Algorithm, name string, x float64) (Algorithm, error) {
+	if name == lrName {
+		if _, ok := get(a, name); !ok {
+			return copied(a), nil // the group's
+		}
+	} else if _, ok := get(a, name); !ok {
+		return nil, g.lacks(name)
+	}
+	return with(a, g.setting.Name, name, x)
+}
+
+// with is a copy of an algorithm, which errors call so, with another hyperparameter.
+func with(a Algorithm, algorithm, name string, x float64) (Algorithm, error) {
 	inner, whole := clone(reflect.ValueOf(a))
 	want := ""
 	found := eachHyper(inner, func(n string, v reflect.Value) bool {
@@ -195,9 +203,9 @@ func (g *group) with(a Algorithm, name string, x float64) (Algorithm, error) {
 	})
 	switch {
 	case want != "":
-		return nil, &HyperparameterError{Algorithm: g.setting.Name, Name: name, Value: x, Want: want}
-	case !found && name != lrName:
-		return nil, g.lacks(name)
+		return nil, &HyperparameterError{Algorithm: algorithm, Name: name, Value: x, Want: want}
+	case !found:
+		return nil, fmt.Errorf("optim: %s has no hyperparameter %q, only %q", algorithm, name, hyperNames(a))
 	}
 	return whole.Interface().(Algorithm), nil
 }

@@ -3,6 +3,7 @@ package optim
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 
 	"github.com/fusestep/fusestep/kernels"
@@ -36,6 +37,43 @@ func (o *Optimizer) SetAlgorithm(index int, alg Algorithm) error {
 	}
 	return o.change([]*group{g}, func(*group) (Algorithm, error) { return alg, nil },
 		func(g *group, s rule.Setting) float64 { return s.Hyper[g.lrAt] })
+}
+
+// Hyperparameter is a hyperparameter of an algorithm's struct.
+type Hyperparameter struct {
+	Name  string       // PyTorch's: "lr", "betas[0]"
+	Kind  reflect.Kind // of the field, or of an array's elements: a float, a whole number or reflect.Bool
+	Value float64      // a truth value is 0 or 1
+}
+
+// HyperparametersOf are an algorithm's hyperparameters, as Optimizer.Hyperparameters has them, in the order of its fields.
+func HyperparametersOf(a Algorithm) (out []Hyperparameter) {
+	if isNil(a) {
+		return nil
+	}
+	inner, _ := clone(reflect.ValueOf(a))
+	eachHyper(inner, func(name string, x reflect.Value) bool {
+		if !slices.ContainsFunc(out, func(h Hyperparameter) bool { return h.Name == name }) {
+			out = append(out, Hyperparameter{name, x.Kind(), number(x)})
+		}
+		return false
+	})
+	return out
+}
+
+// WithHyperparameters is a copy of an algorithm that has other values. A name that it does not have is an error, and a value that a field cannot hold
+// a HyperparameterError. Algorithm.Setting checks the ranges.
+func WithHyperparameters(a Algorithm, values ...Hyperparameter) (Algorithm, error) {
+	s, err := settingOf(a, "hyperparameters")
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range values {
+		if a, err = with(a, s.Name, h.Name, h.Value); err != nil {
+			return nil, err
+		}
+	}
+	return copied(a), nil
 }
 
 // Hyperparameters are a group's, by PyTorch's names, as they are now, before schedules: "lr", "betas[0]", "weight_decay". They

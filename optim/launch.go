@@ -7,22 +7,25 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // launch is one update and the parts that it steps, in the order of its groups.
 type launch struct {
 	program *kernels.Program
 	parts   []*part
+	work    kernels.Work // of update
 	update  kernels.Update
 	step    kernels.Step // reused from step to step
 }
 
-// plan is the launches that a step of the groups needs, one for each program. They are still to be compiled.
-func plan(groups []*group) (out []*launch) {
+// plan is the launches that a step of the groups needs, one for each program. They are still to be compiled. A launch of a kernels.Mover has
+// also the parts that are left out of the step, so that it stays when they are not.
+func plan(groups []*group, movable bool) (out []*launch) {
 	by := map[*kernels.Program]*launch{}
 	for _, g := range groups {
 		for _, q := range g.parts {
-			if !q.active() {
+			if len(q.params) == 0 || !movable && !q.active() {
 				continue
 			}
 			l := by[q.program]
@@ -49,8 +52,54 @@ func (l *launch) compile(b Backend) (err error) {
 		l.update = nil // which may be a nil pointer in an interface
 		return err
 	}
+	l.work = w
 	for _, q := range l.parts {
-		q.changed = false
+		q.changed, q.moved = false, 0
+	}
+	return nil
+}
+
+// active says whether a part of the launch takes the next step.
+func (l *launch) active() bool { return slices.ContainsFunc(l.parts, (*part).active) }
+
+// change says that the update is not what the parts need.
+func (l *launch) change() {
+	for _, q := range l.parts {
+		q.changed = q.changed || q.moved != 0
+	}
+}
+
+// follow brings the update to where the parts' buffers are now. No step is under way.
+func (l *launch) follow() error {
+	var moved moves
+	for _, q := range l.parts {
+		moved |= q.moved
+	}
+	if moved == 0 {
+		return nil
+	}
+	var planes uint64
+	for k := range l.program.Planes {
+		if gradient := l.program.Of(k).Role == kernels.Gradient; gradient || moved&written != 0 {
+			planes |= 1 << k
+		}
+	}
+	grad, i := l.program.Slots[l.program.Slot(rule.Grad)].Plane, 0
+	for group, q := range l.parts {
+		for _, p := range q.params {
+			if moved&written == 0 {
+				l.work.Tensors[i].Planes[grad] = p.grad()
+			} else {
+				l.work.Tensors[i] = p.tensor(group, l.program)
+			}
+			i++
+		}
+	}
+	if err := l.update.(kernels.Movable).Moved(planes); err != nil {
+		return err
+	}
+	for _, q := range l.parts {
+		q.moved = 0
 	}
 	return nil
 }
@@ -62,11 +111,17 @@ func (o *Optimizer) launched(p *kernels.Program) bool {
 
 // compile brings the launches up to date. Those that are of the same parts, unchanged, stay. On an error the optimizer has the
 // launches from before, and compiles again before the next step.
-func (o *Optimizer) compile() error {
-	if !o.stale {
-		return nil
+func (o *Optimizer) compile(s *device.Stream) error {
+	for _, l := range o.launches {
+		if _, movable := l.update.(kernels.Movable); o.elsewhere && !movable {
+			l.change()
+			o.stale = true
+		}
 	}
-	want := plan(o.all())
+	if !o.stale {
+		return o.follow(s)
+	}
+	want := plan(o.all(), o.mover != nil)
 	var made []*launch
 	kept := map[*launch]bool{}
 	for _, g := range o.all() {
@@ -99,6 +154,31 @@ func (o *Optimizer) compile() error {
 	if err := closeLaunches(old); err != nil {
 		return fmt.Errorf("what was compiled before could not be freed: %w", err)
 	}
+	return o.follow(s)
+}
+
+// follow brings launches to where their tensors' buffers are now. It waits for the steps under way, if any are elsewhere.
+func (o *Optimizer) follow(s *device.Stream) error {
+	if !o.elsewhere {
+		return nil
+	}
+	if err := s.Synchronize(); err != nil {
+		return err
+	}
+	for _, l := range o.launches {
+		if err := l.follow(); err != nil {
+			l.change()
+			o.stale = true
+			return err
+		}
+	}
+	for _, g := range o.all() {
+		for _, q := range g.parts {
+			q.launched = q.active()
+		}
+	}
+	o.elsewhere = false
+	o.followed++
 	return nil
 }
 
@@ -141,6 +221,9 @@ func (l *launch) enqueue(s *device.Stream, o *Optimizer) error {
 // stepped notes a step that was enqueued. What its groups' prologues make is then what was foreseen, if it is not skipped, which a step may be.
 func (l *launch) stepped(skips bool) {
 	for _, q := range l.parts {
+		if !q.active() {
+			continue
+		}
 		q.mirror, q.next = q.next, q.mirror
 		q.ahead = q.ahead || skips
 		q.fresh, q.told, q.adrift = q.fresh && skips, false, 0
@@ -153,6 +236,6 @@ func (l *launch) stepped(skips bool) {
 // step is what the part's next step is given.
 func (q *part) step() kernels.GroupStep {
 	g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
-	g.ClipValue, g.MaxTensorNorm = q.group.common.clipValue, q.group.common.clipTensorNorm
+	g.ClipValue, g.MaxTensorNorm, g.Off = q.group.common.clipValue, q.group.common.clipTensorNorm, !q.active()
 	return g
 }

@@ -40,11 +40,13 @@
 //
 // # To go on later
 //
-// A program saves the values, Optimizer.Steps, and of each tensor that has taken a step Optimizer.States and Optimizer.TensorCounters, with a
-// loss scale Optimizer.GradScalerState too. Where schedules count AppliedSteps, it saves Outcome.AppliedSteps in the place of Steps. The next
-// program makes the same groups with the same names of tensors, hyperparameters, seeds and schedules, and sets the same SetScheduleCounts,
-// SetClipNorm and the like. It brings the values to the device and calls Optimizer.SetSteps. Then it writes to the buffers of States, calls
-// Optimizer.SetTensorCounters for each tensor, and Optimizer.SetGradScalerState. The training goes on with the same bits.
+// Optimizer.StateDict is all that a training goes on from: values and state, each group's hyperparameters, schedules and rates, counts, the loss scale, sums
+// of gradients between micro-batches. The next program makes the same groups with the same names of tensors, and makes one call:
+//
+//	err = opt.LoadStateDict(stream, saved, optim.LoadOptions{})
+//
+// The training goes on with the same bits. What does not fit is a MismatchError, which lists all of it, and nothing has changed. LoadOptions lets
+// tensors be in other groups, be made of slices of others, or be held in other types. Package optim/checkpoint keeps dicts in files.
 package optim
 
 import (
@@ -72,6 +74,12 @@ type Param struct {
 	Name  string
 	Value *device.Buffer
 	Grad  *device.Buffer // as many elements as Value. Nil leaves the tensor out of steps: see SetGrad.
+	// State are buffers of the caller's for the tensor's state, each as long as Value, by PyTorch's names such as "exp_avg", which NewPlan lists
+	// with their types. The tensor goes on from what they hold: the caller has set it to 0, or to what the algorithm says that state starts with.
+	// State that is not here is the optimizer's own.
+	State map[string]*device.Buffer
+
+	loaded *bool // becomes true where a load writes the value; nil: nobody asks
 }
 
 // Optimizer trains parameters in place. Make one with New.
@@ -83,20 +91,28 @@ type Param struct {
 // An optimizer owns its state and nothing else. Close frees it; so does the garbage collector, later, when nothing refers to the
 // optimizer any more. Values and gradients are the caller's, and so is the device, which is closed last.
 type Optimizer struct {
-	backend  Backend
-	groups   []*group          // by index; nil where it was removed
-	names    map[string]*param // of all groups
-	launches []*launch
-	stale    bool // launches are not those of the parts
-	memory   memory
-	norm     norm
-	control  control
-	common   common
-	sums     sums // of gradients
-	eval     evaluation
-	schedule Schedule // of groups to come
-	steps    int
-	closed   bool
+	backend   Backend
+	mover     kernels.Mover     // backend, if it is one
+	groups    []*group          // by index; nil where it was removed
+	names     map[string]*param // of all groups
+	launches  []*launch
+	stale     bool   // launches are not those of the parts
+	elsewhere bool   // launches are still to follow buffers
+	followed  int    // how often they have
+	toggled   bool   // tensors have got a gradient, or have none any more, since parts were made
+	moving    []move // of Move
+	memory    memory
+	norm      norm
+	control   control
+	common    common
+	sums      sums // of gradients
+	eval      evaluation
+	schedule  Schedule // of groups to come
+	steps     int
+	checked   uint64 // device.Device.Closings when all buffers were open
+	closed    bool
+	half      error  // a load has failed half way
+	calls     uint64 // of methods, by which a LiveStateDict sees that it is over
 }
 
 // New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero, or as the algorithm says. The
@@ -107,7 +123,8 @@ func New(b Backend, alg Algorithm, params []Param) (*Optimizer, error) {
 	if isNil(b) || b.Device() == nil {
 		return nil, errors.New("optim: new: the backend is nil")
 	}
-	o := &Optimizer{backend: b, names: map[string]*param{}}
+	o := &Optimizer{backend: b, names: map[string]*param{}, checked: b.Device().Closings()}
+	o.mover, _ = b.(kernels.Mover)
 	if err := o.AddGroup(alg, params); err != nil {
 		return nil, err
 	}
@@ -136,7 +153,11 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 			return p.errorf("another tensor has this name")
 		}
 		names[p.Name] = p
-		uses = append(uses, p.trained()...)
+		p.slots = make([]*device.Buffer, len(g.slots()))
+		if err := p.give(o.backend.Device()); err != nil {
+			return err
+		}
+		uses = append(append(uses, p.trained()...), p.stored()...)
 	}
 	if err := o.memory.check(o, uses); err != nil {
 		return err
@@ -178,7 +199,7 @@ func (o *Optimizer) equip(g *group) ([]*launch, error) {
 			return nil, fmt.Errorf("optim: group %d: %w", g.index, err)
 		}
 	}
-	launches := plan([]*group{g})
+	launches := plan([]*group{g}, o.mover != nil)
 	for _, l := range launches {
 		if err := l.compile(o.backend); err != nil {
 			return launches, fmt.Errorf("optim: group %d: %w", g.index, err)
@@ -201,7 +222,7 @@ func (o *Optimizer) name(g *group, params []Param) {
 			}
 			own[p.Name] = true
 		}
-		g.params = append(g.params, &param{Param: p, group: g, id: identity(p.Name)})
+		g.params = append(g.params, &param{Param: p, group: g, id: identity(p.Name), n: p.Value.Len()})
 	}
 }
 
@@ -219,6 +240,7 @@ func (o *Optimizer) open(what string) error {
 	case o.closed:
 		return fmt.Errorf("optim: %s: optimizer is %w", what, device.ErrClosed)
 	}
+	o.calls++
 	return nil
 }
 
@@ -243,18 +265,28 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.half != nil {
+		return nil, fmt.Errorf("optim: %s: %w", what, o.half)
+	}
+	return s, o.usable()
+}
+
+// usable checks that all tensors can be used now.
+func (o *Optimizer) usable() error {
 	dev := o.backend.Device()
-	for _, g := range o.groups {
-		if g == nil {
-			continue
-		}
+	closings := dev.Closings()
+	if closings == o.checked { // nothing was closed since all were open, and others were when they came
+		return nil
+	}
+	for _, g := range o.all() {
 		for _, p := range g.params {
 			if err := p.usable(dev); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return s, nil
+	o.checked = closings
+	return nil
 }
 
 // ZeroGrad enqueues setting all gradients to 0. Tensors without one are passed over. SetZeroGrad does it in the pass of a step. What

@@ -35,6 +35,7 @@ type short struct {
 	grads map[string]*device.Buffer
 	eval  map[string]*device.Buffer
 	added []optim.Param
+	saved *optim.StateDict // of another, which has more
 }
 
 func newShort(t *testing.T) *short {
@@ -60,6 +61,20 @@ func newShort(t *testing.T) *short {
 	delete(s.eval, "g")
 	delete(s.eval, "h")
 	return s
+}
+
+// rich is what the optimizer is when it has more than it began with.
+func (s *short) rich() *optim.StateDict {
+	t, scaler := s.t, optim.DefaultGradScaler()
+	require.NoError(t, s.o.SetHyperparameter("momentum", 0.9, 0))
+	require.NoError(t, s.o.SetAccumulate(true))
+	require.NoError(t, s.o.SetGradScaler(nil, &scaler))
+	s.step()
+	require.NoError(t, s.o.SetGrad("d", nil))
+	s.step()
+	d, err := s.o.StateDict(nil)
+	require.NoError(t, err)
+	return d
 }
 
 // numbers are all that the optimizer has of its tensors.
@@ -111,6 +126,7 @@ func TestOutOfMemory(t *testing.T) {
 			return err
 		},
 		"evaluate": func(s *short) error { return s.o.EvalParams(nil, s.eval) },
+		"load":     func(s *short) error { return s.o.LoadStateDict(nil, s.saved, optim.LoadOptions{}) },
 		"leave out": func(s *short) error { // the step forks a part
 			if err := s.o.SetGrad("a", nil); err != nil {
 				return err
@@ -134,6 +150,8 @@ func TestOutOfMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, plenty := newShort(t), newShort(t)
+			s.saved = newShort(t).rich()
+			plenty.saved = s.saved
 			both := func() {
 				s.step()
 				plenty.step()

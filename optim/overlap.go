@@ -65,6 +65,17 @@ func apart(uses []use) error {
 	return nil
 }
 
+// apart checks that of all that the optimizer's tensors have.
+func (o *Optimizer) apart() error {
+	var uses []use
+	for _, g := range o.all() {
+		for _, p := range g.params {
+			uses = append(append(uses, p.trained()...), p.stored()...)
+		}
+	}
+	return apart(uses)
+}
+
 // sorted is the uses of memory in order of address.
 func sorted(uses []use) []use {
 	uses = slices.DeleteFunc(slices.Clone(uses), func(u use) bool { return u.b.Len() == 0 })
@@ -85,19 +96,34 @@ type memory struct {
 type index struct{ runs []run }
 
 type run struct {
-	uses []use
-	far  []int // which of uses[:i+1] ends last
+	uses  []use
+	begin []uint64 // of uses[i]
+	far   []int    // which of uses[:i+1] ends last
+	reach []uint64 // where that ends
+	near  int      // how many of uses began before the end of what was looked for last
 }
 
 func newRun(uses []use) run {
-	r := run{uses: uses, far: make([]int, len(uses))}
+	n := len(uses)
+	r := run{uses: uses, begin: make([]uint64, n), far: make([]int, n), reach: make([]uint64, n)}
 	for i := range uses {
-		r.far[i] = i
-		if i > 0 && end(uses[r.far[i-1]].b) > end(uses[i].b) {
-			r.far[i] = r.far[i-1]
+		r.begin[i], r.far[i], r.reach[i] = uses[i].b.Addr(), i, end(uses[i].b)
+		if i > 0 && r.reach[i-1] > r.reach[i] {
+			r.far[i], r.reach[i] = r.far[i-1], r.reach[i-1]
 		}
 	}
 	return r
+}
+
+// hit is a use that shares memory with the bytes from lo to hi, if any does. What is asked for in turn often lies between the same two uses.
+func (r *run) hit(lo, hi uint64) *use {
+	if n := r.near; n > 0 && r.begin[n-1] >= hi || n < len(r.begin) && r.begin[n] < hi {
+		r.near, _ = slices.BinarySearch(r.begin, hi)
+	}
+	if n := r.near; n > 0 && r.reach[n-1] > lo {
+		return &r.uses[r.far[n-1]]
+	}
+	return nil
 }
 
 func (x *index) add(uses []use) {
@@ -113,13 +139,14 @@ func (x *index) add(uses []use) {
 
 // hit is one that shares memory with b, if any does.
 func (x *index) hit(b *device.Buffer) *use {
-	if b.Len() == 0 {
-		return nil
-	}
-	for _, r := range x.runs {
-		n, _ := slices.BinarySearchFunc(r.uses, end(b), func(u use, e uint64) int { return cmp.Compare(u.b.Addr(), e) })
-		if n > 0 && end(r.uses[r.far[n-1]].b) > b.Addr() {
-			return &r.uses[r.far[n-1]]
+	return x.hitBytes(b.Addr(), end(b))
+}
+
+// hitBytes is hit of the bytes from lo to hi.
+func (x *index) hitBytes(lo, hi uint64) *use {
+	for i := range x.runs {
+		if u := x.runs[i].hit(lo, hi); lo < hi && u != nil {
+			return u
 		}
 	}
 	return nil

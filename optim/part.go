@@ -20,6 +20,7 @@ type part struct {
 	params   []*param
 	counters *device.Buffer // of the prologue, on the device
 	changed  bool           // the program, tensors or buffers are not those that were compiled
+	moved    moves          // buffers that a kernels.Mover's update is still to follow
 
 	// The host runs each step's prologue too, as it enqueues the step. Its bits are the device's.
 	mirror  []float64 // what they are, after the steps enqueued so far
@@ -86,8 +87,10 @@ func (q *part) check(b Backend) error {
 
 // start allocates what new tensors need.
 func (q *part) start(dev *device.Device) error {
-	for _, p := range q.params {
-		p.slots = make([]*device.Buffer, len(q.group.slots()))
+	for k, h := range q.program.Rule.Start {
+		if h >= 0 {
+			q.filled[k] = q.group.setting.Hyper[h] // what the caller's state is taken to have started with
+		}
 	}
 	if err := q.allocate(dev, q.program, q.group.setting); err != nil {
 		return err

@@ -28,7 +28,7 @@ type ReduceOnPlateau struct {
 	Min       float64 // at least 0 and at most 1: the factor does not fall below it. Torch's min_lr, of each group's own rate
 	Eps       float64 // at least 0: the factor stays if it would fall by no more than this. Torch's eps, of each group's own rate
 
-	State PlateauState // to save, and to put back before going on
+	State PlateauState // which a StateDict has
 }
 
 // PlateauState is what ReduceOnPlateau has gathered from its metrics. All of its numbers are finite, so that JSON holds them. Zero

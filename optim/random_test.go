@@ -288,9 +288,59 @@ func (c *changes) change() {
 			}
 			return err
 		})
+	case op == 18:
+		c.restart()
 	default:
 		c.step()
 	}
+}
+
+// restart puts another run's optimizer in the place of the one of many, and makes it what that was.
+func (c *changes) restart() {
+	t, old := c.t, c.o
+	saved, err := old.StateDict(nil)
+	require.NoError(t, err)
+	c.o, err = optim.New(c.b, optim.DefaultAdamW(), nil)
+	require.NoError(t, err)
+	for group := range c.made {
+		alg, err := old.Algorithm(group)
+		if gone := err != nil; gone || group == 0 {
+			if group > 0 {
+				require.NoError(t, c.o.AddGroup(optim.DefaultAdamW(), nil))
+			}
+			if gone {
+				require.NoError(t, c.o.RemoveGroup(group))
+			} else if c.decays[group] {
+				require.NoError(t, c.o.SetHyperparameterSchedule("weight_decay", inTurn, group))
+			}
+			continue
+		}
+		if stored, ok := alg.(optim.Stored); ok {
+			stored.Seed = 0
+			alg = stored
+		}
+		var params []optim.Param
+		for _, w := range c.twins {
+			if w.group == group {
+				w.value = c.buffer(w.value.DType(), random(c.rng, w.value.Len()))
+				params = append(params, optim.Param{Name: w.name, Value: w.value, Grad: w.gradient(w.grad)})
+			}
+		}
+		require.NoError(t, c.o.AddGroup(alg, params))
+		require.NoError(t, c.o.SetLR(0.5, group))
+		if c.decays[group] {
+			require.NoError(t, c.o.SetHyperparameterSchedule("weight_decay", inTurn, group))
+		}
+	}
+	require.NoError(t, c.o.LoadStateDict(nil, through(t, saved), optim.LoadOptions{}))
+	loaded, err := c.o.StateDict(nil)
+	require.NoError(t, err)
+	same(t, "restarted", saved, loaded)
+	if c.captured != nil {
+		require.NoError(t, c.captured.Close())
+		c.captured = nil
+	}
+	require.NoError(t, old.Close())
 }
 
 // rebind moves a tensor, leaves it out or takes it in again, or gives it a gradient of another type.
@@ -401,6 +451,9 @@ func (c *changes) step() {
 			c.all(func(o *optim.Optimizer) error { return o.Accumulate(nil) })
 			if len(c.twins) > 0 && c.chance(2) {
 				c.rebind(c.twins[c.rng.IntN(len(c.twins))])
+			}
+			if c.chance(6) {
+				c.restart()
 			}
 		}
 	}

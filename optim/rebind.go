@@ -9,7 +9,7 @@ import (
 // tensor out of steps, and may come back. State, hyperparameters and the number of steps stay, and so do the buffers of tensors that params does
 // not name; GradNorm is 0 until the next step. What is wrong with a tensor is a TensorError. On an error the optimizer is as it was.
 //
-// The next step compiles what is stepped with these tensors, and nothing else. State stays in its place: on a GPU a step uses
+// The next step compiles what is stepped with these tensors, and nothing else; on a CPU it only looks where they are. State stays in its place: on a GPU a step uses
 // vectors only for tensors whose new value lies as far from a multiple of 16 bytes as their first one did.
 func (o *Optimizer) Rebind(params []Param) error {
 	if err := o.open("rebind"); err != nil {
@@ -26,9 +26,13 @@ func (o *Optimizer) Rebind(params []Param) error {
 		if moved[p] != nil {
 			return p.errorf("another tensor has this name")
 		}
+		if len(n.State) > 0 {
+			return p.errorf("state stays where it is: Rebind takes none")
+		}
 		q := new(param)
 		*q = *p
 		q.Param = n
+		q.loaded = p.loaded
 		moved[p] = q
 		if err := q.check(o.backend); err != nil {
 			return err
@@ -66,8 +70,12 @@ func (o *Optimizer) Rebind(params []Param) error {
 	for p, q := range moved {
 		part := p.part
 		part.mixed = part.mixed || !o.common.accumulate && p.Grad.DType() != q.Grad.DType() // which is 0 where there is none
-		part.changed, o.stale = true, true
-		p.Param = q.Param
+		if o.mover != nil {
+			part.moved, o.elsewhere = part.moved|gradients|written, true
+		} else {
+			part.changed, o.stale = true, true
+		}
+		p.Param, p.held, p.group.at = q.Param, nil, nil
 	}
 	if len(moved) > 0 {
 		o.norm.moved()

@@ -5,8 +5,8 @@ import (
 	"reflect"
 )
 
-// Schedule changes the learning rates from step to step: a function of the step, so that all there is to save of one is
-// Optimizer.Steps. ReduceOnPlateau alone has state.
+// Schedule changes the learning rates from step to step: a function of the step. ReduceOnPlateau alone has state. A StateDict has a schedule's type and
+// fields; one of a type of the user's own is the program's to set before it goes on.
 //
 // A schedule's lengths are steps, as Optimizer.Step counts them, and its other fields are multiples of each group's own rate:
 // what other libraries call eta_min, lr_end or min_lr, divided by the rate. SetSchedule refuses fields that are out of range;

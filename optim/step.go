@@ -34,6 +34,9 @@ func (o *Optimizer) enqueue(s *device.Stream) error {
 	}
 	o.norm.ready = false
 	for i, l := range o.launches {
+		if !l.active() {
+			continue
+		}
 		if err := l.enqueue(s, o); err != nil {
 			return fmt.Errorf("optim: step: groups %v were updated, groups %v were not: %w", groupsOf(o.launches[:i]), groupsOf(o.launches[i:]), err)
 		}
@@ -78,7 +81,7 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 			return err
 		}
 	}
-	if o.common.accumulate {
+	if o.common.accumulate || o.toggled {
 		o.activity()
 	}
 	for _, g := range o.groups {
@@ -96,11 +99,14 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 			}
 		}
 	}
-	if err := o.compile(); err != nil {
+	if err := o.compile(s); err != nil {
 		return fmt.Errorf("optim: step: nothing was updated: %w", err)
 	}
 	for _, l := range o.launches {
 		for _, q := range l.parts {
+			if !q.active() {
+				continue
+			}
 			err := q.foresee(o.steps)
 			if err != nil && q.ahead { // steps may have been skipped
 				if err = q.settle(s); err == nil {
@@ -114,6 +120,9 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 	}
 	for _, l := range o.launches {
 		for _, q := range l.parts {
+			if !q.active() {
+				continue
+			}
 			if err := q.refill(s, q.group.now.Hyper); err != nil {
 				return err
 			}

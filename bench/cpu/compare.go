@@ -28,8 +28,8 @@ type measurement struct {
 
 const rounds = 15
 
-// compare times the contenders in turns, in rounds that take the budget together.
-func compare(all []contender, budget time.Duration) (measurement, error) {
+// compare times the contenders in turns, in rounds that take the budget together, or longer if a step each does.
+func compare(all []contender, budget time.Duration, rounds int) (measurement, error) {
 	m := measurement{map[string][]float64{}, map[string]float64{}, map[string]string{}, map[string][]results.Trial{}, map[string]string{}, nil}
 	var timed []contender
 	for _, c := range all {

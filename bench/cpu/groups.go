@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ type group struct {
 	optimizer string
 	lengths   []int
 	goals     []goal
+	rounds    int // 0: as many as usual
 	make      func(p *peers, m *match) error
 }
 
@@ -37,7 +39,7 @@ func (g group) measure(p *peers, budget time.Duration) (measurement, error) {
 	err := g.make(p, &made)
 	var m measurement
 	if err == nil {
-		m, err = compare(made.contenders, budget)
+		m, err = compare(made.contenders, budget, cmp.Or(g.rounds, rounds))
 		m.missing = made.missing
 	}
 	for _, f := range made.closers {
@@ -127,7 +129,8 @@ var (
 	rehearsal = sizes{64 << 10, 100} // whose times mean nothing
 )
 
-func groups(size sizes) (out []group) {
+// groups are all. Files are written to folders of their own in dir.
+func groups(size sizes, dir string) (out []group) {
 	all := runtime.GOMAXPROCS(0)
 	l2, l3 := cacheSize(2)/2/16, cacheSize(3)/4/16 // elements of Adam's four slots
 	adamw := optim.DefaultAdamW()
@@ -188,7 +191,8 @@ func groups(size sizes) (out []group) {
 	for _, t := range threads {
 		out = append(out, tilesGroup("adamw on tiles, as where machine code is forbidden, "+large, adamw, dram[0], t, goal{other: "ceiling", least: 0.45}))
 	}
-	return out
+	return append(out, checkpointGroup(fmt.Sprintf("checkpoint, adamw, 4 tensors of %d", size.large/2), adamw, slices.Repeat([]int{size.large / 2}, 4), all, dir, 0.8),
+		checkpointGroup(fmt.Sprintf("checkpoint, adamw, %d tensors of 1,024", size.many), adamw, lengths, all, dir, 0))
 }
 
 // smallGroup finds what a step costs beside its kernel: one tensor's step, less its share of a step over many that still lie in

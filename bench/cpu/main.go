@@ -1,6 +1,6 @@
 // Command cpu measures what fusestep's CPU path is meant to reach, and prints the goals with what was achieved beside each:
 //
-//	go run ./bench/cpu [-readme | -run regexp] [-time 4s] [-python python3] [-deepspeed folder] [-o file.json] [-rehearse]
+//	go run ./bench/cpu [-readme | -run regexp] [-time 4s] [-python python3] [-deepspeed folder] [-dir folder] [-o file.json] [-rehearse]
 //
 // A goal is a ratio of two times, taken in turns in one run: round after round, everything that is compared runs once for about
 // as long, and the figure is the median of the rounds' ratios. Both times are printed, as medians.
@@ -13,6 +13,8 @@
 // each way in which OpenMP's threads can wait: as by default, passively, actively (OMP_WAIT_POLICY). The setting with the shortest
 // step is taken, and stands beside the time. While others are timed, a peer's process is halted, so that threads that wait
 // actively take nobody's processor.
+//
+// Saves are held to what dd writes to the same folder, -dir, and syncs; make bench-checkpoint measures these alone.
 //
 // With -readme it measures what the README's table and picture show, in under 6 minutes on 2 processors. With -o it also writes all that was
 // measured, each round and each setting that was tried, as JSON; bench/picture draws the picture from that. With -rehearse the
@@ -51,6 +53,7 @@ func run(args []string, stdout io.Writer) (err error) {
 	python := fs.String("python", "", "a Python that has torch; without one there are no peers")
 	deepspeed := fs.String("deepspeed", "", "`folder` of DeepSpeed's unpacked source package")
 	out := fs.String("o", "", "`file.json` for all that was measured")
+	dir := fs.String("dir", os.TempDir(), "`folder` of the files that checkpoints are measured with")
 	rehearse := fs.Bool("rehearse", false, "with small sizes, whose times mean nothing")
 	if err := cli.Parse(fs, args, func() { cli.PrintDefaults(fs, stdout) }); err != nil {
 		return err
@@ -79,13 +82,15 @@ func run(args []string, stdout io.Writer) (err error) {
 	}
 	r := newResults(p, *rehearse)
 	fmt.Fprintf(stdout, "%s\n", r.Machine)
+	progress := cli.StderrProgress()
+	defer progress.Clear()
 	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nwhat\tgoal\tratio\tmet\tfusestep\tthe other")
-	for _, g := range groups(size) {
+	for _, g := range groups(size, *dir) {
 		if !only.MatchString(g.name) || *readme && !g.readme {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", g.name)
+		progress.Show("%s", g.name)
 		m, err := g.measure(p, *budget)
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
@@ -95,7 +100,7 @@ func run(args []string, stdout io.Writer) (err error) {
 		}
 		r.add(g, m)
 	}
-	fmt.Fprint(os.Stderr, "\r\x1b[K")
+	progress.Clear()
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -23,16 +23,16 @@ func fixed(name string, d time.Duration) contender {
 }
 
 func TestCompare(t *testing.T) {
-	m, err := compare([]contender{fixed("fusestep", 2*time.Millisecond), fixed("other", 3*time.Millisecond)}, time.Second)
+	m, err := compare([]contender{fixed("fusestep", 2*time.Millisecond), fixed("other", 3*time.Millisecond)}, time.Second, rounds)
 	require.NoError(t, err)
 	require.Len(t, m.seconds["other"], rounds)
 	require.InDelta(t, 1.5, m.ratio("other", "fusestep"), 1e-9)
-	_, err = compare([]contender{{name: "broken", run: func(int) (time.Duration, error) { return 0, errors.New("no") }}}, time.Second)
+	_, err = compare([]contender{{name: "broken", run: func(int) (time.Duration, error) { return 0, errors.New("no") }}}, time.Second, 2)
 	require.EqualError(t, err, "no")
 }
 
 func TestGoals(t *testing.T) {
-	m, err := compare([]contender{fixed("fusestep", 2*time.Millisecond), fixed("other", 3*time.Millisecond)}, time.Second)
+	m, err := compare([]contender{fixed("fusestep", 2*time.Millisecond), fixed("other", 3*time.Millisecond)}, time.Second, rounds)
 	require.NoError(t, err)
 	m.missing["lost"] = "it is gone"
 	for _, tt := range []struct {
@@ -57,7 +57,7 @@ func TestGoals(t *testing.T) {
 // Every group has a name of its own and goals, and one of ours runs as they all do.
 func TestGroups(t *testing.T) {
 	seen, readme := map[string]bool{}, 0
-	for _, g := range groups(rehearsal) {
+	for _, g := range groups(rehearsal, "") {
 		require.NotEmpty(t, g.goals, g.name)
 		require.False(t, seen[g.name], g.name)
 		seen[g.name] = true

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
 )
 
 // copyPeak is how many bytes a second the device moves when it copies memory of its own by Stream.Copy, counting each byte
 // twice, as it is read and written. It is the figure that memory is known by, where the ceiling is what a step's own
 // pattern of loads and stores can reach.
-func copyPeak(dev *device.Device, size int64, budget time.Duration, p *progress) (rate float64, err error) {
-	p.show("measuring the copy peak")
+func copyPeak(dev *device.Device, size int64, budget time.Duration, p *cli.Progress) (rate float64, err error) {
+	p.Show("measuring the copy peak")
 	free, _, err := dev.MemInfo()
 	if err == nil {
 		size = min(size, free/4)

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"io"
 	"math"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ type config struct {
 	threads    int
 	time       time.Duration
 	verify     bool
+	save       string // the folder to save to; "" saves nothing
 	list       bool
 	plan       bool
 	dump       string // what to print of the programs; "" measures them
@@ -68,6 +70,7 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	fs.IntVar(&cfg.threads, "threads", 0, "")
 	fs.DurationVar(&cfg.time, "time", time.Second, "")
 	fs.BoolVar(&cfg.verify, "verify", false, "")
+	fs.StringVar(&cfg.save, "save", "", "")
 	fs.BoolVar(&cfg.list, "list", false, "")
 	fs.BoolVar(&cfg.plan, "plan", false, "")
 	fs.StringVar(&cfg.dump, "dump", "", "")
@@ -147,6 +150,13 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	}
 	if cfg.time <= 0 {
 		return nil, cli.Usagef("-time %v: must be above 0, such as 500ms or 10s", cfg.time)
+	}
+	if slices.Contains(given, "save") {
+		if info, err := os.Stat(cfg.save); err != nil {
+			return nil, cli.Usagef("-save %s: %w", cli.Shown(cfg.save), err)
+		} else if !info.IsDir() {
+			return nil, cli.Usagef("-save %s: not a folder", cli.Shown(cfg.save))
+		}
 	}
 	return cfg, checkFormat(cfg.format)
 }

@@ -5,7 +5,7 @@
 //
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
 //	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-clip-tensor norm] [-scale factor] [-threads count]
-//	         [-time duration] [-verify] [-format text|json]
+//	         [-time duration] [-verify] [-save folder] [-format text|json]
 //	gpubench -list [-format text|json]
 //	gpubench -plan [-optimizer names] [-model name | -shape shapes | -n count] [-format text|json]
 //	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32] [-master none]
@@ -61,6 +61,13 @@
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
 // says where the first difference is and exits with status 1.
 //
+// # Saving
+//
+// With -save, each optimizer is saved to a file in the folder when it has been measured: parameters and all state, written, synced and renamed,
+// as optim/checkpoint does. Then it takes a step, is loaded from the file, and must be what it was, bit for bit. Gpubench prints the bytes a second
+// of that, and of a snapshot, which is what a training waits for that saves beside its steps. The file is removed. On a CPU that takes memory for the
+// snapshot. The speed of a disk says much about the disk: make bench-checkpoint holds it to what dd writes there.
+//
 // # What fits into memory
 //
 // With -plan nothing is measured and nothing allocated. For each form in which a step of the optimizer, AdamW if none is given, can hold
@@ -100,10 +107,11 @@
 //	{"machine": {"goos", "goarch", "cpu", "processors", "gpu", "memory_bytes", "go"},
 //	 "results": [{"device", "optimizer", "model", "params", "tensors", "dtype", "grad", "state", "master", "rounding", "threads", "clip",
 //	              "clip_tensor", "scale", "bytes_per_param", "seconds_per_step", "gb_per_s", "ceiling_gb_per_s", "copy_gb_per_s", "ratio_to_ceiling",
-//	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note"}]}
+//	              "steps", "traffic", "verified", "max_ulp", "verified_params", "note",
+//	              "saved": {"bytes", "save_seconds", "save_gb_per_s", "load_seconds", "load_gb_per_s", "snapshot_seconds", "snapshot_gb_per_s"}}]}
 //
 // Traffic says what the ceiling moves bytes with; note, what must be known of the times, and is empty where nothing must.
-// Verified and the two after it are null without -verify. Memory_bytes is the device's. A GB is 10⁹ bytes.
+// Verified and the two after it are null without -verify, saved without -save. Memory_bytes is the device's. A GB is 10⁹ bytes.
 //
 // With -list and -format json, it is {"models": [{"name", "doc", "params", "shapes"}], "optimizers": [{"name", "doc",
 // "f32_bytes_per_param", "state"}]}, a line for each. With -plan it is, likewise,
@@ -124,9 +132,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-
-	"golang.org/x/term"
 
 	"github.com/fusestep/fusestep/internal/cli"
 )
@@ -135,22 +140,19 @@ import (
 var source string
 
 func main() {
-	c := command{open: openDevice}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		c.progress.w = os.Stderr
-	}
+	c := command{open: openDevice, progress: cli.StderrProgress()}
 	cli.Main("gpubench", c.main)
 }
 
 // command is gpubench and what it works with, so that a test can give it something else.
 type command struct {
 	open     func(name string, threads int) (*target, error)
-	progress progress
+	progress cli.Progress
 }
 
 // main runs the command.
 func (c *command) main(args []string, stdout io.Writer) error {
-	defer c.progress.clear()
+	defer c.progress.Clear()
 	return c.run(args, stdout)
 }
 
@@ -193,7 +195,7 @@ func (c *command) run(args []string, stdout io.Writer) error {
 			return err
 		}
 		r.CopyGBPerS = peak / 1e9
-		c.progress.clear()
+		c.progress.Clear()
 		if err := out.add(r); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 )
 
@@ -21,7 +22,7 @@ type timing struct {
 
 // measure times the step and the ceiling in turns, a batch of each a round, so that whatever else the machine does meets both
 // alike. It takes about the budget, or minRounds.
-func (w *work) measure(budget time.Duration, p *progress, what string) (timing, error) {
+func (w *work) measure(budget time.Duration, p *cli.Progress, what string) (timing, error) {
 	watch, err := newStopwatch(w.stream)
 	if err != nil {
 		return timing{}, err
@@ -36,7 +37,7 @@ func (w *work) measure(budget time.Duration, p *progress, what string) (timing, 
 	last := len(calls) - 1
 	sizes := make([]int, len(calls))
 	for i, call := range calls {
-		p.show("%s: warming up", what)
+		p.Show("%s: warming up", what)
 		if sizes[i], err = batchSize(budget/time.Duration(len(calls)*maxRounds), func(n int) (time.Duration, error) { return watch.time(n, call) }); err != nil {
 			return timing{}, err
 		}
@@ -44,7 +45,7 @@ func (w *work) measure(budget time.Duration, p *progress, what string) (timing, 
 	seconds := make([][]float64, len(calls))
 	steps := 0
 	for began := time.Now(); len(seconds[0]) < minRounds || time.Since(began) < budget; {
-		p.show("%s: round %d", what, len(seconds[0])+1)
+		p.Show("%s: round %d", what, len(seconds[0])+1)
 		for i, call := range calls {
 			d, err := watch.time(sizes[i], call)
 			if err != nil {
@@ -86,9 +87,9 @@ func median(x []float64) float64 {
 }
 
 // bench verifies and measures one optimizer. A mismatchError comes with a result.
-func (cfg *config) bench(t *target, o optimizer, p *progress) (r result, err error) {
+func (cfg *config) bench(t *target, o optimizer, p *cli.Progress) (r result, err error) {
 	what := o.Name + " on " + cfg.model.Name
-	p.show("%s: allocating", what)
+	p.Show("%s: allocating", what)
 	w, err := newWork(cfg, t.backend, o)
 	defer func() {
 		if e := w.Close(); err == nil {
@@ -119,7 +120,7 @@ func (cfg *config) bench(t *target, o optimizer, p *progress) (r result, err err
 			mismatch = &mismatchError{what, v.first}
 		}
 	}
-	p.show("%s: filling", what)
+	p.Show("%s: filling", what)
 	if err := w.start(); err != nil {
 		return result{}, err
 	}
@@ -128,5 +129,10 @@ func (cfg *config) bench(t *target, o optimizer, p *progress) (r result, err err
 		return result{}, err
 	}
 	r.times(m)
+	if cfg.save != "" {
+		if r.Saved, err = w.save(cfg.save, p, what); err != nil {
+			return result{}, err
+		}
+	}
 	return r, mismatch
 }

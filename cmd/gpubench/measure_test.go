@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"testing"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 )
 
@@ -77,7 +77,7 @@ func TestMeasureTakesTurns(t *testing.T) {
 	w, err := newWork(cfg, dev, cfg.optimizers[0])
 	require.NoError(t, err)
 	require.NoError(t, w.start())
-	m, err := w.measure(time.Microsecond, &progress{}, "")
+	m, err := w.measure(time.Microsecond, &cli.Progress{}, "")
 	require.NoError(t, err)
 	assert.Equal(t, "absabsabsabs", string(order))
 	assert.Equal(t, 3, m.steps)
@@ -87,18 +87,4 @@ func TestMeasureTakesTurns(t *testing.T) {
 // The ceiling is the way that has the least median, whichever that is, and the step is what runs last.
 func TestTimingOf(t *testing.T) {
 	assert.Equal(t, timing{step: 2, ceiling: 1, steps: 7}, timingOf([][]float64{{4, 4, 0.5}, {9, 1, 1}, {2, 1, 3}}, 7))
-}
-
-func TestProgress(t *testing.T) {
-	var out bytes.Buffer
-	silent := &progress{}
-	silent.show("nothing")
-	silent.clear()
-	p := &progress{w: &out}
-	p.clear()
-	assert.Empty(t, out.String())
-	p.show("%s: round %d", "sgd", 1)
-	p.clear()
-	p.clear()
-	assert.Equal(t, "\r\x1b[Ksgd: round 1\r\x1b[K", out.String())
 }

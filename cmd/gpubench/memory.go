@@ -18,7 +18,7 @@ const (
 	unknownMemory = 1 << 47
 )
 
-// need is the bytes that measuring an optimizer takes: its slots, and with -verify what they should be. The ceiling takes
+// need is the bytes that measuring an optimizer takes: its slots, with -verify what they should be, and with -save a copy. The ceiling takes
 // nothing, as it passes over the step's own buffers. What no int64 holds is the largest int64.
 func (cfg *config) need(p plan) int64 {
 	align := uint64(p.align())
@@ -29,6 +29,9 @@ func (cfg *config) need(p plan) int64 {
 	size := uint64(0) // of an element in all planes
 	for _, plane := range p.program.Planes {
 		size += uint64(plane.DType.Size())
+	}
+	if cfg.save != "" && cfg.device == "cpu" { // where the copy is in the same memory
+		size += uint64(p.snapshot())
 	}
 	hi, n := bits.Mul64(elements, size)
 	if hi != 0 || n > math.MaxInt64/2 {

@@ -36,6 +36,7 @@ type result struct {
 	MaxULP         *uint64 `json:"max_ulp"`
 	VerifiedParams *int64  `json:"verified_params"`
 	Note           string  `json:"note"`
+	Saved          *saved  `json:"saved"` // null without -save
 
 	types       types
 	updateBytes int // BytesPerParam without the norm's
@@ -124,25 +125,33 @@ func (t *textReport) begin(m machine, on *target) error {
 
 func (t *textReport) add(r result) error {
 	t.results = append(t.results, r)
-	name := fmt.Sprintf("BenchmarkStep/%s/%s/%s%s", r.Optimizer, r.Model, r.DType, r.options("/"))
+	name := fmt.Sprintf("/%s/%s/%s%s", r.Optimizer, r.Model, r.DType, r.options("/"))
 	if r.Threads > 0 {
 		name += fmt.Sprintf("/threads=%d", r.Threads)
 	}
 	if n := runtime.GOMAXPROCS(0); n > 1 { // as package testing has it
 		name += fmt.Sprintf("-%d", n)
 	}
-	_, err := fmt.Fprintf(t.w, "%s\t%d\t%.0f ns/op\t%.2f MB/s\t%d B/param\t%.3f ceiling-GB/s\t%.3f copy-GB/s\t%.4f ratio\n",
+	_, err := fmt.Fprintf(t.w, "BenchmarkStep%s\t%d\t%.0f ns/op\t%.2f MB/s\t%d B/param\t%.3f ceiling-GB/s\t%.3f copy-GB/s\t%.4f ratio\n",
 		name, r.Steps, r.SecondsPerStep*1e9, r.GBPerS*1e3, r.BytesPerParam, r.CeilingGBPerS, r.CopyGBPerS, r.Ratio)
+	if s := r.Saved; s != nil {
+		for i, seconds := range []float64{s.SaveSeconds, s.LoadSeconds, s.SnapshotSeconds} {
+			_, err = fmt.Fprintf(t.w, "Benchmark%s%s\t1\t%.0f ns/op\t%.2f MB/s\n", []string{"Save", "Load", "Snapshot"}[i], name, seconds*1e9, s.speeds()[i]*1e3)
+		}
+	}
 	return err
 }
 
 func (t *textReport) end() error {
-	verified := t.results[0].Verified != nil
+	verified, saved := t.results[0].Verified != nil, t.results[0].Saved != nil
 	fmt.Fprintln(t.w)
 	tab := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	head := "optimizer\tparameters\ttensors\tB/param\ttime/step\tGB/s\tceiling GB/s\tratio\t"
 	if verified {
 		head += "verified\tmax ulp\t"
+	}
+	if saved {
+		head += "save GB/s\tload GB/s\tsnapshot GB/s\t"
 	}
 	fmt.Fprintln(tab, head)
 	for _, r := range t.results {
@@ -150,6 +159,11 @@ func (t *textReport) end() error {
 			r.BytesPerParam, formatSeconds(r.SecondsPerStep), digits(r.GBPerS), digits(r.CeilingGBPerS), r.Ratio)
 		if verified {
 			fmt.Fprintf(tab, "%s\t%d\t", yesNo(*r.Verified), *r.MaxULP)
+		}
+		if saved {
+			for _, speed := range r.Saved.speeds() {
+				fmt.Fprintf(tab, "%s\t", digits(speed))
+			}
 		}
 		fmt.Fprintln(tab)
 	}
@@ -170,6 +184,10 @@ A plain copy of one buffer to another moved %s GB/s, each byte read and written.
 	if verified && err == nil {
 		_, err = fmt.Fprintf(t.w, "-verify compared %s of %s parameters, with gradients and state, after each of %d steps.\n",
 			thousands(*r.VerifiedParams), thousands(r.Params), verifySteps)
+	}
+	if saved && err == nil {
+		_, err = fmt.Fprintf(t.w, "-save wrote %s and synced them, loaded them back and found the same bits; a snapshot copies them to the host's memory.\n",
+			formatBytes(r.Saved.Bytes))
 	}
 	if r.Note != "" && err == nil {
 		_, err = fmt.Fprintf(t.w, "The device is %s.\n", r.Note)

@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -132,7 +133,7 @@ func (w *work) gradients(cfg *config, t device.DType, step int) *pattern {
 }
 
 // verify runs steps on wild numbers and compares what the model became with the oracle.
-func (w *work) verify(cfg *config, p *progress, what string) (verification, error) {
+func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, error) {
 	runs := chooseRuns(lengths(cfg.model))
 	v := verification{params: sampled(runs)}
 	o := newOracle(w.plan, runs, w.tensors)
@@ -153,7 +154,7 @@ func (w *work) verify(cfg *config, p *progress, what string) (verification, erro
 		reference.Scalars(w.program, kernels.GroupStepOf(w.setting, w.setting.Hyper), 0, 1, o.counters)
 	}
 	for step := range verifySteps {
-		p.show("%s: verifying step %d of %d", what, step+1, verifySteps)
+		p.Show("%s: verifying step %d of %d", what, step+1, verifySteps)
 		var measured norms
 		for k := range w.program.Planes {
 			role := w.slot(k).Role

@@ -135,7 +135,7 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 	for _, o := range cfg.optimizers {
 		w, err := newWork(cfg, dev, o)
 		require.NoError(t, err)
-		v, err := w.verify(cfg, &progress{}, o.Name)
+		v, err := w.verify(cfg, &cli.Progress{}, o.Name)
 		require.NoError(t, err)
 		assert.Zero(t, v.maxULP, "%s: %s", o.Name, v.first)
 		assert.EqualValues(t, 20000, v.params)
@@ -248,7 +248,7 @@ func TestMeasuredStepsAreApplied(t *testing.T) {
 			cfg.scale = scale
 			w, err := newWork(cfg, dev, cfg.optimizers[0])
 			require.NoError(t, err)
-			_, err = w.verify(cfg, &progress{}, "")
+			_, err = w.verify(cfg, &cli.Progress{}, "")
 			require.NoError(t, err)
 			require.NoError(t, w.start())
 			require.NoError(t, w.opt.SetSteps(0))

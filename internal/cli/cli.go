@@ -13,13 +13,17 @@ import (
 
 // Status is how a program ends.
 const (
-	OK      = 0
-	Failure = 1 // something went wrong while it ran, writing the output included
-	Usage   = 2 // the command line makes no sense
+	OK          = 0
+	Failure     = 1   // something went wrong while it ran, writing the output included
+	Usage       = 2   // the command line makes no sense
+	Interrupted = 130 // the user has stopped it, as shells have it for Ctrl-C
 )
 
 // ErrReported is a failure that the output has already explained. The program prints nothing more and exits with Failure.
 var ErrReported = errors.New("the output says what is wrong")
+
+// ErrInterrupted is a program that the user has stopped and whose output has said so. It prints nothing more and exits with Interrupted.
+var ErrInterrupted = errors.New("interrupted")
 
 // UsageError is a command line that makes no sense.
 type UsageError struct{ error }
@@ -49,7 +53,7 @@ func Run(name string, args []string, stdout, stderr io.Writer, run func(args []s
 	if errors.Is(err, flag.ErrHelp) {
 		err = nil
 	}
-	if out.err != nil && (err == nil || errors.Is(err, ErrReported)) {
+	if out.err != nil && (err == nil || errors.Is(err, ErrReported) || errors.Is(err, ErrInterrupted)) {
 		err = out.err // nobody has seen the help, the result or the report
 	}
 	switch {
@@ -57,6 +61,8 @@ func Run(name string, args []string, stdout, stderr io.Writer, run func(args []s
 		return OK
 	case errors.Is(err, ErrReported):
 		return Failure
+	case errors.Is(err, ErrInterrupted):
+		return Interrupted
 	}
 	fmt.Fprintf(stderr, "%s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 	if errors.As(err, new(UsageError)) {

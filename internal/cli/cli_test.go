@@ -26,6 +26,7 @@ func TestRun(t *testing.T) {
 		{Usagef("-x %d: too large", 7), Usage, "p: -x 7: too large\n"},
 		{fmt.Errorf("opening: %w", Usagef("-x: what")), Usage, "p: opening: -x: what\n"},
 		{ErrReported, Failure, ""},
+		{ErrInterrupted, Interrupted, ""},
 	} {
 		var stdout, stderr bytes.Buffer
 		status := Run("p", nil, &stdout, &stderr, func(_ []string, w io.Writer) error {
@@ -45,7 +46,7 @@ func TestFull(t *testing.T) {
 		t.Skip("no full device here")
 	}
 	defer full.Close()
-	for _, result := range []error{nil, flag.ErrHelp, ErrReported} {
+	for _, result := range []error{nil, flag.ErrHelp, ErrReported, ErrInterrupted} {
 		var stderr bytes.Buffer
 		status := Run("p", nil, full, &stderr, func(_ []string, w io.Writer) error {
 			io.WriteString(w, "hello\n")

@@ -32,16 +32,22 @@ var layers = map[string]string{
 	"device/cuda":               "device device/cuda/internal/driver kernels kernels/format kernels/ptx kernels/rule",
 	"device/cuda/":              "device device/cuda device/cuda/ internal/cli",
 	"internal/gpu":              "device device/cuda device/cuda/ kernels internal/cli",
-	"cmd/":                      "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/cli internal/cpuinfo internal/gpu internal/models cmd/",
-	"bench/":                    "device kernels kernels/rule cpu optim internal/cli internal/cpuinfo internal/models bench/",
+	"cmd/":                      "device device/cuda device/cuda/ kernels kernels/ cpu optim optim/checkpoint internal/cli internal/cpuinfo internal/gpu internal/models cmd/",
+	"bench/":                    "device kernels kernels/rule cpu optim optim/checkpoint internal/cli internal/cpuinfo internal/models bench/",
+	"capi":                      "device cpu capi/internal/door",
+	"capi/internal/door":        "device kernels/rule cpu optim",
 	"internal/cpuinfo":          "",
 	"internal/cli":              "",
 	"internal/models":           "internal/cli",
-	"examples/":                 "device device/cuda device/cuda/ kernels kernels/ cpu optim internal/cli internal/gpu examples/",
+	"examples/":                 "device device/cuda device/cuda/ kernels kernels/ cpu optim optim/checkpoint internal/cli internal/gpu examples/",
 	"internal/lint":             "",
 	"optim":                     "device kernels kernels/format kernels/rule kernels/rules optim/internal/elementary",
 	"optim/internal/elementary": "",
+	"interop/torch":             "", // tests alone
 	"docs/":                     "device kernels kernels/ internal/cli",
+
+	"optim/checkpoint":                      "device kernels/ir optim optim/checkpoint/internal/safetensors",
+	"optim/checkpoint/internal/safetensors": "",
 }
 
 func fits(name, pkg string) bool {

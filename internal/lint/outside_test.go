@@ -12,7 +12,7 @@ import (
 // so gets cpu's alone, and with the tag cuda device/cuda's.
 var outside = map[string]string{
 	"golang.org/x/sys/":                "cpu cpu/internal/exec device/cuda/",
-	"golang.org/x/term":                "cmd/gpubench",
+	"golang.org/x/term":                "internal/cli",
 	"gonum.org/v1/gonum/":              "examples/linreg",
 	"gonum.org/v1/plot":                "examples/internal/compare bench/picture",
 	"gonum.org/v1/plot/":               "examples/internal/compare bench/picture",

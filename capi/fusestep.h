@@ -1,0 +1,184 @@
+/*
+ * fusestep in C: fused optimizer steps over tensors that the caller owns, in the host's memory.
+ *
+ *   fs_handle dev, opt;
+ *   fs_device(0, &dev, err, sizeof err);
+ *   fs_new(dev, "AdamW", &opt, err, sizeof err);
+ *   void *values[] = {w, b}, *gradients[] = {dw, db};
+ *   fs_group g = {.n = 2, .lengths = lengths, .values = values, .value_type = FS_F32};
+ *   fs_add_group(opt, &g, err, sizeof err);
+ *   void *const *rows[] = {NULL, gradients, NULL, NULL, NULL};
+ *   fs_step(opt, &(fs_args){.rows = rows}, err, sizeof err);
+ *
+ * Results. A function returns FS_OK, or another FS_ code and then writes one line of UTF-8 to err, cut to err_len bytes with the final 0. err may
+ * be NULL. A call that fails leaves tensors and optimizers as they were, unless the text says otherwise.
+ *
+ * Ownership. Tensors are the caller's, state too where the caller gives it; the library keeps their addresses until the next fs_step that gives
+ * others, and looks at what is there only within fs_step, fs_eval and, for a master, within fs_add_group and fs_set_counters. What is pointed to by
+ * arguments is copied before a function returns. Strings that are returned are the library's and stay.
+ * fs_free gives back a handle and what the library has allocated for it. A device may be freed before its optimizers.
+ *
+ * Threads. Any thread may call. Calls for one optimizer wait for each other; calls for two run at the same time. A function has done its work
+ * when it returns.
+ *
+ * Processes. Loading the library starts the runtime of Go, with some threads, so who may not need it loads it late, by dlopen. It cannot be
+ * unloaded. After fork without exec the child has no such threads: there every function fails at once with FS_FORKED, and fs_free does nothing. A
+ * child that does not call is not disturbed. The library takes SIGSEGV, SIGBUS, SIGFPE and SIGPIPE, and hands on what Go's own code did not
+ * raise to the handlers of before; SIGINT and all others are left alone, but SIGURG, which it uses.
+ */
+#ifndef FUSESTEP_H
+#define FUSESTEP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Results. */
+enum {
+  FS_OK = 0,
+  FS_ARGUMENT = 1,       /* an argument that is NULL, misaligned, of a wrong size or unknown; JSON that cannot be read */
+  FS_HYPERPARAMETER = 2, /* a hyperparameter out of its range */
+  FS_TENSOR = 3,         /* a tensor that cannot be worked with: its type, or memory that it shares with another */
+  FS_HANDLE = 4,         /* a handle that is of no such thing, or was freed */
+  FS_FORKED = 5,         /* called in a child process after fork */
+  FS_STATE = 6,          /* a state is needed that the caller has not given, where it gives the group's state */
+  FS_INTERNAL = 7        /* anything else; a fault of the library says so */
+};
+
+/* Types of elements, in JSON "f32", "f64", "bf16", "f16", "i16", "i8". The last two hold remainders, and no values or gradients. */
+enum { FS_F32 = 1, FS_F64 = 2, FS_BF16 = 3, FS_F16 = 4, FS_I16 = 5, FS_I8 = 6 };
+
+typedef uint64_t fs_handle; /* 0 is none */
+
+/* The library's version, such as "0.9.0". */
+const char *fs_version(void);
+
+/*
+ * All algorithms, in JSON: an array of
+ *   {"name": "AdamW", "doc": "...", "source": "the paper",
+ *    "arguments": [{"name": "lr", "type": "float", "default": 0.001, "positional": true},
+ *                  {"name": "betas", "type": "float", "length": 2, "default": [0.9, 0.999], "positional": true},
+ *                  {"name": "amsgrad", "type": "bool", "default": false, "positional": true}, ...],
+ *    "hyper": ["lr", "betas[0]", "betas[1]", "eps", ...],
+ *    "slots": ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
+ *    "counters": ["step", ...],
+ *    "evaluates": false}
+ * Arguments are in torch.optim's order, behind those keyword-only ones, in ours; type is "float", "int" or "bool". Hyper is the order of
+ * fs_group.hyper and fs_args.hyper: the arguments, an array as its elements, a truth value as 0 or 1. Slots are the state that the algorithm can
+ * have: rows 2 and on. Counters are the columns of fs_counters. Where evaluates is true, fs_eval gives something else than the values.
+ * NULL in a child process after fork.
+ */
+const char *fs_describe(void);
+
+/*
+ * The defaults of an algorithm's hyperparameters, in the order of fs_describe's "hyper". *n is the room of out, and becomes how many there are; nothing
+ * is written where that is more. Index is where one is, by its name such as "lr" or "betas[1]".
+ */
+int fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len);
+int fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len);
+
+/* A device: the host's processors, with so many threads; 0 or less: as many as Go uses. Results have the same bits with any number. */
+int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
+
+/* An optimizer without groups. Algorithm is a name of fs_describe. */
+int fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *err, size_t err_len);
+
+/*
+ * A group of tensors with hyperparameters of their own.
+ *
+ * A table has rows of n pointers: row 0 the values, row 1 the gradients, from 2 on the state, in the order of fs_describe's slots; then "ema", if
+ * options has ema_decay; then "master" (or "remainder"), if options has master. An address is a multiple of its element's size. Tensors are dense:
+ * lengths are elements, and all of a tensor's buffers have its elements in the same order.
+ *
+ * Options are JSON, NULL is {}:
+ *   {"names": ["weight", "bias"],      of the tensors, for errors and for the noise; else "0.0", "0.1", ...: the group, the tensor
+ *    "state": {"exp_avg": "bf16"},     types of state, and
+ *    "all": "bf16",                    of all other; else what is calculated with: f64 for f64, f32 for all others
+ *    "master": "f32",                  beside values of 16 bits: "f32", "i16", "i8"; values of f32 and f64 need none
+ *    "stochastic": true, "seed": 1,    values without a master and state of 16 bits are rounded stochastically
+ *    "ema_decay": 0.999,               an average of the values is kept, for fs_eval
+ *    "l1": 0.1, "l2": 0.1}             penalties beside the algorithm's own: L1 penalty, and the coupled L2 penalty
+ */
+typedef struct {
+  size_t n;                 /* tensors */
+  const size_t *lengths;    /* elements of each */
+  void *const *values;      /* n: row 0 */
+  const double *hyper;      /* NULL: the defaults */
+  const char *options;      /* JSON, or NULL */
+  uint8_t value_type;       /* of all values, where value_types is NULL: FS_F32, ... */
+  uint8_t gradient_type;    /* of all gradients, where gradient_types is NULL; 0: as the values */
+  const uint8_t *value_types, *gradient_types; /* n, or NULL */
+  /*
+   * The state: rows from 2 on, as many as fs_slots lists, each NULL or of n pointers. Where all are NULL, the library allocates the state and starts it.
+   * Otherwise the caller has all of it: what is needed and not given is FS_STATE. It is used as it is, so the caller has set it to fs_slots' start,
+   * or goes on from it.
+   */
+  void *const *const *state;
+} fs_group;
+
+/*
+ * The rows from 2 on that a tensor of the types has with the algorithm and hyperparameters, in JSON:
+ *   [{"name": "exp_avg", "type": "f32", "used": true, "start": 0}, ...]
+ * Where used is false, the hyperparameters need no such state, type is "", and pointers may be NULL. Start is what its elements are before the first
+ * step; null: a master, which starts as 0 and follows the value. Of group it reads hyper, options, value_type and gradient_type. *len is the size of
+ * out, and becomes what is needed with the final 0; nothing is written where that is more.
+ */
+int fs_slots(const char *algorithm, const fs_group *group, char *out, size_t *len, char *err, size_t err_len);
+
+/* Adds a group. Its index is the number of those before it. Gradients come with fs_step. */
+int fs_add_group(fs_handle optimizer, const fs_group *group, char *err, size_t err_len);
+
+/* How many rows a group's table has. */
+int fs_rows(fs_handle optimizer, size_t group, size_t *rows, char *err, size_t err_len);
+
+typedef struct {
+  const double *hyper;        /* of all groups, one group's behind the other's; NULL: as before */
+  void *const *const *rows;   /* of all groups, one group's behind the other's; a row that is NULL is as before. NULL: all are */
+  const uint8_t *mask;        /* of all groups' tensors: 0 leaves one out. NULL: those whose gradient is NULL are left out */
+  const float *grad_scale;    /* gradients are divided by it, as torch's GradScaler has it; NULL: they are not */
+  const float *found_inf;     /* not 0: the step is skipped; NULL: 0 */
+  double max_norm;            /* above 0: all gradients are clipped to this L2 norm, as clip_grad_norm_ does; 0: they are not */
+  double clip_value;          /* above 0: each number of a gradient is clipped, as clip_grad_value_ does; 0: it is not */
+  double *grad_norm;          /* NULL, or gets the norm before clipping, where max_norm is above 0 */
+  int *skipped;               /* NULL, or becomes 1 where the step was skipped, and 0 where not */
+} fs_args;
+
+/*
+ * Takes a step. Tensors that are left out keep values and state, and do not count the step, as where torch's grad is None. Tensors without elements
+ * may have NULL, and are in where mask says so. With grad_scale a step is also skipped where a gradient is NaN or infinite. Gradients stay as they are:
+ * they are scaled and clipped as they are read. Hyperparameters and addresses that come with a step that is skipped, or that fails, may be those of the
+ * next ones, too. FS_STATE says that hyperparameters which have changed need state that the caller, who has this group's, has not given, as amsgrad
+ * does: then an optimizer is made anew, with fs_counters of this one.
+ */
+int fs_step(fs_handle optimizer, const fs_args *args, char *err, size_t err_len);
+
+/*
+ * What a group's tensors have counted: out gets, of each tensor, a number for each of fs_describe's counters. "step" is what torch calls step.
+ */
+int fs_counters(fs_handle optimizer, size_t group, double *out, char *err, size_t err_len);
+
+/*
+ * Sets that, for training that goes on. A NaN is what so many steps as "step" says make of it with the hyperparameters as they are; of schedule-free
+ * algorithms it must be saved. Of a tensor all of whose numbers are NaN nothing changes.
+ */
+int fs_set_counters(fs_handle optimizer, size_t group, const double *in, char *err, size_t err_len);
+
+/* The addresses of a row as they are now, 0 where there is nothing: n pointers. So state that the library has allocated is found. */
+int fs_row(fs_handle optimizer, size_t group, size_t row, void **out, char *err, size_t err_len);
+
+/*
+ * Writes what is to be evaluated to memory of the caller's: n pointers to as many elements as the values, of their types; a NULL passes one over.
+ * Values and state stay.
+ */
+int fs_eval(fs_handle optimizer, size_t group, void *const *to, char *err, size_t err_len);
+
+/* Gives back an optimizer or a device. 0 is nothing. */
+int fs_free(fs_handle handle, char *err, size_t err_len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,256 @@
+package door
+
+import (
+	"encoding/json"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// All algorithms of the one table are described, with the defaults of their Default functions, and what is taken by position is there.
+func TestDescribe(t *testing.T) {
+	var all []struct {
+		Name, Doc, Source      string
+		Arguments              []argument
+		Hyper, Slots, Counters []string
+		Evaluates              bool
+	}
+	require.NoError(t, json.Unmarshal([]byte(Describe()), &all))
+	var names []string
+	for _, k := range all {
+		names = append(names, k.Name)
+		require.NotEmpty(t, k.Doc, k.Name)
+		require.Equal(t, "lr", k.Arguments[0].Name, "%s begins with it", k.Name)
+		require.Contains(t, k.Counters, "step", k.Name)
+		require.Equal(t, strings.HasPrefix(k.Name, "ScheduleFree"), k.Evaluates, k.Name)
+		var order []string
+		keyword := false
+		for _, x := range k.Arguments {
+			require.False(t, keyword && x.Positional, "%s: %s follows a keyword-only argument", k.Name, x.Name)
+			if keyword = !x.Positional; x.Positional {
+				order = append(order, x.Name)
+			}
+		}
+		if want, ok := positional[k.Name]; ok {
+			require.Equal(t, strings.Fields(want), order, k.Name)
+		}
+		a, err := kinds[k.Name].with(kinds[k.Name].defaults())
+		require.NoError(t, err)
+		require.Equal(t, kinds[k.Name].start, a, "the defaults are the defaults")
+		require.Len(t, k.Hyper, len(optim.HyperparametersOf(a)), k.Name)
+	}
+	for _, c := range optim.Cases() {
+		require.Contains(t, names, reflect.TypeOf(c.Algorithm).Name())
+	}
+	require.Equal(t, slices.Compact(slices.Sorted(slices.Values(names))), slices.Sorted(slices.Values(names)))
+	require.Equal(t, []string{"lr", "betas[0]", "betas[1]", "eps", "weight_decay", "amsgrad"}, kinds["AdamW"].Hyper[:6])
+	require.Equal(t, []string{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}, kinds["AdamW"].Slots)
+}
+
+func TestSlots(t *testing.T) {
+	with := func(name string, change map[string]float64) []float64 {
+		hyper := kinds[name].defaults()
+		for name2, x := range change {
+			hyper[slices.Index(kinds[name].Hyper, name2)] = x
+		}
+		return hyper
+	}
+	for _, tt := range []struct {
+		name, algorithm string
+		hyper           []float64
+		options         string
+		value, gradient device.DType
+		want            string
+		code            Code
+	}{
+		{"adamw", "AdamW", nil, "", device.Float32, device.Float32,
+			`[{"name":"exp_avg","type":"f32","used":true,"start":0},{"name":"exp_avg_sq","type":"f32","used":true,"start":0},{"name":"max_exp_avg_sq","type":"","used":false,"start":0}]`, OK},
+		{"with its maximum", "AdamW", with("AdamW", map[string]float64{"amsgrad": 1}), "", device.Float64, device.Float64,
+			`[{"name":"exp_avg","type":"f64","used":true,"start":0},{"name":"exp_avg_sq","type":"f64","used":true,"start":0},{"name":"max_exp_avg_sq","type":"f64","used":true,"start":0}]`, OK},
+		{"a start", "Rprop", with("Rprop", map[string]float64{"lr": 0.25}), "", device.Float32, device.Float32,
+			`[{"name":"prev","type":"f32","used":true,"start":0},{"name":"step_size","type":"f32","used":true,"start":0.25}]`, OK},
+		{"sixteen bits", "SGD", with("SGD", map[string]float64{"momentum": 0.9}), `{"all": "bf16", "master": "i16", "ema_decay": 0.9}`, device.BFloat16, device.Float32,
+			`[{"name":"momentum_buffer","type":"bf16","used":true,"start":0},{"name":"ema","type":"f32","used":true,"start":0},{"name":"remainder","type":"i16","used":true,"start":null}]`, OK},
+		{"no master", "SGD", nil, `{"master": "f32"}`, device.Float32, device.Float32,
+			`[{"name":"momentum_buffer","type":"","used":false,"start":0},{"name":"master","type":"","used":false,"start":null}]`, OK},
+		{"name", "sgd", nil, "", device.Float32, device.Float32, "", Argument},
+		{"range", "SGD", with("SGD", map[string]float64{"lr": math.NaN()}), "", device.Float32, device.Float32, "", HyperparameterRange},
+		{"flag", "SGD", with("SGD", map[string]float64{"nesterov": 2}), "", device.Float32, device.Float32, "", HyperparameterRange},
+		{"slot", "SGD", nil, `{"state": {"exp_avg": "bf16"}}`, device.Float32, device.Float32, "", Argument},
+		{"type", "SGD", nil, `{"all": "f8"}`, device.Float32, device.Float32, "", Argument},
+		{"master", "SGD", nil, `{"master": "f64"}`, device.Float32, device.Float32, "", Argument},
+		{"field", "SGD", nil, `{"maximise": 1}`, device.Float32, device.Float32, "", Argument},
+		{"behind", "SGD", nil, `{} {}`, device.Float32, device.Float32, "", Argument},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Slots(tt.algorithm, tt.hyper, tt.options, tt.value, tt.gradient)
+			require.Equal(t, tt.code, CodeOf(err), "%v", err)
+			require.Equal(t, tt.want, got)
+		})
+	}
+}
+
+// world is tensors of a C program.
+type world struct {
+	values, grads [][]float32
+	state         map[string][][]float32
+}
+
+func at(x [][]float32) (out []unsafe.Pointer) {
+	for _, v := range x {
+		out = append(out, unsafe.Pointer(&v[0]))
+	}
+	return out
+}
+
+func zeros(lengths []int) (out [][]float32) {
+	for _, n := range lengths {
+		out = append(out, make([]float32, n))
+	}
+	return out
+}
+
+// The caller who has the state is told where hyperparameters that change need more, before anything changes.
+func TestStateIsNeeded(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	lengths := []int{3, 2}
+	k := kinds["AdamW"]
+	types := slices.Repeat([]device.DType{device.Float32}, 2)
+	w := world{values: zeros(lengths), grads: zeros(lengths)}
+	group := Group{Lengths: lengths, Values: at(w.values), Value: types, Grad: types, State: make([][]unsafe.Pointer, 3)}
+	first, second := zeros(lengths), zeros(lengths)
+	group.State[0] = at(first)
+	o, err := New(dev, "AdamW")
+	require.NoError(t, err)
+	err = o.AddGroup(group)
+	require.EqualError(t, err, `tensor "0.0": state exp_avg_sq is needed, and not given`)
+	require.Equal(t, State, CodeOf(err))
+	group.State[1], group.State[2] = at(second), at(zeros(lengths))
+	err = o.AddGroup(group)
+	require.EqualError(t, err, `tensor "0.0": state max_exp_avg_sq is given, and there is none with these types and hyperparameters`)
+	require.Equal(t, Argument, CodeOf(err))
+	group.State[2] = nil
+	require.NoError(t, o.AddGroup(group))
+	hyper := k.defaults()
+	hyper[slices.Index(k.Hyper, "amsgrad")] = 1
+	w.grads[0][0] = 1
+	rows := [][]unsafe.Pointer{nil, at(w.grads), nil, nil, nil}
+	_, err = o.Step(Args{Hyper: hyper, Rows: rows})
+	require.EqualError(t, err, "the hyperparameters now need state max_exp_avg_sq, which was not given")
+	require.Equal(t, State, CodeOf(err))
+	require.Zero(t, w.values[0][0])
+	hyper[slices.Index(k.Hyper, "amsgrad")] = 0
+	hyper[0] = 0.5
+	_, err = o.Step(Args{Hyper: hyper, Rows: rows})
+	require.NoError(t, err)
+	require.InDelta(t, -0.5, w.values[0][0], 1e-6)
+	require.InDelta(t, 0.1, first[0][0], 1e-7, "state is the caller's")
+	require.NoError(t, o.Close())
+
+	o, err = New(dev, "AdamW") // state of the library's grows as it must
+	require.NoError(t, err)
+	group.State = nil
+	require.NoError(t, o.AddGroup(group))
+	hyper[slices.Index(k.Hyper, "amsgrad")] = 1
+	_, err = o.Step(Args{Hyper: hyper, Rows: rows})
+	require.NoError(t, err)
+	place := make([]unsafe.Pointer, 2)
+	require.NoError(t, o.Row(0, 4, place))
+	require.NotNil(t, place[1])
+	require.NoError(t, o.Close())
+}
+
+// Counters go from one optimizer to another, of tensors that have taken different steps, and beside a group that has none.
+func TestCounters(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	lengths := []int{3, 2}
+	types := slices.Repeat([]device.DType{device.Float32}, 2)
+	make2 := func() (*Optimizer, world) {
+		o, err := New(dev, "NAdam")
+		require.NoError(t, err)
+		w := world{values: zeros([]int{3, 2, 3, 2}), grads: zeros([]int{3, 2, 3, 2})}
+		for i := range 2 {
+			require.NoError(t, o.AddGroup(Group{Lengths: lengths, Values: at(w.values)[2*i:][:2], Value: types, Grad: types}))
+		}
+		for i := range w.grads {
+			w.grads[i][0] = 1
+		}
+		return o, w
+	}
+	step := func(o *Optimizer, w world, mask ...uint8) {
+		t.Helper()
+		rows := make([][]unsafe.Pointer, 8)
+		rows[1], rows[5] = at(w.grads)[:2], at(w.grads)[2:]
+		_, err := o.Step(Args{Rows: rows, Mask: mask})
+		require.NoError(t, err)
+	}
+	o, w := make2()
+	step(o, w, 1, 1, 0, 0)
+	step(o, w, 1, 0, 0, 0)
+	n := o.NumCounters()
+	saved := make([]float64, 2*n)
+	require.NoError(t, o.Counters(0, saved))
+	require.Equal(t, 2.0, saved[0])
+	require.Equal(t, 1.0, saved[n])
+	again, v := make2()
+	require.NoError(t, again.SetCounters(0, saved))
+	got := make([]float64, 2*n)
+	require.NoError(t, again.Counters(0, got))
+	require.Equal(t, saved, got)
+	alone := slices.Repeat([]float64{math.NaN()}, 2*n)
+	alone[0] = 2 // the second tensor is not told
+	third, u := make2()
+	require.NoError(t, third.SetCounters(0, alone))
+	require.NoError(t, third.Counters(0, got))
+	require.Equal(t, saved[:n], got[:n], "the step alone is enough")
+	require.Equal(t, 0.0, got[n])
+	for range 3 {
+		step(again, v, 1, 1, 1, 1)
+		step(third, u, 1, 1, 0, 1)
+	}
+	require.NoError(t, again.Counters(1, got))
+	require.Equal(t, 3.0, got[0])
+	bad := slices.Clone(saved)
+	bad[0] = -1
+	require.Equal(t, Argument, CodeOf(again.SetCounters(0, bad)))
+	for _, o := range []*Optimizer{o, again, third} {
+		require.NoError(t, o.Close())
+	}
+}
+
+// Schedule-free tensors are evaluated where the caller says.
+func TestEval(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	o, err := New(dev, "ScheduleFreeSGD")
+	require.NoError(t, err)
+	w := world{values: zeros([]int{2}), grads: zeros([]int{2})}
+	w.grads[0][1] = 1
+	types := []device.DType{device.Float32}
+	require.NoError(t, o.AddGroup(Group{Lengths: []int{2}, Values: at(w.values), Value: types, Grad: types}))
+	n, err := o.Rows(0)
+	require.NoError(t, err)
+	rows := make([][]unsafe.Pointer, n)
+	rows[1] = at(w.grads)
+	for range 2 {
+		_, err := o.Step(Args{Rows: rows})
+		require.NoError(t, err)
+	}
+	to := zeros([]int{2})
+	require.NoError(t, o.Eval(0, at(to)))
+	require.Less(t, to[0][1], float32(0))
+	require.NotEqual(t, to[0][1], w.values[0][1])
+	require.Equal(t, Tensor, CodeOf(o.Eval(0, at(w.values))))
+	require.NoError(t, o.Close())
+}

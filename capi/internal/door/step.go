@@ -1,0 +1,252 @@
+package door
+
+import (
+	"math"
+	"slices"
+	"unsafe"
+
+	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/optim"
+)
+
+// Args is an fs_args.
+type Args struct {
+	Hyper              []float64          // of all groups, or nil
+	Rows               [][]unsafe.Pointer // of all groups, or nil; nil where they are as before
+	Mask               []uint8            // of all groups, or nil
+	Scale              float32            // 0: none
+	FoundInf           bool
+	MaxNorm, ClipValue float64
+}
+
+// Result is what a step tells.
+type Result struct {
+	Norm    float64
+	Skipped bool
+}
+
+// Step is fs_step.
+func (d *Optimizer) Step(in Args) (out Result, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.o == nil {
+		return out, argumentf("step: there is no group")
+	}
+	if err := d.setHyper(in.Hyper); err != nil {
+		return out, err
+	}
+	if err := d.move(in.Rows, in.Mask); err != nil {
+		return out, err
+	}
+	if err := d.setCommon(in); err != nil {
+		return out, err
+	}
+	if in.FoundInf {
+		return Result{Skipped: true}, nil
+	}
+	if err := d.o.Step(nil); err != nil {
+		return out, err
+	}
+	if err := d.dev.DefaultStream().Synchronize(); err != nil {
+		return out, err
+	}
+	if d.clipNorm != 0 || d.scale != 0 {
+		outcome, err := d.o.Outcome(nil)
+		if err != nil {
+			return out, err
+		}
+		out = Result{outcome.GradNorm(), !outcome.Applied()}
+	}
+	return out, nil
+}
+
+// setHyper gives groups the hyperparameters that have changed. What can be wrong with them is found before any is set.
+func (d *Optimizer) setHyper(hyper []float64) error {
+	if hyper == nil {
+		return nil
+	}
+	n := len(d.kind.Hyper)
+	changed := map[int]optim.Algorithm{}
+	arounds := map[int]arounds{}
+	for i, g := range d.groups {
+		now := hyper[i*n : (i+1)*n]
+		if slices.Equal(now, g.hyper) {
+			continue
+		}
+		a, around, err := d.algorithm(&g.options, now)
+		if err != nil {
+			return err
+		}
+		if around != g.around {
+			if err := g.needs(a); err != nil {
+				return err
+			}
+		}
+		changed[i], arounds[i] = a, around
+	}
+	for i, a := range changed {
+		if err := d.o.SetAlgorithm(i, a); err != nil {
+			return err
+		}
+		d.groups[i].around = arounds[i]
+		copy(d.groups[i].hyper, hyper[i*n:])
+	}
+	return nil
+}
+
+// nothing is where the gradient of a tensor without elements is.
+var nothing float64
+
+// move tells the optimizer where tensors are.
+func (d *Optimizer) move(rows [][]unsafe.Pointer, mask []uint8) error {
+	d.rows = d.rows[:0]
+	at, first := 0, 0 // the group's first row, and tensor
+	for i, g := range d.groups {
+		n := len(g.lengths)
+		for k, name := range g.rows {
+			var row []unsafe.Pointer
+			if rows != nil {
+				row = rows[at+k]
+			}
+			if k == 1 {
+				if row != nil {
+					copy(g.grads, row)
+				}
+				if mask != nil {
+					if err := g.leave(mask[first : first+n]); err != nil {
+						return err
+					}
+					row = g.masked
+				}
+			}
+			if k > 1 && !slices.ContainsFunc(row, func(at unsafe.Pointer) bool { return at != nil }) {
+				continue // there is no such state
+			}
+			if row != nil {
+				d.rows = append(d.rows, optim.Row{Group: i, Name: name, At: row})
+			}
+		}
+		at, first = at+len(g.rows), first+n
+	}
+	defer clear(d.rows)
+	return d.o.Move(d.rows...)
+}
+
+// leave makes masked the gradients of the tensors that a mask leaves in.
+func (g *group) leave(mask []uint8) error {
+	for i, in := range mask {
+		switch at := g.grads[i]; {
+		case in == 0:
+			g.masked[i] = nil
+		case at == nil && g.lengths[i] > 0:
+			return &Error{Tensor, "tensor \"" + g.names[i] + "\": the mask has it, and its gradient's address is NULL"}
+		case at == nil:
+			g.masked[i] = unsafe.Pointer(&nothing)
+		default:
+			g.masked[i] = at
+		}
+	}
+	return nil
+}
+
+// setCommon sets what is done to all gradients.
+func (d *Optimizer) setCommon(in Args) error {
+	if in.MaxNorm != d.clipNorm {
+		if err := d.o.SetClipNorm(in.MaxNorm); err != nil {
+			return err
+		}
+		d.clipNorm = in.MaxNorm
+	}
+	if in.ClipValue != d.clipValue {
+		if err := d.o.SetClipValue(in.ClipValue); err != nil {
+			return err
+		}
+		d.clipValue = in.ClipValue
+	}
+	if in.Scale == d.scale {
+		return nil
+	}
+	var scaler *optim.GradScaler
+	if in.Scale != 0 { // one that stays as it is: whoever gives the scale changes it
+		g := optim.DefaultGradScaler()
+		g.InitScale, g.MinScale, g.GrowthInterval = float64(in.Scale), float64(in.Scale), math.MaxInt32
+		scaler = &g
+	}
+	if err := d.o.SetGradScaler(nil, scaler); err != nil {
+		return err
+	}
+	d.scale = in.Scale
+	return nil
+}
+
+// Counters is fs_counters.
+func (d *Optimizer) Counters(index int, out []float64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g, err := d.group(index)
+	if err != nil {
+		return err
+	}
+	all, err := d.o.Counters(nil)
+	if err != nil {
+		return err
+	}
+	for i, name := range g.names {
+		for k, counter := range d.kind.Counters {
+			x, counted := all[name][counter]
+			if !counted {
+				x = math.NaN()
+			}
+			out[i*len(d.kind.Counters)+k] = x
+		}
+	}
+	return nil
+}
+
+// NumCounters is how many columns Counters has.
+func (d *Optimizer) NumCounters() int { return len(d.kind.Counters) }
+
+// SetCounters is fs_set_counters. The optimizer's own count of steps, which no schedule here uses, becomes the most that a tensor has taken; so all
+// tensors are told theirs, as those of another count would be refused.
+func (d *Optimizer) SetCounters(index int, in []float64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	g, err := d.group(index)
+	if err != nil {
+		return err
+	}
+	all, err := d.o.Counters(nil)
+	if err != nil {
+		return err
+	}
+	set, most := map[string]map[string]float64{}, d.o.Steps()
+	for i, name := range g.names {
+		for k, counter := range d.kind.Counters {
+			x := in[i*len(d.kind.Counters)+k]
+			if _, counted := all[name][counter]; math.IsNaN(x) || !counted {
+				continue
+			}
+			if set[name] == nil {
+				set[name] = map[string]float64{}
+			}
+			set[name][counter] = x
+			if counter == rule.StepCounter && x < 1<<53 {
+				most = max(most, int(x))
+			}
+		}
+	}
+	if most > d.o.Steps() {
+		for name, counters := range all {
+			if set[name] == nil {
+				set[name] = counters
+			}
+		}
+	}
+	if err := d.o.SetCounters(nil, set); err != nil {
+		return err
+	}
+	if most > d.o.Steps() {
+		return d.o.SetSteps(most)
+	}
+	return nil
+}

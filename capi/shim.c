@@ -1,0 +1,91 @@
+/* The functions of fusestep.h: each looks whether the process is a child after fork, where Go's threads are not, and calls Go. */
+#include <pthread.h>
+#include <stdio.h>
+#include "_cgo_export.h"
+
+/*
+ * A host may have told its threads to flush subnormal numbers, to round otherwise or to trap. Results would then depend on it, so a call calculates as
+ * IEEE 754 does by default, and so do threads of Go, which get what the thread has that starts them: the first one is started as the library is loaded,
+ * between the two constructors.
+ */
+#ifdef __SSE2__
+#include <xmmintrin.h>
+static unsigned plain(void) {
+  unsigned host = _mm_getcsr();
+  _mm_setcsr(0x1f80);
+  return host;
+}
+static void restore(unsigned host) { _mm_setcsr(host); }
+#else
+static unsigned plain(void) { return 0; }
+static void restore(unsigned host) { (void)host; }
+#endif
+
+static unsigned loader;
+
+__attribute__((constructor(101))) static void before_go(void) { loader = plain(); }
+__attribute__((constructor)) static void after_go(void) { restore(loader); }
+
+static volatile int forked;
+
+static void child(void) { forked = 1; }
+
+__attribute__((constructor)) static void watch(void) { pthread_atfork(NULL, NULL, child); }
+
+static int refuse(char *err, size_t err_len) {
+  if (err && err_len)
+    snprintf(err, err_len, "fusestep was loaded before this process was forked, and cannot be used in it: start processes by spawn or forkserver");
+  return FS_FORKED;
+}
+
+/* Texts are made once. Two threads that make one at the same time make the same, of which one is kept and one lost. */
+static const char *text(int which) {
+  static const char *texts[2];
+  const char *t = __atomic_load_n(&texts[which], __ATOMIC_ACQUIRE);
+  if (!t && !forked) {
+    t = fusestepText(which);
+    __atomic_store_n(&texts[which], t, __ATOMIC_RELEASE);
+  }
+  return t;
+}
+
+const char *fs_version(void) { return text(0); }
+const char *fs_describe(void) { return text(1); }
+
+static int done(int rc, unsigned host) {
+  restore(host);
+  return rc;
+}
+
+#define ENTRY(parameters, call) parameters {   \
+    if (forked) return refuse(err, err_len);   \
+    unsigned host = plain();                   \
+    return done(call, host);                   \
+  }
+
+int fs_free(fs_handle handle, char *err, size_t err_len) { return forked ? FS_OK : fusestepFree(handle, err, err_len); }
+
+int ENTRY(fs_device(int threads, fs_handle *device, char *err, size_t err_len),
+          fusestepDevice(threads, device, err, err_len))
+int ENTRY(fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len),
+          fusestepDefaults((char *)algorithm, out, n, err, err_len))
+int ENTRY(fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len),
+          fusestepIndex((char *)algorithm, (char *)name, index, err, err_len))
+int ENTRY(fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *err, size_t err_len),
+          fusestepNew(device, (char *)algorithm, optimizer, err, err_len))
+int ENTRY(fs_slots(const char *algorithm, const fs_group *group, char *out, size_t *len, char *err, size_t err_len),
+          fusestepSlots((char *)algorithm, (fs_group *)group, out, len, err, err_len))
+int ENTRY(fs_add_group(fs_handle optimizer, const fs_group *group, char *err, size_t err_len),
+          fusestepAddGroup(optimizer, (fs_group *)group, err, err_len))
+int ENTRY(fs_rows(fs_handle optimizer, size_t group, size_t *rows, char *err, size_t err_len),
+          fusestepRows(optimizer, group, rows, err, err_len))
+int ENTRY(fs_step(fs_handle optimizer, const fs_args *args, char *err, size_t err_len),
+          fusestepStep(optimizer, (fs_args *)args, err, err_len))
+int ENTRY(fs_counters(fs_handle optimizer, size_t group, double *out, char *err, size_t err_len),
+          fusestepCounters(optimizer, group, out, err, err_len))
+int ENTRY(fs_set_counters(fs_handle optimizer, size_t group, const double *in, char *err, size_t err_len),
+          fusestepSetCounters(optimizer, group, (double *)in, err, err_len))
+int ENTRY(fs_row(fs_handle optimizer, size_t group, size_t row, void **out, char *err, size_t err_len),
+          fusestepRow(optimizer, group, row, out, err, err_len))
+int ENTRY(fs_eval(fs_handle optimizer, size_t group, void *const *to, char *err, size_t err_len),
+          fusestepEval(optimizer, group, (void **)to, err, err_len))

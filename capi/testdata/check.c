@@ -1,0 +1,316 @@
+/* What a host of the library relies on, beside what it computes: each check prints a line where it fails. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fusestep.h"
+
+static char err[512];
+static int failed;
+
+#define EXPECT(condition, ...)                         \
+  do {                                                 \
+    if (!(condition)) {                                \
+      printf("%s:%d: ", __func__, __LINE__);           \
+      printf(__VA_ARGS__);                             \
+      printf("; err is \"%s\"\n", err);                \
+      failed = 1;                                      \
+    }                                                  \
+  } while (0)
+#define OK(call) EXPECT((call) == FS_OK, #call)
+#define FAILS(call, code, text)                                                        \
+  do {                                                                                 \
+    err[0] = 0;                                                                        \
+    int rc = (call);                                                                   \
+    EXPECT(rc == (code) && strstr(err, text), "%s gives %d, not %d", #call, rc, code); \
+  } while (0)
+#define E err, sizeof err
+
+enum { N = 3, LENGTH = 1000 };
+
+static fs_handle dev;
+
+/* An SGD with momentum over N tensors, whose state the library has. */
+typedef struct {
+  fs_handle opt;
+  float x[N][LENGTH], g[N][LENGTH];
+  void *values[N], *gradients[N];
+} world;
+
+static int make(world *w, const char *algorithm, const char *options) {
+  static const size_t lengths[N] = {LENGTH, 1, LENGTH / 2};
+  for (int i = 0; i < N; i++) {
+    w->values[i] = w->x[i], w->gradients[i] = w->g[i];
+    for (int k = 0; k < LENGTH; k++) w->x[i][k] = 1, w->g[i][k] = 0.5f;
+  }
+  int rc = fs_new(dev, algorithm, &w->opt, E);
+  if (rc) return rc;
+  fs_group g = {.n = N, .lengths = lengths, .values = w->values, .value_type = FS_F32, .options = options};
+  return fs_add_group(w->opt, &g, E);
+}
+
+static int step(world *w, fs_args args) {
+  void *const *rows[8] = {NULL, w->gradients};
+  args.rows = rows;
+  return fs_step(w->opt, &args, E);
+}
+
+static void check_errors(void) {
+  world *w = calloc(1, sizeof *w);
+  OK(make(w, "SGD", NULL));
+  fs_handle h;
+  FAILS(fs_new(dev, "Adamw", &h, E), FS_ARGUMENT, "there is no algorithm \"Adamw\", only SGD, ");
+  FAILS(fs_new(dev, NULL, &h, E), FS_ARGUMENT, "algorithm is NULL");
+  FAILS(fs_new(dev, "SGD", NULL, E), FS_ARGUMENT, "optimizer is NULL");
+  FAILS(fs_new(w->opt, "SGD", &h, E), FS_HANDLE, "is of no device");
+  FAILS(fs_step(dev, &(fs_args){0}, E), FS_HANDLE, "is of no optimizer");
+  FAILS(fs_step(w->opt, NULL, E), FS_ARGUMENT, "args is NULL");
+  FAILS(fs_add_group(w->opt, NULL, E), FS_ARGUMENT, "group is NULL");
+  size_t length = 4, n;
+  void *value = w->g[2], *odd = (char *)w->g[2] + 2, *null = NULL;
+  fs_group g = {.n = 1, .lengths = &length, .values = &value};
+  FAILS(fs_add_group(w->opt, &g, E), FS_ARGUMENT, "value_type is 0");
+  g.value_type = FS_F32;
+  g.values = (void *const *)((char *)&value + 1);
+  FAILS(fs_add_group(w->opt, &g, E), FS_ARGUMENT, "values is 0x");
+  g.values = &odd;
+  FAILS(fs_add_group(w->opt, &g, E), FS_TENSOR, "tensor \"1.0\": value: address 0x");
+  g.values = &null;
+  FAILS(fs_add_group(w->opt, &g, E), FS_TENSOR, "the address is NULL");
+  value = w->x[0] + 1;
+  g.values = &value;
+  FAILS(fs_add_group(w->opt, &g, E), FS_TENSOR, "overlaps value of group 0, tensor \"0.0\"");
+  value = w->g[2];
+  g.options = "{\"stat\": 1}";
+  FAILS(fs_add_group(w->opt, &g, E), FS_ARGUMENT, "options: json: unknown field \"stat\"");
+  g.options = "{\"names\": []}";
+  FAILS(fs_add_group(w->opt, &g, E), FS_ARGUMENT, "there are 0 names of 1 tensors");
+  g.options = NULL;
+  double hyper[32];
+  n = 32;
+  OK(fs_defaults("SGD", hyper, &n, E));
+  hyper[0] = -1;
+  g.hyper = hyper;
+  FAILS(fs_add_group(w->opt, &g, E), FS_HYPERPARAMETER, "sgd: lr is -1, must be at least 0");
+  FAILS(step(w, (fs_args){.hyper = hyper}), FS_HYPERPARAMETER, "sgd: lr is -1");
+  EXPECT(w->x[0][0] == 1, "a failed step has written");
+  w->gradients[1] = w->values[2];
+  FAILS(step(w, (fs_args){0}), FS_TENSOR, "tensor \"0.1\": grad overlaps value of group 0, tensor \"0.2\"");
+  w->gradients[1] = w->g[1];
+  float zero = 0;
+  FAILS(step(w, (fs_args){.grad_scale = &zero}), FS_ARGUMENT, "grad_scale is 0");
+  FAILS(step(w, (fs_args){.max_norm = -1}), FS_HYPERPARAMETER, "max_norm is -1");
+  FAILS(fs_rows(w->opt, 1, &n, E), FS_ARGUMENT, "there is no group 1, only 1");
+  FAILS(fs_row(w->opt, 0, 9, w->values, E), FS_ARGUMENT, "there is no row 9");
+  FAILS(fs_index("SGD", "beta", &n, E), FS_ARGUMENT, "SGD has no hyperparameter \"beta\"");
+  OK(step(w, (fs_args){0}));
+  EXPECT(w->x[0][0] == 1 - 0.001f * 0.5f, "a step is a step");
+  OK(fs_free(w->opt, E));
+  FAILS(fs_free(w->opt, E), FS_HANDLE, "was freed");
+  FAILS(step(w, (fs_args){0}), FS_HANDLE, "was freed");
+  OK(fs_free(0, E));
+  char small[8];
+  fs_new(dev, "x", &h, small, sizeof small);
+  EXPECT(!strcmp(small, "there i"), "a text is cut: %s", small);
+  EXPECT(fs_new(dev, "x", &h, NULL, 0) == FS_ARGUMENT, "no text is asked for");
+  free(w);
+}
+
+static void check_steps(void) {
+  world *w = calloc(1, sizeof *w);
+  OK(make(w, "AdamW", "{\"names\": [\"a\", \"b\", \"c\"]}"));
+  const uint8_t mask[N] = {1, 0, 1};
+  float scale = 2, found = 1;
+  int skipped;
+  double norm, counters[N][3];
+  OK(step(w, (fs_args){.mask = mask}));
+  EXPECT(w->x[1][0] == 1 && w->x[0][0] < 1, "the mask leaves one out");
+  OK(step(w, (fs_args){.found_inf = &found, .skipped = &skipped}));
+  EXPECT(skipped == 1, "found_inf skips");
+  w->gradients[2] = NULL;
+  OK(step(w, (fs_args){.grad_scale = &scale, .skipped = &skipped, .max_norm = 1, .grad_norm = &norm}));
+  EXPECT(skipped == 0, "nothing is found");
+  EXPECT(norm * norm > 1001 / 16.0 - 1e-9 && norm * norm < 1001 / 16.0 + 1e-9, "the norm is %g", norm);
+  OK(fs_counters(w->opt, 0, counters[0], E));
+  EXPECT(counters[0][0] == 2 && counters[1][0] == 1 && counters[2][0] == 1, "steps are %g, %g, %g", counters[0][0], counters[1][0], counters[2][0]);
+  FAILS(step(w, (fs_args){.mask = mask}), FS_TENSOR, "tensor \"c\": the mask has it, and its gradient's address is NULL");
+  size_t rows;
+  OK(fs_rows(w->opt, 0, &rows, E));
+  EXPECT(rows == 5, "%zu rows", rows);
+  void *state[N];
+  OK(fs_row(w->opt, 0, 2, state, E));
+  float *average = state[0];
+  EXPECT(average[0] > 0 && average[0] < 0.5f, "exp_avg is %g", average[0]);
+  OK(fs_row(w->opt, 0, 4, state, E));
+  EXPECT(state[0] == NULL, "there is no max_exp_avg_sq");
+  OK(fs_free(w->opt, E));
+  free(w);
+}
+
+static int threads(void) {
+  int n = 0;
+  DIR *d = opendir("/proc/self/task");
+  for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+  closedir(d);
+  return n;
+}
+
+static long resident(void) {
+  long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  if (fscanf(f, "%*d %ld", &pages) != 1) pages = -1;
+  fclose(f);
+  return pages * 4;
+}
+
+static void *many(void *unused) {
+  (void)unused;
+  world *w = calloc(1, sizeof *w);
+  char text[512];
+  const size_t lengths[N] = {LENGTH, 1, LENGTH / 2};
+  for (int i = 0; i < N; i++) w->values[i] = w->x[i], w->gradients[i] = w->g[i];
+  for (int k = 0; k < 20; k++) {
+    fs_group g = {.n = N, .lengths = lengths, .values = w->values, .value_type = FS_F32};
+    int rc = fs_new(dev, "Adam", &w->opt, text, sizeof text);
+    if (!rc) rc = fs_add_group(w->opt, &g, text, sizeof text);
+    for (int i = 0; i < 30 && !rc; i++) {
+      void *const *rows[5] = {NULL, w->gradients};
+      rc = fs_step(w->opt, &(fs_args){.rows = rows}, text, sizeof text);
+    }
+    if (!rc) rc = fs_free(w->opt, text, sizeof text);
+    if (rc) return strdup(text);
+  }
+  free(w);
+  return NULL;
+}
+
+static world shared;
+
+static void *together(void *unused) {
+  (void)unused;
+  char text[512];
+  for (int i = 0; i < 50; i++) {
+    void *const *rows[5] = {NULL, shared.gradients};
+    if (fs_step(shared.opt, &(fs_args){.rows = rows}, text, sizeof text)) return strdup(text);
+  }
+  return NULL;
+}
+
+static void check_threads(void) {
+  pthread_t t[8];
+  void *text;
+  OK(make(&shared, "SGD", NULL));
+  for (int i = 0; i < 8; i++) pthread_create(&t[i], NULL, i % 2 ? many : together, NULL);
+  for (int i = 0; i < 8; i++) {
+    pthread_join(t[i], &text);
+    EXPECT(!text, "a thread fails: %s", (char *)text);
+  }
+  double counters[N];
+  OK(fs_counters(shared.opt, 0, counters, E));
+  float want = 1;
+  for (int i = 0; i < 200; i++) want -= 0.001f * 0.5f;
+  EXPECT(shared.x[0][0] == want, "200 steps of 4 threads come to %g, not %g", shared.x[0][0], want);
+  OK(fs_free(shared.opt, E));
+}
+
+static void check_memory(void) {
+  world *w = calloc(1, sizeof *w);
+  OK(make(w, "AdamW", NULL));
+  long before = 0, grown;
+  for (int i = 0; i < 3000; i++) {
+    if (i == 1000) before = resident();
+    for (int k = 0; k < N; k++) w->gradients[k] = memcpy(malloc(sizeof w->g[k]), w->g[k], sizeof w->g[k]);
+    OK(step(w, (fs_args){.max_norm = 1}));
+    for (int k = 0; k < N; k++) free(w->gradients[k]);
+    for (int k = 0; k < N; k++) w->gradients[k] = w->g[k];
+  }
+  OK(fs_free(w->opt, E));
+  for (int i = 0; i < 500; i++) {
+    OK(make(w, "AdamW", NULL));
+    OK(step(w, (fs_args){0}));
+    OK(fs_free(w->opt, E));
+  }
+  grown = resident() - before;
+  EXPECT(grown < 16 << 10, "memory has grown by %ld KiB", grown);
+  free(w);
+}
+
+static volatile sig_atomic_t interrupted;
+static void interrupt(int s) { interrupted = s; }
+
+static void check_signals(void) {
+  struct sigaction now;
+  sigaction(SIGINT, NULL, &now);
+  EXPECT(now.sa_handler == SIG_DFL, "SIGINT is taken");
+  sigaction(SIGTERM, NULL, &now);
+  EXPECT(now.sa_handler == SIG_DFL, "SIGTERM is taken");
+  signal(SIGINT, interrupt);
+  raise(SIGINT);
+  EXPECT(interrupted == SIGINT, "the host's handler of SIGINT is not called");
+  signal(SIGINT, SIG_DFL);
+}
+
+static void check_fork(void) {
+  world *w = calloc(1, sizeof *w);
+  OK(make(w, "SGD", NULL));
+  fflush(stdout);
+  pid_t child = fork();
+  if (!child) {
+    alarm(10); /* it must not hang */
+    failed = 0;
+    FAILS(step(w, (fs_args){0}), FS_FORKED, "cannot be used in it");
+    FAILS(fs_add_group(w->opt, NULL, E), FS_FORKED, "forked");
+    fs_handle h;
+    FAILS(fs_device(1, &h, E), FS_FORKED, "forked");
+    OK(fs_free(w->opt, E));
+    EXPECT(fs_version() != NULL, "what is known is known");
+    fflush(stdout);
+    _exit(failed);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ends with status %#x", status);
+  child = fork(); /* one that does not call */
+  if (!child) _exit(0);
+  waitpid(child, &status, 0);
+  EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child that does not call ends with status %#x", status);
+  OK(step(w, (fs_args){0}));
+  OK(fs_free(w->opt, E));
+  free(w);
+}
+
+static void check_device(void) {
+  world *w = calloc(1, sizeof *w);
+  fs_handle first = dev;
+  OK(fs_device(2, &dev, E));
+  OK(make(w, "SGD", NULL));
+  OK(fs_free(dev, E));
+  FAILS(fs_new(dev, "SGD", &w->opt, E), FS_HANDLE, "was freed");
+  OK(step(w, (fs_args){0}));
+  OK(fs_free(w->opt, E));
+  dev = first;
+  free(w);
+}
+
+int main(void) {
+  EXPECT(fs_version() && fs_describe() && fs_describe() == fs_describe(), "texts stay");
+  OK(fs_device(2, &dev, E));
+  check_errors();
+  check_steps();
+  check_device();
+  check_signals();
+  check_threads();
+  int before = threads();
+  check_memory();
+  EXPECT(threads() <= before + 2, "there were %d threads, and are %d", before, threads());
+  check_fork();
+  OK(fs_free(dev, E));
+  return failed;
+}

@@ -1,0 +1,173 @@
+package checkpoint
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fusestep/fusestep/cpu"
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/optim"
+)
+
+var thorough = flag.Bool("thorough", false, "try more faults, for minutes")
+
+// training is an optimizer of four groups with values and state of all types, that has taken some steps.
+type training struct {
+	*optim.Optimizer
+	params []optim.Param
+}
+
+// tensors are those of a training.
+var tensors = []struct {
+	name  string
+	dtype device.DType
+	n     int
+}{{"embed.weight", device.Float32, 3001}, {"head", device.BFloat16, 1003}, {"head.bias", device.BFloat16, 7}, {`none:"00000000":\"00000000\"`, device.Float32, 0}, {"gate", device.Float16, 129}, {"scale", device.Float64, 33}}
+
+func newTraining(t testing.TB, scale int) *training {
+	dev := cpu.New()
+	var p []optim.Param
+	for _, x := range tensors {
+		value, err := dev.Alloc(x.dtype, x.n*scale)
+		require.NoError(t, err)
+		grad, err := dev.Alloc(x.dtype, x.n*scale)
+		require.NoError(t, err)
+		numbers := make([]float64, x.n*scale)
+		for i := range numbers {
+			numbers[i] = math.Sin(float64(i))
+		}
+		require.NoError(t, device.UploadFloats(dev.DefaultStream(), value, numbers))
+		require.NoError(t, device.UploadFloats(dev.DefaultStream(), grad, numbers))
+		p = append(p, optim.Param{Name: x.name, Value: value, Grad: grad})
+	}
+	o, err := optim.New(dev, optim.DefaultAdamW(), p[:1])
+	require.NoError(t, err)
+	stored := optim.Stored{Algorithm: optim.DefaultAdamW(), All: device.BFloat16, Master: optim.MasterRemainder8}
+	require.NoError(t, o.AddGroup(stored, p[1:3]))
+	stored.Algorithm, stored.Master = optim.DefaultLion(), optim.MasterFloat32
+	require.NoError(t, o.AddGroup(stored, p[3:5]))
+	sgd := optim.DefaultSGD()
+	sgd.Momentum = 0.9
+	require.NoError(t, o.AddGroup(sgd, p[5:]))
+	require.NoError(t, o.SetSchedule(optim.Warmup{Steps: 100, Then: optim.Cosine{Steps: 900}}))
+	t.Cleanup(func() { require.NoError(t, o.Close()) })
+	return &training{o, p}
+}
+
+func (x *training) step(t testing.TB, n int) *training {
+	for range n {
+		require.NoError(t, x.Step(nil))
+	}
+	return x
+}
+
+// text is a state dict as text: its JSON, and the bytes of all numbers.
+func text(t testing.TB, d *optim.StateDict) map[string]string {
+	j, err := json.Marshal(d)
+	require.NoError(t, err)
+	out := map[string]string{"": string(j)}
+	for _, x := range d.Tensors() {
+		for _, n := range x.Numbers {
+			b := make([]byte, n.Len*n.DType.Size())
+			require.NoError(t, n.Read(0, b))
+			out[x.Name+"."+n.Slot+" "+n.DType.String()] = string(b)
+		}
+	}
+	return out
+}
+
+// state is that of the training as text.
+func (x *training) state(t testing.TB) map[string]string {
+	d, err := x.StateDict(nil)
+	require.NoError(t, err)
+	return text(t, d)
+}
+
+// stored is what a file has as text.
+func stored(t testing.TB, path string) map[string]string {
+	require.NoError(t, Verify(path))
+	d, f, err := Read(path)
+	require.NoError(t, err)
+	out := text(t, d)
+	require.NoError(t, f.Close())
+	return out
+}
+
+func setChunk(t *testing.T, n int64) {
+	was := chunkBytes
+	chunkBytes = n
+	t.Cleanup(func() { chunkBytes = was })
+}
+
+// What is saved is read as it was, streamed or of a snapshot, in chunks of any size, and both files have the same bytes.
+func TestSaveRead(t *testing.T) {
+	x := newTraining(t, 1).step(t, 3)
+	want := x.state(t)
+	for _, chunk := range []int64{8, 1000, 4096, 8 << 20} {
+		setChunk(t, chunk)
+		folder := t.TempDir()
+		live, snapshot := filepath.Join(folder, "live.safetensors"), filepath.Join(folder, "snapshot.safetensors")
+		var seen []int64
+		require.NoError(t, Save(live, x.Optimizer, nil, func(done, total int64) {
+			require.LessOrEqual(t, done, total)
+			require.True(t, done < total || fileSize(t, live) > total, "the file is not there yet")
+			seen = append(seen, done)
+		}))
+		require.IsIncreasing(t, seen)
+		d, err := x.StateDict(nil)
+		require.NoError(t, err)
+		require.NoError(t, SaveDict(snapshot, d))
+		require.Equal(t, want, stored(t, live))
+		a, err := os.ReadFile(live)
+		require.NoError(t, err)
+		b, err := os.ReadFile(snapshot)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(a, b))
+		names(t, folder, "live.safetensors", "snapshot.safetensors")
+	}
+}
+
+// A file may be without values, which the program then has from elsewhere.
+func TestWithoutValues(t *testing.T) {
+	x := newTraining(t, 1).step(t, 2)
+	d, err := x.StateDict(nil)
+	require.NoError(t, err)
+	for _, x := range d.Tensors() {
+		x.Numbers = slices.DeleteFunc(x.Numbers, func(n optim.Numbers) bool { return n.Slot == optim.ParamSlot })
+	}
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	require.NoError(t, SaveDict(path, d))
+	y := newTraining(t, 1)
+	var e *optim.MismatchError
+	require.ErrorAs(t, Load(path, y.Optimizer, nil, optim.LoadOptions{}), &e)
+	require.Len(t, e.Mismatches, len(tensors))
+	for i, p := range y.params {
+		numbers := make([]float64, p.Value.Len())
+		from := x.params[i].Value
+		require.NoError(t, device.DownloadFloats(from.Device().DefaultStream(), numbers, from))
+		require.NoError(t, device.UploadFloats(p.Value.Device().DefaultStream(), p.Value, numbers))
+	}
+	require.NoError(t, Load(path, y.Optimizer, nil, optim.LoadOptions{WithoutValues: true}))
+	require.Equal(t, x.step(t, 1).state(t), y.step(t, 1).state(t))
+}
+
+func fileSize(t testing.TB, path string) int64 {
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	return info.Size()
+}
+
+// names holds that a folder has these files and no others.
+func names(t testing.TB, folder string, want ...string) {
+	got, err := disk{}.names(folder)
+	require.NoError(t, err)
+	require.ElementsMatch(t, want, got)
+}
