@@ -69,7 +69,7 @@ func (o *own[F]) scalarsOf(s *step[F], tensor int) []F {
 			o.vars[i] = F(o.made[f.Index])
 		}
 	}
-	o.eval.RunAgain(o.vars, o.nodes)
+	o.eval.RunAgain(o.nodes)
 	for _, i := range o.places {
 		v.fill(o.block, masks+i, emit.InBlock(o.eval, v.graph, v.uniform[i]))
 	}

@@ -54,9 +54,55 @@ func TestNormOverTheRange(t *testing.T) {
 	}
 }
 
+// N1: a tensor's norm is that of kernels.Norm of this tensor alone, but where squares lose bits, and there it is not greater.
+func TestTensorNorm(t *testing.T) {
+	nan, inf := math.NaN(), math.Inf(1)
+	norm := func(x ...float64) float64 {
+		var out kernels.TensorNormOf
+		sums := kernels.TensorSums{Sum: kernels.SumSquares(x, 1)}
+		if !(sums.Sum <= math.MaxFloat64) {
+			sums.Scaled = kernels.SumSquares(x, 0x1p-600)
+		}
+		kernels.TensorNorm(&sums, &out)
+		return out.Norm
+	}
+	for e := -1074; e <= 1023; e++ {
+		for _, x := range [][]float64{{math.Ldexp(1.7, e)}, slices.Repeat([]float64{-math.Ldexp(1.1, e)}, 5), {math.Ldexp(1.3, e), math.Ldexp(1, e-30)}} {
+			want := kernels.NormBy(kernels.NormFirst, func(scale float64) float64 { return kernels.SumSquares(x, scale) })
+			if got := norm(x...); got != want && !(want < 0x1p-450 && got <= 1.5*want) {
+				t.Fatalf("norm of %v is %v, want %v", x, got, want)
+			}
+		}
+	}
+	require.Equal(t, inf, norm(inf, 1))
+	require.Equal(t, inf, norm(math.Inf(-1), 1e300))
+	require.True(t, math.IsNaN(norm(nan, inf, 1e300)))
+	require.Equal(t, 0.0, norm())
+	for _, sum := range []float64{0, 0x1p-901, 0x1p-900, 1, math.MaxFloat64, inf} { // the second pass is that of kernels.Norm, but for NaN
+		var one, other kernels.NormOf
+		kernels.NormFirst(&kernels.NormSum{Sum: sum, Scale: 1}, &one)
+		kernels.NormFirstOfTensors(&kernels.NormSum{Sum: sum, Scale: 1}, &other)
+		require.Equal(t, one, other, "%v", sum)
+	}
+	var out kernels.NormOf
+	kernels.NormFirstOfTensors(&kernels.NormSum{Sum: nan, Scale: 1}, &out)
+	require.Equal(t, 0x1p-600, out.Scale)
+}
+
 // What stages name is there: the sum, or outputs of the Scalars before. The executors of the norm keep one of these.
 func TestNormStages(t *testing.T) {
-	stages := kernels.Norm().Stages
+	for _, p := range []*kernels.Program{kernels.Norm(), kernels.NormOfTensors()} {
+		normStages(t, p.Stages)
+	}
+	pass := []kernels.Scope{kernels.OneTensor, kernels.Everything, kernels.Everything}
+	for i, s := range kernels.NormOfTensors().Stages { // with the reads of Norm
+		require.Equal(t, pass[i%3], s.Over)
+		require.Equal(t, i%3 == 0, s.Terms != nil)
+		require.Equal(t, i%3 == 0, len(s.Loads) == 1)
+	}
+}
+
+func normStages(t *testing.T, stages []kernels.Stage) {
 	outputs := map[string]bool{}
 	kept := map[string]bool{}
 	names := func(f *ir.Func, bank int) {
@@ -67,9 +113,10 @@ func TestNormStages(t *testing.T) {
 		}
 	}
 	for i, s := range stages {
-		require.Equal(t, []kernels.Kind{kernels.Reduce, kernels.Scalars}[i%2], s.Kind)
-		require.Equal(t, stages[i&^1].Unless, s.Unless)
-		require.Equal(t, stages[i&^1].Only, s.Only)
+		first := i / (len(stages) / 2) * (len(stages) / 2) // of a pass
+		require.Equal(t, (i+1)%(len(stages)/2) == 0, s.Kind == kernels.Scalars)
+		require.Equal(t, stages[first].Unless, s.Unless)
+		require.Equal(t, stages[first].Only, s.Only)
 		if s.Unless != "" {
 			kept[s.Unless] = true
 		}

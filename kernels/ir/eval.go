@@ -90,11 +90,8 @@ func (e *Evaluator[F]) Run(vars []F) {
 	e.run(e.vars, e.words, 0, 1)
 }
 
-// RunAgain computes nodes again, in order, by what the others were in the last Run.
-func (e *Evaluator[F]) RunAgain(vars []F, nodes []Value) {
-	for i := range e.vars {
-		e.vars[i] = vars[i : i+1]
-	}
+// RunAgain computes nodes again, in order, by what the vars of the last Run are now and what other nodes were then.
+func (e *Evaluator[F]) RunAgain(nodes []Value) {
 	for _, v := range nodes {
 		e.node(v, e.vars, e.words, 0, 1)
 	}

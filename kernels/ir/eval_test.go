@@ -89,3 +89,25 @@ func TestUniformEvaluator(t *testing.T) {
 		}
 	}
 }
+
+// Some nodes can be computed again, by other fields, while the others stay.
+func TestRunAgain(t *testing.T) {
+	b := NewBuilder("f", 64, []Field{{Name: "a"}, {Name: "b", Bank: 1}, {Name: "out"}})
+	square := b.Binary(Mul, b.Var(0), b.Var(0))
+	sum := b.Binary(Add, square, b.Var(1))
+	f := b.Func([]Value{b.Var(0), b.Var(1), sum})
+	var again []Value
+	for i, varying := range f.Varying(1) {
+		if varying {
+			again = append(again, Value(i))
+		}
+	}
+	require.Len(t, again, 2)
+	e, vars := NewUniformEvaluator[float64](f, 7), []float64{3, 4, 0}
+	e.Run(vars)
+	result := f.Stores[0].Value
+	require.Equal(t, 13.0, e.Number(result))
+	vars[0], vars[1] = 100, 5
+	e.RunAgain(again)
+	require.Equal(t, 14.0, e.Number(result))
+}

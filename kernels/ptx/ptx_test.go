@@ -74,7 +74,7 @@ const beside = rule.ClipValue | rule.EMA | rule.ZeroGrad
 var texts map[string]string
 
 // The common variants are committed, to be read and to be assembled by NVIDIA's ptxas (make ptxas).
-var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l2_l1_f32",
+var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l2_l1_f32", "sgd_cliptensornorm_f32",
 	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l2_l1_amsgrad_f64",
 	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm", "words",
 	"adam_f32_param_bf16", "adam_clipvalue_ema_zerograd_f32", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16",
