@@ -16,7 +16,7 @@ import (
 // checkpointGroup holds saving to what dd writes and syncs in the same folder, loading to what it reads, the latter of a file that the system has in
 // memory, and a snapshot into the memory of an older one, as a Saver takes it, to a copy of the same buffers.
 func checkpointGroup(name string, alg optim.Algorithm, lengths []int, threads int, dir string, least float64) group {
-	goals := []goal{{ours: "save", other: "dd, writing", least: least}, {ours: "load", other: "dd, reading"}, {ours: "snapshot", other: "copy"}}
+	goals := []goal{{ours: "save", other: "dd, writing", least: least}, {ours: "load", other: "dd, reading"}, {ours: "snapshot", other: "copy", least: least}}
 	for i := range goals {
 		goals[i].what = goals[i].ours + " against " + goals[i].other
 		if goals[i].least == 0 {
