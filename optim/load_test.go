@@ -441,6 +441,10 @@ func TestStateDictText(t *testing.T) {
 	_, o := loadable(t, b, 2)
 	require.NoError(t, o.SetClipNorm(math.Inf(1)))
 	d := dictOf(t, o)
+	d.Extra = map[string]string{"epoch": "3"}
+	require.Equal(t, d.Extra, through(t, d).Extra)
+	require.NoError(t, o.LoadStateDict(nil, d, optim.LoadOptions{}))
+	d.Extra = nil
 	require.Contains(t, d.String(), "2 steps, 2 applied, 0 skipped")
 	require.Contains(t, d.String(), `"clip_norm":"inf"`)
 	require.Contains(t, d.String(), "\t\"m\" [2] step=2, param bf16, exp_avg f32, master f32\n")

@@ -18,6 +18,7 @@ type Placed[F device.Float] struct {
 	names   []string // in order
 	copied  bool
 
+	loaded    bool     // LoadStateDict has written values, where there are copies
 	evaluated []string // the tensors whose values are what Evaluate has put there
 }
 
@@ -33,7 +34,7 @@ type Placed[F device.Float] struct {
 //	}
 //
 // The values are the host's between the calls, to read and to write: on a device that copies, what was written counts after
-// Upload.
+// Upload, and what a load has brought to the device is there after Download.
 func Place[F device.Float](b Backend, values, grads map[string][]F) (*Placed[F], error) {
 	if isNil(b) || b.Device() == nil {
 		return nil, errors.New("optim: place: the backend is nil")
@@ -87,6 +88,9 @@ func (p *Placed[F]) Params(names ...string) (out []Param) {
 	for _, name := range names {
 		t := p.buffers[name]
 		t.Name = name
+		if p.copied {
+			t.loaded = &p.loaded
+		}
 		out = append(out, t)
 	}
 	return out
@@ -103,7 +107,31 @@ func (p *Placed[F]) Upload() error {
 	if err := p.training("upload"); err != nil {
 		return err
 	}
-	return p.copy(func(name string) error { return device.Upload(p.stream, p.buffers[name].Value, p.values[name]) })
+	err := p.copy(func(name string) error { return device.Upload(p.stream, p.buffers[name].Value, p.values[name]) })
+	p.loaded = p.loaded && err != nil
+	return err
+}
+
+// Download brings the values to the host, as after Optimizer.LoadStateDict. It fails between Evaluate and Resume.
+func (p *Placed[F]) Download() error {
+	if err := p.training("download"); err != nil {
+		return err
+	}
+	err := p.download()
+	p.loaded = p.loaded && err != nil
+	return err
+}
+
+func (p *Placed[F]) download() error {
+	return p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
+}
+
+// current is training, and fails where the host's values are older than the device's.
+func (p *Placed[F]) current(what string) error {
+	if p.loaded {
+		return fmt.Errorf("optim: %s: the values on the device were loaded, and the host has older ones: Download is missing", what)
+	}
+	return p.training(what)
 }
 
 // copy does something for every tensor, where there are copies, and waits.
@@ -122,7 +150,7 @@ func (p *Placed[F]) copy(f func(name string) error) error {
 // Step takes a step of the optimizer with the gradients that the host has written, brings the values back and waits for them. It
 // fails between Evaluate and Resume.
 func (p *Placed[F]) Step(opt *Optimizer) error {
-	if err := p.training("step"); err != nil {
+	if err := p.current("step"); err != nil {
 		return err
 	}
 	if err := opt.open("step"); err != nil {
@@ -136,7 +164,7 @@ func (p *Placed[F]) Step(opt *Optimizer) error {
 	if err := opt.Step(p.stream); err != nil {
 		return errors.Join(err, p.stream.Synchronize()) // what was enqueued reads the slices
 	}
-	err := p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
+	err := p.download()
 	if err == nil && !opt.common.accumulate {
 		p.zeroed(opt)
 	}
@@ -146,7 +174,7 @@ func (p *Placed[F]) Step(opt *Optimizer) error {
 // Accumulate is Optimizer.Accumulate of the gradients that the host has written, which it may overwrite when the call has returned. It fails
 // between Evaluate and Resume.
 func (p *Placed[F]) Accumulate(opt *Optimizer) error {
-	if err := p.training("accumulate"); err != nil {
+	if err := p.current("accumulate"); err != nil {
 		return err
 	}
 	if err := opt.open("accumulate"); err != nil {
@@ -189,7 +217,7 @@ func (p *Placed[F]) zeroed(opt *Optimizer) {
 // Evaluate puts what the optimizer wants its tensors to be evaluated with in the place of the host's values, until Resume. The
 // values wait where the gradients are. Tensors that the optimizer does not have keep their values.
 func (p *Placed[F]) Evaluate(opt *Optimizer) error {
-	if err := p.training("evaluate"); err != nil {
+	if err := p.current("evaluate"); err != nil {
 		return err
 	}
 	if err := opt.open("evaluate"); err != nil {

@@ -55,6 +55,52 @@ func TestPlace(t *testing.T) {
 	})
 }
 
+// After a load, the host of a device that copies has old values, from which no gradient may be made.
+func TestPlacedLoads(t *testing.T) {
+	onMemories(t, func(t *testing.T, b kernels.Backend) {
+		w := []float32{1, 2}
+		p, err := optim.Place(b, map[string][]float32{"w": w}, nil)
+		require.NoError(t, err)
+		opt, err := optim.New(b, sgd(0.5), p.Params())
+		require.NoError(t, err)
+		d, err := opt.StateDict(nil)
+		require.NoError(t, err)
+		step := func() error {
+			p.Grad("w")[0] = 1
+			return p.Step(opt)
+		}
+		load := func(how optim.LoadOptions) { require.NoError(t, opt.LoadStateDict(nil, d, how)) }
+		require.NoError(t, step())
+		load(optim.LoadOptions{WithoutValues: true})
+		require.NoError(t, step())
+		require.Equal(t, []float32{0, 2}, w)
+		load(optim.LoadOptions{})
+		_, copies := b.(copying)
+		if copies {
+			const old = ": the values on the device were loaded, and the host has older ones: Download is missing"
+			require.EqualError(t, p.Step(opt), "optim: step"+old)
+			require.EqualError(t, p.Accumulate(opt), "optim: accumulate"+old)
+			require.EqualError(t, p.Evaluate(opt), "optim: evaluate"+old)
+			require.Equal(t, []float32{0, 2}, w)
+		}
+		require.NoError(t, p.Download())
+		require.Equal(t, []float32{1, 2}, w)
+		require.NoError(t, step())
+		require.Equal(t, []float32{0.5, 2}, w)
+		load(optim.LoadOptions{})
+		if copies {
+			require.NoError(t, opt.Rebind(p.Params()))
+			require.ErrorContains(t, step(), "Download is missing")
+		}
+		w[0], w[1] = 8, 9 // what the host writes is meant
+		require.NoError(t, p.Upload())
+		require.NoError(t, step())
+		require.Equal(t, []float32{7.5, 9}, w)
+		require.NoError(t, opt.Close())
+		require.NoError(t, p.Close())
+	})
+}
+
 // The average of a schedule-free optimizer is elsewhere than its parameter, which training goes on from.
 func TestPlacedEvaluate(t *testing.T) {
 	onMemories(t, func(t *testing.T, b kernels.Backend) {

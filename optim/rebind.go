@@ -32,6 +32,7 @@ func (o *Optimizer) Rebind(params []Param) error {
 		q := new(param)
 		*q = *p
 		q.Param = n
+		q.loaded = p.loaded
 		moved[p] = q
 		if err := q.check(o.backend); err != nil {
 			return err
