@@ -78,6 +78,8 @@ type Param struct {
 	// with their types. The tensor goes on from what they hold: the caller has set it to 0, or to what the algorithm says that state starts with.
 	// State that is not here is the optimizer's own.
 	State map[string]*device.Buffer
+
+	host *hostValue // of Placed.Params
 }
 
 // Optimizer trains parameters in place. Make one with New.

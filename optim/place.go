@@ -21,6 +21,27 @@ type Placed[F device.Float] struct {
 	evaluated []string // the tensors whose values are what Evaluate has put there
 }
 
+// hostValue is the host's slice of a tensor of Placed.
+type hostValue struct {
+	training func(what string) error // fails where it has what Evaluate has put there
+	download func() error            // brings the value to it, and waits
+}
+
+// Download brings the value to the host's slice, where Placed.Params has made the Param, for who has written to the buffer. It fails between Evaluate
+// and Resume. It does nothing to any other Param. LoadStateDict and the Fill of checkpoint's Weights call it.
+func (p Param) Download() error {
+	if p.host == nil {
+		return nil
+	}
+	if err := p.host.training("download"); err != nil {
+		return err
+	}
+	if err := p.host.download(); err != nil {
+		return fmt.Errorf("optim: download: tensor %q: %w", p.Name, err)
+	}
+	return nil
+}
+
 // Place brings the host's parameters to a device, by name: values, and the slices where their gradients will be, of the same
 // lengths. Where grads has no slice for a value, Place makes one: see Grad. On a CPU the buffers are the slices' own memory, and
 // nothing is ever copied; on any other device Step and Evaluate copy, on the device's default stream.
@@ -54,7 +75,7 @@ func Place[F device.Float](b Backend, values, grads map[string][]F) (*Placed[F],
 		}
 	}
 	for _, name := range p.names {
-		t := Param{Name: name}
+		t := Param{Name: name, host: &hostValue{p.training, func() error { return p.copy(p.download, name) }}}
 		g, ok := grads[name]
 		if !ok {
 			g = make([]F, len(values[name]))
@@ -103,14 +124,18 @@ func (p *Placed[F]) Upload() error {
 	if err := p.training("upload"); err != nil {
 		return err
 	}
-	return p.copy(func(name string) error { return device.Upload(p.stream, p.buffers[name].Value, p.values[name]) })
+	return p.copy(func(name string) error { return device.Upload(p.stream, p.buffers[name].Value, p.values[name]) }, p.names...)
 }
 
-// copy does something for every tensor, where there are copies, and waits.
-func (p *Placed[F]) copy(f func(name string) error) error {
+func (p *Placed[F]) download(name string) error {
+	return device.Download(p.stream, p.values[name], p.buffers[name].Value)
+}
+
+// copy does something for tensors, where there are copies, and waits.
+func (p *Placed[F]) copy(f func(name string) error, names ...string) error {
 	var err error
 	if p.copied {
-		for _, name := range p.names {
+		for _, name := range names {
 			if err = f(name); err != nil {
 				break
 			}
@@ -136,7 +161,7 @@ func (p *Placed[F]) Step(opt *Optimizer) error {
 	if err := opt.Step(p.stream); err != nil {
 		return errors.Join(err, p.stream.Synchronize()) // what was enqueued reads the slices
 	}
-	err := p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
+	err := p.copy(p.download, p.names...)
 	if err == nil && !opt.common.accumulate {
 		p.zeroed(opt)
 	}
@@ -207,7 +232,7 @@ func (p *Placed[F]) Evaluate(opt *Optimizer) error {
 	if err := opt.EvalParams(p.stream, to); err != nil {
 		return err
 	}
-	if err := p.copy(func(name string) error { return device.Download(p.stream, p.grads[name], p.buffers[name].Grad) }); err != nil {
+	if err := p.copy(func(name string) error { return device.Download(p.stream, p.grads[name], p.buffers[name].Grad) }, p.names...); err != nil {
 		return err
 	}
 	for name := range to {

@@ -139,3 +139,43 @@ func TestPlaceEvaluates(t *testing.T) {
 		require.NoError(t, p.Close())
 	})
 }
+
+// The host computes the next gradients from what was loaded, and what stands in the place of values is neither saved nor loaded over.
+func TestPlacedLoads(t *testing.T) {
+	onMemories(t, func(t *testing.T, b kernels.Backend) {
+		w, trained := []float32{1, -2, 3}, []float32{0.25, -0.5, 0.75}
+		p, err := optim.Place(b, map[string][]float32{"w": w}, nil)
+		require.NoError(t, err)
+		opt, err := optim.New(b, optim.Averaged{Algorithm: sgd(0.5), Decay: 0.5}, p.Params())
+		require.NoError(t, err)
+		step := func() {
+			copy(p.Grad("w"), w)
+			require.NoError(t, p.Step(opt))
+		}
+		step()
+		step()
+		saved, err := opt.StateDict(nil)
+		require.NoError(t, err)
+		step()
+		require.NoError(t, opt.LoadStateDict(nil, saved, optim.LoadOptions{}))
+		require.Equal(t, trained, w)
+		require.NoError(t, p.Evaluate(opt))
+		average := append([]float32{}, w...)
+		require.NotEqual(t, trained, average)
+		_, err = opt.StateDict(nil)
+		require.EqualError(t, err, "optim: state dict: the values are those of Evaluate: Resume is missing")
+		_, err = opt.LiveStateDict(nil)
+		require.EqualError(t, err, "optim: live state dict: the values are those of Evaluate: Resume is missing")
+		require.EqualError(t, opt.LoadStateDict(nil, saved, optim.LoadOptions{}), "optim: load state dict: the values are those of Evaluate: Resume is missing")
+		require.EqualError(t, p.Params()[0].Download(), "optim: download: the values are those of Evaluate: Resume is missing")
+		require.Equal(t, average, w)
+		p.Resume()
+		require.Equal(t, trained, w)
+		w[0] = 7
+		require.NoError(t, opt.LoadStateDict(nil, saved, optim.LoadOptions{WithoutValues: true}))
+		require.Equal(t, []float32{7, -0.5, 0.75}, w, "values stay, the host's too")
+		require.NoError(t, opt.Close())
+		require.NoError(t, p.Close())
+		require.NoError(t, optim.Param{}.Download(), "of a buffer alone")
+	})
+}
