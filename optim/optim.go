@@ -79,7 +79,7 @@ type Param struct {
 	// State that is not here is the optimizer's own.
 	State map[string]*device.Buffer
 
-	loaded *bool // becomes true where a load writes the value; nil: nobody asks
+	host *hostValue // of Placed.Params
 }
 
 // Optimizer trains parameters in place. Make one with New.

@@ -32,7 +32,6 @@ func (o *Optimizer) Rebind(params []Param) error {
 		q := new(param)
 		*q = *p
 		q.Param = n
-		q.loaded = p.loaded
 		moved[p] = q
 		if err := q.check(o.backend, p); err != nil {
 			return err
