@@ -93,6 +93,11 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 faults: ## kill a process that saves checkpoints 200 times, and make each bit of a header and each part of a state wrong
 	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits|HostileStates)$$' -count 1 -v -thorough
 
+soak: ## a million steps, saves and loads in between, while the disk and the driver fail; and 50 kills of examples/resume
+	$(GO) test ./examples/resume -run '^TestKilled$$' -count 1 -v -timeout 1h -kills 50
+	$(GO) test ./optim/checkpoint -run '^TestSoak$$' -count 1 -v -timeout 2h -soak 1000000
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu -run '^TestSoakResumed$$' -count 1 -v -timeout 2h -soak 1000000
+
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all
 

@@ -28,6 +28,7 @@ type StateDict struct {
 	// ScalerState is that of the GradScaler, which the optimizer must have, in a dict that says no more of what is around. Nil: it stays.
 	ScalerState *GradScalerState
 
+	memory []byte // of the numbers of a snapshot
 	verify func() error
 }
 
