@@ -114,7 +114,8 @@ def slots(algorithm: str, group: Group) -> list[dict[str, Any]]:
         out = ctypes.create_string_buffer(size.value)
         call("fs_slots", algorithm.encode(), group, out, size)
         if size.value <= len(out):
-            return json.loads(out.value)
+            found: list[dict[str, Any]] = json.loads(out.value)
+            return found
 
 
 @functools.cache

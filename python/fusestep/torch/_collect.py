@@ -25,8 +25,13 @@ _CODES = {
 
 
 class _Layout(ctypes.Structure):
-    _fields_ = [("dims", ctypes.c_void_p), ("ndim", ctypes.c_int32)] + [
-        (name, ctypes.c_uint8) for name in ("code", "bits", "grad_code", "grad_bits")
+    _fields_ = [
+        ("dims", ctypes.c_void_p),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("grad_code", ctypes.c_uint8),
+        ("grad_bits", ctypes.c_uint8),
     ]
 
 
@@ -134,7 +139,7 @@ class Collector:
     def __call__(self, keep: list[Tensor]) -> int:
         """How many gradients are None, or -1 - 4i - what is wrong with tensor i. Keep gets the gradients."""
         if self._call is not None:
-            return self._call(keep)
+            return int(self._call(keep))
         none = 0
         values, gradients, mask = [], [], []
         for i, p in enumerate(self.tensors):
@@ -165,7 +170,7 @@ class Collector:
 
 def size(t: Tensor) -> int:
     """How many numbers a tensor has."""
-    return plain(t).numel() * (2 if t.is_complex() else 1)
+    return int(plain(t).numel()) * (2 if t.is_complex() else 1)
 
 
 def place(t: Any) -> str:

@@ -31,6 +31,7 @@ class NotedDict(dict):  # type: ignore[type-arg]
     """A parameter's state. It is written out as a dict."""
 
     __slots__ = ("note",)
+    note: Note
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
@@ -63,6 +64,7 @@ def noted(states: Any, note: Note) -> NotedStates:
         for k, v in states.items():
             defaultdict.__setitem__(out, k, v)
         states = out
+    assert isinstance(states, NotedStates)
     for p, state in states.items():
         if isinstance(p, torch.Tensor) and not (isinstance(state, NotedDict) and state.note is note):
             _put(states, p, state)
