@@ -40,8 +40,7 @@ var ErrHalfLoaded = errors.New("optimizer is half loaded")
 // A ReduceOnPlateau that the optimizer follows gets the state of the one that was saved in its place; where there is none, Optimizer.Schedule finds the
 // one that was made. A schedule of a type of the user's own must be there, and stays.
 //
-// What the host has of values on a device that copies is older then: Placed.Download brings the values there, and Placed.Step fails before. A step
-// that was captured is captured again.
+// The host's values of Placed are the new ones too. Between Evaluate and Resume it fails. A step that was captured is captured again.
 //
 // Where numbers cannot be read or written later on, ErrHalfLoaded is in the error: the optimizer has some of the old and some of the new, and refuses
 // to step until a load succeeds. To keep all of the old until then would take the memory twice.
@@ -50,6 +49,9 @@ func (o *Optimizer) LoadStateDict(s *device.Stream, d *StateDict, how LoadOption
 	s, err := o.on(what, s)
 	if err == nil {
 		err = o.usable()
+	}
+	if err == nil {
+		err = o.training(what)
 	}
 	if err != nil {
 		return err
@@ -79,10 +81,25 @@ func (o *Optimizer) LoadStateDict(s *device.Stream, d *StateDict, how LoadOption
 	if err == nil {
 		err = l.apply(s)
 	}
+	if err == nil && !how.WithoutValues {
+		err = o.download()
+	}
 	err = errors.Join(err, l.close())
 	if o.half = nil; err != nil {
 		o.half = fmt.Errorf("%w: load again: %w", ErrHalfLoaded, err)
 		return fmt.Errorf("optim: %s: %w", what, o.half)
+	}
+	return nil
+}
+
+// download brings values to the host that are placed: what the next gradients are of.
+func (o *Optimizer) download() error {
+	for _, g := range o.all() {
+		for _, p := range g.params {
+			if err := p.Download(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -26,9 +26,6 @@ func (l *loading) numbers(s *device.Stream) error {
 // tensor writes a tensor's value and state.
 func (l *loading) tensor(s *device.Stream, x *groupLoad, t *tensorLoad) error {
 	p := t.p
-	if t.value.value && p.loaded != nil {
-		*p.loaded = true
-	}
 	switch {
 	case t.value.to != nil:
 		if err := l.convertValue(s, t); err != nil {

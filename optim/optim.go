@@ -79,7 +79,7 @@ type Param struct {
 	// State that is not here is the optimizer's own.
 	State map[string]*device.Buffer
 
-	loaded *bool // becomes true where a load writes the value; nil: nobody asks
+	host *hostValue // of Placed.Params
 }
 
 // Optimizer trains parameters in place. Make one with New.
@@ -146,7 +146,7 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	var uses []use
 	names := map[string]*param{}
 	for _, p := range g.params {
-		if err := p.check(o.backend); err != nil {
+		if err := p.check(o.backend, nil); err != nil {
 			return err
 		}
 		if names[p.Name] != nil || o.names[p.Name] != nil {

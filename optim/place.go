@@ -18,8 +18,28 @@ type Placed[F device.Float] struct {
 	names   []string // in order
 	copied  bool
 
-	loaded    bool     // LoadStateDict has written values, where there are copies
 	evaluated []string // the tensors whose values are what Evaluate has put there
+}
+
+// hostValue is the host's slice of a tensor of Placed.
+type hostValue struct {
+	training func(what string) error // fails where it has what Evaluate has put there
+	download func() error            // brings the value to it, and waits
+}
+
+// Download brings the value to the host's slice, where Placed.Params has made the Param, for who has written to the buffer. It fails between Evaluate
+// and Resume. It does nothing to any other Param. LoadStateDict and the Fill of checkpoint's Weights call it.
+func (p Param) Download() error {
+	if p.host == nil {
+		return nil
+	}
+	if err := p.host.training("download"); err != nil {
+		return err
+	}
+	if err := p.host.download(); err != nil {
+		return fmt.Errorf("optim: download: tensor %q: %w", p.Name, err)
+	}
+	return nil
 }
 
 // Place brings the host's parameters to a device, by name: values, and the slices where their gradients will be, of the same
@@ -34,7 +54,7 @@ type Placed[F device.Float] struct {
 //	}
 //
 // The values are the host's between the calls, to read and to write: on a device that copies, what was written counts after
-// Upload, and what a load has brought to the device is there after Download.
+// Upload.
 func Place[F device.Float](b Backend, values, grads map[string][]F) (*Placed[F], error) {
 	if isNil(b) || b.Device() == nil {
 		return nil, errors.New("optim: place: the backend is nil")
@@ -55,7 +75,7 @@ func Place[F device.Float](b Backend, values, grads map[string][]F) (*Placed[F],
 		}
 	}
 	for _, name := range p.names {
-		t := Param{Name: name}
+		t := Param{Name: name, host: &hostValue{p.training, func() error { return p.copy(p.download, name) }}}
 		g, ok := grads[name]
 		if !ok {
 			g = make([]F, len(values[name]))
@@ -88,9 +108,6 @@ func (p *Placed[F]) Params(names ...string) (out []Param) {
 	for _, name := range names {
 		t := p.buffers[name]
 		t.Name = name
-		if p.copied {
-			t.loaded = &p.loaded
-		}
 		out = append(out, t)
 	}
 	return out
@@ -107,38 +124,18 @@ func (p *Placed[F]) Upload() error {
 	if err := p.training("upload"); err != nil {
 		return err
 	}
-	err := p.copy(func(name string) error { return device.Upload(p.stream, p.buffers[name].Value, p.values[name]) })
-	p.loaded = p.loaded && err != nil
-	return err
+	return p.copy(func(name string) error { return device.Upload(p.stream, p.buffers[name].Value, p.values[name]) }, p.names...)
 }
 
-// Download brings the values to the host, as after Optimizer.LoadStateDict. It fails between Evaluate and Resume.
-func (p *Placed[F]) Download() error {
-	if err := p.training("download"); err != nil {
-		return err
-	}
-	err := p.download()
-	p.loaded = p.loaded && err != nil
-	return err
+func (p *Placed[F]) download(name string) error {
+	return device.Download(p.stream, p.values[name], p.buffers[name].Value)
 }
 
-func (p *Placed[F]) download() error {
-	return p.copy(func(name string) error { return device.Download(p.stream, p.values[name], p.buffers[name].Value) })
-}
-
-// current is training, and fails where the host's values are older than the device's.
-func (p *Placed[F]) current(what string) error {
-	if p.loaded {
-		return fmt.Errorf("optim: %s: the values on the device were loaded, and the host has older ones: Download is missing", what)
-	}
-	return p.training(what)
-}
-
-// copy does something for every tensor, where there are copies, and waits.
-func (p *Placed[F]) copy(f func(name string) error) error {
+// copy does something for tensors, where there are copies, and waits.
+func (p *Placed[F]) copy(f func(name string) error, names ...string) error {
 	var err error
 	if p.copied {
-		for _, name := range p.names {
+		for _, name := range names {
 			if err = f(name); err != nil {
 				break
 			}
@@ -150,7 +147,7 @@ func (p *Placed[F]) copy(f func(name string) error) error {
 // Step takes a step of the optimizer with the gradients that the host has written, brings the values back and waits for them. It
 // fails between Evaluate and Resume.
 func (p *Placed[F]) Step(opt *Optimizer) error {
-	if err := p.current("step"); err != nil {
+	if err := p.training("step"); err != nil {
 		return err
 	}
 	if err := opt.open("step"); err != nil {
@@ -164,7 +161,7 @@ func (p *Placed[F]) Step(opt *Optimizer) error {
 	if err := opt.Step(p.stream); err != nil {
 		return errors.Join(err, p.stream.Synchronize()) // what was enqueued reads the slices
 	}
-	err := p.download()
+	err := p.copy(p.download, p.names...)
 	if err == nil && !opt.common.accumulate {
 		p.zeroed(opt)
 	}
@@ -174,7 +171,7 @@ func (p *Placed[F]) Step(opt *Optimizer) error {
 // Accumulate is Optimizer.Accumulate of the gradients that the host has written, which it may overwrite when the call has returned. It fails
 // between Evaluate and Resume.
 func (p *Placed[F]) Accumulate(opt *Optimizer) error {
-	if err := p.current("accumulate"); err != nil {
+	if err := p.training("accumulate"); err != nil {
 		return err
 	}
 	if err := opt.open("accumulate"); err != nil {
@@ -217,7 +214,7 @@ func (p *Placed[F]) zeroed(opt *Optimizer) {
 // Evaluate puts what the optimizer wants its tensors to be evaluated with in the place of the host's values, until Resume. The
 // values wait where the gradients are. Tensors that the optimizer does not have keep their values.
 func (p *Placed[F]) Evaluate(opt *Optimizer) error {
-	if err := p.current("evaluate"); err != nil {
+	if err := p.training("evaluate"); err != nil {
 		return err
 	}
 	if err := opt.open("evaluate"); err != nil {
@@ -235,7 +232,7 @@ func (p *Placed[F]) Evaluate(opt *Optimizer) error {
 	if err := opt.EvalParams(p.stream, to); err != nil {
 		return err
 	}
-	if err := p.copy(func(name string) error { return device.Download(p.stream, p.grads[name], p.buffers[name].Grad) }); err != nil {
+	if err := p.copy(func(name string) error { return device.Download(p.stream, p.grads[name], p.buffers[name].Grad) }, p.names...); err != nil {
 		return err
 	}
 	for name := range to {

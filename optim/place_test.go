@@ -55,52 +55,6 @@ func TestPlace(t *testing.T) {
 	})
 }
 
-// After a load, the host of a device that copies has old values, from which no gradient may be made.
-func TestPlacedLoads(t *testing.T) {
-	onMemories(t, func(t *testing.T, b kernels.Backend) {
-		w := []float32{1, 2}
-		p, err := optim.Place(b, map[string][]float32{"w": w}, nil)
-		require.NoError(t, err)
-		opt, err := optim.New(b, sgd(0.5), p.Params())
-		require.NoError(t, err)
-		d, err := opt.StateDict(nil)
-		require.NoError(t, err)
-		step := func() error {
-			p.Grad("w")[0] = 1
-			return p.Step(opt)
-		}
-		load := func(how optim.LoadOptions) { require.NoError(t, opt.LoadStateDict(nil, d, how)) }
-		require.NoError(t, step())
-		load(optim.LoadOptions{WithoutValues: true})
-		require.NoError(t, step())
-		require.Equal(t, []float32{0, 2}, w)
-		load(optim.LoadOptions{})
-		_, copies := b.(copying)
-		if copies {
-			const old = ": the values on the device were loaded, and the host has older ones: Download is missing"
-			require.EqualError(t, p.Step(opt), "optim: step"+old)
-			require.EqualError(t, p.Accumulate(opt), "optim: accumulate"+old)
-			require.EqualError(t, p.Evaluate(opt), "optim: evaluate"+old)
-			require.Equal(t, []float32{0, 2}, w)
-		}
-		require.NoError(t, p.Download())
-		require.Equal(t, []float32{1, 2}, w)
-		require.NoError(t, step())
-		require.Equal(t, []float32{0.5, 2}, w)
-		load(optim.LoadOptions{})
-		if copies {
-			require.NoError(t, opt.Rebind(p.Params()))
-			require.ErrorContains(t, step(), "Download is missing")
-		}
-		w[0], w[1] = 8, 9 // what the host writes is meant
-		require.NoError(t, p.Upload())
-		require.NoError(t, step())
-		require.Equal(t, []float32{7.5, 9}, w)
-		require.NoError(t, opt.Close())
-		require.NoError(t, p.Close())
-	})
-}
-
 // The average of a schedule-free optimizer is elsewhere than its parameter, which training goes on from.
 func TestPlacedEvaluate(t *testing.T) {
 	onMemories(t, func(t *testing.T, b kernels.Backend) {
@@ -183,5 +137,45 @@ func TestPlaceEvaluates(t *testing.T) {
 		require.ErrorIs(t, p.Evaluate(none), device.ErrClosed)
 		require.NoError(t, opt.Close())
 		require.NoError(t, p.Close())
+	})
+}
+
+// The host computes the next gradients from what was loaded, and what stands in the place of values is neither saved nor loaded over.
+func TestPlacedLoads(t *testing.T) {
+	onMemories(t, func(t *testing.T, b kernels.Backend) {
+		w, trained := []float32{1, -2, 3}, []float32{0.25, -0.5, 0.75}
+		p, err := optim.Place(b, map[string][]float32{"w": w}, nil)
+		require.NoError(t, err)
+		opt, err := optim.New(b, optim.Averaged{Algorithm: sgd(0.5), Decay: 0.5}, p.Params())
+		require.NoError(t, err)
+		step := func() {
+			copy(p.Grad("w"), w)
+			require.NoError(t, p.Step(opt))
+		}
+		step()
+		step()
+		saved, err := opt.StateDict(nil)
+		require.NoError(t, err)
+		step()
+		require.NoError(t, opt.LoadStateDict(nil, saved, optim.LoadOptions{}))
+		require.Equal(t, trained, w)
+		require.NoError(t, p.Evaluate(opt))
+		average := append([]float32{}, w...)
+		require.NotEqual(t, trained, average)
+		_, err = opt.StateDict(nil)
+		require.EqualError(t, err, "optim: state dict: the values are those of Evaluate: Resume is missing")
+		_, err = opt.LiveStateDict(nil)
+		require.EqualError(t, err, "optim: live state dict: the values are those of Evaluate: Resume is missing")
+		require.EqualError(t, opt.LoadStateDict(nil, saved, optim.LoadOptions{}), "optim: load state dict: the values are those of Evaluate: Resume is missing")
+		require.EqualError(t, p.Params()[0].Download(), "optim: download: the values are those of Evaluate: Resume is missing")
+		require.Equal(t, average, w)
+		p.Resume()
+		require.Equal(t, trained, w)
+		w[0] = 7
+		require.NoError(t, opt.LoadStateDict(nil, saved, optim.LoadOptions{WithoutValues: true}))
+		require.Equal(t, []float32{7, -0.5, 0.75}, w, "values stay, the host's too")
+		require.NoError(t, opt.Close())
+		require.NoError(t, p.Close())
+		require.NoError(t, optim.Param{}.Download(), "of a buffer alone")
 	})
 }

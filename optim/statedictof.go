@@ -14,7 +14,7 @@ import (
 )
 
 // StateDict waits for the stream, nil for the default one, and returns a snapshot: its numbers are copied to the host's memory, as many bytes as values
-// and state have, and stay what they are.
+// and state have, and stay what they are. It fails between Evaluate and Resume of Placed.
 func (o *Optimizer) StateDict(s *device.Stream) (*StateDict, error) {
 	d := &StateDict{}
 	if err := o.StateDictInto(s, d); err != nil {
@@ -105,6 +105,9 @@ func (o *Optimizer) LiveStateDict(s *device.Stream) (*StateDict, error) {
 // stateDict makes one. Numbers says where a buffer's are read; what it enqueues is waited for.
 func (o *Optimizer) stateDict(what string, s *device.Stream, numbers func(*device.Stream, *device.Buffer) (func(int, []byte) error, error)) (*StateDict, error) {
 	s, err := o.use(what, s)
+	if err == nil {
+		err = o.training(what)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +141,21 @@ func (o *Optimizer) stateDict(what string, s *device.Stream, numbers func(*devic
 		return nil, fmt.Errorf("optim: %s: %w", what, err)
 	}
 	return d, nil
+}
+
+// training fails where values are those of Evaluate of Placed, and Resume would put others in their place.
+func (o *Optimizer) training(what string) error {
+	for _, g := range o.all() {
+		for _, p := range g.params {
+			if p.host == nil {
+				continue
+			}
+			if err := p.host.training(what); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // aroundState is what is done around all groups' steps, and the counts.

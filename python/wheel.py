@@ -2,15 +2,18 @@
 
 A wheel is a zip file with a list of what is in it. The library needs no interpreter of one version,
 so the tag is py3-none, and the platform is that of the newest symbols of glibc that anything asks for.
+With CC="python3 -m ziglang cc -target x86_64-linux-gnu.2.17" for it and the library that is 2.17.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import pathlib
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,7 +48,7 @@ def glibc(*libraries: pathlib.Path) -> tuple[int, ...]:
 def collect(folder: pathlib.Path) -> pathlib.Path:
     """Compiles collect.c."""
     out = folder / "collect.so"
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-s", "-o", out, HERE / "collect.c"], check=True)
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-O2", "-shared", "-fPIC", "-s", "-o", out, HERE / "collect.c"], check=True)
     return out
 
 
@@ -57,7 +60,7 @@ def main(library: pathlib.Path, folder: pathlib.Path) -> None:
         files = {
             str(f.relative_to(HERE)): f.read_bytes()
             for f in sorted((HERE / "fusestep").rglob("*"))
-            if f.suffix in (".py", ".typed") or f.name == "py.typed"
+            if f.suffix in (".py", ".typed")
         }
         files |= {f"fusestep/{name}": path.read_bytes() for name, path in libraries.items()}
         files |= {

@@ -67,14 +67,14 @@ func (d Dir) SaveDict(dict *optim.StateDict, progress ...func(done, total int64)
 			continue
 		}
 		later := d.file(n)
-		err := verify(sys, later, nil)
+		err := there(later, verify(sys, later, nil))
 		if err == nil {
 			return "", &LaterError{later, dict.Steps}
 		}
 		if _, ok := errors.AsType[*FileError](err); ok {
 			err = sys.rename(later, later+damagedSuffix)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", fail("look at "+later, false, err)
 		}
 	}
@@ -112,7 +112,7 @@ func (d Dir) latest(try func(path string) error) (path string, damaged []*FileEr
 	var errs []error
 	for _, n := range slices.Backward(all) {
 		path := d.file(n)
-		err := try(path)
+		err := there(path, try(path))
 		e, bad := errors.AsType[*FileError](err)
 		if !bad {
 			return path, damaged, err
@@ -123,6 +123,14 @@ func (d Dir) latest(try func(path string) error) (path string, damaged []*FileEr
 		return "", nil, fmt.Errorf("checkpoint: %s has no checkpoint: %w", d.Path, fs.ErrNotExist)
 	}
 	return "", damaged, fmt.Errorf("checkpoint: %s has no checkpoint that is whole: %w", d.Path, errors.Join(errs...))
+}
+
+// there is an error of a file that was listed. That it does not exist is not for a caller to see, for whom it would be the first time.
+func there(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &FileError{path, []Fault{{What: "is a link to nothing, or was removed a moment ago"}}}
+	}
+	return err
 }
 
 func (d Dir) sys() system {
@@ -161,6 +169,9 @@ func stepOf(name string) int {
 
 // list is the steps of all checkpoints, in order.
 func (d Dir) list() (steps []int, err error) {
+	if d.Path == "" {
+		return nil, errors.New("the folder's Path is empty")
+	}
 	names, err := d.sys().names(d.Path)
 	if err != nil {
 		return nil, err

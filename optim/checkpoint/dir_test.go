@@ -107,6 +107,35 @@ func TestDirMismatch(t *testing.T) {
 	}
 }
 
+// TestDirNotFirst: a folder that has a checkpoint by its name is no first start, whatever that is, and a save puts it aside.
+func TestDirNotFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		make func(path string) error
+		what string
+	}{
+		"a link to nothing": {func(path string) error { return os.Symlink("nowhere", path) }, "is a link to nothing, or was removed a moment ago"},
+		"a folder":          {func(path string) error { return os.Mkdir(path, 0o777) }, "it is a folder"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := Dir{Path: t.TempDir()}
+			require.NoError(t, c.make(d.file(5)))
+			x := newTraining(t, 1)
+			_, damaged, err := d.Load(x.Optimizer, nil, optim.LoadOptions{})
+			require.NotErrorIs(t, err, fs.ErrNotExist)
+			require.Equal(t, []*FileError{{d.file(5), []Fault{{What: c.what}}}}, damaged)
+			_, err = d.Save(x.step(t, 1).Optimizer, nil)
+			require.NoError(t, err)
+			path, damaged, err := d.Latest()
+			require.NoError(t, err)
+			require.Equal(t, d.file(1), path)
+			require.Empty(t, damaged)
+			names(t, d.Path, "step-00000001.safetensors", "step-00000005.safetensors.damaged")
+		})
+	}
+	_, _, err := Dir{}.Load(newTraining(t, 1).Optimizer, nil, optim.LoadOptions{})
+	require.EqualError(t, err, "checkpoint: latest: the folder's Path is empty")
+}
+
 // What a killed writer has left is removed. What another writer, in this process or another, is writing stays.
 func TestLeftovers(t *testing.T) {
 	d := Dir{Path: t.TempDir()}

@@ -44,7 +44,6 @@ func train(folder string, steps int) string {
 	if !errors.Is(err, fs.ErrNotExist) { // this is not the first time
 		must(err)
 	}
-	must(model.Download()) // a GPU's values to the host
 	from := opt.Steps()
 	saver := checkpoint.Saver{Dir: dir}
 	for opt.Steps() < steps {

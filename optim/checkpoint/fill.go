@@ -23,7 +23,7 @@ func (e *FitError) Error() string {
 }
 
 // Fill fills the values of parameters, each by its name, which must be all that there are. Types are converted as Weight.Fill does. What does not fit
-// is a FitError, which lists everything, before anything is written. It is for values that an optimizer has not stepped on yet: one that has, and
+// is a FitError, which lists everything, before anything is written. The host's values of optim.Placed are the new ones too. It is for values that an optimizer has not stepped on yet: one that has, and
 // keeps masters, needs Optimizer.AdoptValues.
 func (w *Weights) Fill(s *device.Stream, params []optim.Param) error {
 	e := &FitError{Path: w.path}
@@ -49,6 +49,9 @@ func (w *Weights) Fill(s *device.Stream, params []optim.Param) error {
 		if err := t.Fill(s, p.Value); err != nil {
 			return err
 		}
+		if err := p.Download(); err != nil {
+			return fmt.Errorf("checkpoint: weights: %w", err)
+		}
 	}
 	return nil
 }
@@ -70,7 +73,8 @@ func (t Weight) fits(to device.DType, n int) (Fault, bool) {
 }
 
 // Fill writes the tensor to a buffer of as many elements, of its type or one that holds each number of it: float32 for BF16 and F16, float64 for these
-// and F32. Anything else is a FitError, and nothing is written. It waits for the stream, nil for the default one.
+// and F32. Anything else is a FitError, and nothing is written. It waits for the stream, nil for the default one. Where the buffer is
+// of optim.Placed, Param.Download follows.
 func (t Weight) Fill(s *device.Stream, b *device.Buffer) error {
 	if f, ok := t.fits(b.DType(), b.Len()); !ok {
 		return &FitError{t.path, []Fault{f}}

@@ -79,6 +79,9 @@ func open(sys system, path string) (*reader, error) {
 	r := &reader{path: path, file: f}
 	info, err := f.Stat()
 	var raw []byte
+	if err == nil && info.IsDir() {
+		err = &safetensors.Error{Faults: []safetensors.Fault{{What: "it is a folder"}}}
+	}
 	if err == nil {
 		r.header, raw, err = safetensors.Read(f, info.Size())
 	}

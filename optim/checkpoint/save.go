@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/optim"
@@ -32,8 +33,8 @@ const headerStart = `{"__metadata__":{"` + keyCRC + `":"`
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Save writes an optimizer to a file, which is replaced if there is one. It waits for the stream, nil for the default one, and reads what is on the
-// device chunk by chunk, for which it takes 8 MiB of memory, and some for the header. An error of the file is a SaveError. It removes what writers that were killed have left in the
-// folder: files whose names end in .fusestep-tmp, and that no process holds a lock on.
+// device chunk by chunk, for which it takes 8 MiB of memory, and some for the header. An error of the file is a SaveError. It removes what writers that were
+// killed have left in the folder: files whose names end in .fusestep-tmp, and that no process holds a lock on.
 //
 // Progress functions are called as the bytes of tensors are written, in the caller's goroutine: done is total once, at the end, when the file is in its
 // place.
@@ -92,6 +93,9 @@ func layOut(d *optim.StateDict) (*layout, error) {
 	l := &layout{dict: string(text)}
 	names := tensorNames(d)
 	for _, t := range d.Tensors() {
+		if !utf8.ValidString(t.Name) {
+			return nil, fmt.Errorf("tensor %q: the name is no UTF-8", t.Name)
+		}
 		for _, n := range t.Numbers {
 			name := t.Name + "." + n.Slot
 			if tensor, slot := split(name, names); tensor != t || slot != n.Slot {

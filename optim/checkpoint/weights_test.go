@@ -191,3 +191,23 @@ func TestWeightsSharded(t *testing.T) {
 	_, err = OpenWeights(folder)
 	require.ErrorContains(t, err, "model-00002-of-00002.safetensors is not whole, or another program's")
 }
+
+// TestWeightsPlaced: the host computes with what was filled, on a device that has a memory of its own too.
+func TestWeightsPlaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), weightsFile)
+	shard{"F32.a": {0x3f800000, 0x40000000}}.write(t, path)
+	w, err := OpenWeights(path)
+	require.NoError(t, err)
+	defer w.Close()
+	dev := cpu.New()
+	for name, b := range map[string]optim.Backend{"the host's memory": dev, "copies": struct{ optim.Backend }{dev}} {
+		t.Run(name, func(t *testing.T) {
+			x := make([]float32, 2)
+			model, err := optim.Place(b, map[string][]float32{"F32.a": x}, nil)
+			require.NoError(t, err)
+			require.NoError(t, w.Fill(nil, model.Params()))
+			require.Equal(t, []float32{1, 2}, x)
+			require.NoError(t, model.Close())
+		})
+	}
+}
