@@ -12,7 +12,7 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// StateDict waits for the stream, nil for the default one, and returns a snapshot: its numbers are copied to the host's memory, as many bytes as values
+// StateDict waits for the stream, nil for the default one, and for that of the last step, and returns a snapshot: its numbers are copied to the host's memory, as many bytes as values
 // and state have, and stay what they are. It fails between Evaluate and Resume of Placed.
 func (o *Optimizer) StateDict(s *device.Stream) (*StateDict, error) {
 	return o.stateDict("state dict", s, func(s *device.Stream, b *device.Buffer) (func(int, []byte) error, error) {
@@ -60,6 +60,9 @@ func (o *Optimizer) stateDict(what string, s *device.Stream, numbers func(*devic
 	s, err := o.use(what, s)
 	if err == nil {
 		err = o.training(what)
+	}
+	if err == nil {
+		err = o.settle(what, s)
 	}
 	if err != nil {
 		return nil, err
