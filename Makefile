@@ -40,7 +40,7 @@ cross: ## check the types for the systems without code of their own, and where t
 	@if [ "$$($(GO) env GOHOSTOS GOHOSTARCH | tr '\n' /)" = linux/amd64/ ]; then set -x; GOARCH=386 $(GO) test -short ./optim ./cmd/gpubench ./device; fi
 
 generate: ## write every generated file again
-	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestStorageTable|TestWalk|TestBits)$$' -write
+	$(GO) generate ./... && $(GO) test ./kernels/ptx -run '^TestGolden$$' -write && $(GO) test ./optim -run '^(TestOptimizersTable|TestComingFrom|TestScheduleTable|TestStorageTable|TestWalk|TestBits|TestPythonClasses)$$' -write
 
 ptxas: ## assemble the PTX with NVIDIA's ptxas, from PyPI
 	kernels/ptx/ptxas.sh -all
@@ -93,6 +93,11 @@ stress: ## run machine code for minutes beside garbage collection, signals, grow
 faults: ## kill a process that saves checkpoints 200 times, and make each bit of a header and each part of a state wrong
 	$(GO) test ./optim/checkpoint -run '^Test(Killed|FlippedBits|HostileStates)$$' -count 1 -v -thorough
 
+soak: ## a million steps, saves and loads in between, while the disk and the driver fail; and 50 kills of examples/resume
+	$(GO) test ./examples/resume -run '^TestKilled$$' -count 1 -v -timeout 1h -kills 50
+	$(GO) test ./optim/checkpoint -run '^TestSoak$$' -count 1 -v -timeout 2h -soak 1000000
+	$(GO) run ./device/cuda/gocuda test ./device/cuda/internal/emu -run '^TestSoakResumed$$' -count 1 -v -timeout 2h -soak 1000000
+
 bench: ## how close to the memory's limit the CPU's steps run
 	$(GO) run ./cmd/gpubench -optimizer all
 
@@ -106,6 +111,12 @@ bench-checkpoint: ## how fast a checkpoint is saved, against dd in the same fold
 bench-readme: ## measure what the README's table and picture show, and draw docs/speed.png; PYTHON and DEEPSPEED as for bench-cpu
 	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json
 	$(GO) run ./bench/picture bench/results/readme.json docs/speed.png
+
+wheel: capi ## build dist/fusestep-*.whl, the Python package with the C library
+	python3 python/wheel.py bin/libfusestep.so dist
+
+test-python: wheel ## install the wheel into a fresh environment and test it; PYTHON, one with torch, else torch comes from PyPI
+	python/test.sh $(PYTHON)
 
 release-check: ## make a release in a copy, and use its modules from a fresh one
 	.ci/release -check

@@ -75,7 +75,8 @@ func (d *Device) Processor() Processor {
 	return d.processor
 }
 
-// Closings grows with each buffer of the device that is closed, and with the device: while it stays the same, what was open is open.
+// Closings grows with each buffer of the device that is closed, and with the device: while it stays the same, what was open is open. Whoever looks
+// at many buffers often looks at it first.
 func (d *Device) Closings() uint64 { return d.closings.Load() }
 
 // gone says whether the device is closed, nil or zero.

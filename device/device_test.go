@@ -277,3 +277,26 @@ func TestErrorTexts(t *testing.T) {
 		}
 	}
 }
+
+// Closings tells that something was closed, and stays while nothing is.
+func TestClosings(t *testing.T) {
+	dev, err := New("fake", &fake{})
+	require.NoError(t, err)
+	before := dev.Closings()
+	a, err := dev.Alloc(Float32, 3)
+	require.NoError(t, err)
+	empty, err := dev.Alloc(Float32, 0)
+	require.NoError(t, err)
+	part, err := a.Slice(0, 1)
+	require.NoError(t, err)
+	require.Error(t, part.Close())
+	require.Equal(t, before, dev.Closings())
+	for _, c := range []interface{ Close() error }{a, empty, dev} {
+		require.NoError(t, c.Close())
+		now := dev.Closings()
+		require.Greater(t, now, before)
+		require.Error(t, c.Close())
+		require.Equal(t, now, dev.Closings(), "what is closed is not closed again")
+		before = now
+	}
+}

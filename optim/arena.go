@@ -138,17 +138,22 @@ func (q *part) allocateSquares(dev *device.Device) error {
 		return fmt.Errorf("sums of tensors: %w", err)
 	}
 	s := dev.DefaultStream()
-	err = s.Zero(a.buffer)
-	for i, p := range q.params {
-		if err == nil && p.squares == nil {
-			p.squares, err = a.buffer.Slice(offsets[i], offsets[i]+kernels.SumWords)
-			p.arenas, a.tensors = append(p.arenas, a), a.tensors+1
-		}
+	if err = s.Zero(a.buffer); err == nil {
+		err = s.Synchronize()
 	}
 	if err != nil {
-		return fmt.Errorf("sums of tensors: %w", err)
+		return errors.Join(fmt.Errorf("sums of tensors: %w", err), a.buffer.Close())
 	}
-	return s.Synchronize()
+	for i, p := range q.params {
+		if p.squares != nil {
+			continue
+		}
+		if p.squares, err = a.buffer.Slice(offsets[i], offsets[i]+kernels.SumWords); err != nil {
+			return fmt.Errorf("sums of tensors: %w", err)
+		}
+		p.arenas, a.tensors = append(p.arenas, a), a.tensors+1
+	}
+	return nil
 }
 
 // owned says whether a plane is the optimizer's: state, or what stands beside a parameter's value.

@@ -37,8 +37,8 @@ func (p *param) usable(dev *device.Device) error {
 	return nil
 }
 
-// check says whether the tensor is one that can be trained on the device.
-func (p *param) check(b Backend) error {
+// check says whether the tensor is one that can be trained on the device. Before is what it was before Rebind, or nil.
+func (p *param) check(b Backend, before *param) error {
 	if p.Value == nil {
 		return p.fail(errors.New("value is nil"))
 	}
@@ -47,6 +47,23 @@ func (p *param) check(b Backend) error {
 	}
 	if nowhere(b, p.Value) {
 		return p.fail(errors.New("value wraps nothing"))
+	}
+	if err := p.checkTypes(b, before); err != nil || p.Grad == nil {
+		return err
+	}
+	if err := p.length("grad", p.Grad, "value", p.Value); err != nil {
+		return err
+	}
+	if nowhere(b, p.Grad) {
+		p.held, p.Grad = p.Grad, nil
+	}
+	return nil
+}
+
+// checkTypes is check of the types, if they are not those of before.
+func (p *param) checkTypes(b Backend, before *param) error {
+	if before != nil && p.Value.DType() == before.Value.DType() && (p.Grad == nil || p.Grad.DType() == before.Grad.DType()) {
+		return nil
 	}
 	compute := format.Compute(p.Value.DType())
 	held := b.Storage(compute)
@@ -60,12 +77,6 @@ func (p *param) check(b Backend) error {
 		return p.fail(&format.Error{Slot: rule.Grad, Format: t.Short(), Compute: compute})
 	} else if !slices.Contains(held, t) {
 		return p.errorf("grad is %s: %w", t, device.ErrUnsupported)
-	}
-	if err := p.length("grad", p.Grad, "value", p.Value); err != nil {
-		return err
-	}
-	if nowhere(b, p.Grad) {
-		p.held, p.Grad = p.Grad, nil
 	}
 	return nil
 }

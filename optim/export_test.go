@@ -22,3 +22,6 @@ func (o *Optimizer) Foreseen() error {
 	}
 	return nil
 }
+
+// Snake is a field's name as a hyperparameter's, for what is made of the fields.
+var Snake = snake

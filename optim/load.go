@@ -40,7 +40,7 @@ var ErrHalfLoaded = errors.New("optimizer is half loaded")
 // A ReduceOnPlateau that the optimizer follows gets the state of the one that was saved in its place; where there is none, Optimizer.Schedule finds the
 // one that was made. A schedule of a type of the user's own must be there, and stays.
 //
-// The host's values of Placed are the new ones too. Between Evaluate and Resume it fails.
+// The host's values of Placed are the new ones too. Between Evaluate and Resume it fails. A step that was captured is captured again.
 //
 // Where numbers cannot be read or written later on, ErrHalfLoaded is in the error: the optimizer has some of the old and some of the new, and refuses
 // to step until a load succeeds. To keep all of the old until then would take the memory twice.
@@ -119,6 +119,7 @@ type loading struct {
 	schedules  *scheduleReader
 	schedule   Schedule // of groups to come
 	touched    bool     // something was written
+	buffer     []byte   // of copy
 }
 
 // savedTensor is a tensor of the dict.

@@ -168,7 +168,7 @@ func (l *loading) around() {
 
 // measured says whether a norm is summed over all tensors, in their order.
 func (a *AroundState) measured() bool {
-	return a != nil && (a.ClipNorm != 0 || a.ClipTensorNorm != 0 || a.Skip.NormAbove != 0)
+	return a != nil && (a.ClipNorm != 0 || a.Skip.NormAbove != 0)
 }
 
 // ordered notes tensors that are in another order than they were, where the norm depends on it.

@@ -2,6 +2,7 @@ package optim
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/format"
@@ -86,7 +87,8 @@ func (t *tensorLoad) each(f func(from *TensorState, lo, n, at int) error) error 
 func (l *loading) copy(s *device.Stream, t *tensorLoad, slot string, to *device.Buffer) error {
 	err := t.each(func(from *TensorState, lo, n, at int) error {
 		saved, _ := from.Slot(slot)
-		x := make([]byte, n*saved.DType.Size())
+		l.buffer = slices.Grow(l.buffer[:0], n*saved.DType.Size())
+		x := l.buffer[:n*saved.DType.Size()]
 		if err := saved.Read(lo, x); err != nil {
 			return err
 		}

@@ -147,7 +147,7 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 	var uses []use
 	names := map[string]*param{}
 	for _, p := range g.params {
-		if err := p.check(o.backend); err != nil {
+		if err := p.check(o.backend, nil); err != nil {
 			return err
 		}
 		if names[p.Name] != nil || o.names[p.Name] != nil {

@@ -33,7 +33,8 @@ func (o *Outcome) AppliedSteps() int { return o.base + int(o.words[tallyWord]) }
 func (o *Outcome) SkippedSteps() int { return int(o.words[tallyWord+1]) }
 
 // Outcome waits for the stream, nil for the default one, and returns what became of the last step, or what MeasureGradNorm has made of the next
-// one's gradients. It fails before the first step that SetGradScaler, SetSkip or SetClipNorm measures the gradients for.
+// one's gradients. It fails before the first step that SetGradScaler, SetSkip, SetClipNorm or SetClipTensorNorm measures the gradients
+// for.
 func (o *Optimizer) Outcome(s *device.Stream) (Outcome, error) {
 	s, err := o.on("outcome", s)
 	if err != nil {

@@ -26,7 +26,7 @@ type Plan struct {
 	State    Bytes // of them, those that the optimizer allocates
 	Read     Bytes // by the update
 	Written  Bytes // by the update
-	// Norm is what a step that measures gradients reads of them before the update, for SetClipNorm, SetGradScaler, SetSkip or all of them. It reads
+	// Norm is what a step that measures gradients reads of them before the update, for SetClipNorm, SetClipTensorNorm, SetGradScaler, SetSkip or all of them. It reads
 	// those of float64 a second time where the sum of their squares overflows or underflows.
 	Norm Bytes
 }

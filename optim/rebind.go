@@ -33,7 +33,7 @@ func (o *Optimizer) Rebind(params []Param) error {
 		*q = *p
 		q.Param = n
 		moved[p] = q
-		if err := q.check(o.backend); err != nil {
+		if err := q.check(o.backend, p); err != nil {
 			return err
 		}
 		if err := q.same("value", q.Value, "the one before", p.Value); err != nil {
@@ -70,7 +70,10 @@ func (o *Optimizer) Rebind(params []Param) error {
 		part := p.part
 		part.mixed = part.mixed || !o.common.accumulate && p.Grad.DType() != q.Grad.DType() // which is 0 where there is none
 		if o.mover != nil {
-			part.moved, o.elsewhere = part.moved|gradients|written, true
+			part.moved, o.elsewhere = part.moved|gradients, true
+			if q.Value != p.Value {
+				part.moved |= written
+			}
 		} else {
 			part.changed, o.stale = true, true
 		}

@@ -22,10 +22,13 @@ type StateDict struct {
 	Around       *AroundState    // nil: the optimizer's stays
 	Schedule     json.RawMessage // of groups that are added later, as GroupState.Schedule
 	Groups       []GroupState    // by index, without those that were removed
+	// Extra is the program's own, such as an epoch or the position in its data. A load does not look at it.
+	Extra map[string]string
 
 	// ScalerState is that of the GradScaler, which the optimizer must have, in a dict that says no more of what is around. Nil: it stays.
 	ScalerState *GradScalerState
 
+	memory []byte // of the numbers of a snapshot
 	verify func() error
 }
 

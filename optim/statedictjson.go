@@ -131,13 +131,14 @@ type dictJSON struct {
 	Groups       []GroupState    `json:"groups"`
 	Checksums    json.RawMessage `json:"checksums,omitempty"` // a file's, of numbers: passed over
 
-	ScalerState *GradScalerState `json:"grad_scaler_state,omitempty"`
+	ScalerState *GradScalerState  `json:"grad_scaler_state,omitempty"`
+	Extra       map[string]string `json:"extra,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler: all but the tensors' Numbers.
 func (d *StateDict) MarshalJSON() ([]byte, error) {
 	return json.Marshal(dictJSON{Steps: d.Steps, AppliedSteps: &d.AppliedSteps, SkippedSteps: d.SkippedSteps, Outcome: d.Outcome, Around: d.Around, Schedule: d.Schedule,
-		Groups: d.Groups, ScalerState: d.ScalerState})
+		Groups: d.Groups, ScalerState: d.ScalerState, Extra: d.Extra})
 }
 
 // UnmarshalJSON implements json.Unmarshaler. Tensors have no Numbers. A name that is not known is an error, but for "checksums", which a file may
@@ -148,7 +149,7 @@ func (d *StateDict) UnmarshalJSON(text []byte) error {
 		return fmt.Errorf("optim: state dict: %w", err)
 	}
 	*d = StateDict{Steps: in.Steps, AppliedSteps: in.Steps - in.SkippedSteps, SkippedSteps: in.SkippedSteps, Outcome: in.Outcome,
-		Around: in.Around, Schedule: in.Schedule, Groups: in.Groups, ScalerState: in.ScalerState}
+		Around: in.Around, Schedule: in.Schedule, Groups: in.Groups, ScalerState: in.ScalerState, Extra: in.Extra}
 	if in.AppliedSteps != nil {
 		d.AppliedSteps = *in.AppliedSteps
 	}

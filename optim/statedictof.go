@@ -2,6 +2,7 @@ package optim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -15,11 +16,57 @@ import (
 // StateDict waits for the stream, nil for the default one, and for that of the last step, and returns a snapshot: its numbers are copied to the host's memory, as many bytes as values
 // and state have, and stay what they are. It fails between Evaluate and Resume of Placed.
 func (o *Optimizer) StateDict(s *device.Stream) (*StateDict, error) {
-	return o.stateDict("state dict", s, func(s *device.Stream, b *device.Buffer) (func(int, []byte) error, error) {
+	d := &StateDict{}
+	if err := o.StateDictInto(s, d); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// StateDictInto is StateDict in the place of an older one that one of the two has made: its numbers are copied to the older one's memory, where that is large
+// enough, as new memory takes longer than the copy. So the older numbers are gone, those of copies of the dict too. If it fails the dict is empty.
+func (o *Optimizer) StateDictInto(s *device.Stream, d *StateDict) error {
+	if d == nil {
+		return errors.New("optim: state dict: there is no dict to make it in")
+	}
+	memory, at := d.memory, 0
+	*d = StateDict{}
+	made, err := o.stateDict("state dict", s, func(s *device.Stream, b *device.Buffer) (func(int, []byte) error, error) {
+		if at == 0 && b.Len() > 0 {
+			if n := o.snapshotBytes(); n > len(memory) {
+				memory = make([]byte, n)
+			}
+		}
 		size := b.DType().Size()
-		x := make([]byte, b.Len()*size)
+		x := memory[at:][:b.Len()*size]
+		at += snapshotPlace(b)
 		return func(lo int, to []byte) error { copy(to, x[lo*size:]); return nil }, downloadBytes(s, x, b)
 	})
+	if err != nil {
+		return err
+	}
+	*d = *made
+	d.memory = memory
+	return nil
+}
+
+// snapshotBytes is the memory that a snapshot takes.
+func (o *Optimizer) snapshotBytes() (n int) {
+	for _, g := range o.all() {
+		for _, p := range g.params {
+			n += snapshotPlace(p.Value)
+			for _, u := range p.stored() {
+				n += snapshotPlace(u.b)
+			}
+		}
+	}
+	return n
+}
+
+// snapshotPlace is the memory of a buffer's numbers, up to the next line.
+func snapshotPlace(b *device.Buffer) int {
+	const line = 64
+	return (b.Len()*b.DType().Size() + line - 1) / line * line
 }
 
 // LiveStateDict is StateDict without a copy: its numbers stay where they are, to be read before the next call of a method of the optimizer. Later ErrStale

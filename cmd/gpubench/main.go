@@ -65,7 +65,7 @@
 //
 // With -save, each optimizer is saved to a file in the folder when it has been measured: parameters and all state, written, synced and renamed,
 // as optim/checkpoint does. Then it takes a step, is loaded from the file, and must be what it was, bit for bit. Gpubench prints the bytes a second
-// of that, and of a snapshot, which is what a training waits for that saves beside its steps. The file is removed. On a CPU that takes memory for the
+// of that, and of a snapshot into the memory of one before, which is what a training waits for that saves beside its steps. The file is removed. On a CPU that takes memory for the
 // snapshot. The speed of a disk says much about the disk: make bench-checkpoint holds it to what dd writes there.
 //
 // # What fits into memory

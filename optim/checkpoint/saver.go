@@ -7,24 +7,24 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// Saver saves beside training: the optimizer's state is copied to the host's memory, and a goroutine writes the copy. There is one copy at a time, and one
-// goroutine. Its methods must not be called at the same time.
+// Saver saves beside training: the optimizer's state is copied to the host's memory, and a goroutine writes the copy. There is one copy, whose memory each save
+// takes again, and one goroutine at a time. Its methods must not be called at the same time.
 type Saver struct {
 	Dir      Dir
 	Progress func(done, total int64) // called in the goroutine that writes; may be nil
 
+	copy optim.StateDict
 	done chan error // of the save that is under way; nil where there is none
 }
 
 // Save copies the optimizer's state, waiting for the stream, nil for the default one, and begins to write the copy, after the save before it. It returns the error
 // of the save before it, if that failed, and the new one is under way all the same. The error of the last save is Wait's.
 func (v *Saver) Save(o *optim.Optimizer, s *device.Stream) error {
-	before := v.Wait() // its copy can be collected before there is another
-	d, err := o.StateDict(s)
-	if err != nil {
+	before := v.Wait()
+	if err := o.StateDictInto(s, &v.copy); err != nil {
 		return errors.Join(before, err)
 	}
-	return errors.Join(before, v.SaveDict(d))
+	return errors.Join(before, v.SaveDict(&v.copy))
 }
 
 // SaveDict is Save for a snapshot of the caller's, which must not change. It and the one before it are in memory until the save before is over.

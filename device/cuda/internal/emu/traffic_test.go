@@ -127,7 +127,14 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 			planes = append(planes, x)
 			tracked = append(tracked, x)
 		}
-		w.Tensors = append(w.Tensors, kernels.Tensor{Planes: planes})
+		tensor := kernels.Tensor{Planes: planes}
+		if p.TensorScalars != nil {
+			tensor.Sums, err = dev.Alloc(device.Float64, kernels.SumWords)
+			require.NoError(t, err)
+			require.NoError(t, s.Zero(tensor.Sums))
+			defer tensor.Sums.Close()
+		}
+		w.Tensors = append(w.Tensors, tensor)
 	}
 	fill := func() (all [][]byte) {
 		for _, b := range whole {

@@ -1,0 +1,125 @@
+"""The C library, by ctypes. capi/fusestep.h says what its functions do."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import os
+import pathlib
+from ctypes import POINTER, c_char_p, c_double, c_int, c_size_t, c_uint8, c_uint64, c_void_p
+from typing import Any
+
+FS_OK, FS_ARGUMENT, FS_HYPERPARAMETER, FS_TENSOR, FS_HANDLE, FS_FORKED, FS_STATE, FS_INTERNAL = range(8)
+TYPES = {"f32": 1, "f64": 2, "bf16": 3, "f16": 4, "i16": 5, "i8": 6}
+
+
+class HyperparameterError(ValueError):
+    """A hyperparameter out of its range."""
+
+
+class TensorError(TypeError):
+    """A tensor that a step cannot work with."""
+
+
+class Group(ctypes.Structure):
+    """fs_group."""
+
+    _fields_ = [
+        ("n", c_size_t),
+        ("lengths", c_void_p),
+        ("values", c_void_p),
+        ("hyper", c_void_p),
+        ("options", c_char_p),
+        ("value_type", c_uint8),
+        ("gradient_type", c_uint8),
+        ("value_types", c_void_p),
+        ("gradient_types", c_void_p),
+        ("state", c_void_p),
+    ]
+
+
+class Args(ctypes.Structure):
+    """fs_args."""
+
+    _fields_ = [
+        ("hyper", c_void_p),
+        ("rows", c_void_p),
+        ("mask", c_void_p),
+        ("grad_scale", c_void_p),
+        ("found_inf", c_void_p),
+        ("max_norm", c_double),
+        ("clip_value", c_double),
+        ("grad_norm", c_void_p),
+        ("skipped", c_void_p),
+    ]
+
+
+_ERROR = (c_char_p, c_size_t)
+_FUNCTIONS = {
+    "fs_device": (c_int, POINTER(c_uint64), *_ERROR),
+    "fs_new": (c_uint64, c_char_p, POINTER(c_uint64), *_ERROR),
+    "fs_slots": (c_char_p, POINTER(Group), c_void_p, POINTER(c_size_t), *_ERROR),
+    "fs_add_group": (c_uint64, POINTER(Group), *_ERROR),
+    "fs_step": (c_uint64, c_void_p, c_void_p, c_size_t),
+    "fs_counters": (c_uint64, c_size_t, c_void_p, *_ERROR),
+    "fs_set_counters": (c_uint64, c_size_t, c_void_p, *_ERROR),
+    "fs_eval": (c_uint64, c_size_t, c_void_p, *_ERROR),
+    "fs_free": (c_uint64, *_ERROR),
+}
+_KINDS = {FS_HYPERPARAMETER: HyperparameterError, FS_TENSOR: TensorError}
+ERROR_LENGTH = 4096
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library, loaded with the first call. That starts the runtime of Go, with its threads."""
+    path = os.environ.get("FUSESTEP_LIBRARY") or pathlib.Path(__file__).with_name("libfusestep.so")
+    lib = ctypes.CDLL(str(path))
+    for name, arguments in _FUNCTIONS.items():
+        f = getattr(lib, name)
+        f.argtypes, f.restype = arguments, c_int
+    lib.fs_describe.restype = lib.fs_version.restype = c_char_p
+    return lib
+
+
+@functools.cache
+def algorithms() -> dict[str, dict[str, Any]]:
+    """What fs_describe says, by an algorithm's name."""
+    text = library().fs_describe()
+    if text is None:
+        raise failure(FS_FORKED, "")
+    return {a["name"]: a for a in json.loads(text)}
+
+
+def failure(code: int, text: str) -> Exception:
+    """The exception of a result that is not FS_OK."""
+    if code == FS_FORKED:
+        text = "fusestep was used before this process was forked, and cannot be used in it: start it by spawn or forkserver"
+    return _KINDS.get(code, RuntimeError)(text)
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Calls a function that may fail."""
+    err = ctypes.create_string_buffer(ERROR_LENGTH)
+    code = getattr(library(), name)(*arguments, err, ERROR_LENGTH)
+    if code != FS_OK:
+        raise failure(code, err.value.decode(errors="replace"))
+
+
+def slots(algorithm: str, group: Group) -> list[dict[str, Any]]:
+    """What fs_slots says."""
+    size = c_size_t(1 << 12)
+    while True:
+        out = ctypes.create_string_buffer(size.value)
+        call("fs_slots", algorithm.encode(), group, out, size)
+        if size.value <= len(out):
+            return json.loads(out.value)
+
+
+@functools.cache
+def device(threads: int) -> int:
+    """The processors, with so many threads. It stays: there are as many as there were numbers of threads."""
+    handle = c_uint64()
+    call("fs_device", threads, handle)
+    return handle.value

@@ -1,0 +1,10 @@
+"""Optimizers for PyTorch, each step of which is one pass over the memory.
+
+    from fusestep.torch import AdamW   # in place of torch.optim
+"""
+
+from ._classes import *  # noqa: F403
+from ._classes import __all__ as _classes
+from ._optimizer import Optimizer
+
+__all__ = [*_classes, "Optimizer"]

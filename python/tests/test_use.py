@@ -1,0 +1,527 @@
+"""What users of torch.optim do."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+import fusestep.torch
+from conftest import BOTH, OURS, Path, bound, pair, units
+
+
+def feed(theirs, mine, present=lambda i, step: True, step=0):
+    for i, (p, q) in enumerate(zip(theirs, mine)):
+        p.grad = torch.randn_like(p) if present(i, step) else None
+        q.grad = None if p.grad is None else p.grad.clone(memory_format=torch.preserve_format)
+
+
+def train(torchs, ours, theirs, mine, steps, name, change=lambda optimizer, step: None, present=lambda i, step: True):
+    """Steps both with the same gradients, and holds ours to torch's."""
+    paths = [Path(p) for p in theirs]
+    for step in range(steps):
+        feed(theirs, mine, present, step)
+        for optimizer in (torchs, ours):
+            change(optimizer, step)
+            optimizer.step()
+        for p, q, path in zip(theirs, mine, paths):
+            path.step()
+            assert units(p, q, path.moved) < bound(name, p.dtype), f"step {step}"
+
+
+def same_state(theirs, mine):
+    """Whether two dicts have the same names, types and shapes, and nearly the same numbers."""
+    assert theirs["state"].keys() == mine["state"].keys()
+    for k in theirs["state"]:
+        a, b = theirs["state"][k], mine["state"][k]
+        assert a.keys() == b.keys()
+        for name in a:
+            assert (a[name].dtype, a[name].shape, a[name].device) == (b[name].dtype, b[name].shape, b[name].device), name
+            torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+    for g, h in zip(theirs["param_groups"], mine["param_groups"]):
+        assert g.keys() <= h.keys()
+        assert g["params"] == h["params"]
+
+
+KINDS = [(name, kwargs) for name in BOTH for kwargs in [{}]] + [
+    ("SGD", {"momentum": 0.9}),
+    ("Adam", {"amsgrad": True}),
+    ("Adam", {"decoupled_weight_decay": True, "weight_decay": 0.1}),
+    ("RMSprop", {"centered": True, "momentum": 0.9}),
+    ("NAdam", {"decoupled_weight_decay": True, "weight_decay": 0.1}),
+]
+
+
+@pytest.mark.parametrize("name,kwargs", KINDS, ids=str)
+def test_state_dict_both_ways(name, kwargs):
+    torchs, ours, theirs, mine = pair(name, [torch.randn(3, 4), torch.randn(5)], kwargs)
+    same_state(torchs.state_dict(), ours.state_dict())
+    train(torchs, ours, theirs, mine, 5, name, present=lambda i, step: i == 0 or step != 2)
+    same_state(torchs.state_dict(), ours.state_dict())
+    dicts = []
+    for optimizer in (torchs, ours):
+        file = io.BytesIO()
+        torch.save(optimizer.state_dict(), file)
+        file.seek(0)
+        dicts.append(torch.load(file, weights_only=True))
+    # Each goes on from the other's.
+    torchs2, ours2, theirs2, mine2 = pair(name, theirs, kwargs)
+    torchs2.load_state_dict(dicts[1])
+    ours2.load_state_dict(dicts[0])
+    same_state(torchs2.state_dict(), ours2.state_dict())
+    train(torchs2, ours2, theirs2, mine2, 5, name, present=lambda i, step: i == 0 or step != 2)
+
+
+@pytest.mark.parametrize("name", BOTH + OURS)
+def test_goes_on_with_the_same_bits(name):
+    """An optimizer that was saved, copied or pickled in the middle of training goes on as if nothing had happened."""
+    make = getattr(fusestep.torch, name)
+    kwargs = {"momentum": 0.9} if name == "SGD" else {}
+
+    def optimizer(values):
+        params = [v.detach().clone().requires_grad_() for v in values]
+        return make(params, **kwargs), params
+
+    start = [torch.randn(5), torch.randn(3, 3)]
+    whole, params = optimizer(start)
+    ways = [optimizer(start) for _ in range(4)]
+    generator = torch.Generator().manual_seed(1)
+    for step in range(12):
+        if step == 6:
+            for i, (old, values) in enumerate(ways):
+                if i == 0:
+                    ways[i] = optimizer(values)
+                    ways[i][0].load_state_dict(copy.deepcopy(old.state_dict()))
+                elif i == 1:
+                    new = copy.deepcopy(old)
+                    ways[i] = new, new.param_groups[0]["params"]
+                elif i == 2:
+                    new = pickle.loads(pickle.dumps(old))
+                    ways[i] = new, new.param_groups[0]["params"]
+                else:
+                    file = io.BytesIO()
+                    torch.save(old.state_dict(), file)
+                    file.seek(0)
+                    ways[i] = optimizer(values)
+                    ways[i][0].load_state_dict(torch.load(file))
+        grads = [torch.randn(v.shape, generator=generator) for v in start]
+        for o, ps in [(whole, params), *ways]:
+            for i, (p, g) in enumerate(zip(ps, grads)):
+                p.grad = None if i == 1 and step in (1, 7) else g.clone()
+            o.step()
+        for o, ps in ways:
+            for p, q in zip(params, ps):
+                torch.testing.assert_close(p, q, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", BOTH + OURS)
+def test_trains(name):
+    """Every optimizer makes a loss smaller."""
+    x, y = torch.randn(64, 8), torch.randn(64, 1)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
+    lr = {"Adadelta": 1.0, "ProximalSGD": 0.05, "FTRL": 0.1, "ScheduleFreeSGD": 0.1}.get(name, 0.01)
+    optimizer = getattr(fusestep.torch, name)(model.parameters(), lr=lr)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_groups_change_in_place():
+    def change(optimizer, step):
+        for i, group in enumerate(optimizer.param_groups):
+            group["lr"] = torch.tensor(0.01 / (step + 1), dtype=torch.float64) if step % 3 == 1 else 0.02 / (step + 1 + i)
+            group["betas"] = (0.9 - 0.01 * step, 0.99)
+            group["weight_decay"] = [0.0, 0.1][step // 5 % 2]
+            group["amsgrad"] = step >= 8
+            group["maximize"] = step == 12
+            group["eps"] = 1e-8 * (step + 1)
+
+    torchs, ours, theirs, mine = pair("AdamW", [torch.randn(4), torch.randn(3), torch.randn(2, 2)], {})
+    for optimizer, params in ((torchs, theirs), (ours, mine)):
+        optimizer.param_groups[0]["params"] = params[:1]
+        optimizer.add_param_group({"params": params[1:], "lr": 0.1})
+    train(torchs, ours, theirs, mine, 8, "AdamW", change)
+    # Torch's needs max_exp_avg_sq where amsgrad is turned on late.
+    for p in theirs:
+        torchs.state[p]["max_exp_avg_sq"] = torch.zeros_like(p)
+    train(torchs, ours, theirs, mine, 16, "AdamW", lambda optimizer, step: change(optimizer, step + 8))
+
+
+def test_momentum_turned_on():
+    def change(optimizer, step):
+        optimizer.param_groups[0]["momentum"] = 0.9 if step >= 3 else 0
+        optimizer.param_groups[0]["dampening"] = 0.5
+
+    torchs, ours, theirs, mine = pair("SGD", [torch.randn(4), torch.randn(3)], {})
+    train(torchs, ours, theirs, mine, 8, "SGD", change, present=lambda i, step: i == 0 or step not in (0, 5))
+
+
+def test_tensor_lr_in_place():
+    lr = torch.tensor(0.1, dtype=torch.float64)
+    torchs, ours, theirs, mine = pair("SGD", [torch.randn(4)], {"lr": lr})
+    assert ours.param_groups[0]["lr"] is lr
+
+    def change(optimizer, step):
+        lr.fill_(0.1 / (step + 1))
+
+    train(torchs, ours, theirs, mine, 8, "SGD", change)
+
+
+SCHEDULERS = {
+    "step": lambda o: lr_scheduler.StepLR(o, 3),
+    "multi-step": lambda o: lr_scheduler.MultiStepLR(o, [3, 7]),
+    "constant": lambda o: lr_scheduler.ConstantLR(o, 0.5, 3),
+    "linear": lambda o: lr_scheduler.LinearLR(o),
+    "exponential": lambda o: lr_scheduler.ExponentialLR(o, 0.9),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, 10, 2.0),
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 10),
+    "restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 4),
+    "lambda": lambda o: lr_scheduler.LambdaLR(o, lambda t: 0.9**t),
+    "multiplicative": lambda o: lr_scheduler.MultiplicativeLR(o, lambda t: 0.95),
+    "one-cycle": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=20),
+    "cyclic": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, 4, cycle_momentum=True),
+    "sequential": lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.ConstantLR(o), lr_scheduler.ExponentialLR(o, 0.9)], [5]),
+    "chained": lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.ConstantLR(o), lr_scheduler.ExponentialLR(o, 0.9)]),
+    "plateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=1),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_every_scheduler(kind, name):
+    torchs, ours, theirs, mine = pair(name, [torch.randn(6)], {"momentum": 0.9} if name == "SGD" else {})
+    schedulers = {torchs: SCHEDULERS[kind](torchs), ours: SCHEDULERS[kind](ours)}
+
+    def change(optimizer, step):
+        if step > 0:
+            schedulers[optimizer].step(*([1.0] if kind == "plateau" else []))
+
+    train(torchs, ours, theirs, mine, 15, name, change)
+    assert torchs.param_groups[0]["lr"] == ours.param_groups[0]["lr"]
+
+
+def test_gradients_that_are_none():
+    """Torch counts the steps of each parameter."""
+    torchs, ours, theirs, mine = pair("Adam", [torch.randn(3) for _ in range(5)], {"lr": 0.1})
+    train(torchs, ours, theirs, mine, 12, "Adam", present=lambda i, step: step % (i + 1) == 0 and i != 4)
+    assert [torchs.state[p]["step"].item() for p in theirs[:4]] == [ours.state[p]["step"].item() for p in mine[:4]] == [12, 6, 4, 3]
+    assert mine[4] not in ours.state
+
+
+def test_no_gradient_at_all():
+    p = nn.Parameter(torch.ones(2))
+    optimizer = fusestep.torch.AdamW([p])
+    assert optimizer.step() is None
+    assert optimizer.step(lambda: 3.0) == 3.0
+    assert p.tolist() == [1, 1] and not optimizer.state
+
+
+def test_add_param_group_and_replaced_parameters():
+    torchs, ours, theirs, mine = pair("Adam", [torch.randn(3)], {})
+    train(torchs, ours, theirs, mine, 3, "Adam")
+    more = [torch.randn(4), torch.randn(2)]
+    for optimizer, params in ((torchs, theirs), (ours, mine)):
+        params += [p.clone().requires_grad_() for p in more]
+        optimizer.add_param_group({"params": params[1:], "lr": 0.1})
+    train(torchs, ours, theirs, mine, 3, "Adam")
+    for optimizer, params in ((torchs, theirs), (ours, mine)):  # as those do who grow or prune a parameter
+        new = torch.cat([params[0].detach(), torch.ones(2)]).requires_grad_()
+        state = optimizer.state.pop(params[0])
+        state["exp_avg"] = torch.cat([state["exp_avg"], torch.zeros(2)])
+        state["exp_avg_sq"] = torch.cat([state["exp_avg_sq"], torch.zeros(2)])
+        optimizer.state[new] = state
+        optimizer.param_groups[0]["params"][0] = params[0] = new
+    train(torchs, ours, theirs, mine, 3, "Adam")
+    with pytest.raises(ValueError, match="Invalid learning rate"):
+        ours.add_param_group({"params": [torch.zeros(1)], "lr": -1.0})
+    assert len(ours.param_groups) == 2
+
+
+def test_state_written_by_others():
+    torchs, ours, theirs, mine = pair("Adam", [torch.randn(3), torch.randn(4)], {})
+    train(torchs, ours, theirs, mine, 3, "Adam")
+    for optimizer, params in ((torchs, theirs), (ours, mine)):
+        optimizer.state[params[0]]["exp_avg"].zero_()
+        optimizer.state[params[0]]["step"].fill_(1)
+        optimizer.state[params[1]]["exp_avg"] = torch.ones(4)
+    train(torchs, ours, theirs, mine, 3, "Adam")
+    for optimizer in (torchs, ours):
+        optimizer.state.clear()
+    train(torchs, ours, theirs, mine, 3, "Adam")
+    for p, q in zip(theirs, mine):
+        p.data, q.data = p.data.double(), q.data.double()
+    for optimizer in (torchs, ours):
+        optimizer.state = type(torchs.state)(dict)
+    train(torchs, ours, theirs, mine, 3, "Adam")
+
+
+def test_hooks_closure_zero_grad():
+    model = nn.Linear(3, 1)
+    optimizer = fusestep.torch.SGD(model.parameters(), lr=0.1)
+    calls = []
+    optimizer.register_step_pre_hook(lambda o, args, kwargs: calls.append("before"))
+    optimizer.register_step_post_hook(lambda o, args, kwargs: calls.append("after"))
+    every = register_optimizer_step_post_hook(lambda o, args, kwargs: calls.append("every"))
+
+    def closure():
+        calls.append("closure")
+        optimizer.zero_grad()
+        loss = model(torch.ones(2, 3)).sum()
+        loss.backward()
+        return loss
+
+    with torch.no_grad():
+        assert optimizer.step(closure).requires_grad
+    every.remove()
+    assert calls == ["before", "closure", "after", "every"]
+    optimizer.zero_grad(set_to_none=False)
+    assert model.weight.grad.eq(0).all()
+    optimizer.zero_grad()
+    assert model.weight.grad is None
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    assert any(e.key == "Optimizer.step#SGD.step" for e in profile.key_averages())
+
+
+def test_autograd_sees_steps():
+    """A step between a forward and its backward pass is an error, as with torch's."""
+    p = nn.Parameter(torch.ones(3))
+    optimizer = fusestep.torch.SGD([p], lr=0.1)
+    loss = (p * p).sum()
+    p.grad = torch.ones(3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+@pytest.mark.parametrize("unscale", [False, True])
+def test_grad_scaler(name, unscale):
+    torchs, ours, theirs, mine = pair(name, [torch.randn(5), torch.randn(3)], {})
+    scalers = {o: torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=3) for o in (torchs, ours)}
+    paths = [Path(p) for p in theirs]
+    for step in range(12):
+        for (optimizer, scaler), params in zip(scalers.items(), (theirs, mine)):
+            optimizer.zero_grad()
+            loss = sum((p * p * (step + 1)).sum() for p in params)
+            scaler.scale(loss).backward()
+            if step in (4, 9):
+                params[0].grad[0] = float("inf")
+            if unscale:
+                scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        assert scalers[torchs].get_scale() == scalers[ours].get_scale()
+        for p, q, path in zip(theirs, mine, paths):
+            path.step()
+            assert units(p, q, path.moved) < 1000
+    if name == "AdamW":
+        assert ours.state[mine[0]]["step"] == torchs.state[theirs[0]]["step"] == 10
+    assert "found_inf" not in ours.__dict__
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 1e6])
+def test_clipping(max_norm):
+    torchs, ours, theirs, mine = pair("AdamW", [torch.randn(5), torch.randn(3, 7)], {})
+    ours.max_norm = max_norm
+    paths = [Path(p) for p in theirs]
+    for step in range(10):
+        feed(theirs, mine, lambda i, step: i == 0 or step % 3 != 1, step)
+        norm = nn.utils.clip_grad_norm_(theirs, max_norm)
+        torchs.step()
+        ours.step()
+        assert ours.grad_norm == pytest.approx(norm.item(), rel=1e-6)
+        for p, q, path in zip(theirs, mine, paths):
+            path.step()
+            assert units(p, q, path.moved) < 200
+    with pytest.raises(ValueError, match="Invalid max_norm value"):
+        fusestep.torch.SGD([torch.zeros(1)], max_norm=0)
+
+
+def test_ema():
+    model = nn.Linear(4, 2)
+    optimizer = fusestep.torch.SGD(model.parameters(), lr=0.1, ema_decay=0.9)
+    average = torch.optim.swa_utils.AveragedModel(model, avg_fn=torch.optim.swa_utils.get_ema_avg_fn(0.9))
+    for _ in range(5):
+        for p in model.parameters():
+            p.grad = torch.randn_like(p)
+        optimizer.step()
+        average.update_parameters(model)
+    for p, q in zip(average.parameters(), optimizer.eval_params()):
+        torch.testing.assert_close(p.detach(), q)
+    assert "ema" in optimizer.state[model.weight]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_sixteen_bits_as_torchs_fused(dtype):
+    """State is of the parameter's type, and a step rounds once: torch with fused=True. A moment may be beside a tie."""
+    theirs, mine = ([torch.randn(500, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()] for _ in range(2))
+    torchs = torch.optim.AdamW(theirs, fused=True, eps=1e-3)
+    ours = fusestep.torch.AdamW(mine, fused=True, eps=1e-3)
+    for _ in range(10):
+        feed(theirs, mine)
+        torchs.step()
+        ours.step()
+    same = (theirs[0] == mine[0]).float().mean()
+    assert same > 0.98
+    torch.testing.assert_close(theirs[0], mine[0], rtol=2 * torch.finfo(dtype).eps, atol=1e-3)
+    assert ours.state[mine[0]]["exp_avg"].dtype == dtype
+
+
+@pytest.mark.parametrize("master,slot", [(torch.float32, "master"), (torch.int16, "remainder"), (torch.int8, "remainder")], ids=str)
+def test_masters(master, slot):
+    """Parameters of 16 bits with masters train as those of 32 bits do, and go on from a dict with the same bits."""
+    start = torch.randn(200).bfloat16()
+    p, q = start.clone().requires_grad_(), start.float().requires_grad_()
+    ours = fusestep.torch.AdamW([p], lr=1e-4, master=master)
+    wide = fusestep.torch.AdamW([q], lr=1e-4)
+    for step in range(20):
+        if step == 10:
+            ours2 = fusestep.torch.AdamW([p], lr=1e-4, master=master)
+            ours2.load_state_dict(copy.deepcopy(ours.state_dict()))
+            ours = ours2
+        p.grad = torch.randn(200).bfloat16()
+        q.grad = p.grad.float()
+        ours.step()
+        wide.step()
+    state = ours.state[p]
+    assert state[slot].dtype == master and state["exp_avg"].dtype == torch.float32
+    if master == torch.float32:
+        assert torch.equal(state[slot], q.detach())
+    assert torch.equal(p.detach(), q.detach().bfloat16()) if master == torch.float32 else (p.float() - q).abs().max() < 0.02
+
+
+def test_formats():
+    p = torch.randn(100).requires_grad_()
+    optimizer = fusestep.torch.AdamW([p], state_dtype={"exp_avg": torch.bfloat16})
+    p.grad = torch.randn(100)
+    optimizer.step()
+    assert optimizer.state[p]["exp_avg"].dtype == torch.bfloat16
+    assert optimizer.state[p]["exp_avg_sq"].dtype == torch.float32
+    again = fusestep.torch.AdamW([p], state_dtype={"exp_avg": torch.bfloat16})
+    again.load_state_dict(optimizer.state_dict())
+    again.step()
+    assert again.state[p]["exp_avg"].dtype == torch.bfloat16
+    with pytest.raises(Exception, match="momentum"):
+        fusestep.torch.AdamW([p], state_dtype={"momentum": torch.bfloat16})
+
+
+def test_stochastic_rounding():
+    p = torch.ones(20000, dtype=torch.bfloat16, requires_grad=True)
+    optimizer = fusestep.torch.SGD([p], lr=1e-4, stochastic_rounding=True, seed=3)
+    for _ in range(10):
+        p.grad = torch.ones_like(p)
+        optimizer.step()
+    assert 0.9985 < p.float().mean() < 0.9995  # to nearest nothing would move
+
+
+LAYOUTS = {
+    "transposed": lambda: torch.randn(4, 6).t(),
+    "channels last": lambda: torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    "offset": lambda: torch.randn(20)[3:],
+    "length 1": lambda: torch.randn(3, 1, 2).transpose(0, 1),
+    "scalar": lambda: torch.randn(()),
+    "empty": lambda: torch.randn(0, 3),
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_layouts(kind):
+    values = LAYOUTS[kind]()
+    theirs, mine = (torch.empty_like(values).copy_(values).requires_grad_() for _ in range(2))
+    if kind == "offset":
+        mine = torch.cat([torch.zeros(3), values])[3:].requires_grad_()
+    other = torch.randn(3)
+    both = [[theirs, other.clone().requires_grad_()], [mine, other.clone().requires_grad_()]]
+    torchs, ours = torch.optim.Adam(both[0], foreach=False), fusestep.torch.Adam(both[1])
+    train(torchs, ours, *both, 5, "Adam")
+    assert ours.state[mine]["exp_avg"].stride() == torchs.state[theirs]["exp_avg"].stride()
+    assert ours.state[mine]["step"] == 5
+
+
+def test_layouts_that_are_refused():
+    cases = {
+        "expanded": torch.randn(3, 1).expand(3, 4),
+        "strided": torch.randn(8)[::2],
+        "integer": torch.arange(4),
+        "sparse": torch.eye(3).to_sparse(),
+        "meta": torch.empty(3, device="meta"),
+    }
+    for kind, t in cases.items():
+        good, p = torch.ones(2), t.detach()
+        optimizer = fusestep.torch.SGD([("good", good), (kind, p)])
+        good.grad = torch.ones(2)
+        p.grad = torch.zeros_like(p)
+        with pytest.raises(TypeError, match=kind):
+            optimizer.step()
+        assert good.tolist() == [1, 1]
+    grads = {
+        "shape": lambda: torch.ones(12).view(3, 4).t().contiguous().t(),
+        "sparse": lambda: torch.ones(3, 4).to_sparse(),
+    }
+    for make in grads.values():
+        p = torch.ones(3, 4)
+        optimizer = fusestep.torch.SGD([("weight", p)])
+        p.grad = torch.ones(3, 4)
+        optimizer.step()
+        p.grad = make()
+        with pytest.raises(TypeError, match="weight"):
+            optimizer.step()
+        p.grad = torch.ones(3, 4)
+        optimizer.step()
+
+
+def test_shared_memory_is_refused():
+    whole = torch.ones(6)
+    p, q = whole[:4], whole[2:]
+    optimizer = fusestep.torch.SGD([("p", p), ("q", q)])
+    p.grad, q.grad = torch.ones(4), torch.ones(4)
+    with pytest.raises(TypeError, match="p"):
+        optimizer.step()
+    assert whole.eq(1).all()
+
+
+def test_hyperparameters_out_of_range_change_nothing():
+    p = torch.ones(2)
+    optimizer = fusestep.torch.Adam([p], lr=0.1)
+    p.grad = torch.ones(2)
+    optimizer.step()
+    before, state = p.clone(), copy.deepcopy(optimizer.state_dict())
+    optimizer.param_groups[0]["betas"] = (1.5, 0.9)
+    with pytest.raises(ValueError, match="Invalid beta parameter at index 0: 1.5"):
+        optimizer.step()
+    assert torch.equal(p, before)
+    assert torch.equal(state["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
+    optimizer.param_groups[0]["betas"] = (0.9, 0.9)
+    optimizer.step()
+    assert optimizer.state[p]["step"] == 2
+
+
+def test_schedule_free_evaluates_its_average():
+    p = torch.ones(3).requires_grad_()
+    optimizer = fusestep.torch.ScheduleFreeSGD([p], lr=0.1)
+    for _ in range(5):
+        p.grad = torch.ones(3)
+        optimizer.step()
+    (average,) = optimizer.eval_params()
+    assert (average != p).all() and (average < 1).all()
+
+
+def test_names():
+    """Pairs of names and tensors, as model.named_parameters() gives them."""
+    model = nn.Linear(2, 2)
+    optimizer = fusestep.torch.AdamW(model.named_parameters())
+    assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"]
+    model.weight.grad = torch.ones(2, 2).double().float()
+    optimizer.step()
+    assert repr(optimizer).startswith("AdamW (")
+    assert isinstance(optimizer, torch.optim.Optimizer)
