@@ -140,7 +140,7 @@ func (o *Optimizer) Accumulate(s *device.Stream) error {
 	if err := o.sums.compile(o); err != nil {
 		return fmt.Errorf("optim: accumulate: nothing was added: %w", err)
 	}
-	o.norm.ready = false
+	o.norm.ready, o.last = false, s
 	for i, u := range o.sums.updates {
 		if err := u.Enqueue(s, o.sums.step); err != nil {
 			return fmt.Errorf("optim: accumulate: %d of %d types of gradients were added: %w", i, len(o.sums.updates), err)

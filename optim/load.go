@@ -32,7 +32,7 @@ type Piece struct {
 // ErrHalfLoaded is in the error of a load that failed when it had begun to write, and of all steps and the like until a load succeeds.
 var ErrHalfLoaded = errors.New("optimizer is half loaded")
 
-// LoadStateDict makes the optimizer what it was when the dict was made, and waits for the stream, nil for the default one. Hyperparameters, rates,
+// LoadStateDict makes the optimizer what it was when the dict was made, and waits for the stream, nil for the default one, and for that of the last step. Hyperparameters, rates,
 // schedules and what is done around steps are restored, whatever the optimizer has. Tensors, their order where a norm is summed in it, types of
 // algorithms, formats of value and state, masters, rounding and averages must be those that were saved. All that does not fit is in one MismatchError.
 // Then, and where the dict's verification fails or there is no memory, nothing has changed.
@@ -52,6 +52,9 @@ func (o *Optimizer) LoadStateDict(s *device.Stream, d *StateDict, how LoadOption
 	}
 	if err == nil {
 		err = o.training(what)
+	}
+	if err == nil {
+		err = o.settle(what, s)
 	}
 	if err != nil {
 		return err

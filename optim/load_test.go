@@ -471,6 +471,51 @@ func TestStateDictText(t *testing.T) {
 	}
 }
 
+// What another stream is still doing is neither saved half done nor done to what was loaded.
+func TestLoadOtherStream(t *testing.T) {
+	onExecutors(t, func(t *testing.T, b kernels.Backend) {
+		dev := b.Device()
+		x := make([]float32, 1<<18)
+		value, err := dev.Alloc(device.Float32, len(x))
+		require.NoError(t, err)
+		grad, err := dev.Alloc(device.Float32, len(x))
+		require.NoError(t, err)
+		s, err := dev.NewStream()
+		require.NoError(t, err)
+		for i := range x {
+			x[i] = float32(i)
+		}
+		require.NoError(t, device.Upload(s, value, x))
+		require.NoError(t, device.Upload(s, grad, x))
+		o, err := optim.New(b, optim.DefaultAdamW(), []optim.Param{{Name: "w", Value: value, Grad: grad}})
+		require.NoError(t, err)
+		steps := func() {
+			for range 8 {
+				require.NoError(t, o.Step(s))
+			}
+		}
+		same := func(a *optim.StateDict) {
+			require.NoError(t, s.Synchronize())
+			now, err := o.StateDict(s)
+			require.NoError(t, err)
+			apart, err := a.Differences(now)
+			require.NoError(t, err)
+			require.Empty(t, apart)
+		}
+		steps()
+		saved, err := o.StateDict(nil)
+		require.NoError(t, err)
+		same(saved)
+		steps()
+		require.NoError(t, o.LoadStateDict(nil, saved, optim.LoadOptions{}))
+		same(saved)
+		require.NoError(t, s.Close())
+		_, err = o.StateDict(nil)
+		require.NoError(t, err)
+		require.NoError(t, o.Close())
+	})
+}
+
 // State that starts at a hyperparameter starts again, before the first step, where that changes: what it was filled with is known.
 func TestLoadFilled(t *testing.T) {
 	b := cpu.NewThreads(1)

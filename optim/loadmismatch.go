@@ -66,7 +66,11 @@ func (m Mismatch) String() string {
 
 func (e *MismatchError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "optim: load state dict: nothing was changed: %d things do not fit:", len(e.Mismatches))
+	fit := "things do not fit"
+	if len(e.Mismatches) == 1 {
+		fit = "thing does not fit"
+	}
+	fmt.Fprintf(&b, "optim: load state dict: nothing was changed: %d %s:", len(e.Mismatches), fit)
 	for i, m := range e.Mismatches {
 		if i == mismatchesInErrors {
 			fmt.Fprintf(&b, "\n\tand %d more", len(e.Mismatches)-i)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -179,5 +180,20 @@ func TestMismatches(t *testing.T) {
 			same(t, "after a load that failed", before, after)
 			require.NoError(t, o.Step(nil))
 		})
+	}
+}
+
+// The text has how many there are, and the first.
+func TestMismatchErrorText(t *testing.T) {
+	for n, want := range map[int]string{
+		1:  "optim: load state dict: nothing was changed: 1 thing does not fit:\n\tgroup 0: missing",
+		2:  "optim: load state dict: nothing was changed: 2 things do not fit:\n\tgroup 0: missing\n\tgroup 1: missing",
+		22: "\n\tgroup 19: missing\n\tand 2 more",
+	} {
+		e := &optim.MismatchError{}
+		for i := range n {
+			e.Mismatches = append(e.Mismatches, optim.Mismatch{Group: i, What: optim.Missing})
+		}
+		require.True(t, strings.HasSuffix(e.Error(), want), e)
 	}
 }

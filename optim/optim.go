@@ -111,8 +111,9 @@ type Optimizer struct {
 	steps     int
 	checked   uint64 // device.Device.Closings when all buffers were open
 	closed    bool
-	half      error  // a load has failed half way
-	calls     uint64 // of methods, by which a LiveStateDict sees that it is over
+	half      error          // a load has failed half way
+	last      *device.Stream // of the last step or sum of gradients; nil before
+	calls     uint64         // of methods, by which a LiveStateDict sees that it is over
 }
 
 // New returns an optimizer of one parameter group; AddGroup adds more. State starts at zero, or as the algorithm says. The
@@ -269,6 +270,17 @@ func (o *Optimizer) use(what string, s *device.Stream) (*device.Stream, error) {
 		return nil, fmt.Errorf("optim: %s: %w", what, o.half)
 	}
 	return s, o.usable()
+}
+
+// settle waits for the stream of the last step, if that is another one: a state that it has half changed is none.
+func (o *Optimizer) settle(what string, s *device.Stream) error {
+	if o.last == nil || o.last == s || o.last.Check(o.backend.Device()) != nil { // which has waited as it was closed
+		return nil
+	}
+	if err := o.last.Synchronize(); err != nil {
+		return fmt.Errorf("optim: %s: %w", what, err)
+	}
+	return nil
 }
 
 // usable checks that all tensors can be used now.

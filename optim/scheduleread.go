@@ -86,7 +86,6 @@ func (r *scheduleReader) schedule(text json.RawMessage, here Schedule) (Schedule
 	}
 	if v := reflect.ValueOf(here); here != nil && v.Kind() == reflect.Pointer && v.Type().Elem() == t {
 		r.set = append(r.set, func() { v.Elem().Set(made.Elem()) })
-		return made.Elem().Interface().(Schedule), nil
 	}
 	return made.Elem().Interface().(Schedule), nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// StateDict waits for the stream, nil for the default one, and returns a snapshot: its numbers are copied to the host's memory, as many bytes as values
+// StateDict waits for the stream, nil for the default one, and for that of the last step, and returns a snapshot: its numbers are copied to the host's memory, as many bytes as values
 // and state have, and stay what they are. It fails between Evaluate and Resume of Placed.
 func (o *Optimizer) StateDict(s *device.Stream) (*StateDict, error) {
 	d := &StateDict{}
@@ -107,6 +107,9 @@ func (o *Optimizer) stateDict(what string, s *device.Stream, numbers func(*devic
 	s, err := o.use(what, s)
 	if err == nil {
 		err = o.training(what)
+	}
+	if err == nil {
+		err = o.settle(what, s)
 	}
 	if err != nil {
 		return nil, err

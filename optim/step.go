@@ -63,6 +63,7 @@ func (o *Optimizer) stepped() {
 
 // prepare does all of a step but to enqueue it.
 func (o *Optimizer) prepare(s *device.Stream) error {
+	o.last = s
 	if o.common.accumulate && o.sums.taken == 0 {
 		return fmt.Errorf("optim: step: nothing was updated: %w", ErrNotAccumulated)
 	}

@@ -171,3 +171,15 @@ func names(t testing.TB, folder string, want ...string) {
 	require.NoError(t, err)
 	require.ElementsMatch(t, want, got)
 }
+
+// TestSaveName: a name that JSON cannot have is said before anything is written.
+func TestSaveName(t *testing.T) {
+	dev := cpu.New()
+	value, err := dev.Alloc(device.Float32, 1)
+	require.NoError(t, err)
+	o, err := optim.New(dev, optim.DefaultSGD(), []optim.Param{{Name: "a\xff", Value: value}})
+	require.NoError(t, err)
+	folder := t.TempDir()
+	require.EqualError(t, Save(filepath.Join(folder, "x"), o, nil), "checkpoint: save "+folder+`/x: tensor "a\xff": the name is no UTF-8: nothing was written`)
+	names(t, folder)
+}

@@ -14,7 +14,8 @@ import (
 	"github.com/fusestep/fusestep/optim"
 )
 
-// Dir is a folder of checkpoints of one training, a file each, named by Optimizer.Steps: step-00000100.safetensors.
+// Dir is a folder of checkpoints of one optimizer, a file each, named by Optimizer.Steps: step-00000100.safetensors. Two optimizers of one training need two
+// folders.
 type Dir struct {
 	Path string // made if it is not there
 	Keep int    // how many of the latest a save keeps; 0 keeps all

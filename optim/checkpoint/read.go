@@ -16,7 +16,7 @@ import (
 
 // Load makes an optimizer what it was when it was saved: one of the same groups, algorithms and tensors, as far as how does not say otherwise. Before
 // anything changes, all that does not fit is an optim.MismatchError, and all that is wrong with the file a FileError: checksums of all tensors are
-// compared first. It needs 64 MiB of memory at most. Progress functions are called as checksums are computed.
+// compared first. It needs 64 MiB of memory at most beside the header. Progress functions are called as checksums are computed.
 func Load(path string, o *optim.Optimizer, s *device.Stream, how optim.LoadOptions, progress ...func(done, total int64)) error {
 	return load(disk{}, path, o, s, how, progress)
 }

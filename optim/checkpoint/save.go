@@ -32,7 +32,7 @@ const headerStart = `{"__metadata__":{"` + keyCRC + `":"`
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Save writes an optimizer to a file, which is replaced if there is one. It waits for the stream, nil for the default one, and reads what is on the
+// Save writes an optimizer to a file, which is replaced if there is one. It waits for the stream, nil for the default one, and for that of the last step, and reads what is on the
 // device chunk by chunk, for which it takes 8 MiB of memory, and some for the header. An error of the file is a SaveError. It removes what writers that were
 // killed have left in the folder: files whose names end in .fusestep-tmp, and that no process holds a lock on.
 //
