@@ -104,6 +104,8 @@ def recognise(group, states, asked, keep, what):
     for name, has in FOREIGN.items():
         if has == keys or len(has) == 1 and has <= keys:
             raise NotYetError(f"{what} is of torch.optim.{name}: fusestep has no such optimizer")
+    if "bias_correction" in keys - set(keep):
+        raise ConversionError(f"{what} has bias_correction, which torch's optimizers have not: say --library transformer-engine if it is of its FusedAdam")
     if unknown := keys - ANY - set(FLAGS) - set(keep):
         raise ConversionError(
             f"{what}: no optimizer that torch.optim and fusestep have has the options {', '.join(sorted(unknown))}: say --keep with each that does "
@@ -168,7 +170,9 @@ def on_cpu(t, what):
 
 def refuse_quantised(t, what):
     if type(t) not in (torch.Tensor, torch.nn.Parameter) or t.dtype in (torch.uint8, torch.int8, torch.int16) or t.is_quantized:
-        raise NotYetError(f"{what} is a {type(t).__name__} of {t.dtype}: quantised state and remainders are not converted yet")
+        raise NotYetError(
+            f"{what} is a {type(t).__name__} of {t.dtype}: quantised state is not converted yet; remainders are beside bfloat16, with "
+            "--library transformer-engine")
 
 
 def dense(t, what):
@@ -185,7 +189,8 @@ def dense(t, what):
 # --- The file -------------------------------------------------------------------------------------------------------
 
 FORMATS = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
-STORED = {name: dtype for dtype, name in FORMATS.items()} | {"I16": torch.int16, "I8": torch.int8}
+ALL_FORMATS = FORMATS | {torch.int16: "I16", torch.int8: "I8"}  # with remainders
+STORED = {name: dtype for dtype, name in ALL_FORMATS.items()}
 FORMAT, NO_CRC = "fusestep-1", "00000000"
 HEADER_START = b'{"__metadata__":{"crc32c":"'
 MOST_HEADER = 100 << 20
@@ -269,7 +274,7 @@ def write(path, file):
     pieces, entries, at = {}, {}, 0
     for name, t in sorted(file.tensors.items(), key=lambda item: -item[1].itemsize):  # so each begins at a whole element
         pieces[name] = bytes_of(t)
-        entries[name] = {"dtype": FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + len(pieces[name])]}
+        entries[name] = {"dtype": ALL_FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at + len(pieces[name])]}
         at += len(pieces[name])
     sums = {name: f"{crc32c(data):08x}" for name, data in pieces.items()}
     metadata = {"crc32c": NO_CRC, "format": FORMAT, "checksums": json.dumps(sums), "fusestep": json.dumps(file.state, allow_nan=False)}
@@ -365,7 +370,7 @@ def load(path):
     try:
         out = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
-        kind = NotYetError if "torchao" in str(e) or "bitsandbytes" in str(e) else ConversionError
+        kind = NotYetError if any(name in str(e) for name in ("torchao", "bitsandbytes", "transformer_engine")) else ConversionError
         raise kind(f"{path} holds more than tensors, numbers and text, which is not executed: {e}") from e
     except OSError:
         raise
@@ -391,19 +396,22 @@ def parts_of(saved, drop):
     return out
 
 
-def to_fusestep(saved, model=None, names=None, optimizer=None, step=None, lr=None, keep=(), drop=()):
+def to_fusestep(saved, model=None, names=None, optimizer=None, step=None, lr=None, keep=(), drop=(), library=None):
     """A checkpoint of an optimizer's state_dict, or of a dict that has it as "optimizer" and others beside it. README.md says what
     the arguments, which are the command's options, mean."""
     with well_formed("the state_dict"):
-        return torch_to_fusestep(parts_of(saved, drop), model, names, optimizer, step, lr, keep, drop)
+        return torch_to_fusestep(parts_of(saved, drop), model, names, optimizer, step, lr, keep, drop, library)
 
 
-def torch_to_fusestep(parts, model, names, optimizer, step, lr, keep, drop):
+def torch_to_fusestep(parts, model, names, optimizer, step, lr, keep, drop, library):
     groups, states = parts["optimizer"]["param_groups"], parts["optimizer"]["state"]
     if ("model" in parts) == (model is not None):
         raise ConversionError("the model's state_dict should be beside the optimizer's, or said with --model: one of the two")
     model = parts.get("model", model)
     named = named_parameters(groups, states, model, names, drop)
+    saved, masters = groups, {}
+    if library == TRANSFORMER_ENGINE:
+        groups, states, masters = of_transformer_engine(groups, states, model, named, optimizer, drop)
     for number, state in states.items():
         for key, x in state.items():
             if torch.is_tensor(x):
@@ -413,6 +421,8 @@ def torch_to_fusestep(parts, model, names, optimizer, step, lr, keep, drop):
         what, of = f"group {index}", {named[number]: states.get(number, {}) for number in group["params"]}
         algorithm = recognise(group, of.values(), optimizer, keep, what)
         hyper = hyperparameters(group, algorithm, lr, what)
+        if library == TRANSFORMER_ENGINE:
+            hyper["no_bias_correction"] = float(not saved[index]["bias_correction"])
         tensors = []
         for name, state in of.items():
             tensors.append(add_tensor(file, name, state, dense(model[name], f"model tensor {name}"), algorithm, hyper, step, drop))
@@ -422,9 +432,70 @@ def torch_to_fusestep(parts, model, names, optimizer, step, lr, keep, drop):
     if step is not None and step < taken:
         raise ConversionError(f"a parameter has taken {taken:.0f} steps, and --step is {step}")
     file.state["steps"] = int(taken) if step is None else step
+    file.tensors |= masters
+    if library == TRANSFORMER_ENGINE:
+        file.torch = None  # what it kept is of no dict that torch has saved
     if parts.get("scaler"):  # one that is not enabled has an empty one
         file.state["grad_scaler_state"] = scaler_state(parts["scaler"])
     return file
+
+
+TRANSFORMER_ENGINE = "transformer-engine"
+
+
+def of_transformer_engine(groups, states, model, named, optimizer, drop):
+    """The groups and states of a FusedAdam's state_dict as torch's Adam has them, and the masters by their name in the file. It counts steps by
+    group, has neither amsgrad nor maximize, and widens what it holds in 8 or 16 bits to float32, but for remainders."""
+    if optimizer not in ("Adam", "AdamW"):
+        raise ConversionError("FusedAdam's state_dict does not say its adam_w_mode: say --optimizer AdamW, or --optimizer Adam where that is False")
+    out, own, masters, new = [], {}, {}, {}
+    for index, group in enumerate(groups):
+        if "bias_correction" not in group:
+            raise ConversionError(f"group {index} has no bias_correction: it is not of Transformer Engine's FusedAdam")
+        out.append({key: x for key, x in group.items() if key not in ("bias_correction", "step")} | {"amsgrad": False, "maximize": False})
+        for number in group["params"]:
+            what, value, state = f"parameter {named[number]}", model[named[number]], dict(states.get(number, {}))
+            if bool(state) != ("step" in group):
+                raise ConversionError(f"{what} has {'' if state else 'no '}state, and group {index} has {'a' if 'step' in group else 'no'} step")
+            for key, x in state.items():
+                remainder = key == "master_param" and torch.is_tensor(x) and x.dtype == torch.int16 and value.dtype == torch.bfloat16
+                if torch.is_tensor(x) and not remainder:
+                    refuse_quantised(x, f"{what}: {key}")
+                    if x.dtype == torch.float16:
+                        raise NotYetError(f"{what}: {key} is of torch.float16, and its scale is not there: FusedAdam's state_dict() has float32")
+            if (master := state.pop("master_param", None)) is not None:
+                slot, t = master_of(master, value, what)
+                if slot is not None:
+                    masters[f"{named[number]}.{slot}"] = t
+                elif "master_param" not in drop:
+                    raise ConversionError(f"{what}: master_param is beside {value.dtype}, where FusedAdam does not read it: say --drop master_param")
+            if state:
+                own[number] = state | {"step": group["step"]}
+            else:
+                own[number] = {"step": 0} | {slot: torch.zeros_like(value, dtype=torch.float32) for slot in MOMENTS}
+                new[named[number]] = value
+    kinds = {key.rpartition(".")[2] for key in masters}
+    for name, value in new.items():  # FusedAdam makes them at its next step, all of the kind that it was made for
+        if "remainder" in kinds and value.dtype == torch.bfloat16:
+            masters[f"{name}.remainder"] = torch.zeros_like(value, dtype=torch.int16)
+        elif kinds and value.dtype in (torch.bfloat16, torch.float16):
+            masters[f"{name}.master"] = value.detach().float()
+    return out, own, masters
+
+
+def master_of(t, value, what):
+    """The slot of what FusedAdam keeps beside a value, and it; no slot where the value is its own master."""
+    if not torch.is_tensor(t) or t.shape != value.shape:
+        raise ConversionError(f"{what}: master_param is {list(t.shape) if torch.is_tensor(t) else t!r}, and the value has the shape {list(value.shape)}")
+    if value.dtype not in (torch.bfloat16, torch.float16):
+        return None, None
+    if t.dtype == torch.int16:
+        on_cpu(t, f"{what}: master_param")
+        return "remainder", t.detach().contiguous()
+    t = dense(t, f"{what}: master_param")
+    if t.dtype != torch.float32:
+        raise ConversionError(f"{what}: master_param is of {t.dtype}, and should be of torch.float32 or torch.int16")
+    return "master", t
 
 
 def named_parameters(groups, states, model, names, drop):
@@ -662,6 +733,7 @@ def main(arguments=None):
     there = commands.add_parser("to-fusestep", help="a .pt of torch.save's to a checkpoint of fusestep's")
     there.add_argument("--model", help="a .pt with the model's state_dict, where the first has none")
     there.add_argument("--optimizer", choices=OPTIMIZERS, help="which it is, where the state_dict fits several")
+    there.add_argument("--library", choices=[TRANSFORMER_ENGINE], help="whose it is, if not torch's: Transformer Engine's FusedAdam")
     there.add_argument("--step", type=int, help="steps that were taken; SGD counts none")
     there.add_argument("--keep", action="append", default=[], help="an option of the user's own in the groups, kept for the way back")
     back = commands.add_parser("to-torch", help="a checkpoint of fusestep's to a .pt")
@@ -677,7 +749,7 @@ def main(arguments=None):
         names = names_in(a.names) if a.names else None
         if a.command == "to-fusestep":
             model = load(a.model) if a.model else None
-            write(a.output, to_fusestep(load(a.input), model, names, a.optimizer, a.step, a.lr, a.keep, a.drop))
+            write(a.output, to_fusestep(load(a.input), model, names, a.optimizer, a.step, a.lr, a.keep, a.drop, a.library))
         else:
             out = to_torch(read(a.input), load(a.like) if a.like else None, names, a.lr, a.drop)
             with replaced(a.output) as f:

@@ -180,6 +180,113 @@ class RoundTrip(Equal):
             convert.to_torch(file)
 
 
+class TransformerEngine(Equal):
+    """Of dicts that are made as Transformer Engine's source makes them: it needs a GPU, and was not run."""
+
+    def refuses(self, text, change=lambda saved: None, error=convert.ConversionError, remainders=True, optimizer="AdamW", **how):
+        saved = make.engine(make.STOP, remainders)
+        change(saved)
+        with self.assertRaisesRegex(error, text):
+            convert.to_fusestep(saved, optimizer=optimizer, **{"library": convert.TRANSFORMER_ENGINE} | how)
+
+    def test_masters(self):
+        for slot, remainders in (("remainder", True), ("master", False)):
+            saved = make.engine(make.STOP, remainders)
+            state = saved["optimizer"]["state"][0]
+            file = through_file(convert.to_fusestep(saved, optimizer="AdamW", library=convert.TRANSFORMER_ENGINE))
+            self.same(file.tensors, {"w.param": saved["model"]["w"], f"w.{slot}": state["master_param"]} | {f"w.{k}": state[k] for k in convert.MOMENTS})
+            self.same(file.tensors, convert.read(HERE / "testdata" / "transformer-engine" / f"{slot}.safetensors").tensors)
+            group = file.state["groups"][0]
+            self.assertEqual((group["algorithm"], group["tensors"][0]["counters"], file.state["steps"]), ("AdamW", {"step": make.STOP}, make.STOP))
+            self.assertEqual({k: x for k, x in group["hyperparameters"].items() if x},
+                             {"lr": 3e-4, "betas[0]": 0.9, "betas[1]": 0.95, "eps": 1e-6, "weight_decay": 0.1})  # fmt: skip
+            with self.assertRaisesRegex(convert.ConversionError, f"tensor w has {slot}, .*--drop"):
+                convert.to_torch(file, like=saved["model"])
+            opt = O.AdamW([torch.nn.Parameter(saved["model"]["w"])])
+            opt.load_state_dict(convert.to_torch(file, like=saved["model"], drop=[slot, "precision"])["optimizer"])
+            self.same(opt.state_dict()["state"][0]["exp_avg"], state["exp_avg"].bfloat16())
+
+    def test_options(self):
+        """A capturable one keeps tensors."""
+        saved = make.engine(make.STOP, True)
+        state, groups = saved["optimizer"]["state"], saved["optimizer"]["param_groups"]
+        groups[0] |= {"lr": torch.tensor(0.5), "step": torch.tensor([7], dtype=torch.int32), "bias_correction": False}
+        state[0]["exp_avg"] = state[0]["exp_avg"].bfloat16()  # as FusedAdam holds it, without a scale
+        file = convert.to_fusestep(saved, optimizer="Adam", library=convert.TRANSFORMER_ENGINE)
+        group = file.state["groups"][0]
+        got = [group["algorithm"], group["hyperparameters"]["lr"], group["hyperparameters"]["no_bias_correction"], group["tensors"][0]["counters"]["step"]]
+        self.assertEqual(got, ["Adam", 0.5, 1.0, 7.0])
+        self.assertEqual(file.tensors["w.exp_avg"].dtype, torch.bfloat16)
+
+    def test_new_groups(self):
+        """One that has taken no step has neither state nor a count, and gets what FusedAdam would make before its next step."""
+        for remainders in (True, False):
+            for dtype in (torch.float32, torch.bfloat16, torch.float16):
+                saved = make.engine(make.STOP, remainders)
+                groups = saved["optimizer"]["param_groups"]
+                groups.append({key: x for key, x in groups[0].items() if key != "step"} | {"params": [1]})
+                saved["model"]["later"] = value = torch.tensor([1.25, -3.0]).to(dtype)
+                file = through_file(convert.to_fusestep(saved, names=["w", "later"], optimizer="AdamW", library=convert.TRANSFORMER_ENGINE))
+                want = {"later.param": value, "later.exp_avg": torch.zeros(2), "later.exp_avg_sq": torch.zeros(2)}
+                if remainders and dtype == torch.bfloat16:
+                    want["later.remainder"] = torch.zeros(2, dtype=torch.int16)
+                elif dtype != torch.float32:
+                    want["later.master"] = value.float()
+                self.same({key: t for key, t in file.tensors.items() if key.startswith("later.")}, want)
+                self.assertEqual([g["tensors"][0]["counters"]["step"] for g in file.state["groups"]], [make.STOP, 0])
+
+    def test_command(self):
+        saved = make.engine(make.STOP, True)
+        with tempfile.TemporaryDirectory() as d:
+            torch.save(saved, f"{d}/x.pt")
+            convert.main(["to-fusestep", f"{d}/x.pt", f"{d}/x.safetensors", "--library", "transformer-engine", "--optimizer", "AdamW"])
+            want = HERE / "testdata" / "transformer-engine" / "remainder.safetensors"
+            self.assertEqual(pathlib.Path(d, "x.safetensors").read_bytes(), want.read_bytes())
+
+    def test_float32(self):
+        """FusedAdam makes a master beside float32 too, and never reads or writes it."""
+
+        def wide(saved):
+            saved["model"]["w"] = saved["model"]["w"].float()
+
+        self.refuses("parameter w: master_param is beside torch.float32.*--drop master_param", wide, remainders=False)
+        saved = make.engine(make.STOP, False)
+        wide(saved)
+        file = convert.to_fusestep(saved, optimizer="AdamW", library=convert.TRANSFORMER_ENGINE, drop=["master_param"])
+        self.assertEqual(set(file.tensors), {"w.param", "w.exp_avg", "w.exp_avg_sq"})
+
+    def test_half(self):
+        saved = make.engine(make.STOP, False)
+        saved["model"]["w"] = saved["model"]["w"].half()
+        file = through_file(convert.to_fusestep(saved, optimizer="AdamW", library=convert.TRANSFORMER_ENGINE, drop=["master_param"]))
+        self.same(file.tensors["w.master"], saved["optimizer"]["state"][0]["master_param"])
+
+    def test_refused(self):
+        def state(key, to):
+            return lambda saved: saved["optimizer"]["state"][0].update({key: to(saved["optimizer"]["state"][0]["exp_avg"])})
+
+        def group(key):
+            return lambda saved: saved["optimizer"]["param_groups"][0].pop(key)
+
+        self.refuses("adam_w_mode: say --optimizer AdamW", optimizer=None)
+        self.refuses("adam_w_mode: say --optimizer AdamW", optimizer="RAdam")
+        self.refuses("parameter w: master_param is a Tensor of torch.int16", library=None, error=NotImplementedError)
+        self.refuses("group 0 has bias_correction.*--library", remainders=False, library=None)
+        self.refuses("group 0 has no bias_correction", group("bias_correction"))
+        self.refuses("parameter w has state, and group 0 has no step", group("step"))
+        self.refuses("parameter w has no state, and group 0 has a step", lambda saved: saved["optimizer"]["state"].clear())
+        for key in ("exp_avg", "exp_avg_sq", "master_param"):
+            self.refuses(f"parameter w: {key} is a Tensor of torch.uint8", state(key, lambda x: x.to(torch.uint8)), NotImplementedError)
+            self.refuses(f"parameter w: {key} is of torch.float16, and its scale", state(key, lambda x: x.half()), NotImplementedError)
+        self.refuses("parameter w: exp_avg is a Tensor of torch.int16", state("exp_avg", lambda x: x.to(torch.int16)), NotImplementedError)
+        for dtype in (torch.float16, torch.float32):
+            self.refuses(r"int16.*remainders are beside bfloat16", lambda saved, d=dtype: saved["model"].update(w=saved["model"]["w"].to(d)), NotImplementedError)
+        self.refuses("parameter w: master_param is .3.*shape .16", state("master_param", lambda x: x[:3]))
+        self.refuses("parameter w: master_param is of torch.float64", state("master_param", lambda x: x.double()))
+        self.refuses("parameter w: master_param is on meta", state("master_param", lambda x: x.to("meta")))
+        self.refuses("parameter w: error is no state of AdamW", state("error", lambda x: x))
+
+
 class Moves(unittest.TestCase):
     def setUp(self):
         torch.set_default_dtype(torch.float64)  # as for the goldens: ASGD and NAdam round what they keep to it
@@ -316,14 +423,15 @@ class Refused(Equal):
                 with self.assertRaises(convert.FileError):
                     convert.load(path)
 
-    def test_tensors_of_torchao(self):
-        """What a subclass of torchao's is pickled as."""
-        torchao = types.ModuleType("torchao")
-        torchao.OptimState8bit = type("OptimState8bit", (), {"__module__": "torchao"})
-        with unittest.mock.patch.dict(sys.modules, torchao=torchao), tempfile.TemporaryDirectory() as d:
-            torch.save({"state": {0: {"exp_avg": torchao.OptimState8bit()}}}, f"{d}/x.pt")
-            with self.assertRaisesRegex(NotImplementedError, "torchao"):
-                convert.load(f"{d}/x.pt")
+    def test_tensors_of_other_libraries(self):
+        """What a subclass of theirs is pickled as."""
+        for name, tensor in (("torchao", "OptimState8bit"), ("transformer_engine", "Float8Tensor")):
+            module = types.ModuleType(name)
+            setattr(module, tensor, type(tensor, (), {"__module__": name}))
+            with unittest.mock.patch.dict(sys.modules, {name: module}), tempfile.TemporaryDirectory() as d:
+                torch.save({"state": {0: {"exp_avg": getattr(module, tensor)()}}}, f"{d}/x.pt")
+                with self.assertRaisesRegex(NotImplementedError, name):
+                    convert.load(f"{d}/x.pt")
 
     def test_what_is_of_another_form(self):
         opt, model = trained(O.Adam, {})

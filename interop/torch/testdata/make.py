@@ -1,5 +1,6 @@
 """Write from-torch/*.safetensors, trainings of torch's that stopped after 12 of the 25 steps of optim/testdata/torch, and sixteen/ and
-scaler/*.safetensors, some of its sixteen.json and scaler.json that stopped, all of them converted.
+scaler/*.safetensors, some of its sixteen.json and scaler.json that stopped, and transformer-engine/*.safetensors, what Transformer Engine would save
+of a case of optim/testdata/numpy/remainder.json, all of them converted.
 
     make fixtures-interop-torch PYTHON=venv/bin/python
 
@@ -13,6 +14,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE.parents[2] / "optim" / "testdata" / "torch"
+REMAINDER = GOLDEN.parent / "numpy" / "remainder.json"
 sys.path[:0] = [str(HERE.parent), str(GOLDEN)]
 
 import golden  # first: it chooses torch's kernels
@@ -26,6 +28,7 @@ from inputs import LR_FACTOR, STEPS, inputs
 STOP = 12
 INIT, GRADS = inputs()
 SIXTEEN = {"sgd/momentum+wd", "adam/amsgrad+maximize+wd", "adamw/defaults", "adagrad/lr_decay+wd"}  # cases of sixteen.json
+ENGINE = "adamw/language model"  # the case of remainder.json
 SCALED = {"other factors": 9, "overflows": 10}  # cases of scaler.json, and the steps after which they stop
 CLASSES = golden.CLASSES | more.CLASSES | {"asgd": torch.optim.ASGD}
 
@@ -87,6 +90,19 @@ def sixteen(case, stop):
     return {"optimizer": opt.state_dict(), "model": {"w": param}}
 
 
+def engine(stop, remainders):
+    """What Transformer Engine's FusedAdam with masters saves of ENGINE after so many steps, as its source makes it (fused_adam.py at d0067d0d), which
+    was not run: the masters are remainders, or float32."""
+    case = next(case for case in json.loads(REMAINDER.read_text())["cases"] if case["name"] == ENGINE)
+    held = {slot: torch.tensor(x[stop]) for slot, x in case["held"].items()}
+    low, moments = held["remainder"], {slot: held[slot].to(torch.uint32).view(torch.float32) for slot in ("exp_avg", "exp_avg_sq")}
+    master = ((held["param"] << 16) + low).to(torch.uint32).view(torch.float32)
+    value = held["param"].to(torch.uint16).view(torch.bfloat16) if remainders else master.to(torch.bfloat16)
+    hyper = case["hyper"] | {"betas": tuple(case["hyper"]["betas"]), "bias_correction": True}
+    state = moments | {"master_param": low.to(torch.int16) if remainders else master}
+    return {"optimizer": {"state": {0: state}, "param_groups": [hyper | {"step": stop, "params": [0]}]}, "model": {"w": value}}
+
+
 def main():
     more.check(__file__, {})
     for case in json.loads((GOLDEN / "sixteen.json").read_text())["cases"]:
@@ -97,6 +113,9 @@ def main():
             stop = SCALED[case["name"]]
             file = convert.to_fusestep(scaled(case, stop), step=stop - sum(case["found_inf"][:stop]))
             convert.write(HERE / "scaler" / f"{case['name'].replace(' ', '-')}.safetensors", file)
+    for name, remainders in (("remainder", True), ("master", False)):
+        file = convert.to_fusestep(engine(STOP, remainders), optimizer="AdamW", library=convert.TRANSFORMER_ENGINE)
+        convert.write(HERE / "transformer-engine" / f"{name}.safetensors", file)
     for name, of in cases().items():
         opt, params = optimizer(of)
         scheduler = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: LR_FACTOR[step])
