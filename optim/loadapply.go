@@ -13,7 +13,8 @@ func (l *loading) apply(s *device.Stream) error {
 	o, d := l.o, l.d
 	l.touched = true
 	l.schedules.commit()
-	o.schedule, o.steps, o.sums.taken = l.schedule, d.Steps, 0
+	o.schedule, o.steps = l.schedule, d.Steps
+	o.spend()
 	for _, x := range l.groups {
 		if err := l.applyGroup(s, x); err != nil {
 			return err
@@ -106,11 +107,6 @@ func (q *part) restart(s *device.Stream, t *tensorLoad, as *group) error {
 func (l *loading) applyAround(s *device.Stream) error {
 	o, a := l.o, l.d.Around
 	o.norm.measured, o.norm.ready, o.control.measured = false, false, false
-	for _, g := range o.all() {
-		for _, p := range g.params {
-			p.summed = false
-		}
-	}
 	c := &o.control
 	if a == nil {
 		if state := l.d.ScalerState; state != nil {

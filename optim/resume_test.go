@@ -59,7 +59,6 @@ type stopped struct {
 	grads     []*device.Buffer
 	plateau   optim.ReduceOnPlateau
 	situation string
-	seed      uint64
 }
 
 // newStopped makes a program's training, as each of its runs does. Away shifts tensors in memory.

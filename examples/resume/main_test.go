@@ -80,12 +80,6 @@ func (p *process) end(t *testing.T) int {
 
 func (p *process) output() string { return strings.Join(p.lines, "\n") }
 
-// kill ends it as kill -9 does, at once.
-func (p *process) kill(t *testing.T) {
-	require.NoError(t, p.Process.Kill())
-	require.Equal(t, -1, p.end(t), p.output())
-}
-
 // complete runs to the end, which must be a good one, and returns the digest.
 func complete(t *testing.T, dir string, args ...string) (digest string, p *process) {
 	p = start(t, dir, args...)

@@ -46,7 +46,7 @@ var layers = map[string]string{
 	"interop/torch":             "", // tests alone
 	"docs/":                     "device kernels kernels/ internal/cli",
 
-	"optim/checkpoint":                      "device kernels/ir optim optim/checkpoint/internal/safetensors",
+	"optim/checkpoint":                      "device kernels/format optim optim/checkpoint/internal/safetensors",
 	"optim/checkpoint/internal/safetensors": "",
 }
 

@@ -122,7 +122,7 @@ func TestForeign(t *testing.T) {
 		return out
 	}
 	w := []safetensors.Tensor{{Name: "w.param", DType: "F32", Shape: []int{2}, To: 8}}
-	good := []string{keyFormat, format, keyChecksums, noChecksums, keyDict, dict}
+	good := []string{keyFormat, fileFormat, keyChecksums, noChecksums, keyDict, dict}
 	for name, c := range map[string]struct {
 		metadata []safetensors.Entry
 		tensors  []safetensors.Tensor
@@ -132,10 +132,10 @@ func TestForeign(t *testing.T) {
 		"no metadata":        {nil, w, `the metadata's "format" is "", not "fusestep-1": it is another program's`},
 		"another format":     {entries(keyFormat, "pt"), w, `the metadata's "format" is "pt", not "fusestep-1": it is another program's`},
 		"a later version":    {entries(keyFormat, "fusestep-2"), w, `is "fusestep-2", not "fusestep-1"`},
-		"silence about sums": {entries(keyFormat, format, keyDict, dict), w, `the metadata has no "checksums", not even "none"`},
+		"silence about sums": {entries(keyFormat, fileFormat, keyDict, dict), w, `the metadata has no "checksums", not even "none"`},
 		"no state":           {entries(good[:4]...), w, `the metadata has no "fusestep"`},
 		"sums elsewhere":     {entries(append(good, keyCRC, "00000000")...), w, `the header does not begin with its checksum`},
-		"sums without own":   {entries(keyFormat, format, keyChecksums, `{"w.param":"00000000"}`, keyDict, dict), w, `the header does not begin with its checksum`},
+		"sums without own":   {entries(keyFormat, fileFormat, keyChecksums, `{"w.param":"00000000"}`, keyDict, dict), w, `the header does not begin with its checksum`},
 		"a wrong own":        {entries(append([]string{keyCRC, "00000000"}, good...)...), w, `the header's checksum is 00000000, and of what is there `},
 		"no JSON":            {entries(append(good[:5:5], `{`)...), w, `the metadata's "fusestep" is not as it should be`},
 		"NaN":                {entries(append(good[:5:5], `{"steps":NaN}`)...), w, `is no number`},

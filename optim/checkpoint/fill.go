@@ -3,11 +3,11 @@ package checkpoint
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
+	"strings"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/optim"
 	"github.com/fusestep/fusestep/optim/checkpoint/internal/safetensors"
 )
@@ -85,11 +85,15 @@ func (t Weight) Fill(s *device.Stream, b *device.Buffer) error {
 	var err error
 	switch b.DType() {
 	case device.Float32:
-		err = fill[float32](t, s, b)
+		err = fillNumbers[float32](t, s, b)
 	case device.Float64:
-		err = fill[float64](t, s, b)
-	default:
-		err = fill[uint16](t, s, b)
+		err = fillNumbers[float64](t, s, b)
+	default: // as they are
+		err = fill(t, s, b, func(x []uint16, raw []byte) {
+			for i := range x {
+				x[i] = binary.LittleEndian.Uint16(raw[2*i:])
+			}
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("checkpoint: weights: tensor %q: %w", t.Name, err)
@@ -97,7 +101,17 @@ func (t Weight) Fill(s *device.Stream, b *device.Buffer) error {
 	return nil
 }
 
-func fill[T device.Element](t Weight, s *device.Stream, b *device.Buffer) error {
+// fillNumbers is Fill of a buffer of F.
+func fillNumbers[F device.Float](t Weight, s *device.Stream, b *device.Buffer) error {
+	f, err := format.Parse(strings.ToLower(t.DType), b.DType())
+	if err != nil {
+		return err
+	}
+	return fill(t, s, b, func(x []F, raw []byte) { format.Load(f, x, [][]byte{raw}) })
+}
+
+// fill writes what decode makes of bytes to a buffer, chunk by chunk.
+func fill[T device.Element](t Weight, s *device.Stream, b *device.Buffer, decode func(x []T, raw []byte)) error {
 	const chunk = 1 << 20
 	x, raw := make([]T, min(b.Len(), chunk)), make([]byte, min(b.Len(), chunk)*t.size())
 	for lo := 0; lo < b.Len(); lo += chunk {
@@ -107,7 +121,7 @@ func fill[T device.Element](t Weight, s *device.Stream, b *device.Buffer) error 
 			err = t.read(lo, raw[:n*t.size()])
 		}
 		if err == nil {
-			decode(x[:n], raw, t.DType)
+			decode(x[:n], raw)
 			err = device.Upload(s, part, x[:n])
 		}
 		if err == nil {
@@ -124,39 +138,4 @@ func (t Weight) size() int { return safetensors.Bits[t.DType] / 8 }
 
 func (t Weight) read(lo int, to []byte) error {
 	return safetensors.ReadAt(t.file, to, t.from+int64(lo)*int64(t.size()))
-}
-
-// decode makes numbers of bytes. The types fit.
-func decode[T device.Element](x []T, b []byte, from string) {
-	le := binary.LittleEndian
-	switch x := any(x).(type) {
-	case []uint16:
-		for i := range x {
-			x[i] = le.Uint16(b[2*i:])
-		}
-	case []float32:
-		for i := range x {
-			switch from {
-			case "F32":
-				x[i] = math.Float32frombits(le.Uint32(b[4*i:]))
-			case "BF16":
-				x[i] = math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16)
-			default:
-				x[i] = ir.FromFloat16(le.Uint16(b[2*i:]))
-			}
-		}
-	case []float64:
-		for i := range x {
-			switch from {
-			case "F64":
-				x[i] = math.Float64frombits(le.Uint64(b[8*i:]))
-			case "F32":
-				x[i] = float64(math.Float32frombits(le.Uint32(b[4*i:])))
-			case "BF16":
-				x[i] = float64(math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16))
-			default:
-				x[i] = float64(ir.FromFloat16(le.Uint16(b[2*i:])))
-			}
-		}
-	}
 }

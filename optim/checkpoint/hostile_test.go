@@ -101,7 +101,7 @@ func TestHostileStates(t *testing.T) {
 			text, err := json.Marshal(dict)
 			require.NoError(t, err)
 			h := safetensors.Header{Tensors: l.header.Tensors,
-				Metadata: []safetensors.Entry{{Key: keyFormat, Value: format}, {Key: keyChecksums, Value: noChecksums}, {Key: keyDict, Value: string(text)}}}
+				Metadata: []safetensors.Entry{{Key: keyFormat, Value: fileFormat}, {Key: keyChecksums, Value: noChecksums}, {Key: keyDict, Value: string(text)}}}
 			raw, err := h.Marshal()
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(path, append(raw, data...), 0o666))

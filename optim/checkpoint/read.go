@@ -103,8 +103,8 @@ func (r *reader) interpret(raw []byte) []safetensors.Fault {
 	whole := func(format string, a ...any) []safetensors.Fault {
 		return []safetensors.Fault{{What: fmt.Sprintf(format, a...)}}
 	}
-	if kind, ok := r.header.Get(keyFormat); !ok || kind != format {
-		return whole("the metadata's %q is %q, not %q: it is another program's", keyFormat, kind, format)
+	if kind, ok := r.header.Get(keyFormat); !ok || kind != fileFormat {
+		return whole("the metadata's %q is %q, not %q: it is another program's", keyFormat, kind, fileFormat)
 	}
 	sums, ok := r.header.Get(keyChecksums)
 	if !ok {

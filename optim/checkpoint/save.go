@@ -22,7 +22,7 @@ const (
 	keyChecksums = "checksums"
 	keyDict      = "fusestep" // the state dict
 
-	format      = "fusestep-1"
+	fileFormat  = "fusestep-1"
 	noChecksums = "none"
 	noCRC       = "00000000"
 )
@@ -144,7 +144,7 @@ func (l *layout) marshal() ([]byte, error) {
 		b.WriteString("," + string(name) + `:"` + noCRC + `"`)
 	}
 	checksums := "{" + strings.TrimPrefix(b.String(), ",") + "}"
-	l.header.Metadata = []safetensors.Entry{{Key: keyCRC, Value: noCRC}, {Key: keyFormat, Value: format}, {Key: keyChecksums, Value: checksums}, {Key: keyDict, Value: l.dict}}
+	l.header.Metadata = []safetensors.Entry{{Key: keyCRC, Value: noCRC}, {Key: keyFormat, Value: fileFormat}, {Key: keyChecksums, Value: checksums}, {Key: keyDict, Value: l.dict}}
 	return l.header.Marshal()
 }
 

@@ -102,7 +102,6 @@ func TestSlots(t *testing.T) {
 // world is tensors of a C program.
 type world struct {
 	values, grads [][]float32
-	state         map[string][][]float32
 }
 
 func at(x [][]float32) (out []unsafe.Pointer) {

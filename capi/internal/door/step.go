@@ -183,11 +183,7 @@ func (d *Optimizer) setCommon(in Args) error {
 func (d *Optimizer) Counters(index int, out []float64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	g, err := d.group(index)
-	if err != nil {
-		return err
-	}
-	all, err := d.o.Counters(nil)
+	g, all, err := d.counters(index)
 	if err != nil {
 		return err
 	}
@@ -203,6 +199,16 @@ func (d *Optimizer) Counters(index int, out []float64) error {
 	return nil
 }
 
+// counters are a group and what all tensors have counted.
+func (d *Optimizer) counters(index int) (*group, map[string]map[string]float64, error) {
+	g, err := d.group(index)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := d.o.Counters(nil)
+	return g, all, err
+}
+
 // NumCounters is how many columns Counters has.
 func (d *Optimizer) NumCounters() int { return len(d.kind.Counters) }
 
@@ -211,11 +217,7 @@ func (d *Optimizer) NumCounters() int { return len(d.kind.Counters) }
 func (d *Optimizer) SetCounters(index int, in []float64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	g, err := d.group(index)
-	if err != nil {
-		return err
-	}
-	all, err := d.o.Counters(nil)
+	g, all, err := d.counters(index)
 	if err != nil {
 		return err
 	}
