@@ -172,17 +172,16 @@ func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("some thousand graphs")
 	}
-	sums := func(seed uint64, set *Set, mutate func(*x86.Ins)) error {
-		return trySum(seed, set, func(i *x86.Ins) {
-			switch i.Op { // what a sum has beside its graph
-			case x86.VADDPD, x86.VXORPD, x86.VMOVUPD, x86.VSTOREUPD, x86.VMASKSTOREPD:
+	fills := func(seed uint64, set *Set, mutate func(*x86.Ins)) error {
+		return tryFills(seed, set, func(i *x86.Ins) {
+			if isFills(i) {
 				mutate(i)
 			}
-		}, func(float64) {})
+		}, func([]float64) {})
 	}
 	for _, set := range sets(t) {
 		t.Run(set.String(), func(t *testing.T) { killMutants(t, set, try) })
-		t.Run(set.String()+", sums", func(t *testing.T) { killMutants(t, set, sums) })
+		t.Run(set.String()+", fills", func(t *testing.T) { killMutants(t, set, fills) })
 	}
 }
 
