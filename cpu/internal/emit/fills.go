@@ -137,7 +137,8 @@ func (b *body) fill(s *step) {
 		}
 		b.release(t)
 	case b.size == 4:
-		b.vector(x86.VSTOREUPS, name, memory, x86.V(b.register(v)))
+		term = x86.V(b.register(v))
+		b.vector(x86.VSTOREUPS, name, memory, term)
 	default:
 		term = x86.V(b.register(v))
 	}
@@ -149,6 +150,8 @@ func (b *body) fill(s *step) {
 	for i := 0; i < b.lanes(); i += each {
 		t := b.between()
 		switch {
+		case b.size == 4 && i == 0 && term != (x86.Arg{}):
+			b.sized(x86.VCVTPS2PD, vector, 0, name, t, term)
 		case b.size == 4:
 			b.sized(x86.VCVTPS2PD, vector, 0, name, t, memory.Plus(i*b.size))
 		case b.mask >= 0:
@@ -158,7 +161,7 @@ func (b *body) fill(s *step) {
 		default:
 			b.sized(x86.VMOVUPD, vector, 0, name, t, term)
 		}
-		if kind == FillSquares && term == (x86.Arg{}) {
+		if kind == FillSquares && term == (x86.Arg{}) && !b.exact(kind) {
 			b.sized(x86.VMULPD, vector, 0, name, t, t, t)
 		}
 		b.toLane(k, first+i, t, name)
@@ -171,6 +174,16 @@ func (b *body) fill(s *step) {
 func (b *body) toLane(k, i int, term x86.Arg, name string) {
 	kind, vector, memory, lanes := b.Fills[k].Kind, b.Set.vector, b.lane(k, i), b.heldLanes(i)
 	switch {
+	case b.exact(kind) && b.held:
+		b.sized(x86.VFMADD231PD, vector, 0, name, lanes, term, term)
+		return
+	case b.exact(kind):
+		lanes = b.between()
+		b.sized(x86.VMOVUPD, vector, 0, name, lanes, memory)
+		b.sized(x86.VFMADD231PD, vector, 0, name, lanes, term, term)
+		b.sized(x86.VSTOREUPD, vector, 0, name, memory, lanes)
+		b.release(lanes)
+		return
 	case kind != FillMax && b.held:
 		b.sized(x86.VADDPD, vector, 0, name, lanes, lanes, term)
 		return
@@ -197,6 +210,9 @@ func (b *body) toLane(k, i int, term x86.Arg, name string) {
 	}
 	b.release(spent...)
 }
+
+// exact says whether the square of a term is a float64: then to multiply and add, rounded once, is the same as rounded twice.
+func (c *compiler) exact(kind FillKind) bool { return kind == FillSquares && c.size < doubles }
 
 // greatest takes numbers into a register where they are greater than those, or NaN. Truth is a mask where vectors have 64 bytes.
 func (c *compiler) greatest(size int, to, term, truth x86.Arg, name string) {

@@ -22,7 +22,7 @@ func sets(t testing.TB) (out []*Set) {
 	if err := exec.Available(); err != nil {
 		t.Skipf("NOTE: no machine code was run: %v", err)
 	}
-	if cpu.X86.HasAVX2 && cpu.X86.HasF16C {
+	if cpu.X86.HasAVX2 && cpu.X86.HasF16C && cpu.X86.HasFMA {
 		out = append(out, AVX2)
 	}
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
