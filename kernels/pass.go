@@ -11,7 +11,8 @@ import (
 // Pass is a Map stage of an update: what becomes of an element.
 type Pass struct {
 	// Graph's fields of bank rule.ElemBank are all the program's planes, by index, also those that this pass leaves alone; those of banks
-	// rule.ScalarsBank and rule.SharedBank are what Program.Scalars computes, and those of bank rule.TensorBank are Program.TensorFields.
+	// rule.ScalarsBank and rule.SharedBank are what Program.Scalars computes, and those of bank rule.TensorBank are the rule's tensor
+	// fields, in order, and then, with rule.ClipTensorNorm, GradScale.
 	Graph         *ir.Func
 	Loads, Stores []int // planes that Graph reads, and writes
 	// Numbers is Graph between decoding and encoding: its fields of bank rule.ElemBank are the slots, by index, as numbers. Where each slot
@@ -21,10 +22,23 @@ type Pass struct {
 	// in this order. Varying says of each node whether it is none of these.
 	Uniforms []ir.Value
 	Varying  []bool
+	Around   rule.Around // what of Spec.Around is done in this pass: a rule.Pass's
 	// Tensor is the Scalars stage over OneTensor before this pass; nil where there is none. It reads and writes words of Tensor.Sums, bank
-	// SumsBank. What it makes in bank OutputsBank are numbers of Program.TensorFields, by their indices, as elements see them from this pass on.
-	// Its other banks are those of Program.Scalars.
+	// SumsBank. What it makes in bank OutputsBank are numbers that elements see from this pass on, by the indices of bank rule.TensorBank, each
+	// to be rounded to the type that the program computes with. Bank rule.ScalarsBank are the rule's scalars of the group, so rounded. Its other
+	// banks are those of Program.Scalars.
 	Tensor *ir.Func
+	// Fills are the sums that the pass makes of terms of its elements: each a Reduce over OneTensor behind it.
+	Fills []Fill
+
+	outputs []int // of Tensor, the rule's
+}
+
+// Fill is a sum over a tensor's elements, or another result of that kind, by FillTile and FillTree.
+type Fill struct {
+	Var  int       // the field of Graph, of bank rule.TensorBank, that an element stores its term to
+	Kind rule.Fill // what becomes of the terms; of a mean the sum, which Tensor divides
+	Word int       // of Tensor.Sums, that gets it
 }
 
 // use finds the slots that graphs use, whose first fields are all slots, and makes each pass's Numbers of its graph.
@@ -125,6 +139,11 @@ func (p *Program) format() {
 			}
 			if stores[k] {
 				q.Stores, plane.Store, p.Bytes = append(q.Stores, k), true, p.Bytes+plane.DType.Size()
+			}
+		}
+		for _, s := range q.Graph.Stores {
+			if v := q.Graph.Vars[s.Var]; v.Bank == rule.TensorBank {
+				q.Fills = append(q.Fills, Fill{s.Var, p.Rule.Tensor[v.Index].Fill, ruleWords + v.Index})
 			}
 		}
 		q.Uniforms, q.Varying = q.Graph.Uniforms(rule.ElemBank), q.Graph.Varying(rule.ElemBank)

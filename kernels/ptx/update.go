@@ -62,8 +62,8 @@ func New(p *kernels.Program) *Module { return Hints{}.New(p) }
 
 // New writes a program with the hints.
 func (h Hints) New(p *kernels.Program) *Module {
-	if len(p.Passes) != 1 {
-		panic("ptx: " + p.String() + " has several passes")
+	if len(p.Passes) != 1 || p.Rule.Tensor != nil {
+		panic("ptx: " + p.String() + " has tensor functions")
 	}
 	f := p.Passes[0].Graph
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
