@@ -245,6 +245,11 @@ func funcName(f any) (name, file string) {
 // Slot is the index of the named slot, or -1.
 func (r *Rule) Slot(name string) int { return slices.Index(r.Slots, name) }
 
+// Keeps says whether the rule has a slot, or state of a tensor, of the name.
+func (r *Rule) Keeps(name string) bool {
+	return r.Slot(name) >= 0 || slices.ContainsFunc(r.Tensor, func(t TensorField) bool { return t.State == name })
+}
+
 // HyperIndex is the index of the named hyperparameter, or -1.
 func (r *Rule) HyperIndex(name string) int { return slices.Index(r.Hyper, name) }
 

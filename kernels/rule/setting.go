@@ -30,8 +30,8 @@ func (s Setting) Check() error {
 	if bits.Len64(s.Options) > len(r.Options) {
 		return fmt.Errorf("rule %s: the options are %#b, must be of %d bits: %q", r.Name, s.Options, len(r.Options), r.Options)
 	}
-	if s.EMA && (s.Eval != nil || r.Slot(Average) >= 0) {
-		return fmt.Errorf("rule %s: there is an average already, of Eval or slot %q: the setting must be without EMA", r.Name, Average)
+	if s.EMA && (s.Eval != nil || r.Keeps(Average)) {
+		return fmt.Errorf("rule %s: there is an average already, of Eval or called %q: the setting must be without EMA", r.Name, Average)
 	}
 	if s.Eval != nil {
 		return s.checkEval()
@@ -63,7 +63,7 @@ func (s Setting) checkEval() error {
 		return fmt.Errorf("rule %s for evaluation has the counters %v, must have those of rule %s: %v", e.Name, e.Counters, r.Name, r.Counters)
 	}
 	if e.Stages != 1 || e.Tensor != nil {
-		return fmt.Errorf("rule %s for evaluation has tensor fields, must be one element function without them", e.Name)
+		return fmt.Errorf("rule %s for evaluation has tensor functions or fields, must be one element function alone", e.Name)
 	}
 	uses := make([]bool, len(r.Slots))
 	for stage := range r.Stages {

@@ -214,3 +214,67 @@ func TestStagedComparison(t *testing.T) {
 		})
 	}
 }
+
+type averageTensor[F rule.Float] struct {
+	Sum F `fill:"sum"`
+	Ema F `state:"ema"`
+}
+
+func averageSums[F rule.Float](e *evalElem[F], s *evalScalars[F], t *averageTensor[F], _ struct{}) {
+	t.Sum = e.G
+}
+
+func averageKept(t *averageTensor[float64], s *evalScalars[float64], _ struct{}) { t.Ema += t.Sum }
+
+func averageStep[F rule.Float](e *evalElem[F], s *evalScalars[F], t *averageTensor[F], _ struct{}) {
+	e.P -= t.Ema
+}
+
+func averageStages() (rule.Definition[evalHyper, struct{}], error) {
+	files := stagedSource + readSource[strings.Index(readSource, "// The rules for evaluation."):]
+	return rule.NewStaged(noStep, files, rule.Elements(averageSums[float32], averageSums[float64]), rule.Tensors(averageKept),
+		rule.Elements(averageStep[float32], averageStep[float64]))
+}
+
+// A setting's state of tensors is not called as the average, and what is evaluated is a map.
+func TestStagedSettingCheck(t *testing.T) {
+	d, err := averageStages()
+	require.NoError(t, err)
+	s := d.With(evalHyper{LR: 1}, struct{}{})
+	require.NoError(t, s.Check())
+	s.EMA = true
+	require.ErrorContains(t, s.Check(), `rule averageStep: there is an average already, of Eval or called "ema"`)
+	average, err := rule.New(evaluates[float32], evaluates[float64], noStep, readSource)
+	require.NoError(t, err)
+	s = average.With(evalHyper{LR: 1}, struct{}{})
+	s.Eval = d.Rule
+	require.ErrorContains(t, s.Check(), "rule averageStep for evaluation has tensor functions or fields, must be one element function alone")
+
+	// State that a stage before the last one has is there to be evaluated.
+	staged, err := normRule(stagedSource)
+	require.NoError(t, err)
+	read, err := rule.New(normEvaluates[float32], normEvaluates[float64], normPrologueAlone, stagedSource)
+	require.NoError(t, err)
+	s = staged.With(normHyper{LR: 1}, normOptions{})
+	s.Eval = read.Rule
+	require.NoError(t, s.Check())
+}
+
+func normEvaluates[F rule.Float](e *normElem[F], s *normScalars[F], _ struct{}) { e.P = e.M }
+
+func normPrologueAlone(h *normHyper, t *normCounters, s *normScalars[float64], _ struct{}) {}
+
+// Functions that are missing are said to be.
+func TestNewStagedRefuses(t *testing.T) {
+	elements, tensors := rule.Elements(averageSums[float32], averageSums[float64]), rule.Tensors(averageKept)
+	last := rule.Elements(averageStep[float32], averageStep[float64])
+	_, err := rule.NewStaged[evalHyper, evalCount, evalScalars[float64], struct{}](noStep, stagedSource)
+	require.ErrorContains(t, err, "a rule has at least one element function")
+	_, err = rule.NewStaged[evalHyper, evalCount](nil, stagedSource, elements, tensors, last)
+	require.ErrorContains(t, err, "a rule's function is nil")
+	_, err = rule.NewStaged(noStep, stagedSource, elements, rule.Tensors[averageTensor[float64], evalScalars[float64], struct{}](nil), last)
+	require.ErrorContains(t, err, "a rule's function is nil")
+	none := (func(*evalElem[float64], *evalScalars[float64], *averageTensor[float64], struct{}))(nil)
+	_, err = rule.NewStaged(noStep, stagedSource, rule.Elements(averageSums[float32], none), tensors, last)
+	require.ErrorContains(t, err, "a rule's function is nil")
+}
