@@ -151,7 +151,7 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 	}
 	name, file := funcName(f32)
 	pro, _ := funcName(prologue)
-	r, err := read(file, source, name, pro)
+	r, err := read(file, source, pro, name)
 	if err != nil {
 		return none, err
 	}
@@ -171,16 +171,6 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 		return none, fmt.Errorf("rule %s: %w", name, err)
 	}
 	return Definition[H, O]{r}, nil
-}
-
-// read makes a rule of its source alone: of the element function and the prologue of those names. It is described and has graphs,
-// but nothing was compared with it, and it cannot be run by Apply.
-func read(file, source, elem, prologue string) (*Rule, error) {
-	r := &Rule{Name: elem, graphs: map[graphKey]*ir.Func{}}
-	if err := r.read(file, source, prologue); err != nil {
-		return nil, fmt.Errorf("rule %s: %w", elem, err)
-	}
-	return r, nil
 }
 
 func (r *Rule) read(file, source, prologue string) error {

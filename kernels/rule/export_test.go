@@ -1,3 +1,0 @@
-package rule
-
-var Read = read
