@@ -85,3 +85,11 @@ func (c fromRule) Setting() (rule.Setting, error) {
 	s.Maximize = up != 0
 	return s, r.err
 }
+
+// RuleHyperparameters are the names of the hyperparameters that FromRule needs.
+func RuleHyperparameters(r *rule.Rule) (out []string) {
+	for _, field := range r.Hyper {
+		out = append(out, snake(field))
+	}
+	return out
+}
