@@ -118,7 +118,10 @@ func newProgram(s Spec) (*Program, error) {
 	if s.Compute != device.Float32 && s.Compute != device.Float64 {
 		return nil, device.ErrUnsupported
 	}
-	element, err := s.Rule.Element(8*s.Compute.Size(), s.Options)
+	if s.Rule.Stages > 1 || s.Rule.Tensor != nil {
+		return nil, fmt.Errorf("a rule with tensor functions: %w", device.ErrUnsupported)
+	}
+	element, err := s.Rule.Element(0, 8*s.Compute.Size(), s.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +129,8 @@ func newProgram(s Spec) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Around&rule.EMA != 0 && s.Rule.Slot(rule.Average) >= 0 {
-		return nil, fmt.Errorf("the rule has a slot %q of its own", rule.Average)
+	if s.Around&rule.EMA != 0 && s.Rule.Keeps(rule.Average) {
+		return nil, fmt.Errorf("the rule keeps %q itself", rule.Average)
 	}
 	formats, err := format.ParseSpec(s.Formats, s.SlotNames(), s.Compute)
 	if err != nil {

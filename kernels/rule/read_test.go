@@ -138,7 +138,7 @@ func TestSettingCheck(t *testing.T) {
 		{"no rule", func(s *rule.Setting) { s.Rule = nil }, `setting "plain" has no rule`},
 		{"zero", func(s *rule.Setting) { *s = rule.Setting{} }, `setting "" has no rule`},
 		{"read", func(s *rule.Setting) { s.Rule, s.Options = read, 0 }, ""},
-		{"made by hand", func(s *rule.Setting) { s.Rule = &rule.Rule{Name: "X", Hyper: s.Rule.Hyper} }, "rule X has no functions: it was not made by New or Read"},
+		{"made by hand", func(s *rule.Setting) { s.Rule = &rule.Rule{Name: "X", Hyper: s.Rule.Hyper} }, "rule X has no functions: it was not made by New, NewStaged or Read"},
 		{"W6: average", func(s *rule.Setting) { s.Eval = average.Rule }, ""},
 		{"W6: average counts a step", func(s *rule.Setting) { s.Eval = stepping.Rule }, `rule evaluates for evaluation changes the counter "step": evaluating is no step`},
 		{"W6: average stores state", func(s *rule.Setting) { s.Rule, s.Eval = uses.Rule, storing.Rule }, `rule evalStores for evaluation stores slot "a", may store "param" alone`},
