@@ -4,7 +4,7 @@ import "strings"
 
 // Read reads a rule of New's.
 func Read(file, source, elem, prologue string) (*Rule, error) {
-	return read(source, prologue, []stageFunc{{name: elem, file: file, bare: true}})
+	return read(source, prologue, []stageFunc{{name: elem, file: file, alone: true}})
 }
 
 // ReadStaged reads a rule of NewStaged's: each function by its name, a tensor function with "tensors " before it.
