@@ -20,11 +20,13 @@ type loop struct {
 	code  *exec.Code
 	frame int // bytes that each thread lends it
 	index int // where in them the index of a run's first element belongs; -1: nowhere
+	lanes int // and those of the fills; -1: nowhere
 }
 
 // emitLoop makes a program's machine code.
 func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
-	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
+	pass := &p.Passes[0]
+	l := emit.Loop{Func: pass.Graph, Uniforms: pass.Uniforms, Varying: pass.Varying, Set: set, Near: ahead.near, Far: ahead.far}
 	for k := range p.Planes {
 		l.Planes = append(l.Planes, k)
 	}
@@ -40,7 +42,7 @@ type loopKey struct {
 
 // machineCode is the loop of a program, from the device's or new.
 func (d *processor) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
-	return d.shared(loopKey{p.Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
+	return d.shared(loopKey{p.Passes[0].Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
 }
 
 // shared is the loop of a key, from the device's or what compile makes.
@@ -59,7 +61,7 @@ func (d *processor) shared(key loopKey, compile func() (*emit.Code, error)) (*lo
 		return nil, err
 	}
 	maps.DeleteFunc(d.code, func(_ loopKey, l weak.Pointer[loop]) bool { return l.Value() == nil })
-	l := &loop{code, c.Frame, c.Index}
+	l := &loop{code, c.Frame, c.Index, c.Lanes}
 	d.code[key] = weak.Make(l)
 	return l, nil
 }
@@ -72,6 +74,11 @@ func newFrame(n int) []byte {
 	f := aligned(make([]byte, n+cacheLine), n, cacheLine)
 	emit.FillFrame(f)
 	return f
+}
+
+// fill is where a run leaves the result of a fill.
+func (l *loop) fill(frame []byte, k int) *float64 {
+	return (*float64)(unsafe.Pointer(&frame[l.lanes+k*emit.Lanes*int(unsafe.Sizeof(float64(0)))]))
 }
 
 // run runs the loop over n elements, whose planes' addresses are in order. The first has the index.
@@ -92,6 +99,9 @@ func (d *Device) Listing(p *kernels.Program) (string, error) {
 	}
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
+	}
+	if err := executable(p); err != nil {
+		return "", err
 	}
 	code, err := emitLoop(c.loops, p, d.processor.prefetching(math.MaxInt, len(p.Planes)))
 	if err != nil {

@@ -66,6 +66,9 @@ func (d *Device) compile(w kernels.Work, traffic bool) (*update, error) {
 	if err := d.usable(); err != nil {
 		return nil, err
 	}
+	if len(w.Program.Passes) != 1 || w.Program.Rule.Tensor != nil {
+		return nil, fmt.Errorf("cuda: %s: a rule with tensor functions: %w", w.Program, device.ErrUnsupported)
+	}
 	mod, err := d.gpu.module(w.Program)
 	if err != nil {
 		return nil, err

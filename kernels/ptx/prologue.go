@@ -64,14 +64,14 @@ func tensors(name string, p *kernels.Program) string {
 	}
 	w.comment("one tensor a thread")
 	threadOf(w, "tensor", "tensor_count")
-	words, size := tensorWords(p.Graph), p.Compute.Size()
+	words, size := tensorWords(p.Passes[0].Graph), p.Compute.Size()
 	w.op("mad.lo.u64 %%tensors, %%tensor, %d, %%tensors", words*word)
 	w.op("ld.global.u64 %s, [%%tensors]", w.reg("b64", "group"))
 	w.op("mad.lo.u64 %%inputs, %%group, %d, %%inputs", p.Inputs()*word)
 	first := words - p.NumTensorScalars()
 	w.op("ld.global.u64 %s, [%%tensors+%d]", w.reg("b64", "sums"), (first-1)*word)
 	w.op("cvta.to.global.u64 %%sums, %%sums")
-	f := p.TensorScalars
+	f := p.Passes[0].Tensor
 	g := w.graph(f)
 	g.load(map[int]string{kernels.InputBank: "inputs", kernels.ControlBank: "control", kernels.SumsBank: "sums"})
 	g.run(func(ir.Value) bool { return true })

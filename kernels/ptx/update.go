@@ -62,18 +62,22 @@ func New(p *kernels.Program) *Module { return Hints{}.New(p) }
 
 // New writes a program with the hints.
 func (h Hints) New(p *kernels.Program) *Module {
+	if len(p.Passes) != 1 || p.Rule.Tensor != nil {
+		panic("ptx: " + p.String() + " has tensor functions")
+	}
+	f := p.Passes[0].Graph
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
-	name = fmt.Sprintf("%s_f%d", name, p.Graph.Width)
+	name = fmt.Sprintf("%s_f%d", name, f.Width)
 	if p.Formats != "" {
 		name += "_" + strings.NewReplacer("=", "_", " ", "_", "/", "_", "+", "_").Replace(p.Formats)
 	}
 	name = mangle(name)
-	m := module(name, p.Graph)
+	m := module(name, f)
 	m.Prologue = name + "_prologue"
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
-		pass(m.Update, UpdateParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), p.Zeroed()...) + prologue(m.Prologue, p) +
-		pass(m.Traffic, TrafficParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars())
-	if p.TensorScalars != nil {
+		pass(m.Update, UpdateParams, f, h, len(p.Rule.Scalars), p.NumScalars(), p.Zeroed()...) + prologue(m.Prologue, p) +
+		pass(m.Traffic, TrafficParams, f, h, len(p.Rule.Scalars), p.NumScalars())
+	if p.Passes[0].Tensor != nil {
 		m.Tensors = name + "_tensors"
 		m.Text += tensors(m.Tensors, p)
 	}

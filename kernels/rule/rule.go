@@ -169,7 +169,7 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 func NewStaged[H, T, S64, O any](prologue func(*H, *T, *S64, O), source string, functions ...StageFunc[S64, O]) (Definition[H, O], error) {
 	none := Definition[H, O]{}
 	if len(functions) == 0 {
-		return none, errors.New("a rule has at least one element function")
+		return none, errNone
 	}
 	if prologue == nil {
 		return none, errNil
@@ -201,18 +201,10 @@ func NewStaged[H, T, S64, O any](prologue func(*H, *T, *S64, O), source string, 
 	return Definition[H, O]{r}, nil
 }
 
-var errNil = errors.New("a rule's function is nil")
-
-// read makes a rule of its source alone: of the functions and the prologue of those names. It is described and has graphs, but nothing
-// was compared with it, and it cannot be run by Apply.
-func read(source, prologue string, functions []stageFunc) (*Rule, error) {
-	last := functions[len(functions)-1]
-	r := &Rule{Name: last.name, functions: functions, graphs: map[graphKey]*ir.Func{}}
-	if err := r.read(last.file, source, prologue); err != nil {
-		return nil, fmt.Errorf("rule %s: %w", r.Name, err)
-	}
-	return r, nil
-}
+var (
+	errNil  = errors.New("a rule's function is nil")
+	errNone = errors.New("a rule has at least one element function")
+)
 
 func (r *Rule) read(file, source, prologue string) error {
 	parsed, err := syntax.Parse(file, source, lang)

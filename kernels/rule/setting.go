@@ -16,7 +16,7 @@ func (s Setting) Check() error {
 	if r == nil {
 		return fmt.Errorf("setting %q has no rule", s.Name)
 	}
-	if err := r.compiled(); err != nil {
+	if err := r.runs(); err != nil {
 		return err
 	}
 	if len(s.Hyper) != len(r.Hyper) {
@@ -39,10 +39,10 @@ func (s Setting) Check() error {
 	return nil
 }
 
-// compiled says whether a rule has functions to run.
-func (r *Rule) compiled() error {
+// runs says whether a rule has functions to run.
+func (r *Rule) runs() error {
 	if r.runPrologue == nil {
-		return fmt.Errorf("rule %s has no compiled functions: it was not made by rule.New", r.Name)
+		return fmt.Errorf("rule %s has no functions: it was not made by New, NewStaged or Read", r.Name)
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func (r *Rule) compiled() error {
 // checkEval says whether the rule for evaluation can be given what the rule for training has, and changes nothing of it.
 func (s Setting) checkEval() error {
 	r, e := s.Rule, s.Eval
-	if err := e.compiled(); err != nil {
+	if err := e.runs(); err != nil {
 		return err
 	}
 	if len(e.Options) != 0 {
