@@ -108,7 +108,7 @@
 //     infinite. The mean is the sum divided by the number of elements. The max is the largest term, or NaN if one is; of no elements it
 //     is -Inf. One element function fills a field. Tensor functions behind that one read it.
 //   - State, tagged `state:"name"`. Each tensor keeps it from step to step. It starts at 0. Tensor functions store it, and all read it.
-//   - The count, tagged `count:"elements"`: the number of the tensor's elements. It is read.
+//   - The count, tagged `count:"elements"`: the number of the tensor's elements; of a shard, of those that are here. It is read.
 //   - A number without a tag. Tensor functions compute it. What stands behind the one that stores it reads it.
 //
 // An element function reads a tensor's numbers rounded to its number type. Each may store the element's state. The last one alone stores the
