@@ -56,7 +56,7 @@ func prologue(name string, p *kernels.Program) string {
 // TensorsParams are the parameters of the kernel that computes the scalars of a tensor in each of its threads, behind the prologue.
 var TensorsParams = []string{"u64 inputs", "u64 control", "u64 tensors", "u64 tensor_count"}
 
-func tensors(name string, p *kernels.Program) string {
+func tensors(name string, p *kernels.Program, l layout) string {
 	w := &writer{}
 	w.params(TensorsParams...)
 	for _, r := range []string{"inputs", "control", "tensors"} {
@@ -64,12 +64,11 @@ func tensors(name string, p *kernels.Program) string {
 	}
 	w.comment("one tensor a thread")
 	threadOf(w, "tensor", "tensor_count")
-	words, size := tensorWords(p.Graph), p.Compute.Size()
-	w.op("mad.lo.u64 %%tensors, %%tensor, %d, %%tensors", words*word)
+	size := p.Compute.Size()
+	w.op("mad.lo.u64 %%tensors, %%tensor, %d, %%tensors", l.words()*word)
 	w.op("ld.global.u64 %s, [%%tensors]", w.reg("b64", "group"))
 	w.op("mad.lo.u64 %%inputs, %%group, %d, %%inputs", p.Inputs()*word)
-	first := words - p.NumTensorScalars()
-	w.op("ld.global.u64 %s, [%%tensors+%d]", w.reg("b64", "sums"), (first-1)*word)
+	w.op("ld.global.u64 %s, [%%tensors+%d]", w.reg("b64", "sums"), l.sumsAt()*word)
 	w.op("cvta.to.global.u64 %%sums, %%sums")
 	f := p.TensorScalars
 	g := w.graph(f)
@@ -77,7 +76,7 @@ func tensors(name string, p *kernels.Program) string {
 	g.run(func(ir.Value) bool { return true })
 	for _, s := range f.Stores {
 		i := f.Vars[s.Var].Index
-		w.op("st.global.f%d [%%tensors+%d], %s", 8*size, (first+i)*word, w.rounded(g.at[s.Value], i, size))
+		w.op("st.global.f%d [%%tensors+%d], %s", 8*size, (l.ownAt()+i)*word, w.rounded(g.at[s.Value], i, size))
 	}
 	w.label("END")
 	w.op("ret")
@@ -113,6 +112,15 @@ func (w *writer) rounded(value string, i, size int) string {
 	r := w.reg("f32", fmt.Sprintf("rounded_%d", i))
 	w.op("cvt.rn.f32.f64 %s, %s", r, value)
 	return r
+}
+
+// skipped ends the kernel where the step is skipped, if it has the parameter that says so.
+func skipped(w *writer, params []string) {
+	if slices.Contains(params, "u64 control") {
+		w.op("cvta.to.global.u64 %%control, %%control")
+		skip(w)
+		w.op("@%%is_skipped bra END")
+	}
 }
 
 // skip computes in %is_skipped whether the step is skipped, of which all threads read one word.
