@@ -118,7 +118,10 @@ func newProgram(s Spec) (*Program, error) {
 	if s.Compute != device.Float32 && s.Compute != device.Float64 {
 		return nil, device.ErrUnsupported
 	}
-	element, err := s.Rule.Element(8*s.Compute.Size(), s.Options)
+	if s.Rule.Stages > 1 || s.Rule.Tensor != nil {
+		return nil, fmt.Errorf("a rule with tensor functions: %w", device.ErrUnsupported)
+	}
+	element, err := s.Rule.Element(0, 8*s.Compute.Size(), s.Options)
 	if err != nil {
 		return nil, err
 	}

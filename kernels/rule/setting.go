@@ -41,7 +41,7 @@ func (s Setting) Check() error {
 
 // compiled says whether a rule has functions to run.
 func (r *Rule) compiled() error {
-	if r.apply32 == nil || r.apply64 == nil || r.runPrologue == nil {
+	if r.runPrologue == nil {
 		return fmt.Errorf("rule %s has no compiled functions: it was not made by rule.New", r.Name)
 	}
 	return nil
@@ -62,13 +62,22 @@ func (s Setting) checkEval() error {
 	if !slices.Equal(e.Counters, r.Counters) {
 		return fmt.Errorf("rule %s for evaluation has the counters %v, must have those of rule %s: %v", e.Name, e.Counters, r.Name, r.Counters)
 	}
-	trained, err := r.Element(64, s.Options)
-	if err != nil {
-		return err
+	if e.Stages != 1 || e.Tensor != nil {
+		return fmt.Errorf("rule %s for evaluation has tensor fields, must be one element function without them", e.Name)
+	}
+	uses := make([]bool, len(r.Slots))
+	for stage := range r.Stages {
+		trained, err := r.Element(stage, 64, s.Options)
+		if err != nil {
+			return err
+		}
+		for i := range uses {
+			uses[i] = uses[i] || slices.Contains(trained.Loads(), i) || slices.ContainsFunc(trained.Stores, func(s ir.Store) bool { return s.Var == i })
+		}
 	}
 	var used []string
 	for i, slot := range r.Slots {
-		if slices.Contains(trained.Loads(), i) || slices.ContainsFunc(trained.Stores, func(s ir.Store) bool { return s.Var == i }) {
+		if uses[i] {
 			used = append(used, slot)
 		}
 	}
@@ -77,7 +86,7 @@ func (s Setting) checkEval() error {
 			return fmt.Errorf("rule %s for evaluation has the slot %q, but rule %s has %q with these options", e.Name, slot, r.Name, used)
 		}
 	}
-	elem, err := e.Element(64, 0)
+	elem, err := e.Element(0, 64, 0)
 	if err != nil {
 		return err
 	}
