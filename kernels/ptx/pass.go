@@ -71,8 +71,8 @@ func newPass(f *ir.Func, l layout, h Hints, fills ...kernels.Fill) *passWriter {
 	}
 	if scalars := len(f.Loads()) - loads; f.Width == 64 && scalars > 17 {
 		w.perProcessor = 1 // with 2, ptxas spills on sm_75 and sm_80: Adan with all that is around a rule
-	} else if f.Width == 64 || scalars > 11 {
-		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
+	} else if f.Width == 64 || scalars > 11 || len(fills) > 0 {
+		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2, on sm_90 with fills
 	}
 	return w
 }

@@ -173,9 +173,9 @@ func (r *graphTrial) fillVectors() (bytes int, size uint64) {
 
 // TestFills holds the kernels of random graphs with fills to the evaluator.
 func TestFills(t *testing.T) {
-	n := uint64(1000)
+	n := uint64(500)
 	if testing.Short() {
-		n = 100
+		n = 50
 	}
 	for seed := range n {
 		if err := tryFills(seed, func(s string) string { return s }); err != nil {

@@ -95,8 +95,8 @@ func newGraphTrial(rng *rand.Rand, filled bool, mutate func(string) string) (*gr
 	loads := f.Loads()
 	for i := range 1 + rng.IntN(3) {
 		t := graphTensor{group: uint64(rng.IntN(graphGroups)), offset: []uint64{0, 5, 1<<32 - 20, rng.Uint64() >> 4}[rng.IntN(4)], n: rng.IntN(71)}
-		if filled && rng.IntN(2) == 0 {
-			t.n = rng.IntN(700)
+		if filled {
+			t.n = []int{t.n, rng.IntN(140), rng.IntN(700)}[rng.IntN(3)]
 		}
 		r.table = append(r.table, t.group)
 		together := rng.IntN(16)
@@ -131,7 +131,9 @@ func newGraphTrial(rng *rand.Rand, filled bool, mutate func(string) string) (*gr
 			}
 			r.table = append(r.table, append([]uint64{0}, t.own[:]...)...)
 			r.table = append(r.table, make([]uint64, len(fills))...)
-			length = []int{1, 4 + rng.IntN(40), 128 + 4*rng.IntN(150)}[rng.IntN(3)]
+			if length = 128 + 4*rng.IntN(150); t.n <= 140 && rng.IntN(2) == 0 {
+				length = []int{1, 4 + rng.IntN(40)}[rng.IntN(2)]
+			}
 		}
 		for lo := 0; lo < t.n; lo += length {
 			r.chunks = append(r.chunks, [3]uint64{uint64(i), uint64(lo), uint64(min(length, t.n-lo))})
