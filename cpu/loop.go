@@ -24,7 +24,8 @@ type loop struct {
 
 // emitLoop makes a program's machine code.
 func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
-	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
+	pass := &p.Passes[0]
+	l := emit.Loop{Func: pass.Graph, Uniforms: pass.Uniforms, Varying: pass.Varying, Set: set, Near: ahead.near, Far: ahead.far}
 	for k := range p.Planes {
 		l.Planes = append(l.Planes, k)
 	}
@@ -40,7 +41,7 @@ type loopKey struct {
 
 // machineCode is the loop of a program, from the device's or new.
 func (d *processor) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
-	return d.shared(loopKey{p.Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
+	return d.shared(loopKey{p.Passes[0].Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
 }
 
 // shared is the loop of a key, from the device's or what compile makes.
@@ -92,6 +93,9 @@ func (d *Device) Listing(p *kernels.Program) (string, error) {
 	}
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
+	}
+	if err := executable(p); err != nil {
+		return "", err
 	}
 	code, err := emitLoop(c.loops, p, d.processor.prefetching(math.MaxInt, len(p.Planes)))
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 type own[F rule.Float] struct {
 	tensor, group int // -1: none yet
 	norm, unscale float64
-	made          []float64 // kernels.Program.TensorScalars
+	made          []float64 // by kernels.Pass.Tensor
 	scalars       []F       // the group's, but for the tensor's GradScale, which the rule itself takes there
 
 	// With vectors:
@@ -60,7 +60,7 @@ func (o *own[F]) scalarsOf(s *step[F], tensor int) []F {
 		}
 	}
 	o.tensor, o.group = tensor, t.group
-	p.RunTensorScalars(&s.groups[t.group], o.norm, o.unscale, t.sums, o.made)
+	p.RunTensorScalars(0, &s.groups[t.group], o.norm, o.unscale, t.sums, o.made)
 	if o.scalars[len(p.Rule.Scalars)] = F(o.made[0]); v == nil {
 		return o.scalars
 	}

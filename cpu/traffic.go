@@ -18,6 +18,9 @@ func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
+	if err := executable(w.Program); err != nil {
+		return nil, err
+	}
 	if w.Program.Compute == device.Float32 {
 		return newTraffic[float32](d.processor, w)
 	}
@@ -58,7 +61,7 @@ func newTraffic[F rule.Float](proc *processor, w kernels.Work) (all []kernels.Up
 		}
 	}
 	t.read = len(t.planes)
-	t.planes = append(t.planes, p.Stores...)
+	t.planes = append(t.planes, p.Passes[0].Stores...)
 	if proc.choice.loops == nil {
 		t.body = t.batch
 		return []kernels.Update{&t}, nil

@@ -36,13 +36,24 @@ func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
-	switch {
-	case w.Program.Reduces():
+	if w.Program.Reduces() {
 		return d.newNorm(w)
-	case w.Program.Compute == device.Float32:
+	}
+	if err := executable(w.Program); err != nil {
+		return nil, err
+	}
+	if w.Program.Compute == device.Float32 {
 		return newUpdate[float32](d.processor, w)
 	}
 	return newUpdate[float64](d.processor, w)
+}
+
+// executable fails with device.ErrUnsupported for a program of several passes.
+func executable(p *kernels.Program) error {
+	if len(p.Passes) != 1 {
+		return fmt.Errorf("cpu: %s: several passes: %w", p, device.ErrUnsupported)
+	}
+	return nil
 }
 
 // update implements kernels.Update for a program that computes with F.
@@ -186,7 +197,7 @@ type workspace[F rule.Float] struct {
 
 func (u *update[F]) newWorkspace() *workspace[F] {
 	w := &workspace[F]{}
-	for i := 0; u.program.TensorScalars != nil && i < u.proc.pool.threads; i++ {
+	for i := 0; u.program.Passes[0].Tensor != nil && i < u.proc.pool.threads; i++ {
 		w.own = append(w.own, u.newOwn())
 	}
 	if v := u.vectors; v != nil {
@@ -198,7 +209,7 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 	}
 	p := u.program
 	pass := rule.Pass[F]{Options: p.Options, Around: p.Around}
-	pass.Loads, pass.Stores = p.RuleSlots()
+	pass.Loads, pass.Stores = p.RuleSlots(0)
 	for range u.proc.pool.threads {
 		pass.Slots = make([][]F, len(p.SlotNames()))
 		w.passes, w.windows = append(w.passes, pass), append(w.windows, newWindow[F](p))

@@ -43,9 +43,10 @@ func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, scatter
 	if c.err != nil || c.set == nil && c.loops == nil {
 		return nil, c.err
 	}
-	v = &vectors[F]{set: c.set, program: p, graph: p.Graph, uniform: p.Uniforms}
+	pass := &p.Passes[0]
+	v = &vectors[F]{set: c.set, program: p, graph: pass.Graph, uniform: pass.Uniforms}
 	if c.loops == nil {
-		v.graph, v.uniform = p.Numbers, p.Numbers.Uniforms(rule.ElemBank)
+		v.graph, v.uniform = pass.Numbers, pass.Numbers.Uniforms(rule.ElemBank)
 		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots))
 		return v, nil
 	}
@@ -224,7 +225,7 @@ func (v *vectors[F]) tiles(s *scratch[F], block *byte) {
 		s.pointers[i] = (*byte)(unsafe.Pointer(&s.tails[i][0]))
 	}
 	v.plan.run(s.pointers, block, s.places, roundBytes)
-	for _, st := range v.program.Numbers.Stores {
+	for _, st := range v.program.Passes[0].Numbers.Stores {
 		copy(s.window.slots[st.Var][whole:], s.tails[st.Var])
 	}
 }

@@ -14,8 +14,8 @@ type Stage struct {
 	// Unless and an Only of 0 say nothing.
 	Unless string
 	Only   device.DType
-	// Graph is what the stage computes; a Reduce has Terms. Of a Map: see Program.Graph. Scalars compute in float64: over a Group from and to
-	// the banks of Program.Scalars, over OneTensor those of Program.TensorScalars, over Everything from bank 0 to bank 1, the outputs. There the
+	// Graph is what the stage computes; a Reduce has Terms. Of a Map: see Pass.Graph. Scalars compute in float64: over a Group from and to
+	// the banks of Program.Scalars, over OneTensor those of Pass.Tensor, over Everything from bank 0 to bank 1, the outputs. There the
 	// field SumField gets the sum of the Reduce
 	// before, and any other, such as in.Scale, the output of the same name, out.Scale, of the Scalars before. Fields of bank ControlBank are
 	// the words of Step.Control.
@@ -66,10 +66,14 @@ const (
 // stages are those of an update.
 func (p *Program) stages() []Stage {
 	out := []Stage{{Kind: Scalars, Over: Group, Graph: p.Scalars, Unless: SkipField}}
-	if p.TensorScalars != nil {
-		out = append(out, Stage{Kind: Scalars, Over: OneTensor, Graph: p.TensorScalars, Unless: SkipField})
+	for i := range p.Passes {
+		q := &p.Passes[i]
+		if q.Tensor != nil {
+			out = append(out, Stage{Kind: Scalars, Over: OneTensor, Graph: q.Tensor, Unless: SkipField})
+		}
+		out = append(out, Stage{Kind: Map, Graph: q.Graph, Loads: q.Loads, Stores: q.Stores, Unless: SkipField})
 	}
-	return append(out, Stage{Kind: Map, Graph: p.Graph, Loads: p.Loads, Stores: p.Stores, Unless: SkipField})
+	return out
 }
 
 // Reduces says whether the program is a reduction, as Norm is, and no update.

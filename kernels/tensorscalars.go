@@ -9,8 +9,34 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// SumWords is how many words Tensor.Sums has: those of TensorSums.
-const SumWords = 2
+// The words of Tensor.Sums of an update. Those of TensorSums come first.
+const (
+	gradWords = 2         // of TensorSums
+	countWord = gradWords // how many elements the tensor has here
+	ruleWords = 3         // the first of the rule's
+)
+
+// SumWords is how many words Tensor.Sums has at least; 0 where the program has no use for it.
+func (p *Program) SumWords() int {
+	for _, s := range p.Stages {
+		switch {
+		case s.Over == OneTensor && p.Rule == nil:
+			return gradWords
+		case s.Over == OneTensor:
+			return ruleWords
+		}
+	}
+	return 0
+}
+
+// InitialSums are the words of Tensor.Sums before the first step, of a tensor of n elements.
+func (p *Program) InitialSums(n int) []float64 {
+	out := make([]float64, p.SumWords())
+	if len(out) > countWord {
+		out[countWord] = float64(n)
+	}
+	return out
+}
 
 // maxTensorNorm is the input of a program that clips each tensor, behind all others: GroupStep.MaxTensorNorm.
 const maxTensorNorm = "MaxTensorNorm"
@@ -18,16 +44,17 @@ const maxTensorNorm = "MaxTensorNorm"
 // clipsTensors says whether the program has rule.ClipTensorNorm. Where nothing is scaled, nothing is clipped.
 func (s Spec) clipsTensors() bool { return s.Around&rule.ClipTensorNorm != 0 && !s.Alone }
 
-// NumTensorScalars is how many scalars a tensor has to itself: with rule.ClipTensorNorm one, GradScale.
+// NumTensorScalars is how many scalars a tensor has to itself, by the indices of bank rule.TensorBank: with rule.ClipTensorNorm one, GradScale.
 func (p *Program) NumTensorScalars() int {
-	if p.TensorScalars == nil {
-		return 0
+	if p.clipsTensors() {
+		return 1
 	}
-	return len(p.TensorScalars.Stores)
+	return 0
 }
 
-// RunTensorScalars is TensorScalars by the compiled functions, whose bits are the same. It writes all of out, NumTensorScalars numbers.
-func (p *Program) RunTensorScalars(g *GroupStep, norm, unscale float64, sums, out []float64) {
+// RunTensorScalars is a pass's Tensor by the compiled functions, whose bits are the same. Out has NumTensorScalars numbers, of which it writes those
+// that Tensor writes.
+func (p *Program) RunTensorScalars(pass int, g *GroupStep, norm, unscale float64, sums, out []float64) {
 	var shared SharedOut
 	Shared(&SharedIn{Scale: g.Scale, Norm: norm, Unscale: unscale, MaxNorm: limit(g.MaxNorm)}, &shared)
 	var of TensorNormOf
@@ -45,10 +72,11 @@ var (
 	clipTensorGraph = sync.OnceValue(func() *ir.Func { return must(rule.Function(ClipTensor, clipTensorSource)) })
 )
 
-// tensorScalars is Shared, of which GradScale alone is wanted, TensorNorm and ClipTensor in one graph; nil where the program has no need of it.
-func (p *Program) tensorScalars() *ir.Func {
+// tensorScalars makes the passes' Tensor. That of the first has, where tensors are clipped, Shared, of which GradScale alone is wanted, TensorNorm and
+// ClipTensor.
+func (p *Program) tensorScalars() {
 	if !p.clipsTensors() {
-		return nil
+		return
 	}
 	var vars []ir.Field
 	add := func(bank, i int, name string) { vars = append(vars, ir.Field{Bank: bank, Index: i, Name: name}) }
@@ -87,5 +115,5 @@ func (p *Program) tensorScalars() *ir.Func {
 	run(tensorNormGraph())
 	run(clipTensorGraph())
 	final[len(final)-1] = known["in.GradScale"]
-	return b.Func(final)
+	p.Passes[0].Tensor = b.Func(final)
 }

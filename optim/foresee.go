@@ -56,7 +56,7 @@ func harmless[F rule.Float](q *part) bool {
 	own := len(r.Scalars)
 	p := rule.Pass[F]{Slots: make([][]F, len(q.program.SlotNames())), Options: q.program.Options, Around: q.program.Around,
 		Scalars: scalars[:own], Shared: rule.SharedOf(scalars[own:])}
-	p.Loads, p.Stores = q.program.RuleSlots()
+	p.Loads, p.Stores = q.program.RuleSlots(0)
 	for state := F(0); state <= 1; state++ {
 		for _, slot := range q.program.Slots {
 			x := make([]F, n)

@@ -85,14 +85,17 @@ func graphText(p *kernels.Program) string {
 			}
 			return plane.DType.Size()
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", p.Graph.Vars[k].Name, p.Of(k).Name, p.Of(k).Role, plane.DType, bytes(plane.Load), bytes(plane.Store))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", p.Passes[0].Graph.Vars[k].Name, p.Of(k).Name, p.Of(k).Role, plane.DType, bytes(plane.Load), bytes(plane.Store))
 	}
 	t.Flush()
 	fmt.Fprintf(&b, "%d bytes in all for each element\n", p.Bytes)
+	passes := p.Passes
 	for i, s := range p.Stages {
-		of, varying := "for each element", p.Varying
+		of, varying := "for each element", []bool(nil)
 		if s.Kind == kernels.Scalars {
-			of, varying = map[kernels.Scope]string{kernels.Group: "once for each group", kernels.OneTensor: "once for each tensor"}[s.Over], nil
+			of = map[kernels.Scope]string{kernels.Group: "once for each group", kernels.OneTensor: "once for each tensor"}[s.Over]
+		} else {
+			varying, passes = passes[0].Varying, passes[1:]
 		}
 		fmt.Fprintf(&b, "\n// stage %d: %s, %s, in float%d\n%s", i+1, s.Kind, of, s.Graph.Width, s.Graph.Text(varying))
 	}

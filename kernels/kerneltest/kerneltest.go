@@ -269,9 +269,11 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 			require.NoError(t, err)
 			x.expect, x.whole, to.Planes = append(x.expect, expect), append(x.whole, whole), append(to.Planes, own)
 		}
-		if p.TensorScalars != nil {
-			x.sums = tensorSums[len(tensors)%len(tensorSums)][:]
-			sums, err := dev.Alloc(device.Float64, kernels.SumWords)
+		if n := p.SumWords(); n > 0 {
+			x.sums = p.InitialSums(shape.n)
+			own := tensorSums[len(tensors)%len(tensorSums)]
+			x.sums[0], x.sums[1] = own.Sum, own.Scaled
+			sums, err := dev.Alloc(device.Float64, n)
 			require.NoError(t, err)
 			upload(t, s, sums, x.sums)
 			to.Sums = sums
@@ -295,12 +297,13 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 var ids = []uint64{0, 1<<32 - 70, 5<<32 - 50, math.MaxUint64 - 100, 0x9e3779b97f4a7c15}
 
 // tensorSums are sums of tensors: those that clip and those that do not, those that float64 has to scale, and those of elements that are not finite.
-var tensorSums = [][kernels.SumWords]float64{{9}, {0}, {0.01}, {math.Inf(1), 0x1p-100}, {0x1p200, math.NaN()}, {math.NaN()}, {1e-8}, {math.Inf(1)},
-	{math.Inf(1), 0x1p848}, {1, 5}, {math.Inf(1), math.Inf(1)}, {1 - 0x1p-53}, {0x1p-1022}, {math.MaxFloat64, 0x1p-100}, {math.Inf(1), math.MaxFloat64}}
+var tensorSums = []kernels.TensorSums{{Sum: 9}, {Sum: 0}, {Sum: 0.01}, {Sum: math.Inf(1), Scaled: 0x1p-100}, {Sum: 0x1p200, Scaled: math.NaN()}, {Sum: math.NaN()},
+	{Sum: 1e-8}, {Sum: math.Inf(1)}, {Sum: math.Inf(1), Scaled: 0x1p848}, {Sum: 1, Scaled: 5}, {Sum: math.Inf(1), Scaled: math.Inf(1)}, {Sum: 1 - 0x1p-53},
+	{Sum: 0x1p-1022}, {Sum: math.MaxFloat64, Scaled: 0x1p-100}, {Sum: math.Inf(1), Scaled: math.MaxFloat64}}
 
 // own are the expected elements of a tensor, without the guards.
 func (x *tensor) own() (out reference.Tensor) {
-	out.Index = x.index
+	out.Index, out.Sums = x.index, x.sums
 	for k, whole := range x.expect {
 		out.Planes = append(out.Planes, whole[x.first(k):][:x.n])
 	}
@@ -309,16 +312,13 @@ func (x *tensor) own() (out reference.Tensor) {
 
 // expectStep is a step of a group on what is expected.
 func expectStep(p *kernels.Program, step kernels.GroupStep, norm, unscale float64, counters []float64, tensors []*tensor, group int) {
-	scalars := reference.Scalars(p, step, norm, unscale, counters)
 	var of []reference.Tensor
 	for _, x := range tensors {
 		if x.group == group {
-			own := x.own()
-			own.Scalars = reference.TensorScalars(p, step, norm, unscale, x.sums)
-			of = append(of, own)
+			of = append(of, x.own())
 		}
 	}
-	reference.Map(p, scalars, of)
+	reference.Update(p, step, norm, unscale, counters, of)
 }
 
 // compare holds whole buffers, guards included, to what is expected. NaN is NaN, whatever its payload.

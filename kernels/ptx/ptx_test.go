@@ -31,7 +31,7 @@ func everything(t *testing.T) map[string]string {
 		p, err := kernels.New(s)
 		require.NoError(t, err)
 		m := New(p)
-		name := strings.TrimSuffix(m.Passes[0].Update, "_update")
+		name := strings.TrimSuffix(m.Prologue, "_prologue")
 		for all[name] != "" {
 			name += "_" // options that differ in case alone
 		}

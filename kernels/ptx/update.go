@@ -69,19 +69,33 @@ func New(p *kernels.Program) *Module { return Hints{}.New(p) }
 // New writes a program with the hints.
 func (h Hints) New(p *kernels.Program) *Module {
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
-	name = fmt.Sprintf("%s_f%d", name, p.Graph.Width)
+	name = fmt.Sprintf("%s_f%d", name, 8*p.Compute.Size())
 	if p.Formats != "" {
 		name += "_" + strings.NewReplacer("=", "_", " ", "_", "/", "_", "+", "_").Replace(p.Formats)
 	}
 	name = mangle(name)
-	l := layout{planes: len(p.Planes), indexed: indexed(p.Graph), tensors: p.NumTensorScalars(), rules: len(p.Rule.Scalars), scalars: p.NumScalars()}
-	m := &Module{Text: fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header, Prologue: name + "_prologue", Indexed: l.indexed}
-	update, traffic := m.add(name, p.Graph, l, h, nil, p.Zeroed(), "u64 control")
-	m.Text += update + prologue(m.Prologue, p) + traffic
-	if p.TensorScalars != nil {
-		m.Passes[0].Tensors = name + "_tensors"
-		m.Text += tensors(m.Passes[0].Tensors, p, l)
+	l := layout{planes: len(p.Planes), tensors: p.NumTensorScalars(), rules: len(p.Rule.Scalars), scalars: p.NumScalars()}
+	for i := range p.Passes {
+		l.indexed = l.indexed || indexed(p.Passes[i].Graph)
 	}
+	m := &Module{Prologue: name + "_prologue", Indexed: l.indexed}
+	var updates, traffics, own, folds string
+	for i := range p.Passes {
+		q, name, zeroed := &p.Passes[i], name, p.Zeroed()
+		if len(p.Passes) > 1 {
+			name = fmt.Sprintf("%s_%d", name, i)
+		}
+		always := slices.DeleteFunc(zeroed, func(k int) bool { return !slices.Contains(q.Stores, k) })
+		update, traffic := m.add(name, q.Graph, l, h, q.Fills, always, "u64 control")
+		updates, traffics = updates+update, traffics+traffic
+		if q.Tensor != nil {
+			m.Passes[i].Tensors = name + "_tensors"
+			own += tensors(m.Passes[i].Tensors, p, q.Tensor, l)
+		}
+		folds += m.folds(strings.TrimSuffix(m.Prologue, "_prologue"), q.Fills, "u64 control")
+	}
+	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
+		updates + prologue(m.Prologue, p) + traffics + own + folds
 	return m
 }
 

@@ -16,9 +16,9 @@ import (
 
 // Tensor is a kernels.Tensor in the host's memory.
 type Tensor struct {
-	Index   uint64    // kernels.Tensor.Index
-	Planes  []Plane   // one a plane of the program
-	Scalars []float64 // what TensorScalars returns, where the program has those
+	Index  uint64    // kernels.Tensor.Index
+	Planes []Plane   // one a plane of the program
+	Sums   []float64 // kernels.Tensor.Sums, where the program has a use for it
 }
 
 // Plane holds an element's bits in each of its numbers, in the lowest ones: as many as the plane's type has.
@@ -32,15 +32,25 @@ func Scalars(p *kernels.Program, g kernels.GroupStep, norm, unscale float64, cou
 	return out
 }
 
-// TensorScalars is the scalars stage for one tensor of a group, whose kernels.Tensor.Sums has the sums, in the order of rule.TensorBank: that of kernels.OutputsBank there.
-func TensorScalars(p *kernels.Program, g kernels.GroupStep, norm, unscale float64, sums []float64) []float64 {
-	if p.TensorScalars == nil {
-		return nil
+// Update is a step of one group, of these tensors: it advances counters, and changes tensors' planes and sums. Each scalar is rounded once to the
+// program's type.
+func Update(p *kernels.Program, g kernels.GroupStep, norm, unscale float64, counters []float64, tensors []Tensor) {
+	scalars := Scalars(p, g, norm, unscale, counters)
+	for _, t := range tensors {
+		own := make([]float64, p.NumTensorScalars())
+		for i := range p.Passes {
+			q := &p.Passes[i]
+			if q.Tensor != nil {
+				run(q.Tensor, map[int][]float64{kernels.InputBank: inputs(p, g), kernels.ControlBank: control(norm, unscale), kernels.SumsBank: t.Sums,
+					kernels.OutputsBank: own})
+			}
+			if p.Compute == device.Float32 {
+				pass[float32](p, q, scalars, own, t)
+			} else {
+				pass[float64](p, q, scalars, own, t)
+			}
+		}
 	}
-	out := make([]float64, p.NumTensorScalars())
-	run(p.TensorScalars, map[int][]float64{kernels.InputBank: inputs(p, g), kernels.ControlBank: control(norm, unscale), kernels.SumsBank: sums,
-		kernels.OutputsBank: out})
-	return out
 }
 
 func inputs(p *kernels.Program, g kernels.GroupStep) []float64 {
@@ -66,44 +76,28 @@ func run(f *ir.Func, banks map[int][]float64) {
 	}
 }
 
-// Map is the map stage of a step on tensors of one group, by the scalars that Scalars has returned. Each is rounded once to the program's
-// type.
-func Map(p *kernels.Program, scalars []float64, tensors []Tensor) {
-	if p.Compute == device.Float32 {
-		pass[float32](p, scalars, tensors)
-	} else {
-		pass[float64](p, scalars, tensors)
-	}
-}
-
-func pass[F rule.Float](p *kernels.Program, scalars []float64, tensors []Tensor) {
-	f := p.Graph
-	vars := make([][]F, len(f.Vars))
-	for i, v := range f.Vars {
+// pass is a pass over a tensor, by the group's scalars and those that it has to itself.
+func pass[F rule.Float](p *kernels.Program, q *kernels.Pass, scalars, own []float64, t Tensor) {
+	vars := make([][]F, len(q.Graph.Vars))
+	for i, v := range q.Graph.Vars {
 		switch v.Bank {
 		case rule.ScalarsBank:
 			vars[i] = []F{F(scalars[v.Index])}
 		case rule.SharedBank:
 			vars[i] = []F{F(scalars[len(p.Rule.Scalars)+v.Index])}
+		case rule.TensorBank:
+			vars[i] = []F{F(own[v.Index])}
 		}
 	}
-	for _, t := range tensors {
-		vars := slices.Clone(vars)
-		for i, v := range f.Vars {
-			if v.Bank == rule.TensorBank {
-				vars[i] = []F{F(t.Scalars[v.Index])}
-			}
-		}
-		n := len(t.Planes[0])
-		share := max((n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), least)
-		var wait sync.WaitGroup
-		for lo := share; lo < n; lo += share {
-			own := slices.Clone(vars)
-			wait.Go(func() { elements(p, own, t, lo, min(lo+share, n)) })
-		}
-		elements(p, vars, t, 0, min(share, n))
-		wait.Wait()
+	n := len(t.Planes[0])
+	share := max((n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), least)
+	var wait sync.WaitGroup
+	for lo := share; lo < n; lo += share {
+		own := slices.Clone(vars)
+		wait.Go(func() { elements(q.Graph, own, t, lo, min(lo+share, n)) })
 	}
+	elements(q.Graph, vars, t, 0, min(share, n))
+	wait.Wait()
 }
 
 // least is the elements that are worth a goroutine.
@@ -113,8 +107,7 @@ const least = 1 << 12
 const block = 1 << 10
 
 // elements runs the graph on elements lo to hi. Vars has the scalars.
-func elements[F rule.Float](p *kernels.Program, vars [][]F, t Tensor, lo, hi int) {
-	f := p.Graph
+func elements[F rule.Float](f *ir.Func, vars [][]F, t Tensor, lo, hi int) {
 	eval := ir.NewEvaluator[F](f)
 	words := make([][]uint32, len(f.Vars))
 	for k := range t.Planes { // field k of the graph

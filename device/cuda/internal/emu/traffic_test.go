@@ -128,8 +128,8 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 			tracked = append(tracked, x)
 		}
 		tensor := kernels.Tensor{Planes: planes}
-		if p.TensorScalars != nil {
-			tensor.Sums, err = dev.Alloc(device.Float64, kernels.SumWords)
+		if words := p.SumWords(); words > 0 {
+			tensor.Sums, err = dev.Alloc(device.Float64, words)
 			require.NoError(t, err)
 			require.NoError(t, s.Zero(tensor.Sums))
 			defer tensor.Sums.Close()
@@ -156,7 +156,7 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 			}
 		}
 	}
-	reads, writes := in(p.Loads), in(p.Stores)
+	reads, writes := in(p.Passes[0].Loads), in(p.Passes[0].Stores)
 
 	fill()
 	require.NoError(t, device.Upload(s, counters, p.InitialCounters()))
@@ -186,7 +186,7 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 		require.Equal(t, before[i], x, "traffic of %s", p)
 	}
 	want := 0
-	for _, k := range p.Stores {
+	for _, k := range p.Passes[0].Stores {
 		if !reads(k) {
 			aside++
 			for _, tensor := range w.Tensors {
