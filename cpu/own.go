@@ -60,7 +60,7 @@ func (o *own[F]) scalarsOf(s *step[F], tensor int) []F {
 		}
 	}
 	o.tensor, o.group = tensor, t.group
-	p.RunTensorScalars(0, &s.groups[t.group], o.norm, o.unscale, t.sums, o.made)
+	p.RunTensorScalars(0, &s.groups[t.group], o.norm, o.unscale, nil, t.sums, o.made)
 	if o.scalars[len(p.Rule.Scalars)] = F(o.made[0]); v == nil {
 		return o.scalars
 	}

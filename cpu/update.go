@@ -48,10 +48,10 @@ func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
 	return newUpdate[float64](d.processor, w)
 }
 
-// executable fails with device.ErrUnsupported for a program of several passes.
+// executable fails with device.ErrUnsupported for a program of several passes, or with sums of its rule.
 func executable(p *kernels.Program) error {
-	if len(p.Passes) != 1 {
-		return fmt.Errorf("cpu: %s: several passes: %w", p, device.ErrUnsupported)
+	if len(p.Passes) != 1 || p.Rule.Tensor != nil {
+		return fmt.Errorf("cpu: %s: a rule with tensor functions: %w", p, device.ErrUnsupported)
 	}
 	return nil
 }

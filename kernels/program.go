@@ -106,14 +106,20 @@ func newProgram(s Spec) (*Program, error) {
 	if s.Compute != device.Float32 && s.Compute != device.Float64 {
 		return nil, device.ErrUnsupported
 	}
-	if s.Rule.Stages > 1 || s.Rule.Tensor != nil {
-		return nil, fmt.Errorf("a rule with tensor functions: %w", device.ErrUnsupported)
+	elements := make([]*ir.Func, s.Rule.Stages)
+	tensors := make([]*ir.Func, s.Rule.Stages) // before each; the first has none
+	for i := range elements {
+		var err error
+		if elements[i], err = s.Rule.Element(i, 8*s.Compute.Size(), s.Options); err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			continue
+		}
+		if tensors[i], err = s.Rule.TensorFunction(i, s.Options); err != nil {
+			return nil, err
+		}
 	}
-	element, err := s.Rule.Element(0, 8*s.Compute.Size(), s.Options)
-	if err != nil {
-		return nil, err
-	}
-	elements := []*ir.Func{element}
 	prologue, err := s.Rule.Prologue(s.Options)
 	if err != nil {
 		return nil, err
@@ -128,8 +134,8 @@ func newProgram(s Spec) (*Program, error) {
 	s.Formats = format.Spec(s.SlotNames(), formats)
 	p := &Program{Spec: s, Counters: s.Rule.Counters}
 	p.Passes = make([]Pass, len(elements))
-	for i, f := range elements {
-		elements[i] = around(f, s)
+	for i, is := range aroundOf(elements, s) {
+		p.Passes[i].Around, elements[i] = is, around(elements[i], s, is, i == len(elements)-1)
 	}
 	p.use(elements, formats)
 	p.noisy = p.rounds()
@@ -138,7 +144,7 @@ func newProgram(s Spec) (*Program, error) {
 	}
 	p.Scalars = p.scalars(prologue)
 	p.format()
-	p.tensorScalars()
+	p.tensorScalars(tensors)
 	p.Stages = p.stages()
 	return p, nil
 }

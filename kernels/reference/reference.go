@@ -36,13 +36,17 @@ func Scalars(p *kernels.Program, g kernels.GroupStep, norm, unscale float64, cou
 // program's type.
 func Update(p *kernels.Program, g kernels.GroupStep, norm, unscale float64, counters []float64, tensors []Tensor) {
 	scalars := Scalars(p, g, norm, unscale, counters)
+	rounded := make([]float64, len(scalars))
+	for i, x := range scalars {
+		rounded[i] = p.Compute.Round(x)
+	}
 	for _, t := range tensors {
 		own := make([]float64, p.NumTensorScalars())
 		for i := range p.Passes {
 			q := &p.Passes[i]
 			if q.Tensor != nil {
-				run(q.Tensor, map[int][]float64{kernels.InputBank: inputs(p, g), kernels.ControlBank: control(norm, unscale), kernels.SumsBank: t.Sums,
-					kernels.OutputsBank: own})
+				run(q.Tensor, map[int][]float64{kernels.InputBank: inputs(p, g), rule.ScalarsBank: rounded, kernels.ControlBank: control(norm, unscale),
+					kernels.SumsBank: t.Sums, kernels.OutputsBank: own})
 			}
 			if p.Compute == device.Float32 {
 				pass[float32](p, q, scalars, own, t)
@@ -90,14 +94,25 @@ func pass[F rule.Float](p *kernels.Program, q *kernels.Pass, scalars, own []floa
 		}
 	}
 	n := len(t.Planes[0])
+	terms := make([][]F, len(q.Fills))
+	for i := range terms {
+		terms[i] = make([]F, n)
+	}
 	share := max((n+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), least)
 	var wait sync.WaitGroup
 	for lo := share; lo < n; lo += share {
 		own := slices.Clone(vars)
-		wait.Go(func() { elements(q.Graph, own, t, lo, min(lo+share, n)) })
+		wait.Go(func() { elements(q, own, t, terms, lo, min(lo+share, n)) })
 	}
-	elements(q.Graph, vars, t, 0, min(share, n))
+	elements(q, vars, t, terms, 0, min(share, n))
 	wait.Wait()
+	for k, f := range q.Fills {
+		var tiles []float64
+		for tile := range slices.Chunk(terms[k], kernels.NormTile) {
+			tiles = append(tiles, kernels.FillTile(f.Kind, tile))
+		}
+		t.Sums[f.Word] = kernels.FillTree(f.Kind, tiles)
+	}
 }
 
 // least is the elements that are worth a goroutine.
@@ -106,8 +121,9 @@ const least = 1 << 12
 // block is the elements that are brought to the evaluator at a time.
 const block = 1 << 10
 
-// elements runs the graph on elements lo to hi. Vars has the scalars.
-func elements[F rule.Float](f *ir.Func, vars [][]F, t Tensor, lo, hi int) {
+// elements runs the graph on elements lo to hi, whose terms it keeps. Vars has the scalars.
+func elements[F rule.Float](q *kernels.Pass, vars [][]F, t Tensor, terms [][]F, lo, hi int) {
+	f := q.Graph
 	eval := ir.NewEvaluator[F](f)
 	words := make([][]uint32, len(f.Vars))
 	for k := range t.Planes { // field k of the graph
@@ -116,6 +132,9 @@ func elements[F rule.Float](f *ir.Func, vars [][]F, t Tensor, lo, hi int) {
 		} else {
 			words[k] = make([]uint32, min(block, hi-lo))
 		}
+	}
+	for _, fill := range q.Fills {
+		vars[fill.Var] = make([]F, min(block, hi-lo))
 	}
 	for ; lo < hi; lo += block {
 		n := min(block, hi-lo)
@@ -130,7 +149,13 @@ func elements[F rule.Float](f *ir.Func, vars [][]F, t Tensor, lo, hi int) {
 		}
 		eval.Index = t.Index + uint64(lo)
 		eval.RunEach(n, vars, words)
+		for i, fill := range q.Fills {
+			copy(terms[i][lo:lo+n], vars[fill.Var])
+		}
 		for _, s := range f.Stores {
+			if s.Var >= len(t.Planes) {
+				continue
+			}
 			for i := range n {
 				if x := &t.Planes[s.Var][lo+i]; words[s.Var] != nil {
 					*x = uint64(words[s.Var][i])
