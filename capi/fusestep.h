@@ -21,10 +21,10 @@
  * Threads. Any thread may call. Calls for one optimizer wait for each other; calls for two run at the same time. A function has done its work
  * when it returns.
  *
- * Processes. Loading the library starts the runtime of Go, with some threads, so who may not need it loads it late, by dlopen. It cannot be
- * unloaded. After fork without exec the child has no such threads: there every function fails at once with FS_FORKED, and fs_free does nothing. A
- * child that does not call is not disturbed. The library takes SIGSEGV, SIGBUS, SIGFPE and SIGPIPE, and hands on what Go's own code did not
- * raise to the handlers of before; SIGINT and all others are left alone, but SIGURG, which it uses.
+ * Processes. The first call starts the runtime of Go, with some threads; loading the library does not. It cannot be unloaded. After fork without exec the
+ * child of a process that has called has no such threads: there every function fails at once with FS_FORKED, and fs_free does nothing. A child that does
+ * not call is not disturbed, and one that was forked before the first call may call. The first call also takes SIGSEGV, SIGBUS, SIGFPE and SIGPIPE, and
+ * hands on what Go's own code did not raise to the handlers of before; SIGINT and all others are left alone, but SIGURG, which it uses.
  */
 #ifndef FUSESTEP_H
 #define FUSESTEP_H
@@ -45,7 +45,8 @@ enum {
   FS_HANDLE = 4,         /* a handle that is of no such thing, or was freed */
   FS_FORKED = 5,         /* called in a child process after fork */
   FS_STATE = 6,          /* a state is needed that the caller has not given, where it gives the group's state */
-  FS_INTERNAL = 7        /* anything else; a fault of the library says so */
+  FS_INTERNAL = 7,       /* anything else; a fault of the library says so */
+  FS_RULE = 8            /* a source that is no rule: the text has file:line:column */
 };
 
 /* Types of elements, in JSON "f32", "f64", "bf16", "f16", "i16", "i8". The last two hold remainders, and no values or gradients. */
@@ -80,10 +81,18 @@ const char *fs_describe(void);
 int fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len);
 int fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len);
 
+/*
+ * Reads a rule of one's own, with no compiler: the text of a Go file as docs/custom-rules.md describes it, the file's name, for errors, and the names of
+ * the prologue and of the element function. Out gets what fs_describe has of an algorithm; *len is as with fs_slots. Its "name" is for the functions that
+ * take an algorithm's. Its arguments are the rule's hyperparameters, which have no defaults (null; in fs_defaults NaN, which is FS_HYPERPARAMETER), and its options
+ * and "maximize", which are false. A rule stays as long as the process; the same text again is the same rule.
+ */
+int fs_rule(const char *file, const char *source, const char *prologue, const char *element, char *out, size_t *len, char *err, size_t err_len);
+
 /* A device: the host's processors, with so many threads; 0 or less: as many as Go uses. Results have the same bits with any number. */
 int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
 
-/* An optimizer without groups. Algorithm is a name of fs_describe. */
+/* An optimizer without groups. Algorithm is a name of fs_describe or fs_rule. */
 int fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *err, size_t err_len);
 
 /*
@@ -141,8 +150,9 @@ typedef struct {
   const float *grad_scale;    /* gradients are divided by it, as torch's GradScaler has it; NULL: they are not */
   const float *found_inf;     /* not 0: the step is skipped; NULL: 0 */
   double max_norm;            /* above 0: all gradients are clipped to this L2 norm, as clip_grad_norm_ does; 0: they are not */
+  double max_tensor_norm;     /* above 0: each gradient by itself is clipped to this L2 norm, after max_norm, as clip_grad_norm_ of one; 0: it is not */
   double clip_value;          /* above 0: each number of a gradient is clipped, as clip_grad_value_ does; 0: it is not */
-  double *grad_norm;          /* NULL, or gets the norm before clipping, where max_norm is above 0 */
+  double *grad_norm;          /* NULL, or gets the norm before clipping, where max_norm or max_tensor_norm is above 0 */
   int *skipped;               /* NULL, or becomes 1 where the step was skipped, and 0 where not */
 } fs_args;
 

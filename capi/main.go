@@ -147,6 +147,29 @@ func fusestepText(which C.int) *C.char {
 	return C.CString(version)
 }
 
+//export fusestepRule
+func fusestepRule(file, source, prologue, element, out *C.char, size *C.size_t, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error {
+		if file == nil || source == nil || prologue == nil || element == nil || size == nil {
+			return argument("file, source, prologue, element or len is NULL")
+		}
+		s, err := door.Rule(text(file), text(source), text(prologue), text(element))
+		if err == nil {
+			give(s, out, size)
+		}
+		return err
+	})
+}
+
+// give writes a text to C's room, where that is enough, and says how much is.
+func give(s string, out *C.char, size *C.size_t) {
+	if room := int(*size); out != nil && room > len(s) {
+		b := unsafe.Slice((*byte)(unsafe.Pointer(out)), room)
+		b[copy(b, s)] = 0
+	}
+	*size = C.size_t(len(s) + 1)
+}
+
 //export fusestepDevice
 func fusestepDevice(threads C.int, out *C.fs_handle, err *C.char, n C.size_t) C.int {
 	return guard(err, n, func() error {
@@ -363,7 +386,8 @@ func fusestepStep(h C.fs_handle, in *C.fs_args, err *C.char, n C.size_t) C.int {
 			all += n
 			lengths = append(lengths, repeat(n, rows[i])...)
 		}
-		a := door.Args{FoundInf: in.found_inf != nil && *in.found_inf != 0, MaxNorm: float64(in.max_norm), ClipValue: float64(in.clip_value)}
+		a := door.Args{FoundInf: in.found_inf != nil && *in.found_inf != 0, MaxNorm: float64(in.max_norm), MaxTensorNorm: float64(in.max_tensor_norm),
+			ClipValue: float64(in.clip_value)}
 		if in.grad_scale != nil {
 			if a.Scale = float32(*in.grad_scale); !(a.Scale > 0) {
 				return argument("grad_scale is %v, must be above 0", a.Scale)
@@ -466,11 +490,7 @@ func fusestepSlots(algorithm *C.char, in *C.fs_group, out *C.char, size *C.size_
 		if err != nil {
 			return err
 		}
-		if room := int(*size); out != nil && room > len(s) {
-			b := unsafe.Slice((*byte)(unsafe.Pointer(out)), room)
-			b[copy(b, s)] = 0
-		}
-		*size = C.size_t(len(s) + 1)
+		give(s, out, size)
 		return nil
 	})
 }

@@ -20,6 +20,7 @@ type loop struct {
 	code  *exec.Code
 	frame int // bytes that each thread lends it
 	index int // where in them the index of a run's first element belongs; -1: nowhere
+	lanes int // and those of the fills; -1: nowhere
 }
 
 // emitLoop makes a program's machine code.
@@ -60,7 +61,7 @@ func (d *processor) shared(key loopKey, compile func() (*emit.Code, error)) (*lo
 		return nil, err
 	}
 	maps.DeleteFunc(d.code, func(_ loopKey, l weak.Pointer[loop]) bool { return l.Value() == nil })
-	l := &loop{code, c.Frame, c.Index}
+	l := &loop{code, c.Frame, c.Index, c.Lanes}
 	d.code[key] = weak.Make(l)
 	return l, nil
 }
@@ -73,6 +74,11 @@ func newFrame(n int) []byte {
 	f := aligned(make([]byte, n+cacheLine), n, cacheLine)
 	emit.FillFrame(f)
 	return f
+}
+
+// fill is where a run leaves the result of a fill.
+func (l *loop) fill(frame []byte, k int) *float64 {
+	return (*float64)(unsafe.Pointer(&frame[l.lanes+k*emit.Lanes*int(unsafe.Sizeof(float64(0)))]))
 }
 
 // run runs the loop over n elements, whose planes' addresses are in order. The first has the index.

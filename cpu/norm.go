@@ -128,8 +128,8 @@ var _ [kernels.NormLanes]float64 = [emit.Lanes]float64{}
 
 // emitSquares makes the machine code that sums a term.
 func emitSquares(set *emit.Set, f *ir.Func, ahead prefetching) (*emit.Code, error) {
-	return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Planes: []int{0}, Varying: f.Varying(rule.ElemBank), Set: set,
-		Near: ahead.near, Far: ahead.far}}.Compile()
+	return emit.Compile(emit.Loop{Func: f, Planes: []int{0}, Fills: []emit.Fill{{Var: 1}}, Varying: f.Varying(rule.ElemBank), Set: set,
+		Near: ahead.near, Far: ahead.far})
 }
 
 func (n *norm) sumBatch(thread, i int) {
@@ -141,9 +141,9 @@ func (n *norm) sumBatch(thread, i int) {
 // sumTile is kernels.SumSquares of a tile, by machine code if there is some. Elements that must be scaled are rare and go the scalar way.
 func (n *norm) sumTile(t *tile, s *sumScratch) float64 {
 	if code := n.code[t.dtype]; code != nil && n.scale == 1 {
-		at := [2]*byte{(*byte)(unsafe.Pointer(s.lanes)), &t.x[0]}
+		at := [1]*byte{&t.x[0]}
 		code.run(at[:], nil, s.frame, 0, len(t.x)/t.dtype.Size())
-		return s.lanes[0]
+		return *code.fill(s.frame, 0)
 	}
 	elements := len(t.x) / t.dtype.Size()
 	x := unsafe.Pointer(&t.x[0])

@@ -124,8 +124,8 @@ func newProgram(s Spec) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Around&rule.EMA != 0 && s.Rule.Slot(rule.Average) >= 0 {
-		return nil, fmt.Errorf("the rule has a slot %q of its own", rule.Average)
+	if s.Around&rule.EMA != 0 && s.Rule.Keeps(rule.Average) {
+		return nil, fmt.Errorf("the rule keeps %q itself", rule.Average)
 	}
 	formats, err := format.ParseSpec(s.Formats, s.SlotNames(), s.Compute)
 	if err != nil {

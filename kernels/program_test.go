@@ -87,7 +87,7 @@ func TestAround(t *testing.T) {
 	require.Equal(t, 2*(2+4+4)+2, newProgram(t, kernels.Spec{Rule: adam, Around: rule.ClipValue, Compute: device.Float32, Formats: "param=bf16 grad=bf16"}).Bytes)
 
 	_, err := kernels.New(kernels.Spec{Rule: rules.AverageRule().Rule, Around: rule.EMA, Compute: device.Float32})
-	require.ErrorContains(t, err, `the rule has a slot "ema" of its own`)
+	require.ErrorContains(t, err, `the rule keeps "ema" itself`)
 
 	sum := newProgram(t, kernels.Spec{Rule: rules.AccumulateRule().Rule, Alone: true, Compute: device.Float32})
 	require.Len(t, sum.Passes[0].Graph.Nodes, 3, "two loads and a sum")

@@ -2,11 +2,6 @@ package rule
 
 import "strings"
 
-// Read reads a rule of New's.
-func Read(file, source, elem, prologue string) (*Rule, error) {
-	return read(source, prologue, []stageFunc{{name: elem, file: file, bare: true}})
-}
-
 // ReadStaged reads a rule of NewStaged's: each function by its name, a tensor function with "tensors " before it.
 func ReadStaged(file, source, prologue string, functions ...string) (*Rule, error) {
 	var all []stageFunc

@@ -150,8 +150,9 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 	if f32 == nil || f64 == nil {
 		return Definition[H, O]{}, errNil
 	}
-	f := elements(f32, func(e *E32, s *S32, _ *struct{}, o O) { f32(e, s, o) }, func(e *E64, s *S64, _ *struct{}, o O) { f64(e, s, o) })
-	f.bare = true
+	type none = struct{}
+	f := elementsOf[E32, E64, S32, S64, none, none, O](f32)
+	f.alone, f.apply32, f.apply64 = true, applier[float32, E32, S32, none](f32, nil), applier[float64, E64, S64, none](f64, nil)
 	return NewStaged(prologue, source, StageFunc[S64, O]{f})
 }
 
@@ -168,7 +169,7 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 func NewStaged[H, T, S64, O any](prologue func(*H, *T, *S64, O), source string, functions ...StageFunc[S64, O]) (Definition[H, O], error) {
 	none := Definition[H, O]{}
 	if len(functions) == 0 {
-		return none, errors.New("a rule has at least one element function")
+		return none, errNone
 	}
 	if prologue == nil {
 		return none, errNil
@@ -200,18 +201,10 @@ func NewStaged[H, T, S64, O any](prologue func(*H, *T, *S64, O), source string, 
 	return Definition[H, O]{r}, nil
 }
 
-var errNil = errors.New("a rule's function is nil")
-
-// read makes a rule of its source alone: of the functions and the prologue of those names. It is described and has graphs, but nothing
-// was compared with it, and it cannot be run by Apply.
-func read(source, prologue string, functions []stageFunc) (*Rule, error) {
-	last := functions[len(functions)-1]
-	r := &Rule{Name: last.name, functions: functions, graphs: map[graphKey]*ir.Func{}}
-	if err := r.read(last.file, source, prologue); err != nil {
-		return nil, fmt.Errorf("rule %s: %w", r.Name, err)
-	}
-	return r, nil
-}
+var (
+	errNil  = errors.New("a rule's function is nil")
+	errNone = errors.New("a rule has at least one element function")
+)
 
 func (r *Rule) read(file, source, prologue string) error {
 	parsed, err := syntax.Parse(file, source, lang)
@@ -244,6 +237,11 @@ func funcName(f any) (name, file string) {
 
 // Slot is the index of the named slot, or -1.
 func (r *Rule) Slot(name string) int { return slices.Index(r.Slots, name) }
+
+// Keeps says whether the rule has a slot, or state of a tensor, of the name.
+func (r *Rule) Keeps(name string) bool {
+	return r.Slot(name) >= 0 || slices.ContainsFunc(r.Tensor, func(t TensorField) bool { return t.State == name })
+}
 
 // HyperIndex is the index of the named hyperparameter, or -1.
 func (r *Rule) HyperIndex(name string) int { return slices.Index(r.Hyper, name) }

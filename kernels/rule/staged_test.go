@@ -214,3 +214,146 @@ func TestStagedComparison(t *testing.T) {
 		})
 	}
 }
+
+type averageTensor[F rule.Float] struct {
+	Sum F `fill:"sum"`
+	Ema F `state:"ema"`
+}
+
+func averageSums[F rule.Float](e *evalElem[F], s *evalScalars[F], t *averageTensor[F], _ struct{}) {
+	t.Sum = e.G
+}
+
+func averageKept(t *averageTensor[float64], s *evalScalars[float64], _ struct{}) { t.Ema += t.Sum }
+
+func averageStep[F rule.Float](e *evalElem[F], s *evalScalars[F], t *averageTensor[F], _ struct{}) {
+	e.P -= t.Ema
+}
+
+func averageStages() (rule.Definition[evalHyper, struct{}], error) {
+	files := stagedSource + readSource[strings.Index(readSource, "// The rules for evaluation."):]
+	return rule.NewStaged(noStep, files, rule.Elements(averageSums[float32], averageSums[float64]), rule.Tensors(averageKept),
+		rule.Elements(averageStep[float32], averageStep[float64]))
+}
+
+// A setting's state of tensors is not called as the average, and what is evaluated is a map.
+func TestStagedSettingCheck(t *testing.T) {
+	d, err := averageStages()
+	require.NoError(t, err)
+	s := d.With(evalHyper{LR: 1}, struct{}{})
+	require.NoError(t, s.Check())
+	s.EMA = true
+	require.ErrorContains(t, s.Check(), `rule averageStep: there is an average already, of Eval or called "ema"`)
+	average, err := rule.New(evaluates[float32], evaluates[float64], noStep, readSource)
+	require.NoError(t, err)
+	s = average.With(evalHyper{LR: 1}, struct{}{})
+	s.Eval = d.Rule
+	require.ErrorContains(t, s.Check(), "rule averageStep for evaluation has tensor functions or fields, must be one element function alone")
+
+	// State that a stage before the last one has is there to be evaluated.
+	staged, err := normRule(stagedSource)
+	require.NoError(t, err)
+	read, err := rule.New(normEvaluates[float32], normEvaluates[float64], normPrologueAlone, stagedSource)
+	require.NoError(t, err)
+	s = staged.With(normHyper{LR: 1}, normOptions{})
+	s.Eval = read.Rule
+	require.NoError(t, s.Check())
+}
+
+func normEvaluates[F rule.Float](e *normElem[F], s *normScalars[F], _ struct{}) { e.P = e.M }
+
+func normPrologueAlone(h *normHyper, t *normCounters, s *normScalars[float64], _ struct{}) {}
+
+// Functions that are missing are said to be.
+func TestNewStagedRefuses(t *testing.T) {
+	elements, tensors := rule.Elements(averageSums[float32], averageSums[float64]), rule.Tensors(averageKept)
+	last := rule.Elements(averageStep[float32], averageStep[float64])
+	_, err := rule.NewStaged[evalHyper, evalCount, evalScalars[float64], struct{}](noStep, stagedSource)
+	require.ErrorContains(t, err, "a rule has at least one element function")
+	_, err = rule.NewStaged[evalHyper, evalCount](nil, stagedSource, elements, tensors, last)
+	require.ErrorContains(t, err, "a rule's function is nil")
+	_, err = rule.NewStaged(noStep, stagedSource, elements, rule.Tensors[averageTensor[float64], evalScalars[float64], struct{}](nil), last)
+	require.ErrorContains(t, err, "a rule's function is nil")
+	none := (func(*evalElem[float64], *evalScalars[float64], *averageTensor[float64], struct{}))(nil)
+	_, err = rule.NewStaged(noStep, stagedSource, rule.Elements(averageSums[float32], none), tensors, last)
+	require.ErrorContains(t, err, "a rule's function is nil")
+}
+
+// What was read alone computes what the compiled functions do, and what a program does around them: in all stages, on more elements than are taken at once.
+func TestReadComputes(t *testing.T) {
+	d, err := normRule(stagedSource)
+	require.NoError(t, err)
+	read, err := rule.Read("staged.go", stagedSource, "normPrologue", "normSums", "normKept", "normMoments", "normTrust", "normStep")
+	require.NoError(t, err)
+	require.Equal(t, d.Stages, read.Stages)
+	for set := range uint64(2) {
+		var outs [2][]float64
+		for i, r := range []*rule.Rule{d.Rule, read} {
+			counters, scalars := []float64{3}, make([]float64, len(r.Scalars))
+			r.RunPrologue([]float64{0.5, 0.25}, counters, scalars, set)
+			tensor := []float64{300, 2, 0.5, 4, 8, 0.125, 1, 1}
+			for stage := 1; stage < r.Stages; stage++ {
+				r.RunTensor(stage, tensor, scalars, set)
+			}
+			outs[i] = append(append(counters, scalars...), tensor...)
+			outs[i] = append(outs[i], widened(applied[float32](t, r, set))...)
+			outs[i] = append(outs[i], widened(applied[float64](t, r, set))...)
+		}
+		require.Equal(t, outs[0], outs[1])
+		require.Greater(t, len(outs[0]), 6*300*6)
+	}
+}
+
+// applied is what the stages of a rule of normRule's make of some elements, and the terms that they fill.
+func applied[F rule.Float](t *testing.T, r *rule.Rule, set uint64) (out []F) {
+	const n = 300
+	width := 64
+	if F(1)+F(0x1p-30) == 1 {
+		width = 32
+	}
+	shared := rule.Shared[F]{GradScale: 0.5, Decay: 0.75, WeightDecay: 0.25, L1: 0.125, ClipValue: 0.75, EMADecay: 0.5, OneMinusEMADecay: 0.5}
+	for _, around := range []rule.Around{0, rule.ClipValue | rule.L2 | rule.L1 | rule.EMA | rule.ZeroGrad} {
+		slots := make([][]F, 4)
+		for k := range slots {
+			for i := range n {
+				slots[k] = append(slots[k], F(math.Sin(float64(i*(k+1)))*2))
+			}
+		}
+		for stage := range r.Stages {
+			f, err := r.Element(stage, width, set)
+			require.NoError(t, err)
+			p := rule.Pass[F]{Stage: stage, Slots: slots, Loads: []int{0}, Scalars: []F{0.5, 0.25}, Tensor: []F{n, 2, 0.5, 4, 8, 0.125, 1, 3},
+				Terms: make([][]F, len(r.Tensor)), Options: set, Shared: &shared}
+			for _, v := range f.Loads() {
+				if f.Vars[v].Bank == rule.ElemBank && v != 0 {
+					p.Loads = append(p.Loads, v)
+				}
+			}
+			for _, s := range f.Stores {
+				if v := f.Vars[s.Var]; v.Bank == rule.ElemBank {
+					p.Stores = append(p.Stores, s.Var)
+				} else {
+					p.Terms[v.Index] = make([]F, n)
+				}
+			}
+			if stage == r.Stages-1 && around&rule.EMA != 0 {
+				p.Around = around &^ (rule.Penalties | rule.ClipValue)
+				p.Loads, p.Stores = append(p.Loads, 1, 3), append(p.Stores, 1, 3)
+			} else {
+				p.Around = around &^ (rule.EMA | rule.ZeroGrad)
+			}
+			rule.Apply(r, &p)
+			for _, x := range append(slots, p.Terms...) {
+				out = append(out, x...)
+			}
+		}
+	}
+	return out
+}
+
+func widened[F rule.Float](x []F) (out []float64) {
+	for _, v := range x {
+		out = append(out, float64(v))
+	}
+	return out
+}

@@ -77,6 +77,13 @@ func newKind(a optim.Algorithm) *kind {
 			k.Doc, k.Source = c.Doc, c.Source
 		}
 	}
+	k.describe()
+	return k
+}
+
+// describe fills in what the algorithm says.
+func (k *kind) describe() {
+	a := k.start
 	s, err := a.Setting()
 	if err != nil {
 		panic(err)
@@ -114,7 +121,6 @@ func newKind(a optim.Algorithm) *kind {
 			k.Hyper = append(k.Hyper, x.hyper(i))
 		}
 	}
-	return k
 }
 
 // arguments are an algorithm's, in the order of its fields.
@@ -163,6 +169,9 @@ func (k *kind) with(hyper []float64) (optim.Algorithm, error) {
 func kindOf(name string) (*kind, error) {
 	if k := kinds[name]; k != nil {
 		return k, nil
+	}
+	if k, ok := read.Load(name); ok {
+		return k.(*kind), nil
 	}
 	var names []string
 	for _, a := range defaults() {

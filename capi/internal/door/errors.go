@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -22,6 +23,7 @@ const (
 	Forked
 	State
 	Internal
+	RuleSource
 )
 
 // Error is an error whose code is known.
@@ -43,6 +45,9 @@ func CodeOf(err error) Code {
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
+	}
+	if _, ok := errors.AsType[*rule.Error](err); ok {
+		return RuleSource
 	}
 	if _, ok := errors.AsType[*optim.HyperparameterError](err); ok {
 		return HyperparameterRange

@@ -21,9 +21,9 @@ type Optimizer struct {
 	o      *optim.Optimizer // nil before the first group
 	groups []*group
 
-	clipNorm, clipValue float64
-	scale               float32 // of the gradients, that the GradScaler has; 0: there is none
-	rows                []optim.Row
+	clipNorm, clipTensorNorm, clipValue float64
+	scale                               float32 // of the gradients, that the GradScaler has; 0: there is none
+	rows                                []optim.Row
 }
 
 // group is a parameter group.

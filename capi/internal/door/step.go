@@ -17,6 +17,7 @@ type Args struct {
 	Scale              float32            // 0: none
 	FoundInf           bool
 	MaxNorm, ClipValue float64
+	MaxTensorNorm      float64
 }
 
 // Result is what a step tells.
@@ -50,7 +51,7 @@ func (d *Optimizer) Step(in Args) (out Result, err error) {
 	if err := d.dev.DefaultStream().Synchronize(); err != nil {
 		return out, err
 	}
-	if d.clipNorm != 0 || d.scale != 0 {
+	if d.clipNorm != 0 || d.clipTensorNorm != 0 || d.scale != 0 {
 		outcome, err := d.o.Outcome(nil)
 		if err != nil {
 			return out, err
@@ -156,6 +157,12 @@ func (d *Optimizer) setCommon(in Args) error {
 			return err
 		}
 		d.clipNorm = in.MaxNorm
+	}
+	if in.MaxTensorNorm != d.clipTensorNorm {
+		if err := d.o.SetClipTensorNorm(in.MaxTensorNorm); err != nil {
+			return err
+		}
+		d.clipTensorNorm = in.MaxTensorNorm
 	}
 	if in.ClipValue != d.clipValue {
 		if err := d.o.SetClipValue(in.ClipValue); err != nil {

@@ -100,7 +100,10 @@ func (fn *Function) params(sig *types.Signature, modes []Mode) error {
 			if i != sig.Params().Len()-1 {
 				return fn.errorAt(p.Pos(), "parameter %s must be a pointer to a struct of numbers; only the last, the options, is a value", p.Name())
 			}
-			return fn.optionStruct(p)
+			if err := fn.optionStruct(p); err != nil {
+				return err
+			}
+			continue
 		}
 		if i >= len(modes) {
 			return fn.errorAt(p.Pos(), "parameter %s is one too many: this function takes %d structs of numbers", p.Name(), len(modes))
