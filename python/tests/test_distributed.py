@@ -102,9 +102,11 @@ def fsdp(rank, world):
     for p, q in zip(m.parameters(), alone().parameters()):
         torch.testing.assert_close(p.full_tensor().detach(), q.detach(), rtol=1e-4, atol=1e-5)
     assert type(optimizer.state[next(m.parameters())]["exp_avg"]).__name__ == "DTensor"
-    optimizer.max_norm = 1.0
-    with pytest.raises(ValueError, match="distributed"):
-        optimizer.step()
+    for name in ("max_norm", "max_tensor_norm"):
+        setattr(optimizer, name, 1.0)
+        with pytest.raises(ValueError, match=f"^{name} of distributed"):
+            optimizer.step()
+        setattr(optimizer, name, None)
 
 
 def run(rank, world, file, case):
