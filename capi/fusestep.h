@@ -46,7 +46,7 @@ enum {
   FS_FORKED = 5,         /* called in a child process after fork */
   FS_STATE = 6,          /* a state is needed that the caller has not given, where it gives the group's state */
   FS_INTERNAL = 7,       /* anything else; a fault of the library says so */
-  FS_RULE = 8            /* a source that is no rule: the text has file:line:column */
+  FS_RULE = 8            /* a source that is no rule: the text has file:line:column, or the file alone */
 };
 
 /* Types of elements, in JSON "f32", "f64", "bf16", "f16", "i16", "i8". The last two hold remainders, and no values or gradients. */
@@ -82,12 +82,12 @@ int fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t
 int fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len);
 
 /*
- * Reads a rule of one's own, with no compiler: the text of a Go file as docs/custom-rules.md describes it, the file's name, for errors, and the names of
- * the prologue and of the element function. Out gets what fs_describe has of an algorithm; *len is as with fs_slots. Its "name" is for the functions that
+ * Reads a rule of one's own, with no compiler: the text of a Go file as docs/custom-rules.md describes it, the file's name, for errors, and the name of
+ * the prologue and those of the other functions, in the order in which they run, with spaces between: of most rules that is the element function. Out gets what fs_describe has of an algorithm; *len is as with fs_slots. Its "name" is for the functions that
  * take an algorithm's. Its arguments are the rule's hyperparameters, which have no defaults (null; in fs_defaults NaN, which is FS_HYPERPARAMETER), and its options
  * and "maximize", which are false. A rule stays as long as the process; the same text again is the same rule.
  */
-int fs_rule(const char *file, const char *source, const char *prologue, const char *element, char *out, size_t *len, char *err, size_t err_len);
+int fs_rule(const char *file, const char *source, const char *prologue, const char *functions, char *out, size_t *len, char *err, size_t err_len);
 
 /* A device: the host's processors, with so many threads; 0 or less: as many as Go uses. Results have the same bits with any number. */
 int fs_device(int threads, fs_handle *device, char *err, size_t err_len);

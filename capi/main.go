@@ -148,12 +148,12 @@ func fusestepText(which C.int) *C.char {
 }
 
 //export fusestepRule
-func fusestepRule(file, source, prologue, element, out *C.char, size *C.size_t, err *C.char, n C.size_t) C.int {
+func fusestepRule(file, source, prologue, functions, out *C.char, size *C.size_t, err *C.char, n C.size_t) C.int {
 	return guard(err, n, func() error {
-		if file == nil || source == nil || prologue == nil || element == nil || size == nil {
-			return argument("file, source, prologue, element or len is NULL")
+		if file == nil || source == nil || prologue == nil || functions == nil || size == nil {
+			return argument("file, source, prologue, functions or len is NULL")
 		}
-		s, err := door.Rule(text(file), text(source), text(prologue), text(element))
+		s, err := door.Rule(text(file), text(source), text(prologue), text(functions))
 		if err == nil {
 			give(s, out, size)
 		}

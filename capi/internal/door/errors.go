@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -45,9 +44,6 @@ func CodeOf(err error) Code {
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
-	}
-	if _, ok := errors.AsType[*rule.Error](err); ok {
-		return RuleSource
 	}
 	if _, ok := errors.AsType[*optim.HyperparameterError](err); ok {
 		return HyperparameterRange
