@@ -56,6 +56,7 @@ type update[F rule.Float] struct {
 	elements int
 	counters [][]float64 // of each group
 	vectors  *vectors[F] // nil: the rule itself runs
+	pace     pace
 
 	mu     sync.Mutex
 	free   []*step[F]      // steps that are not under way, to be used again
@@ -337,7 +338,7 @@ func (u *update[F]) small() bool { return u.elements <= inlineLen }
 // each runs body for every batch, on all threads unless the update is small.
 func (u *update[F]) each(body func(thread, i int)) {
 	if !u.small() {
-		u.proc.pool.do(len(u.batches)-1, body)
+		u.pace.do(u.proc.pool, len(u.batches)-1, body)
 		return
 	}
 	for i := range len(u.batches) - 1 {
