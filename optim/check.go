@@ -160,8 +160,8 @@ func (p *param) length(what string, b *device.Buffer, ref string, of *device.Buf
 // tensor is the parameter as the program's, in the group of a work.
 func (p *param) tensor(group int, program *kernels.Program) kernels.Tensor {
 	t := kernels.Tensor{Group: group, ID: p.id, Shape: []int{p.Value.Len()}}
-	if program.TensorScalars != nil {
-		t.Sums = p.squares
+	if program.SumWords() > 0 {
+		t.Sums = p.tensorSums
 	}
 	for k := range program.Planes {
 		if program.Of(k).Role == kernels.Gradient {

@@ -48,7 +48,7 @@ type param struct {
 	held   *device.Buffer   // what Grad was, and will be again: wrapped memory that is nowhere now; or nil
 	summed bool             // gradients have been accumulated since the last step
 
-	squares *device.Buffer // its kernels.Tensor.Sums; nil where no program so far had a use for it
+	tensorSums *device.Buffer // its kernels.Tensor.Sums; nil where no program so far had a use for it
 
 	master     *device.Buffer // the master or remainder beside the value; nil where its format has none
 	masterName string

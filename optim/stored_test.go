@@ -46,8 +46,7 @@ func (m *model) run(t *testing.T, s kernels.Spec, name func(string) string) {
 		numbers.Planes = append(numbers.Planes, plane)
 	}
 	counters := append([]float64{}, m.counters...)
-	scalars := reference.Scalars(p, kernels.GroupStepOf(m.setting, m.setting.Hyper), 0, 1, counters)
-	reference.Map(p, scalars, []reference.Tensor{numbers})
+	reference.Update(p, kernels.GroupStepOf(m.setting, m.setting.Hyper), 0, 1, counters, []reference.Tensor{numbers})
 	for k, plane := range p.Planes {
 		if plane.Store {
 			to := name(p.Of(k).Name)

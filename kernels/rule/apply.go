@@ -30,8 +30,8 @@ func Apply[F Float](r *Rule, p *Pass[F]) {
 	}
 }
 
-// applier makes the loop over elements for an element function.
-func applier[F Float, E, S, T, O any](fn func(*E, *S, *T, O)) func(*Rule, *Pass[F]) {
+// applier makes the loop over elements for an element function: fn, or alone, which has no tensor struct. A closure in place of the one would cost a call.
+func applier[F Float, E, S, T, O any](alone func(*E, *S, O), fn func(*E, *S, *T, O)) func(*Rule, *Pass[F]) {
 	type frame struct {
 		e struct {
 			own E
@@ -53,23 +53,31 @@ func applier[F Float, E, S, T, O any](fn func(*E, *S, *T, O)) func(*Rule, *Pass[
 		for _, k := range p.Stores {
 			n = len(p.Slots[k])
 		}
-		for _, terms := range p.Terms {
-			n = max(n, len(terms))
+		var filled []int
+		for k, terms := range p.Terms {
+			if terms != nil {
+				n, filled = len(terms), append(filled, k)
+			}
 		}
-		param, grad, last := r.Slot(Param), r.Slot(Grad), p.Stage == r.Stages-1
-		reads := slices.Contains(p.Loads, grad)
+		param, grad := r.Slot(Param), r.Slot(Grad)
+		scaled := p.Shared != nil && slices.Contains(p.Loads, grad)
+		decayed := p.Shared != nil && p.Stage == r.Stages-1
 		for i := range n {
 			for _, k := range p.Loads {
 				e[k] = p.Slots[k][i]
 			}
-			if p.Shared != nil && reads {
+			if scaled {
 				e[grad] = p.Shared.gradient(p.Around, e[grad], e[param])
 			}
-			if p.Shared != nil && last {
+			if decayed {
 				e[param] = F(e[param] * p.Shared.Decay)
 			}
-			fn(&f.e.own, &f.s, &f.t, o)
-			if p.Shared != nil && last {
+			if alone != nil {
+				alone(&f.e.own, &f.s, o)
+			} else {
+				fn(&f.e.own, &f.s, &f.t, o)
+			}
+			if decayed {
 				e[param] = Flush(e[param])
 				if p.Around&EMA != 0 {
 					f.e.ema = p.Shared.average(f.e.ema, e[param])
@@ -81,10 +89,8 @@ func applier[F Float, E, S, T, O any](fn func(*E, *S, *T, O)) func(*Rule, *Pass[
 			for _, k := range p.Stores {
 				p.Slots[k][i] = e[k]
 			}
-			for k, terms := range p.Terms {
-				if terms != nil {
-					terms[i] = t[k]
-				}
+			for _, k := range filled {
+				p.Terms[k][i] = t[k]
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func (r *Rule) describe() error {
 	if err := r.together(); err != nil {
 		return err
 	}
-	if last.bare {
+	if last.alone {
 		return nil
 	}
 	if err := r.describeTensor(last.bank(TensorBank)); err != nil {

@@ -23,7 +23,7 @@ func Read(file, source, prologue string, functions ...string) (*Rule, error) {
 	}
 	var all []stageFunc
 	for i, name := range functions {
-		all = append(all, stageFunc{name: name, file: file, tensors: i%2 != 0, bare: len(functions) == 1})
+		all = append(all, stageFunc{name: name, file: file, tensors: i%2 != 0, alone: len(functions) == 1})
 	}
 	r, err := read(source, prologue, all)
 	if err != nil {

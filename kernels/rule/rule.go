@@ -150,8 +150,9 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 	if f32 == nil || f64 == nil {
 		return Definition[H, O]{}, errNil
 	}
-	f := elements(f32, func(e *E32, s *S32, _ *struct{}, o O) { f32(e, s, o) }, func(e *E64, s *S64, _ *struct{}, o O) { f64(e, s, o) })
-	f.bare = true
+	type none = struct{}
+	f := elementsOf[E32, E64, S32, S64, none, none, O](f32)
+	f.alone, f.apply32, f.apply64 = true, applier[float32, E32, S32, none](f32, nil), applier[float64, E64, S64, none](f64, nil)
 	return NewStaged(prologue, source, StageFunc[S64, O]{f})
 }
 

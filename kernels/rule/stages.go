@@ -14,7 +14,7 @@ type StageFunc[S, O any] struct{ stageFunc }
 type stageFunc struct {
 	name, file string
 	tensors    bool // a tensor function
-	bare       bool // an element function without a tensor struct
+	alone      bool // an element function without a tensor struct
 
 	same    func(*syntax.Function) error // says whether its types are the source's
 	apply32 func(*Rule, *Pass[float32])
@@ -29,13 +29,15 @@ func Elements[E32, E64, S32, S64, T32, T64, O any](f32 func(*E32, *S32, *T32, O)
 	if f32 == nil || f64 == nil {
 		return StageFunc[S64, O]{}
 	}
-	return StageFunc[S64, O]{elements(f32, f32, f64)}
+	f := elementsOf[E32, E64, S32, S64, T32, T64, O](f32)
+	f.apply32, f.apply64 = applier[float32](nil, f32), applier[float64](nil, f64)
+	return StageFunc[S64, O]{f}
 }
 
-// elements is Elements of functions that run the named one.
-func elements[E32, E64, S32, S64, T32, T64, O any](named any, f32 func(*E32, *S32, *T32, O), f64 func(*E64, *S64, *T64, O)) stageFunc {
-	name, file := funcName(named)
-	return stageFunc{name: name, file: file, apply32: applier[float32](f32), apply64: applier[float64](f64),
+// elementsOf is an element function, but for what runs it.
+func elementsOf[E32, E64, S32, S64, T32, T64, O any](f32 any) stageFunc {
+	name, file := funcName(f32)
+	return stageFunc{name: name, file: file,
 		same: func(fn *syntax.Function) error {
 			banks := append(slices.Clip(fn.Banks), syntax.Bank{}) // of a function without a tensor struct
 			return firstError(
@@ -102,7 +104,7 @@ func (f *stageFunc) banks() []int {
 	switch {
 	case f.tensors:
 		return []int{TensorBank, ScalarsBank}
-	case f.bare:
+	case f.alone:
 		return []int{ElemBank, ScalarsBank}
 	}
 	return []int{ElemBank, ScalarsBank, TensorBank}
