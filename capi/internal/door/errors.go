@@ -23,6 +23,8 @@ const (
 	State
 	Internal
 	RuleSource
+	Unavailable
+	Capturing
 )
 
 // Error is an error whose code is known.
@@ -53,6 +55,9 @@ func CodeOf(err error) Code {
 	}
 	if _, ok := errors.AsType[*optim.TensorError](err); ok {
 		return Tensor
+	}
+	if errors.Is(err, device.ErrUnavailable) {
+		return Unavailable
 	}
 	if _, ok := errors.AsType[*device.PanicError](err); ok || errors.Is(err, device.ErrOutOfMemory) {
 		return Internal
