@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
+	"strings"
 	"unsafe"
 	"weak"
 
@@ -12,6 +14,8 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // loop is a program's machine code, which is made when the program is compiled and shared by all of a device's updates that
@@ -23,26 +27,43 @@ type loop struct {
 	lanes int // and those of the fills; -1: nowhere
 }
 
-// emitLoop makes a program's machine code.
-func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
-	pass := &p.Passes[0]
-	l := emit.Loop{Func: pass.Graph, Uniforms: pass.Uniforms, Varying: pass.Varying, Set: set, Near: ahead.near, Far: ahead.far}
-	for k := range p.Planes {
-		l.Planes = append(l.Planes, k)
+// emitLoop makes the machine code of a pass.
+func emitLoop(set *emit.Set, q *kernels.Pass, ahead prefetching) (*emit.Code, error) {
+	return emit.Compile(emit.Loop{Func: q.Graph, Planes: touches(q), Fills: emitFills(q), Uniforms: q.Uniforms, Varying: q.Varying, Set: set,
+		Near: ahead.near, Far: ahead.far})
+}
+
+// touches are the planes that a pass reads or writes, in order.
+func touches(q *kernels.Pass) []int {
+	planes := slices.Concat(q.Loads, q.Stores)
+	slices.Sort(planes)
+	return slices.Compact(planes)
+}
+
+// emitFills are a pass's fills.
+func emitFills(q *kernels.Pass) (fills []emit.Fill) {
+	for _, f := range q.Fills {
+		kind := map[rule.Fill]emit.FillKind{rule.FillSum: emit.FillSum, rule.FillMean: emit.FillSum, rule.FillSquares: emit.FillSquares,
+			rule.FillMax: emit.FillMax}[f.Kind]
+		fills = append(fills, emit.Fill{Var: f.Var, Kind: kind})
 	}
-	return emit.Compile(l)
+	return fills
 }
 
 // loopKey is what a loop depends on, for one instruction set.
 type loopKey struct {
 	graph string // its fingerprint
-	sum   bool   // of the graph's term
+	fills string // as text
 	ahead prefetching
 }
 
-// machineCode is the loop of a program, from the device's or new.
-func (d *processor) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
-	return d.shared(loopKey{p.Passes[0].Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
+func keyOf(f *ir.Func, fills []emit.Fill, ahead prefetching) loopKey {
+	return loopKey{f.Fingerprint(), fmt.Sprint(fills), ahead}
+}
+
+// machineCode is the loop of a pass, from the device's or new.
+func (d *processor) machineCode(q *kernels.Pass, ahead prefetching) (*loop, error) {
+	return d.shared(keyOf(q.Graph, emitFills(q), ahead), func() (*emit.Code, error) { return emitLoop(d.choice.loops, q, ahead) })
 }
 
 // shared is the loop of a key, from the device's or what compile makes.
@@ -89,8 +110,8 @@ func (l *loop) run(planes []*byte, uniforms *byte, frame []byte, index uint64, n
 	l.code.Run(unsafe.SliceData(planes), uniforms, unsafe.SliceData(frame), n)
 }
 
-// Listing is the machine code of a program as text: where each instruction is, its bytes, the instruction in Intel's syntax, and the
-// name that the rule gives its result. It is the code for tensors that no cache holds; for others it prefetches differently. Listing
+// Listing is the machine code of a program as text, pass after pass: where each instruction is, its bytes, the instruction in Intel's syntax, and
+// the name that the rule gives its result. It is the code for tensors that no cache holds; for others it prefetches differently. Listing
 // fails with device.ErrUnsupported where the implementation makes no machine code.
 func (d *Device) Listing(p *kernels.Program) (string, error) {
 	c := d.processor.choice
@@ -100,12 +121,17 @@ func (d *Device) Listing(p *kernels.Program) (string, error) {
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
 	}
-	if err := executable(p); err != nil {
-		return "", err
+	var passes []string
+	for i := range p.Passes {
+		code, err := emitLoop(c.loops, &p.Passes[i], d.processor.prefetching(math.MaxInt, len(p.Planes)))
+		if err != nil {
+			return "", err
+		}
+		text, err := code.Listing()
+		if err != nil {
+			return "", err
+		}
+		passes = append(passes, text)
 	}
-	code, err := emitLoop(c.loops, p, d.processor.prefetching(math.MaxInt, len(p.Planes)))
-	if err != nil {
-		return "", err
-	}
-	return code.Listing()
+	return strings.Join(passes, "\n"), nil
 }

@@ -31,7 +31,7 @@ func TestScattered(t *testing.T) {
 			for _, shuffle := range []bool{false, true} {
 				u, got := shorts(t, d, p, shuffle)
 				v := u.(*update[float32])
-				require.Equal(t, shuffle, v.vectors.short != nil)
+				require.Equal(t, shuffle, v.vectors[0].short != nil)
 				followed := 0
 				for _, c := range v.chunks {
 					if c.followed {

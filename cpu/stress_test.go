@@ -152,7 +152,7 @@ func fault(t *testing.T) (faults int64) {
 	d := NewThreads(1)
 	defer d.Close()
 	p := newProgram(t, kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
-	l, err := d.processor.machineCode(p, inCache)
+	l, err := d.processor.machineCode(&p.Passes[0], inCache)
 	require.NoError(t, err)
 	defer func() {
 		if r := recover(); r != nil && fmt.Sprint(r) == "runtime error: invalid memory address or nil pointer dereference" {

@@ -95,11 +95,13 @@ func PlanOf(program *kernels.Program, lengths []int) (*Plan, error) {
 			b.Total = int64(end+stagger(program.Of(k).Index, end, line)) * int64(plane.DType.Size())
 		}
 		p.buffer(b)
-		if plane.Load {
-			p.Read.add(all)
+	}
+	for i := range program.Passes {
+		for _, k := range program.Passes[i].Loads {
+			p.Read.add(p.bytes(program.Planes[k].DType.Size()))
 		}
-		if plane.Store {
-			p.Written.add(all)
+		for _, k := range program.Passes[i].Stores {
+			p.Written.add(p.bytes(program.Planes[k].DType.Size()))
 		}
 	}
 	if len(lengths) > 0 {

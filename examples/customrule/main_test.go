@@ -99,3 +99,11 @@ func TestSettings(t *testing.T) {
 		require.ErrorContains(t, err, "concord: ", "%+v", c)
 	}
 }
+
+func TestLayer(t *testing.T) {
+	s, err := Layer{LR: 0.1}.Setting()
+	require.NoError(t, err)
+	require.Equal(t, 2, s.Rule.Stages)
+	_, err = Layer{LR: -1}.Setting()
+	require.ErrorContains(t, err, "layer: LR is -1")
+}
