@@ -18,6 +18,9 @@ __all__ = [
     "Lion",
     "LAMB",
     "LARS",
+    "StableAdamW",
+    "CautiousAdamW",
+    "CautiousLion",
     "SignSGD",
     "Signum",
     "RMSprop",
@@ -673,6 +676,189 @@ class LARS(Optimizer):
                 "clip": clip,
                 "lr_in_momentum": lr_in_momentum,
                 "sum_norm": sum_norm,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+        )
+
+
+class StableAdamW(Optimizer):
+    """StableAdamW is AdamW with Adafactor's update clipping, as its paper and optimi have it (Wortsman
+    et al. 2023): in each step a tensor's learning rate is divided by the root of the mean of g² /
+    max(exp_avg_sq, eps²), where that is above 1. PyTorch has none. Its state is exp_avg and
+    exp_avg_sq. They have no bias, as the betas of the first steps are smaller, (β-β^t)/(1-β^t).
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, with the
+            tensor's lr
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "StableAdamW"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.01,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+        )
+
+
+class CautiousAdamW(Optimizer):
+    """CautiousAdamW is AdamW where an element moves only if exp_avg has the sign of its gradient
+    (Liang et al. 2024), in the order of the authors' code. The steps of a tensor are divided by the
+    share of its elements that move, or by 1e-3 if that is less. PyTorch has none. Its state is
+    exp_avg and exp_avg_sq.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, wherever
+            it moves
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "CautiousAdamW"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+        )
+
+
+class CautiousLion(Optimizer):
+    """CautiousLion is Lion where an element moves only if its step has the sign of its gradient (Liang
+    et al. 2024). The steps of a tensor are divided by the share of its elements that move, or by
+    1e-3 if that is less, as timm does and the authors' AdamW; their Lion divides by the number of
+    those elements and one more. PyTorch has none. Its state is exp_avg.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1: of the step, and of the momentum that is kept
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, wherever
+            it moves
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "CautiousLion"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.0001,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
