@@ -56,6 +56,14 @@ def bias(k, beta):
     return k.a.unlike(1 - power, 2 * k.t * power / (1 - power) + 2)
 
 
+def norm(x, u=None):
+    """The root of the sum of squares, for differ: ours adds in float64, with a u of WIDE."""
+    return (x * x).total(u).sqrt()
+
+
+WIDE = 2.0**-53
+
+
 # --- A case -----------------------------------------------------------------------------------------------------------
 
 
@@ -89,11 +97,16 @@ class Step:
 
 def case(label, name, hyper, dtype, library, rule, initial):
     """One case of a file: what the library computes on inputs.py's inputs, and on more that it is given, by step and name of the
-    state, and the bounds that the rule derives."""
-    init, grads = (x.astype(dtype).astype(np.float64) for x in inputs.inputs())
+    state, and the bounds that the rule derives. Hyper's "elements" is no hyperparameter: it has the indices of those that the tensor has, where it
+    has not all."""
+    hyper = type(hyper)(hyper)
+    elements = hyper.pop("elements", slice(None))
+    init, grads = (x.astype(dtype).astype(np.float64)[..., elements] for x in inputs.inputs())
     run = library(name, hyper, init, dtype)
     arithmetic = difference.Arithmetic(dtype, getattr(run, "flushes", False))
     out = {"name": label, "optimizer": name, "dtype": dtype, "hyper": hyper}
+    if isinstance(elements, list):
+        out["elements"] = elements
     if hasattr(run, "given"):
         out["input"] = run.given
     out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
