@@ -18,7 +18,6 @@ fail() {
 in=$work/venv/bin/python
 from_pypi="is not to be had: the tests need PyPI, or its mirror as pip and uv are told of it"
 "$in" -m pip install --quiet --disable-pip-version-check --require-hashes -r python/tests/uv.txt || fail "uv $from_pypi"
-uv() { "$in" -m uv pip install --quiet --python "$in" "$@"; }
 requirements=(-r python/tests/requirements.txt)
 if [ -n "$python" ]; then
   site=$("$in" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -26,7 +25,7 @@ if [ -n "$python" ]; then
 else
   requirements+=(-r bench/peers/requirements.txt)
 fi
-uv --no-deps --require-hashes "${requirements[@]}" || fail "what the tests need $from_pypi${python:+, beside $python}"
-uv --no-index --no-deps dist/fusestep-*.whl
+"$in" -m uv pip install --quiet --python "$in" --no-deps --require-hashes "${requirements[@]}" || fail "what the tests need $from_pypi${python:+, beside $python}"
+"$in" -m uv pip install --quiet --python "$in" --no-index --no-deps dist/fusestep-*.whl
 cd python/tests # so that the package is the wheel's
 "$in" -m pytest -q -p no:cacheprovider .
