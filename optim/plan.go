@@ -89,17 +89,18 @@ func PlanOf(program *kernels.Program, lengths []int) (*Plan, error) {
 		p.Params += int64(n)
 	}
 	for k, plane := range program.Planes {
-		b := PlannedBuffer{Name: program.PlaneName(k), DType: plane.DType, Owned: owned(program, k), Bytes: p.bytes(plane.DType.Size())}
+		all := p.bytes(plane.DType.Size())
+		b := PlannedBuffer{Name: program.PlaneName(k), DType: plane.DType, Owned: owned(program, k), Bytes: all}
 		if b.Owned {
 			b.Total = int64(end+stagger(program.Of(k).Index, end, line)) * int64(plane.DType.Size())
 		}
 		p.buffer(b)
 	}
-	for _, pass := range program.Passes {
-		for _, k := range pass.Loads {
+	for i := range program.Passes {
+		for _, k := range program.Passes[i].Loads {
 			p.Read.add(p.bytes(program.Planes[k].DType.Size()))
 		}
-		for _, k := range pass.Stores {
+		for _, k := range program.Passes[i].Stores {
 			p.Written.add(p.bytes(program.Planes[k].DType.Size()))
 		}
 	}

@@ -69,6 +69,8 @@ class SGD(Optimizer):
             learning rate the old steps keep their length.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -98,6 +100,7 @@ class SGD(Optimizer):
         decoupled: bool = False,
         lr_in_momentum: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -126,6 +129,7 @@ class SGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -148,6 +152,8 @@ class ASGD(Optimizer):
         capturable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -174,6 +180,7 @@ class ASGD(Optimizer):
         capturable: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -199,6 +206,7 @@ class ASGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -217,6 +225,8 @@ class SGDW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -238,6 +248,7 @@ class SGDW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -258,6 +269,7 @@ class SGDW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -292,6 +304,8 @@ class Adam(Optimizer):
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -326,6 +340,7 @@ class Adam(Optimizer):
         corrected_max: bool = False,
         no_bias_correction: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -359,6 +374,7 @@ class Adam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -397,6 +413,8 @@ class AdamW(Optimizer):
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -430,6 +448,7 @@ class AdamW(Optimizer):
         corrected_max: bool = False,
         no_bias_correction: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -463,6 +482,7 @@ class AdamW(Optimizer):
                 "decoupled_weight_decay": True,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -482,6 +502,8 @@ class Lion(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -503,6 +525,7 @@ class Lion(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -523,6 +546,7 @@ class Lion(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -549,6 +573,8 @@ class LAMB(Optimizer):
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -575,6 +601,7 @@ class LAMB(Optimizer):
         no_bias_correction: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -600,6 +627,7 @@ class LAMB(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -630,6 +658,8 @@ class LARS(Optimizer):
             Then it decays where the gradient is 0, too.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -657,6 +687,7 @@ class LARS(Optimizer):
         sum_norm: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -683,6 +714,7 @@ class LARS(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -702,6 +734,8 @@ class StableAdamW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -724,6 +758,7 @@ class StableAdamW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -745,6 +780,7 @@ class StableAdamW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -764,6 +800,8 @@ class CautiousAdamW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -786,6 +824,7 @@ class CautiousAdamW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -807,6 +846,7 @@ class CautiousAdamW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -825,6 +865,8 @@ class CautiousLion(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -846,6 +888,7 @@ class CautiousLion(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -866,6 +909,7 @@ class CautiousLion(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -880,6 +924,8 @@ class SignSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -900,6 +946,7 @@ class SignSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -919,6 +966,7 @@ class SignSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -934,6 +982,8 @@ class Signum(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -955,6 +1005,7 @@ class Signum(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -975,6 +1026,7 @@ class Signum(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1005,6 +1057,8 @@ class RMSprop(Optimizer):
             Keras and optax do: after a change of the learning rate the old steps keep their length.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1036,6 +1090,7 @@ class RMSprop(Optimizer):
         decoupled: bool = False,
         lr_in_momentum: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1066,6 +1121,7 @@ class RMSprop(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1091,6 +1147,8 @@ class Adagrad(Optimizer):
             added to the gradient
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1119,6 +1177,7 @@ class Adagrad(Optimizer):
         eps_root: float | Tensor = 0.0,
         decoupled: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1146,6 +1205,7 @@ class Adagrad(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1169,6 +1229,8 @@ class Adamax(Optimizer):
         eps_outside: is added to exp_inf where it divides, as Keras does, not to |g|
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1196,6 +1258,7 @@ class Adamax(Optimizer):
         decoupled: bool = False,
         eps_outside: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1222,6 +1285,7 @@ class Adamax(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1246,6 +1310,8 @@ class NAdam(Optimizer):
         differentiable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1273,6 +1339,7 @@ class NAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1299,6 +1366,7 @@ class NAdam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1323,6 +1391,8 @@ class RAdam(Optimizer):
             before, as PyTorch does.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1350,6 +1420,7 @@ class RAdam(Optimizer):
         differentiable: bool = False,
         corrected_eps: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1376,6 +1447,7 @@ class RAdam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1397,6 +1469,8 @@ class AdaBelief(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1421,6 +1495,7 @@ class AdaBelief(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1444,6 +1519,7 @@ class AdaBelief(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1466,6 +1542,8 @@ class AdEMAMix(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1491,6 +1569,7 @@ class AdEMAMix(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1515,6 +1594,7 @@ class AdEMAMix(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1534,6 +1614,8 @@ class ADOPT(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1557,6 +1639,7 @@ class ADOPT(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1579,6 +1662,7 @@ class ADOPT(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1600,6 +1684,8 @@ class Adan(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1623,6 +1709,7 @@ class Adan(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1645,6 +1732,7 @@ class Adan(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1662,6 +1750,8 @@ class Yogi(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1684,6 +1774,7 @@ class Yogi(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1705,6 +1796,7 @@ class Yogi(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1727,6 +1819,8 @@ class Adadelta(Optimizer):
             added to the gradient
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1753,6 +1847,7 @@ class Adadelta(Optimizer):
         differentiable: bool = False,
         decoupled: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1778,6 +1873,7 @@ class Adadelta(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1798,6 +1894,8 @@ class Rprop(Optimizer):
         differentiable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1822,6 +1920,7 @@ class Rprop(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1845,6 +1944,7 @@ class Rprop(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1871,6 +1971,8 @@ class FTRL(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1895,6 +1997,7 @@ class FTRL(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1918,6 +2021,7 @@ class FTRL(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1935,6 +2039,8 @@ class ProximalSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1956,6 +2062,7 @@ class ProximalSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1976,6 +2083,7 @@ class ProximalSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1995,6 +2103,8 @@ class ProximalAdagrad(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2017,6 +2127,7 @@ class ProximalAdagrad(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2038,6 +2149,7 @@ class ProximalAdagrad(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -2066,6 +2178,8 @@ class Sophia(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2091,6 +2205,7 @@ class Sophia(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2115,6 +2230,7 @@ class Sophia(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -2140,6 +2256,8 @@ class ScheduleFreeSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2164,6 +2282,7 @@ class ScheduleFreeSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2187,6 +2306,7 @@ class ScheduleFreeSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -2212,6 +2332,8 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2237,6 +2359,7 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2261,4 +2384,5 @@ class ScheduleFreeAdamW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
