@@ -2,7 +2,7 @@
 GO ?= go
 MODULES := cpu/asmgen interop/gorgonia
 # Packages that are tested with the CUDA path where that can be built, and those that have something to do at the same time.
-CUDA := ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
+CUDA := ./capi/internal/door ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
 CONCURRENT := ./cpu/... ./device/... ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim ./optim/checkpoint
 HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
@@ -53,6 +53,9 @@ check-header: ## compare our cuda.h with NVIDIA's, from PyPI
 
 capi: ## build bin/libfusestep.so, for C and for all that calls C: capi/fusestep.h says how
 	capi/build.sh bin/libfusestep.so
+
+capi-cuda: ## build bin/libfusestep-cuda.so, which has GPUs, too
+	GO='$(GO) run ../device/cuda/gocuda' capi/build.sh bin/libfusestep-cuda.so
 
 cuda: ## build bin/gpubench-cuda
 	$(GO) run ./device/cuda/gocuda build -o bin/gpubench-cuda ./cmd/gpubench

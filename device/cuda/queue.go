@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -64,6 +65,25 @@ func WrapStream(d *Device, stream uintptr) *device.Stream {
 	defer d.gpu.mu.Unlock()
 	d.gpu.queues[q] = true
 	return d.dev.WrapStream(q)
+}
+
+// Captured says whether a stream of somebody else's is being captured by its owner. Asking ends the capture: CUDA makes it invalid.
+func Captured(s *device.Stream) (bool, error) {
+	if err := s.Check(s.Device()); err != nil {
+		return false, fmt.Errorf("cuda: %w", err)
+	}
+	q, ok := s.Queue().(*queue)
+	if !ok {
+		return false, fmt.Errorf("cuda: stream of device %s %w", s.Device().Name(), device.ErrForeign)
+	}
+	err := q.g.do(func() error { return failure(driver.CuStreamQuery, q.s.Query()) })
+	switch {
+	case errors.Is(err, driver.ErrorStreamCaptureUnsupported), errors.Is(err, driver.ErrorStreamCaptureImplicit), errors.Is(err, driver.ErrorStreamCaptureInvalidated):
+		return true, nil
+	case errors.Is(err, driver.ErrorNotReady):
+		return false, nil // there is work
+	}
+	return false, err
 }
 
 // queue is a stream's, which must be of this GPU.

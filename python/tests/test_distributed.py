@@ -133,9 +133,11 @@ def load(rank, world, folder):
     train(m, optimizer, batches(rank, world, 3))
     close(m)
     assert type(optimizer.state[next(m.parameters())]["exp_avg"]).__name__ == "DTensor"
-    optimizer.max_norm = 1.0
-    with pytest.raises(ValueError, match="distributed"):
-        optimizer.step()
+    for name in ("max_norm", "max_tensor_norm"):
+        setattr(optimizer, name, 1.0)
+        with pytest.raises(ValueError, match=f"^{name} of distributed"):
+            optimizer.step()
+        setattr(optimizer, name, None)
 
 
 def run(rank, world, folder, case):

@@ -129,7 +129,7 @@ func TestStateIsNeeded(t *testing.T) {
 	group := Group{Lengths: lengths, Values: at(w.values), Value: types, Grad: types, State: make([][]unsafe.Pointer, 3)}
 	first, second := zeros(lengths), zeros(lengths)
 	group.State[0] = at(first)
-	o, err := New(dev, "AdamW")
+	o, err := New(OnCPU(dev), "AdamW")
 	require.NoError(t, err)
 	err = o.AddGroup(group)
 	require.EqualError(t, err, `tensor "0.0": state exp_avg_sq is needed, and not given`)
@@ -156,7 +156,7 @@ func TestStateIsNeeded(t *testing.T) {
 	require.InDelta(t, 0.1, first[0][0], 1e-7, "state is the caller's")
 	require.NoError(t, o.Close())
 
-	o, err = New(dev, "AdamW") // state of the library's grows as it must
+	o, err = New(OnCPU(dev), "AdamW") // state of the library's grows as it must
 	require.NoError(t, err)
 	group.State = nil
 	require.NoError(t, o.AddGroup(group))
@@ -176,7 +176,7 @@ func TestCounters(t *testing.T) {
 	lengths := []int{3, 2}
 	types := slices.Repeat([]device.DType{device.Float32}, 2)
 	make2 := func() (*Optimizer, world) {
-		o, err := New(dev, "NAdam")
+		o, err := New(OnCPU(dev), "NAdam")
 		require.NoError(t, err)
 		w := world{values: zeros([]int{3, 2, 3, 2}), grads: zeros([]int{3, 2, 3, 2})}
 		for i := range 2 {
@@ -232,7 +232,7 @@ func TestCounters(t *testing.T) {
 func TestEval(t *testing.T) {
 	dev := cpu.NewThreads(1)
 	defer dev.Close()
-	o, err := New(dev, "ScheduleFreeSGD")
+	o, err := New(OnCPU(dev), "ScheduleFreeSGD")
 	require.NoError(t, err)
 	w := world{values: zeros([]int{2}), grads: zeros([]int{2})}
 	w.grads[0][1] = 1

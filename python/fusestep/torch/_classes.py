@@ -64,6 +64,8 @@ class SGD(Optimizer):
             learning rate the old steps keep their length.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -93,6 +95,7 @@ class SGD(Optimizer):
         decoupled: bool = False,
         lr_in_momentum: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -121,6 +124,7 @@ class SGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -143,6 +147,8 @@ class ASGD(Optimizer):
         capturable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -169,6 +175,7 @@ class ASGD(Optimizer):
         capturable: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -194,6 +201,7 @@ class ASGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -212,6 +220,8 @@ class SGDW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -233,6 +243,7 @@ class SGDW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -253,6 +264,7 @@ class SGDW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -287,6 +299,8 @@ class Adam(Optimizer):
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -321,6 +335,7 @@ class Adam(Optimizer):
         corrected_max: bool = False,
         no_bias_correction: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -354,6 +369,7 @@ class Adam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -392,6 +408,8 @@ class AdamW(Optimizer):
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -425,6 +443,7 @@ class AdamW(Optimizer):
         corrected_max: bool = False,
         no_bias_correction: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -458,6 +477,7 @@ class AdamW(Optimizer):
                 "decoupled_weight_decay": True,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -477,6 +497,8 @@ class Lion(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -498,6 +520,7 @@ class Lion(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -518,6 +541,7 @@ class Lion(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -532,6 +556,8 @@ class SignSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -552,6 +578,7 @@ class SignSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -571,6 +598,7 @@ class SignSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -586,6 +614,8 @@ class Signum(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -607,6 +637,7 @@ class Signum(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -627,6 +658,7 @@ class Signum(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -657,6 +689,8 @@ class RMSprop(Optimizer):
             Keras and optax do: after a change of the learning rate the old steps keep their length.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -688,6 +722,7 @@ class RMSprop(Optimizer):
         decoupled: bool = False,
         lr_in_momentum: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -718,6 +753,7 @@ class RMSprop(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -743,6 +779,8 @@ class Adagrad(Optimizer):
             added to the gradient
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -771,6 +809,7 @@ class Adagrad(Optimizer):
         eps_root: float | Tensor = 0.0,
         decoupled: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -798,6 +837,7 @@ class Adagrad(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -821,6 +861,8 @@ class Adamax(Optimizer):
         eps_outside: is added to exp_inf where it divides, as Keras does, not to |g|
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -848,6 +890,7 @@ class Adamax(Optimizer):
         decoupled: bool = False,
         eps_outside: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -874,6 +917,7 @@ class Adamax(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -898,6 +942,8 @@ class NAdam(Optimizer):
         differentiable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -925,6 +971,7 @@ class NAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -951,6 +998,7 @@ class NAdam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -975,6 +1023,8 @@ class RAdam(Optimizer):
             before, as PyTorch does.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1002,6 +1052,7 @@ class RAdam(Optimizer):
         differentiable: bool = False,
         corrected_eps: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1028,6 +1079,7 @@ class RAdam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1049,6 +1101,8 @@ class AdaBelief(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1073,6 +1127,7 @@ class AdaBelief(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1096,6 +1151,7 @@ class AdaBelief(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1118,6 +1174,8 @@ class AdEMAMix(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1143,6 +1201,7 @@ class AdEMAMix(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1167,6 +1226,7 @@ class AdEMAMix(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1186,6 +1246,8 @@ class ADOPT(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1209,6 +1271,7 @@ class ADOPT(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1231,6 +1294,7 @@ class ADOPT(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1252,6 +1316,8 @@ class Adan(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1275,6 +1341,7 @@ class Adan(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1297,6 +1364,7 @@ class Adan(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1314,6 +1382,8 @@ class Yogi(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1336,6 +1406,7 @@ class Yogi(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1357,6 +1428,7 @@ class Yogi(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1379,6 +1451,8 @@ class Adadelta(Optimizer):
             added to the gradient
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1405,6 +1479,7 @@ class Adadelta(Optimizer):
         differentiable: bool = False,
         decoupled: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1430,6 +1505,7 @@ class Adadelta(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1450,6 +1526,8 @@ class Rprop(Optimizer):
         differentiable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1474,6 +1552,7 @@ class Rprop(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1497,6 +1576,7 @@ class Rprop(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1523,6 +1603,8 @@ class FTRL(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1547,6 +1629,7 @@ class FTRL(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1570,6 +1653,7 @@ class FTRL(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1587,6 +1671,8 @@ class ProximalSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1608,6 +1694,7 @@ class ProximalSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1628,6 +1715,7 @@ class ProximalSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1647,6 +1735,8 @@ class ProximalAdagrad(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1669,6 +1759,7 @@ class ProximalAdagrad(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1690,6 +1781,7 @@ class ProximalAdagrad(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1718,6 +1810,8 @@ class Sophia(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1743,6 +1837,7 @@ class Sophia(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1767,6 +1862,7 @@ class Sophia(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1792,6 +1888,8 @@ class ScheduleFreeSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1816,6 +1914,7 @@ class ScheduleFreeSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1839,6 +1938,7 @@ class ScheduleFreeSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1864,6 +1964,8 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1889,6 +1991,7 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1913,4 +2016,5 @@ class ScheduleFreeAdamW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )

@@ -174,7 +174,7 @@ class Engine:
         self.hyper = Hyperparameters(self.algorithm)
         self.threads = torch.get_num_threads()
         self.counters: list[str] = _library.algorithms()[self.algorithm]["counters"]
-        self.kept = KEPT.get(self.algorithm, ())
+        self.kept = KEPT.get(self.algorithm) or tuple(_library.algorithms()[self.algorithm].get("kept", ()))
         states = optimizer.state = noted(optimizer.state, self.note)
         self.states = states
         self.held = [(group, list(group["params"])) for group in optimizer.param_groups]
@@ -430,11 +430,11 @@ class Engine:
             return True
         args = self._args
         args.mask = self.collect.mask.data_ptr() if none or self.collect.empty else None
-        args.max_norm = optimizer.max_norm or 0.0
-        if args.max_norm and self.distributed:
+        args.max_norm, args.max_tensor_norm = optimizer.max_norm or 0.0, optimizer.max_tensor_norm or 0.0
+        if self.distributed and (args.max_norm or args.max_tensor_norm):
             raise ValueError(
-                "max_norm of distributed tensors: a process has its own shards alone, whose norm is not all gradients'. "
-                "Use torch.nn.utils.clip_grad_norm_"
+                f"{'max_norm' if args.max_norm else 'max_tensor_norm'} of distributed tensors: a process has its own shards alone, "
+                "whose norm is not that of gradients. Use torch.nn.utils.clip_grad_norm_"
             )
         scale, found_inf = optimizer.__dict__.get("grad_scale"), optimizer.__dict__.get("found_inf")
         if scale is not None:
