@@ -68,10 +68,12 @@ const char *fs_version(void);
  *    "hyper": ["lr", "betas[0]", "betas[1]", "eps", ...],
  *    "slots": ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
  *    "counters": ["step", ...],
- *    "evaluates": false}
+ *    "evaluates": false,
+ *    "tensors": false}
  * Arguments are in torch.optim's order, behind those keyword-only ones, in ours; type is "float", "int" or "bool". Hyper is the order of
  * fs_group.hyper and fs_args.hyper: the arguments, an array as its elements, a truth value as 0 or 1. Slots are the state that the algorithm can
- * have: rows 2 and on. Counters are the columns of fs_counters. Where evaluates is true, fs_eval gives something else than the values.
+ * have: rows 2 and on. Counters are the columns of fs_counters. Where evaluates is true, fs_eval gives something else than the values. Where
+ * tensors is true, a step depends on sums over a tensor, as LAMB's: shards of tensors are tensors to it.
  * NULL in a child process after fork.
  */
 const char *fs_describe(void);

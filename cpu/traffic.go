@@ -41,7 +41,7 @@ type traffic[F rule.Float] struct {
 	*update[F]
 	passes []trafficPass
 	paces  []pace // as the update's, of each form its own
-	pass   int // that large tensors are in
+	pass   int    // that large tensors are in
 	body   func(thread, i int)
 }
 

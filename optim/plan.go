@@ -89,18 +89,17 @@ func PlanOf(program *kernels.Program, lengths []int) (*Plan, error) {
 		p.Params += int64(n)
 	}
 	for k, plane := range program.Planes {
-		all := p.bytes(plane.DType.Size())
-		b := PlannedBuffer{Name: program.PlaneName(k), DType: plane.DType, Owned: owned(program, k), Bytes: all}
+		b := PlannedBuffer{Name: program.PlaneName(k), DType: plane.DType, Owned: owned(program, k), Bytes: p.bytes(plane.DType.Size())}
 		if b.Owned {
 			b.Total = int64(end+stagger(program.Of(k).Index, end, line)) * int64(plane.DType.Size())
 		}
 		p.buffer(b)
 	}
-	for i := range program.Passes {
-		for _, k := range program.Passes[i].Loads {
+	for _, pass := range program.Passes {
+		for _, k := range pass.Loads {
 			p.Read.add(p.bytes(program.Planes[k].DType.Size()))
 		}
-		for _, k := range program.Passes[i].Stores {
+		for _, k := range pass.Stores {
 			p.Written.add(p.bytes(program.Planes[k].DType.Size()))
 		}
 	}

@@ -11,6 +11,7 @@ from torch import nn
 
 import fusestep.torch
 from conftest import BOTH, OURS
+from test_rule import layer
 
 # Processes are forked from one that has imported these, which takes seconds, and has used nothing of them.
 IMPORTED = ["pytest", "torch", "torch._dynamo", "torch.distributed.checkpoint.state_dict", "torch.distributed.fsdp", "torch.distributed.optim", "fusestep.torch"]
@@ -133,6 +134,9 @@ def load(rank, world, folder):
     train(m, optimizer, batches(rank, world, 3))
     close(m)
     assert type(optimizer.state[next(m.parameters())]["exp_avg"]).__name__ == "DTensor"
+    rule = layer(m.parameters())
+    with pytest.raises(ValueError, match="^Rule steps by sums over whole tensors"):
+        rule.step()
     for name in ("max_norm", "max_tensor_norm"):
         setattr(optimizer, name, 1.0)
         with pytest.raises(ValueError, match=f"^{name} of distributed"):

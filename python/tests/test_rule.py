@@ -140,6 +140,29 @@ def test_option_turned_on():
         same(a, b)
 
 
+def layer(params, lr=0.1, **kwargs):
+    """The rule with stages that docs/custom-rules.md shows."""
+    functions = ["LayerSums", "LayerRate", "LayerStep"]
+    return fusestep.torch.Rule(params, ROOT / "examples/customrule/layer.go", functions=functions, prologue="LayerPrologue", lr=lr, **kwargs)
+
+
+def test_stages():
+    """A rule with a norm of each tensor, against the same in torch."""
+    mine = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in [(300,), (7, 3), (5000,), (1,)]]
+    theirs = [p.detach().clone() for p in mine]
+    optimizer = layer(mine, max_tensor_norm=2.0)
+    for step in range(5):
+        feed(mine, absent=(1,) if step == 2 else ())
+        for p, q in zip(theirs, mine):
+            if q.grad is not None:
+                g = q.grad * min(1.0, 2.0 / (q.grad.norm().item() + 1e-6))
+                p -= 0.1 * p.norm() / g.norm() * g
+        optimizer.step()
+        for p, q in zip(theirs, mine):
+            torch.testing.assert_close(p, q.detach(), rtol=1e-12, atol=1e-14)
+    assert set(optimizer.state[mine[0]]) == {"step"}
+
+
 MOMENTUM = re.search(r"```go\n(.*?)```", (ROOT / "python/README.md").read_text(), re.S)[1]
 
 

@@ -21,6 +21,7 @@ type kind struct {
 	Slots     []string   `json:"slots"`
 	Counters  []string   `json:"counters"`
 	Evaluates bool       `json:"evaluates"`
+	Tensors   bool       `json:"tensors"`
 
 	start optim.Algorithm // with the defaults
 }
@@ -90,6 +91,7 @@ func (k *kind) describe() {
 	if err != nil {
 		panic(err)
 	}
+	k.Slots = []string{} // in JSON an array, too
 	for _, name := range s.Rule.Slots {
 		if name != rule.Param && name != rule.Grad {
 			k.Slots = append(k.Slots, name)
@@ -101,7 +103,7 @@ func (k *kind) describe() {
 	if !slices.Contains(k.Counters, rule.StepCounter) {
 		k.Counters = append(k.Counters, rule.StepCounter)
 	}
-	k.Evaluates = s.Eval != nil
+	k.Evaluates, k.Tensors = s.Eval != nil, len(s.Rule.Tensor) > 0
 	k.Arguments = arguments(a)
 	order := strings.Fields(positional[k.Name])
 	for i := range k.Arguments {

@@ -30,6 +30,7 @@ func TestDescribe(t *testing.T) {
 	for _, k := range all {
 		names = append(names, k.Name)
 		require.NotEmpty(t, k.Doc, k.Name)
+		require.NotNil(t, k.Slots, "%s: an array, though it may be empty", k.Name)
 		require.Equal(t, "lr", k.Arguments[0].Name, "%s begins with it", k.Name)
 		require.Contains(t, k.Counters, "step", k.Name)
 		require.Equal(t, strings.HasPrefix(k.Name, "ScheduleFree"), k.Evaluates, k.Name)

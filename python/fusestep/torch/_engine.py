@@ -431,11 +431,8 @@ class Engine:
         args = self._args
         args.mask = self.collect.mask.data_ptr() if none or self.collect.empty else None
         args.max_norm, args.max_tensor_norm = optimizer.max_norm or 0.0, optimizer.max_tensor_norm or 0.0
-        if self.distributed and (args.max_norm or args.max_tensor_norm):
-            raise ValueError(
-                f"{'max_norm' if args.max_norm else 'max_tensor_norm'} of distributed tensors: a process has its own shards alone, "
-                "whose norm is not that of gradients. Use torch.nn.utils.clip_grad_norm_"
-            )
+        if self.distributed:
+            self._whole(optimizer)
         scale, found_inf = optimizer.__dict__.get("grad_scale"), optimizer.__dict__.get("found_inf")
         if scale is not None:
             scale = scale.to("cpu", torch.float32)
@@ -462,6 +459,19 @@ class Engine:
                 self._keep(i, part)
         self._versions = sum(flat._version for _, flat in self._flats)
         return True
+
+    def _whole(self, optimizer: Optimizer) -> None:
+        """Raises the error of what needs whole tensors, where a process has its own shards alone."""
+        for name in ("max_norm", "max_tensor_norm"):
+            if getattr(optimizer, name):
+                raise ValueError(
+                    f"{name} of distributed tensors: a process has its own shards alone, whose norm is not that of gradients. "
+                    "Use torch.nn.utils.clip_grad_norm_"
+                )
+        if _library.algorithms()[self.algorithm]["tensors"]:
+            raise ValueError(
+                f"{type(optimizer).__name__} steps by sums over whole tensors, and of distributed tensors a process has its own shards alone"
+            )
 
     def evaluated(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The parameters, and what is to be evaluated for them."""
