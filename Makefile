@@ -115,7 +115,7 @@ bench-readme: ## measure what the README's table and picture show, and draw docs
 	$(GO) run ./bench/cpu -readme -python '$(PYTHON)' -deepspeed '$(DEEPSPEED)' -o bench/results/readme.json
 	$(GO) run ./bench/picture bench/results/readme.json docs/speed.png
 
-wheel: capi ## build dist/fusestep-*.whl, the Python package with the C library
+wheel: capi ## build dist/fusestep-*.whl, the Python package with the C library; CC as python/README.md says for older systems
 	python3 python/wheel.py bin/libfusestep.so dist
 
 test-python: wheel ## install the wheel into a fresh environment and test it; PYTHON, one with torch, else torch comes from PyPI
@@ -125,5 +125,5 @@ release-check: ## make a release in a copy, and use its modules from a fresh one
 	.ci/release -check
 
 ci: ## what CI runs, two targets at a time; go test need not vet what vet has vetted
-	GOFLAGS="$$($(GO) env GOFLAGS) -vet=off" $(MAKE) -j2 -O vet race cross test-pure test-packages test-cuda
+	GOFLAGS="$$($(GO) env GOFLAGS) -vet=off" $(MAKE) -j2 -O vet race cross test-pure test-packages test-python test-cuda
 	$(MAKE) generate && git diff --exit-code

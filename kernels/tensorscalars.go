@@ -38,6 +38,25 @@ func (p *Program) InitialSums(n int) []float64 {
 	return out
 }
 
+// TensorState is a number that each tensor keeps from step to step, by the name in its rule's state tag.
+type TensorState struct {
+	Name string
+	Word int // of Tensor.Sums
+}
+
+// TensorStates are those of the program's rule.
+func (p *Program) TensorStates() (out []TensorState) {
+	if p.Rule == nil {
+		return nil
+	}
+	for i, f := range p.Rule.Tensor {
+		if f.State != "" {
+			out = append(out, TensorState{f.State, ruleWords + i})
+		}
+	}
+	return out
+}
+
 // maxTensorNorm is the input of a program that clips each tensor, behind all others: GroupStep.MaxTensorNorm.
 const maxTensorNorm = "MaxTensorNorm"
 

@@ -37,9 +37,11 @@ type argument struct {
 	defaults []float64
 }
 
-// defaults are the algorithms there are, as their Default functions make them.
+// defaults are the algorithms there are, as their Default functions make them, but for NovoGrad: a number that a tensor has once is not in the
+// caller's memory, as all state is here.
 func defaults() []optim.Algorithm {
-	return []optim.Algorithm{optim.DefaultSGD(), optim.DefaultASGD(), optim.DefaultSGDW(), optim.DefaultAdam(), optim.DefaultAdamW(), optim.DefaultLion(),
+	return []optim.Algorithm{optim.DefaultSGD(), optim.DefaultASGD(), optim.DefaultSGDW(), optim.DefaultAdam(), optim.DefaultAdamW(), optim.DefaultLion(), optim.DefaultLAMB(),
+		optim.DefaultLARS(), optim.DefaultStableAdamW(), optim.DefaultCautiousAdamW(), optim.DefaultCautiousLion(),
 		optim.DefaultSignSGD(), optim.DefaultSignum(), optim.DefaultRMSprop(), optim.DefaultAdagrad(), optim.DefaultAdamax(), optim.DefaultNAdam(),
 		optim.DefaultRAdam(), optim.DefaultAdaBelief(), optim.DefaultAdEMAMix(), optim.DefaultADOPT(), optim.DefaultAdan(), optim.DefaultYogi(),
 		optim.DefaultAdadelta(), optim.DefaultRprop(), optim.DefaultFTRL(), optim.DefaultProximalSGD(), optim.DefaultProximalAdagrad(),

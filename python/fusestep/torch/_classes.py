@@ -16,6 +16,11 @@ __all__ = [
     "Adam",
     "AdamW",
     "Lion",
+    "LAMB",
+    "LARS",
+    "StableAdamW",
+    "CautiousAdamW",
+    "CautiousLion",
     "SignSGD",
     "Signum",
     "RMSprop",
@@ -542,6 +547,349 @@ class Lion(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+        )
+
+
+class LAMB(Optimizer):
+    """LAMB is LAMB as apex' FusedLAMB has it (You et al. 2020): Adam whose steps of a tensor are as
+    long as the learning rate times the tensor's norm. PyTorch has none. Its state is exp_avg and
+    exp_avg_sq.
+
+    Apex clips the gradients' global norm to 1 by default. That is max_norm here, which has
+    PyTorch's 1e-6 beside the norm.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: weight_decay·p is added to the step, whose norm is then taken; 0 turns the
+            norms off, too, but with nvlamb
+        maximize: steps uphill
+        l2: adds weight_decay·p to the gradient instead: apex' adam_w_mode=False.
+        nvlamb: takes norms without weight decay, too: apex' use_nvlamb. Optax and Keras do so.
+        grad_sum: lets the whole gradient enter exp_avg, and not 1-β1 of it: apex'
+            grad_averaging=False.
+        no_bias_correction: takes the moments as they are: apex' bias_correction=False.
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "LAMB"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.01,
+        maximize: bool = False,
+        l2: bool = False,
+        nvlamb: bool = False,
+        grad_sum: bool = False,
+        no_bias_correction: bool = False,
+        *,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "l2": l2,
+                "nvlamb": nvlamb,
+                "grad_sum": grad_sum,
+                "no_bias_correction": no_bias_correction,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+        )
+
+
+class LARS(Optimizer):
+    """LARS is SGD with momentum whose gradients are made as long as their tensor, times the trust
+    coefficient (You, Gitman & Ginsburg 2017). PyTorch has none; this is the paper's ratio,
+    trust_coefficient·‖p‖ / (‖g‖ + weight_decay·‖p‖ + eps), with PyTorch's momentum, as Lightning
+    Bolts and apex have it. Where one of the norms is 0 the ratio is 1, and nothing decays. Its
+    state is momentum_buffer.
+
+    With clip it is apex' LARC of SGD.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        momentum: at least 0
+        weight_decay: weight_decay·p is added to the gradient, before it is multiplied by the
+            ratio
+        trust_coefficient: at least 0
+        eps: at least 0; added to the norms
+        nesterov: needs momentum above 0
+        maximize: steps uphill
+        clip: divides the ratio by the learning rate, and makes it 1 where it is above: the
+            ratio itself is then the learning rate, if it is less.
+        lr_in_momentum: lets the momentum accumulate steps, gradients times learning rates, as
+            the paper and optax do.
+        sum_norm: takes the norm of g + weight_decay·p, and not the sum of norms, as optax does.
+            Then it decays where the gradient is 0, too.
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "LARS"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.1,
+        momentum: float | Tensor = 0.9,
+        weight_decay: float | Tensor = 0.0,
+        trust_coefficient: float | Tensor = 0.001,
+        eps: float | Tensor = 1e-08,
+        nesterov: bool = False,
+        maximize: bool = False,
+        clip: bool = False,
+        lr_in_momentum: bool = False,
+        sum_norm: bool = False,
+        *,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "trust_coefficient": trust_coefficient,
+                "eps": eps,
+                "nesterov": nesterov,
+                "maximize": maximize,
+                "clip": clip,
+                "lr_in_momentum": lr_in_momentum,
+                "sum_norm": sum_norm,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+        )
+
+
+class StableAdamW(Optimizer):
+    """StableAdamW is AdamW with Adafactor's update clipping, as its paper and optimi have it (Wortsman
+    et al. 2023): in each step a tensor's learning rate is divided by the root of the mean of g² /
+    max(exp_avg_sq, eps²), where that is above 1. PyTorch has none. Its state is exp_avg and
+    exp_avg_sq. They have no bias, as the betas of the first steps are smaller, (β-β^t)/(1-β^t).
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, with the
+            tensor's lr
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "StableAdamW"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.01,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+        )
+
+
+class CautiousAdamW(Optimizer):
+    """CautiousAdamW is AdamW where an element moves only if exp_avg has the sign of its gradient
+    (Liang et al. 2024), in the order of the authors' code. The steps of a tensor are divided by the
+    share of its elements that move, or by 1e-3 if that is less. PyTorch has none. Its state is
+    exp_avg and exp_avg_sq.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, wherever
+            it moves
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "CautiousAdamW"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+        )
+
+
+class CautiousLion(Optimizer):
+    """CautiousLion is Lion where an element moves only if its step has the sign of its gradient (Liang
+    et al. 2024). The steps of a tensor are divided by the share of its elements that move, or by
+    1e-3 if that is less, as timm does and the authors' AdamW; their Lion divides by the number of
+    those elements and one more. PyTorch has none. Its state is exp_avg.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1: of the step, and of the momentum that is kept
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, wherever
+            it moves
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "CautiousLion"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.0001,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
         )
 
 

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda"
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/device/cuda/internal/emu"
 	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
@@ -36,11 +37,8 @@ func TestStagedFails(t *testing.T) {
 		second + ", v", second + ", v"}, got)
 }
 
-// failStaged has launch n of a step fail, and returns what the error says has been changed; "" where the step has fewer launches.
-func failStaged(t *testing.T, p *kernels.Program, n int) string {
-	d := install(t, emu.Config{Checks: ptxvm.AllChecks})
-	dev := open(t)
-	defer dev.Close()
+// stagedWork is a work of tensors of two tiles, three elements and none, whose planes hold x of each.
+func stagedWork(t *testing.T, dev *cuda.Device, p *kernels.Program) (w kernels.Work, x [][]float32) {
 	s := dev.DefaultStream()
 	floats := func(x ...float64) *device.Buffer {
 		b, err := dev.Alloc(device.Float64, len(x))
@@ -49,14 +47,13 @@ func failStaged(t *testing.T, p *kernels.Program, n int) string {
 		require.NoError(t, s.Synchronize())
 		return b
 	}
-	counters := floats(p.InitialCounters()...)
-	w := kernels.Work{Program: p, Counters: []*device.Buffer{counters}}
-	x := make([][]float32, len(p.Planes))
+	x = make([][]float32, len(p.Planes))
 	for k := range x {
 		for i := range kernels.NormTile + 5 {
 			x[k] = append(x[k], float32(i%7+k)+0.5)
 		}
 	}
+	w = kernels.Work{Program: p, Counters: []*device.Buffer{floats(p.InitialCounters()...)}}
 	for _, n := range []int{len(x[0]), 3, 0} {
 		tensor := kernels.Tensor{Sums: floats(p.InitialSums(n)...)}
 		for k := range p.Planes {
@@ -66,6 +63,41 @@ func failStaged(t *testing.T, p *kernels.Program, n int) string {
 		}
 		w.Tensors = append(w.Tensors, tensor)
 	}
+	return w, x
+}
+
+// An update of several passes that cannot have all the memory it needs leaves none behind.
+func TestStagedAlloc(t *testing.T) {
+	p, err := kernels.New(kernels.Spec{Rule: kerneltest.Staged(t)[0], Options: 1, Compute: device.Float32})
+	require.NoError(t, err)
+	d := install(t, emu.Config{})
+	dev := open(t)
+	defer dev.Close()
+	w, _ := stagedWork(t, dev, p)
+	before, failed := d.Live(), 0
+	before.Modules++
+	for {
+		d.Fail(driver.CuMemAlloc, failed+1, driver.ErrorUnknown)
+		u, err := dev.Compile(w)
+		if err == nil {
+			require.NoError(t, u.Close())
+			break
+		}
+		failed++
+		require.ErrorIs(t, err, driver.ErrorUnknown)
+		require.Equal(t, before, d.Live(), "after allocation %d has failed", failed)
+	}
+	// three tables of chunks; in two passes what tiles make, and a level of sums and one of the largest; the other tables, scalars and inputs
+	require.Equal(t, 3+2*3+4, failed)
+}
+
+// failStaged has launch n of a step fail, and returns what the error says has been changed; "" where the step has fewer launches.
+func failStaged(t *testing.T, p *kernels.Program, n int) string {
+	d := install(t, emu.Config{Checks: ptxvm.AllChecks})
+	dev := open(t)
+	defer dev.Close()
+	s := dev.DefaultStream()
+	w, x := stagedWork(t, dev, p)
 	u, err := dev.Compile(w)
 	require.NoError(t, err)
 	defer u.Close()
@@ -79,7 +111,7 @@ func failStaged(t *testing.T, p *kernels.Program, n int) string {
 	d.Fail(driver.CuLaunchKernel, n, driver.ErrorUnknown)
 	err = u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{{Hyper: []float64{0.5, 0.25}, Scale: 1}}})
 	var changed []string
-	if !slices.Equal(p.InitialCounters(), numbers(counters)) {
+	if !slices.Equal(p.InitialCounters(), numbers(w.Counters[0])) {
 		changed = append(changed, "the groups' counters")
 	}
 	for k := range p.Planes {

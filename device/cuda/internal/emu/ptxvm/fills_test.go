@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/ptx"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
@@ -87,13 +88,10 @@ func tryFills(seed uint64, mutate func(string) string) error {
 		if (len(tiles) == 0) != (name == "") {
 			return fmt.Errorf("%d tiles and the kernel %q", len(tiles)/ptx.TileWords, name)
 		}
-		if name == "" {
-			continue
-		}
-		l := r.launch([]uint64{r.words(tiles), uint64(len(tiles) / ptx.TileWords)})
-		l.Grid[0] = uint32(1 + len(tiles)/ptx.TileWords/ptx.NormWarps)
-		if err := r.loaded.Kernel(name).Run(r.mem, l); err != nil {
-			return err
+		if name != "" {
+			if err := r.fold(name, max, tiles); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
 	if err := r.numbers(own, tensors); err != nil {
@@ -103,6 +101,30 @@ func tryFills(seed uint64, mutate func(string) string) error {
 		return nil
 	}
 	return r.traffic()
+}
+
+// fold folds the tiles, and beside them some of any numbers, of which a thread has several rows, to the tree.
+func (r *graphTrial) fold(name string, max bool, tiles []uint64) error {
+	x := make([]byte, 8*(1+r.rng.IntN(1700)))
+	for i := range len(x) / 8 {
+		putBits(x[8*i:], 8, math.Float64bits(r.rng.NormFloat64()))
+	}
+	if r.rng.IntN(2) == 0 { // more would nearly always make a NaN
+		putBits(x[8*r.rng.IntN(len(x)/8):], 8, someBits(r.rng, ir.Float, 64))
+	}
+	first := r.rng.IntN(2)
+	var numbers []float64
+	for i := first; i < len(x)/8; i++ {
+		numbers = append(numbers, get64(getBits64(x[8*i:], 8)))
+	}
+	to := r.alloc(make([]byte, 8))
+	tiles = append(tiles, r.alloc(x)+uint64(8*first), uint64(len(numbers)), to)
+	l := r.launch([]uint64{r.words(tiles), uint64(len(tiles) / ptx.TileWords)})
+	l.Grid[0] = uint32(1 + len(tiles)/ptx.TileWords/ptx.NormWarps)
+	if err := r.loaded.Kernel(name).Run(r.mem, l); err != nil {
+		return err
+	}
+	return r.numbers(to, []float64{folded(max, numbers)})
 }
 
 // folds are what the evaluator makes of each chunk, and of each tensor, fill by fill.
@@ -205,6 +227,8 @@ func TestFillsNotice(t *testing.T) {
 		{"and.b64 %beside", "or.b64 %beside"}, {"or.b64 %apart, %apart, %beside;", "and.b64 %apart, %apart, %beside;"}, {"@%is_apart bra NEXT_ROW;", "bra NEXT_ROW;"},
 		{"shl.b64 %stride, %stride, 3;", "shl.b64 %stride, %stride, 2;"}, {"add.u64 %tile, %tile, %stride;", "add.u64 %tile, %tile, 1;"}, {"@!%is_other st.global", "@%is_other st.global"},
 		{"mad.lo.u64 %to, %chunk_count, 8, %to;", "mad.lo.u64 %to, %chunk_count, 16, %to;"}, {"mad.lo.u64 %to, %tile, 8, %sums;", "mov.u64 %to, %sums;"},
+		{"setp.lt.f64 %is_more, %sum_1, %in_2_1;", "setp.eq.f64 %is_more, %sum_1, %in_2_1;"}, {"setp.neu.f64 %is_nan, %in_3_0", "setp.eq.f64 %is_nan, %in_3_0"},
+		{"selp.f64 %sum_2, %in_0_2, %sum_2", "selp.f64 %sum_2, %sum_2, %sum_2"}, {"add.rn.f64 %sum_3, %sum_3, %in_1_3", "sub.rn.f64 %sum_3, %sum_3, %in_1_3"},
 		{"ld.global.u64 %to, [%tiles+16];", "ld.global.u64 %to, [%tiles+0];"}, {"bar.warp.sync 0xffffffff;", "bar.warp.sync 0x7fffffff;"},
 	} {
 		mutate := func(s string) string { return strings.ReplaceAll(s, change[0], change[1]) }
