@@ -107,7 +107,7 @@ int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
  *   the optimizer. Work on memory from another stream is the caller's to order by events, also where fs_stream changes the stream.
  * - Values and gradients may be elsewhere at each step, for which a table is copied to the GPU again. State stays where it was given: FS_TENSOR otherwise.
  * - Steps with other sets of tensors left out, by mask or by NULL, copy that table, too.
- * - A stream that the caller captures is refused with FS_CAPTURING, and the capture is invalid then.
+ * - A stream that the caller captures is refused with FS_CAPTURING.
  * - grad_scale and found_inf are addresses of the host's.
  */
 int fs_cuda(int ordinal, fs_handle *device, char *err, size_t err_len);

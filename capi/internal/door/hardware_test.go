@@ -252,7 +252,7 @@ func TestHardwareErrors(t *testing.T) {
 		require.Equal(t, Capturing, CodeOf(err))
 		return nil
 	})
-	require.Error(t, err, "the capture has failed")
+	require.NoError(t, err, "the capture is as it was")
 	require.Equal(t, before, f.read(value))
 	_, err = o.Step(Args{})
 	require.NoError(t, err)
