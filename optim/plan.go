@@ -89,7 +89,8 @@ func PlanOf(program *kernels.Program, lengths []int) (*Plan, error) {
 		p.Params += int64(n)
 	}
 	for k, plane := range program.Planes {
-		b := PlannedBuffer{Name: program.PlaneName(k), DType: plane.DType, Owned: owned(program, k), Bytes: p.bytes(plane.DType.Size())}
+		all := p.bytes(plane.DType.Size())
+		b := PlannedBuffer{Name: program.PlaneName(k), DType: plane.DType, Owned: owned(program, k), Bytes: all}
 		if b.Owned {
 			b.Total = int64(end+stagger(program.Of(k).Index, end, line)) * int64(plane.DType.Size())
 		}

@@ -102,8 +102,8 @@ func (n *norm) plant(d *Device) (err error) {
 
 // tree is the trees of all tensors whose sums a stage makes.
 func (n *norm) tree(of *kernels.Stage) *forest {
-	f := &forest{spare: n.spare.Addr()}
-	from := n.sums[0].Addr()
+	from, room := n.sums[0].Addr(), n.spare.Addr()
+	f := &forest{spare: &room}
 	for _, t := range n.work.Tensors {
 		count := levels(t.Len())
 		if count > 0 && (of.Only == 0 || t.Planes[0].DType() == of.Only) {

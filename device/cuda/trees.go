@@ -11,7 +11,7 @@ import (
 // A forest is trees over numbers of tiles, each of which ends in one number at an address of its own: tables of ptx.TileWords, level by level.
 type forest struct {
 	levels [][]uint64
-	spare  uint64 // room for numbers between the levels, from here on
+	spare  *uint64 // room for numbers between the levels, from here on
 }
 
 // grow adds a tree over so many numbers side by side. That over none makes what is without numbers.
@@ -20,7 +20,7 @@ func (f *forest) grow(from uint64, count int, to uint64) {
 		if level == len(f.levels) {
 			f.levels = append(f.levels, nil)
 		}
-		at, last := f.spare, count <= kernels.NormTile
+		at, last := *f.spare, count <= kernels.NormTile
 		if last {
 			at = to
 		}
@@ -31,7 +31,7 @@ func (f *forest) grow(from uint64, count int, to uint64) {
 			return
 		}
 		from, count = at, levels(count)
-		f.spare += uint64(8 * count)
+		*f.spare += uint64(8 * count)
 	}
 }
 

@@ -130,33 +130,29 @@ func (u *update) chunk(d *Device, pass int, traffic bool) (err error) {
 
 // plant makes the trees of a pass's fills, whose tiles w has.
 func (u *update) plant(d *Device, w *walk, fills []kernels.Fill) (err error) {
-	tiles, spare := w.count(), 0
+	spare := 0
 	for _, t := range u.work.Tensors {
 		spare += len(fills) * spareSums(levels(t.Len()))
 	}
-	if w.folded, err = d.Alloc(device.Float64, len(fills)*tiles); err != nil {
+	if w.folded, err = d.Alloc(device.Float64, len(fills)*w.count()); err != nil {
 		return err
 	}
 	if w.spare, err = d.Alloc(device.Float64, spare); err != nil {
 		return err
 	}
-	sums, maxima := &forest{spare: w.spare.Addr()}, &forest{}
-	trees := func(of *forest, max bool) {
-		for i, fill := range fills {
-			if max != (fill.Kind == rule.FillMax) {
-				continue
-			}
-			from := w.folded.Addr() + uint64(8*i*tiles)
-			for _, t := range u.work.Tensors {
-				count := levels(t.Len())
-				of.grow(from, count, t.Sums.Addr()+uint64(8*fill.Word))
-				from += uint64(8 * count)
-			}
+	from, room := w.folded.Addr(), w.spare.Addr()
+	sums, maxima := &forest{spare: &room}, &forest{spare: &room}
+	for _, fill := range fills {
+		of := sums
+		if fill.Kind == rule.FillMax {
+			of = maxima
+		}
+		for _, t := range u.work.Tensors {
+			count := levels(t.Len())
+			of.grow(from, count, t.Sums.Addr()+uint64(8*fill.Word))
+			from += uint64(8 * count)
 		}
 	}
-	trees(sums, false)
-	maxima.spare = sums.spare
-	trees(maxima, true)
 	if w.sums, err = sums.tables(d); err != nil {
 		return err
 	}
@@ -321,7 +317,7 @@ func (u *update) Launch(s *device.Stream, step kernels.Step) error {
 
 // pass launches what there is of a pass, and names what of tensors has been changed when it returns.
 func (u *update) pass(i int, q *queue, control uint64) (changed []string, err error) {
-	p, k, w := u.work.Program, &u.mod.passes[i], &u.walks[i]
+	p, k := u.work.Program, &u.mod.passes[i]
 	if of := p.Passes[i].Tensor; of != nil {
 		n := len(u.work.Tensors)
 		args := []uint64{u.inputs.Addr(), u.scalars.Addr(), control, u.tensors.Addr(), uint64(n)}
@@ -331,8 +327,8 @@ func (u *update) pass(i int, q *queue, control uint64) (changed []string, err er
 		changed = kept(p, of)
 	}
 	more := []uint64{control}
-	if w.folded != nil {
-		more = append(more, w.folded.Addr())
+	if to := u.walks[i].folded; to != nil {
+		more = append(more, to.Addr())
 	}
 	if err := u.walk(i, k.update, q, more...); err != nil {
 		return changed, err
@@ -340,10 +336,16 @@ func (u *update) pass(i int, q *queue, control uint64) (changed []string, err er
 	for _, plane := range p.Passes[i].Stores {
 		changed = append(changed, p.PlaneName(plane))
 	}
+	return changed, u.trees(i, q, control)
+}
+
+// trees launches what makes words of Tensor.Sums of what a pass has made of tiles.
+func (u *update) trees(pass int, q *queue, control uint64) error {
+	w := &u.walks[pass]
 	if err := launchTrees(q, u.mod.sums, w.sums, control); err != nil {
-		return changed, err
+		return err
 	}
-	return changed, launchTrees(q, u.mod.max, w.maxima, control)
+	return launchTrees(q, u.mod.max, w.maxima, control)
 }
 
 // kept names what a pass's Tensor stores of what is kept from step to step.

@@ -32,9 +32,10 @@ type Module struct {
 	Text     string
 	Prologue string
 	Passes   []Pass // one a kernels.Program.Passes
-	Sums     string // adds up the tiles of fills, as NormPass.Tensors does; Max takes the largest. "" where no fill wants it
-	Max      string
-	Indexed  bool // a tensor's word behind its planes is its index
+	// Sums and Max fold what passes make of tiles, as NormPass.Tensors does: they add up, or take the largest. "" where no pass fills anything
+	// like that.
+	Sums, Max string
+	Indexed   bool // a tensor's word behind its planes is its index
 }
 
 // Pass is the names of a pass's kernels.
@@ -76,23 +77,23 @@ func (h Hints) New(p *kernels.Program) *Module {
 	name = mangle(name)
 	l := layout{planes: len(p.Planes), tensors: p.NumTensorScalars(), rules: len(p.Rule.Scalars), scalars: p.NumScalars()}
 	for i := range p.Passes {
-		l.indexed = l.indexed || indexed(p.Passes[i].Graph)
+		l.index = l.index || indexed(p.Passes[i].Graph)
 	}
-	m := &Module{Prologue: name + "_prologue", Indexed: l.indexed}
+	m := &Module{Prologue: name + "_prologue", Indexed: l.index}
 	var updates, traffics, own, folds string
 	for i := range p.Passes {
-		q, name, zeroed := &p.Passes[i], name, p.Zeroed()
+		q, of := &p.Passes[i], name
 		if len(p.Passes) > 1 {
-			name = fmt.Sprintf("%s_%d", name, i)
+			of = fmt.Sprintf("%s_%d", name, i)
 		}
-		always := slices.DeleteFunc(zeroed, func(k int) bool { return !slices.Contains(q.Stores, k) })
-		update, traffic := m.add(name, q.Graph, l, h, q.Fills, always, "u64 control")
+		always := slices.DeleteFunc(p.Zeroed(), func(k int) bool { return !slices.Contains(q.Stores, k) })
+		update, traffic := m.add(of, q.Graph, l, h, q.Fills, always, "u64 control")
 		updates, traffics = updates+update, traffics+traffic
 		if q.Tensor != nil {
-			m.Passes[i].Tensors = name + "_tensors"
+			m.Passes[i].Tensors = of + "_tensors"
 			own += tensors(m.Passes[i].Tensors, p, q.Tensor, l)
 		}
-		folds += m.folds(strings.TrimSuffix(m.Prologue, "_prologue"), q.Fills, "u64 control")
+		folds += m.folds(name, q.Fills, "u64 control")
 	}
 	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
 		updates + prologue(m.Prologue, p) + traffics + own + folds
@@ -102,7 +103,7 @@ func (h Hints) New(p *kernels.Program) *Module {
 // OfGraph writes the kernels of a graph alone, which has no prologue: a group has so many scalars in all, of which the first are the rule's
 // and the others are of bank rule.SharedBank.
 func OfGraph(name string, f *ir.Func, rules, all int, fills ...kernels.Fill) *Module {
-	l := layout{indexed: indexed(f), rules: rules, scalars: all}
+	l := layout{index: indexed(f), rules: rules, scalars: all}
 	for _, v := range f.Vars {
 		switch v.Bank {
 		case rule.ElemBank:
@@ -111,7 +112,7 @@ func OfGraph(name string, f *ir.Func, rules, all int, fills ...kernels.Fill) *Mo
 			l.tensors++
 		}
 	}
-	m := &Module{Text: fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header, Indexed: l.indexed}
+	m := &Module{Text: fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header, Indexed: l.index}
 	update, traffic := m.add(name, f, l, Hints{}, fills, nil)
 	m.Text += update + traffic + m.folds(name, fills)
 	return m
@@ -164,7 +165,7 @@ func indexed(f *ir.Func) bool {
 // A layout is what the tables have of each tensor and of each group.
 type layout struct {
 	planes  int
-	indexed bool // a tensor has its index
+	index   bool // a tensor has its index
 	tensors int  // scalars that a tensor has to itself
 	rules   int  // scalars of a group that are the rule's, before those of bank rule.SharedBank
 	scalars int  // of a group, all
@@ -175,7 +176,7 @@ func (l *layout) indexAt() int { return 1 + l.planes }
 
 // sumsAt is which is the address of its sums, and ownAt which the first of its own scalars.
 func (l *layout) sumsAt() int {
-	if l.indexed {
+	if l.index {
 		return l.indexAt() + 1
 	}
 	return l.indexAt()

@@ -573,6 +573,8 @@ class LAMB(Optimizer):
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -599,6 +601,7 @@ class LAMB(Optimizer):
         no_bias_correction: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -624,6 +627,7 @@ class LAMB(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -654,6 +658,8 @@ class LARS(Optimizer):
             Then it decays where the gradient is 0, too.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -681,6 +687,7 @@ class LARS(Optimizer):
         sum_norm: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -707,6 +714,7 @@ class LARS(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -726,6 +734,8 @@ class StableAdamW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -748,6 +758,7 @@ class StableAdamW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -769,6 +780,7 @@ class StableAdamW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -788,6 +800,8 @@ class CautiousAdamW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -810,6 +824,7 @@ class CautiousAdamW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -831,6 +846,7 @@ class CautiousAdamW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -849,6 +865,8 @@ class CautiousLion(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -870,6 +888,7 @@ class CautiousLion(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -890,6 +909,7 @@ class CautiousLion(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
