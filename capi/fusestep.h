@@ -72,7 +72,8 @@ const char *fs_version(void);
  *    "tensors": false}
  * Arguments are in torch.optim's order, behind those keyword-only ones, in ours; type is "float", "int" or "bool". Hyper is the order of
  * fs_group.hyper and fs_args.hyper: the arguments, an array as its elements, a truth value as 0 or 1. Slots are the state that the algorithm can
- * have: rows 2 and on. Counters are the columns of fs_counters. Where evaluates is true, fs_eval gives something else than the values. Where
+ * have: rows 2 and on. Counters are the columns of fs_counters, and state that a tensor has once
+ * is among them, as NovoGrad's exp_avg_sq. Where evaluates is true, fs_eval gives something else than the values. Where
  * tensors is true, a step depends on sums over a tensor, as LAMB's: shards of tensors are tensors to it.
  * NULL in a child process after fork.
  */
@@ -193,7 +194,7 @@ int fs_counters(fs_handle optimizer, size_t group, double *out, char *err, size_
 
 /*
  * Sets that, for training that goes on. A NaN is what so many steps as "step" says make of it with the hyperparameters as they are; of schedule-free
- * algorithms it must be saved. Of a tensor all of whose numbers are NaN nothing changes.
+ * algorithms it must be saved, and state that a tensor has once stays as it is. Of a tensor all of whose numbers are NaN nothing changes.
  */
 int fs_set_counters(fs_handle optimizer, size_t group, const double *in, char *err, size_t err_len);
 
