@@ -31,10 +31,12 @@ NAMES = {
 }
 TYPES = {name: dtype for dtype, name in NAMES.items() if not dtype.is_complex}
 
-# Counters that are state of their own: torch's, of the type of step, and those that do not follow from step, in float64.
+# Counters that are state of their own: torch's, of the type of step, and those that do not follow from step, in float64. A number that a tensor has
+# once is one.
 KEPT = {
     "NAdam": ("mu_product",),
     "ASGD": ("eta", "mu"),
+    "NovoGrad": ("exp_avg_sq",),
     "ScheduleFreeSGD": ("lr_max", "weight_sum"),
     "ScheduleFreeAdamW": ("lr_max", "weight_sum"),
 }
