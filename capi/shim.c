@@ -82,12 +82,16 @@ int fs_free(fs_handle handle, char *err, size_t err_len) { return usable() ? fus
 
 int ENTRY(fs_device(int threads, fs_handle *device, char *err, size_t err_len),
           fusestepDevice(threads, device, err, err_len))
+int ENTRY(fs_cuda(int ordinal, fs_handle *device, char *err, size_t err_len),
+          fusestepCUDA(ordinal, device, err, err_len))
+int ENTRY(fs_stream(fs_handle optimizer, void *stream, char *err, size_t err_len),
+          fusestepStream(optimizer, stream, err, err_len))
 int ENTRY(fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len),
           fusestepDefaults((char *)algorithm, out, n, err, err_len))
 int ENTRY(fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len),
           fusestepIndex((char *)algorithm, (char *)name, index, err, err_len))
-int ENTRY(fs_rule(const char *file, const char *source, const char *prologue, const char *element, char *out, size_t *len, char *err, size_t err_len),
-          fusestepRule((char *)file, (char *)source, (char *)prologue, (char *)element, out, len, err, err_len))
+int ENTRY(fs_rule(const char *file, const char *source, const char *prologue, const char *functions, char *out, size_t *len, char *err, size_t err_len),
+          fusestepRule((char *)file, (char *)source, (char *)prologue, (char *)functions, out, len, err, err_len))
 int ENTRY(fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *err, size_t err_len),
           fusestepNew(device, (char *)algorithm, optimizer, err, err_len))
 int ENTRY(fs_slots(const char *algorithm, const fs_group *group, char *out, size_t *len, char *err, size_t err_len),

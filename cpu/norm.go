@@ -27,6 +27,7 @@ type norm struct {
 	scratch []sumScratch              // of each thread
 	batch   int                       // tiles that a thread takes at a time
 	body    func(thread, i int)       // of a batch
+	pace    pace
 }
 
 // normStep is a task: it computes the norm.
@@ -215,7 +216,7 @@ func (n *normStep) run() {
 // tree is the total of the squares of elements multiplied by scale.
 func (n *norm) tree(scale float64) float64 {
 	n.scale = scale
-	n.proc.pool.do((len(n.tiles)+n.batch-1)/n.batch, n.body)
+	n.pace.do(n.proc.pool, (len(n.tiles)+n.batch-1)/n.batch, n.body)
 	for i := range n.own {
 		switch t := &n.own[i]; {
 		case scale == 1:

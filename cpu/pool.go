@@ -31,17 +31,19 @@ type job struct {
 	body   func(thread, i int)
 	open   atomic.Bool
 	active atomic.Int64
+	left   chan struct{}                     // the last of them has left
 	failed atomic.Pointer[device.PanicError] // the first panic of the body
+}
+
+// crew is who works at a loop: so many threads, and a reserve that is called to it as soon as it looks to take longer than a time.
+type crew struct {
+	threads, reserve int
+	limit            time.Duration
 }
 
 // loop runs the body until no index is left. A panic of the body ends the job's loop on all threads.
 func (j *job) loop(thread int) {
-	defer func() {
-		if r := recover(); r != nil {
-			j.failed.CompareAndSwap(nil, panicked(r))
-			j.next.Store(j.n)
-		}
-	}()
+	defer j.recovered()
 	for {
 		i := j.next.Add(1) - 1
 		if i >= j.n {
@@ -51,15 +53,53 @@ func (j *job) loop(thread int) {
 	}
 }
 
+// lead is loop of the caller, and says whether it has called the reserve. A fifth of the time must have passed to tell.
+func (j *job) lead(p *pool, c crew) (called bool) {
+	defer j.recovered()
+	for began := time.Now(); !called && j.next.Load() < j.n; {
+		if past := time.Since(began); past > c.limit/5 && float64(past)*float64(j.n) > float64(c.limit)*float64(j.next.Load()) {
+			called = true
+			p.call(j, c.reserve)
+		} else if i := j.next.Add(1) - 1; i < j.n {
+			j.body(0, int(i))
+		}
+	}
+	j.loop(0)
+	return called
+}
+
+func (j *job) recovered() {
+	if r := recover(); r != nil {
+		j.failed.CompareAndSwap(nil, panicked(r))
+		j.next.Store(j.n)
+	}
+}
+
+// call invites so many helpers to a job.
+func (p *pool) call(j *job, helpers int) {
+	for range helpers {
+		select {
+		case p.jobs <- j:
+		default: // helpers are busy with another stream's work: the caller does it
+			return
+		}
+	}
+}
+
 // do runs body for every i below n, on all threads, and returns when all have run. The body is given the number of the
 // thread it runs on, below pool.threads; the caller's is 0. Where the body panics on any thread, do panics with a
 // *device.PanicError when all threads have left it; not all indices have run then.
-func (p *pool) do(n int, body func(thread, i int)) {
-	if p.threads == 1 || n <= 1 {
+func (p *pool) do(n int, body func(thread, i int)) { p.on(crew{threads: p.threads}, n, body) }
+
+// on is do by a crew, and helpers that come late from another loop. It says whether the reserve was called.
+func (p *pool) on(c crew, n int, body func(thread, i int)) (called bool) {
+	c.threads = min(c.threads, n)
+	c.reserve = max(min(c.reserve, n-c.threads), 0)
+	if c.threads+c.reserve <= 1 {
 		for i := range n {
 			body(0, i)
 		}
-		return
+		return false
 	}
 	p.start.Do(func() {
 		for t := 1; t < p.threads; t++ {
@@ -68,27 +108,37 @@ func (p *pool) do(n int, body func(thread, i int)) {
 	})
 	j, _ := p.scratch.Get().(*job)
 	if j == nil {
-		j = &job{}
+		j = &job{left: make(chan struct{}, 1)}
 	}
 	j.n, j.body = int64(n), body
 	j.next.Store(0)
 	j.open.Store(true)
-	for range min(p.threads, n) - 1 {
-		select {
-		case p.jobs <- j:
-		default: // helpers are busy with another stream's work: the caller does it
-		}
+	p.call(j, c.threads-1)
+	if c.reserve > 0 {
+		called = j.lead(p, c)
+	} else {
+		j.loop(0)
 	}
-	j.loop(0)
 	j.open.Store(false)
-	for j.active.Load() != 0 {
-		runtime.Gosched() // at most one chunk's time
-	}
+	j.wait()
 	j.body = nil
 	failed := j.failed.Swap(nil)
 	p.scratch.Put(j)
 	if failed != nil {
 		panic(failed)
+	}
+	return called
+}
+
+// wait returns when all helpers have left. That is at most one chunk's time, but where a helper has lost its processor to another program's thread:
+// then the caller sleeps, as the helper may be waiting for the processor that it has.
+func (j *job) wait() {
+	for began := time.Now(); j.active.Load() != 0; {
+		if time.Since(began) < linger {
+			runtime.Gosched()
+		} else {
+			<-j.left // maybe an earlier job's
+		}
 	}
 }
 
@@ -120,7 +170,12 @@ func (p *pool) help(thread int) {
 		if j.open.Load() {
 			j.loop(thread)
 		}
-		j.active.Add(-1)
+		if j.active.Add(-1) == 0 {
+			select {
+			case j.left <- struct{}{}:
+			default:
+			}
+		}
 	}
 }
 

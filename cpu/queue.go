@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"math"
 	"runtime/debug"
 	"sync"
 
@@ -19,7 +20,9 @@ const (
 // task is work on a queue.
 type task interface{ run() }
 
-// queue implements device.Queue. One goroutine works it off while there is work, and ends when there is none.
+// queue implements device.Queue. One goroutine works it off while there is work, and ends when there is none. Who waits for the queue before that
+// goroutine has begun works it off in its place: a caller who steps and synchronises needs no other thread to be woken, twice, which takes
+// longer than a short step, and longer yet where other threads spin on the processors.
 //
 // A task that panics fails the queue: Synchronize and every later call return the panic as a device.PanicError, and
 // tasks that have not run never do. Points are reached all the same, and hand the error on to who waits for them, so nobody waits
@@ -37,6 +40,7 @@ type queue struct {
 	first    int    // the oldest task that waits
 	waiting  int    // how many do
 	running  bool   // somebody is working the queue off
+	called   bool   // a goroutine that is to do so has not begun
 	added    uint64 // tasks so far
 	done     uint64 // tasks that have run
 	err      error  // of a task
@@ -69,15 +73,11 @@ func (q *queue) enqueue(t task, small bool) error {
 		return q.err
 	}
 	q.added++
-	mine, idle := q.added, !q.running
+	mine, idle := q.added, !q.running && q.waiting == 0
 	if idle && small && !raceEnabled {
 		q.running = true
 		q.run(t)
-		if q.waiting > 0 { // somebody else enqueued meanwhile
-			go q.work()
-		} else {
-			q.running = false
-		}
+		q.leave()
 		return q.err
 	}
 	entry := &q.ring[(q.first+q.waiting)%depth]
@@ -85,9 +85,8 @@ func (q *queue) enqueue(t task, small bool) error {
 	q.waiting++
 	unhide()
 	release(entry)
-	if idle {
-		q.running = true
-		go q.work()
+	if !q.running {
+		q.call()
 	}
 	hide()
 	for raceEnabled && idle && small && q.done < mine {
@@ -149,7 +148,27 @@ func (q *queue) workOff() {
 	defer unhide()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.waiting > 0 {
+	if q.called = false; !q.running {
+		q.workUntil(math.MaxUint64)
+	}
+}
+
+// call starts a goroutine that works the queue off, unless one has been started that has not begun. The lock is held.
+//
+//go:norace
+func (q *queue) call() {
+	if !q.called {
+		q.called = true
+		go q.work()
+	}
+}
+
+// workUntil works the queue off until so many tasks have run, or none waits. The lock is held, and nobody else works it off.
+//
+//go:norace
+func (q *queue) workUntil(until uint64) {
+	q.running = true
+	for q.waiting > 0 && q.done < until {
 		entry := &q.ring[q.first]
 		t := *entry
 		*entry = nil
@@ -160,7 +179,16 @@ func (q *queue) workOff() {
 		q.waiting--
 		q.run(t)
 	}
-	q.running = false
+	q.leave()
+}
+
+// leave ends working the queue off. The lock is held.
+//
+//go:norace
+func (q *queue) leave() {
+	if q.running = false; q.waiting > 0 {
+		q.call()
+	}
 }
 
 // wait returns when everything enqueued before it has run, whatever others enqueue meanwhile. It returns the queue's error.
@@ -170,7 +198,11 @@ func (q *queue) wait() error {
 	hide()
 	q.mu.Lock()
 	for until := q.added; q.done < until; {
-		q.progress.Wait()
+		if q.running || raceEnabled {
+			q.progress.Wait()
+		} else {
+			q.workUntil(until)
+		}
 	}
 	err := q.err
 	q.mu.Unlock()

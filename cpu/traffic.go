@@ -40,7 +40,8 @@ func TrafficName() string {
 type traffic[F rule.Float] struct {
 	*update[F]
 	passes []trafficPass
-	pass   int // that large tensors are in
+	paces  []pace // as the update's, of each form its own
+	pass   int    // that large tensors are in
 	body   func(thread, i int)
 }
 
@@ -66,7 +67,7 @@ func newTraffic[F rule.Float](proc *processor, w kernels.Work) (all []kernels.Up
 		}
 	}
 	for _, form := range forms {
-		t := &traffic[F]{update: u}
+		t := &traffic[F]{update: u, paces: make([]pace, len(w.Program.Passes))}
 		for i := range w.Program.Passes {
 			q, err := newTrafficPass(proc.choice.loops, w.Program, &w.Program.Passes[i], form)
 			if err != nil {
@@ -131,7 +132,7 @@ func (t *traffic[F]) run() {
 		if t.pass > 0 {
 			n = len(t.large)
 		}
-		t.each(n, t.body)
+		t.each(&t.paces[t.pass], n, t.body)
 	}
 }
 

@@ -63,6 +63,8 @@ type update[F rule.Float] struct {
 	fills           int // most of a pass
 	smallTiles      int // most of a small tensor
 
+	paces []pace // of each pass
+
 	mu     sync.Mutex
 	free   []*step[F]      // steps that are not under way, to be used again
 	spaces []*workspace[F] // those that are not in use
@@ -116,7 +118,7 @@ func newUpdate[F rule.Float](proc *processor, w kernels.Work) (u *update[F], err
 
 // newWalk makes an update's batches of tensors, and nothing that computes.
 func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
-	u := &update[F]{proc: proc, work: w, program: w.Program}
+	u := &update[F]{proc: proc, work: w, program: w.Program, paces: make([]pace, len(w.Program.Passes))}
 	for _, b := range w.Counters {
 		u.counters = append(u.counters, view[float64](b))
 	}
@@ -416,10 +418,10 @@ func (s *step[F]) run() {
 	for s.pass = range u.program.Passes {
 		if s.pass == 0 {
 			s.tensors()
-			u.each(len(u.batches), s.body)
+			u.each(&u.paces[s.pass], len(u.batches), s.body)
 		} else if len(u.large) > 0 {
 			s.tensors()
-			u.each(len(u.large), s.body)
+			u.each(&u.paces[s.pass], len(u.large), s.body)
 		}
 		s.sum()
 	}
@@ -516,10 +518,10 @@ func (u *update[F]) touched(groups []kernels.GroupStep) {
 // small says whether a step is less work than waking another thread.
 func (u *update[F]) small() bool { return u.elements <= inlineLen }
 
-// each runs body for so many batches, on all threads unless the update is small.
-func (u *update[F]) each(n int, body func(thread, i int)) {
+// each runs body for so many batches, on the threads of the pace's choice unless the update is small.
+func (u *update[F]) each(c *pace, n int, body func(thread, i int)) {
 	if !u.small() {
-		u.proc.pool.do(n, body)
+		c.do(u.proc.pool, n, body)
 		return
 	}
 	for i := range n {

@@ -36,9 +36,10 @@ type Pass struct {
 
 // Fill is a sum over a tensor's elements, or another result of that kind, by FillTile and FillTree.
 type Fill struct {
-	Var  int       // the field of Graph, of bank rule.TensorBank, that an element stores its term to
-	Kind rule.Fill // what becomes of the terms; of a mean the sum, which Tensor divides
-	Word int       // of Tensor.Sums, that gets it
+	Var   int       // the field of Graph, of bank rule.TensorBank, that an element stores its term to
+	Field int       // which of Rule.Tensor that is
+	Kind  rule.Fill // what becomes of the terms; of a mean the sum, which Tensor divides
+	Word  int       // of Tensor.Sums, that gets it
 }
 
 // use finds the slots that graphs use, whose first fields are all slots, and makes each pass's Numbers of its graph.
@@ -143,7 +144,7 @@ func (p *Program) format() {
 		}
 		for _, s := range q.Graph.Stores {
 			if v := q.Graph.Vars[s.Var]; v.Bank == rule.TensorBank {
-				q.Fills = append(q.Fills, Fill{s.Var, p.Rule.Tensor[v.Index].Fill, ruleWords + v.Index})
+				q.Fills = append(q.Fills, Fill{s.Var, v.Index, p.Rule.Tensor[v.Index].Fill, ruleWords + v.Index})
 			}
 		}
 		q.Uniforms, q.Varying = q.Graph.Uniforms(rule.ElemBank), q.Graph.Varying(rule.ElemBank)
@@ -194,4 +195,24 @@ func (p *Program) RuleSlots(pass int) (loads, stores []int) {
 		}
 	}
 	return loads, stores
+}
+
+// RulePass is a pass by the rule's compiled function: scalars are the group's, rounded, and own those that the tensor has to itself, by RunTensorScalars.
+// What it lacks is the memory of the slots that it loads and stores, and of the terms of Fills.
+func RulePass[F rule.Float](p *Program, pass int, scalars []F, own []float64) *rule.Pass[F] {
+	rules, tensor := len(p.Rule.Scalars), len(p.Rule.Tensor)
+	out := &rule.Pass[F]{Stage: pass, Slots: make([][]F, len(p.SlotNames())), Scalars: scalars[:rules], Terms: make([][]F, tensor), Options: p.Options,
+		Around: p.Passes[pass].Around}
+	out.Loads, out.Stores = p.RuleSlots(pass)
+	for _, x := range own[:tensor] {
+		out.Tensor = append(out.Tensor, F(x))
+	}
+	if !p.Alone {
+		shared := *rule.SharedOf(scalars[rules:])
+		if p.clipsTensors() {
+			shared.GradScale = F(own[tensor])
+		}
+		out.Shared = &shared
+	}
+	return out
 }

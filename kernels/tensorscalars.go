@@ -38,6 +38,25 @@ func (p *Program) InitialSums(n int) []float64 {
 	return out
 }
 
+// TensorState is a number that each tensor keeps from step to step, by the name in its rule's state tag.
+type TensorState struct {
+	Name string
+	Word int // of Tensor.Sums
+}
+
+// TensorStates are those of the program's rule.
+func (p *Program) TensorStates() (out []TensorState) {
+	if p.Rule == nil {
+		return nil
+	}
+	for i, f := range p.Rule.Tensor {
+		if f.State != "" {
+			out = append(out, TensorState{f.State, ruleWords + i})
+		}
+	}
+	return out
+}
+
 // maxTensorNorm is the input of a program that clips each tensor, behind all others: GroupStep.MaxTensorNorm.
 const maxTensorNorm = "MaxTensorNorm"
 
@@ -69,7 +88,7 @@ func (p *Program) RunTensorScalars(pass int, g *GroupStep, norm, unscale float64
 		out[len(p.Rule.Tensor)] = clipped.GradScale
 	}
 	for _, i := range p.Passes[pass].outputs {
-		out[i] = sums[p.word(i)]
+		out[i] = sums[p.TensorWord(i)]
 	}
 }
 
@@ -106,8 +125,8 @@ func (p *Program) derives() bool {
 	return slices.ContainsFunc(p.Rule.Tensor, func(f rule.TensorField) bool { return f.Count || f.Fill == rule.FillMean })
 }
 
-// word is the word of Tensor.Sums that has a tensor field of the rule.
-func (p *Program) word(field int) int {
+// TensorWord is the word of Tensor.Sums that has a tensor field of the rule.
+func (p *Program) TensorWord(field int) int {
 	if p.Rule.Tensor[field].Count {
 		return countWord
 	}
@@ -188,7 +207,7 @@ func (p *Program) tensorGraph(pass int, f *ir.Func, outputs []int) *ir.Func {
 		add(SumsBank, countWord, "sums.Count")
 		for i, t := range own {
 			if !t.Count {
-				add(SumsBank, p.word(i), "tensor."+t.Name)
+				add(SumsBank, p.TensorWord(i), "tensor."+t.Name)
 			}
 		}
 	}
@@ -214,19 +233,19 @@ func (p *Program) tensorGraph(pass int, f *ir.Func, outputs []int) *ir.Func {
 			case v.Bank == rule.ScalarsBank:
 				entry[i] = *field(v.Bank, v.Index)
 			case own[v.Index].Fill == rule.FillMean:
-				entry[i] = b.Binary(ir.Div, *field(SumsBank, p.word(v.Index)), *field(SumsBank, countWord))
+				entry[i] = b.Binary(ir.Div, *field(SumsBank, p.TensorWord(v.Index)), *field(SumsBank, countWord))
 			default:
-				entry[i] = *field(SumsBank, p.word(v.Index))
+				entry[i] = *field(SumsBank, p.TensorWord(v.Index))
 			}
 		}
 		for i, x := range b.Inline(f, entry) {
 			if v := f.Vars[i]; v.Bank == rule.TensorBank && !own[v.Index].Count && own[v.Index].Fill == rule.NoFill {
-				*field(SumsBank, p.word(v.Index)) = x
+				*field(SumsBank, p.TensorWord(v.Index)) = x
 			}
 		}
 	}
 	for _, i := range outputs {
-		*field(OutputsBank, i) = *field(SumsBank, p.word(i))
+		*field(OutputsBank, i) = *field(SumsBank, p.TensorWord(i))
 	}
 	return b.Func(final)
 }

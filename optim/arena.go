@@ -148,6 +148,13 @@ func (q *part) allocateTensorSums(dev *device.Device, program *kernels.Program) 
 		if p.tensorSums, err = a.buffer.Slice(a.tensors*words, (a.tensors+1)*words); err != nil {
 			return fmt.Errorf("sums of tensors: %w", err)
 		}
+		for _, x := range program.TensorStates() {
+			b, err := p.tensorSums.Slice(x.Word, x.Word+1)
+			if err != nil {
+				return fmt.Errorf("sums of tensors: %w", err)
+			}
+			p.tensorState = append(p.tensorState, tensorState{x.Name, b})
+		}
 		p.arenas, a.tensors = append(p.arenas, a), a.tensors+1
 	}
 	return nil
@@ -179,7 +186,7 @@ func (p *param) free() error {
 			errs = append(errs, a.buffer.Close())
 		}
 	}
-	p.arenas, p.slots, p.master, p.given, p.tensorSums = nil, nil, nil, nil, nil
+	p.arenas, p.slots, p.master, p.given, p.tensorSums, p.tensorState = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

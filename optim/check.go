@@ -127,6 +127,9 @@ func (p *param) give(dev *device.Device) error {
 		p.given = append(p.given, b)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.State)) {
+		if slices.ContainsFunc(program.TensorStates(), func(x kernels.TensorState) bool { return x.Name == name }) {
+			return p.errorf("state %s is one number of the tensor, in memory of the optimizer: copy it to the buffer that State returns", name)
+		}
 		if !slices.Contains(names, name) {
 			return p.errorf("has no state %q, only %q", name, names)
 		}

@@ -70,6 +70,8 @@ static void check_errors(void) {
   FAILS(fs_new(dev, NULL, &h, E), FS_ARGUMENT, "algorithm is NULL");
   FAILS(fs_new(dev, "SGD", NULL, E), FS_ARGUMENT, "optimizer is NULL");
   FAILS(fs_new(w->opt, "SGD", &h, E), FS_HANDLE, "is of no device");
+  FAILS(fs_cuda(0, &h, E), FS_UNAVAILABLE, "built without CUDA");
+  FAILS(fs_stream(w->opt, NULL, E), FS_ARGUMENT, "is no GPU");
   FAILS(fs_step(dev, &(fs_args){0}, E), FS_HANDLE, "is of no optimizer");
   FAILS(fs_step(w->opt, NULL, E), FS_ARGUMENT, "args is NULL");
   FAILS(fs_add_group(w->opt, NULL, E), FS_ARGUMENT, "group is NULL");

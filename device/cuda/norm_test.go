@@ -58,7 +58,7 @@ func TestTreesOfTensors(t *testing.T) {
 			require.NoError(t, device.Upload(s, n.scale, []float64{0x1p-600}))
 			scale = []uint64{n.scale.Addr()}
 		}
-		require.NoError(t, dev.gpu.do(func() error { return launchTrees(q, &n.mod.passes[pass], n.trees[pass], scale) }))
+		require.NoError(t, dev.gpu.do(func() error { return launchTrees(q, n.mod.passes[pass].tensors, n.trees[pass], scale...) }))
 		require.NoError(t, s.Synchronize())
 		got := make([]float64, len(x))
 		require.NoError(t, device.Download(s, got, n.sums[0]))

@@ -123,24 +123,15 @@ func runCompiled[F rule.Float](u *compiledUpdate, s *device.Stream, t *kernels.T
 			}
 			p.RunTensorScalars(i, g, norm, unscale, wide, sums, own)
 		}
-		shared := *rule.SharedOf(rounded[len(p.Rule.Scalars):])
-		pass := rule.Pass[F]{Stage: i, Slots: make([][]F, len(p.SlotNames())), Scalars: rounded[:len(p.Rule.Scalars)], Options: p.Options, Shared: &shared, Around: q.Around,
-			Terms: make([][]F, len(p.Rule.Tensor))}
-		for k := range p.Rule.Tensor {
-			pass.Tensor = append(pass.Tensor, F(own[k]))
-		}
-		if len(own) > len(p.Rule.Tensor) {
-			shared.GradScale = F(own[len(p.Rule.Tensor)])
-		}
-		pass.Loads, pass.Stores = p.RuleSlots(i)
+		pass := kernels.RulePass(p, i, rounded, own)
 		for _, slot := range p.Slots {
 			pass.Slots[slot.Index] = make([]F, n)
 			format.Load(slot.Format, pass.Slots[slot.Index], memory[slot.Plane:][:slot.Format.NumPlanes()])
 		}
 		for _, f := range q.Fills {
-			pass.Terms[q.Graph.Vars[f.Var].Index] = make([]F, n)
+			pass.Terms[f.Field] = make([]F, n)
 		}
-		rule.Apply(p.Rule, &pass)
+		rule.Apply(p.Rule, pass)
 		for _, slot := range p.Slots {
 			if !slices.Contains(pass.Stores, slot.Index) {
 				continue
@@ -154,7 +145,7 @@ func runCompiled[F rule.Float](u *compiledUpdate, s *device.Stream, t *kernels.T
 			format.Store(slot.Format, memory[slot.Plane:][:slot.Format.NumPlanes()], pass.Slots[slot.Index], noise)
 		}
 		for _, f := range q.Fills {
-			sums[f.Word] = fillTerms(u.wrong, f.Kind, pass.Terms[q.Graph.Vars[f.Var].Index])
+			sums[f.Word] = fillTerms(u.wrong, f.Kind, pass.Terms[f.Field])
 		}
 	}
 	for k, b := range t.Planes {

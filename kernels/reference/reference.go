@@ -3,6 +3,7 @@
 package reference
 
 import (
+	"iter"
 	"math"
 	"runtime"
 	"slices"
@@ -19,6 +20,7 @@ type Tensor struct {
 	Index  uint64    // kernels.Tensor.Index
 	Planes []Plane   // one a plane of the program
 	Sums   []float64 // kernels.Tensor.Sums, where the program has a use for it
+	Len    int       // elements, where they are more than Planes has: they repeat, so that Planes tell what all become, and add up to
 }
 
 // Plane holds an element's bits in each of its numbers, in the lowest ones: as many as the plane's type has.
@@ -108,10 +110,26 @@ func pass[F rule.Float](p *kernels.Program, q *kernels.Pass, scalars, own []floa
 	wait.Wait()
 	for k, f := range q.Fills {
 		var tiles []float64
-		for tile := range slices.Chunk(terms[k], kernels.NormTile) {
+		for tile := range repeat(terms[k], max(t.Len, n), kernels.NormTile) {
 			tiles = append(tiles, kernels.FillTile(f.Kind, tile))
 		}
 		t.Sums[f.Word] = kernels.FillTree(f.Kind, tiles)
+	}
+}
+
+// repeat is n numbers, of which the first stand in x and the others repeat them, size at a time. What it yields is good until the next.
+func repeat[F rule.Float](x []F, n, size int) iter.Seq[[]F] {
+	return func(yield func([]F) bool) {
+		some := make([]F, 0, size)
+		for at := 0; at < n; {
+			for some = some[:0]; len(some) < min(size, n-at); {
+				from := (at + len(some)) % len(x)
+				some = append(some, x[from:min(len(x), from+min(size, n-at)-len(some))]...)
+			}
+			if at += len(some); !yield(some) {
+				return
+			}
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // and the names of the prologue and of the other functions, in the order of NewStaged: element functions, and a tensor function between each two. One
 // that is alone is as New's. So a program has rules that were written after it was built, and needs no Go compiler for them.
 //
-// Its graphs are its only meaning: where an executor has no better code, their evaluator runs, some ten times slower than a compiled function. Every
+// Its graphs are its only meaning: where an executor has no better code, their evaluator runs, in about the time of a compiled function. Every
 // executor has the evaluator's bits, as with New. What New checks beside, that a Go compiler makes the same of the source, is not checked, and what the
 // functions do not reach of the file need not compile.
 //

@@ -84,7 +84,7 @@ func TestShapeErrorsHaveAPosition(t *testing.T) {
 //go:embed read_test.go
 var readSource string
 
-// The rule that the package's documentation shows is one.
+// The rules that the package's documentation shows are rules.
 func TestDocumentedRule(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
@@ -99,6 +99,9 @@ func TestDocumentedRule(t *testing.T) {
 	r, err := rule.Read("doc.go", code.String(), "Prologue", "Step")
 	require.NoError(t, err, code.String())
 	require.Equal(t, []string{"param", "grad", "momentum"}, r.Slots)
+	r, err = rule.ReadStaged("doc.go", code.String(), "Prologue", "Fill", "tensors Rate", "Move")
+	require.NoError(t, err, code.String())
+	require.Equal(t, []rule.TensorField{{Name: "M", Fill: rule.FillSquares}, {Name: "Rate"}}, r.Tensor)
 	_, err = format.Source([]byte(strings.TrimSpace(code.String())))
 	require.NoError(t, err)
 }

@@ -24,7 +24,7 @@ type stageFunc struct {
 	source *syntax.Function
 }
 
-// Elements is an element function, for both widths.
+// Elements is an element function of NewStaged, for both widths.
 func Elements[E32, E64, S32, S64, T32, T64, O any](f32 func(*E32, *S32, *T32, O), f64 func(*E64, *S64, *T64, O)) StageFunc[S64, O] {
 	if f32 == nil || f64 == nil {
 		return StageFunc[S64, O]{}
@@ -47,7 +47,7 @@ func elementsOf[E32, E64, S32, S64, T32, T64, O any](f32 any) stageFunc {
 		}}
 }
 
-// Tensors is a tensor function.
+// Tensors is a tensor function of NewStaged.
 func Tensors[T, S, O any](f func(*T, *S, O)) StageFunc[S, O] {
 	if f == nil {
 		return StageFunc[S, O]{}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/device"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -24,6 +23,8 @@ const (
 	State
 	Internal
 	RuleSource
+	Unavailable
+	Capturing
 )
 
 // Error is an error whose code is known.
@@ -46,9 +47,6 @@ func CodeOf(err error) Code {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
-	if _, ok := errors.AsType[*rule.Error](err); ok {
-		return RuleSource
-	}
 	if _, ok := errors.AsType[*optim.HyperparameterError](err); ok {
 		return HyperparameterRange
 	}
@@ -57,6 +55,9 @@ func CodeOf(err error) Code {
 	}
 	if _, ok := errors.AsType[*optim.TensorError](err); ok {
 		return Tensor
+	}
+	if errors.Is(err, device.ErrUnavailable) {
+		return Unavailable
 	}
 	if _, ok := errors.AsType[*device.PanicError](err); ok || errors.Is(err, device.ErrOutOfMemory) {
 		return Internal

@@ -3,8 +3,10 @@ package door
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -15,24 +17,28 @@ import (
 var read sync.Map
 
 // Rule is fs_rule's JSON.
-func Rule(file, source, prologue, element string) (string, error) {
+func Rule(file, source, prologue, functions string) (string, error) {
 	sum := sha256.New()
-	for _, s := range []string{file, source, prologue, element} {
+	for _, s := range []string{file, source, prologue, functions} {
 		fmt.Fprintf(sum, "%d %s", len(s), s)
 	}
-	k := &kind{Name: fmt.Sprintf("%s-%x", element, sum.Sum(nil)[:16]), Source: file}
+	k := &kind{Name: fmt.Sprintf("%x", sum.Sum(nil)[:16]), Source: file}
 	if known, ok := read.Load(k.Name); ok {
 		k = known.(*kind)
-	} else if err := k.read(file, source, prologue, element); err != nil {
-		return "", err
+	} else if err := k.read(file, source, prologue, functions); err != nil {
+		text := err.Error()
+		if _, placed := errors.AsType[*rule.Error](err); !placed {
+			text = file + ": " + text
+		}
+		return "", &Error{RuleSource, text}
 	}
 	known, _ := read.LoadOrStore(k.Name, k) // or that of another who has read it meanwhile
 	b, err := json.Marshal(known)
 	return string(b), err
 }
 
-func (k *kind) read(file, source, prologue, element string) error {
-	r, err := rule.Read(file, source, prologue, element)
+func (k *kind) read(file, source, prologue, functions string) error {
+	r, err := rule.Read(file, source, prologue, strings.Fields(functions)...)
 	if err != nil {
 		return err
 	}
