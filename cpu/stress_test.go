@@ -131,6 +131,11 @@ func stressSteps(t *testing.T, d *Device, p *kernels.Program, n int, seed uint64
 		require.NoError(t, err)
 		planes, tensor.Planes = append(planes, x), append(tensor.Planes, b)
 	}
+	if p.SumWords() > 0 {
+		var err error
+		tensor.Sums, err = Wrap(d, p.InitialSums(n))
+		require.NoError(t, err)
+	}
 	counters, err := Wrap(d, p.Rule.InitialCounters())
 	require.NoError(t, err)
 	u, err := d.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, Counters: []*device.Buffer{counters}})

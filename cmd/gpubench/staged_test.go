@@ -23,7 +23,7 @@ func (f folded) Setting() (rule.Setting, error) {
 
 // Steps of a rule that sums over tensors are verified, also where these are longer than a pattern. No sum hides what elements become.
 func TestVerifySums(t *testing.T) {
-	for _, flags := range [][]string{{}, {"-clip-tensor", "1"}, {"-dtype", "bf16"}, {"-grad", "bf16", "-clip", "0.5"}} {
+	for _, flags := range [][]string{{}, {"-clip-tensor", "1"}, {"-dtype", "bf16"}, {"-grad", "bf16", "-clip", "0.5"}, {"-dtype", "bf16", "-master", "f32"}} {
 		cfg, err := parseFlags(append([]string{"-shape", "300x700,40,5000", "-optimizer", "sgd", "-verify"}, flags...), nil)
 		require.NoError(t, err)
 		dev := cpu.NewThreads(2)

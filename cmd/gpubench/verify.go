@@ -188,6 +188,10 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 			return v, err
 		}
 		reference.Scalars(w.program, kernels.GroupStepOf(w.setting, w.setting.Hyper), 0, 1, o.counters)
+		err := w.eachKept(func(tensor int, x kernels.TensorState, got float64) { o.whole[tensor].Sums[x.Word] = got })
+		if err != nil {
+			return v, err
+		}
 	}
 	for step := range verifySteps {
 		p.Show("%s: verifying step %d of %d", what, step+1, verifySteps)
@@ -227,6 +231,9 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 		if err := w.compareGroup(&v, o, step); err != nil {
 			return v, err
 		}
+		if err := w.compareKept(&v, o, step); err != nil {
+			return v, err
+		}
 		for k := range w.program.Planes {
 			if err := w.compare(&v, o, k, step); err != nil {
 				return v, err
@@ -236,16 +243,13 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 	return v, nil
 }
 
-// repeats says whether the elements of a rule with numbers of tensors repeat as patterns do, so that the oracle knows what they add up to, and whether
-// it knows what tensors have kept.
+// repeats says whether the elements of a rule with numbers of tensors repeat as patterns do, so that the oracle knows what they add up to.
 func (w *work) repeats(cfg *config) error {
 	switch p := w.program; {
 	case p.Rule.Tensor == nil:
 		return nil
 	case p.NumNoise() > 0 && slices.Max(lengths(cfg.model)) > period:
 		return fmt.Errorf("verification of a rule with sums of tensors longer than %d elements that are rounded stochastically: %w", period, device.ErrUnsupported)
-	case cfg.dtype.master != optim.NoMaster && slices.ContainsFunc(p.Rule.Tensor, func(f rule.TensorField) bool { return f.State != "" }):
-		return fmt.Errorf("verification of a rule with state of tensors, with masters: %w", device.ErrUnsupported)
 	}
 	return nil
 }
@@ -274,6 +278,36 @@ func (w *work) compareGroup(v *verification, o *oracle, step int) error {
 		note(v, device.Float64, math.Float64bits(f.got), math.Float64bits(f.want), func() string { return fmt.Sprintf("step %d: %s", step+1, f.name) })
 	}
 	return nil
+}
+
+// eachKept calls f with each number that each tensor keeps.
+func (w *work) eachKept(f func(tensor int, x kernels.TensorState, got float64)) error {
+	for _, x := range w.program.TensorStates() {
+		for i, t := range w.tensors {
+			b, err := w.opt.State(t.name, x.Name)
+			if err != nil {
+				return err
+			}
+			var got [1]float64
+			if err := device.Download(w.stream, got[:], b); err != nil {
+				return err
+			}
+			if err := w.stream.Synchronize(); err != nil {
+				return err
+			}
+			f(i, x, got[0])
+		}
+	}
+	return nil
+}
+
+// compareKept compares what tensors keep.
+func (w *work) compareKept(v *verification, o *oracle, step int) error {
+	return w.eachKept(func(tensor int, x kernels.TensorState, got float64) {
+		note(v, device.Float64, math.Float64bits(got), math.Float64bits(o.whole[tensor].Sums[x.Word]), func() string {
+			return fmt.Sprintf("step %d: tensor %q: %s", step+1, w.tensors[tensor].name, x.Name)
+		})
+	})
 }
 
 // compare compares a plane of all runs.
