@@ -72,7 +72,8 @@ const char *fs_version(void);
  *    "tensors": false}
  * Arguments are in torch.optim's order, behind those keyword-only ones, in ours; type is "float", "int" or "bool". Hyper is the order of
  * fs_group.hyper and fs_args.hyper: the arguments, an array as its elements, a truth value as 0 or 1. Slots are the state that the algorithm can
- * have: rows 2 and on. Counters are the columns of fs_counters. Where evaluates is true, fs_eval gives something else than the values. Where
+ * have: rows 2 and on. Counters are the columns of fs_counters, and state that a tensor has once
+ * is among them, as NovoGrad's exp_avg_sq. Where evaluates is true, fs_eval gives something else than the values. Where
  * tensors is true, a step depends on sums over a tensor, as LAMB's: shards of tensors are tensors to it.
  * NULL in a child process after fork.
  */
@@ -107,7 +108,7 @@ int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
  *   the optimizer. Work on memory from another stream is the caller's to order by events, also where fs_stream changes the stream.
  * - Values and gradients may be elsewhere at each step, for which a table is copied to the GPU again. State stays where it was given: FS_TENSOR otherwise.
  * - Steps with other sets of tensors left out, by mask or by NULL, copy that table, too.
- * - A stream that the caller captures is refused with FS_CAPTURING, and the capture is invalid then.
+ * - A stream that the caller captures is refused with FS_CAPTURING.
  * - grad_scale and found_inf are addresses of the host's.
  */
 int fs_cuda(int ordinal, fs_handle *device, char *err, size_t err_len);
@@ -193,7 +194,7 @@ int fs_counters(fs_handle optimizer, size_t group, double *out, char *err, size_
 
 /*
  * Sets that, for training that goes on. A NaN is what so many steps as "step" says make of it with the hyperparameters as they are; of schedule-free
- * algorithms it must be saved. Of a tensor all of whose numbers are NaN nothing changes.
+ * algorithms it must be saved, and state that a tensor has once stays as it is. Of a tensor all of whose numbers are NaN nothing changes.
  */
 int fs_set_counters(fs_handle optimizer, size_t group, const double *in, char *err, size_t err_len);
 

@@ -27,10 +27,10 @@ type loop struct {
 	lanes int // and those of the fills; -1: nowhere
 }
 
-// emitLoop makes the machine code of a pass.
-func emitLoop(set *emit.Set, q *kernels.Pass, ahead prefetching) (*emit.Code, error) {
+// emitLoop makes the machine code of a pass. Next is what it prefetches besides: an emit.Loop's.
+func emitLoop(set *emit.Set, q *kernels.Pass, ahead prefetching, next ...int) (*emit.Code, error) {
 	return emit.Compile(emit.Loop{Func: q.Graph, Planes: touches(q), Fills: emitFills(q), Uniforms: q.Uniforms, Varying: q.Varying, Set: set,
-		Near: ahead.near, Far: ahead.far})
+		Near: ahead.near, Far: ahead.far, Next: next})
 }
 
 // touches are the planes that a pass reads or writes, in order.
@@ -53,17 +53,17 @@ func emitFills(q *kernels.Pass) (fills []emit.Fill) {
 // loopKey is what a loop depends on, for one instruction set.
 type loopKey struct {
 	graph string // its fingerprint
-	fills string // as text
+	more  string // its fills, and what it prefetches of the next tensor, as text
 	ahead prefetching
 }
 
-func keyOf(f *ir.Func, fills []emit.Fill, ahead prefetching) loopKey {
-	return loopKey{f.Fingerprint(), fmt.Sprint(fills), ahead}
+func keyOf(f *ir.Func, fills []emit.Fill, ahead prefetching, next ...int) loopKey {
+	return loopKey{f.Fingerprint(), fmt.Sprint(fills, next), ahead}
 }
 
 // machineCode is the loop of a pass, from the device's or new.
-func (d *processor) machineCode(q *kernels.Pass, ahead prefetching) (*loop, error) {
-	return d.shared(keyOf(q.Graph, emitFills(q), ahead), func() (*emit.Code, error) { return emitLoop(d.choice.loops, q, ahead) })
+func (d *processor) machineCode(q *kernels.Pass, ahead prefetching, next ...int) (*loop, error) {
+	return d.shared(keyOf(q.Graph, emitFills(q), ahead, next...), func() (*emit.Code, error) { return emitLoop(d.choice.loops, q, ahead, next...) })
 }
 
 // shared is the loop of a key, from the device's or what compile makes.

@@ -23,6 +23,7 @@ type own[F rule.Float] struct {
 	vars   []F
 	nodes  []ir.Value // uniforms of the graph that differ from tensor to tensor, in order
 	places []int      // in the block, of those that it has
+	fields [][2]int   // of the graph in rule.TensorBank, and where they are there
 }
 
 func (u *update[F]) newOwn(pass int) *own[F] {
@@ -38,6 +39,11 @@ func (u *update[F]) newOwn(pass int) *own[F] {
 	for i, tensors := range v.graph.Varying(rule.TensorBank) {
 		if tensors && !varying[i] {
 			o.nodes = append(o.nodes, ir.Value(i))
+		}
+	}
+	for i, f := range v.graph.Vars {
+		if f.Bank == rule.TensorBank {
+			o.fields = append(o.fields, [2]int{i, f.Index})
 		}
 	}
 	for i, u := range v.uniform {
@@ -77,10 +83,8 @@ func (o *own[F]) of(s *step[F], tensor int, made []float64) {
 		return
 	}
 	v := u.vectors[o.pass]
-	for i, f := range v.graph.Vars {
-		if f.Bank == rule.TensorBank {
-			o.vars[i] = o.numbers[f.Index]
-		}
+	for _, f := range o.fields {
+		o.vars[f[0]] = o.numbers[f[1]]
 	}
 	o.eval.RunAgain(o.nodes)
 	for _, i := range o.places {

@@ -38,7 +38,8 @@ func TestScattered(t *testing.T) {
 				u, got := shorts(t, d, p, shuffle)
 				v := u.(*update[float32])
 				for _, pass := range v.vectors {
-					require.Equal(t, shuffle, pass.short != nil)
+					require.Equal(t, shuffle && !v.staged, pass.short != nil)
+					require.Equal(t, v.staged, pass.inCache != nil)
 				}
 				followed := 0
 				for _, c := range v.chunks {

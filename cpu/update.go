@@ -110,6 +110,9 @@ func newUpdate[F rule.Float](proc *processor, w kernels.Work) (u *update[F], err
 			u.vectors = append(u.vectors, v)
 		}
 	}
+	if err := u.forSmall(); err != nil {
+		return nil, err
+	}
 	return u, u.forShort()
 }
 
@@ -306,7 +309,7 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 func (u *update[F]) newHand(pass int) (h hand[F]) {
 	p := u.program
 	q := &p.Passes[pass]
-	if p.NumTensorScalars() > 0 {
+	if p.NumTensorScalars() > 0 && (u.vectors == nil || u.vectors[pass].perTensor()) {
 		h.own = u.newOwn(pass)
 	}
 	if u.vectors != nil {
@@ -541,9 +544,13 @@ func (s *step[F]) batch(thread, i int) {
 			s.approach(thread, &s.u.chunks[k+1])
 		}
 		if t := &s.u.tensors[c.tensor]; t.large {
-			s.chunk(&s.space.hands[thread][s.pass], s.pass, c, s.madeOf(t), s.tilesOf(t).from(c.lo))
+			s.chunk(&s.space.hands[thread][s.pass], s.pass, c, nil, s.madeOf(t), s.tilesOf(t).from(c.lo))
 		} else {
-			s.through(thread, c)
+			next := c // which prefetching of itself does not harm
+			if k+1 < b.hi && !s.off(s.u.chunks[k+1].tensor) {
+				next = &s.u.chunks[k+1]
+			}
+			s.through(thread, c, &s.u.tensors[next.tensor])
 		}
 	}
 }
@@ -558,8 +565,8 @@ func (s *step[F]) approach(thread int, next *chunk) {
 	}
 }
 
-// through updates a small tensor by all passes.
-func (s *step[F]) through(thread int, c *chunk) {
+// through updates a small tensor by all passes, before the next one comes.
+func (s *step[F]) through(thread int, c *chunk, next *tensor) {
 	t, space := &s.u.tensors[c.tensor], &s.space.small[thread]
 	for i := range s.u.program.Passes {
 		q := &s.u.program.Passes[i]
@@ -567,7 +574,7 @@ func (s *step[F]) through(thread int, c *chunk) {
 			s.runTensor(i, t, space.made)
 		}
 		if c.hi > 0 {
-			s.chunk(&s.space.hands[thread][i], i, c, space.made, space.tiles)
+			s.chunk(&s.space.hands[thread][i], i, c, next, space.made, space.tiles)
 		}
 		for k, f := range q.Fills {
 			t.sums[f.Word] = space.tiles.total(f, k, t.tiles)
@@ -575,8 +582,8 @@ func (s *step[F]) through(thread int, c *chunk) {
 	}
 }
 
-// chunk updates one chunk by a pass.
-func (s *step[F]) chunk(h *hand[F], pass int, c *chunk, made []float64, to results) {
+// chunk updates one chunk by a pass. Next is nil, or the tensor that comes behind a small one.
+func (s *step[F]) chunk(h *hand[F], pass int, c *chunk, next *tensor, made []float64, to results) {
 	t := &s.u.tensors[c.tensor]
 	scalars := s.of(t.group)
 	if h.own != nil {
@@ -593,8 +600,12 @@ func (s *step[F]) chunk(h *hand[F], pass int, c *chunk, made []float64, to resul
 	} else {
 		block = s.block(pass, t.group)
 	}
-	if v.loop != nil {
-		v.run(t, c, block, &h.scratch, to, pass > 0 && !t.large)
+	switch {
+	case v.loop != nil && next != nil:
+		v.small(t, next, c, pass == 0, block, &h.scratch, to)
+		return
+	case v.loop != nil:
+		v.run(t, c, block, &h.scratch, to)
 		return
 	}
 	s.byWindows(h, pass, t, c, scalars, to, func(term int) { v.interpret(h, (*byte)(unsafe.Pointer(&block[0])), term) })

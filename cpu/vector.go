@@ -30,6 +30,8 @@ type vectors[F rule.Float] struct {
 	loop    *loop // or
 	plan    *plan
 	short   *short // where tensors are short and scattered
+	inCache *loop  // for small tensors, where an update prefetches from memory: this pass finds them in a cache. nil: loop
+	fetched []int  // planes of the next small tensor that inCache fetches
 }
 
 // short prefetches in a chunk nothing but what will be needed: what lies past a short tensor's end is often another one's, and comes from memory in
@@ -58,6 +60,11 @@ func newVectors[F rule.Float](u *update[F], q *kernels.Pass) (v *vectors[F], err
 	return v, nil
 }
 
+// perTensor says whether the graph reads numbers that each tensor has to itself.
+func (v *vectors[F]) perTensor() bool {
+	return slices.ContainsFunc(v.graph.Loads(), func(i int) bool { return v.graph.Vars[i].Bank == rule.TensorBank })
+}
+
 // terms are the fields of numbers that get the terms of the fills.
 func (v *vectors[F]) terms() (fields []int) {
 	for _, f := range v.pass.Fills {
@@ -69,14 +76,38 @@ func (v *vectors[F]) terms() (fields []int) {
 
 // forShort makes the code for short tensors that are scattered, if these are and it is not there.
 func (v *vectors[F]) forShort(u *update[F], scattered bool) (err error) {
-	if v.loop == nil || v.short != nil || !scattered {
+	if v.loop == nil || v.short != nil || !scattered || u.staged {
 		return nil
 	}
-	bytes, buffers := u.extent()
-	if u.proc.prefetching(bytes, buffers) != (prefetching{}) && bytes > closeBytes && bytes/buffers <= shortBytes {
+	if bytes, buffers := u.extent(); u.fetches() && bytes/buffers <= shortBytes {
 		v.short, err = u.proc.newShort(v.pass)
 	}
 	return err
+}
+
+// fetches says whether the loops prefetch what comes from memory.
+func (u *update[F]) fetches() bool {
+	bytes, buffers := u.extent()
+	return u.proc.prefetching(bytes, buffers) != (prefetching{}) && bytes > closeBytes
+}
+
+// forSmall makes the code for small tensors. The last pass finds one in a cache, and fetches the next one from memory.
+func (u *update[F]) forSmall() (err error) {
+	if u.vectors == nil || u.vectors[0].loop == nil || !u.staged || !u.fetches() {
+		return nil
+	}
+	planes := u.vectors[0].touches
+	for i, v := range u.vectors {
+		v.fetched = planes[i*len(planes)/len(u.vectors) : (i+1)*len(planes)/len(u.vectors)]
+		var next []int
+		for _, k := range v.fetched {
+			next = append(next, u.program.Planes[k].DType.Size())
+		}
+		if v.inCache, err = u.proc.machineCode(v.pass, prefetching{}, next...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *processor) newShort(q *kernels.Pass) (s *short, err error) {
@@ -108,12 +139,16 @@ type scratch[F rule.Float] struct {
 }
 
 func (v *vectors[F]) newScratch() scratch[F] {
-	s := scratch[F]{pointers: make([]*byte, len(v.touches))}
+	s := scratch[F]{pointers: make([]*byte, len(v.touches)+len(v.program.Planes))} // of the next tensor, too
 	if v.loop != nil {
-		s.frame = v.loop.newFrame()
+		frame := v.loop.frame
 		if v.short != nil {
-			s.frame = newFrame(max(v.loop.frame, v.short.begin.frame, v.short.end.frame))
+			frame = max(frame, v.short.begin.frame, v.short.end.frame)
 		}
+		if v.inCache != nil {
+			frame = max(frame, v.inCache.frame)
+		}
+		s.frame = newFrame(frame)
 		return s
 	}
 	n := len(v.program.Slots) + len(v.pass.Fills)
@@ -172,37 +207,50 @@ func fromBits[F rule.Float](x uint64) F {
 	return f
 }
 
-// run updates the elements of a chunk with machine code, and leaves what it fills in to. Later says that another pass has been here just before.
-func (v *vectors[F]) run(t *tensor, c *chunk, uniforms []F, s *scratch[F], to results, later bool) {
+// run updates the elements of a chunk with machine code, and leaves what it fills in to.
+func (v *vectors[F]) run(t *tensor, c *chunk, uniforms []F, s *scratch[F], to results) {
 	block := (*byte)(unsafe.Pointer(&uniforms[0]))
-	code, lo := v.loop, c.lo
-	if v.short != nil && !c.followed {
-		code = v.short.end
-		n := (c.hi - c.lo - v.approached()) &^ (roundBytes - 1)
-		if len(v.pass.Fills) > 0 { // tiles stay whole
-			n = n &^ (kernels.NormTile - 1)
-		}
-		if n > 0 && !later {
-			lo += v.tiles(v.short.begin, t, lo, lo+n, block, s, to)
-		}
+	if v.short == nil || c.followed {
+		v.tiles(v.loop, t, t, c.lo, c.hi, block, s, to)
+		return
 	}
-	v.tiles(code, t, lo, c.hi, block, s, to.from(lo-c.lo))
+	lo := c.lo
+	if n := (c.hi - lo - v.approached()) &^ (roundBytes - 1); n > 0 {
+		v.tiles(v.short.begin, t, t, lo, lo+n, block, s, to)
+		lo += n
+	}
+	v.tiles(v.short.end, t, t, lo, c.hi, block, s, to)
 }
 
-// tiles runs a loop over elements lo to hi: all at once, or where it fills something, a tile at a time. It returns how many they are.
-func (v *vectors[F]) tiles(code *loop, t *tensor, lo, hi int, block *byte, s *scratch[F], to results) int {
+// small updates a small tensor, which passes before the first have brought into a cache, and fetches the next one.
+func (v *vectors[F]) small(t, next *tensor, c *chunk, first bool, uniforms []F, s *scratch[F], to results) {
+	code := v.inCache
+	if code == nil {
+		code = v.loop
+	}
+	v.tiles(code, t, next, 0, c.hi, (*byte)(unsafe.Pointer(&uniforms[0])), s, to)
+}
+
+// tiles runs a loop over elements lo to hi: all at once, or where it fills something, a tile at a time. Next is the tensor that it fetches, if it does.
+func (v *vectors[F]) tiles(code *loop, t, next *tensor, lo, hi int, block *byte, s *scratch[F], to results) {
 	size := hi - lo
 	if len(v.pass.Fills) > 0 {
 		size = kernels.NormTile
 	}
 	for at := lo; at < hi; at += size {
 		v.point(s, t, at)
+		for i, k := range v.fetched {
+			x := next.planes[k]
+			if len(x) == 0 {
+				x = t.planes[k]
+			}
+			s.pointers[len(v.touches)+i] = &x[min(at*v.program.Planes[k].DType.Size(), len(x)-1)]
+		}
 		code.run(s.pointers, block, s.frame, t.index+uint64(at), min(size, hi-at))
 		for k := range v.pass.Fills {
 			*to.tile(k, (at-lo)/size) = *code.fill(s.frame, k)
 		}
 	}
-	return hi - lo
 }
 
 // approached is the elements at a chunk's beginning that are prefetched before.

@@ -95,8 +95,12 @@ func (p *Program) RunTensorScalars(pass int, g *GroupStep, norm, unscale float64
 // tensorNumbers are what runTensor needs while it runs.
 var tensorNumbers = sync.Pool{New: func() any { return new([]float64) }}
 
-// runTensor is the rule's tensor function before a pass.
+// runTensor is the rule's tensor function before a pass. It stores to no field that elements fill, so mostly it can have the words themselves.
 func (p *Program) runTensor(pass int, scalars, sums []float64) {
+	if !p.derives() {
+		p.Rule.RunTensor(pass, sums[ruleWords:][:len(p.Rule.Tensor)], scalars, p.Options)
+		return
+	}
 	x := tensorNumbers.Get().(*[]float64)
 	defer tensorNumbers.Put(x)
 	*x = append((*x)[:0], sums[ruleWords:][:len(p.Rule.Tensor)]...)
@@ -114,6 +118,11 @@ func (p *Program) runTensor(pass int, scalars, sums []float64) {
 			sums[ruleWords+i] = (*x)[i]
 		}
 	}
+}
+
+// derives says whether a tensor field is something else than its word of Tensor.Sums.
+func (p *Program) derives() bool {
+	return slices.ContainsFunc(p.Rule.Tensor, func(f rule.TensorField) bool { return f.Count || f.Fill == rule.FillMean })
 }
 
 // TensorWord is the word of Tensor.Sums that has a tensor field of the rule.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -19,7 +20,18 @@ import (
 func readAgain(t *testing.T, r *rule.Rule) *rule.Rule {
 	t.Helper()
 	source := "package p\n\nimport \"github.com/fusestep/fusestep/kernels/rule\"\n\n" + r.Source()
-	read, err := rule.Read(strings.ToLower(r.Name)+".go", source, r.Name+"Prologue", r.Name)
+	name := func(f *ir.Func, err error) string {
+		require.NoError(t, err)
+		return f.Name
+	}
+	var functions []string
+	for stage := range r.Stages {
+		if stage > 0 {
+			functions = append(functions, name(r.TensorFunction(stage, 0)))
+		}
+		functions = append(functions, name(r.Element(stage, 64, 0)))
+	}
+	read, err := rule.Read(strings.ToLower(r.Name)+".go", source, name(r.Prologue(0)), functions...)
 	require.NoError(t, err)
 	return read
 }

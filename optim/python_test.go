@@ -16,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -107,9 +106,6 @@ func pythonClasses(t *testing.T) (out []pythonClass) {
 		name := v.Type().Name()
 		if c.Name != s.Name || slices.ContainsFunc(out, func(p pythonClass) bool { return p.name == name }) {
 			continue
-		}
-		if slices.ContainsFunc(s.Rule.Tensor, func(f rule.TensorField) bool { return f.State != "" }) {
-			continue // a number that a tensor has once is not in torch's memory, as all state of these classes is: no state_dict would have it
 		}
 		what := c.Doc
 		d := structs[name]

@@ -18,14 +18,14 @@ typedef struct {
 typedef struct {
   int (*tensor_of)(void *object, tensor *out);     /* dltensor_from_py_object_no_sync */
   void *(*list_item)(void *list, ptrdiff_t i);     /* PyList_GetItem, a borrowed reference */
-  int (*list_append)(void *list, void *object);    /* PyList_Append */
   void *(*attribute)(void *object, void *name);    /* PyObject_GetAttr, a new reference */
   void (*release)(void *object);                   /* Py_DecRef */
   void *none, *grad;                               /* None, "grad" */
 } python;
 
-/* What a tensor and its gradient must be. Dims are ndim lengths and as many strides. A stride of a length of 1 says nothing. */
+/* A tensor, and what it and its gradient must be. Dims are ndim lengths and as many strides. A stride of a length of 1 says nothing. */
 typedef struct {
+  void *object;
   const int64_t *dims;
   int32_t ndim;
   uint8_t code, bits, grad_code, grad_bits;
@@ -41,21 +41,29 @@ static int fits(const tensor *t, const layout *l, int code, int bits) {
   return 1;
 }
 
+/* Releases n references, those that are not NULL. */
+void release(const python *py, void **held, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    void *object = held[i];
+    held[i] = NULL;
+    if (object) py->release(object);
+  }
+}
+
 /*
- * Fills the addresses of n tensors, 0 for a gradient that is None, and mask with whether there is one, and appends the gradients to keep. The result is how many gradients are None, or
- * -1 - 4i - what is wrong with tensor i. With EXCEPTION Python has an exception.
+ * Fills the addresses of n tensors, 0 for a gradient that is None, and mask with whether there is one. Held gets references to the gradients, NULL for
+ * one that is None, all of which are the caller's to release, whatever the result is. The result is how many gradients are None, or -1 - 4i - what is wrong
+ * with tensor i. With EXCEPTION Python has an exception.
  */
-int64_t collect(const python *py, void *tensors, int64_t n, const layout *layouts, uint64_t *values, uint64_t *gradients,
-                uint8_t *mask, void *keep) {
+int64_t collect(const python *py, int64_t n, const layout *layouts, uint64_t *values, uint64_t *gradients, uint8_t *mask, void **held) {
   int64_t none = 0;
   for (int64_t i = 0; i < n; i++) {
-    tensor t;
-    void *p = py->list_item(tensors, i);
-    if (!p || py->tensor_of(p, &t)) return -1 - 4 * i - EXCEPTION;
     const layout *l = layouts + i;
+    tensor t;
+    if (py->tensor_of(l->object, &t)) return -1 - 4 * i - EXCEPTION;
     if (!fits(&t, l, l->code, l->bits)) return -1 - 4 * i - VALUE;
     values[i] = (uint64_t)(uintptr_t)t.data + t.byte_offset;
-    void *g = py->attribute(p, py->grad);
+    void *g = py->attribute(l->object, py->grad);
     if (!g) return -1 - 4 * i - EXCEPTION;
     mask[i] = g != py->none;
     if (!mask[i]) {
@@ -64,11 +72,17 @@ int64_t collect(const python *py, void *tensors, int64_t n, const layout *layout
       py->release(g);
       continue;
     }
-    int failed = py->list_append(keep, g) || py->tensor_of(g, &t);
-    py->release(g);
-    if (failed) return -1 - 4 * i - EXCEPTION;
+    held[i] = g;
+    if (py->tensor_of(g, &t)) return -1 - 4 * i - EXCEPTION;
     if (!fits(&t, l, l->grad_code, l->grad_bits)) return -1 - 4 * i - GRADIENT;
     gradients[i] = (uint64_t)(uintptr_t)t.data + t.byte_offset;
   }
   return none;
+}
+
+/* Whether a list of n objects has these. */
+int same(const python *py, void *list, int64_t n, void *const *objects) {
+  for (int64_t i = 0; i < n; i++)
+    if (py->list_item(list, i) != objects[i]) return 0;
+  return 1;
 }

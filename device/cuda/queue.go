@@ -67,7 +67,7 @@ func WrapStream(d *Device, stream uintptr) *device.Stream {
 	return d.dev.WrapStream(q)
 }
 
-// Captured says whether a stream of somebody else's is being captured by its owner. Asking ends the capture: CUDA makes it invalid.
+// Captured says whether a stream is being captured, as a framework captures its own.
 func Captured(s *device.Stream) (bool, error) {
 	if err := s.Check(s.Device()); err != nil {
 		return false, fmt.Errorf("cuda: %w", err)
@@ -76,14 +76,18 @@ func Captured(s *device.Stream) (bool, error) {
 	if !ok {
 		return false, fmt.Errorf("cuda: stream of device %s %w", s.Device().Name(), device.ErrForeign)
 	}
-	err := q.g.do(func() error { return failure(driver.CuStreamQuery, q.s.Query()) })
-	switch {
-	case errors.Is(err, driver.ErrorStreamCaptureUnsupported), errors.Is(err, driver.ErrorStreamCaptureImplicit), errors.Is(err, driver.ErrorStreamCaptureInvalidated):
-		return true, nil
-	case errors.Is(err, driver.ErrorNotReady):
-		return false, nil // there is work
+	return q.captured()
+}
+
+func (q *queue) captured() (is bool, err error) {
+	err = q.g.do(func() error {
+		is, err = driver.StreamIsCapturing(q.handle())
+		return failure(driver.CuStreamIsCapturing, err)
+	})
+	if errors.Is(err, driver.ErrorStreamCaptureImplicit) {
+		return true, nil // the default stream, beside a stream that is being captured and waits for it
 	}
-	return false, err
+	return is, err
 }
 
 // queue is a stream's, which must be of this GPU.

@@ -75,6 +75,25 @@ def test_dropped_without_the_collector():
         gc.enable()
 
 
+def test_gradients_are_let_go():
+    import weakref
+
+    ps = [torch.ones(3).requires_grad_() for _ in range(40)]
+    optimizer = fusestep.torch.AdamW(ps)
+    for refused in (False, True):
+        for p in ps:
+            p.grad = torch.ones(3)
+        gradients = [weakref.ref(p.grad) for p in ps]
+        if refused:
+            ps[20].grad = torch.ones(3).to_sparse()
+            with pytest.raises(TypeError, match="0.20"):
+                optimizer.step()
+        else:
+            optimizer.step()
+        optimizer.zero_grad()
+        assert [g for g in gradients if g() is not None] == []
+
+
 class Numbers(torch.utils.data.Dataset):
     def __len__(self):
         return 64

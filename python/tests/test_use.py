@@ -246,6 +246,27 @@ def test_add_param_group_and_replaced_parameters():
     assert len(ours.param_groups) == 2
 
 
+@pytest.mark.parametrize("in_c", [True, False])
+def test_another_parameter_in_its_place(in_c, monkeypatch):
+    """A group's list is changed in place, and then given another list. Where torch has no C exchange API, tensors are read one by one."""
+    from fusestep.torch import _collect
+
+    if in_c:
+        assert _collect._library() is not None
+    else:
+        monkeypatch.setattr(_collect, "_library", lambda: None)
+    theirs = [torch.randn(3, 2).requires_grad_() for _ in range(3)]
+    mine = [p.detach().clone().requires_grad_() for p in theirs]
+    torchs, ours = torch.optim.AdamW(theirs[:2], foreach=False), fusestep.torch.AdamW(mine[:2])
+    train(torchs, ours, theirs[:2], mine[:2], 2, "AdamW")
+    for optimizer, params in ((torchs, theirs), (ours, mine)):
+        optimizer.param_groups[0]["params"][1] = params[2]
+    train(torchs, ours, theirs, mine, 2, "AdamW", present=lambda i, step: (i + step) % 3 > 0)
+    for optimizer, params in ((torchs, theirs), (ours, mine)):
+        optimizer.param_groups[0]["params"] = params[1:]
+    train(torchs, ours, theirs, mine, 2, "AdamW")
+
+
 def test_state_written_by_others():
     torchs, ours, theirs, mine = pair("Adam", [torch.randn(3), torch.randn(4)], {})
     train(torchs, ours, theirs, mine, 3, "Adam")

@@ -24,6 +24,7 @@ type kind struct {
 	Tensors   bool       `json:"tensors"`
 
 	start optim.Algorithm // with the defaults
+	once  []string        // the last counters: state that a tensor has once
 }
 
 // argument is a hyperparameter, or an array of them.
@@ -37,11 +38,10 @@ type argument struct {
 	defaults []float64
 }
 
-// defaults are the algorithms there are, as their Default functions make them, but for NovoGrad: a number that a tensor has once is not in the
-// caller's memory, as all state is here.
+// defaults are the algorithms there are, as their Default functions make them.
 func defaults() []optim.Algorithm {
 	return []optim.Algorithm{optim.DefaultSGD(), optim.DefaultASGD(), optim.DefaultSGDW(), optim.DefaultAdam(), optim.DefaultAdamW(), optim.DefaultLion(), optim.DefaultLAMB(),
-		optim.DefaultLARS(), optim.DefaultStableAdamW(), optim.DefaultCautiousAdamW(), optim.DefaultCautiousLion(),
+		optim.DefaultLARS(), optim.DefaultNovoGrad(), optim.DefaultStableAdamW(), optim.DefaultCautiousAdamW(), optim.DefaultCautiousLion(),
 		optim.DefaultSignSGD(), optim.DefaultSignum(), optim.DefaultRMSprop(), optim.DefaultAdagrad(), optim.DefaultAdamax(), optim.DefaultNAdam(),
 		optim.DefaultRAdam(), optim.DefaultAdaBelief(), optim.DefaultAdEMAMix(), optim.DefaultADOPT(), optim.DefaultAdan(), optim.DefaultYogi(),
 		optim.DefaultAdadelta(), optim.DefaultRprop(), optim.DefaultFTRL(), optim.DefaultProximalSGD(), optim.DefaultProximalAdagrad(),
@@ -102,6 +102,11 @@ func (k *kind) describe() {
 	}
 	if !slices.Contains(k.Counters, rule.StepCounter) {
 		k.Counters = append(k.Counters, rule.StepCounter)
+	}
+	for _, t := range s.Rule.Tensor {
+		if t.State != "" {
+			k.once, k.Counters = append(k.once, t.State), append(k.Counters, t.State)
+		}
 	}
 	k.Evaluates, k.Tensors = s.Eval != nil, len(s.Rule.Tensor) > 0
 	k.Arguments = arguments(a)

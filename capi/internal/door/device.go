@@ -60,7 +60,7 @@ func (d *Optimizer) free() error {
 	}
 	captured, err := cuda.Captured(d.stream)
 	if captured {
-		return &Error{Capturing, fmt.Sprintf("the stream %#x is being captured, and the capture has failed with this: "+
+		return &Error{Capturing, fmt.Sprintf("the stream %#x is being captured, and nothing was enqueued: "+
 			"a step copies numbers to the GPU, which a replay would not do again", d.handle)}
 	}
 	return err

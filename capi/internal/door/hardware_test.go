@@ -196,6 +196,8 @@ func TestHardware(t *testing.T) {
 		{"SGD", `{"all": "bf16", "stochastic": true, "seed": 5, "l1": 0.1}`, device.BFloat16},
 		{"Adam", `{"master": "f32"}`, device.BFloat16},
 		{"ScheduleFreeAdamW", `{"master": "i16", "all": "f16"}`, device.BFloat16},
+		{"LAMB", `{"ema_decay": 0.5}`, device.Float32},
+		{"NovoGrad", `{"master": "i16"}`, device.BFloat16},
 	} {
 		t.Run(tt.algorithm+" "+tt.value.Short(), func(t *testing.T) {
 			want := (&framework{t: t, dev: host.Device()}).run(OnCPU(host), tt.algorithm, tt.options, tt.value, 0, func() {})
@@ -252,7 +254,7 @@ func TestHardwareErrors(t *testing.T) {
 		require.Equal(t, Capturing, CodeOf(err))
 		return nil
 	})
-	require.Error(t, err, "the capture has failed")
+	require.NoError(t, err, "the capture is as it was")
 	require.Equal(t, before, f.read(value))
 	_, err = o.Step(Args{})
 	require.NoError(t, err)

@@ -42,11 +42,6 @@ func (k *kind) read(file, source, prologue, functions string) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range r.Tensor {
-		if t.State != "" { // a table has a row of elements for each state
-			return fmt.Errorf("rule %s keeps %q of each tensor, which callers of C cannot hold yet", r.Name, t.State)
-		}
-	}
 	zeros := map[string]float64{}
 	for _, name := range optim.RuleHyperparameters(r) {
 		zeros[name] = 0

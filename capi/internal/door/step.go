@@ -6,6 +6,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -272,7 +273,35 @@ func (d *Optimizer) counters(index int) (*group, map[string]map[string]float64, 
 		return nil, nil, err
 	}
 	all, err := d.o.Counters(d.stream)
-	return g, all, err
+	if err != nil || d.kind.once == nil {
+		return g, all, err
+	}
+	type number struct {
+		of   map[string]float64
+		name string
+		x    []float64
+	}
+	var numbers []number
+	for _, name := range g.names {
+		for _, state := range d.kind.once {
+			b, err := d.o.State(name, state)
+			if err != nil {
+				return nil, nil, err
+			}
+			x := make([]float64, 1)
+			if err := device.Download(d.stream, x, b); err != nil {
+				return nil, nil, err
+			}
+			numbers = append(numbers, number{all[name], state, x})
+		}
+	}
+	if err := d.stream.Synchronize(); err != nil {
+		return nil, nil, err
+	}
+	for _, n := range numbers {
+		n.of[n.name] = n.x[0]
+	}
+	return g, all, nil
 }
 
 // NumCounters is how many columns Counters has.
@@ -294,6 +323,16 @@ func (d *Optimizer) SetCounters(index int, in []float64) error {
 			if _, counted := all[name][counter]; math.IsNaN(x) || !counted {
 				continue
 			}
+			if slices.Contains(d.kind.once, counter) {
+				b, err := d.o.State(name, counter)
+				if err == nil {
+					err = device.Upload(d.stream, b, []float64{x})
+				}
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			if set[name] == nil {
 				set[name] = map[string]float64{}
 			}
@@ -309,6 +348,14 @@ func (d *Optimizer) SetCounters(index int, in []float64) error {
 				set[name] = counters
 			}
 		}
+	}
+	for _, counters := range set {
+		for _, name := range d.kind.once { // those are set
+			delete(counters, name)
+		}
+	}
+	if err := d.stream.Synchronize(); err != nil {
+		return err
 	}
 	if err := d.o.SetCounters(d.stream, set); err != nil {
 		return err

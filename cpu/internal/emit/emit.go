@@ -46,6 +46,9 @@ type Loop struct {
 	Set      *Set
 	Near     int // bytes ahead in each plane at which to prefetch into the first-level cache; 0: nothing
 	Far      int // and into the second-level cache
+	// Next are the bytes of an element behind each address that follows those of Planes: there a round prefetches into the second-level cache what
+	// has the places of its elements.
+	Next []int
 }
 
 // Code is a loop.
@@ -128,7 +131,7 @@ func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 		c.bases = basesWithFills
 	}
 	free := len(c.bases)
-	if len(l.Planes) > free { // the rest are loaded each time, into the register before the last
+	if len(l.Planes) > free || len(l.Next) > 0 { // the rest are loaded each time, into the register before the last
 		free -= 2
 	}
 	c.base = make([]x86.Arg, len(l.Planes))
@@ -204,6 +207,12 @@ func (c *compiler) loop() {
 			}
 		}
 	}
+	for i, size := range c.Next {
+		c.asm.Emit(x86.LOAD, c.spare(), x86.Mem(planes, 8*(len(c.Planes)+i)))
+		for b := 0; b < round*size; b += roundBytes {
+			c.asm.Emit(x86.PREFETCHT1, x86.At(c.spare(), at, size, b))
+		}
+	}
 	if c.rows {
 		c.asm.Emit(x86.SUBI, at, x86.Imm(-round)) // of 128, only the negative is a byte
 	} else {
@@ -264,11 +273,14 @@ func (c *compiler) round() int {
 func (c *compiler) plane(i, bytes int) x86.Arg {
 	base := c.base[i]
 	if base == (x86.Arg{}) {
-		base = c.bases[len(c.bases)-2]
+		base = c.spare()
 		c.asm.Emit(x86.LOAD, base, x86.Mem(planes, 8*i))
 	}
 	return x86.At(base, at, c.sizes[i], bytes)
 }
+
+// spare is a register for an address that has none to itself.
+func (c *compiler) spare() x86.Arg { return c.bases[len(c.bases)-2] }
 
 // vector appends an operation on vectors, given as float32's.
 func (c *compiler) vector(op x86.Op, note string, args ...x86.Arg) { c.masked(op, 0, note, args...) }

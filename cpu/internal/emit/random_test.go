@@ -80,8 +80,11 @@ func newTrial[F float32 | float64](f *ir.Func, fills []Fill, set *Set, near, far
 		}
 	}
 	var err error
-	r.code, err = compile(Loop{Func: f, Planes: r.planes, Fills: fills, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: near,
-		Far: far}, mutate)
+	l := Loop{Func: f, Planes: r.planes, Fills: fills, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: near, Far: far}
+	if near != 0 && far != 0 {
+		l.Next = []int{8, 1, 2, 4}
+	}
+	r.code, err = compile(l, mutate)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +206,7 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 	}
 	index := someIndex(rng)
 	memory, want := make([][]byte, len(r.planes)), make([][]field[F], len(r.planes))
-	pointers := make([]*byte, len(r.planes)+1)
+	pointers := make([]*byte, len(r.planes)+5) // nil behind the planes': what is prefetched need not be there
 	const before = 4
 	for i, v := range r.planes {
 		size := r.f.Vars[v].Type.Size(r.f.Width)

@@ -18,6 +18,7 @@ __all__ = [
     "Lion",
     "LAMB",
     "LARS",
+    "NovoGrad",
     "StableAdamW",
     "CautiousAdamW",
     "CautiousLion",
@@ -707,6 +708,88 @@ class LARS(Optimizer):
                 "clip": clip,
                 "lr_in_momentum": lr_in_momentum,
                 "sum_norm": sum_norm,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+        )
+
+
+class NovoGrad(Optimizer):
+    """NovoGrad is NovoGrad as apex' FusedNovoGrad has it (Ginsburg et al. 2019): Adam whose second
+    moment is one number for each tensor, the average of the gradient's squared norm. It starts as
+    the first one. PyTorch has none. Its state is exp_avg, and exp_avg_sq, a float64 for each
+    tensor. Apex keeps its root.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: p is multiplied by 1 - lr·weight_decay; with reg_inside_moment
+            weight_decay·p enters exp_avg
+        maximize: steps uphill
+        reg_inside_moment: divides the gradient by the root of exp_avg_sq, and adds the weight
+            decay, before both enter exp_avg, as the paper and optax do. Else exp_avg is of
+            gradients, and is divided.
+        grad_sum: lets the whole gradient enter exp_avg, and not 1-β1 of it, as the paper and
+            optax do: apex' grad_averaging=False.
+        init_zero: starts exp_avg_sq at 0: apex' init_zero.
+        no_bias_correction: takes the moments as they are, as the paper and optax do: apex'
+            bias_correction=False.
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "NovoGrad"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        reg_inside_moment: bool = False,
+        grad_sum: bool = False,
+        init_zero: bool = False,
+        no_bias_correction: bool = False,
+        *,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "reg_inside_moment": reg_inside_moment,
+                "grad_sum": grad_sum,
+                "init_zero": init_zero,
+                "no_bias_correction": no_bias_correction,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
 import functools
+import operator
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +28,7 @@ _CODES = {
 
 class _Layout(ctypes.Structure):
     _fields_ = [
+        ("object", ctypes.c_void_p),
         ("dims", ctypes.c_void_p),
         ("ndim", ctypes.c_int32),
         ("code", ctypes.c_uint8),
@@ -38,15 +41,37 @@ class _Layout(ctypes.Structure):
 class _Python(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_void_p)
-        for name in ("tensor_of", "list_item", "list_append", "attribute", "release", "none", "grad")
+        for name in ("tensor_of", "list_item", "attribute", "release", "none", "grad")
     ]
 
 
 _GRAD = "grad"
 
 
+class _Library:
+    """collect.c, and what it is given of Python."""
+
+    def __init__(self, path: pathlib.Path, tensor_of: int) -> None:
+        def function(name: str) -> int | None:
+            return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+
+        self._python = _Python(
+            tensor_of,
+            *(function(name) for name in ("PyList_GetItem", "PyObject_GetAttr", "Py_DecRef")),
+            id(None),
+            id(_GRAD),
+        )
+        self.python = ctypes.addressof(self._python)
+        library = ctypes.PyDLL(str(path))
+        pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        self.collect, self.release, self.same = library.collect, library.release, library.same
+        self.collect.argtypes, self.collect.restype = (pointer, integer, *[pointer] * 5), integer
+        self.release.argtypes, self.release.restype = (pointer, pointer, integer), None
+        self.same.argtypes = (pointer, ctypes.py_object, integer, pointer)
+
+
 @functools.cache
-def _library() -> tuple[Any, _Python] | None:
+def _library() -> _Library | None:
     capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
     path = pathlib.Path(__file__).parents[1] / "collect.so"
     if capsule is None or not path.exists():
@@ -58,25 +83,23 @@ def _library() -> tuple[Any, _Python] | None:
     if not api or ctypes.cast(api, ctypes.POINTER(ctypes.c_uint32))[0] != 1:
         return None
     tensor_of = ctypes.cast(api, ctypes.POINTER(ctypes.c_void_p))[5]
-    python = _Python(
-        tensor_of,
-        *(
-            ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
-            for name in ("PyList_GetItem", "PyList_Append", "PyObject_GetAttr", "Py_DecRef")
-        ),
-        id(None),
-        id(_GRAD),
-    )
-    collect = ctypes.PyDLL(str(path)).collect
-    collect.argtypes = (
-        ctypes.c_void_p,
-        ctypes.py_object,
-        ctypes.c_int64,
-        *[ctypes.c_void_p] * 4,
-        ctypes.py_object,
-    )
-    collect.restype = ctypes.c_int64
-    return collect, python
+    return _Library(path, tensor_of) if tensor_of else None
+
+
+class Same:
+    """Sees whether lists have the objects that they had, in the same places."""
+
+    def __init__(self, objects: Sequence[Any]) -> None:
+        self.objects = list(objects)
+        self._ids = array.array("Q", map(id, objects))
+        self._library = _library()
+
+    def __call__(self, now: Any) -> bool:
+        if len(now) != len(self.objects):
+            return False
+        if self._library is None or type(now) is not list:
+            return all(map(operator.is_, now, self.objects))
+        return bool(self._library.same(self._library.python, now, len(now), self._ids.buffer_info()[0]))
 
 
 def dense(t: Tensor) -> bool:
@@ -111,35 +134,47 @@ class Collector:
         self.mask = torch.ones(n, dtype=torch.uint8)
         self.empty = any(plain(t).numel() == 0 for t in tensors)
         self.shapes = [(t.dtype, t.shape, plain(t).stride()) for t in tensors]
-        found = _library()
-        self._call = None
-        if found is None or any(plain(t) is not t or t.is_complex() for t in tensors):
+        self._keep: list[Tensor] = []
+        self._library = _library()
+        if self._library is None or any(plain(t) is not t or t.is_complex() for t in tensors):
+            self._library = None
             return
-        collect, python = found
         dims = [d for t in tensors for d in (*t.shape, *t.stride())]
         self._dims = (ctypes.c_int64 * len(dims))(*dims)
         self._layouts = (_Layout * n)()
         at = ctypes.addressof(self._dims)
         for layout, t, g in zip(self._layouts, tensors, gradient_types):
-            layout.dims, layout.ndim = at, t.ndim
+            layout.object, layout.dims, layout.ndim = id(t), at, t.ndim
             layout.code, layout.bits = _CODES[t.dtype]
             layout.grad_code, layout.grad_bits = _CODES[g]
             at += 16 * t.ndim
-        self._call = functools.partial(
-            collect,
-            ctypes.addressof(python),
-            self.tensors,
+        self._held = (ctypes.c_void_p * n)()
+        self._release = functools.partial(self._library.release, self._library.python, ctypes.addressof(self._held), n)
+        self._collect = functools.partial(
+            self._library.collect,
+            self._library.python,
             n,
             ctypes.addressof(self._layouts),
             self.values.data_ptr(),
             self.gradients.data_ptr(),
             self.mask.data_ptr(),
+            ctypes.addressof(self._held),
         )
 
-    def __call__(self, keep: list[Tensor]) -> int:
-        """How many gradients are None, or -1 - 4i - what is wrong with tensor i. Keep gets the gradients."""
-        if self._call is not None:
-            return int(self._call(keep))
+    def __enter__(self) -> Collector:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Lets the gradients go."""
+        if self._library is not None:
+            self._release()
+        else:
+            self._keep.clear()
+
+    def __call__(self) -> int:
+        """How many gradients are None, or -1 - 4i - what is wrong with tensor i. The gradients stay as long as the collector is entered."""
+        if self._library is not None:
+            return int(self._collect())
         none = 0
         values, gradients, mask = [], [], []
         for i, p in enumerate(self.tensors):
@@ -161,7 +196,7 @@ class Collector:
             ):
                 return -1 - 4 * i - GRADIENT
             g = g.resolve_conj().resolve_neg()
-            keep.append(g)
+            self._keep.append(g)
             gradients.append(g.data_ptr())
         for buffer, numbers in ((self.values, values), (self.gradients, gradients), (self.mask, mask)):
             buffer.copy_(torch.tensor(numbers, dtype=buffer.dtype))

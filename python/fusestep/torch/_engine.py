@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import ctypes
 import json
-import operator
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,10 +31,12 @@ NAMES = {
 }
 TYPES = {name: dtype for dtype, name in NAMES.items() if not dtype.is_complex}
 
-# Counters that are state of their own: torch's, of the type of step, and those that do not follow from step, in float64.
+# Counters that are state of their own: torch's, of the type of step, and those that do not follow from step, in float64. A number that a tensor has
+# once is one.
 KEPT = {
     "NAdam": ("mu_product",),
     "ASGD": ("eta", "mu"),
+    "NovoGrad": ("exp_avg_sq",),
     "ScheduleFreeSGD": ("lr_max", "weight_sum"),
     "ScheduleFreeAdamW": ("lr_max", "weight_sum"),
 }
@@ -177,7 +178,7 @@ class Engine:
         self.kept = KEPT.get(self.algorithm) or tuple(_library.algorithms()[self.algorithm].get("kept", ()))
         states = optimizer.state = noted(optimizer.state, self.note)
         self.states = states
-        self.held = [(group, list(group["params"])) for group in optimizer.param_groups]
+        self.held = [(group, _collect.Same(group["params"])) for group in optimizer.param_groups]
         self.idle: list[Tensor] = []
         self.fresh: set[Tensor] = set()  # their momentum begins
         self.parts: list[_Part] = []
@@ -389,10 +390,8 @@ class Engine:
             or sum(flat._version for _, flat in self._flats) != self._versions
         ):
             return False
-        for group, (held, params) in zip(optimizer.param_groups, self.held):
-            now = group["params"]
-            if group is not held or len(now) != len(params) or not all(map(operator.is_, now, params)):
-                return False
+        if any(group is not held or not same(group["params"]) for group, (held, same) in zip(optimizer.param_groups, self.held)):
+            return False
         if any(p.grad is not None for p in self.idle):
             return False
         return self._current(optimizer)
@@ -419,13 +418,15 @@ class Engine:
 
     def step(self, optimizer: Optimizer) -> bool:
         """Takes a step. It returns False, and has done nothing, where parameters or gradients are other than the engine was made for."""
-        keep: list[Tensor] = []
-        try:
-            none = self.collect(keep)
-        except (RuntimeError, BufferError):  # DLPack has no words for a tensor
-            return False
-        if none < 0:
-            return False
+        with self.collect as collect:
+            try:
+                none = collect()
+            except (RuntimeError, BufferError):  # DLPack has no words for a tensor
+                return False
+            return none >= 0 and self._step(optimizer, none)
+
+    def _step(self, optimizer: Optimizer, none: int) -> bool:
+        """Takes the step of what was collected, of which so many gradients are None."""
         if none == len(self.params):
             return True
         args = self._args
