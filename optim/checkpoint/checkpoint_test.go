@@ -135,6 +135,36 @@ func TestSaveRead(t *testing.T) {
 	}
 }
 
+// A number that a tensor has once is a tensor of one element in the file.
+func TestTensorState(t *testing.T) {
+	dev := cpu.New()
+	made := func(numbers ...float32) *optim.Optimizer {
+		value, err := cpu.Wrap(dev, slices.Clone(numbers))
+		require.NoError(t, err)
+		grad, err := cpu.Wrap(dev, numbers)
+		require.NoError(t, err)
+		o, err := optim.New(dev, optim.DefaultNovoGrad(), []optim.Param{{Name: "w", Value: value, Grad: grad}})
+		require.NoError(t, err)
+		return o
+	}
+	one, other := made(3, 4), made(1, 1)
+	require.NoError(t, one.Step(nil))
+	path := filepath.Join(t.TempDir(), "x")
+	require.NoError(t, Save(path, one, nil))
+	d, file, err := Read(path)
+	require.NoError(t, err)
+	v, ok := d.Groups[0].Tensors[0].Slot("exp_avg_sq")
+	require.True(t, ok)
+	require.Equal(t, []any{1, device.Float64}, []any{v.Len, v.DType})
+	require.NoError(t, file.Close())
+	require.NoError(t, Load(path, other, nil, optim.LoadOptions{}))
+	want, err := one.StateDict(nil)
+	require.NoError(t, err)
+	got, err := other.StateDict(nil)
+	require.NoError(t, err)
+	require.Equal(t, text(t, want), text(t, got))
+}
+
 // A file may be without values, which the program then has from elsewhere.
 func TestWithoutValues(t *testing.T) {
 	x := newTraining(t, 1).step(t, 2)
