@@ -1,5 +1,5 @@
 /*
- * fusestep in C: fused optimizer steps over tensors that the caller owns, in the host's memory.
+ * fusestep in C: fused optimizer steps over tensors that the caller owns, in the host's memory or a GPU's.
  *
  *   fs_handle dev, opt;
  *   fs_device(0, &dev, err, sizeof err);
@@ -19,12 +19,12 @@
  * fs_free gives back a handle and what the library has allocated for it. A device may be freed before its optimizers.
  *
  * Threads. Any thread may call. Calls for one optimizer wait for each other; calls for two run at the same time. A function has done its work
- * when it returns.
+ * when it returns; on a GPU, see fs_cuda.
  *
- * Processes. Loading the library starts the runtime of Go, with some threads, so who may not need it loads it late, by dlopen. It cannot be
- * unloaded. After fork without exec the child has no such threads: there every function fails at once with FS_FORKED, and fs_free does nothing. A
- * child that does not call is not disturbed. The library takes SIGSEGV, SIGBUS, SIGFPE and SIGPIPE, and hands on what Go's own code did not
- * raise to the handlers of before; SIGINT and all others are left alone, but SIGURG, which it uses.
+ * Processes. The first call starts the runtime of Go, with some threads; loading the library does not. It cannot be unloaded. After fork without exec the
+ * child of a process that has called has no such threads: there every function fails at once with FS_FORKED, and fs_free does nothing. A child that does
+ * not call is not disturbed, and one that was forked before the first call may call. The first call also takes SIGSEGV, SIGBUS, SIGFPE and SIGPIPE, and
+ * hands on what Go's own code did not raise to the handlers of before; SIGINT and all others are left alone, but SIGURG, which it uses.
  */
 #ifndef FUSESTEP_H
 #define FUSESTEP_H
@@ -45,7 +45,10 @@ enum {
   FS_HANDLE = 4,         /* a handle that is of no such thing, or was freed */
   FS_FORKED = 5,         /* called in a child process after fork */
   FS_STATE = 6,          /* a state is needed that the caller has not given, where it gives the group's state */
-  FS_INTERNAL = 7        /* anything else; a fault of the library says so */
+  FS_INTERNAL = 7,       /* anything else; a fault of the library says so */
+  FS_RULE = 8,           /* a source that is no rule: the text has file:line:column, or the file alone */
+  FS_UNAVAILABLE = 9,    /* there is no such GPU, no driver, or the library was built without CUDA */
+  FS_CAPTURING = 10      /* the stream is being captured: see fs_cuda */
 };
 
 /* Types of elements, in JSON "f32", "f64", "bf16", "f16", "i16", "i8". The last two hold remainders, and no values or gradients. */
@@ -65,10 +68,13 @@ const char *fs_version(void);
  *    "hyper": ["lr", "betas[0]", "betas[1]", "eps", ...],
  *    "slots": ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
  *    "counters": ["step", ...],
- *    "evaluates": false}
+ *    "evaluates": false,
+ *    "tensors": false}
  * Arguments are in torch.optim's order, behind those keyword-only ones, in ours; type is "float", "int" or "bool". Hyper is the order of
  * fs_group.hyper and fs_args.hyper: the arguments, an array as its elements, a truth value as 0 or 1. Slots are the state that the algorithm can
- * have: rows 2 and on. Counters are the columns of fs_counters. Where evaluates is true, fs_eval gives something else than the values.
+ * have: rows 2 and on. Counters are the columns of fs_counters, and state that a tensor has once
+ * is among them, as NovoGrad's exp_avg_sq. Where evaluates is true, fs_eval gives something else than the values. Where
+ * tensors is true, a step depends on sums over a tensor, as LAMB's: shards of tensors are tensors to it.
  * NULL in a child process after fork.
  */
 const char *fs_describe(void);
@@ -80,10 +86,35 @@ const char *fs_describe(void);
 int fs_defaults(const char *algorithm, double *out, size_t *n, char *err, size_t err_len);
 int fs_index(const char *algorithm, const char *name, size_t *index, char *err, size_t err_len);
 
+/*
+ * Reads a rule of one's own, with no compiler: the text of a Go file as docs/custom-rules.md describes it, the file's name, for errors, and the name of
+ * the prologue and those of the other functions, in the order in which they run, with spaces between: of most rules that is the element function. Out gets what fs_describe has of an algorithm; *len is as with fs_slots. Its "name" is for the functions that
+ * take an algorithm's. Its arguments are the rule's hyperparameters, which have no defaults (null; in fs_defaults NaN, which is FS_HYPERPARAMETER), and its options
+ * and "maximize", which are false. A rule stays as long as the process; the same text again is the same rule.
+ */
+int fs_rule(const char *file, const char *source, const char *prologue, const char *functions, char *out, size_t *len, char *err, size_t err_len);
+
 /* A device: the host's processors, with so many threads; 0 or less: as many as Go uses. Results have the same bits with any number. */
 int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
 
-/* An optimizer without groups. Algorithm is a name of fs_describe. */
+/*
+ * A device that is a GPU, by its number: its primary context, which is that of CUDA's runtime and of PyTorch. `make capi-cuda` builds a library that has it; in
+ * others it is FS_UNAVAILABLE. Values, gradients and state are there, at addresses of the GPU, all on this one. Everything else is as on the host, bits
+ * included, but for this:
+ *
+ * - fs_step and fs_eval enqueue their work on the optimizer's stream and do not wait for it, except for an fs_step that clips by norm or has
+ *   a grad_scale, and is asked for grad_norm or skipped.
+ *   Fs_stream says which CUstream that is, of the primary context: CUDA's default stream, NULL, where it has not been called. It is the caller's, and outlives
+ *   the optimizer. Work on memory from another stream is the caller's to order by events, also where fs_stream changes the stream.
+ * - Values and gradients may be elsewhere at each step, for which a table is copied to the GPU again. State stays where it was given: FS_TENSOR otherwise.
+ * - Steps with other sets of tensors left out, by mask or by NULL, copy that table, too.
+ * - A stream that the caller captures is refused with FS_CAPTURING.
+ * - grad_scale and found_inf are addresses of the host's.
+ */
+int fs_cuda(int ordinal, fs_handle *device, char *err, size_t err_len);
+int fs_stream(fs_handle optimizer, void *stream, char *err, size_t err_len);
+
+/* An optimizer without groups. Algorithm is a name of fs_describe or fs_rule. */
 int fs_new(fs_handle device, const char *algorithm, fs_handle *optimizer, char *err, size_t err_len);
 
 /*
@@ -141,8 +172,9 @@ typedef struct {
   const float *grad_scale;    /* gradients are divided by it, as torch's GradScaler has it; NULL: they are not */
   const float *found_inf;     /* not 0: the step is skipped; NULL: 0 */
   double max_norm;            /* above 0: all gradients are clipped to this L2 norm, as clip_grad_norm_ does; 0: they are not */
+  double max_tensor_norm;     /* above 0: each gradient by itself is clipped to this L2 norm, after max_norm, as clip_grad_norm_ of one; 0: it is not */
   double clip_value;          /* above 0: each number of a gradient is clipped, as clip_grad_value_ does; 0: it is not */
-  double *grad_norm;          /* NULL, or gets the norm before clipping, where max_norm is above 0 */
+  double *grad_norm;          /* NULL, or gets the norm before clipping, where max_norm or max_tensor_norm is above 0 */
   int *skipped;               /* NULL, or becomes 1 where the step was skipped, and 0 where not */
 } fs_args;
 
@@ -162,7 +194,7 @@ int fs_counters(fs_handle optimizer, size_t group, double *out, char *err, size_
 
 /*
  * Sets that, for training that goes on. A NaN is what so many steps as "step" says make of it with the hyperparameters as they are; of schedule-free
- * algorithms it must be saved. Of a tensor all of whose numbers are NaN nothing changes.
+ * algorithms it must be saved, and state that a tensor has once stays as it is. Of a tensor all of whose numbers are NaN nothing changes.
  */
 int fs_set_counters(fs_handle optimizer, size_t group, const double *in, char *err, size_t err_len);
 

@@ -20,6 +20,7 @@ import (
 	"github.com/fusestep/fusestep/capi/internal/door"
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda"
 )
 
 func main() {}
@@ -33,7 +34,7 @@ var handles struct {
 
 // owned is a device, which is closed when its handle and its optimizers are gone.
 type owned struct {
-	*cpu.Device
+	*door.Device
 	users int
 }
 
@@ -147,22 +148,73 @@ func fusestepText(which C.int) *C.char {
 	return C.CString(version)
 }
 
+//export fusestepRule
+func fusestepRule(file, source, prologue, functions, out *C.char, size *C.size_t, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error {
+		if file == nil || source == nil || prologue == nil || functions == nil || size == nil {
+			return argument("file, source, prologue, functions or len is NULL")
+		}
+		s, err := door.Rule(text(file), text(source), text(prologue), text(functions))
+		if err == nil {
+			give(s, out, size)
+		}
+		return err
+	})
+}
+
+// give writes a text to C's room, where that is enough, and says how much is.
+func give(s string, out *C.char, size *C.size_t) {
+	if room := int(*size); out != nil && room > len(s) {
+		b := unsafe.Slice((*byte)(unsafe.Pointer(out)), room)
+		b[copy(b, s)] = 0
+	}
+	*size = C.size_t(len(s) + 1)
+}
+
 //export fusestepDevice
 func fusestepDevice(threads C.int, out *C.fs_handle, err *C.char, n C.size_t) C.int {
 	return guard(err, n, func() error {
 		if out == nil {
 			return argument("device is NULL")
 		}
-		d := &owned{users: 1}
+		d := cpu.New
 		if threads > 0 {
-			d.Device = cpu.NewThreads(int(threads))
-		} else {
-			d.Device = cpu.New()
+			d = func() *cpu.Device { return cpu.NewThreads(int(threads)) }
 		}
-		handles.Lock()
-		defer handles.Unlock()
-		*out = add(d)
+		own(door.OnCPU(d()), out)
 		return nil
+	})
+}
+
+// own makes a handle of a device.
+func own(d *door.Device, out *C.fs_handle) {
+	handles.Lock()
+	defer handles.Unlock()
+	*out = add(&owned{d, 1})
+}
+
+//export fusestepCUDA
+func fusestepCUDA(ordinal C.int, out *C.fs_handle, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error {
+		if out == nil {
+			return argument("device is NULL")
+		}
+		d, err := cuda.Open(int(ordinal))
+		if err == nil {
+			own(door.OnGPU(d), out)
+		}
+		return err
+	})
+}
+
+//export fusestepStream
+func fusestepStream(h C.fs_handle, stream unsafe.Pointer, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error {
+		o, err := find[*optimizer](h, "optimizer")
+		if err != nil {
+			return err
+		}
+		return o.SetStream(uintptr(stream))
 	})
 }
 
@@ -363,7 +415,8 @@ func fusestepStep(h C.fs_handle, in *C.fs_args, err *C.char, n C.size_t) C.int {
 			all += n
 			lengths = append(lengths, repeat(n, rows[i])...)
 		}
-		a := door.Args{FoundInf: in.found_inf != nil && *in.found_inf != 0, MaxNorm: float64(in.max_norm), ClipValue: float64(in.clip_value)}
+		a := door.Args{FoundInf: in.found_inf != nil && *in.found_inf != 0, MaxNorm: float64(in.max_norm), MaxTensorNorm: float64(in.max_tensor_norm),
+			ClipValue: float64(in.clip_value), Tell: in.grad_norm != nil || in.skipped != nil}
 		if in.grad_scale != nil {
 			if a.Scale = float32(*in.grad_scale); !(a.Scale > 0) {
 				return argument("grad_scale is %v, must be above 0", a.Scale)
@@ -466,11 +519,7 @@ func fusestepSlots(algorithm *C.char, in *C.fs_group, out *C.char, size *C.size_
 		if err != nil {
 			return err
 		}
-		if room := int(*size); out != nil && room > len(s) {
-			b := unsafe.Slice((*byte)(unsafe.Pointer(out)), room)
-			b[copy(b, s)] = 0
-		}
-		*size = C.size_t(len(s) + 1)
+		give(s, out, size)
 		return nil
 	})
 }

@@ -49,7 +49,7 @@ func BenchmarkPasses(b *testing.B) {
 				require.NoError(b, s.Synchronize())
 				u, err := d.Compile(kernels.Work{Program: kernels.Norm(), Tensors: []kernels.Tensor{{Planes: []*device.Buffer{x}}}})
 				require.NoError(b, err)
-				pass, move, passed := task(&normStep{u.(*norm), nil, make([]float64, 1)}), emit.Move{From: 0, To: emit.Nothing}, size
+				pass, move, passed := task(&normStep{u.(*norm), nil, make([]float64, kernels.ControlWords)}), emit.Move{From: 0, To: emit.Nothing}, size
 				switch name {
 				case copy:
 					pass, move, passed = d.processor.newCopy(bytes(y.Span()), bytes(x.Span())), emit.Move{From: 0, To: 1}, 2*size

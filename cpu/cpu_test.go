@@ -33,6 +33,8 @@ func TestKernels(t *testing.T) {
 	if cpu.RaceEnabled {
 		rules = rules[:2]
 	}
+	staged, small := kerneltest.Staged(t), *cpu.SmallBytes
+	defer func() { *cpu.SmallBytes = small }()
 	best := all[len(all)-1]
 	for _, name := range all {
 		if testing.Short() && name == "avx2" && best != name {
@@ -48,8 +50,13 @@ func TestKernels(t *testing.T) {
 				if threads == 1 {
 					of = rules[:min(5, len(rules))]
 				}
+				of = slices.Concat(staged, of)
 				t.Run(fmt.Sprintf("threads=%d", threads), func(t *testing.T) {
-					kerneltest.Run(t, of, func(*testing.T) kernels.Backend { return cpu.NewThreads(threads) })
+					open := func(*testing.T) kernels.Backend { return cpu.NewThreads(threads) }
+					kerneltest.Run(t, of, open)
+					*cpu.SmallBytes = 8 << 10 // most tensors go through a pass together
+					kerneltest.Run(t, staged, open)
+					*cpu.SmallBytes = small
 				})
 			}
 		})

@@ -66,7 +66,7 @@ func run[F rule.Float](t *testing.T, implementation string, p *kernels.Program, 
 	}
 	counters, err := cpu.Wrap(dev, p.InitialCounters())
 	require.NoError(t, err)
-	sums := anything[float64](rng, kernels.SumWords)
+	sums := anything[float64](rng, p.SumWords())
 	tensor.Sums, err = cpu.Wrap(dev, sums)
 	require.NoError(t, err)
 	u, err := dev.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, Counters: []*device.Buffer{counters}})

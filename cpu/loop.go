@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
+	"strings"
 	"unsafe"
 	"weak"
 
@@ -12,6 +14,8 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // loop is a program's machine code, which is made when the program is compiled and shared by all of a device's updates that
@@ -20,27 +24,46 @@ type loop struct {
 	code  *exec.Code
 	frame int // bytes that each thread lends it
 	index int // where in them the index of a run's first element belongs; -1: nowhere
+	lanes int // and those of the fills; -1: nowhere
 }
 
-// emitLoop makes a program's machine code.
-func emitLoop(set *emit.Set, p *kernels.Program, ahead prefetching) (*emit.Code, error) {
-	l := emit.Loop{Func: p.Graph, Uniforms: p.Uniforms, Varying: p.Varying, Set: set, Near: ahead.near, Far: ahead.far}
-	for k := range p.Planes {
-		l.Planes = append(l.Planes, k)
+// emitLoop makes the machine code of a pass. Next is what it prefetches besides: an emit.Loop's.
+func emitLoop(set *emit.Set, q *kernels.Pass, ahead prefetching, next ...int) (*emit.Code, error) {
+	return emit.Compile(emit.Loop{Func: q.Graph, Planes: touches(q), Fills: emitFills(q), Uniforms: q.Uniforms, Varying: q.Varying, Set: set,
+		Near: ahead.near, Far: ahead.far, Next: next})
+}
+
+// touches are the planes that a pass reads or writes, in order.
+func touches(q *kernels.Pass) []int {
+	planes := slices.Concat(q.Loads, q.Stores)
+	slices.Sort(planes)
+	return slices.Compact(planes)
+}
+
+// emitFills are a pass's fills.
+func emitFills(q *kernels.Pass) (fills []emit.Fill) {
+	for _, f := range q.Fills {
+		kind := map[rule.Fill]emit.FillKind{rule.FillSum: emit.FillSum, rule.FillMean: emit.FillSum, rule.FillSquares: emit.FillSquares,
+			rule.FillMax: emit.FillMax}[f.Kind]
+		fills = append(fills, emit.Fill{Var: f.Var, Kind: kind})
 	}
-	return emit.Compile(l)
+	return fills
 }
 
 // loopKey is what a loop depends on, for one instruction set.
 type loopKey struct {
 	graph string // its fingerprint
-	sum   bool   // of the graph's term
+	more  string // its fills, and what it prefetches of the next tensor, as text
 	ahead prefetching
 }
 
-// machineCode is the loop of a program, from the device's or new.
-func (d *processor) machineCode(p *kernels.Program, ahead prefetching) (*loop, error) {
-	return d.shared(loopKey{p.Graph.Fingerprint(), false, ahead}, func() (*emit.Code, error) { return emitLoop(d.choice.loops, p, ahead) })
+func keyOf(f *ir.Func, fills []emit.Fill, ahead prefetching, next ...int) loopKey {
+	return loopKey{f.Fingerprint(), fmt.Sprint(fills, next), ahead}
+}
+
+// machineCode is the loop of a pass, from the device's or new.
+func (d *processor) machineCode(q *kernels.Pass, ahead prefetching, next ...int) (*loop, error) {
+	return d.shared(keyOf(q.Graph, emitFills(q), ahead, next...), func() (*emit.Code, error) { return emitLoop(d.choice.loops, q, ahead, next...) })
 }
 
 // shared is the loop of a key, from the device's or what compile makes.
@@ -59,7 +82,7 @@ func (d *processor) shared(key loopKey, compile func() (*emit.Code, error)) (*lo
 		return nil, err
 	}
 	maps.DeleteFunc(d.code, func(_ loopKey, l weak.Pointer[loop]) bool { return l.Value() == nil })
-	l := &loop{code, c.Frame, c.Index}
+	l := &loop{code, c.Frame, c.Index, c.Lanes}
 	d.code[key] = weak.Make(l)
 	return l, nil
 }
@@ -74,6 +97,11 @@ func newFrame(n int) []byte {
 	return f
 }
 
+// fill is where a run leaves the result of a fill.
+func (l *loop) fill(frame []byte, k int) *float64 {
+	return (*float64)(unsafe.Pointer(&frame[l.lanes+k*emit.Lanes*int(unsafe.Sizeof(float64(0)))]))
+}
+
 // run runs the loop over n elements, whose planes' addresses are in order. The first has the index.
 func (l *loop) run(planes []*byte, uniforms *byte, frame []byte, index uint64, n int) {
 	if l.index >= 0 {
@@ -82,8 +110,8 @@ func (l *loop) run(planes []*byte, uniforms *byte, frame []byte, index uint64, n
 	l.code.Run(unsafe.SliceData(planes), uniforms, unsafe.SliceData(frame), n)
 }
 
-// Listing is the machine code of a program as text: where each instruction is, its bytes, the instruction in Intel's syntax, and the
-// name that the rule gives its result. It is the code for tensors that no cache holds; for others it prefetches differently. Listing
+// Listing is the machine code of a program as text, pass after pass: where each instruction is, its bytes, the instruction in Intel's syntax, and
+// the name that the rule gives its result. It is the code for tensors that no cache holds; for others it prefetches differently. Listing
 // fails with device.ErrUnsupported where the implementation makes no machine code.
 func (d *Device) Listing(p *kernels.Program) (string, error) {
 	c := d.processor.choice
@@ -93,9 +121,17 @@ func (d *Device) Listing(p *kernels.Program) (string, error) {
 	if c.loops == nil {
 		return "", fmt.Errorf("cpu: %s: %s makes no machine code: %w", p, c.name, device.ErrUnsupported)
 	}
-	code, err := emitLoop(c.loops, p, d.processor.prefetching(math.MaxInt, len(p.Planes)))
-	if err != nil {
-		return "", err
+	var passes []string
+	for i := range p.Passes {
+		code, err := emitLoop(c.loops, &p.Passes[i], d.processor.prefetching(math.MaxInt, len(p.Planes)))
+		if err != nil {
+			return "", err
+		}
+		text, err := code.Listing()
+		if err != nil {
+			return "", err
+		}
+		passes = append(passes, text)
 	}
-	return code.Listing()
+	return strings.Join(passes, "\n"), nil
 }

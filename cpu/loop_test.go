@@ -66,13 +66,13 @@ func TestCodeMemory(t *testing.T) {
 		bytes := 0
 		began := time.Now()
 		programs(t, func(p *kernels.Program) {
-			l, err := d.processor.machineCode(p, inCache)
+			l, err := d.processor.machineCode(&p.Passes[0], inCache)
 			require.NoError(t, err)
-			again, err := d.processor.machineCode(p, inCache)
+			again, err := d.processor.machineCode(&p.Passes[0], inCache)
 			require.NoError(t, err)
 			require.Same(t, l, again)
 			all = append(all, l)
-			c, err := emitLoop(d.processor.choice.loops, p, fromMemory)
+			c, err := emitLoop(d.processor.choice.loops, &p.Passes[0], fromMemory)
 			require.NoError(t, err)
 			bytes += len(c.Text)
 		})
@@ -114,7 +114,7 @@ func BenchmarkMachineCode(b *testing.B) {
 	for b.Loop() {
 		p, err := kernels.New(kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
 		require.NoError(b, err)
-		code, err := emitLoop(best().loops, p, fromMemory)
+		code, err := emitLoop(best().loops, &p.Passes[0], fromMemory)
 		require.NoError(b, err)
 		_, err = exec.New(code.Text)
 		require.NoError(b, err)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/kernels/rules"
 )
 
@@ -46,6 +48,7 @@ func newMovable(t *testing.T, d *Device, p *kernels.Program, lengths []int) *mov
 			}
 			tensor.Planes, memory = append(tensor.Planes, b), append(memory, x)
 		}
+		tensor.Sums = newSums(t, d, p, n)
 		m.work.Tensors, m.memory = append(m.work.Tensors, tensor), append(m.memory, memory)
 	}
 	m.move(math.MaxUint64)
@@ -59,6 +62,18 @@ func newMovable(t *testing.T, d *Device, p *kernels.Program, lengths []int) *mov
 		m.updates = append(m.updates, u.(kernels.Movable))
 	}
 	return m
+}
+
+// newSums is a tensor's sums before the first step; nil where the program has no use for them.
+func newSums(t testing.TB, d *Device, p *kernels.Program, n int) *device.Buffer {
+	if p.SumWords() == 0 {
+		return nil
+	}
+	b, err := d.Alloc(device.Float64, p.SumWords())
+	require.NoError(t, err)
+	require.NoError(t, device.Upload(d.DefaultStream(), b, p.InitialSums(n)))
+	require.NoError(t, d.DefaultStream().Synchronize())
+	return b
 }
 
 // grad is the gradient of a tensor, which is plane 1.
@@ -105,7 +120,16 @@ func (m *movable) step(g kernels.GroupStep, without int) float64 {
 // An update and a norm whose buffers have moved, or of which groups are left out, have the bits of the rule on memory that stays.
 func TestMoved(t *testing.T) {
 	adam := rules.AdamRule().With(rules.AdamHyper{LR: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8}, rules.AdamOptions{})
-	step := kernels.GroupStepOf(adam, adam.Hyper)
+	t.Run("adam", func(t *testing.T) { moved(t, adam.Rule, adam.Hyper) })
+	t.Run("staged", func(t *testing.T) {
+		defer func(old int) { smallBytes = old }(smallBytes)
+		smallBytes = 20_000 // some tensors are larger
+		moved(t, kerneltest.Staged(t)[0], []float64{0.1, 0.9})
+	})
+}
+
+func moved(t *testing.T, r *rule.Rule, hyper []float64) {
+	step := kernels.GroupStepOf(rule.Setting{Rule: r}, hyper)
 	step.MaxNorm = 3
 	lengths := make([]int, 150)
 	for i := range lengths {
@@ -115,7 +139,7 @@ func TestMoved(t *testing.T) {
 	prefetches = func() bool { return true }
 	defer func() { prefetches = old }()
 	for _, formats := range []string{"", "param=bf16 grad=f16"} {
-		p := newProgram(t, kernels.Spec{Rule: adam.Rule, Compute: device.Float32, Formats: formats})
+		p := newProgram(t, kernels.Spec{Rule: r, Options: 1<<len(r.Options) - 1, Compute: device.Float32, Formats: formats})
 		scalar := NewThreads(2)
 		defer scalar.Close()
 		scalar.processor.choice = choice{implementation: implementations()[0]}
@@ -170,6 +194,9 @@ func TestMoved(t *testing.T) {
 				for i := range lengths {
 					for k := range p.Planes {
 						require.Equal(t, want.memory[i][k], m.memory[i][k], "tensor %d, %s", i, p.PlaneName(k))
+					}
+					if p.SumWords() > 0 {
+						require.Equal(t, contents(want.work.Tensors[i].Sums), contents(m.work.Tensors[i].Sums), "tensor %d", i)
 					}
 				}
 				for g := range groups {

@@ -57,6 +57,11 @@ type sumScratch struct {
 	wide []float32 // what they are; nil before there are some
 }
 
+func newLanes() *[kernels.NormLanes]float64 {
+	const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
+	return (*[kernels.NormLanes]float64)(unsafe.Pointer(&aligned(make([]byte, size+cacheLine), size, cacheLine)[0]))
+}
+
 // ownSums is a tensor's tiles, lo to hi, and its kernels.Tensor.Sums.
 type ownSums struct {
 	lo, hi int
@@ -71,9 +76,7 @@ func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 	}
 	n := &norm{proc: d.processor, work: w}
 	for range d.processor.pool.threads {
-		const size = kernels.NormLanes * int(unsafe.Sizeof(float64(0)))
-		lanes := aligned(make([]byte, size+cacheLine), size, cacheLine)
-		n.scratch = append(n.scratch, sumScratch{lanes: (*[kernels.NormLanes]float64)(unsafe.Pointer(&lanes[0]))})
+		n.scratch = append(n.scratch, sumScratch{lanes: newLanes()})
 	}
 	n.body = n.sumBatch
 	return n, n.Moved(1)
@@ -121,16 +124,19 @@ func (n *norm) Moved(uint64) error {
 // squares is the loop that sums the squares of elements of a type.
 func (d *processor) squares(t device.DType, ahead prefetching) (*loop, error) {
 	f := kernels.Norm().Stages[0].Terms[t]
-	return d.shared(loopKey{f.Fingerprint(), true, ahead}, func() (*emit.Code, error) { return emitSquares(d.choice.loops, f, ahead) })
+	return d.shared(keyOf(f, termOf, ahead), func() (*emit.Code, error) { return emitSquares(d.choice.loops, f, ahead) })
 }
+
+// termOf is the field of kernels.Stage.Terms that is summed.
+var termOf = []emit.Fill{{Var: 1}}
 
 // The lanes that machine code sums by are the tree's.
 var _ [kernels.NormLanes]float64 = [emit.Lanes]float64{}
 
 // emitSquares makes the machine code that sums a term.
 func emitSquares(set *emit.Set, f *ir.Func, ahead prefetching) (*emit.Code, error) {
-	return emit.Reduce{Sum: 1, Loop: emit.Loop{Func: f, Planes: []int{0}, Varying: f.Varying(rule.ElemBank), Set: set,
-		Near: ahead.near, Far: ahead.far}}.Compile()
+	return emit.Compile(emit.Loop{Func: f, Planes: []int{0}, Fills: termOf, Varying: f.Varying(rule.ElemBank), Set: set,
+		Near: ahead.near, Far: ahead.far})
 }
 
 func (n *norm) sumBatch(thread, i int) {
@@ -142,9 +148,9 @@ func (n *norm) sumBatch(thread, i int) {
 // sumTile is kernels.SumSquares of a tile, by machine code if there is some. Elements that must be scaled are rare and go the scalar way.
 func (n *norm) sumTile(t *tile, s *sumScratch) float64 {
 	if code := n.code[t.dtype]; code != nil && n.scale == 1 {
-		at := [2]*byte{(*byte)(unsafe.Pointer(s.lanes)), &t.x[0]}
+		at := [1]*byte{&t.x[0]}
 		code.run(at[:], nil, s.frame, 0, len(t.x)/t.dtype.Size())
-		return s.lanes[0]
+		return *code.fill(s.frame, 0)
 	}
 	elements := len(t.x) / t.dtype.Size()
 	x := unsafe.Pointer(&t.x[0])
@@ -166,13 +172,19 @@ func (n *norm) sumTile(t *tile, s *sumScratch) float64 {
 	return sumFloats(n, s.wide[:elements], s)
 }
 
-// sumFloats is sumTile of numbers, by committed vector code if there is some: whole rows in the loop, the last part of one here.
+// sumFloats is sumTile of numbers.
 func sumFloats[F rule.Float](n *norm, x []F, s *sumScratch) float64 {
-	set := n.proc.choice.set
-	if set == nil || n.scale != 1 {
+	if n.scale != 1 {
 		return kernels.SumSquares(x, n.scale)
 	}
-	lane := s.lanes
+	return sumSquares(n.proc.choice.set, x, s.lanes)
+}
+
+// sumSquares is kernels.SumSquares by committed vector code, if there is some: whole rows in the loop, the last part of one here.
+func sumSquares[F rule.Float](set *instructions, x []F, lane *[kernels.NormLanes]float64) float64 {
+	if set == nil {
+		return kernels.SumSquares(x, 1)
+	}
 	clear(lane[:])
 	rows := len(x) / kernels.NormLanes
 	if rows > 0 {

@@ -8,13 +8,14 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// own is the scalars of the tensor that a thread works on, where each tensor has some to itself. What its group's tensors share is made
-// once a group, and the rest once a tensor, so that 10,000 small ones are cheap.
+// own is the scalars of the tensor that a thread works on in a pass, where each tensor has some to itself. What its group's tensors share is
+// made once a group, and the rest once a tensor, so that 10,000 small ones are cheap.
 type own[F rule.Float] struct {
-	tensor, group int // -1: none yet
-	norm, unscale float64
-	made          []float64 // kernels.Program.TensorScalars
+	pass          int
+	tensor, group int       // -1: none yet
+	made          []float64 // by kernels.Pass.Tensor, where nobody else has made that
 	scalars       []F       // the group's, but for the tensor's GradScale, which the rule itself takes there
+	numbers       []F       // of the tensor, by the fields of rule.TensorBank
 
 	// With vectors:
 	block  []F
@@ -22,20 +23,27 @@ type own[F rule.Float] struct {
 	vars   []F
 	nodes  []ir.Value // uniforms of the graph that differ from tensor to tensor, in order
 	places []int      // in the block, of those that it has
+	fields [][2]int   // of the graph in rule.TensorBank, and where they are there
 }
 
-func (u *update[F]) newOwn() *own[F] {
+func (u *update[F]) newOwn(pass int) *own[F] {
 	p := u.program
-	o := &own[F]{made: make([]float64, p.NumTensorScalars()), scalars: make([]F, p.NumScalars())}
-	v := u.vectors
-	if v == nil {
+	n := p.NumTensorScalars()
+	o := &own[F]{pass: pass, made: make([]float64, n), scalars: make([]F, p.NumScalars()), numbers: make([]F, n)}
+	if u.vectors == nil {
 		return o
 	}
+	v := u.vectors[pass]
 	o.block, o.eval, o.vars = make([]F, v.blockLen()), ir.NewUniformEvaluator[F](v.graph, rule.ElemBank), make([]F, len(v.graph.Vars))
 	varying := v.graph.Varying(rule.ElemBank)
 	for i, tensors := range v.graph.Varying(rule.TensorBank) {
 		if tensors && !varying[i] {
 			o.nodes = append(o.nodes, ir.Value(i))
+		}
+	}
+	for i, f := range v.graph.Vars {
+		if f.Bank == rule.TensorBank {
+			o.fields = append(o.fields, [2]int{i, f.Index})
 		}
 	}
 	for i, u := range v.uniform {
@@ -46,32 +54,40 @@ func (u *update[F]) newOwn() *own[F] {
 	return o
 }
 
-// scalarsOf makes scalars, and with vectors block, those of a tensor, if they are another's, and returns scalars.
-func (o *own[F]) scalarsOf(s *step[F], tensor int) []F {
+// of makes scalars, numbers, and with vectors block, those of a tensor, if they are another's. Made is what kernels.Pass.Tensor has made of the
+// tensor; nil where that is still to do, before the first pass.
+func (o *own[F]) of(s *step[F], tensor int, made []float64) {
 	if o.tensor == tensor {
-		return o.scalars
+		return
 	}
-	u, v := s.u, s.u.vectors
-	p, t := u.program, &s.u.tensors[tensor]
+	u, t := s.u, &s.u.tensors[tensor]
+	p := u.program
 	if o.group != t.group {
 		copy(o.scalars, s.of(t.group))
-		if v != nil {
-			v.block(o.block, o.vars, o.eval, o.scalars)
+		if u.vectors != nil {
+			u.vectors[o.pass].block(o.block, o.vars, o.eval, o.scalars)
 		}
 	}
 	o.tensor, o.group = tensor, t.group
-	p.RunTensorScalars(&s.groups[t.group], o.norm, o.unscale, t.sums, o.made)
-	if o.scalars[len(p.Rule.Scalars)] = F(o.made[0]); v == nil {
-		return o.scalars
+	if made == nil {
+		made = o.made
+		s.runTensor(o.pass, t, made)
 	}
-	for i, f := range v.graph.Vars {
-		if f.Bank == rule.TensorBank {
-			o.vars[i] = F(o.made[f.Index])
-		}
+	for i, x := range made {
+		o.numbers[i] = F(x)
+	}
+	if own := len(p.Rule.Tensor); own < len(made) {
+		o.scalars[len(p.Rule.Scalars)] = o.numbers[own] // GradScale
+	}
+	if u.vectors == nil {
+		return
+	}
+	v := u.vectors[o.pass]
+	for _, f := range o.fields {
+		o.vars[f[0]] = o.numbers[f[1]]
 	}
 	o.eval.RunAgain(o.nodes)
 	for _, i := range o.places {
-		v.fill(o.block, masks+i, emit.InBlock(o.eval, v.graph, v.uniform[i]))
+		v.put(o.block, masks+i, emit.InBlock(o.eval, v.graph, v.uniform[i]))
 	}
-	return o.scalars
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/kernels/rules"
 )
 
@@ -22,16 +24,23 @@ func TestScattered(t *testing.T) {
 		scalar := NewThreads(3)
 		defer scalar.Close()
 		scalar.processor.choice = choice{implementation: implementations()[0]}
-		for i, formats := range []string{"param=bf16 grad=f16", ""} {
-			if i > 0 && testing.Short() {
+		adam := rules.AdamRule().With(rules.AdamHyper{LR: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8}, rules.AdamOptions{})
+		staged := rule.Setting{Rule: kerneltest.Staged(t)[0], Hyper: []float64{0.1, 0.9}}
+		for i, of := range []struct {
+			rule.Setting
+			formats string
+		}{{adam, "param=bf16 grad=f16"}, {staged, ""}, {adam, ""}, {staged, "param=bf16 grad=f16"}} {
+			if i > 1 && testing.Short() {
 				continue
 			}
-			adam := rules.AdamRule().With(rules.AdamHyper{LR: 0.1, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8}, rules.AdamOptions{})
-			p := newProgram(t, kernels.Spec{Rule: adam.Rule, Compute: device.Float32, Formats: formats})
+			p := newProgram(t, kernels.Spec{Rule: of.Rule, Compute: device.Float32, Formats: of.formats})
 			for _, shuffle := range []bool{false, true} {
 				u, got := shorts(t, d, p, shuffle)
 				v := u.(*update[float32])
-				require.Equal(t, shuffle, v.vectors.short != nil)
+				for _, pass := range v.vectors {
+					require.Equal(t, shuffle && !v.staged, pass.short != nil)
+					require.Equal(t, v.staged, pass.inCache != nil)
+				}
 				followed := 0
 				for _, c := range v.chunks {
 					if c.followed {
@@ -40,7 +49,7 @@ func TestScattered(t *testing.T) {
 				}
 				require.Equal(t, !shuffle, followed == len(v.chunks)-1, "%d of %d", followed, len(v.chunks))
 				other, want := shorts(t, scalar, p, shuffle)
-				g := kernels.GroupStepOf(adam, adam.Hyper)
+				g := kernels.GroupStepOf(of.Setting, of.Hyper)
 				for range 2 {
 					require.NoError(t, u.Enqueue(d.DefaultStream(), kernels.Step{Groups: []kernels.GroupStep{g}}))
 					require.NoError(t, other.Enqueue(scalar.DefaultStream(), kernels.Step{Groups: []kernels.GroupStep{g}}))
@@ -81,12 +90,15 @@ func shorts(t *testing.T, d *Device, p *kernels.Program, shuffle bool) (u kernel
 			at += n
 		}
 	}
+	for i, n := range lengths {
+		w.Tensors[i].Sums = newSums(t, d, p, n)
+	}
 	if shuffle {
 		rng.Shuffle(len(w.Tensors), func(i, j int) { w.Tensors[i], w.Tensors[j] = w.Tensors[j], w.Tensors[i] })
 	}
-	counters, err := d.Alloc(device.Float64, len(p.Rule.Counters))
+	counters, err := d.Alloc(device.Float64, len(p.Counters))
 	require.NoError(t, err)
-	require.NoError(t, device.Upload(d.DefaultStream(), counters, p.Rule.InitialCounters()))
+	require.NoError(t, device.Upload(d.DefaultStream(), counters, p.InitialCounters()))
 	require.NoError(t, d.DefaultStream().Synchronize())
 	w.Counters = []*device.Buffer{counters}
 	u, err = d.Compile(w)

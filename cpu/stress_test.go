@@ -131,6 +131,11 @@ func stressSteps(t *testing.T, d *Device, p *kernels.Program, n int, seed uint64
 		require.NoError(t, err)
 		planes, tensor.Planes = append(planes, x), append(tensor.Planes, b)
 	}
+	if p.SumWords() > 0 {
+		var err error
+		tensor.Sums, err = Wrap(d, p.InitialSums(n))
+		require.NoError(t, err)
+	}
 	counters, err := Wrap(d, p.Rule.InitialCounters())
 	require.NoError(t, err)
 	u, err := d.Compile(kernels.Work{Program: p, Tensors: []kernels.Tensor{tensor}, Counters: []*device.Buffer{counters}})
@@ -152,7 +157,7 @@ func fault(t *testing.T) (faults int64) {
 	d := NewThreads(1)
 	defer d.Close()
 	p := newProgram(t, kernels.Spec{Rule: rules.AdamRule().Rule, Compute: device.Float32})
-	l, err := d.processor.machineCode(p, inCache)
+	l, err := d.processor.machineCode(&p.Passes[0], inCache)
 	require.NoError(t, err)
 	defer func() {
 		if r := recover(); r != nil && fmt.Sprint(r) == "runtime error: invalid memory address or nil pointer dereference" {

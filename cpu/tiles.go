@@ -16,7 +16,7 @@ const tileBytes = 2 << 10
 type plan struct {
 	set      *instructions
 	steps    []tileStep
-	slots    int // used; the first places
+	slots    int // used, and behind them what terms go to; the first places
 	uniforms int // the next places
 	buffers  int // the last places: tiles alive at once
 }
@@ -41,16 +41,23 @@ type planner struct {
 	*plan
 	f        *ir.Func
 	varying  []bool
+	fields   []place    // of the fields that elements have, and those of terms
 	constant []ir.Value // the uniforms
 	at       []place    // of the nodes that have been computed
 	free     []place
 }
 
 // newPlan orders the graph's operations and gives each a place: the slot that it is stored to, where nothing needs the slot's old
-// value any more, or a buffer, which is free again after its last use.
-func newPlan(set *instructions, f *ir.Func, uniforms []ir.Value, slots int) *plan {
-	p := &planner{plan: &plan{set: set, slots: slots, uniforms: len(uniforms)}, f: f, varying: f.Varying(rule.ElemBank),
+// value any more, or a buffer, which is free again after its last use. The first fields are the slots, and some others have terms.
+func newPlan(set *instructions, f *ir.Func, uniforms []ir.Value, slots int, terms []int) *plan {
+	p := &planner{plan: &plan{set: set, slots: slots + len(terms), uniforms: len(uniforms)}, f: f, fields: make([]place, len(f.Vars)), varying: f.Varying(rule.ElemBank),
 		constant: uniforms, at: make([]place, len(f.Nodes))}
+	for i := range slots {
+		p.fields[i] = place(i)
+	}
+	for k, v := range terms {
+		p.fields[v] = place(slots + k)
+	}
 	operations := compound(f, p.varying)
 	last := make([]int, len(f.Nodes)) // the last operation that uses each
 	for i, o := range operations {
@@ -74,10 +81,10 @@ func newPlan(set *instructions, f *ir.Func, uniforms []ir.Value, slots int) *pla
 		p.add(o.op, p.at[i], o.args...)
 	}
 	for _, s := range late {
-		p.add(move, place(s.Var), s.Value)
+		p.add(move, p.fields[s.Var], s.Value)
 	}
 	for i := range p.steps { // one operation at a time, the processor would not see the next tiles coming
-		p.steps[i].next = place(i * p.plan.slots / len(p.steps))
+		p.steps[i].next = place(i * slots / len(p.steps))
 	}
 	return p.plan
 }
@@ -106,7 +113,7 @@ func (p *planner) stores(last []int) (late []ir.Store) {
 			p.at[v] = aside
 			late = append(late, s)
 		case p.at[v] < 0 && old[s.Var] <= int(v):
-			p.at[v] = place(s.Var)
+			p.at[v] = p.fields[s.Var]
 		default:
 			late = append(late, s)
 			last[v] = len(p.f.Nodes)

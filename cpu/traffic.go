@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
@@ -11,7 +12,7 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// CompileTraffic implements kernels.Backend: the loads and stores of an update, chunk by chunk as the update makes them, and no
+// CompileTraffic implements kernels.Backend: the loads and stores of an update, pass after pass and chunk by chunk as the update makes them, and no
 // arithmetic. The loops differ in how many cache lines they take at a time and in whether they prefetch, as which is best depends on
 // the processor, on where the work lies and on how many threads there are.
 func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
@@ -38,11 +39,17 @@ func TrafficName() string {
 // traffic is an update whose chunks do nothing but load and store.
 type traffic[F rule.Float] struct {
 	*update[F]
+	passes []trafficPass
+	paces  []pace // as the update's, of each form its own
+	pass   int    // that large tensors are in
+	body   func(thread, i int)
+}
+
+type trafficPass struct {
 	planes []int // those that are not stored first
 	read   int   // how many of them those are
 	code   *exec.Code
 	round  int // elements that the code takes at a time; 1 where there is none
-	body   func(thread, i int)
 }
 
 func newTraffic[F rule.Float](proc *processor, w kernels.Work) (all []kernels.Update, err error) {
@@ -50,36 +57,55 @@ func newTraffic[F rule.Float](proc *processor, w kernels.Work) (all []kernels.Up
 		return nil, proc.choice.err
 	}
 	u := newWalk[F](proc, w)
-	t := traffic[F]{update: u, round: 1}
-	p := w.Program
-	for k, plane := range p.Planes {
-		if !plane.Store {
+	forms := []trafficForm{{}}
+	if proc.choice.loops != nil {
+		forms = forms[:0]
+		for _, lines := range []int{1, 2} {
+			for _, ahead := range []prefetching{{}, ahead(u.extent())} {
+				forms = append(forms, trafficForm{lines, ahead})
+			}
+		}
+	}
+	for _, form := range forms {
+		t := &traffic[F]{update: u, paces: make([]pace, len(w.Program.Passes))}
+		for i := range w.Program.Passes {
+			q, err := newTrafficPass(proc.choice.loops, w.Program, &w.Program.Passes[i], form)
+			if err != nil {
+				return nil, err
+			}
+			t.passes = append(t.passes, q)
+		}
+		t.body = t.batch
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// trafficForm is one of the loops.
+type trafficForm struct {
+	lines int
+	ahead prefetching
+}
+
+func newTrafficPass(set *emit.Set, p *kernels.Program, q *kernels.Pass, form trafficForm) (t trafficPass, err error) {
+	for _, k := range q.Loads {
+		if !slices.Contains(q.Stores, k) {
 			t.planes = append(t.planes, k)
 		}
 	}
-	t.read = len(t.planes)
-	t.planes = append(t.planes, p.Stores...)
-	if proc.choice.loops == nil {
-		t.body = t.batch
-		return []kernels.Update{&t}, nil
+	t.read, t.round = len(t.planes), 1
+	t.planes = append(t.planes, q.Stores...)
+	if set == nil {
+		return t, nil
 	}
 	var sizes []int
 	for _, k := range t.planes {
 		sizes = append(sizes, p.Planes[k].DType.Size())
 	}
-	for _, lines := range []int{1, 2} {
-		for _, ahead := range []prefetching{{}, ahead(u.elements*elementBytes(p), len(u.tensors)*len(p.Planes))} {
-			form := t
-			m := trafficMoves(proc.choice.loops, sizes, t.read, lines, ahead)
-			if form.code, err = newCode(m.Compile()); err != nil {
-				return nil, err
-			}
-			form.round = m.Round()
-			form.body = form.batch
-			all = append(all, &form)
-		}
-	}
-	return all, nil
+	m := trafficMoves(set, sizes, t.read, form.lines, form.ahead)
+	t.round = m.Round()
+	t.code, err = newCode(m.Compile())
+	return t, err
 }
 
 // trafficMoves loads what is behind each address, of elements of those bytes, and stores it again but for the first so many addresses.
@@ -101,24 +127,40 @@ func (t *traffic[F]) Enqueue(s *device.Stream, _ kernels.Step) error {
 
 func (t *traffic[F]) run() {
 	t.touched(nil)
-	t.each(t.body)
-}
-
-func (t *traffic[F]) batch(_, i int) {
-	for k := t.batches[i]; k < t.batches[i+1]; k++ {
-		t.chunk(&t.chunks[k])
+	for t.pass = range t.passes {
+		n := len(t.batches)
+		if t.pass > 0 {
+			n = len(t.large)
+		}
+		t.each(&t.paces[t.pass], n, t.body)
 	}
 }
 
-func (t *traffic[F]) chunk(c *chunk) {
+func (t *traffic[F]) batch(_, i int) {
+	if t.pass > 0 {
+		i = t.large[i]
+	}
+	b := t.batches[i]
+	for k := b.lo; k < b.hi; k++ {
+		if b.large {
+			t.chunk(&t.passes[t.pass], &t.chunks[k])
+			continue
+		}
+		for p := range t.passes {
+			t.chunk(&t.passes[p], &t.chunks[k])
+		}
+	}
+}
+
+func (t *traffic[F]) chunk(pass *trafficPass, c *chunk) {
 	planes := t.tensors[c.tensor].planes
 	lo := c.lo
-	if whole := (c.hi - c.lo) / t.round * t.round; t.code != nil && whole > 0 {
+	if whole := (c.hi - c.lo) / pass.round * pass.round; pass.code != nil && whole > 0 {
 		at := make([]*byte, 0, 16)
-		for _, k := range t.planes {
+		for _, k := range pass.planes {
 			at = append(at, &planes[k][lo*t.program.Planes[k].DType.Size()])
 		}
-		t.code.Run(&at[0], nil, nil, whole)
+		pass.code.Run(&at[0], nil, nil, whole)
 		lo += whole
 	}
 	if lo == c.hi {
@@ -128,9 +170,9 @@ func (t *traffic[F]) chunk(c *chunk) {
 	const most = tileBytes / 8 // elements
 	for ; lo < c.hi; lo += most {
 		hi := min(lo+most, c.hi)
-		for i, k := range t.planes {
+		for i, k := range pass.planes {
 			size := t.program.Planes[k].DType.Size()
-			t.through(tile[:], planes[k][lo*size:hi*size], i >= t.read)
+			t.through(tile[:], planes[k][lo*size:hi*size], i >= pass.read)
 		}
 	}
 }

@@ -36,10 +36,10 @@ func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
 	if d.Threads() == 0 {
 		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
 	}
-	switch {
-	case w.Program.Reduces():
+	if w.Program.Reduces() {
 		return d.newNorm(w)
-	case w.Program.Compute == device.Float32:
+	}
+	if w.Program.Compute == device.Float32 {
 		return newUpdate[float32](d.processor, w)
 	}
 	return newUpdate[float64](d.processor, w)
@@ -52,48 +52,83 @@ type update[F rule.Float] struct {
 	program  *kernels.Program
 	tensors  []tensor
 	chunks   []chunk
-	batches  []int // of each its first chunk, and at last how many chunks there are
+	batches  []batch
+	large    []int // the batches of large tensors
+	staged   bool  // tensors are large or small: see tensor
 	elements int
-	counters [][]float64 // of each group
-	vectors  *vectors[F] // nil: the rule itself runs
-	pace     pace
+	counters [][]float64   // of each group
+	vectors  []*vectors[F] // of each pass; nil: the rule itself runs
+
+	numLarge, tiles int // large tensors, and tiles of all of them
+	fills           int // most of a pass
+	smallTiles      int // most of a small tensor
+
+	paces []pace // of each pass
 
 	mu     sync.Mutex
 	free   []*step[F]      // steps that are not under way, to be used again
 	spaces []*workspace[F] // those that are not in use
 }
 
-// tensor is the memory of a kernels.Tensor.
+// tensor is the memory of a kernels.Tensor. Where a program has several passes, or sums something, a small tensor goes through all passes on one
+// thread, while a cache holds it. Large ones go through a pass together; when all are through, their tiles' sums are added up.
 type tensor struct {
 	group  int
 	index  uint64 // kernels.Tensor.Index
 	planes [][]byte
 	sums   []float64 // kernels.Tensor.Sums
+
+	large  bool
+	number int // of the large ones
+	tile   int // of a large one: its first tile among theirs
+	tiles  int
 }
 
-// chunk is elements lo to hi of a tensor. It is followed if the next one lies behind it in all planes.
+// smallBytes is the bytes of a tensor up to which it is small: what a second-level cache holds beside what is on its way into it. A test changes it.
+var smallBytes = 512 << 10
+
+// chunk is elements lo to hi of a tensor; of a small one all. It is followed if the next one lies behind it in all planes.
 type chunk struct {
 	tensor, lo, hi int
 	followed       bool
 }
 
+// batch is chunks lo to hi, of large tensors or of small ones.
+type batch struct {
+	lo, hi int
+	large  bool
+}
+
 func newUpdate[F rule.Float](proc *processor, w kernels.Work) (u *update[F], err error) {
 	u = newWalk[F](proc, w)
-	if u.vectors, err = newVectors[F](w.Program, u.elements, len(w.Tensors), u.scattered(), proc); err != nil {
+	for i := range w.Program.Passes {
+		v, err := newVectors(u, &w.Program.Passes[i])
+		if err != nil {
+			return nil, err
+		}
+		if v != nil {
+			u.vectors = append(u.vectors, v)
+		}
+	}
+	if err := u.forSmall(); err != nil {
 		return nil, err
 	}
-	return u, nil
+	return u, u.forShort()
 }
 
 // newWalk makes an update's batches of tensors, and nothing that computes.
 func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
-	u := &update[F]{proc: proc, work: w, program: w.Program}
+	u := &update[F]{proc: proc, work: w, program: w.Program, paces: make([]pace, len(w.Program.Passes))}
 	for _, b := range w.Counters {
 		u.counters = append(u.counters, view[float64](b))
 	}
 	for i := range w.Tensors {
 		u.elements += w.Tensors[i].Len()
 	}
+	for _, q := range u.program.Passes {
+		u.fills = max(u.fills, len(q.Fills))
+	}
+	u.staged = len(u.program.Passes) > 1 || u.fills > 0
 	size := chunkLen(u.elements, proc.pool.threads)
 	planes := make([][]byte, len(w.Tensors)*len(w.Program.Planes))
 	for i := range w.Tensors {
@@ -103,18 +138,32 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 		for k, b := range t.Planes {
 			v.planes[k] = contents(b)
 		}
+		n := t.Len()
+		v.large, v.tiles = !u.staged || n*elementBytes(u.program) > smallBytes, (n+kernels.NormTile-1)/kernels.NormTile
+		if v.large {
+			v.number, v.tile = u.numLarge, u.tiles
+			u.numLarge, u.tiles = u.numLarge+1, u.tiles+v.tiles
+			for lo := 0; lo < n; lo += size {
+				u.chunks = append(u.chunks, chunk{tensor: i, lo: lo, hi: min(lo+size, n)})
+			}
+		} else {
+			u.smallTiles = max(u.smallTiles, v.tiles)
+			u.chunks = append(u.chunks, chunk{tensor: i, hi: n}) // one without elements has numbers all the same
+		}
 		u.tensors = append(u.tensors, v)
-		for lo := 0; lo < t.Len(); lo += size {
-			u.chunks = append(u.chunks, chunk{tensor: i, lo: lo, hi: min(lo+size, t.Len())})
-		}
 	}
-	n := size // elements of the batch so far
+	n := 0 // elements of the batch so far
 	for i, c := range u.chunks {
-		if n += c.hi - c.lo; n > size {
-			u.batches, n = append(u.batches, i), c.hi-c.lo
+		large, last := u.tensors[c.tensor].large, len(u.batches)-1
+		if n += c.hi - c.lo; last < 0 || n > size || u.batches[last].large != large {
+			if large {
+				u.large = append(u.large, len(u.batches))
+			}
+			u.batches, n = append(u.batches, batch{i, i + 1, large}), c.hi-c.lo
+			continue
 		}
+		u.batches[last].hi++
 	}
-	u.batches = append(u.batches, len(u.chunks))
 	return u
 }
 
@@ -131,20 +180,28 @@ func (u *update[F]) Moved(planes uint64) error {
 			}
 		}
 	}
-	if scattered := u.scattered(); u.vectors != nil {
-		return u.vectors.forShort(u.elements, len(u.tensors), scattered, u.proc)
+	return u.forShort()
+}
+
+// forShort marks the chunks that are followed, and where any is not, beside the last, makes the code for short tensors that are scattered.
+func (u *update[F]) forShort() error {
+	scattered := false
+	for i := range len(u.chunks) - 1 {
+		c, next := &u.chunks[i], &u.chunks[i+1]
+		c.followed = u.follows(c, next)
+		scattered = scattered || !c.followed
+	}
+	for _, v := range u.vectors {
+		if err := v.forShort(u, scattered); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// scattered marks the chunks that are followed, and says whether any is not, beside the last.
-func (u *update[F]) scattered() (any bool) {
-	for i := range len(u.chunks) - 1 {
-		c, next := &u.chunks[i], &u.chunks[i+1]
-		c.followed = u.follows(c, next)
-		any = any || !c.followed
-	}
-	return any
+// extent is the bytes and the buffers of the update.
+func (u *update[F]) extent() (bytes, buffers int) {
+	return u.elements * elementBytes(u.program), len(u.tensors) * len(u.program.Planes)
 }
 
 // follows says whether a chunk begins where another ends, or soon behind it. None does where a tensor has no memory.
@@ -168,43 +225,106 @@ type step[F rule.Float] struct {
 	groups   []kernels.GroupStep
 	hyper    []float64 // of all groups, whose Hyper point here
 	control  []float64 // kernels.Step.Control, or nil
-	scalars  []float64 // of one group, before rounding
+	norm     float64   // of that
+	unscale  float64
+	scalars  []float64 // of all groups; before rounding, and then rounded
 	rounded  []F       // of all groups
-	uniforms []F       // of all groups, a block each, with vectors
+	uniforms [][]F     // of a pass, with vectors: of all groups, a block each
 	space    *workspace[F]
+	pass     int // that large tensors are in
 	body     func(thread, i int)
 }
 
 // workspace is what a step needs only while it runs. Steps that wait have none.
 type workspace[F rule.Float] struct {
-	passes  []rule.Pass[F] // of each thread, without vectors
-	windows []*window[F]   // likewise
-	eval    *ir.Evaluator[F]
-	vars    []F          // of the graph
-	scratch []scratch[F] // of each thread, with vectors
-	own     []*own[F]    // of each thread, where tensors have scalars
+	hands [][]hand[F] // of each thread, by pass
+	eval  []*ir.Evaluator[F]
+	vars  [][]F // of each pass's graph
+	made  []float64
+	tiles results // of large tensors
+	small []smallSpace
+}
+
+// smallSpace is what a thread needs for a small tensor: what kernels.Pass.Tensor makes, and what tiles fill.
+type smallSpace struct {
+	made  []float64
+	tiles results
+}
+
+// hand is what a thread needs for a pass.
+type hand[F rule.Float] struct {
+	own     *own[F]      // where tensors have scalars
+	scratch scratch[F]   // with vectors
+	pass    rule.Pass[F] // without
+	window  *window[F]   // without machine code, as what follows
+	terms   [][]F        // of a tile, for each fill
+	lanes   *[kernels.NormLanes]float64
+}
+
+// results is where passes leave what they fill, tile by tile.
+type results struct {
+	all           []float64 // fill after fill
+	stride, first int
+}
+
+func newResults(fills, tiles int) results {
+	return results{all: make([]float64, fills*tiles), stride: tiles}
+}
+
+// tile is the place of a fill's tile.
+func (r results) tile(fill, i int) *float64 { return &r.all[fill*r.stride+r.first+i] }
+
+// from are those behind so many elements.
+func (r results) from(elements int) results {
+	r.first += elements / kernels.NormTile
+	return r
+}
+
+// total makes one of a fill's tiles, which it uses as scratch.
+func (r results) total(f kernels.Fill, fill, tiles int) float64 {
+	at := fill*r.stride + r.first
+	return kernels.FillTree(f.Kind, r.all[at:at+tiles])
 }
 
 func (u *update[F]) newWorkspace() *workspace[F] {
-	w := &workspace[F]{}
-	for i := 0; u.program.TensorScalars != nil && i < u.proc.pool.threads; i++ {
-		w.own = append(w.own, u.newOwn())
-	}
-	if v := u.vectors; v != nil {
-		for range u.proc.pool.threads {
-			w.scratch = append(w.scratch, v.newScratch())
-		}
-		w.eval, w.vars = ir.NewUniformEvaluator[F](v.graph, rule.ElemBank), make([]F, len(v.graph.Vars))
-		return w
-	}
 	p := u.program
-	pass := rule.Pass[F]{Options: p.Options, Around: p.Around}
-	pass.Loads, pass.Stores = p.RuleSlots()
+	w := &workspace[F]{tiles: newResults(u.fills, u.tiles)}
+	if u.staged {
+		w.made = make([]float64, u.numLarge*p.NumTensorScalars())
+	}
 	for range u.proc.pool.threads {
-		pass.Slots = make([][]F, len(p.SlotNames()))
-		w.passes, w.windows = append(w.passes, pass), append(w.windows, newWindow[F](p))
+		hands := make([]hand[F], len(p.Passes))
+		for i := range hands {
+			hands[i] = u.newHand(i)
+		}
+		w.hands = append(w.hands, hands)
+		w.small = append(w.small, smallSpace{make([]float64, p.NumTensorScalars()), newResults(u.fills, u.smallTiles)})
+	}
+	for _, v := range u.vectors {
+		w.eval, w.vars = append(w.eval, ir.NewUniformEvaluator[F](v.graph, rule.ElemBank)), append(w.vars, make([]F, len(v.graph.Vars)))
 	}
 	return w
+}
+
+func (u *update[F]) newHand(pass int) (h hand[F]) {
+	p := u.program
+	q := &p.Passes[pass]
+	if p.NumTensorScalars() > 0 && (u.vectors == nil || u.vectors[pass].perTensor()) {
+		h.own = u.newOwn(pass)
+	}
+	if u.vectors != nil {
+		h.scratch = u.vectors[pass].newScratch()
+		if u.vectors[pass].loop != nil {
+			return h
+		}
+	}
+	h.window, h.lanes = newWindow[F](p, q), newLanes()
+	for range q.Fills {
+		h.terms = append(h.terms, make([]F, kernels.NormTile))
+	}
+	h.pass = rule.Pass[F]{Stage: pass, Options: p.Options, Around: q.Around, Slots: make([][]F, len(p.SlotNames())), Terms: make([][]F, len(p.Rule.Tensor))}
+	h.pass.Loads, h.pass.Stores = p.RuleSlots(pass)
+	return h
 }
 
 // begin gives the step a workspace.
@@ -238,10 +358,10 @@ func (u *update[F]) take() *step[F] {
 		u.free = u.free[:n-1]
 		return s
 	}
-	n := u.program.NumScalars()
-	s := &step[F]{u: u, scalars: make([]float64, n), rounded: make([]F, len(u.counters)*n)}
-	if v := u.vectors; v != nil {
-		s.uniforms = make([]F, len(u.counters)*v.blockLen())
+	n := u.program.NumScalars() * len(u.counters)
+	s := &step[F]{u: u, scalars: make([]float64, n), rounded: make([]F, n)}
+	for _, v := range u.vectors {
+		s.uniforms = append(s.uniforms, make([]F, len(u.counters)*v.blockLen()))
 	}
 	s.body = s.batch
 	return s
@@ -264,9 +384,9 @@ func (u *update[F]) Close() error { return nil }
 
 func (s *step[F]) run() {
 	u := s.u
-	norm, unscale := 0.0, 1.0
+	s.norm, s.unscale = 0, 1
 	if s.control != nil {
-		if norm, unscale = s.control[kernels.ControlNorm], s.control[kernels.ControlUnscale]; s.control[kernels.ControlSkip] == 1 {
+		if s.norm, s.unscale = s.control[kernels.ControlNorm], s.control[kernels.ControlUnscale]; s.control[kernels.ControlSkip] == 1 {
 			s.skipped()
 			s.end()
 			return
@@ -274,26 +394,76 @@ func (s *step[F]) run() {
 	}
 	u.touched(s.groups)
 	s.begin()
-	for _, own := range s.space.own {
-		own.tensor, own.group, own.norm, own.unscale = -1, -1, norm, unscale
+	for _, hands := range s.space.hands {
+		for i := range hands {
+			if own := hands[i].own; own != nil {
+				own.tensor, own.group = -1, -1
+			}
+		}
 	}
 	for g, counters := range u.counters {
 		if s.groups[g].Off {
 			continue
 		}
-		u.program.RunScalars(&s.groups[g], norm, unscale, counters, s.scalars)
-		rounded := s.of(g)
-		for i, x := range s.scalars {
+		scalars, rounded := s.scalarsOf(g), s.of(g)
+		u.program.RunScalars(&s.groups[g], s.norm, s.unscale, counters, scalars)
+		for i, x := range scalars {
 			rounded[i] = F(x)
+			scalars[i] = float64(rounded[i])
 		}
-		if v := u.vectors; v != nil {
-			n := v.blockLen()
-			v.block(s.uniforms[g*n:(g+1)*n], s.space.vars, s.space.eval, rounded)
+		for i, v := range u.vectors {
+			v.block(s.block(i, g), s.space.vars[i], s.space.eval[i], rounded)
 		}
 	}
-	u.each(s.body)
+	for s.pass = range u.program.Passes {
+		if s.pass == 0 {
+			s.tensors()
+			u.each(&u.paces[s.pass], len(u.batches), s.body)
+		} else if len(u.large) > 0 {
+			s.tensors()
+			u.each(&u.paces[s.pass], len(u.large), s.body)
+		}
+		s.sum()
+	}
 	s.end()
 }
+
+// tensors computes the numbers of large tensors before a pass.
+func (s *step[F]) tensors() {
+	for i := 0; s.u.staged && s.u.program.Passes[s.pass].Tensor != nil && i < len(s.u.tensors); i++ {
+		if t := &s.u.tensors[i]; t.large && !s.off(i) {
+			s.runTensor(s.pass, t, s.madeOf(t))
+		}
+	}
+}
+
+// runTensor is kernels.Pass.Tensor of a tensor.
+func (s *step[F]) runTensor(pass int, t *tensor, made []float64) {
+	s.u.program.RunTensorScalars(pass, &s.groups[t.group], s.norm, s.unscale, s.scalarsOf(t.group), t.sums, made)
+}
+
+// madeOf is what kernels.Pass.Tensor has made of a large tensor; nil where threads do that, as nobody does it twice.
+func (s *step[F]) madeOf(t *tensor) []float64 {
+	if !s.u.staged {
+		return nil
+	}
+	n := s.u.program.NumTensorScalars()
+	return s.space.made[t.number*n : (t.number+1)*n]
+}
+
+// sum adds up what large tensors have filled in a pass.
+func (s *step[F]) sum() {
+	for k, f := range s.u.program.Passes[s.pass].Fills {
+		for i := range s.u.tensors {
+			if t := &s.u.tensors[i]; t.large && !s.off(i) {
+				t.sums[f.Word] = s.tilesOf(t).total(f, k, t.tiles)
+			}
+		}
+	}
+}
+
+// tilesOf are those of a large tensor.
+func (s *step[F]) tilesOf(t *tensor) results { return s.space.tiles.from(t.tile * kernels.NormTile) }
 
 // skipped is what a skipped step does: nothing but to set to 0 the gradients that an applied one sets to 0.
 func (s *step[F]) skipped() {
@@ -314,10 +484,22 @@ func (s *step[F]) skipped() {
 // off says whether the step leaves a tensor out.
 func (s *step[F]) off(tensor int) bool { return s.groups[s.u.tensors[tensor].group].Off }
 
-// of are the scalars of a group.
+// of are the scalars of a group, rounded to the type that the program computes with.
 func (s *step[F]) of(group int) []F {
-	n := len(s.scalars)
+	n := s.u.program.NumScalars()
 	return s.rounded[group*n : (group+1)*n]
+}
+
+// scalarsOf are the same as float64.
+func (s *step[F]) scalarsOf(group int) []float64 {
+	n := s.u.program.NumScalars()
+	return s.scalars[group*n : (group+1)*n]
+}
+
+// block is the uniforms of a group in a pass.
+func (s *step[F]) block(pass, group int) []F {
+	n := s.u.vectors[pass].blockLen()
+	return s.uniforms[pass][group*n : (group+1)*n]
 }
 
 // touched tells the race detector what a pass reads and writes.
@@ -329,75 +511,151 @@ func (u *update[F]) touched(groups []kernels.GroupStep) {
 		for k, plane := range u.program.Planes {
 			touched(u.tensors[i].planes[k], plane.Store)
 		}
+		touched(u.tensors[i].sums, u.staged)
 	}
 }
 
 // small says whether a step is less work than waking another thread.
 func (u *update[F]) small() bool { return u.elements <= inlineLen }
 
-// each runs body for every batch, on all threads unless the update is small.
-func (u *update[F]) each(body func(thread, i int)) {
+// each runs body for so many batches, on the threads of the pace's choice unless the update is small.
+func (u *update[F]) each(c *pace, n int, body func(thread, i int)) {
 	if !u.small() {
-		u.pace.do(u.proc.pool, len(u.batches)-1, body)
+		c.do(u.proc.pool, n, body)
 		return
 	}
-	for i := range len(u.batches) - 1 {
+	for i := range n {
 		body(0, i)
 	}
 }
 
-// batch updates the chunks of one batch on a thread of the pool.
+// batch updates the chunks of one batch on a thread of the pool: those of large tensors by one pass, others by all.
 func (s *step[F]) batch(thread, i int) {
-	for k := s.u.batches[i]; k < s.u.batches[i+1]; k++ {
-		if s.off(s.u.chunks[k].tensor) {
+	if s.pass > 0 {
+		i = s.u.large[i]
+	}
+	b := s.u.batches[i]
+	for k := b.lo; k < b.hi; k++ {
+		c := &s.u.chunks[k]
+		if s.off(c.tensor) {
 			continue
 		}
-		if v := s.u.vectors; v != nil {
-			if v.short != nil && k+1 < s.u.batches[i+1] && !s.u.chunks[k].followed && !s.off(s.u.chunks[k+1].tensor) {
-				c := &s.u.chunks[k+1]
-				v.approach(&s.u.tensors[c.tensor], c, &s.space.scratch[thread])
-			}
-			s.vectorChunk(thread, k)
+		if k+1 < b.hi && !c.followed && !s.off(s.u.chunks[k+1].tensor) {
+			s.approach(thread, &s.u.chunks[k+1])
+		}
+		if t := &s.u.tensors[c.tensor]; t.large {
+			s.chunk(&s.space.hands[thread][s.pass], s.pass, c, nil, s.madeOf(t), s.tilesOf(t).from(c.lo))
 		} else {
-			s.chunk(thread, k)
+			next := c // which prefetching of itself does not harm
+			if k+1 < b.hi && !s.off(s.u.chunks[k+1].tensor) {
+				next = &s.u.chunks[k+1]
+			}
+			s.through(thread, c, &s.u.tensors[next.tensor])
 		}
 	}
 }
 
-// chunk updates one chunk.
-func (s *step[F]) chunk(thread, i int) {
-	c := s.u.chunks[i]
+// approach prefetches the beginning of the next chunk, where chunks are short and scattered.
+func (s *step[F]) approach(thread int, next *chunk) {
+	if s.u.vectors == nil {
+		return
+	}
+	if v := s.u.vectors[s.pass]; v.short != nil {
+		v.approach(&s.u.tensors[next.tensor], next, &s.space.hands[thread][s.pass].scratch)
+	}
+}
+
+// through updates a small tensor by all passes, before the next one comes.
+func (s *step[F]) through(thread int, c *chunk, next *tensor) {
+	t, space := &s.u.tensors[c.tensor], &s.space.small[thread]
+	for i := range s.u.program.Passes {
+		q := &s.u.program.Passes[i]
+		if q.Tensor != nil {
+			s.runTensor(i, t, space.made)
+		}
+		if c.hi > 0 {
+			s.chunk(&s.space.hands[thread][i], i, c, next, space.made, space.tiles)
+		}
+		for k, f := range q.Fills {
+			t.sums[f.Word] = space.tiles.total(f, k, t.tiles)
+		}
+	}
+}
+
+// chunk updates one chunk by a pass. Next is nil, or the tensor that comes behind a small one.
+func (s *step[F]) chunk(h *hand[F], pass int, c *chunk, next *tensor, made []float64, to results) {
 	t := &s.u.tensors[c.tensor]
-	p := &s.space.passes[thread]
-	program := s.u.program
-	rounded := s.of(t.group)
-	if s.space.own != nil {
-		rounded = s.space.own[thread].scalarsOf(s, c.tensor)
+	scalars := s.of(t.group)
+	if h.own != nil {
+		h.own.of(s, c.tensor, made)
+		scalars = h.own.scalars
 	}
+	if s.u.vectors == nil {
+		s.apply(h, pass, t, c, scalars, to)
+		return
+	}
+	v, block := s.u.vectors[pass], []F(nil)
+	if h.own != nil {
+		block = h.own.block
+	} else {
+		block = s.block(pass, t.group)
+	}
+	switch {
+	case v.loop != nil && next != nil:
+		v.small(t, next, c, pass == 0, block, &h.scratch, to)
+		return
+	case v.loop != nil:
+		v.run(t, c, block, &h.scratch, to)
+		return
+	}
+	s.byWindows(h, pass, t, c, scalars, to, func(term int) { v.interpret(h, (*byte)(unsafe.Pointer(&block[0])), term) })
+}
+
+// apply is chunk by the rule itself.
+func (s *step[F]) apply(h *hand[F], pass int, t *tensor, c *chunk, scalars []F, to results) {
+	p, program := &h.pass, s.u.program
 	own := len(program.Rule.Scalars)
-	if p.Scalars = rounded[:own]; !program.Alone {
-		p.Shared = rule.SharedOf(rounded[own:])
+	if p.Scalars = scalars[:own]; !program.Alone {
+		p.Shared = rule.SharedOf(scalars[own:])
 	}
-	w := s.space.windows[thread]
-	w.each(t, c.lo, c.hi, rounded, func() {
-		for i, x := range w.slots {
+	if h.own != nil {
+		p.Tensor = h.own.numbers[:len(program.Rule.Tensor)]
+	}
+	q := &program.Passes[pass]
+	s.byWindows(h, pass, t, c, scalars, to, func(term int) {
+		for i, x := range h.window.slots {
 			p.Slots[program.Slots[i].Index] = x
+		}
+		for k, f := range q.Fills {
+			p.Terms[q.Graph.Vars[f.Var].Index] = h.terms[k][term : term+len(h.window.slots[0])]
 		}
 		rule.Apply(program.Rule, p)
 	})
 }
 
-// vectorChunk is chunk with vector code.
-func (s *step[F]) vectorChunk(thread, i int) {
-	v := s.u.vectors
-	c := &s.u.chunks[i]
-	t := &s.u.tensors[c.tensor]
-	n := v.blockLen()
-	block, scalars := s.uniforms[t.group*n:(t.group+1)*n], s.of(t.group)
-	if s.space.own != nil {
-		own := s.space.own[thread]
-		scalars = own.scalarsOf(s, c.tensor)
-		block = own.block
+// byWindows calls f for all of a chunk's elements, as many as the thread's window has at a time. Where the pass fills something, f is told where in
+// the thread's terms these elements' begin.
+func (s *step[F]) byWindows(h *hand[F], pass int, t *tensor, c *chunk, scalars []F, to results, f func(term int)) {
+	size, fills := c.hi-c.lo, s.u.program.Passes[pass].Fills
+	if len(fills) > 0 {
+		size = kernels.NormTile
 	}
-	v.run(t, c, block, scalars, &s.space.scratch[thread])
+	for lo := c.lo; lo < c.hi; lo += size {
+		hi, term := min(lo+size, c.hi), 0
+		h.window.each(t, lo, hi, scalars, func() {
+			f(term)
+			term += len(h.window.slots[0])
+		})
+		for k, fill := range fills {
+			*to.tile(k, (lo-c.lo)/size) = fillTile(s.u.proc.choice.set, fill.Kind, h.terms[k][:hi-lo], h.lanes)
+		}
+	}
+}
+
+// fillTile is kernels.FillTile.
+func fillTile[F rule.Float](set *instructions, kind rule.Fill, terms []F, lanes *[kernels.NormLanes]float64) float64 {
+	if kind == rule.FillSquares {
+		return sumSquares(set, terms, lanes)
+	}
+	return kernels.FillTile(kind, terms)
 }

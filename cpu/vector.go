@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"slices"
 	"unsafe"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
@@ -18,15 +19,19 @@ const roundBytes = 64 // a cache line, which is what a loop takes at a time
 // masks is the vectors, or with machine code the numbers, before the uniforms in a block: see emit.Head.
 const masks = emit.Head
 
-// vectors is a program ready to be run by vector code: by machine code made for it, or operation by operation on tiles.
+// vectors is a pass ready to be run by vector code: by machine code made for it, or operation by operation on tiles.
 type vectors[F rule.Float] struct {
 	set     *instructions
 	program *kernels.Program
-	graph   *ir.Func // the program's for the loop, that of numbers for the plan
+	pass    *kernels.Pass
+	touches []int    // planes, in the order of the loop's addresses
+	graph   *ir.Func // the pass's for the loop, that of numbers for the plan
 	uniform []ir.Value
 	loop    *loop // or
 	plan    *plan
 	short   *short // where tensors are short and scattered
+	inCache *loop  // for small tensors, where an update prefetches from memory: this pass finds them in a cache. nil: loop
+	fetched []int  // planes of the next small tensor that inCache fetches
 }
 
 // short prefetches in a chunk nothing but what will be needed: what lies past a short tensor's end is often another one's, and comes from memory in
@@ -38,49 +43,82 @@ type short struct {
 }
 
 // newVectors returns nil where the implementation has no vector code.
-func newVectors[F rule.Float](p *kernels.Program, elements, tensors int, scattered bool, proc *processor) (v *vectors[F], err error) {
-	c := proc.choice
+func newVectors[F rule.Float](u *update[F], q *kernels.Pass) (v *vectors[F], err error) {
+	c, p := u.proc.choice, u.program
 	if c.err != nil || c.set == nil && c.loops == nil {
 		return nil, c.err
 	}
-	v = &vectors[F]{set: c.set, program: p, graph: p.Graph, uniform: p.Uniforms}
+	v = &vectors[F]{set: c.set, program: p, pass: q, touches: touches(q), graph: q.Graph, uniform: q.Uniforms}
 	if c.loops == nil {
-		v.graph, v.uniform = p.Numbers, p.Numbers.Uniforms(rule.ElemBank)
-		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots))
+		v.graph, v.uniform = q.Numbers, q.Numbers.Uniforms(rule.ElemBank)
+		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots), v.terms())
 		return v, nil
 	}
-	if v.loop, err = proc.machineCode(p, proc.prefetching(v.extent(elements, tensors))); err != nil {
+	if v.loop, err = u.proc.machineCode(q, u.proc.prefetching(u.extent())); err != nil {
 		return nil, err
 	}
-	return v, v.forShort(elements, tensors, scattered, proc)
+	return v, nil
 }
 
-// extent is the bytes and the buffers of so many elements and tensors.
-func (v *vectors[F]) extent(elements, tensors int) (bytes, buffers int) {
-	return elements * elementBytes(v.program), tensors * len(v.program.Planes)
+// perTensor says whether the graph reads numbers that each tensor has to itself.
+func (v *vectors[F]) perTensor() bool {
+	return slices.ContainsFunc(v.graph.Loads(), func(i int) bool { return v.graph.Vars[i].Bank == rule.TensorBank })
+}
+
+// terms are the fields of numbers that get the terms of the fills.
+func (v *vectors[F]) terms() (fields []int) {
+	for _, f := range v.pass.Fills {
+		of := v.pass.Graph.Vars[f.Var]
+		fields = append(fields, slices.IndexFunc(v.graph.Vars, func(v ir.Field) bool { return v.Bank == of.Bank && v.Index == of.Index }))
+	}
+	return fields
 }
 
 // forShort makes the code for short tensors that are scattered, if these are and it is not there.
-func (v *vectors[F]) forShort(elements, tensors int, scattered bool, proc *processor) (err error) {
-	if v.loop == nil || v.short != nil || !scattered {
+func (v *vectors[F]) forShort(u *update[F], scattered bool) (err error) {
+	if v.loop == nil || v.short != nil || !scattered || u.staged {
 		return nil
 	}
-	bytes, buffers := v.extent(elements, tensors)
-	if proc.prefetching(bytes, buffers) != (prefetching{}) && bytes > closeBytes && bytes/buffers <= shortBytes {
-		v.short, err = proc.newShort(v.program)
+	if bytes, buffers := u.extent(); u.fetches() && bytes/buffers <= shortBytes {
+		v.short, err = u.proc.newShort(v.pass)
 	}
 	return err
 }
 
-func (d *processor) newShort(p *kernels.Program) (s *short, err error) {
+// fetches says whether the loops prefetch what comes from memory.
+func (u *update[F]) fetches() bool {
+	bytes, buffers := u.extent()
+	return u.proc.prefetching(bytes, buffers) != (prefetching{}) && bytes > closeBytes
+}
+
+// forSmall makes the code for small tensors. The last pass finds one in a cache, and fetches the next one from memory.
+func (u *update[F]) forSmall() (err error) {
+	if u.vectors == nil || u.vectors[0].loop == nil || !u.staged || !u.fetches() {
+		return nil
+	}
+	planes := u.vectors[0].touches
+	for i, v := range u.vectors {
+		v.fetched = planes[i*len(planes)/len(u.vectors) : (i+1)*len(planes)/len(u.vectors)]
+		var next []int
+		for _, k := range v.fetched {
+			next = append(next, u.program.Planes[k].DType.Size())
+		}
+		if v.inCache, err = u.proc.machineCode(v.pass, prefetching{}, next...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *processor) newShort(q *kernels.Pass) (s *short, err error) {
 	s = &short{}
-	if s.begin, err = d.machineCode(p, shortOnes); err != nil {
+	if s.begin, err = d.machineCode(q, shortOnes); err != nil {
 		return nil, err
 	}
-	if s.end, err = d.machineCode(p, prefetching{}); err != nil {
+	if s.end, err = d.machineCode(q, prefetching{}); err != nil {
 		return nil, err
 	}
-	s.touch, err = newCode(emit.Touch(len(p.Planes), shortOnes.near, shortOnes.far))
+	s.touch, err = newCode(emit.Touch(len(touches(q)), shortOnes.near, shortOnes.far))
 	return s, err
 }
 
@@ -94,24 +132,28 @@ func elementBytes(p *kernels.Program) (n int) {
 
 // scratch is the memory that one thread needs beside the slots.
 type scratch[F rule.Float] struct {
-	pointers []*byte // of planes, with the loop; of slots, with the plan
-	window   *window[F]
-	tails    [][]F   // per slot: one round
+	pointers []*byte // of planes, with the loop; of slots and terms, with the plan
+	tails    [][]F   // likewise: one round
 	places   []*byte // of the plan
 	frame    []byte  // of the loop
 }
 
 func (v *vectors[F]) newScratch() scratch[F] {
-	s := scratch[F]{pointers: make([]*byte, len(v.program.Planes))}
+	s := scratch[F]{pointers: make([]*byte, len(v.touches)+len(v.program.Planes))} // of the next tensor, too
 	if v.loop != nil {
-		s.frame = v.loop.newFrame()
+		frame := v.loop.frame
 		if v.short != nil {
-			s.frame = newFrame(max(v.loop.frame, v.short.begin.frame, v.short.end.frame))
+			frame = max(frame, v.short.begin.frame, v.short.end.frame)
 		}
+		if v.inCache != nil {
+			frame = max(frame, v.inCache.frame)
+		}
+		s.frame = newFrame(frame)
 		return s
 	}
-	s.pointers, s.window = s.pointers[:len(v.program.Slots)], newWindow[F](v.program)
-	for range v.program.Slots {
+	n := len(v.program.Slots) + len(v.pass.Fills)
+	s.pointers = make([]*byte, n)
+	for range n {
 		s.tails = append(s.tails, make([]F, roundBytes/int(unsafe.Sizeof(F(0)))))
 	}
 	s.places = v.plan.places()
@@ -139,15 +181,15 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
 	}
 	eval.Run(vars)
 	for i, bits := range emit.HeadBits {
-		v.fill(to, i, fromBits[F](bits))
+		v.put(to, i, fromBits[F](bits))
 	}
 	for i, u := range v.uniform {
-		v.fill(to, masks+i, emit.InBlock(eval, v.graph, u))
+		v.put(to, masks+i, emit.InBlock(eval, v.graph, u))
 	}
 }
 
-// fill is a place of a block, which has as many numbers as a vector, or one.
-func (v *vectors[F]) fill(block []F, place int, x F) {
+// put fills a place of a block, which has as many numbers as a vector, or one.
+func (v *vectors[F]) put(block []F, place int, x F) {
 	per := len(block) / (masks + len(v.uniform))
 	for k := range per {
 		block[place*per+k] = x
@@ -165,23 +207,49 @@ func fromBits[F rule.Float](x uint64) F {
 	return f
 }
 
-// run updates the elements of a chunk, whose group has the scalars.
-func (v *vectors[F]) run(t *tensor, c *chunk, uniforms, scalars []F, s *scratch[F]) {
+// run updates the elements of a chunk with machine code, and leaves what it fills in to.
+func (v *vectors[F]) run(t *tensor, c *chunk, uniforms []F, s *scratch[F], to results) {
 	block := (*byte)(unsafe.Pointer(&uniforms[0]))
-	switch lo, hi := c.lo, c.hi; {
-	case v.plan != nil:
-		s.window.each(t, lo, hi, scalars, func() { v.tiles(s, block) })
-	case v.short == nil || c.followed:
-		v.point(s, t, lo)
-		v.loop.run(s.pointers, block, s.frame, t.index+uint64(lo), hi-lo)
-	default:
-		if n := (hi - lo - v.approached()) &^ (roundBytes - 1); n > 0 {
-			v.point(s, t, lo)
-			v.short.begin.run(s.pointers, block, s.frame, t.index+uint64(lo), n)
-			lo += n
+	if v.short == nil || c.followed {
+		v.tiles(v.loop, t, t, c.lo, c.hi, block, s, to)
+		return
+	}
+	lo := c.lo
+	if n := (c.hi - lo - v.approached()) &^ (roundBytes - 1); n > 0 {
+		v.tiles(v.short.begin, t, t, lo, lo+n, block, s, to)
+		lo += n
+	}
+	v.tiles(v.short.end, t, t, lo, c.hi, block, s, to)
+}
+
+// small updates a small tensor, which passes before the first have brought into a cache, and fetches the next one.
+func (v *vectors[F]) small(t, next *tensor, c *chunk, first bool, uniforms []F, s *scratch[F], to results) {
+	code := v.inCache
+	if code == nil {
+		code = v.loop
+	}
+	v.tiles(code, t, next, 0, c.hi, (*byte)(unsafe.Pointer(&uniforms[0])), s, to)
+}
+
+// tiles runs a loop over elements lo to hi: all at once, or where it fills something, a tile at a time. Next is the tensor that it fetches, if it does.
+func (v *vectors[F]) tiles(code *loop, t, next *tensor, lo, hi int, block *byte, s *scratch[F], to results) {
+	size := hi - lo
+	if len(v.pass.Fills) > 0 {
+		size = kernels.NormTile
+	}
+	for at := lo; at < hi; at += size {
+		v.point(s, t, at)
+		for i, k := range v.fetched {
+			x := next.planes[k]
+			if len(x) == 0 {
+				x = t.planes[k]
+			}
+			s.pointers[len(v.touches)+i] = &x[min(at*v.program.Planes[k].DType.Size(), len(x)-1)]
 		}
-		v.point(s, t, lo)
-		v.short.end.run(s.pointers, block, s.frame, t.index+uint64(lo), hi-lo)
+		code.run(s.pointers, block, s.frame, t.index+uint64(at), min(size, hi-at))
+		for k := range v.pass.Fills {
+			*to.tile(k, (at-lo)/size) = *code.fill(s.frame, k)
+		}
 	}
 }
 
@@ -190,8 +258,8 @@ func (v *vectors[F]) approached() int { return shortOnes.far / v.program.Compute
 
 // point makes the scratch's pointers those of the element.
 func (v *vectors[F]) point(s *scratch[F], t *tensor, element int) {
-	for k, plane := range v.program.Planes {
-		s.pointers[k] = &t.planes[k][element*plane.DType.Size()]
+	for i, k := range v.touches {
+		s.pointers[i] = &t.planes[k][element*v.program.Planes[k].DType.Size()]
 	}
 }
 
@@ -203,14 +271,19 @@ func (v *vectors[F]) approach(t *tensor, c *chunk, s *scratch[F]) {
 	}
 }
 
-// tiles runs the plan over the window.
-func (v *vectors[F]) tiles(s *scratch[F], block *byte) {
+// interpret runs the plan over the window, whose terms begin at one of the thread's.
+func (v *vectors[F]) interpret(h *hand[F], block *byte, term int) {
+	s, w := &h.scratch, h.window
 	size := int(unsafe.Sizeof(F(0)))
-	n := len(s.window.slots[0])
+	n := len(w.slots[0])
 	whole := n &^ (roundBytes/size - 1)
+	point := func(i int, x []F) { s.pointers[i] = (*byte)(unsafe.Pointer(unsafe.SliceData(x))) }
 	if whole > 0 {
-		for i, x := range s.window.slots {
-			s.pointers[i] = (*byte)(unsafe.Pointer(&x[0]))
+		for i, x := range w.slots {
+			point(i, x)
+		}
+		for k, x := range h.terms {
+			point(len(w.slots)+k, x[term:])
 		}
 		v.plan.run(s.pointers, block, s.places, whole*size)
 	}
@@ -218,13 +291,20 @@ func (v *vectors[F]) tiles(s *scratch[F], block *byte) {
 		return
 	}
 	// What is left of the last round goes through a round of its own, as operations take whole vectors.
-	for i, x := range s.window.slots {
-		clear(s.tails[i])
-		copy(s.tails[i], x[whole:])
-		s.pointers[i] = (*byte)(unsafe.Pointer(&s.tails[i][0]))
+	for i, x := range s.tails {
+		clear(x)
+		if i < len(w.slots) {
+			copy(x, w.slots[i][whole:])
+		}
+		point(i, x)
 	}
 	v.plan.run(s.pointers, block, s.places, roundBytes)
-	for _, st := range v.program.Numbers.Stores {
-		copy(s.window.slots[st.Var][whole:], s.tails[st.Var])
+	for _, st := range v.graph.Stores {
+		if st.Var < len(w.slots) {
+			copy(w.slots[st.Var][whole:], s.tails[st.Var])
+		}
+	}
+	for k, x := range h.terms {
+		copy(x[term+whole:term+n], s.tails[len(w.slots)+k])
 	}
 }

@@ -80,7 +80,7 @@ func TestListings(t *testing.T) {
 	for name, set := range map[string]*emit.Set{"AVX2": emit.AVX2, "AVX512": emit.AVX512} {
 		checked := 0
 		programs(t, func(p *kernels.Program) {
-			code, err := emitLoop(set, p, fromMemory)
+			code, err := emitLoop(set, &p.Passes[0], fromMemory)
 			require.NoError(t, err)
 			checked += checkListing(t, name, p.String(), code)
 		})

@@ -11,6 +11,8 @@ import (
 // window is some elements of a tensor as numbers, by slot: the memory itself where a format is that, otherwise a copy. It is one thread's.
 type window[F rule.Float] struct {
 	program *kernels.Program
+	loads   []bool // of a plane: whether the pass reads it. Of a weight beside its master it reads the master alone.
+	stores  []bool // and whether it writes it
 	slots   [][]F
 	copies  [][]F // of the slots that memory holds otherwise; nil of the others
 	size    int   // most elements at a time; 0: any
@@ -24,8 +26,15 @@ type window[F rule.Float] struct {
 // windowLen is the elements of a copy. All of a rule's fit into a first-level cache.
 const windowLen = 512
 
-func newWindow[F rule.Float](p *kernels.Program) *window[F] {
-	w := &window[F]{program: p, slots: make([][]F, len(p.Slots)), copies: make([][]F, len(p.Slots))}
+func newWindow[F rule.Float](p *kernels.Program, q *kernels.Pass) *window[F] {
+	w := &window[F]{program: p, slots: make([][]F, len(p.Slots)), copies: make([][]F, len(p.Slots)), loads: make([]bool, len(p.Planes)),
+		stores: make([]bool, len(p.Planes))}
+	for _, k := range q.Loads {
+		w.loads[k] = true
+	}
+	for _, k := range q.Stores {
+		w.stores[k] = true
+	}
 	for i := range p.Slots {
 		if !p.Slots[i].Format.Identity() {
 			w.copies[i], w.size = make([]F, windowLen), windowLen
@@ -59,20 +68,17 @@ func (w *window[F]) open(planes [][]byte, lo, hi int) {
 			continue
 		}
 		w.slots[i] = w.copies[i][:hi-lo]
-		if slices.ContainsFunc(w.program.Planes[s.Plane:][:s.Format.NumPlanes()], loaded) {
+		if slices.Contains(w.loads[s.Plane:][:s.Format.NumPlanes()], true) {
 			format.Load(s.Format, w.slots[i], w.part(planes, s, lo, hi))
 		}
 	}
 }
 
-// loaded says whether the graph reads a plane. Of a weight beside its master it reads the master alone.
-func loaded(p kernels.Plane) bool { return p.Load }
-
 func (w *window[F]) close(t *tensor, lo, hi int, noise []F) {
 	drawn := -1 // the slot that was drawn for
 	for i := range w.program.Slots {
 		s := &w.program.Slots[i]
-		if w.copies[i] == nil || !w.program.Planes[s.Plane].Store {
+		if w.copies[i] == nil || !w.stores[s.Plane] {
 			continue
 		}
 		if s.Format.Noisy() {

@@ -9,11 +9,30 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// around puts around a rule's graph what every program has, by the scalars of bank rule.SharedBank: the gradient is scaled, clipped and
-// gets the penalties, the parameter is decayed. What multiplies is always there, as a factor of 1 is exact; the rest has variants.
+// aroundOf is what of Spec.Around each of a rule's element functions has around it: what is done to the gradient, all of them; the average of the
+// parameter, the last one. The gradient's memory is set to 0 by the last one that reads it.
+func aroundOf(elements []*ir.Func, s Spec) []rule.Around {
+	last := len(elements) - 1
+	reads := slices.Clone(elements)
+	slices.Reverse(reads)
+	zeroes := last - max(slices.IndexFunc(reads, func(f *ir.Func) bool { return slices.Contains(f.Loads(), s.Rule.Slot(rule.Grad)) }), 0)
+	out := make([]rule.Around, len(elements))
+	for i := range out {
+		if out[i] = s.Around; i != last {
+			out[i] &^= rule.EMA
+		}
+		if i != zeroes {
+			out[i] &^= rule.ZeroGrad
+		}
+	}
+	return out
+}
+
+// around puts around an element function's graph what every program has, by the scalars of bank rule.SharedBank: the gradient is scaled, clipped and
+// gets the penalties, and by the last function the parameter is decayed. What multiplies is always there, as a factor of 1 is exact; the rest has variants.
 // What becomes of the parameter is flushed, as rule.Flush does: a parameter that decays would otherwise stay subnormal for ever. The average is
 // of the parameter as a number, before its format rounds it. Of a rule that runs alone, only the gradient's memory may be set to 0.
-func around(f *ir.Func, s Spec) *ir.Func {
+func around(f *ir.Func, s Spec, is rule.Around, last bool) *ir.Func {
 	slots := len(s.Rule.Slots)
 	average := s.Around&rule.EMA != 0
 	vars := slices.Clone(f.Vars)
@@ -25,7 +44,7 @@ func around(f *ir.Func, s Spec) *ir.Func {
 		vars = append(vars, ir.Field{Bank: rule.SharedBank, Index: i, Name: name})
 	}
 	if s.clipsTensors() {
-		vars[first].Bank = rule.TensorBank
+		vars[first].Bank, vars[first].Index = rule.TensorBank, len(s.Rule.Tensor)
 	}
 	b := ir.NewBuilder(f.Name, f.Width, vars)
 	shared := func(i int) ir.Value { return b.Var(first + i) }
@@ -44,30 +63,35 @@ func around(f *ir.Func, s Spec) *ir.Func {
 	entry := slices.Clone(keep)
 	if !s.Alone {
 		g := product(keep[grad], gradScale)
-		if s.Around&rule.ClipValue != 0 {
+		if is&rule.ClipValue != 0 {
 			g = call(clipGraph, g, clipValue)
 		}
-		if s.Around&rule.L2 != 0 {
+		if is&rule.L2 != 0 {
 			g = b.Binary(ir.Add, g, product(weightDecay, keep[param]))
 		}
-		if s.Around&rule.L1 != 0 {
+		if is&rule.L1 != 0 {
 			g = b.Binary(ir.Add, g, product(l1, call(signGraph, keep[param])))
 		}
-		entry[grad], entry[param] = g, product(keep[param], decay)
+		if entry[grad] = g; last {
+			entry[param] = product(keep[param], decay)
+		}
 	}
 	if average {
 		entry = slices.Delete(entry, slots, slots+1)
 	}
 	final := b.Inline(f, entry)
+	if average {
+		final = slices.Insert(final, slots, keep[slots])
+	}
 	final[grad] = keep[grad]
-	if !s.Alone {
+	if !s.Alone && last {
 		final[param] = call(flushGraph, final[param])
 	}
-	if average {
+	if is&rule.EMA != 0 {
 		ema := b.Binary(ir.Add, product(emaDecay, keep[slots]), product(oneMinusEMADecay, final[param]))
-		final = slices.Insert(final, slots, call(flushGraph, ema))
+		final[slots] = call(flushGraph, ema)
 	}
-	if s.Around&rule.ZeroGrad != 0 {
+	if is&rule.ZeroGrad != 0 {
 		final[grad] = b.Const(0)
 	}
 	return b.Func(final)

@@ -51,8 +51,8 @@ func TestBytesPerElement(t *testing.T) {
 					}
 					return out
 				}
-				require.Equal(t, tt.loads, names(p.Loads))
-				require.Equal(t, tt.stores, names(p.Stores))
+				require.Equal(t, tt.loads, names(p.Passes[0].Loads))
+				require.Equal(t, tt.stores, names(p.Passes[0].Stores))
 			}
 		})
 	}

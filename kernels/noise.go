@@ -55,10 +55,12 @@ func (p *Program) NumNoise() int {
 
 // rounds says whether a step rounds a slot stochastically.
 func (p *Program) rounds() bool {
-	_, stores := touched(p.Numbers)
-	for i := range p.Slots {
-		if stores[i] && p.Slots[i].Format.Noisy() {
-			return true
+	for i := range p.Passes {
+		_, stores := touched(p.Passes[i].Numbers)
+		for k := range p.Slots {
+			if stores[k] && p.Slots[k].Format.Noisy() {
+				return true
+			}
 		}
 	}
 	return false

@@ -58,8 +58,8 @@ func TestNoisyPrograms(t *testing.T) {
 		require.Equal(t, noise, p.NumNoise(), tt.formats)
 		require.Len(t, p.Outputs(), p.NumScalars())
 		rotations, index := 0, false
-		for i, n := range p.Graph.Nodes {
-			if n.Op == ir.WRotl && p.Varying[i] {
+		for i, n := range p.Passes[0].Graph.Nodes {
+			if n.Op == ir.WRotl && p.Passes[0].Varying[i] {
 				rotations++
 			}
 			index = index || n.Op == ir.Element

@@ -1,12 +1,17 @@
 package kernels
 
-import "github.com/fusestep/fusestep/kernels/rule"
+import (
+	"math"
 
-// The gradient norm is summed by one tree, defined by element index alone, so that its bits depend neither on threads nor
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// The gradient norm, and what rules fill a tensor's fields with, is summed by one tree, defined by element index alone, so that its bits depend neither on threads nor
 // on blocks nor on chunks. Each tensor is cut into tiles of NormTile elements. Within a tile, lane l of NormLanes adds
 // up the squares of elements l, l+NormLanes, l+2·NormLanes, …, in this order, in float64, where the square of
 // a float32 is exact; then lanes are halved: lane l += lane l+64, 32, …, 1. The tiles' sums, tensor after tensor, are
 // themselves cut into tiles and added the same way, until one is left. The sum over one tensor is that of its own tiles' sums, by the same tree.
+// A maximum goes the same way, from -Inf on: x comes in the place of the number before where it is greater, or a NaN.
 //
 // The norm of finite gradients is finite, and 0 only where all of them are 0. The squares of float64 need not be: above 2⁵¹² they
 // overflow, below 2⁻⁵¹¹ they lose bits. So where the total is +Inf, or below 2⁻⁹⁰⁰, from which on what squares lose to underflow, less than
@@ -27,7 +32,73 @@ func SumSquares[F rule.Float](tile []F, scale float64) float64 {
 		y := float64(float64(x) * scale)
 		lane[i%NormLanes] += float64(y * y)
 	}
-	return halve(&lane)
+	return halve(rule.FillSquares, &lane)
+}
+
+// FillTile is the tree over the terms of one tile, at most NormTile: it adds them up, or their squares, or finds the largest.
+func FillTile[F rule.Float](kind rule.Fill, terms []F) float64 {
+	if kind == rule.FillSquares {
+		return SumSquares(terms, 1)
+	}
+	lane := emptyLanes(kind)
+	for i, x := range terms {
+		fill(kind, &lane[i%NormLanes], float64(x))
+	}
+	return halve(kind, &lane)
+}
+
+// FillTree makes one of what FillTile makes of tiles. It uses tiles as scratch.
+func FillTree(kind rule.Fill, tiles []float64) float64 {
+	if len(tiles) == 0 {
+		return empty(kind)
+	}
+	for len(tiles) > 1 {
+		n := 0
+		for lo := 0; lo < len(tiles); lo += NormTile {
+			lane := emptyLanes(kind)
+			for i, x := range tiles[lo:min(lo+NormTile, len(tiles))] {
+				fill(kind, &lane[i%NormLanes], x)
+			}
+			tiles[n] = halve(kind, &lane)
+			n++
+		}
+		tiles = tiles[:n]
+	}
+	return tiles[0]
+}
+
+// empty is what there is of no terms.
+func empty(kind rule.Fill) float64 {
+	if kind == rule.FillMax {
+		return math.Inf(-1)
+	}
+	return 0
+}
+
+func emptyLanes(kind rule.Fill) (lane [NormLanes]float64) {
+	for i := range lane {
+		lane[i] = empty(kind)
+	}
+	return lane
+}
+
+// fill adds x, a term or what several are, to what a lane has.
+func fill(kind rule.Fill, lane *float64, x float64) {
+	switch {
+	case kind != rule.FillMax:
+		*lane += x
+	case x > *lane || x != x:
+		*lane = x
+	}
+}
+
+func halve(kind rule.Fill, lane *[NormLanes]float64) float64 {
+	for w := NormLanes / 2; w > 0; w /= 2 {
+		for l := range w {
+			fill(kind, &lane[l], lane[l+w])
+		}
+	}
+	return lane[0]
 }
 
 // NormBy is the norm, made of totals of the whole tree, by a scale each, with NormFirst or NormFirstOfTensors.
@@ -41,30 +112,4 @@ func NormBy(first func(*NormSum, *NormOf), total func(scale float64) float64) fl
 }
 
 // SumTree adds up the tiles' sums. It uses sums as scratch.
-func SumTree(sums []float64) float64 {
-	if len(sums) == 0 {
-		return 0
-	}
-	for len(sums) > 1 {
-		n := 0
-		for lo := 0; lo < len(sums); lo += NormTile {
-			var lane [NormLanes]float64
-			for i, x := range sums[lo:min(lo+NormTile, len(sums))] {
-				lane[i%NormLanes] += x
-			}
-			sums[n] = halve(&lane)
-			n++
-		}
-		sums = sums[:n]
-	}
-	return sums[0]
-}
-
-func halve(lane *[NormLanes]float64) float64 {
-	for w := NormLanes / 2; w > 0; w /= 2 {
-		for l := range w {
-			lane[l] += lane[l+w]
-		}
-	}
-	return lane[0]
-}
+func SumTree(sums []float64) float64 { return FillTree(rule.FillSum, sums) }

@@ -21,26 +21,14 @@ type Program struct {
 	Slots  []Slot  // that the program uses, in the order of the rule
 	Planes []Plane // the buffers of a tensor, in order: Tensor.Planes
 
-	// Graph, and what stands with it here, is of an update's Map stage: what becomes of an element. Its fields of bank rule.ElemBank are the
-	// planes, by index; those of banks rule.ScalarsBank and rule.SharedBank are what Scalars computes.
-	Graph         *ir.Func
-	Loads, Stores []int // planes that Graph reads, and writes
-	// Numbers is Graph between decoding and encoding: its fields of bank rule.ElemBank are the slots, by index, as numbers. Where each slot
-	// holds the number itself, it is Graph.
-	Numbers *ir.Func
-	// Uniforms are the nodes of Graph that are the same for all elements of a tensor and that others use: what a loop over elements is given,
-	// in this order. Varying says of each node whether it is none of these.
-	Uniforms []ir.Value
-	Varying  []bool
+	// Passes are an update's Map stages, in order: a rule has one for each of its element functions.
+	Passes []Pass
 	// Counters are the rule's, and behind them, where the program has to count steps and the rule does not, a rule.StepCounter of its own.
 	Counters []rule.Counter
 	// Scalars is of an update's Scalars stage: it computes a group's scalars, in float64. See the banks.
 	Scalars *ir.Func
-	// TensorScalars is of an update's Scalars stage over OneTensor; nil where it has none. Its banks are those of Scalars and SumsBank, and
-	// what it makes, in the order of bank OutputsBank, Graph has as fields of bank rule.TensorBank.
-	TensorScalars *ir.Func
 
-	Bytes int // that a step moves for each element: the planes read and the planes written
+	Bytes int // that a step moves for each element: the planes that each of the passes reads, and those that it writes
 
 	noisy bool // a step rounds a slot stochastically
 }
@@ -75,7 +63,7 @@ type Plane struct {
 	Slot        int    // in Program.Slots
 	Name        string // "" of a slot's first plane; of another what the format calls it, such as "master"
 	DType       device.DType
-	Load, Store bool // whether Graph reads it, and writes it
+	Load, Store bool // whether a pass reads it, and writes it
 }
 
 // programs are those that somebody holds.
@@ -118,16 +106,26 @@ func newProgram(s Spec) (*Program, error) {
 	if s.Compute != device.Float32 && s.Compute != device.Float64 {
 		return nil, device.ErrUnsupported
 	}
-	element, err := s.Rule.Element(8*s.Compute.Size(), s.Options)
-	if err != nil {
-		return nil, err
+	elements := make([]*ir.Func, s.Rule.Stages)
+	tensors := make([]*ir.Func, s.Rule.Stages) // before each; the first has none
+	for i := range elements {
+		var err error
+		if elements[i], err = s.Rule.Element(i, 8*s.Compute.Size(), s.Options); err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			continue
+		}
+		if tensors[i], err = s.Rule.TensorFunction(i, s.Options); err != nil {
+			return nil, err
+		}
 	}
 	prologue, err := s.Rule.Prologue(s.Options)
 	if err != nil {
 		return nil, err
 	}
-	if s.Around&rule.EMA != 0 && s.Rule.Slot(rule.Average) >= 0 {
-		return nil, fmt.Errorf("the rule has a slot %q of its own", rule.Average)
+	if s.Around&rule.EMA != 0 && s.Rule.Keeps(rule.Average) {
+		return nil, fmt.Errorf("the rule keeps %q itself", rule.Average)
 	}
 	formats, err := format.ParseSpec(s.Formats, s.SlotNames(), s.Compute)
 	if err != nil {
@@ -135,13 +133,18 @@ func newProgram(s Spec) (*Program, error) {
 	}
 	s.Formats = format.Spec(s.SlotNames(), formats)
 	p := &Program{Spec: s, Counters: s.Rule.Counters}
-	p.use(around(element, s), formats)
+	p.Passes = make([]Pass, len(elements))
+	for i, is := range aroundOf(elements, s) {
+		p.Passes[i].Around, elements[i] = is, around(elements[i], s, is, i == len(elements)-1)
+	}
+	p.use(elements, formats)
 	p.noisy = p.rounds()
 	if p.counts() && p.StepCounter() < 0 {
 		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: rule.StepCounter})
 	}
-	p.Scalars, p.TensorScalars = p.scalars(prologue), p.tensorScalars()
+	p.Scalars = p.scalars(prologue)
 	p.format()
+	p.tensorScalars(tensors)
 	p.Stages = p.stages()
 	return p, nil
 }
@@ -161,120 +164,6 @@ func (p *Program) InitialCounters() []float64 {
 		out[i] = c.Init
 	}
 	return out
-}
-
-// use finds the slots that a graph uses, whose first fields are all slots, and makes Numbers of it.
-func (p *Program) use(f *ir.Func, formats []*format.Format) {
-	names := p.SlotNames()
-	loads, stores := touched(f)
-	var vars []ir.Field
-	at := make([]int, len(f.Vars)) // the field that each becomes; -1 of a slot that is not used
-	for v, field := range f.Vars {
-		if field.Bank == rule.ElemBank {
-			if at[v] = -1; !loads[v] && !stores[v] {
-				continue
-			}
-			name := names[field.Index]
-			p.Slots = append(p.Slots, Slot{Name: name, Index: field.Index, Role: p.role(name, stores[v]), Format: formats[field.Index]})
-			field.Index = len(p.Slots) - 1
-		}
-		at[v] = len(vars)
-		vars = append(vars, field)
-	}
-	b := ir.NewBuilder(f.Name, f.Width, vars)
-	entry, final := make([]ir.Value, len(f.Vars)), make([]ir.Value, len(vars))
-	for v, to := range at {
-		if to >= 0 {
-			entry[v], final[to] = b.Var(to), b.Var(to)
-		}
-	}
-	for v, x := range b.Inline(f, entry) {
-		if at[v] >= 0 {
-			final[at[v]] = x
-		}
-	}
-	p.Numbers = b.Func(final)
-}
-
-// touched says which fields a graph reads and which it writes.
-func touched(f *ir.Func) (loads, stores []bool) {
-	loads, stores = make([]bool, len(f.Vars)), make([]bool, len(f.Vars))
-	for _, v := range f.Loads() {
-		loads[v] = true
-	}
-	for _, s := range f.Stores {
-		stores[s.Var] = true
-	}
-	return loads, stores
-}
-
-// format puts the slots' formats around Numbers, and finds what the graph that this makes does to which planes.
-func (p *Program) format() {
-	f := p.Numbers
-	var vars []ir.Field
-	same := true
-	for i := range p.Slots {
-		slot := &p.Slots[i]
-		slot.Plane, same = len(p.Planes), same && slot.Format.Identity()
-		for _, plane := range slot.Format.Planes() {
-			name := f.Vars[i].Name
-			if plane.Name != "" {
-				name += "." + plane.Name
-			}
-			vars = append(vars, ir.Field{Bank: rule.ElemBank, Index: len(p.Planes), Name: name, Type: plane.Type})
-			p.Planes = append(p.Planes, Plane{Slot: i, Name: plane.Name, DType: plane.DType})
-		}
-	}
-	if p.Graph = f; !same {
-		vars = append(vars, f.Vars[len(p.Slots):]...)
-		if p.noisy {
-			for i, name := range noiseNames {
-				vars = append(vars, ir.Field{Bank: rule.SharedBank, Index: len(sharedNames) + i, Name: name})
-			}
-		}
-		p.Graph = p.formatted(vars)
-	}
-	loads, stores := touched(p.Graph)
-	for k := range p.Planes {
-		plane := &p.Planes[k]
-		if plane.Load, plane.Store = loads[k], stores[k]; plane.Load {
-			p.Loads, p.Bytes = append(p.Loads, k), p.Bytes+plane.DType.Size()
-		}
-		if plane.Store {
-			p.Stores, p.Bytes = append(p.Stores, k), p.Bytes+plane.DType.Size()
-		}
-	}
-	p.Uniforms, p.Varying = p.Graph.Uniforms(rule.ElemBank), p.Graph.Varying(rule.ElemBank)
-}
-
-// formatted is Numbers between decoding and encoding, over fields that are the planes and then the scalars.
-func (p *Program) formatted(vars []ir.Field) *ir.Func {
-	f := p.Numbers
-	b := ir.NewBuilder(f.Name, f.Width, vars)
-	final := make([]ir.Value, len(vars))
-	for v := range vars {
-		final[v] = b.Var(v)
-	}
-	entry := make([]ir.Value, len(f.Vars))
-	for i, slot := range p.Slots {
-		entry[i] = slot.Format.Decode(b, final[slot.Plane:][:slot.Format.NumPlanes()])
-		b.Label(entry[i], f.Vars[i].Name)
-	}
-	for i := len(p.Slots); i < len(entry); i++ {
-		entry[i] = final[len(p.Planes)+i-len(p.Slots)]
-	}
-	_, stores := touched(f)
-	for i, x := range b.Inline(f, entry) {
-		if i < len(p.Slots) && stores[i] {
-			slot := &p.Slots[i]
-			var noise ir.Value
-			if slot.Format.Noisy() {
-				noise = format.Noise(b, final[len(vars)-format.NumNoise:], slot.Index)
-			}
-			copy(final[slot.Plane:], slot.Format.Encode(b, x, noise))
-		}
-	}
-	return b.Func(final)
 }
 
 func (p *Program) role(name string, stored bool) Role {
@@ -298,25 +187,11 @@ func (p *Program) Slot(name string) int {
 	return slices.IndexFunc(p.Slots, func(s Slot) bool { return s.Name == name })
 }
 
-// RuleSlots are the slots that Numbers reads, and writes, by their indices in SlotNames: a rule.Pass's.
-func (p *Program) RuleSlots() (loads, stores []int) {
-	load, store := touched(p.Numbers)
-	for i, s := range p.Slots {
-		if load[i] {
-			loads = append(loads, s.Index)
-		}
-		if store[i] {
-			stores = append(stores, s.Index)
-		}
-	}
-	return loads, stores
-}
-
 // Zeroed are the planes that a step writes even where it is skipped: a gradient that is set to 0, as one that is not finite must not stay to be
 // added to.
 func (p *Program) Zeroed() (planes []int) {
-	for _, k := range p.Stores {
-		if p.Of(k).Role == Gradient {
+	for k := range p.Planes {
+		if p.Planes[k].Store && p.Of(k).Role == Gradient {
 			planes = append(planes, k)
 		}
 	}

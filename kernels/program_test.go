@@ -87,11 +87,11 @@ func TestAround(t *testing.T) {
 	require.Equal(t, 2*(2+4+4)+2, newProgram(t, kernels.Spec{Rule: adam, Around: rule.ClipValue, Compute: device.Float32, Formats: "param=bf16 grad=bf16"}).Bytes)
 
 	_, err := kernels.New(kernels.Spec{Rule: rules.AverageRule().Rule, Around: rule.EMA, Compute: device.Float32})
-	require.ErrorContains(t, err, `the rule has a slot "ema" of its own`)
+	require.ErrorContains(t, err, `the rule keeps "ema" itself`)
 
 	sum := newProgram(t, kernels.Spec{Rule: rules.AccumulateRule().Rule, Alone: true, Compute: device.Float32})
-	require.Len(t, sum.Graph.Nodes, 3, "two loads and a sum")
-	require.Equal(t, []int{0}, sum.Stores)
+	require.Len(t, sum.Passes[0].Graph.Nodes, 3, "two loads and a sum")
+	require.Equal(t, []int{0}, sum.Passes[0].Stores)
 }
 
 // TestScalars: what executors compute the scalars from, the graph and the compiled functions, have the same bits.
@@ -170,8 +170,8 @@ func TestSpecOfTypes(t *testing.T) {
 			}
 			return out
 		}
-		require.Equal(t, c.loads, names(p.Loads), c.want)
-		require.Equal(t, c.stores, names(p.Stores), c.want)
+		require.Equal(t, c.loads, names(p.Passes[0].Loads), c.want)
+		require.Equal(t, c.stores, names(p.Passes[0].Stores), c.want)
 	}
 	s.Master = "i16"
 	_, err := kernels.New(kernels.SpecOf(s, device.Float16))

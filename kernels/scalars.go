@@ -17,7 +17,7 @@ const (
 	CounterBank = rule.CounterBank // Program.Counters, which are kept from step to step
 	OutputsBank = rule.OutputsBank // the rule's scalars, then a rule.Shared
 	ControlBank = 3                // the words of Step.Control
-	SumsBank    = 4                // of TensorScalars: the words of Tensor.Sums
+	SumsBank    = 4                // of Pass.Tensor: the words of Tensor.Sums
 )
 
 // stepNames are the fields of SharedIn that a GroupStep has beside the rule's hyperparameters, in the order of the bank.

@@ -14,8 +14,8 @@ type Stage struct {
 	// Unless and an Only of 0 say nothing.
 	Unless string
 	Only   device.DType
-	// Graph is what the stage computes; a Reduce has Terms. Of a Map: see Program.Graph. Scalars compute in float64: over a Group from and to
-	// the banks of Program.Scalars, over OneTensor those of Program.TensorScalars, over Everything from bank 0 to bank 1, the outputs. There the
+	// Graph is what the stage computes; a Reduce has Terms or a Fill. Of a Map: see Pass.Graph. Scalars compute in float64: over a Group from and to
+	// the banks of Program.Scalars, over OneTensor those of Pass.Tensor, over Everything from bank 0 to bank 1, the outputs. There the
 	// field SumField gets the sum of the Reduce
 	// before, and any other, such as in.Scale, the output of the same name, out.Scale, of the Scalars before. Fields of bank ControlBank are
 	// the words of Step.Control.
@@ -24,7 +24,8 @@ type Stage struct {
 	// element in memory, field 1 gets the term; fields of bank rule.ScalarsBank have the names of outputs of the Scalars before, such as
 	// out.Scale. A Reduce over Everything without Terms adds up what the Reduce over OneTensor before it has of tiles.
 	Terms map[device.DType]*ir.Func
-	Sum   int // of a Reduce over OneTensor: the word of Tensor.Sums that gets the sum
+	Fill  Fill // of a Reduce of an update: what it makes of terms of the Map before
+	Sum   int  // of a Reduce over OneTensor: the word of Tensor.Sums that gets the sum
 	// Loads and Stores are the planes that the stage reads, and writes: its traffic.
 	Loads, Stores []int
 }
@@ -66,10 +67,17 @@ const (
 // stages are those of an update.
 func (p *Program) stages() []Stage {
 	out := []Stage{{Kind: Scalars, Over: Group, Graph: p.Scalars, Unless: SkipField}}
-	if p.TensorScalars != nil {
-		out = append(out, Stage{Kind: Scalars, Over: OneTensor, Graph: p.TensorScalars, Unless: SkipField})
+	for i := range p.Passes {
+		q := &p.Passes[i]
+		if q.Tensor != nil {
+			out = append(out, Stage{Kind: Scalars, Over: OneTensor, Graph: q.Tensor, Unless: SkipField})
+		}
+		out = append(out, Stage{Kind: Map, Graph: q.Graph, Loads: q.Loads, Stores: q.Stores, Unless: SkipField})
+		for _, f := range q.Fills {
+			out = append(out, Stage{Kind: Reduce, Over: OneTensor, Fill: f, Sum: f.Word, Unless: SkipField})
+		}
 	}
-	return append(out, Stage{Kind: Map, Graph: p.Graph, Loads: p.Loads, Stores: p.Stores, Unless: SkipField})
+	return out
 }
 
 // Reduces says whether the program is a reduction, as Norm is, and no update.

@@ -9,8 +9,53 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// SumWords is how many words Tensor.Sums has: those of TensorSums.
-const SumWords = 2
+// The words of Tensor.Sums of an update. Those of TensorSums come first.
+const (
+	gradWords = 2         // of TensorSums
+	countWord = gradWords // how many elements the tensor has here
+	ruleWords = 3         // the first of the rule's tensor fields: what they are filled with, what is kept, and what is computed. That of a count is not used.
+)
+
+// SumWords is how many words Tensor.Sums has at least; 0 where the program has no use for it.
+func (p *Program) SumWords() int {
+	for _, s := range p.Stages {
+		switch {
+		case s.Over == OneTensor && p.Rule == nil:
+			return gradWords
+		case s.Over == OneTensor:
+			return ruleWords + len(p.Rule.Tensor)
+		}
+	}
+	return 0
+}
+
+// InitialSums are the words of Tensor.Sums before the first step, of a tensor of n elements.
+func (p *Program) InitialSums(n int) []float64 {
+	out := make([]float64, p.SumWords())
+	if len(out) > countWord {
+		out[countWord] = float64(n)
+	}
+	return out
+}
+
+// TensorState is a number that each tensor keeps from step to step, by the name in its rule's state tag.
+type TensorState struct {
+	Name string
+	Word int // of Tensor.Sums
+}
+
+// TensorStates are those of the program's rule.
+func (p *Program) TensorStates() (out []TensorState) {
+	if p.Rule == nil {
+		return nil
+	}
+	for i, f := range p.Rule.Tensor {
+		if f.State != "" {
+			out = append(out, TensorState{f.State, ruleWords + i})
+		}
+	}
+	return out
+}
 
 // maxTensorNorm is the input of a program that clips each tensor, behind all others: GroupStep.MaxTensorNorm.
 const maxTensorNorm = "MaxTensorNorm"
@@ -18,23 +63,74 @@ const maxTensorNorm = "MaxTensorNorm"
 // clipsTensors says whether the program has rule.ClipTensorNorm. Where nothing is scaled, nothing is clipped.
 func (s Spec) clipsTensors() bool { return s.Around&rule.ClipTensorNorm != 0 && !s.Alone }
 
-// NumTensorScalars is how many scalars a tensor has to itself: with rule.ClipTensorNorm one, GradScale.
+// NumTensorScalars is how many scalars a tensor has to itself, by the indices of bank rule.TensorBank: the rule's tensor fields and, with
+// rule.ClipTensorNorm, GradScale.
 func (p *Program) NumTensorScalars() int {
-	if p.TensorScalars == nil {
-		return 0
+	n := len(p.Rule.Tensor)
+	if p.clipsTensors() {
+		n++
 	}
-	return len(p.TensorScalars.Stores)
+	return n
 }
 
-// RunTensorScalars is TensorScalars by the compiled functions, whose bits are the same. It writes all of out, NumTensorScalars numbers.
-func (p *Program) RunTensorScalars(g *GroupStep, norm, unscale float64, sums, out []float64) {
-	var shared SharedOut
-	Shared(&SharedIn{Scale: g.Scale, Norm: norm, Unscale: unscale, MaxNorm: limit(g.MaxNorm)}, &shared)
-	var of TensorNormOf
-	TensorNorm(&TensorSums{Sum: sums[0], Scaled: sums[1]}, &of)
-	var clipped ClipTensorOut
-	ClipTensor(&ClipTensorIn{GradScale: shared.GradScale, Norm: of.Norm, MaxTensorNorm: limit(g.MaxTensorNorm)}, &clipped)
-	out[0] = clipped.GradScale
+// RunTensorScalars is a pass's Tensor by the compiled functions, whose bits are the same. Scalars are the rule's, of the group, rounded to the type
+// that the program computes with. Out has NumTensorScalars numbers, of which it writes those that Tensor writes.
+func (p *Program) RunTensorScalars(pass int, g *GroupStep, norm, unscale float64, scalars, sums, out []float64) {
+	if pass > 0 {
+		p.runTensor(pass, scalars, sums)
+	} else if p.clipsTensors() {
+		var shared SharedOut
+		Shared(&SharedIn{Scale: g.Scale, Norm: norm, Unscale: unscale, MaxNorm: limit(g.MaxNorm)}, &shared)
+		var of TensorNormOf
+		TensorNorm(&TensorSums{Sum: sums[0], Scaled: sums[1]}, &of)
+		var clipped ClipTensorOut
+		ClipTensor(&ClipTensorIn{GradScale: shared.GradScale, Norm: of.Norm, MaxTensorNorm: limit(g.MaxTensorNorm)}, &clipped)
+		out[len(p.Rule.Tensor)] = clipped.GradScale
+	}
+	for _, i := range p.Passes[pass].outputs {
+		out[i] = sums[p.TensorWord(i)]
+	}
+}
+
+// tensorNumbers are what runTensor needs while it runs.
+var tensorNumbers = sync.Pool{New: func() any { return new([]float64) }}
+
+// runTensor is the rule's tensor function before a pass. It stores to no field that elements fill, so mostly it can have the words themselves.
+func (p *Program) runTensor(pass int, scalars, sums []float64) {
+	if !p.derives() {
+		p.Rule.RunTensor(pass, sums[ruleWords:][:len(p.Rule.Tensor)], scalars, p.Options)
+		return
+	}
+	x := tensorNumbers.Get().(*[]float64)
+	defer tensorNumbers.Put(x)
+	*x = append((*x)[:0], sums[ruleWords:][:len(p.Rule.Tensor)]...)
+	for i, f := range p.Rule.Tensor {
+		switch {
+		case f.Count:
+			(*x)[i] = sums[countWord]
+		case f.Fill == rule.FillMean:
+			(*x)[i] /= sums[countWord]
+		}
+	}
+	p.Rule.RunTensor(pass, *x, scalars, p.Options)
+	for i, f := range p.Rule.Tensor {
+		if !f.Count && f.Fill == rule.NoFill {
+			sums[ruleWords+i] = (*x)[i]
+		}
+	}
+}
+
+// derives says whether a tensor field is something else than its word of Tensor.Sums.
+func (p *Program) derives() bool {
+	return slices.ContainsFunc(p.Rule.Tensor, func(f rule.TensorField) bool { return f.Count || f.Fill == rule.FillMean })
+}
+
+// TensorWord is the word of Tensor.Sums that has a tensor field of the rule.
+func (p *Program) TensorWord(field int) int {
+	if p.Rule.Tensor[field].Count {
+		return countWord
+	}
+	return ruleWords + field
 }
 
 //go:embed cliptensor.go
@@ -45,32 +141,122 @@ var (
 	clipTensorGraph = sync.OnceValue(func() *ir.Func { return must(rule.Function(ClipTensor, clipTensorSource)) })
 )
 
-// tensorScalars is Shared, of which GradScale alone is wanted, TensorNorm and ClipTensor in one graph; nil where the program has no need of it.
-func (p *Program) tensorScalars() *ir.Func {
-	if !p.clipsTensors() {
-		return nil
+// tensorScalars makes the passes' Tensor: of the rule's tensor functions and, before the first pass, where tensors are clipped, Shared, of which
+// GradScale alone is wanted, TensorNorm and ClipTensor.
+func (p *Program) tensorScalars(functions []*ir.Func) {
+	for i := range p.Passes {
+		q := &p.Passes[i]
+		q.outputs = p.tensorOutputs(i, functions)
+		if f := p.tensorGraph(i, functions[i], q.outputs); len(f.Stores) > 0 {
+			q.Tensor = f
+		}
 	}
+}
+
+// tensorOutputs are the rule's tensor fields that the elements of a pass, or of one behind it, see by what they are before the pass.
+func (p *Program) tensorOutputs(pass int, functions []*ir.Func) (fields []int) {
+	stores := func(pass, field int) bool {
+		f := functions[pass]
+		return f != nil && slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return f.Vars[s.Var].Bank == rule.TensorBank && f.Vars[s.Var].Index == field })
+	}
+	loads := func(pass, field int) bool {
+		f := p.Passes[pass].Graph
+		return slices.ContainsFunc(f.Loads(), func(v int) bool { return f.Vars[v].Bank == rule.TensorBank && f.Vars[v].Index == field })
+	}
+	for i := range p.Rule.Tensor {
+		if pass > 0 && !stores(pass, i) {
+			continue // they have seen it already
+		}
+		for k := pass; k < len(p.Passes) && (k == pass || !stores(k, i)); k++ {
+			if loads(k, i) {
+				fields = append(fields, i)
+				break
+			}
+		}
+	}
+	return fields
+}
+
+// tensorGraph is a pass's Tensor: f is the rule's function before it, or nil.
+func (p *Program) tensorGraph(pass int, f *ir.Func, outputs []int) *ir.Func {
 	var vars []ir.Field
-	add := func(bank, i int, name string) { vars = append(vars, ir.Field{Bank: bank, Index: i, Name: name}) }
-	inputs := p.inputNames()
-	for _, name := range []string{"Scale", "MaxNorm", maxTensorNorm} {
-		add(InputBank, len(p.Rule.Hyper)+slices.Index(inputs, name), "step."+name)
+	at := map[ir.Field]int{} // where in vars, by bank and index
+	add := func(bank, i int, name string) {
+		at[ir.Field{Bank: bank, Index: i}] = len(vars)
+		vars = append(vars, ir.Field{Bank: bank, Index: i, Name: name})
 	}
-	add(ControlBank, ControlNorm, "norm")
-	add(ControlBank, ControlUnscale, "unscale")
-	add(SumsBank, 0, "sums.Sum")
-	add(SumsBank, 1, "sums.Scaled")
-	add(OutputsBank, 0, "out.GradScale")
+	clips, own := pass == 0 && p.clipsTensors(), p.Rule.Tensor
+	if clips {
+		inputs := p.inputNames()
+		for _, name := range []string{"Scale", "MaxNorm", maxTensorNorm} {
+			add(InputBank, len(p.Rule.Hyper)+slices.Index(inputs, name), "step."+name)
+		}
+		add(ControlBank, ControlNorm, "norm")
+		add(ControlBank, ControlUnscale, "unscale")
+		add(SumsBank, 0, "sums.Sum")
+		add(SumsBank, 1, "sums.Scaled")
+	}
+	if f != nil {
+		for _, v := range f.Vars {
+			if v.Bank == rule.ScalarsBank {
+				add(v.Bank, v.Index, v.Name)
+			}
+		}
+	}
+	if len(own) > 0 {
+		add(SumsBank, countWord, "sums.Count")
+		for i, t := range own {
+			if !t.Count {
+				add(SumsBank, p.TensorWord(i), "tensor."+t.Name)
+			}
+		}
+	}
+	for _, i := range outputs {
+		add(OutputsBank, i, "out."+own[i].Name)
+	}
+	if clips {
+		add(OutputsBank, len(own), "out.GradScale")
+	}
 	b := ir.NewBuilder(p.Rule.Name+" of a tensor", 64, vars)
 	final := make([]ir.Value, len(vars))
-	known := map[string]ir.Value{} // fields of the functions, by name
 	for i := range vars {
 		final[i] = b.Var(i)
 	}
-	for i, name := range []string{"Scale", "MaxNorm", maxTensorNorm, "Norm", "Unscale", "Sum", "Scaled"} {
-		known["in."+name] = final[i]
+	field := func(bank, i int) *ir.Value { return &final[at[ir.Field{Bank: bank, Index: i}]] }
+	if clips {
+		*field(OutputsBank, len(own)) = clipTensor(b, final)
 	}
-	run := func(f *ir.Func) {
+	if f != nil {
+		entry := make([]ir.Value, len(f.Vars))
+		for i, v := range f.Vars {
+			switch {
+			case v.Bank == rule.ScalarsBank:
+				entry[i] = *field(v.Bank, v.Index)
+			case own[v.Index].Fill == rule.FillMean:
+				entry[i] = b.Binary(ir.Div, *field(SumsBank, p.TensorWord(v.Index)), *field(SumsBank, countWord))
+			default:
+				entry[i] = *field(SumsBank, p.TensorWord(v.Index))
+			}
+		}
+		for i, x := range b.Inline(f, entry) {
+			if v := f.Vars[i]; v.Bank == rule.TensorBank && !own[v.Index].Count && own[v.Index].Fill == rule.NoFill {
+				*field(SumsBank, p.TensorWord(v.Index)) = x
+			}
+		}
+	}
+	for _, i := range outputs {
+		*field(OutputsBank, i) = *field(SumsBank, p.TensorWord(i))
+	}
+	return b.Func(final)
+}
+
+// clipTensor adds Shared, TensorNorm and ClipTensor, of the first fields of a tensorGraph, and is the GradScale that they make.
+func clipTensor(b *ir.Builder, fields []ir.Value) ir.Value {
+	known := map[string]ir.Value{} // fields of the functions, by name
+	for i, name := range []string{"Scale", "MaxNorm", maxTensorNorm, "Norm", "Unscale", "Sum", "Scaled"} {
+		known["in."+name] = fields[i]
+	}
+	for _, f := range []*ir.Func{sharedGraph(), tensorNormGraph(), clipTensorGraph()} {
 		entry := slices.Repeat([]ir.Value{b.Const(0)}, len(f.Vars))
 		for i, v := range f.Vars {
 			if x, ok := known[v.Name]; ok {
@@ -83,9 +269,5 @@ func (p *Program) tensorScalars() *ir.Func {
 			}
 		}
 	}
-	run(sharedGraph())
-	run(tensorNormGraph())
-	run(clipTensorGraph())
-	final[len(final)-1] = known["in.GradScale"]
-	return b.Func(final)
+	return known["in.GradScale"]
 }

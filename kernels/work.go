@@ -12,8 +12,7 @@ type Tensor struct {
 	Shape  []int  // of the whole tensor; nil says that it has one dimension
 	Offset int    // of the first element here within the whole tensor, of which this may be a shard
 	Planes []*device.Buffer
-	// Sums are the tensor's: SumWords of Float64, in works whose program reduces over OneTensor, which writes them, or has TensorScalars, which reads
-	// what was written before. They begin as 0.
+	// Sums are the tensor's: at least Program.SumWords of Float64. They begin as Program.InitialSums, and are kept from step to step.
 	Sums *device.Buffer
 }
 

@@ -63,10 +63,8 @@ func (q *part) places(program *kernels.Program) (offsets []int, n, line int) {
 // allocate gives the part's tensors the state that a program uses and they lack. It starts at zero, or as the hyperparameter
 // that the rule says.
 func (q *part) allocate(dev *device.Device, program *kernels.Program, setting rule.Setting) error {
-	if program.TensorScalars != nil {
-		if err := q.allocateSquares(dev); err != nil {
-			return err
-		}
+	if err := q.allocateTensorSums(dev, program); err != nil {
+		return err
 	}
 	r := program.Rule
 	offsets, n, line := q.places(program)
@@ -119,37 +117,43 @@ func (q *part) place(dev *device.Device, t device.DType, offsets []int, shift, n
 	return a.buffer, nil
 }
 
-// allocateSquares gives the part's tensors room for sums of their own, which begin as 0, if they have none.
-func (q *part) allocateSquares(dev *device.Device) error {
-	var offsets []int
-	n := 0
+// allocateTensorSums gives the part's tensors the sums that a program has of them, if it has some and they have none.
+func (q *part) allocateTensorSums(dev *device.Device, program *kernels.Program) error {
+	words := program.SumWords()
+	var initial []float64
 	for _, p := range q.params {
-		offsets = append(offsets, n)
-		if p.squares == nil {
-			n += kernels.SumWords
+		if p.tensorSums == nil {
+			initial = append(initial, program.InitialSums(p.Value.Len())...)
 		}
 	}
-	if n == 0 {
+	if len(initial) == 0 {
 		return nil
 	}
 	a := &arena{}
 	var err error
-	if a.buffer, err = dev.Alloc(device.Float64, n); err != nil {
+	if a.buffer, err = dev.Alloc(device.Float64, len(initial)); err != nil {
 		return fmt.Errorf("sums of tensors: %w", err)
 	}
 	s := dev.DefaultStream()
-	if err = s.Zero(a.buffer); err == nil {
+	if err = device.Upload(s, a.buffer, initial); err == nil {
 		err = s.Synchronize()
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("sums of tensors: %w", err), a.buffer.Close())
 	}
-	for i, p := range q.params {
-		if p.squares != nil {
+	for _, p := range q.params {
+		if p.tensorSums != nil {
 			continue
 		}
-		if p.squares, err = a.buffer.Slice(offsets[i], offsets[i]+kernels.SumWords); err != nil {
+		if p.tensorSums, err = a.buffer.Slice(a.tensors*words, (a.tensors+1)*words); err != nil {
 			return fmt.Errorf("sums of tensors: %w", err)
+		}
+		for _, x := range program.TensorStates() {
+			b, err := p.tensorSums.Slice(x.Word, x.Word+1)
+			if err != nil {
+				return fmt.Errorf("sums of tensors: %w", err)
+			}
+			p.tensorState = append(p.tensorState, tensorState{x.Name, b})
 		}
 		p.arenas, a.tensors = append(p.arenas, a), a.tensors+1
 	}
@@ -182,7 +186,7 @@ func (p *param) free() error {
 			errs = append(errs, a.buffer.Close())
 		}
 	}
-	p.arenas, p.slots, p.master, p.given, p.squares = nil, nil, nil, nil, nil
+	p.arenas, p.slots, p.master, p.given, p.tensorSums, p.tensorState = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

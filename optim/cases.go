@@ -27,6 +27,7 @@ func Cases() []Case {
 		hutter    = "Loshchilov & Hutter 2019"
 		reddi     = "Reddi et al. 2018"
 		bernstein = "Bernstein et al. 2018"
+		liang     = "Liang et al. 2024"
 	)
 	sgd := func(momentum float64, nesterov bool, l1, l2 float64) SGD {
 		c := DefaultSGD()
@@ -64,6 +65,12 @@ func Cases() []Case {
 		{"adamw", "Adam with decoupled weight decay 0.01", hutter, DefaultAdamW()},
 		{"adamw-amsgrad", "AdamW with AMSGrad", reddi, adamwAMSGrad},
 		{"lion", "Lion", "Chen et al. 2023", DefaultLion()},
+		{"lamb", "LAMB with weight decay 0.01", "You et al. 2020", DefaultLAMB()},
+		{"lars", "LARS with momentum 0.9", "You, Gitman & Ginsburg 2017", DefaultLARS()},
+		{"novograd", "NovoGrad", "Ginsburg et al. 2019", DefaultNovoGrad()},
+		{"stableadamw", "AdamW with update clipping, and decoupled weight decay 0.01", "Wortsman et al. 2023", DefaultStableAdamW()},
+		{"cautiousadamw", "cautious AdamW", liang, DefaultCautiousAdamW()},
+		{"cautiouslion", "cautious Lion", liang, DefaultCautiousLion()},
 		{"signsgd", "SGD by the gradient's sign", bernstein, DefaultSignSGD()},
 		{"signum", "SGD by the sign of a momentum of 0.9", bernstein, DefaultSignum()},
 		{"rmsprop", "RMSprop", "Tieleman & Hinton 2012", DefaultRMSprop()},

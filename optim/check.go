@@ -127,6 +127,9 @@ func (p *param) give(dev *device.Device) error {
 		p.given = append(p.given, b)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.State)) {
+		if slices.ContainsFunc(program.TensorStates(), func(x kernels.TensorState) bool { return x.Name == name }) {
+			return p.errorf("state %s is one number of the tensor, in memory of the optimizer: copy it to the buffer that State returns", name)
+		}
 		if !slices.Contains(names, name) {
 			return p.errorf("has no state %q, only %q", name, names)
 		}
@@ -160,8 +163,8 @@ func (p *param) length(what string, b *device.Buffer, ref string, of *device.Buf
 // tensor is the parameter as the program's, in the group of a work.
 func (p *param) tensor(group int, program *kernels.Program) kernels.Tensor {
 	t := kernels.Tensor{Group: group, ID: p.id, Shape: []int{p.Value.Len()}}
-	if program.TensorScalars != nil {
-		t.Sums = p.squares
+	if program.SumWords() > 0 {
+		t.Sums = p.tensorSums
 	}
 	for k := range program.Planes {
 		if program.Of(k).Role == kernels.Gradient {

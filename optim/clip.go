@@ -80,7 +80,7 @@ func (n *norm) compile(o *Optimizer) error {
 	for _, p := range params {
 		t := kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.stepped()}}
 		if o.common.clipTensorNorm != 0 {
-			t.Sums = p.squares
+			t.Sums = p.tensorSums
 		}
 		w.Tensors = append(w.Tensors, t)
 	}

@@ -46,19 +46,17 @@ func holds(t device.DType, x float64) bool {
 // harmless says whether scalars that are not finite leave ordinary elements finite: Sophia clips at +Inf where it does not clip,
 // and FTRL does not look at the reciprocal of a learning rate of 0. The rule itself is asked.
 func harmless[F rule.Float](q *part) bool {
-	r := q.program.Rule
+	p, step := q.program, q.step()
 	numbers := []F{-1, 0, 1}
 	n := len(numbers) * len(numbers)
 	var scalars []F
+	var widened []float64
 	for _, x := range q.scalars {
-		scalars = append(scalars, F(x))
+		scalars, widened = append(scalars, F(x)), append(widened, float64(F(x)))
 	}
-	own := len(r.Scalars)
-	p := rule.Pass[F]{Slots: make([][]F, len(q.program.SlotNames())), Options: q.program.Options, Around: q.program.Around,
-		Scalars: scalars[:own], Shared: rule.SharedOf(scalars[own:])}
-	p.Loads, p.Stores = q.program.RuleSlots()
 	for state := F(0); state <= 1; state++ {
-		for _, slot := range q.program.Slots {
+		slots := make([][]F, len(p.SlotNames()))
+		for _, slot := range p.Slots {
 			x := make([]F, n)
 			for i := range x {
 				switch slot.Role {
@@ -70,11 +68,35 @@ func harmless[F rule.Float](q *part) bool {
 					x[i] = state
 				}
 			}
-			p.Slots[slot.Index] = x
+			slots[slot.Index] = x
 		}
-		rule.Apply(r, &p)
-		for _, k := range p.Stores {
-			if slices.ContainsFunc(p.Slots[k], func(x F) bool { return !(math.Abs(float64(x)) <= math.MaxFloat64) }) {
+		sums, own := p.InitialSums(n), make([]float64, p.NumTensorScalars())
+		for i, f := range p.Rule.Tensor {
+			if f.State != "" {
+				sums[p.TensorWord(i)] = float64(state)
+			}
+		}
+		for i := range p.Passes {
+			if p.Passes[i].Tensor != nil {
+				p.RunTensorScalars(i, &step, 0, 1, widened, sums, own)
+			}
+			pass := kernels.RulePass(p, i, scalars, own)
+			pass.Slots = slots
+			for _, f := range p.Passes[i].Fills {
+				pass.Terms[f.Field] = make([]F, n)
+			}
+			rule.Apply(p.Rule, pass)
+			for _, f := range p.Passes[i].Fills {
+				sums[f.Word] = kernels.FillTile(f.Kind, pass.Terms[f.Field])
+			}
+			for _, k := range pass.Stores {
+				if slices.ContainsFunc(slots[k], func(x F) bool { return !holds(p.Compute, float64(x)) }) {
+					return false
+				}
+			}
+		}
+		for i, f := range p.Rule.Tensor {
+			if f.State != "" && !holds(device.Float64, sums[p.TensorWord(i)]) {
 				return false
 			}
 		}

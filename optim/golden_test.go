@@ -64,6 +64,7 @@ type torchCase struct {
 	Name, Optimizer, DType string
 	Listed                 bool // in docs/coming-from.md
 	Hyper                  map[string]json.RawMessage
+	Elements               []int             // of the inputs, which the tensor has; nil: all
 	Input                  map[string]values // state that is written from outside, by the step before which it is
 	Param                  values
 	ParamBound             values            `json:"param_bound"`
@@ -85,13 +86,14 @@ type torchInputs struct {
 func (c torchCase) run(t *testing.T, in *torchInputs) (apart, bound float64) {
 	dtype, err := device.ParseDType(c.DType)
 	require.NoError(t, err)
-	h := newHarness(t, dtype, in.Init[c.DType])
+	init := c.pick(in.Init[c.DType])
+	h := newHarness(t, dtype, init)
 	o := h.optimizer(algorithm(t, c.Optimizer, c.Hyper))
 	require.NoError(t, o.SetSchedule(optim.ScheduleFunc(func(k int) float64 { return in.LRFactor[k] })))
-	before, path := h.values(h.value), make([]float64, len(in.Init[c.DType]))
+	before, path := h.values(h.value), make([]float64, len(init))
 	for step := 1; step <= in.Steps; step++ {
 		key := strconv.Itoa(step)
-		h.set(h.grad, in.Grads[c.DType][step-1])
+		h.set(h.grad, c.pick(in.Grads[c.DType][step-1]))
 		for name, x := range c.Input[key] {
 			h.set(h.state(o, name), x)
 		}
@@ -119,6 +121,17 @@ func (c torchCase) run(t *testing.T, in *torchInputs) (apart, bound float64) {
 		}
 	}
 	return apart, bound
+}
+
+// pick is what the case's tensor has of an input.
+func (c torchCase) pick(x []float64) (out []float64) {
+	if c.Elements == nil {
+		return x
+	}
+	for _, i := range c.Elements {
+		out = append(out, x[i])
+	}
+	return out
 }
 
 func roundoff(t device.DType) float64 {

@@ -48,11 +48,18 @@ type param struct {
 	held   *device.Buffer   // what Grad was, and will be again: wrapped memory that is nowhere now; or nil
 	summed bool             // gradients have been accumulated since the last step
 
-	squares *device.Buffer // its kernels.Tensor.Sums; nil where no program so far had a use for it
+	tensorSums  *device.Buffer // its kernels.Tensor.Sums; nil where no program so far had a use for it
+	tensorState []tensorState  // which lies there
 
 	master     *device.Buffer // the master or remainder beside the value; nil where its format has none
 	masterName string
 	adopted    bool // a step was taken since the counters were set, so that the master is the tensor's, and not its value
+}
+
+// tensorState is a number that a tensor has, and not each of its elements.
+type tensorState struct {
+	name string
+	b    *device.Buffer
 }
 
 func newGroup(index int, alg Algorithm) (*group, error) {

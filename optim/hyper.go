@@ -63,7 +63,7 @@ func within(v reflect.Value) (out []reflect.Value) {
 		return nil
 	}
 	for i := range v.NumField() {
-		if f := v.Type().Field(i); f.Tag.Get("hyper") != "-" && (f.Anonymous || f.IsExported() && f.Type.Implements(algorithmType)) {
+		if f := v.Type().Field(i); f.Tag.Get("hyper") != "-" && (f.Anonymous || f.IsExported() && (f.Type.Implements(algorithmType) || f.Type == fieldsType)) {
 			out = append(out, v.Field(i))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // add notes a mismatch, once.
@@ -89,7 +90,7 @@ func (l *loading) consistent() {
 				m.Saved = "the slot twice"
 			case x.DType.Size() == 0:
 				m.Saved = "type " + x.DType.String()
-			case x.Len != n:
+			case x.Len != n && !(x.Len == 1 && l.perTensor(x.Slot)):
 				m.Saved = fmt.Sprintf("%d elements in shape %v", x.Len, t.Shape)
 			default:
 				slots[x.Slot] = true
@@ -98,6 +99,13 @@ func (l *loading) consistent() {
 			l.add(m)
 		}
 	}
+}
+
+// perTensor says whether a group has the state once for each tensor. Another may have it for each element: tensorLoad.state sees to that.
+func (l *loading) perTensor(slot string) bool {
+	return slices.ContainsFunc(l.o.all(), func(g *group) bool {
+		return slices.ContainsFunc(g.setting.Rule.Tensor, func(f rule.TensorField) bool { return f.State == slot })
+	})
 }
 
 // len is the number of the tensor's elements.

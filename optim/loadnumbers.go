@@ -55,6 +55,12 @@ func (l *loading) tensor(s *device.Stream, x *groupLoad, t *tensorLoad) error {
 			return err
 		}
 	}
+	for _, state := range p.tensorState {
+		saved, _ := t.from[0].t.Slot(state.name)
+		if err := l.copyPart(s, saved, 0, 1, state.b, 0); err != nil {
+			return fmt.Errorf("%s: %w", state.name, err)
+		}
+	}
 	return nil
 }
 
@@ -87,23 +93,28 @@ func (t *tensorLoad) each(f func(from *TensorState, lo, n, at int) error) error 
 func (l *loading) copy(s *device.Stream, t *tensorLoad, slot string, to *device.Buffer) error {
 	err := t.each(func(from *TensorState, lo, n, at int) error {
 		saved, _ := from.Slot(slot)
-		l.buffer = slices.Grow(l.buffer[:0], n*saved.DType.Size())
-		x := l.buffer[:n*saved.DType.Size()]
-		if err := saved.Read(lo, x); err != nil {
-			return err
-		}
-		if saved.DType != to.DType() {
-			var err error
-			if x, err = converted(x, saved.DType, to.DType()); err != nil {
-				return err
-			}
-		}
-		return l.write(s, to, at, x)
+		return l.copyPart(s, saved, lo, n, to, at)
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", slot, err)
 	}
 	return nil
+}
+
+// copyPart writes n elements from lo on, which may be of another type, to those from at on.
+func (l *loading) copyPart(s *device.Stream, saved Numbers, lo, n int, to *device.Buffer, at int) error {
+	l.buffer = slices.Grow(l.buffer[:0], n*saved.DType.Size())
+	x := l.buffer[:n*saved.DType.Size()]
+	if err := saved.Read(lo, x); err != nil {
+		return err
+	}
+	if saved.DType != to.DType() {
+		var err error
+		if x, err = converted(x, saved.DType, to.DType()); err != nil {
+			return err
+		}
+	}
+	return l.write(s, to, at, x)
 }
 
 // write writes elements from one on, and waits.

@@ -228,10 +228,11 @@ func (l *loading) state(t *tensorLoad, x *groupLoad) {
 				continue
 			}
 			has++
-			if n.DType != s.dtype && !(l.how.Convert && floating(n.DType) && floating(s.dtype)) {
-				m.What, m.Saved, m.Here = MismatchType, n.DType.String(), s.dtype.String()
+			if elements, _ := f.t.len(); n.Len != elements {
+				m.What, m.Saved, m.Here = MismatchShape, "one number", fmt.Sprintf("%d elements", elements)
 				l.add(m)
 			}
+			l.sameType(m, n.DType, s.dtype)
 		}
 		switch s.saved = has == len(t.from); {
 		case !s.saved && (needed[k] || has > 0):
@@ -241,11 +242,47 @@ func (l *loading) state(t *tensorLoad, x *groupLoad) {
 			t.slots = append(t.slots, s)
 		}
 	}
+	for _, s := range p.tensorState {
+		l.tensorState(t, s)
+		names = append(names, s.name)
+	}
 	for _, f := range t.from {
 		for _, n := range f.t.Numbers {
 			if n.Slot != ParamSlot && n.Slot != beside && !slices.Contains(names, n.Slot) {
 				l.add(Mismatch{Group: x.g.index, Tensor: p.Name, Slot: n.Slot, What: Unexpected, Saved: n.DType.String()})
 			}
+		}
+	}
+}
+
+// sameType notes state of another type than it has here, if it cannot be converted.
+func (l *loading) sameType(m Mismatch, saved, here device.DType) {
+	if saved != here && !(l.how.Convert && floating(saved) && floating(here)) {
+		m.What, m.Saved, m.Here = MismatchType, saved.String(), here.String()
+		l.add(m)
+	}
+}
+
+// tensorState finds what a number that the tensor has once is to be: that of the tensor that was saved, all of which must be here.
+func (l *loading) tensorState(t *tensorLoad, s tensorState) {
+	m := Mismatch{Group: t.p.group.index, Tensor: t.p.Name, Slot: s.name}
+	for _, f := range t.from {
+		elements, _ := f.t.len()
+		if len(t.from) > 1 || f.hi-f.lo != elements {
+			m.What, m.Saved, m.Here = MismatchPiece, fmt.Sprintf("of all of %q", f.t.Name), "of pieces"
+			l.add(m)
+			return
+		}
+		n, ok := f.t.Slot(s.name)
+		switch {
+		case !ok:
+			m.What, m.Here = Missing, "one number"
+			l.add(m)
+		case n.Len != 1:
+			m.What, m.Saved, m.Here = MismatchShape, fmt.Sprintf("%d elements", n.Len), "one number"
+			l.add(m)
+		default:
+			l.sameType(m, n.DType, s.b.DType())
 		}
 	}
 }

@@ -35,6 +35,9 @@ func (p *param) stored() (out []use) {
 	if p.master != nil {
 		out = append(out, use{p, p.masterName, p.master, true})
 	}
+	for _, x := range p.tensorState {
+		out = append(out, use{p, x.name, x.b, true})
+	}
 	return out
 }
 

@@ -20,7 +20,7 @@ import (
 // some words of each group, partial sums of the norm.
 type Plan struct {
 	Params  int64           // elements of all tensors
-	Buffers []PlannedBuffer // in the program's order, the prologue's counters last
+	Buffers []PlannedBuffer // in the program's order, then what tensors sum up, the prologue's counters last
 
 	Resident Bytes // all Buffers
 	State    Bytes // of them, those that the optimizer allocates
@@ -33,7 +33,7 @@ type Plan struct {
 
 // PlannedBuffer is the memory of the parameter, of the gradient or of a state, for all tensors.
 type PlannedBuffer struct {
-	Name  string // "param", "grad", or what Optimizer.State calls it, such as "exp_avg" and "master"; "counters" is the last
+	Name  string // "param", "grad", or what Optimizer.State calls it, such as "exp_avg" and "master"; "sums", of a rule that has some; "counters" is the last
 	DType device.DType
 	Owned bool // by the optimizer
 	Bytes
@@ -95,12 +95,18 @@ func PlanOf(program *kernels.Program, lengths []int) (*Plan, error) {
 			b.Total = int64(end+stagger(program.Of(k).Index, end, line)) * int64(plane.DType.Size())
 		}
 		p.buffer(b)
-		if plane.Load {
-			p.Read.add(all)
+	}
+	for _, pass := range program.Passes {
+		for _, k := range pass.Loads {
+			p.Read.add(p.bytes(program.Planes[k].DType.Size()))
 		}
-		if plane.Store {
-			p.Written.add(all)
+		for _, k := range pass.Stores {
+			p.Written.add(p.bytes(program.Planes[k].DType.Size()))
 		}
+	}
+	if words := program.SumWords(); len(lengths) > 0 && words > 0 {
+		n := int64(len(lengths)) * int64(words*device.Float64.Size())
+		p.buffer(PlannedBuffer{Name: "sums", DType: device.Float64, Owned: true, Bytes: Bytes{Total: n}})
 	}
 	if len(lengths) > 0 {
 		n := len(program.Counters) * device.Float64.Size()

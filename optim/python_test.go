@@ -216,6 +216,7 @@ var undocumented = map[string]string{
 // pythonAround are what all classes have beside their hyperparameters.
 var pythonAround = []pythonArgument{
 	{name: "max_norm", kind: "float | None", value: "None", doc: "clips the norm of all gradients together in the step's own pass, as clip_grad_norm_(params, max_norm) before it"},
+	{name: "max_tensor_norm", kind: "float | None", value: "None", doc: "clips the norm of each gradient by itself in the step's own pass, after max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter"},
 	{name: "ema_decay", kind: "float | None", value: "None", doc: `keeps an exponential moving average of the values as state "ema", as AveragedModel with get_ema_avg_fn(ema_decay)`, hyper: true},
 	{name: "state_dtype", kind: "torch.dtype | dict[str, torch.dtype] | None", value: "None", doc: `the type of state, or of each by its name; None is the parameter's, as in torch`, hyper: true},
 	{name: "master", kind: "torch.dtype | None", value: "None", doc: `what is kept beside parameters of 16 bits: torch.float32, state "master"; torch.int16 or torch.int8, state "remainder"`, hyper: true},
@@ -250,14 +251,14 @@ func (c pythonClass) python() string {
 			}
 		}
 		fmt.Fprintf(&b, "        %s: %s = %s,\n", a.name, kind, a.value)
-		if a.name != "max_norm" {
+		if a.name != "max_norm" && a.name != "max_tensor_norm" {
 			pass = append(pass, fmt.Sprintf("                %q: %s,\n", a.name, a.name))
 		}
 	}
 	if c.name == "AdamW" { // torch's groups have it
 		pass = append(pass, "                \"decoupled_weight_decay\": True,\n")
 	}
-	fmt.Fprintf(&b, "    ) -> None:\n        super().__init__(\n            params,\n            {\n%s            },\n            max_norm,\n        )\n", strings.Join(pass, ""))
+	fmt.Fprintf(&b, "    ) -> None:\n        super().__init__(\n            params,\n            {\n%s            },\n            max_norm,\n            max_tensor_norm,\n        )\n", strings.Join(pass, ""))
 	return b.String()
 }
 
@@ -328,7 +329,7 @@ func structDocs(t *testing.T) map[string]structDoc {
 
 var (
 	start = regexp.MustCompile(`\n*Start from Default\w+: a value that does not is refused\.\n*`)
-	words = strings.NewReplacer("State(name, \"hessian\")", `state[p]["hessian"]`, "Optimizer.EvalParams", "eval_parameters", "DefaultLion", "Lion",
+	words = strings.NewReplacer("State(name, \"hessian\")", `state[p]["hessian"]`, "Optimizer.EvalParams", "eval_parameters", "Optimizer.SetClipNorm", "max_norm", "DefaultLion", "Lion",
 		"LR of 1 - β2, a WeightDecay of 1 and Maximize, with hessian as its Param's Value and the estimate\nas its Grad", "lr of 1 - β2, a weight_decay of 1 and maximize, with hessian as its parameter and the estimate\nas its grad",
 		"The fields and the state", "The arguments and the state")
 )

@@ -116,7 +116,7 @@ func (c *changes) inGroup(group int, f func(o *optim.Optimizer, group int) error
 // add adds a group of tensors, of an algorithm in one of its forms.
 func (c *changes) add() {
 	plain := []optim.Algorithm{optim.DefaultAdamW(), with(optim.DefaultSGD(), func(c *optim.SGD) { c.LR = 0.1 }), optim.DefaultLion(), optim.DefaultRprop(),
-		optim.DefaultScheduleFreeAdamW(), with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = 0.25 })}
+		optim.DefaultNovoGrad(), optim.DefaultScheduleFreeAdamW(), with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = 0.25 })}
 	alg := plain[c.rng.IntN(len(plain))]
 	if !isScheduleFree(alg) && c.chance(3) {
 		alg = optim.Averaged{Algorithm: alg, Decay: 0.9}

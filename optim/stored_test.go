@@ -21,6 +21,7 @@ import (
 type model struct {
 	setting  rule.Setting
 	counters []float64
+	sums     []float64
 	types    map[string]device.DType // of slots; Float32 where there is none
 	held     map[string]reference.Plane
 }
@@ -36,7 +37,10 @@ func (m *model) dtype(slot string) device.DType {
 func (m *model) run(t *testing.T, s kernels.Spec, name func(string) string) {
 	p, err := kernels.New(s)
 	require.NoError(t, err)
-	var numbers reference.Tensor
+	if m.sums == nil {
+		m.sums = p.InitialSums(len(m.held["param"]))
+	}
+	numbers := reference.Tensor{Sums: m.sums}
 	for _, slot := range p.Slots {
 		held := m.held[name(slot.Name)]
 		plane := make(reference.Plane, len(held))
@@ -46,8 +50,7 @@ func (m *model) run(t *testing.T, s kernels.Spec, name func(string) string) {
 		numbers.Planes = append(numbers.Planes, plane)
 	}
 	counters := append([]float64{}, m.counters...)
-	scalars := reference.Scalars(p, kernels.GroupStepOf(m.setting, m.setting.Hyper), 0, 1, counters)
-	reference.Map(p, scalars, []reference.Tensor{numbers})
+	reference.Update(p, kernels.GroupStepOf(m.setting, m.setting.Hyper), 0, 1, counters, []reference.Tensor{numbers})
 	for k, plane := range p.Planes {
 		if plane.Store {
 			to := name(p.Of(k).Name)
@@ -55,6 +58,9 @@ func (m *model) run(t *testing.T, s kernels.Spec, name func(string) string) {
 				m.held[to][i] = reference.Bits(m.dtype(to), reference.Value(device.Float32, x))
 			}
 		}
+	}
+	for _, x := range p.TensorStates() {
+		m.held[x.Name] = reference.PlaneOf(m.sums[x.Word : x.Word+1])
 	}
 	if !s.Eval {
 		m.counters = counters
@@ -87,6 +93,8 @@ func planeOf(t *testing.T, b *device.Buffer) reference.Plane {
 	switch b.DType() {
 	case device.Float32:
 		return reference.PlaneOf(elements[float32](t, b))
+	case device.Float64:
+		return reference.PlaneOf(elements[float64](t, b))
 	case device.Int16:
 		return reference.PlaneOf(elements[int16](t, b))
 	case device.Int8:
@@ -135,6 +143,12 @@ func TestStored(t *testing.T) {
 						m.types[slot], some[slot] = dtype, dtype
 					}
 				}
+				for _, slot := range handed(t, setting) { // what one pass rounds, the next one reads
+					m.types[slot], some[slot] = device.Float32, device.Float32
+				}
+				for _, f := range setting.Rule.Tensor {
+					m.types[f.State] = device.Float64
+				}
 				m.types["param"], m.types["grad"], m.types["eval"] = form.param, form.grad, form.param
 
 				h, rng := onBackend(t, b), rand.New(rand.NewPCG(1, 2))
@@ -149,7 +163,9 @@ func TestStored(t *testing.T) {
 				for slot, buffer := range states {
 					at[slot] = buffer
 					require.Equal(t, m.types[slot], buffer.DType(), "%s: %s", c.Name, slot)
-					if h := setting.Rule.Start[setting.Rule.Slot(slot)]; h >= 0 {
+					if k := setting.Rule.Slot(slot); k < 0 {
+						require.Equal(t, 1, buffer.Len(), "%s: %s", c.Name, slot)
+					} else if h := setting.Rule.Start[k]; h >= 0 {
 						require.Equal(t, reference.Bits(buffer.DType(), setting.Hyper[h]), planeOf(t, buffer)[0], "%s: %s", c.Name, slot)
 					}
 				}
@@ -181,6 +197,24 @@ func TestStored(t *testing.T) {
 			}
 		}
 	})
+}
+
+// handed are the slots that a pass of a step writes and a later one reads.
+func handed(t *testing.T, s rule.Setting) (slots []string) {
+	p, err := kernels.New(kernels.SpecOf(s, device.Float32))
+	require.NoError(t, err)
+	written := map[int]bool{}
+	for _, pass := range p.Passes {
+		for _, k := range pass.Loads {
+			if written[k] {
+				slots = append(slots, p.Of(k).Name)
+			}
+		}
+		for _, k := range pass.Stores {
+			written[k] = true
+		}
+	}
+	return slots
 }
 
 // What cannot be is named.

@@ -28,7 +28,7 @@ func TestWalk(t *testing.T) {
 	body, _, end := strings.Cut(rest, "\n}\n")
 	require.True(t, ok && end)
 	excerpt("Go", "go", strings.Split("func Lion["+body+"\n}", "\n"))
-	excerpt("graph", "", slice(t, p.Graph.Text(p.Varying), "e.M = ", `\bv\d+`))
+	excerpt("graph", "", slice(t, p.Passes[0].Graph.Text(p.Passes[0].Varying), "e.M = ", `\bv\d+`))
 	text := slice(t, ptx.New(p).Text, "st.global.f32 [%address$e$M]", `%(v\d+_|in[_$])[\w$]*`)
 	excerpt("PTX", "", slices.DeleteFunc(text, func(line string) bool { return strings.Contains(line, "%entry") })) // the scalars' loads
 

@@ -51,14 +51,16 @@ build() {
 }
 build ./cmd/gpubench "$out/gpubench-cuda" build
 build ./device/cuda "$out/cuda.test" test -c
+build ./capi/internal/door "$out/capi.test" test -c
+GO='go run ../device/cuda/gocuda' EXTLD="$zig cc -target $(uname -m)-linux-gnu.$glibc" capi/build.sh "$out/libfusestep-cuda.so"
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$out/test2json" cmd/test2json
 mkdir "$work/ptx"
 PTX_DUMP=$work/ptx go test ./kernels/ptx -run '^TestDump$' -count=1 >/dev/null
 tar -czf "$out/ptx.tar.gz" -C "$work" ptx
-cp bench/gpu/run.sh bench/gpu/measure.sh bench/gpu/kernels.sh bench/gpu/forms.txt bench/gpu/README.md bench/peers/torch_gpu.py "$out"
+cp bench/gpu/run.sh bench/gpu/measure.sh bench/gpu/kernels.sh bench/gpu/forms.txt bench/gpu/README.md bench/gpu/capi_torch.py bench/peers/torch_gpu.py "$out"
 git describe --always --dirty --abbrev=40 >"$out/REVISION" 2>/dev/null || echo unknown >"$out/REVISION"
 
-for program in gpubench-cuda cuda.test; do
+for program in gpubench-cuda cuda.test capi.test libfusestep-cuda.so; do
   needs=$(objdump -T "$out/$program" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -1)
   if [ "$(printf '%s\n' "$needs" "$glibc" | sort -V | tail -1)" != "$glibc" ]; then
     echo "bundle: $program needs glibc $needs, which is newer than $glibc:" >&2

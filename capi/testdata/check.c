@@ -70,6 +70,8 @@ static void check_errors(void) {
   FAILS(fs_new(dev, NULL, &h, E), FS_ARGUMENT, "algorithm is NULL");
   FAILS(fs_new(dev, "SGD", NULL, E), FS_ARGUMENT, "optimizer is NULL");
   FAILS(fs_new(w->opt, "SGD", &h, E), FS_HANDLE, "is of no device");
+  FAILS(fs_cuda(0, &h, E), FS_UNAVAILABLE, "built without CUDA");
+  FAILS(fs_stream(w->opt, NULL, E), FS_ARGUMENT, "is no GPU");
   FAILS(fs_step(dev, &(fs_args){0}, E), FS_HANDLE, "is of no optimizer");
   FAILS(fs_step(w->opt, NULL, E), FS_ARGUMENT, "args is NULL");
   FAILS(fs_add_group(w->opt, NULL, E), FS_ARGUMENT, "group is NULL");
@@ -286,6 +288,87 @@ static void check_fork(void) {
   free(w);
 }
 
+/* The momentum of SGD, in a file of one's own. */
+static const char momentum[] =
+    "package mine\n"
+    "import \"github.com/fusestep/fusestep/kernels/rule\"\n"
+    "type Elem[F rule.Float] struct {\n"
+    "	P F `slot:\"param\"`\n"
+    "	G F `slot:\"grad\"`\n"
+    "	M F `slot:\"momentum_buffer\"`\n"
+    "}\n"
+    "type Scalars[F rule.Float] struct{ LR, Beta F }\n"
+    "type Options struct{ Nesterov bool }\n"
+    "func Step[F rule.Float](e *Elem[F], s *Scalars[F], o Options) {\n"
+    "	e.M = rule.Flush(F(s.Beta*e.M) + e.G)\n"
+    "	g := e.M\n"
+    "	if o.Nesterov {\n"
+    "		g = e.G + F(s.Beta*e.M)\n"
+    "	}\n"
+    "	e.P -= F(s.LR * g)\n"
+    "}\n"
+    "type Momentum struct{ LR, Beta float64 }\n"
+    "func Prologue(h *Momentum, _ *struct{}, s *Scalars[float64], _ Options) { s.LR, s.Beta = h.LR, h.Beta }\n";
+
+static void check_rule(void) {
+  char algorithm[1024] = "", again[1024] = "";
+  size_t len = 4;
+  OK(fs_rule("momentum.go", momentum, "Prologue", "Step", algorithm, &len, E));
+  EXPECT(len > 4 && len < sizeof algorithm && !algorithm[0], "its length is %zu", len);
+  OK(fs_rule("momentum.go", momentum, "Prologue", "Step", algorithm, &len, E));
+  OK(fs_rule("momentum.go", momentum, "Prologue", "Step", again, &len, E));
+  EXPECT(!strcmp(algorithm, again) && strlen(again) + 1 == len, "a rule is another one when it is read again");
+  EXPECT(strstr(algorithm, "\"hyper\":[\"lr\",\"beta\",\"nesterov\",\"maximize\"],\"slots\":[\"momentum_buffer\"]"), "it is %s", algorithm);
+  char name[64] = "";
+  sscanf(algorithm, "{\"name\":\"%63[^\"]\"", name);
+  world *mine = calloc(1, sizeof *mine), *sgd = calloc(1, sizeof *sgd);
+  FAILS(make(mine, name, NULL), FS_HYPERPARAMETER, "step: lr is NaN, must be at least 0");
+  static const size_t lengths[N] = {LENGTH, 1, LENGTH / 2};
+  double hyper[2][32] = {{0.1, 0.9, 1, 0}};
+  size_t n = 32, at;
+  OK(fs_defaults("SGD", hyper[1], &n, E));
+  const char *names[] = {"lr", "momentum", "nesterov"};
+  for (int i = 0; i < 3; i++) {
+    OK(fs_index("SGD", names[i], &at, E));
+    hyper[1][at] = hyper[0][i];
+  }
+  for (int k = 0; k < 2; k++) {
+    world *w = k ? sgd : mine;
+    OK(make(w, "SGD", NULL)); /* for its tensors */
+    OK(fs_free(w->opt, E));
+    OK(fs_new(dev, k ? "SGD" : name, &w->opt, E));
+    fs_group g = {.n = N, .lengths = lengths, .values = w->values, .value_type = FS_F32, .hyper = hyper[k]};
+    OK(fs_add_group(w->opt, &g, E));
+    for (int i = 0; i < 5; i++) {
+      for (int j = 0; j < LENGTH; j++) w->g[0][j] = (float)((i * j) % 17) / 8 - 1;
+      OK(step(w, (fs_args){.max_tensor_norm = 2}));
+    }
+    OK(fs_free(w->opt, E));
+  }
+  EXPECT(!memcmp(mine->x, sgd->x, sizeof mine->x), "the rule is not SGD's");
+  EXPECT(mine->x[0][1] != 1, "there is no step");
+  free(mine);
+  free(sgd);
+  FAILS(fs_rule("mine.go", "package mine\nfunc Step() {}\n", "Prologue", "Step", again, &len, E), FS_RULE, "mine.go:2:");
+  FAILS(fs_rule("mine.go", momentum, "Prologue", "Steps", again, &len, E), FS_RULE, "Steps");
+  FAILS(fs_rule("mine.go", "package", "Prologue", "Step", again, &len, E), FS_RULE, "mine.go:1:8");
+  FAILS(fs_rule(NULL, momentum, "Prologue", "Step", again, &len, E), FS_ARGUMENT, "is NULL");
+}
+
+static void check_tensor_norm(void) {
+  world *w = calloc(1, sizeof *w);
+  OK(make(w, "SGD", NULL));
+  double norm;
+  OK(step(w, (fs_args){.max_tensor_norm = 0.25, .grad_norm = &norm}));
+  EXPECT(norm * norm > 1501 / 4.0 - 1e-9 && norm * norm < 1501 / 4.0 + 1e-9, "the norm is %g", norm);
+  float factor = (float)(0.25 / (0.5 + 1e-6)); /* of the tensor of one element */
+  EXPECT(w->x[1][0] == 1 - 0.001f * (0.5f * factor), "it is clipped to %g", w->x[1][0]);
+  EXPECT(w->x[0][0] > w->x[1][0], "the longer the tensor, the more");
+  FAILS(step(w, (fs_args){.max_tensor_norm = -1}), FS_HYPERPARAMETER, "max_norm is -1");
+  OK(fs_free(w->opt, E));
+  free(w);
+}
+
 static void check_device(void) {
   world *w = calloc(1, sizeof *w);
   fs_handle first = dev;
@@ -299,12 +382,35 @@ static void check_device(void) {
   free(w);
 }
 
+/* Loading starts nothing, and a child that is forked before the first call may call. It must be called first. */
+static void check_start(void) {
+  EXPECT(threads() == 1, "loading has started threads: there are %d", threads());
+  struct sigaction now;
+  sigaction(SIGPIPE, NULL, &now);
+  EXPECT(now.sa_handler == SIG_DFL, "loading has taken SIGPIPE");
+  fflush(stdout);
+  pid_t child = fork();
+  if (!child) {
+    alarm(10);
+    OK(fs_device(2, &dev, E));
+    check_steps();
+    fflush(stdout);
+    _exit(failed);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child of before ends with status %#x", status);
+}
+
 int main(void) {
+  check_start();
   EXPECT(fs_version() && fs_describe() && fs_describe() == fs_describe(), "texts stay");
   OK(fs_device(2, &dev, E));
   check_errors();
   check_steps();
   check_device();
+  check_rule();
+  check_tensor_norm();
   check_signals();
   check_threads();
   int before = threads();

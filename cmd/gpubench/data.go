@@ -136,6 +136,22 @@ func wild(rng *rand.Rand, t device.DType, scale float64, positive bool) *pattern
 	return newPattern(t, p)
 }
 
+// moderate are numbers of many magnitudes, which a sum shows to depend on its order, and which hide none of each other. With positive, none is negative.
+func moderate(rng *rand.Rand, t device.DType, positive bool) *pattern {
+	if t == device.Int16 || t == device.Int8 {
+		return wild(rng, t, 1, positive)
+	}
+	p := make(reference.Plane, period)
+	for i := range p {
+		x := math.Ldexp(rng.NormFloat64(), rng.IntN(12)-10)
+		if positive {
+			x = math.Abs(x)
+		}
+		p[i] = reference.Bits(t, x)
+	}
+	return newPattern(t, p)
+}
+
 // finite are wild numbers, but for the scale in place of what is not finite.
 func finite(rng *rand.Rand, t device.DType, scale float64) *pattern {
 	p := wild(rng, t, scale, false).bits

@@ -79,20 +79,28 @@ func graphText(p *kernels.Program) string {
 	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "field\tslot\trole\ttype\tbytes loaded\tstored")
 	for k, plane := range p.Planes {
-		bytes := func(moved bool) int {
-			if !moved {
-				return 0
+		loaded, stored := 0, 0
+		for i := range p.Passes {
+			if slices.Contains(p.Passes[i].Loads, k) {
+				loaded += plane.DType.Size()
 			}
-			return plane.DType.Size()
+			if slices.Contains(p.Passes[i].Stores, k) {
+				stored += plane.DType.Size()
+			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", p.Graph.Vars[k].Name, p.Of(k).Name, p.Of(k).Role, plane.DType, bytes(plane.Load), bytes(plane.Store))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", p.Passes[0].Graph.Vars[k].Name, p.Of(k).Name, p.Of(k).Role, plane.DType, loaded, stored)
 	}
 	t.Flush()
 	fmt.Fprintf(&b, "%d bytes in all for each element\n", p.Bytes)
+	passes := p.Passes
 	for i, s := range p.Stages {
-		of, varying := "for each element", p.Varying
-		if s.Kind == kernels.Scalars {
-			of, varying = map[kernels.Scope]string{kernels.Group: "once for each group", kernels.OneTensor: "once for each tensor"}[s.Over], nil
+		of, varying := map[kernels.Scope]string{kernels.Group: "once for each group", kernels.OneTensor: "once for each tensor"}[s.Over], []bool(nil)
+		switch s.Kind {
+		case kernels.Reduce:
+			fmt.Fprintf(&b, "\n// stage %d: %s, %s, in float64\ntensor.%s = %s of t.%[4]s\n", i+1, s.Kind, of, p.Rule.Tensor[s.Fill.Field].Name, s.Fill.Kind)
+			continue
+		case kernels.Map:
+			of, varying, passes = "for each element", passes[0].Varying, passes[1:]
 		}
 		fmt.Fprintf(&b, "\n// stage %d: %s, %s, in float%d\n%s", i+1, s.Kind, of, s.Graph.Width, s.Graph.Text(varying))
 	}

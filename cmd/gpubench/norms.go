@@ -11,7 +11,7 @@ import (
 // norms are what is measured of gradients.
 type norms struct {
 	all  float64
-	sums [][kernels.SumWords]float64 // kernels.Tensor.Sums of each tensor
+	sums []kernels.TensorSums // of each tensor
 }
 
 // normsOf are those of gradients that were filled with a pattern, at which phases, by the tree of kernels.SumSquares.
@@ -21,7 +21,7 @@ func normsOf(p *pattern, t device.DType, lengths []int64, phase func(tensor int)
 		values[i] = reference.Value(t, bits)
 	}
 	var tile [kernels.NormTile]float64
-	out.sums = make([][kernels.SumWords]float64, len(lengths))
+	out.sums = make([]kernels.TensorSums, len(lengths))
 	out.all = kernels.NormBy(kernels.NormFirstOfTensors, func(scale float64) float64 {
 		var sums []float64
 		for i, n := range lengths {
@@ -35,9 +35,9 @@ func normsOf(p *pattern, t device.DType, lengths []int64, phase func(tensor int)
 			}
 			switch of := kernels.SumTree(slices.Clone(sums[first:])); {
 			case scale == 1:
-				out.sums[i][0] = of
+				out.sums[i].Sum = of
 			case t == device.Float64:
-				out.sums[i][1] = of
+				out.sums[i].Scaled = of
 			}
 		}
 		return kernels.SumTree(sums)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
@@ -40,7 +41,8 @@ type oracle struct {
 	runs     []run
 	from     []int              // per run, where it stands in expect
 	expect   reference.Tensor   // the runs one after the other
-	parts    []reference.Tensor // each of the runs
+	parts    []reference.Tensor // each of the runs; or
+	whole    []reference.Tensor // each tensor, where what its elements add up to counts, as long as a pattern at most
 }
 
 func newOracle(p plan, runs []run, tensors []tensor) *oracle {
@@ -52,6 +54,16 @@ func newOracle(p plan, runs []run, tensors []tensor) *oracle {
 	}
 	for range p.program.Planes {
 		o.expect.Planes = append(o.expect.Planes, make(reference.Plane, n))
+	}
+	if p.program.Rule.Tensor != nil {
+		for _, t := range tensors {
+			n := t.planes[0].Len()
+			whole := reference.Tensor{Index: firstIndex(t.name), Sums: p.program.InitialSums(n), Len: n}
+			for range p.program.Planes {
+				whole.Planes = append(whole.Planes, make(reference.Plane, min(n, period)))
+			}
+			o.whole = append(o.whole, whole)
+		}
 	}
 	for j, r := range runs {
 		part := reference.Tensor{Index: firstIndex(tensors[r.tensor].name) + uint64(r.lo)}
@@ -74,6 +86,11 @@ func (o *oracle) set(plane int, p *pattern, phase func(tensor int) int64) {
 	for j, r := range o.runs {
 		for i := r.lo; i < r.hi; i++ {
 			o.expect.Planes[plane][o.from[j]+int(i-r.lo)] = p.at(phase(r.tensor) + i)
+		}
+	}
+	for t, whole := range o.whole {
+		for i := range whole.Planes[plane] {
+			whole.Planes[plane][i] = p.at(phase(t) + int64(i))
 		}
 	}
 }
@@ -100,13 +117,27 @@ func (o *oracle) step(norms norms) {
 	}
 	g := kernels.GroupStepOf(o.setting, o.setting.Hyper)
 	g.MaxNorm, g.MaxTensorNorm = o.maxNorm, o.ofTensor
-	scalars := reference.Scalars(o.program, g, out.Norm, out.Unscale, o.counters)
+	if o.whole != nil {
+		for i := range norms.sums {
+			o.whole[i].Sums[0], o.whole[i].Sums[1] = norms.sums[i].Sum, norms.sums[i].Scaled
+		}
+		reference.Update(o.program, g, out.Norm, out.Unscale, o.counters, o.whole)
+		for j, r := range o.runs {
+			for k, to := range o.parts[j].Planes {
+				for i := range to {
+					to[i] = o.whole[r.tensor].Planes[k][(int(r.lo)+i)%period]
+				}
+			}
+		}
+		return
+	}
 	for j, r := range o.runs {
 		if norms.sums != nil {
-			o.parts[j].Scalars = reference.TensorScalars(o.program, g, out.Norm, out.Unscale, norms.sums[r.tensor][:])
+			sums := &norms.sums[r.tensor]
+			o.parts[j].Sums = []float64{sums.Sum, sums.Scaled}
 		}
 	}
-	reference.Map(o.program, scalars, o.parts)
+	reference.Update(o.program, g, out.Norm, out.Unscale, o.counters, o.parts)
 }
 
 // gradients are those of a step to verify. The norm of wild numbers is NaN, and hides what else a step does: so gradients that are clipped are
@@ -119,6 +150,8 @@ func (w *work) gradients(cfg *config, t device.DType, step int) *pattern {
 	}
 	var numbers *pattern
 	switch {
+	case cfg.scale == 0 && !cfg.clips() && w.program.Rule.Tensor != nil:
+		numbers = moderate(w.rng, t, false)
 	case cfg.scale == 0 && (!cfg.clips() || step == verifySteps-1):
 		return wild(w.rng, t, 1, false)
 	case cfg.clips():
@@ -136,6 +169,9 @@ func (w *work) gradients(cfg *config, t device.DType, step int) *pattern {
 func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, error) {
 	runs := chooseRuns(lengths(cfg.model))
 	v := verification{params: sampled(runs)}
+	if err := w.repeats(cfg); err != nil {
+		return v, err
+	}
 	o := newOracle(w.plan, runs, w.tensors)
 	o.maxNorm = cfg.clip
 	if cfg.clipTensor > 0 {
@@ -152,6 +188,10 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 			return v, err
 		}
 		reference.Scalars(w.program, kernels.GroupStepOf(w.setting, w.setting.Hyper), 0, 1, o.counters)
+		err := w.eachKept(func(tensor int, x kernels.TensorState, got float64) { o.whole[tensor].Sums[x.Word] = got })
+		if err != nil {
+			return v, err
+		}
 	}
 	for step := range verifySteps {
 		p.Show("%s: verifying step %d of %d", what, step+1, verifySteps)
@@ -164,10 +204,15 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 			dtype := w.program.Planes[k].DType
 			phase := func(tensor int) int64 { return int64(tensor) * 7919 }
 			var numbers *pattern
-			if role != kernels.Gradient {
+			switch {
+			case role != kernels.Gradient && w.program.Rule.Tensor != nil:
+				numbers = moderate(w.rng, dtype, role != kernels.Parameter)
+			case role != kernels.Gradient:
 				numbers = wild(w.rng, dtype, 1, role == kernels.State || role == kernels.Input)
-			} else if numbers = w.gradients(cfg, dtype, step); cfg.measures() {
-				measured = normsOf(numbers, dtype, lengths(cfg.model), phase)
+			default:
+				if numbers = w.gradients(cfg, dtype, step); cfg.measures() {
+					measured = normsOf(numbers, dtype, lengths(cfg.model), phase)
+				}
 			}
 			for i, t := range w.tensors {
 				if err := numbers.fill(w.stream, t.planes[k], phase(i)); err != nil {
@@ -186,6 +231,9 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 		if err := w.compareGroup(&v, o, step); err != nil {
 			return v, err
 		}
+		if err := w.compareKept(&v, o, step); err != nil {
+			return v, err
+		}
 		for k := range w.program.Planes {
 			if err := w.compare(&v, o, k, step); err != nil {
 				return v, err
@@ -193,6 +241,17 @@ func (w *work) verify(cfg *config, p *cli.Progress, what string) (verification, 
 		}
 	}
 	return v, nil
+}
+
+// repeats says whether the elements of a rule with numbers of tensors repeat as patterns do, so that the oracle knows what they add up to.
+func (w *work) repeats(cfg *config) error {
+	switch p := w.program; {
+	case p.Rule.Tensor == nil:
+		return nil
+	case p.NumNoise() > 0 && slices.Max(lengths(cfg.model)) > period:
+		return fmt.Errorf("verification of a rule with sums of tensors longer than %d elements that are rounded stochastically: %w", period, device.ErrUnsupported)
+	}
+	return nil
 }
 
 // compareGroup compares what the prologue keeps, and the loss scale.
@@ -219,6 +278,36 @@ func (w *work) compareGroup(v *verification, o *oracle, step int) error {
 		note(v, device.Float64, math.Float64bits(f.got), math.Float64bits(f.want), func() string { return fmt.Sprintf("step %d: %s", step+1, f.name) })
 	}
 	return nil
+}
+
+// eachKept calls f with each number that each tensor keeps.
+func (w *work) eachKept(f func(tensor int, x kernels.TensorState, got float64)) error {
+	for _, x := range w.program.TensorStates() {
+		for i, t := range w.tensors {
+			b, err := w.opt.State(t.name, x.Name)
+			if err != nil {
+				return err
+			}
+			var got [1]float64
+			if err := device.Download(w.stream, got[:], b); err != nil {
+				return err
+			}
+			if err := w.stream.Synchronize(); err != nil {
+				return err
+			}
+			f(i, x, got[0])
+		}
+	}
+	return nil
+}
+
+// compareKept compares what tensors keep.
+func (w *work) compareKept(v *verification, o *oracle, step int) error {
+	return w.eachKept(func(tensor int, x kernels.TensorState, got float64) {
+		note(v, device.Float64, math.Float64bits(got), math.Float64bits(o.whole[tensor].Sums[x.Word]), func() string {
+			return fmt.Sprintf("step %d: tensor %q: %s", step+1, w.tensors[tensor].name, x.Name)
+		})
+	})
 }
 
 // compare compares a plane of all runs.

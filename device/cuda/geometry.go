@@ -14,7 +14,7 @@ import (
 )
 
 // geometry is how a pass over all tensors is made and launched: how many blocks walk the chunks on each multiprocessor, how many elements
-// a chunk has, and how elements are loaded and stored. 0 is what is found best.
+// a chunk has, and how elements are loaded and stored. 0 is what is found best. The chunks of a pass with fills are tiles, whatever is said.
 type geometry struct {
 	blocks, chunk int
 	hints         ptx.Hints

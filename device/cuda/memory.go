@@ -59,7 +59,8 @@ func (m *memory) release() error {
 	return m.g.do(func() error { return failure(driver.CuMemFree, cu.MemFree(m.at)) })
 }
 
-// drain waits for everything that has been enqueued on the device's own streams. A capture has nothing to wait for, and waiting would end it.
+// drain waits for everything that has been enqueued on the device's streams. A capture has nothing to wait for, and waiting would end it; while a framework
+// captures a stream of its own, waiting for any other may end that capture, so nothing is waited for.
 func (g *gpu) drain() error {
 	g.mu.Lock()
 	queues := make([]*queue, 0, len(g.queues))
@@ -69,6 +70,14 @@ func (g *gpu) drain() error {
 		}
 	}
 	g.mu.Unlock()
+	for _, q := range queues {
+		if q.owned {
+			continue
+		}
+		if captured, err := q.captured(); captured || err != nil {
+			return err
+		}
+	}
 	for _, q := range queues {
 		if err := q.drain(); err != nil {
 			return err

@@ -18,9 +18,14 @@ import (
 // module is a program's kernels on the device. It stays loaded until the device is closed.
 type module struct {
 	*ptx.Module
-	mod                                cu.Module
-	update, prologue, tensors, traffic kernel
+	mod       cu.Module
+	prologue  kernel
+	passes    []pass
+	sums, max kernel
 }
+
+// pass is the kernels of a ptx.Pass.
+type pass struct{ update, traffic, tensors kernel }
 
 // kernel is a function, and how many of its blocks a multiprocessor holds at once.
 type kernel struct {
@@ -78,10 +83,13 @@ func (g *gpu) module(p *kernels.Program) (*module, error) {
 	text := g.geometry.hints.New(p)
 	m := &module{Module: text}
 	var err error
-	names := map[string]*kernel{text.Update: &m.update, text.Prologue: &m.prologue, text.Traffic: &m.traffic}
-	if text.Tensors != "" {
-		names[text.Tensors] = &m.tensors
+	names := map[string]*kernel{text.Prologue: &m.prologue, text.Sums: &m.sums, text.Max: &m.max}
+	m.passes = make([]pass, len(text.Passes))
+	for i, p := range text.Passes {
+		to := &m.passes[i]
+		names[p.Update], names[p.Traffic], names[p.Tensors] = &to.update, &to.traffic, &to.tensors
 	}
+	delete(names, "") // kernels that the program does not have
 	m.mod, err = g.load(text.Text, names)
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %s: %w", p, err)

@@ -82,62 +82,37 @@ func (n *norm) fill(d *Device) (err error) {
 func (n *norm) plant(d *Device) (err error) {
 	spare := 0
 	for _, t := range n.work.Tensors {
-		for count := levels(t.Len()); count > kernels.NormTile; {
-			count = levels(count)
-			spare += count
-		}
+		spare += spareSums(levels(t.Len()))
 	}
 	if n.spare, err = d.Alloc(device.Float64, spare); err != nil {
 		return err
 	}
 	for i := range n.mod.passes {
-		var trees []*device.Buffer
+		f := &forest{}
 		if p := &n.mod.passes[i]; p.Tensors != "" {
-			for _, tiles := range n.tree(p.Reduce) {
-				b, err := d.words(tiles)
-				if err != nil {
-					return err
-				}
-				trees = append(trees, b)
-			}
+			f = n.tree(p.Reduce)
 		}
-		n.trees = append(n.trees, trees)
+		trees, err := f.tables(d)
+		if n.trees = append(n.trees, trees); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// tree is the tiles of sums of all tensors whose sums a stage makes, level by level.
-func (n *norm) tree(of *kernels.Stage) (tiles [][]uint64) {
-	from, spare := n.sums[0].Addr(), n.spare.Addr()
+// tree is the trees of all tensors whose sums a stage makes.
+func (n *norm) tree(of *kernels.Stage) *forest {
+	from, room := n.sums[0].Addr(), n.spare.Addr()
+	f := &forest{spare: &room}
 	for _, t := range n.work.Tensors {
-		at, count := from, levels(t.Len())
+		count := levels(t.Len())
+		if count > 0 && (of.Only == 0 || t.Planes[0].DType() == of.Only) {
+			f.grow(from, count, t.Sums.Addr()+uint64(8*of.Sum))
+		}
 		from += uint64(8 * count)
-		if count == 0 || of.Only != 0 && t.Planes[0].DType() != of.Only {
-			continue
-		}
-		for level := 0; ; level++ {
-			if level == len(tiles) {
-				tiles = append(tiles, nil)
-			}
-			to, last := spare, count <= kernels.NormTile
-			if last {
-				to = t.Sums.Addr() + uint64(8*of.Sum)
-			}
-			for k := range levels(count) {
-				tiles[level] = append(tiles[level], at+uint64(8*k*kernels.NormTile), uint64(min(kernels.NormTile, count-k*kernels.NormTile)), to+uint64(8*k))
-			}
-			if last {
-				break
-			}
-			at, count = spare, levels(count)
-			spare += uint64(8 * count)
-		}
 	}
-	return tiles
+	return f
 }
-
-// levels is how many sums one level up has.
-func levels(n int) int { return (n + kernels.NormTile - 1) / kernels.NormTile }
 
 func (n *norm) Enqueue(s *device.Stream, step kernels.Step) error { return n.Launch(s, step) }
 
@@ -184,7 +159,7 @@ func (n *norm) launchPass(q *queue, p *normPass, trees []*device.Buffer, control
 			}
 		}
 	}
-	if err := launchTrees(q, p, trees, scale); err != nil { // before the tree of everything, whose upper levels lie where the tiles' sums are
+	if err := launchTrees(q, p.tensors, trees, scale...); err != nil { // before the tree of everything, whose upper levels lie where the tiles' sums are
 		return err
 	}
 	from, to := n.sums[0].Addr(), n.sums[1].Addr()
@@ -196,19 +171,6 @@ func (n *norm) launchPass(q *queue, p *normPass, trees []*device.Buffer, control
 	}
 	return failure(driver.CuLaunchKernel, p.root.Launch([3]uint32{1, 1, 1}, [3]uint32{1, 1, 1}, 0, q.handle(), []uint64{from, control.Addr(), n.scale.Addr()}))
 }
-
-// launchTrees enqueues the tensors' trees.
-func launchTrees(q *queue, p *normPass, trees []*device.Buffer, scale []uint64) error {
-	for _, b := range trees {
-		tiles := b.Len() / ptx.TileWords
-		if err := launch(p.tensors.Function, blocks(tiles, ptx.NormWarps), q, append([]uint64{b.Addr(), uint64(tiles)}, scale...)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func blocks(tiles, each int) int { return (tiles + each - 1) / each }
 
 func (n *norm) Close() error {
 	var errs []error

@@ -31,7 +31,7 @@ func TestTreesOfTensors(t *testing.T) {
 		}
 		g, err := dev.Alloc(dtype, n)
 		require.NoError(t, err)
-		sums, err := dev.Alloc(device.Float64, kernels.SumWords)
+		sums, err := dev.Alloc(device.Float64, w.Program.SumWords())
 		require.NoError(t, err)
 		require.NoError(t, dev.DefaultStream().Zero(sums))
 		w.Tensors = append(w.Tensors, kernels.Tensor{Planes: []*device.Buffer{g}, Sums: sums})
@@ -46,7 +46,7 @@ func TestTreesOfTensors(t *testing.T) {
 	require.Equal(t, []int{2, 1}, []int{len(n.trees[0]), len(n.trees[1])}, "levels")
 
 	rng := rand.New(rand.NewPCG(6, 7))
-	want := make([][kernels.SumWords]float64, len(elements))
+	want := make([][2]float64, len(elements))
 	for pass := range n.trees {
 		x := make([]float64, n.sums[0].Len())
 		for i := range x {
@@ -58,7 +58,7 @@ func TestTreesOfTensors(t *testing.T) {
 			require.NoError(t, device.Upload(s, n.scale, []float64{0x1p-600}))
 			scale = []uint64{n.scale.Addr()}
 		}
-		require.NoError(t, dev.gpu.do(func() error { return launchTrees(q, &n.mod.passes[pass], n.trees[pass], scale) }))
+		require.NoError(t, dev.gpu.do(func() error { return launchTrees(q, n.mod.passes[pass].tensors, n.trees[pass], scale...) }))
 		require.NoError(t, s.Synchronize())
 		got := make([]float64, len(x))
 		require.NoError(t, device.Download(s, got, n.sums[0]))
@@ -72,7 +72,7 @@ func TestTreesOfTensors(t *testing.T) {
 		}
 	}
 	for i, tensor := range w.Tensors {
-		got := make([]float64, kernels.SumWords)
+		got := make([]float64, w.Program.SumWords())
 		require.NoError(t, device.Download(s, got, tensor.Sums))
 		require.NoError(t, s.Synchronize())
 		require.Equal(t, want[i][:], got, "tensor %d of %d tiles", i, lengths[i])

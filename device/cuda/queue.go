@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -64,6 +65,29 @@ func WrapStream(d *Device, stream uintptr) *device.Stream {
 	defer d.gpu.mu.Unlock()
 	d.gpu.queues[q] = true
 	return d.dev.WrapStream(q)
+}
+
+// Captured says whether a stream is being captured, as a framework captures its own.
+func Captured(s *device.Stream) (bool, error) {
+	if err := s.Check(s.Device()); err != nil {
+		return false, fmt.Errorf("cuda: %w", err)
+	}
+	q, ok := s.Queue().(*queue)
+	if !ok {
+		return false, fmt.Errorf("cuda: stream of device %s %w", s.Device().Name(), device.ErrForeign)
+	}
+	return q.captured()
+}
+
+func (q *queue) captured() (is bool, err error) {
+	err = q.g.do(func() error {
+		is, err = driver.StreamIsCapturing(q.handle())
+		return failure(driver.CuStreamIsCapturing, err)
+	})
+	if errors.Is(err, driver.ErrorStreamCaptureImplicit) {
+		return true, nil // the default stream, beside a stream that is being captured and waits for it
+	}
+	return is, err
 }
 
 // queue is a stream's, which must be of this GPU.

@@ -39,6 +39,9 @@ func Wrap(d *Device, t device.DType, n int, address uint64) (*device.Buffer, err
 // its work and leaves it. It is nil, which counts as closed, where the device is closed.
 func WrapStream(d *Device, stream uintptr) *device.Stream { return nil }
 
+// Captured says whether a stream is being captured, as a framework captures its own.
+func Captured(s *device.Stream) (bool, error) { return false, errBuild }
+
 // Storage implements kernels.Backend.
 func (d *Device) Storage(compute device.DType) []device.DType { return nil }
 

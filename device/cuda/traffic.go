@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"runtime"
 	"slices"
 
@@ -28,16 +29,26 @@ func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
 	if err != nil {
 		return err
 	}
-	var never []uint64
-	if t.u.mod.Never {
-		never = []uint64{0}
-	}
-	return t.u.g.do(func() error { return t.u.pass(t.u.mod.traffic, q, never...) })
+	return t.u.g.do(func() error {
+		for i, p := range t.u.mod.Passes {
+			var never []uint64
+			if p.Never {
+				never = []uint64{0}
+			}
+			if p.Traffic == "" {
+				continue
+			}
+			if err := t.u.walk(i, t.u.mod.passes[i].traffic, q, never...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (t traffic) Close() error { return t.u.Close() }
 
-// divert gives the traffic memory of its own for planes that are written and not read. A kernel cannot store there what is there without
+// divert gives the traffic memory of its own for planes that a pass writes and does not read. A kernel cannot store there what is there without
 // loading it, and a step does not load it: so that as much is moved and every byte stays, it is stored elsewhere. Each piece lies as
 // far from a multiple of 128 bytes as what it stands for, which decides on vectors.
 func (u *update) divert(d *Device) error {
@@ -46,7 +57,7 @@ func (u *update) divert(d *Device) error {
 		tensors[i].Planes = slices.Clone(tensors[i].Planes)
 	}
 	for k, plane := range u.work.Program.Planes {
-		if !plane.Store || plane.Load {
+		if !slices.ContainsFunc(u.work.Program.Passes, func(p kernels.Pass) bool { return slices.Contains(p.Stores, k) && !slices.Contains(p.Loads, k) }) {
 			continue
 		}
 		size := plane.DType.Size()
@@ -62,6 +73,12 @@ func (u *update) divert(d *Device) error {
 			return err
 		}
 		u.aside = append(u.aside, aside)
+		if plane.Load { // by another pass
+			s := d.DefaultStream()
+			if err := errors.Join(s.Zero(aside), s.Synchronize()); err != nil {
+				return err
+			}
+		}
 		for i, t := range tensors {
 			if t.Planes[k], err = aside.Slice(from[i], from[i]+t.Planes[k].Len()); err != nil {
 				return err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -14,7 +16,9 @@ import (
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/format"
+	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // inFlight is the steps that can be under way before Enqueue waits for the oldest to have read its inputs.
@@ -22,17 +26,25 @@ const inFlight = 256
 
 // update implements kernels.Capturable.
 type update struct {
-	g                   *gpu
-	work                kernels.Work // holds the buffers
-	mod                 *module
-	chunks              int
-	chunkTable, tensors *device.Buffer // as package ptx lays them out
-	counters, scalars   *device.Buffer
-	inputs              *device.Buffer
-	aside               []*device.Buffer // where a traffic stores what divert has turned away
-	staged              *device.Buffer   // pinned memory, a piece for each step that is under way
-	ring                [inFlight]piece
-	next                int
+	g                 *gpu
+	work              kernels.Work // holds the buffers
+	mod               *module
+	walks             []walk         // by pass
+	tensors           *device.Buffer // as package ptx lays them out
+	counters, scalars *device.Buffer
+	inputs            *device.Buffer
+	aside             []*device.Buffer // where a traffic stores what divert has turned away
+	staged            *device.Buffer   // pinned memory, a piece for each step that is under way
+	ring              [inFlight]piece
+	next              int
+}
+
+// walk is what a pass goes through, and what becomes of its fills.
+type walk struct {
+	chunks       *device.Buffer   // as package ptx lays them out; tiles in a pass with fills
+	folded       *device.Buffer   // what each tile makes of each fill; nil without fills
+	spare        *device.Buffer   // between the levels of the trees over these
+	sums, maxima []*device.Buffer // the trees' tiles, level by level
 }
 
 // piece is where a step's inputs are copied from.
@@ -74,6 +86,11 @@ func (d *Device) compile(w kernels.Work, traffic bool) (*update, error) {
 	if traffic {
 		err = u.divert(d)
 	}
+	for i := range w.Program.Passes {
+		if err == nil {
+			err = u.chunk(d, i, traffic)
+		}
+	}
 	if err == nil {
 		err = u.fill(d)
 	}
@@ -83,15 +100,73 @@ func (d *Device) compile(w kernels.Work, traffic bool) (*update, error) {
 	return u, nil
 }
 
-// fill makes the tables that the kernels walk.
-func (u *update) fill(d *Device) (err error) {
-	p := u.work.Program
+// chunk makes the table of chunks that a pass goes through. A traffic fills nothing.
+func (u *update) chunk(d *Device, pass int, traffic bool) (err error) {
+	u.walks = append(u.walks, walk{})
+	w := &u.walks[pass]
 	total := 0
 	for i := range u.work.Tensors {
 		total += u.work.Tensors[i].Len()
 	}
-	length := u.g.chunkLen(total, u.mod.update)
-	var chunks, tensors, counters []uint64
+	length, fills := u.g.chunkLen(total, u.mod.passes[pass].update), u.work.Program.Passes[pass].Fills
+	if traffic {
+		fills = nil
+	}
+	if len(fills) > 0 {
+		length = kernels.NormTile
+	}
+	var chunks []uint64
+	for i := range u.work.Tensors {
+		n := u.work.Tensors[i].Len()
+		for lo := 0; lo < n; lo += length {
+			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(length, n-lo)))
+		}
+	}
+	if w.chunks, err = d.words(chunks); err != nil || len(fills) == 0 {
+		return err
+	}
+	return u.plant(d, w, fills)
+}
+
+// plant makes the trees of a pass's fills, whose tiles w has.
+func (u *update) plant(d *Device, w *walk, fills []kernels.Fill) (err error) {
+	spare := 0
+	for _, t := range u.work.Tensors {
+		spare += len(fills) * spareSums(levels(t.Len()))
+	}
+	if w.folded, err = d.Alloc(device.Float64, len(fills)*w.count()); err != nil {
+		return err
+	}
+	if w.spare, err = d.Alloc(device.Float64, spare); err != nil {
+		return err
+	}
+	from, room := w.folded.Addr(), w.spare.Addr()
+	sums, maxima := &forest{spare: &room}, &forest{spare: &room}
+	for _, fill := range fills {
+		of := sums
+		if fill.Kind == rule.FillMax {
+			of = maxima
+		}
+		for _, t := range u.work.Tensors {
+			count := levels(t.Len())
+			of.grow(from, count, t.Sums.Addr()+uint64(8*fill.Word))
+			from += uint64(8 * count)
+		}
+	}
+	if w.sums, err = sums.tables(d); err != nil {
+		return err
+	}
+	w.maxima, err = maxima.tables(d)
+	return err
+}
+
+// count is how many chunks there are.
+func (w *walk) count() int { return w.chunks.Len() / ptx.ChunkWords }
+
+// fill makes the other tables that the kernels walk.
+func (u *update) fill(d *Device) (err error) {
+	p := u.work.Program
+	var tensors, counters []uint64
 	for i := range u.work.Tensors {
 		t := &u.work.Tensors[i]
 		tensors = append(tensors, uint64(t.Group))
@@ -101,23 +176,15 @@ func (u *update) fill(d *Device) (err error) {
 		if u.mod.Indexed {
 			tensors = append(tensors, t.Index())
 		}
-		if u.mod.Tensors != "" {
-			tensors = append(append(tensors, t.Sums.Addr()), make([]uint64, p.NumTensorScalars())...)
-		}
-		n := t.Len()
-		for lo := 0; lo < n; lo += length {
-			chunks = append(chunks, uint64(i), uint64(lo), uint64(min(length, n-lo)))
+		if own := p.NumTensorScalars(); own > 0 {
+			tensors = append(append(tensors, t.Sums.Addr()), make([]uint64, own)...)
 		}
 	}
 	for _, b := range u.work.Counters {
 		counters = append(counters, b.Addr())
 	}
-	u.chunks = len(chunks) / ptx.ChunkWords
 	groups := len(counters)
 	words := groups*p.Inputs() + len(unmeasured)
-	if u.chunkTable, err = d.words(chunks); err != nil {
-		return err
-	}
 	if u.tensors, err = d.words(tensors); err != nil {
 		return err
 	}
@@ -213,7 +280,8 @@ func (u *update) Feed(s *device.Stream, step kernels.Step) error {
 	return err
 }
 
-// Launch implements kernels.Capturable: the prologue, what computes the scalars of tensors, and the update. Where nothing was measured they read what stands behind the inputs.
+// Launch implements kernels.Capturable: the prologue, and for each pass what computes the scalars of tensors, the pass, and the trees of its fills.
+// Where nothing was measured they read what stands behind the inputs.
 func (u *update) Launch(s *device.Stream, step kernels.Step) error {
 	defer runtime.KeepAlive(u)
 	defer runtime.KeepAlive(step.Control)
@@ -228,33 +296,79 @@ func (u *update) Launch(s *device.Stream, step kernels.Step) error {
 	}
 	return u.g.do(func() error {
 		prologue := []uint64{u.inputs.Addr(), u.counters.Addr(), u.scalars.Addr(), control, uint64(groups)}
-		if err := launch(u.mod.prologue.Function, (groups+ptx.Block-1)/ptx.Block, q, prologue); err != nil {
+		if err := launch(u.mod.prologue.Function, blocks(groups, ptx.Block), q, prologue); err != nil {
 			return err
 		}
-		err := u.ofTensors(q, control)
-		if err == nil {
-			err = u.pass(u.mod.update, q, control)
-		}
-		if err != nil {
-			return fmt.Errorf("parameters and tensors' state are as they were, but the groups' counters are one step ahead: %w", err)
+		changed := []string{"the groups' counters"}
+		for i := range u.work.Program.Passes {
+			names, err := u.pass(i, q, control)
+			for _, name := range names {
+				if !slices.Contains(changed, name) {
+					changed = append(changed, name)
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("the step has changed %s, and nothing else: %w", strings.Join(changed, ", "), err)
+			}
 		}
 		return nil
 	})
 }
 
-// ofTensors launches what computes the scalars that each tensor has to itself, if it has some.
-func (u *update) ofTensors(q *queue, control uint64) error {
-	if u.mod.Tensors == "" {
-		return nil
+// pass launches what there is of a pass, and names what of tensors has been changed when it returns.
+func (u *update) pass(i int, q *queue, control uint64) (changed []string, err error) {
+	p, k := u.work.Program, &u.mod.passes[i]
+	if of := p.Passes[i].Tensor; of != nil {
+		n := len(u.work.Tensors)
+		args := []uint64{u.inputs.Addr(), u.scalars.Addr(), control, u.tensors.Addr(), uint64(n)}
+		if err := launch(k.tensors.Function, blocks(n, ptx.Block), q, args); err != nil {
+			return nil, err
+		}
+		changed = kept(p, of)
 	}
-	n := len(u.work.Tensors)
-	return launch(u.mod.tensors.Function, (n+ptx.Block-1)/ptx.Block, q, []uint64{u.inputs.Addr(), control, u.tensors.Addr(), uint64(n)})
+	more := []uint64{control}
+	if to := u.walks[i].folded; to != nil {
+		more = append(more, to.Addr())
+	}
+	if err := u.walk(i, k.update, q, more...); err != nil {
+		return changed, err
+	}
+	for _, plane := range p.Passes[i].Stores {
+		changed = append(changed, p.PlaneName(plane))
+	}
+	return changed, u.trees(i, q, control)
 }
 
-// pass launches the update or the traffic over all chunks.
-func (u *update) pass(k kernel, q *queue, more ...uint64) error {
-	args := append([]uint64{u.chunkTable.Addr(), uint64(u.chunks), u.tensors.Addr(), u.scalars.Addr()}, more...)
-	return launch(k.Function, min(u.chunks, u.g.grid(k)), q, args)
+// trees launches what makes words of Tensor.Sums of what a pass has made of tiles.
+func (u *update) trees(pass int, q *queue, control uint64) error {
+	w := &u.walks[pass]
+	if err := launchTrees(q, u.mod.sums, w.sums, control); err != nil {
+		return err
+	}
+	return launchTrees(q, u.mod.max, w.maxima, control)
+}
+
+// kept names what a pass's Tensor stores of what is kept from step to step.
+func kept(p *kernels.Program, tensor *ir.Func) (names []string) {
+	first := p.SumWords() - len(p.Rule.Tensor) // of the words of Tensor.Sums, the rule's
+	for _, s := range tensor.Stores {
+		if v := tensor.Vars[s.Var]; v.Bank == kernels.SumsBank && p.Rule.Tensor[v.Index-first].State != "" {
+			names = append(names, p.Rule.Tensor[v.Index-first].State)
+		}
+	}
+	return names
+}
+
+// walk launches an update or a traffic over all chunks of a pass.
+func (u *update) walk(pass int, k kernel, q *queue, more ...uint64) error {
+	w := &u.walks[pass]
+	count := w.count()
+	n := count
+	if w.folded != nil {
+		n = blocks(count, ptx.NormWarps)
+	}
+	args := append([]uint64{w.chunks.Addr(), uint64(count), u.tensors.Addr(), u.scalars.Addr()}, more...)
+	return launch(k.Function, min(n, u.g.grid(k)), q, args)
 }
 
 // launch enqueues a kernel of ptx.Block threads a block. No blocks are no launch.
@@ -267,7 +381,11 @@ func launch(f driver.Function, blocks int, q *queue, args []uint64) error {
 
 func (u *update) Close() error {
 	var errs []error
-	for _, b := range append(u.aside, u.chunkTable, u.tensors, u.counters, u.scalars, u.inputs, u.staged) {
+	all := append(u.aside, u.tensors, u.counters, u.scalars, u.inputs, u.staged)
+	for _, w := range u.walks {
+		all = append(append(append(all, w.chunks, w.folded, w.spare), w.sums...), w.maxima...)
+	}
+	for _, b := range all {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}

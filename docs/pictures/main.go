@@ -56,7 +56,7 @@ func lion() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, m := p.Graph, ptx.New(p)
+	f, m := p.Passes[0].Graph, ptx.New(p)
 	rule, err := function(p.Rule.Source(), "func Lion[")
 	if err != nil {
 		return "", err

@@ -25,7 +25,7 @@ type checked struct {
 
 // check runs the rule on the device over n elements with random gradients, and beside it the Go function, element by element, and
 // the formula.
-func check[F rule.Float](backend kernels.Backend, t device.DType, c Settings, n int) (out checked, err error) {
+func check[F rule.Float](backend kernels.Backend, c Settings, n int) (out checked, err error) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	normal := func() []F {
 		x := make([]F, n)
@@ -71,11 +71,7 @@ func check[F rule.Float](backend kernels.Backend, t device.DType, c Settings, n 
 	}
 	// In each step the parameter is rounded twice, and the step is off by that of the momentum: five roundings a step, of what the
 	// mean has forgotten only after 1/(1-β) steps. The step's own are fewer than five.
-	u := math.Ldexp(1, -24)
-	if t == device.Float64 {
-		u = math.Ldexp(1, -53)
-	}
-	out.bound = checkSteps * u * (2*largestP + 5*c.LR*(largestG/(1-c.Beta)+c.Limit))
+	out.bound = checkSteps * unit[F]() * (2*largestP + 5*c.LR*(largestG/(1-c.Beta)+c.Limit))
 	return out, nil
 }
 
@@ -116,6 +112,14 @@ func floats[F rule.Float](x []F) []float64 {
 	return out
 }
 
+// unit is half the distance of 1 to the next number: how much rounding changes a number, relatively.
+func unit[F rule.Float]() float64 {
+	if unsafe.Sizeof(F(0)) == 4 {
+		return 0x1p-24
+	}
+	return 0x1p-53
+}
+
 // sameBits also tells 0 from -0.
 func sameBits[F rule.Float](a, b F) bool {
 	if unsafe.Sizeof(a) == 4 {
@@ -124,9 +128,9 @@ func sameBits[F rule.Float](a, b F) bool {
 	return math.Float64bits(float64(a)) == math.Float64bits(float64(b))
 }
 
-// describe says what kernel the rule becomes for the settings.
-func describe(c Settings, t device.DType) (string, error) {
-	s, err := c.Setting()
+// describe says what kernel a rule becomes for its settings.
+func describe(a optim.Algorithm, t device.DType) (string, error) {
+	s, err := a.Setting()
 	if err != nil {
 		return "", err
 	}

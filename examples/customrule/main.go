@@ -2,7 +2,7 @@
 // fusestep by the door that the built-in rules use.
 //
 // It checks the rule against the Go function, bit for bit, and against the formula, in float32 and float64, then fits a
-// cubic to a sine with it. The exit status is 1 if a check fails or the output cannot be written, and 2 for wrong flags.
+// cubic to a sine with it. It checks a second one, which has norms of tensors (layer.go), in the same way. The exit status is 1 if a check fails or the output cannot be written, and 2 for wrong flags.
 //
 //	customrule [-device cpu|cuda|cuda:N|emu]
 //
@@ -58,6 +58,11 @@ func run(w io.Writer, dev kernels.Backend) error {
 	if !(after < enough) {
 		return fmt.Errorf("the cubic's mean square error is %g, not below %g", after, enough)
 	}
+	for _, t := range []device.DType{device.Float32, device.Float64} {
+		if err := showLayer(w, dev, Layer{LR: 0.02}, t); err != nil {
+			return err
+		}
+	}
 	return dev.Device().Close()
 }
 
@@ -71,9 +76,9 @@ func show(w io.Writer, backend kernels.Backend, c Settings, t device.DType) erro
 	fmt.Fprintf(w, "\n%s\n", text)
 	var got checked
 	if t == device.Float32 {
-		got, err = check[float32](backend, t, c, n)
+		got, err = check[float32](backend, c, n)
 	} else {
-		got, err = check[float64](backend, t, c, n)
+		got, err = check[float64](backend, c, n)
 	}
 	if err != nil {
 		return err
@@ -82,6 +87,31 @@ func show(w io.Writer, backend kernels.Backend, c Settings, t device.DType) erro
 	fmt.Fprintf(w, "  against the formula in float64: largest error %.1e, bound %.1e\n", got.worst, got.bound)
 	if got.different > 0 || !(got.worst <= got.bound) {
 		return fmt.Errorf("%s: the rule on the device is not the rule", t)
+	}
+	return nil
+}
+
+// showLayer checks the rule with norms in one type, on a tensor of a few tiles.
+func showLayer(w io.Writer, backend kernels.Backend, h Layer, t device.DType) error {
+	const n = 3*kernels.NormTile + 5
+	text, err := describe(h, t)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%s\n", text)
+	var got checkedLayer
+	if t == device.Float32 {
+		got, err = checkLayer[float32](backend, h, n)
+	} else {
+		got, err = checkLayer[float64](backend, h, n)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "  against the Go functions, %d elements, %d steps: %d differ in any bit\n", n, checkSteps, got.different)
+	fmt.Fprintf(w, "  a step is LR times the tensor's norm: largest error %.1e, bound %.1e\n", got.worst, got.bound)
+	if got.different > 0 || !(got.worst <= got.bound) {
+		return fmt.Errorf("%s: the rule with norms on the device is not the rule", t)
 	}
 	return nil
 }

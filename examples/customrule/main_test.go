@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/cpu"
-	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/examples/internal/compare/comparetest"
 	"github.com/fusestep/fusestep/examples/internal/host"
 	"github.com/fusestep/fusestep/internal/gpu"
@@ -28,6 +27,7 @@ func TestRun(t *testing.T) {
 		`rule Concord: slots ["param" "grad" "momentum"]`,
 		"Concord[Decay] float32: 20 bytes an element and step", "Concord[Decay] float64: 40 bytes an element and step",
 		"1003 elements, 50 steps: 0 differ in any bit", "mean square error 0.5981 before",
+		"LayerStep[] float32: 20 bytes an element and step", "12293 elements, 50 steps: 0 differ in any bit",
 	} {
 		require.Contains(t, out.String(), want)
 	}
@@ -72,9 +72,9 @@ func TestCheck(t *testing.T) {
 				require.LessOrEqual(t, got.worst, got.bound)
 			})
 		}
-		got, err := check[float32](dev, device.Float32, tt.c, tt.n)
+		got, err := check[float32](dev, tt.c, tt.n)
 		run("float32", got, err)
-		got, err = check[float64](dev, device.Float64, tt.c, tt.n)
+		got, err = check[float64](dev, tt.c, tt.n)
 		run("float64", got, err)
 	}
 }
@@ -98,4 +98,25 @@ func TestSettings(t *testing.T) {
 		_, err := c.Setting()
 		require.ErrorContains(t, err, "concord: ", "%+v", c)
 	}
+}
+
+func TestLayer(t *testing.T) {
+	dev := cpu.New()
+	for _, n := range []int{0, 1, 129, 20_003} {
+		for _, lr := range []float64{0.5, 0.001} {
+			run := func(name string, got checkedLayer, err error) {
+				t.Run(fmt.Sprintf("%d elements, %v, %s", n, lr, name), func(t *testing.T) {
+					require.NoError(t, err)
+					require.Zero(t, got.different)
+					require.LessOrEqual(t, got.worst, got.bound)
+				})
+			}
+			got, err := checkLayer[float32](dev, Layer{LR: lr}, n)
+			run("float32", got, err)
+			got, err = checkLayer[float64](dev, Layer{LR: lr}, n)
+			run("float64", got, err)
+		}
+	}
+	_, err := Layer{LR: -1}.Setting()
+	require.ErrorContains(t, err, "layer: LR is -1")
 }

@@ -133,6 +133,8 @@ const (
 	VPTERNLOGD // AVX-512: for each bit of destination, first and second source, as a number, that bit of the last operand
 	VPBLENDW   // AVX2: in each 16 bytes, the second source's elements of 2 bytes that the last operand names
 
+	VFMADD231PD // FMA: the destination, and the product of the sources, rounded once
+
 	opCount
 )
 

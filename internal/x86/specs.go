@@ -137,4 +137,6 @@ var specs = [opCount]spec{
 	VFIXUPIMMPD: {name: "vfixupimmpd", form: rvm, coding: evex | broad, prefix: 1, table: 3, op: 0x54, elem: 8, imm: true},
 	VPTERNLOGD:  {name: "vpternlogd", form: rvm, coding: evex | broad, prefix: 1, table: 3, op: 0x25, elem: 4, imm: true},
 	VPBLENDW:    {name: "vpblendw", form: rvm, coding: vex, prefix: 1, table: 3, op: 0x0E, imm: true},
+
+	VFMADD231PD: {name: "vfmadd231pd", form: rvm, coding: both | w1 | broad, prefix: 1, table: 2, op: 0xB8, elem: 8},
 }

@@ -208,7 +208,7 @@ var encodings = regexp.MustCompile(`encoding: \[(.*?)\]`)
 
 // TestLLVM holds the encodings to those of llvm-mc.
 func TestLLVM(t *testing.T) {
-	out := assemble(t, "llvm-mc", "-triple=x86_64", "-x86-asm-syntax=intel", "-output-asm-variant=1", "-mattr=+avx2,+f16c,+avx512f,+avx512dq", "-show-encoding")
+	out := assemble(t, "llvm-mc", "-triple=x86_64", "-x86-asm-syntax=intel", "-output-asm-variant=1", "-mattr=+avx2,+f16c,+fma,+avx512f,+avx512dq", "-show-encoding")
 	found := encodings.FindAllSubmatch(out, -1)
 	list := all()
 	require.Len(t, found, len(list))

@@ -30,6 +30,9 @@ type T interface {
 // lengths of tensors beside all up to 130: around a warp, a cache line, a tile, a GPU's chunk.
 var lengths = []int{0, 1, 31, 32, 33, 127, 1023, 4097, 16<<10 + 5}
 
+// tiles are lengths around those of tiles.
+var tiles = []int{kernels.NormTile - 1, kernels.NormTile, kernels.NormTile + kernels.NormLanes, 3*kernels.NormTile + 77}
+
 const (
 	long   = 1<<20 + 7 // many chunks; once a rule, and not with -short
 	guard  = 64        // elements on both sides of a tensor
@@ -98,19 +101,21 @@ var masters = []string{"bf16+f32", "bf16+i16", "f16+f32", "bf16+i8"}
 
 var every = flag.Bool("kerneltest.every", false, "try all programs of all rules")
 
-// Run tries the rules and that of Names, with all sets of options and the penalties, the norm and the traffic. Of what else is around a rule, and of
-// formats, each is tried with every eighth rule and with Names; with the flag -kerneltest.every, with all of them; with -short, with fewer, and the
+// Run tries the rules and those of Staged and Names, with all sets of options and the penalties, the norm and the traffic. Of what else is around a rule, and of
+// formats, each is tried with every eighth rule, with every second of Staged and with Names; with the flag -kerneltest.every, with all of them; with -short, with fewer, and the
 // rule of Names has all its options or none. Open returns a device, which the suite closes; backends whose results could depend on how many
 // threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend) {
 	names := Names(t)
-	of = append(slices.Clone(of), names)
+	of = slices.Concat(of, Staged(t), []*rule.Rule{names})
 	stride := func(r *rule.Rule) int { // every so many rules
 		switch {
 		case *every || r == names && !testing.Short():
 			return 1
-		case r == names:
+		case r == names, slices.Contains(Staged(t), r) && testing.Short():
 			return 6
+		case slices.Contains(Staged(t), r):
+			return 2
 		case testing.Short():
 			return 12
 		}
@@ -178,7 +183,9 @@ type tensor struct {
 	shape
 	group  int
 	index  uint64
+	kind   kind
 	sums   []float64         // kernels.Tensor.Sums
+	own    *device.Buffer    // the same on the device
 	whole  []*device.Buffer  // by plane, with guards
 	expect []reference.Plane // by plane, with guards
 }
@@ -200,6 +207,9 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		runEach(t, b, p, 0.5, 5.7)
 		runOff(t, b, p)
 		shapes = slices.Concat(pairs(p), straight(lengths...), short(), apart(len(p.Planes)))
+	}
+	if len(p.Passes) > 1 {
+		shapes = append(shapes, straight(tiles...)...)
 	}
 	w, counters, tensors := work(t, b, p, shapes, groups, rng)
 	u := compile(t, b, w)
@@ -255,12 +265,14 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 		if x.pairs {
 			x.group = 0
 		}
+		x.kind = kindOf(p, shape, len(tensors))
 		to := kernels.Tensor{Group: x.group, ID: ids[len(tensors)%len(ids)], Shape: []int{shape.n}, Offset: 3 * len(tensors)}
 		x.index = to.Index()
 		for k, plane := range p.Planes {
-			expect := numbers(rng, plane.DType, 2*guard+4+x.n)
+			expect := x.kind.numbers(rng, plane.DType, 2*guard+4+x.n)
 			if x.pairs {
 				fillPairs(rng, p.Of(k).Role, plane.DType, expect[x.first(k):][:x.n])
+				x.kind.limit(plane.DType, expect)
 			}
 			whole, err := dev.Alloc(plane.DType, len(expect))
 			require.NoError(t, err)
@@ -269,12 +281,15 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 			require.NoError(t, err)
 			x.expect, x.whole, to.Planes = append(x.expect, expect), append(x.whole, whole), append(to.Planes, own)
 		}
-		if p.TensorScalars != nil {
-			x.sums = tensorSums[len(tensors)%len(tensorSums)][:]
-			sums, err := dev.Alloc(device.Float64, kernels.SumWords)
+		if n := p.SumWords(); n > 0 {
+			x.sums = p.InitialSums(shape.n)
+			of := tensorSums[len(tensors)%len(tensorSums)]
+			x.sums[0], x.sums[1] = of.Sum, of.Scaled
+			x.begin(rng, p)
+			own, err := dev.Alloc(device.Float64, n)
 			require.NoError(t, err)
-			upload(t, s, sums, x.sums)
-			to.Sums = sums
+			upload(t, s, own, x.sums)
+			to.Sums, x.own = own, own
 		}
 		tensors = append(tensors, x)
 		w.Tensors = append(w.Tensors, to)
@@ -295,12 +310,36 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 var ids = []uint64{0, 1<<32 - 70, 5<<32 - 50, math.MaxUint64 - 100, 0x9e3779b97f4a7c15}
 
 // tensorSums are sums of tensors: those that clip and those that do not, those that float64 has to scale, and those of elements that are not finite.
-var tensorSums = [][kernels.SumWords]float64{{9}, {0}, {0.01}, {math.Inf(1), 0x1p-100}, {0x1p200, math.NaN()}, {math.NaN()}, {1e-8}, {math.Inf(1)},
-	{math.Inf(1), 0x1p848}, {1, 5}, {math.Inf(1), math.Inf(1)}, {1 - 0x1p-53}, {0x1p-1022}, {math.MaxFloat64, 0x1p-100}, {math.Inf(1), math.MaxFloat64}}
+var tensorSums = []kernels.TensorSums{{Sum: 9}, {Sum: 0}, {Sum: 0.01}, {Sum: math.Inf(1), Scaled: 0x1p-100}, {Sum: 0x1p200, Scaled: math.NaN()}, {Sum: math.NaN()},
+	{Sum: 1e-8}, {Sum: math.Inf(1)}, {Sum: math.Inf(1), Scaled: 0x1p848}, {Sum: 1, Scaled: 5}, {Sum: math.Inf(1), Scaled: math.Inf(1)}, {Sum: 1 - 0x1p-53},
+	{Sum: 0x1p-1022}, {Sum: math.MaxFloat64, Scaled: 0x1p-100}, {Sum: math.Inf(1), Scaled: math.MaxFloat64}}
 
-// own are the expected elements of a tensor, without the guards.
-func (x *tensor) own() (out reference.Tensor) {
-	out.Index = x.index
+// begin gives the words of Tensor.Sums that are the rule's numbers: those that are kept, and others, which a step must not look at before it makes them.
+func (x *tensor) begin(rng *rand.Rand, p *kernels.Program) {
+	for i, f := range p.Rule.Tensor {
+		if word := &x.sums[len(x.sums)-len(p.Rule.Tensor)+i]; f.State != "" {
+			*word = rng.Float64()
+		} else {
+			*word = -1e30 * rng.Float64()
+		}
+	}
+}
+
+// again makes a tensor's numbers new ones.
+func (x *tensor) again(t T, s *device.Stream, p *kernels.Program, seed uint64) {
+	for k := range x.expect {
+		x.expect[k] = x.kind.numbers(rand.New(rand.NewPCG(seed, uint64(k))), p.Planes[k].DType, len(x.expect[k]))
+		uploadBits(t, s, x.whole[k], x.expect[k])
+	}
+	if x.own != nil {
+		x.begin(rand.New(rand.NewPCG(seed, 1<<32)), p)
+		upload(t, s, x.own, x.sums)
+	}
+}
+
+// elements are the expected elements of a tensor, without the guards, and its sums.
+func (x *tensor) elements() (out reference.Tensor) {
+	out.Index, out.Sums = x.index, x.sums
 	for k, whole := range x.expect {
 		out.Planes = append(out.Planes, whole[x.first(k):][:x.n])
 	}
@@ -309,21 +348,25 @@ func (x *tensor) own() (out reference.Tensor) {
 
 // expectStep is a step of a group on what is expected.
 func expectStep(p *kernels.Program, step kernels.GroupStep, norm, unscale float64, counters []float64, tensors []*tensor, group int) {
-	scalars := reference.Scalars(p, step, norm, unscale, counters)
 	var of []reference.Tensor
 	for _, x := range tensors {
 		if x.group == group {
-			own := x.own()
-			own.Scalars = reference.TensorScalars(p, step, norm, unscale, x.sums)
-			of = append(of, own)
+			of = append(of, x.elements())
 		}
 	}
-	reference.Map(p, scalars, of)
+	reference.Update(p, step, norm, unscale, counters, of)
 }
 
 // compare holds whole buffers, guards included, to what is expected. NaN is NaN, whatever its payload.
 func compare(t T, s *device.Stream, p *kernels.Program, tensors []*tensor, when string) {
 	for i, x := range tensors {
+		if x.own != nil {
+			for k, got := range download[float64](t, s, x.own) {
+				if want := x.sums[k]; math.Float64bits(got) != math.Float64bits(want) && (got == got || want == want) {
+					t.Fatalf("%s: tensor %d of %s: word %d of its sums is %v, want %v", when, i, x.shape, k, got, want)
+				}
+			}
+		}
 		for k, want := range x.expect {
 			dtype := p.Planes[k].DType
 			for j, got := range downloadBits(t, s, x.whole[k]) {

@@ -186,7 +186,8 @@ func normTrial(t T, b kernels.Backend, p *kernels.Program, i int, rng *rand.Rand
 		x[of][free[i]] = reference.Bits(types[of], v)
 	}
 	ofTensors := p == kernels.NormOfTensors()
-	own := make([][kernels.SumWords]float64, len(tt.lengths)) // of tensors
+	words := kernels.NormOfTensors().SumWords()
+	own := make([]float64, words*len(tt.lengths)) // of tensors
 	total := func(scale float64) float64 {
 		var sums []float64
 		for k, n := range tt.lengths {
@@ -199,9 +200,9 @@ func normTrial(t T, b kernels.Backend, p *kernels.Program, i int, rng *rand.Rand
 				sums = append(sums, kernels.SumSquares(values, scale))
 			}
 			if of := kernels.SumTree(slices.Clone(sums[first:])); scale == 1 {
-				own[k][0] = of
+				own[words*k] = of
 			} else if types[k%len(types)] == device.Float64 {
-				own[k][1] = of
+				own[words*k+1] = of
 			}
 		}
 		return kernels.SumTree(sums)
@@ -235,9 +236,9 @@ func normTrial(t T, b kernels.Backend, p *kernels.Program, i int, rng *rand.Rand
 		require.True(t, math.Float64bits(want) == math.Float64bits(got) || want != want && got != got,
 			"%s: norm is %v (%x), want %v (%x)", tt.name, got, math.Float64bits(got), want, math.Float64bits(want))
 		for i, got := range downloadSums(t, s, sums) {
-			want := own[i/kernels.SumWords][i%kernels.SumWords]
+			want := own[i]
 			require.True(t, math.Float64bits(want) == math.Float64bits(got) || want != want && got != got,
-				"%s: sum %d of tensor %d is %v, want %v", tt.name, i%kernels.SumWords, i/kernels.SumWords, got, want)
+				"%s: sum %d of tensor %d is %v, want %v", tt.name, i%words, i/words, got, want)
 		}
 	}
 	for _, maxNorm := range []float64{want / 3, min(want*2, math.MaxFloat64)} {
@@ -261,7 +262,7 @@ func newNorm(t T, b kernels.Backend, p *kernels.Program, grads ...*device.Buffer
 	w := kernels.Work{Program: p}
 	if p == kernels.NormOfTensors() {
 		var err error
-		sums, err = b.Device().Alloc(device.Float64, kernels.SumWords*len(grads))
+		sums, err = b.Device().Alloc(device.Float64, p.SumWords()*len(grads))
 		require.NoError(t, err)
 		require.NoError(t, b.Device().DefaultStream().Zero(sums))
 	}
@@ -269,7 +270,7 @@ func newNorm(t T, b kernels.Backend, p *kernels.Program, grads ...*device.Buffer
 		tensor := kernels.Tensor{Planes: []*device.Buffer{g}}
 		if sums != nil {
 			var err error
-			tensor.Sums, err = sums.Slice(kernels.SumWords*i, kernels.SumWords*(i+1))
+			tensor.Sums, err = sums.Slice(p.SumWords()*i, p.SumWords()*(i+1))
 			require.NoError(t, err)
 		}
 		w.Tensors = append(w.Tensors, tensor)

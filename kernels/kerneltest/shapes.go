@@ -16,6 +16,7 @@ type shape struct {
 	n      int
 	offset func(plane int) int // elements from an aligned address, 0 to 3
 	pairs  bool                // every pair of special numbers, the gradient's and a state's
+	tame   bool                // where one number changes all, all are ordinary
 }
 
 func (s shape) String() string {
@@ -134,4 +135,65 @@ func numbers(rng *rand.Rand, t device.DType, n int) reference.Plane {
 		}
 	}
 	return x
+}
+
+// kind is what a tensor's numbers are.
+type kind uint8
+
+const (
+	wild      kind = iota // any
+	tame                  // ordinary, of many magnitudes, so that sums depend on their order
+	infinite              // such, and one infinity in each plane
+	undefined             // such, and one NaN
+	negative              // such, and all negative or zero
+)
+
+// kindOf is the kind of a work's tensor. Elements are each for themselves, so that they are any; but one that is not finite makes a sum that hides all others.
+func kindOf(p *kernels.Program, s shape, tensor int) kind {
+	switch {
+	case len(p.Passes) == 1:
+		return wild
+	case s.tame:
+		return tame
+	}
+	return []kind{tame, wild, tame, infinite, negative, tame, undefined}[tensor%7]
+}
+
+// numbers are some of the kind.
+func (k kind) numbers(rng *rand.Rand, t device.DType, n int) reference.Plane {
+	x := numbers(rng, t, n)
+	if k == wild || integer(t) {
+		return x
+	}
+	spread := 20 // of exponents
+	if t == device.Float16 {
+		spread = 8
+	}
+	for i := range x {
+		y := math.Ldexp(rng.NormFloat64(), rng.IntN(2*spread)-spread)
+		if rng.IntN(16) == 0 {
+			y = 0
+		}
+		if k == negative {
+			y = -math.Abs(y)
+		}
+		x[i] = reference.Bits(t, y)
+	}
+	if n := len(x) - 2*guard; n > 0 && (k == infinite || k == undefined) {
+		y := math.Inf(1 - 2*rng.IntN(2))
+		if k == undefined {
+			y = math.NaN()
+		}
+		x[guard+rng.IntN(n)] = reference.Bits(t, y)
+	}
+	return x
+}
+
+// limit takes out what sums must not have.
+func (k kind) limit(t device.DType, x reference.Plane) {
+	for i := range x {
+		if y := reference.Value(t, x[i]); k != wild && !integer(t) && !(math.Abs(y) <= 1e20) {
+			x[i] = reference.Bits(t, 1)
+		}
+	}
 }

@@ -56,7 +56,7 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 		}
 		for _, x := range tensors {
 			for _, k := range p.Zeroed() {
-				clear(x.own().Planes[k])
+				clear(x.elements().Planes[k])
 			}
 		}
 		when := fmt.Sprintf("step %d by %+v", k, words)
@@ -73,7 +73,7 @@ func runSkip(t T, b kernels.Backend, p *kernels.Program) {
 func refill(t T, s *device.Stream, p *kernels.Program, tensors []*tensor, rng *rand.Rand) {
 	for _, k := range p.Zeroed() {
 		for _, x := range tensors {
-			x.expect[k] = numbers(rng, p.Planes[k].DType, len(x.expect[k]))
+			x.expect[k] = x.kind.numbers(rng, p.Planes[k].DType, len(x.expect[k]))
 			uploadBits(t, s, x.whole[k], x.expect[k])
 		}
 	}

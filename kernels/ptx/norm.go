@@ -121,16 +121,12 @@ func tileOf(w *writer, threads int) {
 	w.op("cvt.u64.u32 %s, %%warp32", w.reg("b64", "tile"))
 }
 
-// squares sums the terms of gradients of a type.
-func (p *NormPass) squares(i int) string {
-	of := NormGradients[i]
-	w := &writer{}
-	params := p.begin(w, NormSquaresParams)
+// ownTile loads what the table has of the threads' own tile: %from, %count, and its third word. Threads without a tile go to END, where those
+// of others' warps need not stay.
+func ownTile(w *writer, threads int, third string) {
 	w.op("cvta.to.global.u64 %%tiles, %%tiles")
-	w.op("cvta.to.global.u64 %%sums, %%sums")
-	t := newTileWriter(w, p.Reduce.Terms[of.DType], Block/of.Tiles)
-	tileOf(w, t.threads)
-	if t.threads == 32 {
+	tileOf(w, threads)
+	if threads == 32 {
 		w.op("setp.ge.u64 %s, %%tile, %%tile_count", w.reg("pred", "done"))
 		w.op("@%%done bra END")
 	} else {
@@ -140,10 +136,20 @@ func (p *NormPass) squares(i int) string {
 		w.op("min.u64 %%tile, %%tile, %%last")
 	}
 	w.op("mad.lo.u64 %%tiles, %%tile, %d, %%tiles", TileWords*word)
-	w.op("ld.global.u64 %s, [%%tiles]", w.reg("b64", "from"))
+	for i, r := range []string{"from", "count", third} {
+		w.op("ld.global.u64 %s, [%%tiles+%d]", w.reg("b64", r), i*word)
+	}
 	w.op("cvta.to.global.u64 %%from, %%from")
-	w.op("ld.global.u64 %s, [%%tiles+8]", w.reg("b64", "count"))
-	w.op("ld.global.u64 %s, [%%tiles+16]", w.reg("b64", "place"))
+}
+
+// squares sums the terms of gradients of a type.
+func (p *NormPass) squares(i int) string {
+	of := NormGradients[i]
+	w := &writer{}
+	params := p.begin(w, NormSquaresParams)
+	w.op("cvta.to.global.u64 %%sums, %%sums")
+	t := newTileWriter(w, p.Reduce.Terms[of.DType], Block/of.Tiles)
+	ownTile(w, t.threads, "place")
 	if t.threads < 32 {
 		w.op("selp.b64 %%count, 0, %%count, %%none")
 	}
@@ -160,19 +166,18 @@ func (p *NormPass) squares(i int) string {
 func (p *NormPass) tensors() string {
 	w := &writer{}
 	params := p.begin(w, NormTensorsParams)
-	w.op("cvta.to.global.u64 %%tiles, %%tiles")
-	tileOf(w, 32)
-	w.op("setp.ge.u64 %s, %%tile, %%tile_count", w.reg("pred", "done"))
-	w.op("@%%done bra END")
-	w.op("mad.lo.u64 %%tiles, %%tile, %d, %%tiles", TileWords*word)
-	w.op("ld.global.u64 %s, [%%tiles]", w.reg("b64", "from"))
-	w.op("cvta.to.global.u64 %%from, %%from")
-	w.op("ld.global.u64 %s, [%%tiles+8]", w.reg("b64", "count"))
-	w.op("ld.global.u64 %s, [%%tiles+16]", w.reg("b64", "to"))
-	w.op("cvta.to.global.u64 %%to, %%to")
-	newTileWriter(w, nil, 32).tile(false)
-	finish(w, "to")
+	ownSums(w, false)
 	return w.entry(p.Tensors, params...)
+}
+
+// ownSums folds tiles of sums, each to an address of its own.
+func ownSums(w *writer, max bool) {
+	ownTile(w, 32, "to")
+	w.op("cvta.to.global.u64 %%to, %%to")
+	t := newTileWriter(w, nil, 32)
+	t.max = max
+	t.tile(false)
+	finish(w, "to")
 }
 
 func (p *NormPass) sums() string {

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
@@ -12,18 +13,18 @@ import (
 // A plane is a buffer of each tensor: a field of the graph's elements.
 type plane struct {
 	element
-	field          int // index in the graph's Vars
+	field, index   int // in the graph's Vars, and of a tensor's planes
 	name           string
 	loaded, stored bool
 }
 
-// planes are a graph's, in order.
+// planes are those that a graph loads or stores, in order.
 func planes(f *ir.Func) (all []*plane) {
 	loads := f.Loads()
 	for v, field := range f.Vars {
-		p := &plane{elementOf(field.Type, f.Width), v, field.Name, slices.Contains(loads, v),
+		p := &plane{elementOf(field.Type, f.Width), v, field.Index, field.Name, slices.Contains(loads, v),
 			slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return s.Var == v })}
-		if field.Bank == rule.ElemBank {
+		if field.Bank == rule.ElemBank && (p.loaded || p.stored) {
 			all = append(all, p)
 		}
 	}
@@ -38,26 +39,24 @@ func onlyReads(f *ir.Func) bool {
 // own is the name of a register that belongs to the plane, by the field of the rule's element struct.
 func (p *plane) own(name string) string { return named(name, p.name) }
 
-// A passWriter writes one pass over all chunks.
+// A passWriter writes a kernel of one pass over all chunks.
 type passWriter struct {
 	*writer
+	layout
 	f       *ir.Func
 	planes  []*plane
-	rules   int // scalars of the rule
-	scalars int // of a group, all
-	always  []int
-	traffic bool // load and store alone
+	fills   []kernels.Fill
+	always  []int // planes that an update of a step that is skipped stores to, and to no others
+	traffic bool  // load and store alone
 	indexed bool
-	tensors int  // scalars that a tensor has to itself
-	lanes   int  // elements of a vector: what 16 bytes of the widest plane hold
+	lanes   int  // elements of a vector: what 16 bytes of the widest plane hold, and with fills no more than a thread has lanes
 	alike   bool // all planes have elements of one size
 	g       *graph
 }
 
-// pass writes a kernel with the parameters, which say what it is. Of a step that is skipped, an update stores to the planes of always alone.
-func pass(name string, params []string, f *ir.Func, h Hints, rules, scalars int, always ...int) string {
-	traffic := slices.Equal(params, TrafficParams)
-	w := &passWriter{writer: &writer{hints: h}, f: f, planes: planes(f), rules: rules, scalars: scalars, always: always, traffic: traffic, indexed: indexed(f), tensors: tensorFields(f), alike: true}
+func newPass(f *ir.Func, l layout, h Hints, fills ...kernels.Fill) *passWriter {
+	w := &passWriter{writer: &writer{hints: h}, layout: l, f: f, planes: planes(f), fills: fills, indexed: indexed(f)}
+	w.alike = len(w.planes) > 0
 	widest, loads := 1, 0
 	for _, p := range w.planes {
 		widest = max(widest, p.size)
@@ -67,72 +66,104 @@ func pass(name string, params []string, f *ir.Func, h Hints, rules, scalars int,
 		}
 	}
 	w.lanes = 16 / widest
+	if len(fills) > 0 {
+		w.lanes = min(w.lanes, fillLanes)
+	}
 	if scalars := len(f.Loads()) - loads; f.Width == 64 && scalars > 17 {
 		w.perProcessor = 1 // with 2, ptxas spills on sm_75 and sm_80: Adan with all that is around a rule
-	} else if f.Width == 64 || scalars > 11 {
-		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2
+	} else if f.Width == 64 || scalars > 11 || len(fills) > 0 {
+		w.perProcessor = 2 // by itself, ptxas spills: on sm_75 in float64, on sm_120 with as many scalars as Adam has with L1 and L2, on sm_90 with fills
 	}
-	onlyRead := traffic && onlyReads(f)
-	if traffic && !onlyRead {
-		params = GraphParams
-	}
+	return w
+}
+
+// write writes the kernel with the parameters: GraphParams, and others behind them.
+func (w *passWriter) write(name string, params ...string) string {
 	w.params(params...)
-	if slices.Equal(params, UpdateParams) {
+	if slices.Contains(params, "u64 control") {
 		w.op("cvta.to.global.u64 %%control, %%control")
 		skip(w.writer)
-		if len(always) == 0 {
+		if len(w.always) == 0 {
 			w.op("@%%is_skipped bra END")
 		}
 	}
 	for _, r := range []string{"chunks", "tensors", "scalars"} {
 		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
 	}
+	if slices.Contains(params, "u64 never") {
+		w.op("setp.ne.u64 %s, %%never, 0", w.reg("pred", "is_never"))
+	}
+	if len(w.fills) > 0 {
+		w.tiles()
+	} else {
+		w.chunks()
+	}
+	w.label("END")
+	w.op("ret")
+	return w.entry(name, params...)
+}
+
+// chunks goes through the chunks, a block each.
+func (w *passWriter) chunks() {
 	for _, r := range []string{"tid", "ntid", "ctaid", "nctaid"} {
 		t := w.reg("b32", r+"32")
 		w.op("mov.u32 %s, %%%s.x", t, r)
 		w.op("cvt.u64.u32 %s, %s", w.reg("b64", r+"64"), t)
-	}
-	if onlyRead {
-		w.op("setp.ne.u64 %s, %%never, 0", w.reg("pred", "is_never"))
 	}
 	w.comment("one chunk after the other, a grid apart")
 	w.op("mov.u64 %s, %%ctaid64", w.reg("b64", "chunk"))
 	w.label("NEXT_CHUNK")
 	w.op("setp.ge.u64 %s, %%chunk, %%chunk_count", w.reg("pred", "done"))
 	w.op("@%%done bra END")
-	w.chunk()
+	entry := w.chunk("chunk")
+	w.addresses(entry)
+	w.uniforms(entry)
 	w.vectorLoop()
 	w.scalarLoop()
 	w.op("add.u64 %%chunk, %%chunk, %%nctaid64")
 	w.op("bra NEXT_CHUNK")
-	w.label("END")
-	w.op("ret")
-	return w.entry(name, params...)
 }
 
 // shift is by how many bits a number is moved to divide it by n, a power of two. The driver's compiler does not turn div.u64 into that: it
 // calls a function of some 70 instructions.
 func shift(n int) int { return bits.TrailingZeros(uint(n)) }
 
-// chunk loads what is the same for all elements of a chunk.
-func (w *passWriter) chunk() {
+// chunk loads what the tables have of a chunk, and returns the register that has the address of the tensor's.
+func (w *passWriter) chunk(number string) string {
 	e := w.reg("b64", "entry")
-	w.op("mad.lo.u64 %s, %%chunk, %d, %%chunks", e, ChunkWords*word)
+	w.op("mad.lo.u64 %s, %%%s, %d, %%chunks", e, number, ChunkWords*word)
 	for i, r := range []string{"tensor", "first", "count"} {
 		w.op("ld.global.u64 %s, [%s+%d]", w.reg("b64", r), e, i*word)
 	}
-	w.op("mad.lo.u64 %s, %%tensor, %d, %%tensors", e, tensorWords(w.f)*word)
+	w.op("mad.lo.u64 %s, %%tensor, %d, %%tensors", e, w.words()*word)
 	if !w.traffic {
 		w.op("ld.global.u64 %s, [%s]", w.reg("b64", "group"), e)
 	}
 	if w.indexed && !w.traffic {
-		w.op("ld.global.u64 %s, [%s+%d]", w.reg("b64", "origin"), e, (1+len(w.planes))*word)
+		w.op("ld.global.u64 %s, [%s+%d]", w.reg("b64", "origin"), e, w.indexAt()*word)
 		w.op("add.u64 %%origin, %%origin, %%first")
 	}
-	w.addresses(e)
-	if !w.traffic {
-		w.uniforms(e)
+	return e
+}
+
+// firstByte computes how far from each plane's first byte the chunk's is, where that is the same.
+func (w *passWriter) firstByte() {
+	if w.alike {
+		w.op("mul.lo.u64 %s, %%first, %d", w.reg("b64", "first_byte"), w.planes[0].size)
 	}
+}
+
+// address computes the chunk's address in a plane.
+func (w *passWriter) address(p *plane, entry string) string {
+	a := w.reg("b64", p.own("at"))
+	w.op("ld.global.u64 %s, [%s+%d]", a, entry, (1+p.index)*word)
+	w.op("cvta.to.global.u64 %s, %s", a, a)
+	if w.alike {
+		w.op("add.u64 %s, %s, %%first_byte", a, a)
+	} else {
+		w.op("mad.lo.u64 %s, %%first, %d, %s", a, p.size, a)
+	}
+	return a
 }
 
 // addresses computes the chunk's address in each plane, and how many of its elements are before the vectors, and how many vectors there
@@ -141,22 +172,17 @@ func (w *passWriter) addresses(entry string) {
 	unit := 16 // of a position: bytes of an address, or elements where their sizes differ
 	if w.alike {
 		w.comment("the chunk's address in each slot; vectors if all are equally far from a multiple of 16")
-		w.op("mul.lo.u64 %s, %%first, %d", w.reg("b64", "first_byte"), w.planes[0].size)
 	} else {
 		unit = w.lanes
 		w.comment("the chunk's address in each slot; vectors if all are equally many elements from one")
 	}
+	w.firstByte()
 	w.op("mov.u64 %s, 0", w.reg("b64", "apart"))
 	first := ""
 	for i, p := range w.planes {
-		a := w.reg("b64", p.own("at"))
-		w.op("ld.global.u64 %s, [%s+%d]", a, entry, (1+i)*word)
-		w.op("cvta.to.global.u64 %s, %s", a, a)
+		a := w.address(p, entry)
 		position := a
-		if w.alike {
-			w.op("add.u64 %s, %s, %%first_byte", a, a)
-		} else {
-			w.op("mad.lo.u64 %s, %%first, %d, %s", a, p.size, a)
+		if !w.alike {
 			position = w.reg("b64", p.own("position"))
 			w.op("shr.u64 %s, %s, %d", position, a, shift(p.size))
 		}
@@ -188,21 +214,25 @@ func (w *passWriter) addresses(entry string) {
 
 // uniforms loads the group's scalars and computes what depends on nothing else.
 func (w *passWriter) uniforms(entry string) {
+	if w.traffic {
+		return
+	}
 	w.g = w.graph(w.f)
 	size := w.f.Width / 8
-	if w.tensors > 0 {
+	loads := w.f.Loads()
+	if slices.ContainsFunc(loads, func(v int) bool { return w.f.Vars[v].Bank == rule.TensorBank }) {
 		w.comment("the tensor's scalars")
 	}
-	for _, v := range w.f.Loads() {
+	for _, v := range loads {
 		if field := w.f.Vars[v]; field.Bank == rule.TensorBank {
 			r := w.reg(w.g.typ, named("in", field.Name))
-			w.op("ld.global.%s %s, [%s+%d]", w.g.typ, r, entry, (tensorWords(w.f)-w.tensors+field.Index)*word)
+			w.op("ld.global.%s %s, [%s+%d]", w.g.typ, r, entry, (w.ownAt()+field.Index)*word)
 			w.g.set(v, r)
 		}
 	}
 	w.comment("the group's scalars")
 	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", entry, w.scalars*size)
-	for _, v := range w.f.Loads() {
+	for _, v := range loads {
 		field := w.f.Vars[v]
 		if field.Bank == rule.ElemBank || field.Bank == rule.TensorBank {
 			continue
@@ -258,8 +288,8 @@ type planeAccess struct {
 	*access
 }
 
-// elements updates n elements from %element on.
-func (w *passWriter) elements(n int) {
+// elements updates n elements from %element on, and returns their graphs; of traffic there are none.
+func (w *passWriter) elements(n int) (lanes []*graph) {
 	var all []planeAccess
 	for _, p := range w.planes {
 		a := &access{w.writer, p.element, n, w.reg("b64", p.own("address")), func(what string, i int) string { return p.own(fmt.Sprintf("%s_%d", what, i)) }}
@@ -273,18 +303,20 @@ func (w *passWriter) elements(n int) {
 	}
 	if w.traffic {
 		trafficStores(all)
-		return
+		return nil
 	}
 	for _, a := range all {
 		if a.loaded {
 			a.unpack()
 		}
 	}
-	lanes := make([]*graph, n)
 	for lane := range n {
-		lanes[lane] = w.lane(lane, all)
+		lanes = append(lanes, w.lane(lane, all))
 	}
 	for _, s := range w.f.Stores {
+		if w.f.Vars[s.Var].Bank == rule.TensorBank { // a term
+			continue
+		}
 		a := all[slices.IndexFunc(all, func(a planeAccess) bool { return a.field == s.Var })]
 		var values []string
 		for _, g := range lanes {
@@ -296,6 +328,7 @@ func (w *passWriter) elements(n int) {
 		}
 		a.store(unless, a.pack(values))
 	}
+	return lanes
 }
 
 // lane is the graph of one element.

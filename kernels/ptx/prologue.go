@@ -6,6 +6,7 @@ import (
 
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // PrologueParams are the parameters of a prologue, which computes the scalars of a group in each of its threads:
@@ -53,31 +54,57 @@ func prologue(name string, p *kernels.Program) string {
 	return w.entry(name, PrologueParams...)
 }
 
-// TensorsParams are the parameters of the kernel that computes the scalars of a tensor in each of its threads, behind the prologue.
-var TensorsParams = []string{"u64 inputs", "u64 control", "u64 tensors", "u64 tensor_count"}
+// TensorsParams are the parameters of the kernel that computes the scalars of a tensor in each of its threads, before a pass: they are those of
+// PrologueParams.
+var TensorsParams = []string{"u64 inputs", "u64 scalars", "u64 control", "u64 tensors", "u64 tensor_count"}
 
-func tensors(name string, p *kernels.Program) string {
+func tensors(name string, p *kernels.Program, f *ir.Func, l layout) string {
 	w := &writer{}
-	w.params(TensorsParams...)
-	for _, r := range []string{"inputs", "control", "tensors"} {
-		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
+	uses := func(bank int) bool {
+		return slices.ContainsFunc(f.Loads(), func(v int) bool { return f.Vars[v].Bank == bank })
 	}
+	unused := map[string]bool{"u64 inputs": !uses(kernels.InputBank), "u64 scalars": !uses(rule.ScalarsBank)}
+	used := slices.DeleteFunc(slices.Clone(TensorsParams), func(p string) bool { return unused[p] })
+	w.params(used...)
+	skipped(w, used)
 	w.comment("one tensor a thread")
 	threadOf(w, "tensor", "tensor_count")
-	words, size := tensorWords(p.Graph), p.Compute.Size()
-	w.op("mad.lo.u64 %%tensors, %%tensor, %d, %%tensors", words*word)
-	w.op("ld.global.u64 %s, [%%tensors]", w.reg("b64", "group"))
-	w.op("mad.lo.u64 %%inputs, %%group, %d, %%inputs", p.Inputs()*word)
-	first := words - p.NumTensorScalars()
-	w.op("ld.global.u64 %s, [%%tensors+%d]", w.reg("b64", "sums"), (first-1)*word)
+	size := p.Compute.Size()
+	w.op("cvta.to.global.u64 %%tensors, %%tensors")
+	w.op("mad.lo.u64 %%tensors, %%tensor, %d, %%tensors", l.words()*word)
+	w.op("ld.global.u64 %s, [%%tensors+%d]", w.reg("b64", "sums"), l.sumsAt()*word)
 	w.op("cvta.to.global.u64 %%sums, %%sums")
-	f := p.TensorScalars
+	ofGroup := func(r string, bytes int) {
+		if slices.Contains(used, "u64 "+r) {
+			w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
+			w.op("ld.global.u64 %s, [%%tensors]", w.reg("b64", "group"))
+			w.op("mad.lo.u64 %%%s, %%group, %d, %%%s", r, bytes, r)
+		}
+	}
+	ofGroup("inputs", p.Inputs()*word)
+	ofGroup("scalars", l.scalars*size)
 	g := w.graph(f)
 	g.load(map[int]string{kernels.InputBank: "inputs", kernels.ControlBank: "control", kernels.SumsBank: "sums"})
+	for _, v := range f.Loads() {
+		if field := f.Vars[v]; field.Bank == rule.ScalarsBank {
+			x := w.reg(fmt.Sprintf("f%d", 8*size), named("in", field.Name))
+			w.op("ld.global.f%d %s, [%%scalars+%d]", 8*size, x, field.Index*size)
+			if size == 4 {
+				wide := w.reg("f64", named("wide", field.Name))
+				w.op("cvt.f64.f32 %s, %s", wide, x)
+				x = wide
+			}
+			g.set(v, x)
+		}
+	}
 	g.run(func(ir.Value) bool { return true })
 	for _, s := range f.Stores {
-		i := f.Vars[s.Var].Index
-		w.op("st.global.f%d [%%tensors+%d], %s", 8*size, (first+i)*word, w.rounded(g.at[s.Value], i, size))
+		field, value := f.Vars[s.Var], g.at[s.Value]
+		if field.Bank == kernels.SumsBank {
+			w.op("st.global.f64 [%%sums+%d], %s", field.Index*word, value)
+			continue
+		}
+		w.op("st.global.f%d [%%tensors+%d], %s", 8*size, (l.ownAt()+field.Index)*word, w.rounded(value, field.Index, size))
 	}
 	w.label("END")
 	w.op("ret")
@@ -99,9 +126,11 @@ func threadOf(w *writer, number, count string) {
 func (g *graph) load(from map[int]string) {
 	for _, v := range g.f.Loads() {
 		field := g.f.Vars[v]
-		x := g.reg("f64", named("in", field.Name))
-		g.op("ld.global.f64 %s, [%%%s+%d]", x, from[field.Bank], field.Index*word)
-		g.set(v, x)
+		if at := from[field.Bank]; at != "" {
+			x := g.reg("f64", named("in", field.Name))
+			g.op("ld.global.f64 %s, [%%%s+%d]", x, at, field.Index*word)
+			g.set(v, x)
+		}
 	}
 }
 
@@ -113,6 +142,15 @@ func (w *writer) rounded(value string, i, size int) string {
 	r := w.reg("f32", fmt.Sprintf("rounded_%d", i))
 	w.op("cvt.rn.f32.f64 %s, %s", r, value)
 	return r
+}
+
+// skipped ends the kernel where the step is skipped, if it has the parameter that says so.
+func skipped(w *writer, params []string) {
+	if slices.Contains(params, "u64 control") {
+		w.op("cvta.to.global.u64 %%control, %%control")
+		skip(w)
+		w.op("@%%is_skipped bra END")
+	}
 }
 
 // skip computes in %is_skipped whether the step is skipped, of which all threads read one word.

@@ -31,13 +31,13 @@ func everything(t *testing.T) map[string]string {
 		p, err := kernels.New(s)
 		require.NoError(t, err)
 		m := New(p)
-		name := strings.TrimSuffix(m.Update, "_update")
+		name := strings.TrimSuffix(m.Prologue, "_prologue")
 		for all[name] != "" {
 			name += "_" // options that differ in case alone
 		}
 		all[name] = m.Text
 	}
-	for _, r := range append(optim.Rules(), kerneltest.Names(t)) {
+	for _, r := range slices.Concat(optim.Rules(), kerneltest.Staged(t), []*rule.Rule{kerneltest.Names(t)}) {
 		for set := range uint64(1) << len(r.Options) {
 			for _, around := range []rule.Around{0, rule.L1, rule.L2, rule.Penalties, rule.ClipTensorNorm, beside, rule.Penalties | beside | rule.ClipTensorNorm} {
 				s := kernels.Spec{Rule: r, Options: set, Around: around, Compute: device.Float32}

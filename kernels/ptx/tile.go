@@ -11,34 +11,28 @@ import (
 // rowsAtOnce is how many rows of kernels.NormLanes elements a thread has under way: 64 bytes, 128 of float64.
 const rowsAtOnce = 4
 
-// A tileWriter adds up one tile.
+// A tileWriter folds one tile.
 type tileWriter struct {
-	*writer
+	fold
 	element
-	terms   *ir.Func // as kernels.Stage says; nil where elements are sums, which are added as they are
-	threads int      // of a tile
+	terms *ir.Func // as kernels.Stage says; nil where elements are sums, which are added as they are
 }
 
 func newTileWriter(w *writer, terms *ir.Func, threads int) *tileWriter {
-	t := &tileWriter{w, elementOf(ir.Float, 64), terms, threads}
+	t := &tileWriter{fold{writer: w, threads: threads, name: func(l int) string { return fmt.Sprintf("sum_%d", l) }}, elementOf(ir.Float, 64), terms}
 	if terms != nil {
 		t.element = elementOf(terms.Vars[0].Type, terms.Width)
 	}
 	return t
 }
 
-// lanes is how many lanes of the tree a thread keeps.
-func (t *tileWriter) lanes() int { return kernels.NormLanes / t.threads }
-
-// tile adds up %count elements at %from, or their terms, in a warp, or in each half of one: each thread keeps as many of the 128 lanes of
+// tile folds %count elements at %from, or their terms, in a warp, or in each half of one: each thread keeps as many of the 128 lanes of
 // the tree, side by side, as 16 bytes hold elements, or four. Those of four are elements 4·lane to 4·lane+3 of every 128. What
 // terms take of scalars is in %factor. Elements are loaded 16 bytes at a time if %from is a multiple of 16, as it always is where aligned is
 // set.
 func (t *tileWriter) tile(aligned bool) {
 	lanes := t.lanes()
-	for l := range lanes {
-		t.op("mov.f64 %s, %s", t.reg("f64", fmt.Sprintf("sum_%d", l)), imm("f64", 0))
-	}
+	t.begin()
 	t.op("shl.b64 %s, %%lane, %d", t.reg("b64", "i"), shift(lanes))
 	t.op("mad.lo.u64 %s, %%i, %d, %%from", t.reg("b64", "address"), t.size)
 	t.reg("pred", "done")
@@ -60,29 +54,14 @@ func (t *tileWriter) tile(aligned bool) {
 		t.op("setp.ge.u64 %%done, %s, %%count", k)
 		t.op("@%%done bra ROWS_DONE")
 		t.load(0, l, false)
-		t.add(0, l)
+		t.addTerm(0, l)
 	}
 	t.label("ROWS_DONE")
 	t.op("bar.warp.sync 0xffffffff")
-	t.comment("lanes %d to %d apart are %d to 1 threads apart", kernels.NormLanes/2, lanes, t.threads/2)
-	for d := t.threads / 2; d > 0; d /= 2 {
-		for l := range lanes {
-			lo, hi, other := t.reg("b32", "lo"), t.reg("b32", "hi"), t.reg("f64", "other")
-			t.op("mov.b64 {%s, %s}, %%sum_%d", lo, hi, l)
-			t.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", lo, lo, d)
-			t.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", hi, hi, d)
-			t.op("mov.b64 %s, {%s, %s}", other, lo, hi)
-			t.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, other)
-		}
-	}
-	for d := lanes / 2; d > 0; d /= 2 {
-		for l := range d {
-			t.op("add.rn.f64 %%sum_%d, %%sum_%d, %%sum_%d", l, l, l+d)
-		}
-	}
+	t.halve()
 }
 
-// loop adds whole rows, some at once, while there are so many for the thread, and goes to a label then.
+// loop takes whole rows, some at once, while there are so many for the thread, and goes to a label then.
 func (t *tileWriter) loop(label, then string, rows int, vectors bool) {
 	end := t.reg("b64", fmt.Sprintf("end_%d", rows))
 	t.label(label)
@@ -99,7 +78,7 @@ func (t *tileWriter) loop(label, then string, rows int, vectors bool) {
 	}
 	for row := range rows {
 		for l := range t.lanes() {
-			t.add(row, l)
+			t.addTerm(row, l)
 		}
 	}
 	t.op("add.u64 %%i, %%i, %d", rows*kernels.NormLanes)
@@ -119,8 +98,8 @@ func (t *tileWriter) load(row, l int, vector bool) {
 	a.unpack()
 }
 
-// add adds what has been loaded to the lane's sum.
-func (t *tileWriter) add(row, l int) {
+// addTerm takes what has been loaded, or its term, into a lane.
+func (t *tileWriter) addTerm(row, l int) {
 	x := t.reg(t.typ, fmt.Sprintf("in_%d_%d", row, l))
 	if t.terms != nil {
 		g := t.graph(t.terms)
@@ -134,5 +113,5 @@ func (t *tileWriter) add(row, l int) {
 		g.run(func(ir.Value) bool { return true })
 		x = g.at[t.terms.Stores[0].Value]
 	}
-	t.op("add.rn.f64 %%sum_%d, %%sum_%d, %s", l, l, x)
+	t.take(l, x)
 }

@@ -22,21 +22,28 @@ const (
 	word       = 8
 )
 
-// GraphParams are the parameters of the kernels of a graph alone. UpdateParams are those of an update: the words of kernels.Step.Control say
-// whether it is skipped. TrafficParams are those of the traffic kernel; never is 0, which the compiler cannot know: see trafficStores.
-var (
-	GraphParams   = []string{"u64 chunks", "u64 chunk_count", "u64 tensors", "u64 scalars"}
-	UpdateParams  = append(slices.Clone(GraphParams), "u64 control")
-	TrafficParams = append(slices.Clone(GraphParams), "u64 never")
-)
+// GraphParams are the parameters of the kernels of a graph alone. Behind them, an update's has the words of kernels.Step.Control, which say
+// whether it is skipped; then one with fills has where their sums of chunks go, each of which is a tile, those of a fill behind those of the one before,
+// float64. The traffic kernel of a graph that reads a plane and does not write it has "never", 0, which the compiler cannot know: see trafficStores.
+var GraphParams = []string{"u64 chunks", "u64 chunk_count", "u64 tensors", "u64 scalars"}
 
 // Module is the text of a program's kernels and their names.
 type Module struct {
-	Text                      string
-	Update, Prologue, Traffic string
-	Tensors                   string // the kernel between Prologue and Update; "" where tensors have no scalars to themselves
-	Indexed                   bool   // a tensor's word behind its planes is its index
-	Never                     bool   // the traffic kernel has the last of TrafficParams
+	Text     string
+	Prologue string
+	Passes   []Pass // one a kernels.Program.Passes
+	// Sums and Max fold what passes make of tiles, as NormPass.Tensors does: they add up, or take the largest. "" where no pass fills anything
+	// like that.
+	Sums, Max string
+	Indexed   bool // a tensor's word behind its planes is its index
+}
+
+// Pass is the names of a pass's kernels.
+type Pass struct {
+	Update  string
+	Traffic string // "" where Update has no plane
+	Tensors string // the kernel before Update; "" where no scalars of tensors are computed
+	Never   bool   // Traffic has the parameter
 }
 
 // Hints are cache operators of PTX for the loads and stores of elements, such as cs: streaming. Where one is empty, the GPU chooses. They change
@@ -63,35 +70,91 @@ func New(p *kernels.Program) *Module { return Hints{}.New(p) }
 // New writes a program with the hints.
 func (h Hints) New(p *kernels.Program) *Module {
 	name := strings.ToLower(strings.Join(append([]string{p.Rule.Name}, p.Variant()...), "_"))
-	name = fmt.Sprintf("%s_f%d", name, p.Graph.Width)
+	name = fmt.Sprintf("%s_f%d", name, 8*p.Compute.Size())
 	if p.Formats != "" {
 		name += "_" + strings.NewReplacer("=", "_", " ", "_", "/", "_", "+", "_").Replace(p.Formats)
 	}
 	name = mangle(name)
-	m := module(name, p.Graph)
-	m.Prologue = name + "_prologue"
-	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
-		pass(m.Update, UpdateParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars(), p.Zeroed()...) + prologue(m.Prologue, p) +
-		pass(m.Traffic, TrafficParams, p.Graph, h, len(p.Rule.Scalars), p.NumScalars())
-	if p.TensorScalars != nil {
-		m.Tensors = name + "_tensors"
-		m.Text += tensors(m.Tensors, p)
+	l := layout{planes: len(p.Planes), tensors: p.NumTensorScalars(), rules: len(p.Rule.Scalars), scalars: p.NumScalars()}
+	for i := range p.Passes {
+		l.index = l.index || indexed(p.Passes[i].Graph)
 	}
+	m := &Module{Prologue: name + "_prologue", Indexed: l.index}
+	var updates, traffics, own, folds string
+	for i := range p.Passes {
+		q, of := &p.Passes[i], name
+		if len(p.Passes) > 1 {
+			of = fmt.Sprintf("%s_%d", name, i)
+		}
+		always := slices.DeleteFunc(p.Zeroed(), func(k int) bool { return !slices.Contains(q.Stores, k) })
+		update, traffic := m.add(of, q.Graph, l, h, q.Fills, always, "u64 control")
+		updates, traffics = updates+update, traffics+traffic
+		if q.Tensor != nil {
+			m.Passes[i].Tensors = of + "_tensors"
+			own += tensors(m.Passes[i].Tensors, p, q.Tensor, l)
+		}
+		folds += m.folds(name, q.Fills, "u64 control")
+	}
+	m.Text = fmt.Sprintf("// %s: written by fusestep from the rule's Go source.\n", ascii(p.String())) + header +
+		updates + prologue(m.Prologue, p) + traffics + own + folds
 	return m
 }
 
 // OfGraph writes the kernels of a graph alone, which has no prologue: a group has so many scalars in all, of which the first are the rule's
 // and the others are of bank rule.SharedBank.
-func OfGraph(name string, f *ir.Func, rules, all int) *Module {
-	m := module(name, f)
-	m.Text = fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header + pass(m.Update, GraphParams, f, Hints{}, rules, all) +
-		pass(m.Traffic, TrafficParams, f, Hints{}, rules, all)
+func OfGraph(name string, f *ir.Func, rules, all int, fills ...kernels.Fill) *Module {
+	l := layout{index: indexed(f), rules: rules, scalars: all}
+	for _, v := range f.Vars {
+		switch v.Bank {
+		case rule.ElemBank:
+			l.planes++
+		case rule.TensorBank:
+			l.tensors++
+		}
+	}
+	m := &Module{Text: fmt.Sprintf("// %s: written by fusestep.\n", ascii(name)) + header, Indexed: l.index}
+	update, traffic := m.add(name, f, l, Hints{}, fills, nil)
+	m.Text += update + traffic + m.folds(name, fills)
 	return m
 }
 
-// module is all of a graph's module but its text.
-func module(name string, f *ir.Func) *Module {
-	return &Module{Update: name + "_update", Traffic: name + "_traffic", Indexed: indexed(f), Never: onlyReads(f)}
+// add adds a pass, whose update has parameters of its own behind those of the graph, and returns the texts of its kernels.
+func (m *Module) add(name string, f *ir.Func, l layout, h Hints, fills []kernels.Fill, always []int, params ...string) (update, traffic string) {
+	p := Pass{Update: name + "_update", Never: onlyReads(f)}
+	u := newPass(f, l, h, fills...)
+	if u.always = always; len(fills) > 0 {
+		params = append(params, "u64 sums")
+	}
+	update = u.write(p.Update, slices.Concat(GraphParams, params)...)
+	if len(u.planes) > 0 {
+		t := newPass(f, l, h)
+		t.traffic, p.Traffic, params = true, name+"_traffic", nil
+		if p.Never {
+			params = []string{"u64 never"}
+		}
+		traffic = t.write(p.Traffic, slices.Concat(GraphParams, params)...)
+	}
+	m.Passes = append(m.Passes, p)
+	return update, traffic
+}
+
+// folds adds the kernels that fold the fills' tiles, and returns their text. They have the parameters behind those of NormTensorsParams.
+func (m *Module) folds(name string, fills []kernels.Fill, params ...string) (text string) {
+	of := func(kernel *string, suffix string, max bool) {
+		if *kernel != "" || !slices.ContainsFunc(fills, func(f kernels.Fill) bool { return max == (f.Kind == rule.FillMax) }) {
+			return
+		}
+		*kernel = name + suffix
+		w := &writer{}
+		params := slices.Concat(NormTensorsParams, params)
+		w.params(params...)
+		skipped(w, params)
+		ownSums(w, max)
+		text += w.entry(*kernel, params...)
+	}
+	of(&m.Sums, "_sums", false)
+	of(&m.Max, "_max", true)
+	return text
 }
 
 // indexed says whether a graph asks for an element's index.
@@ -99,24 +162,32 @@ func indexed(f *ir.Func) bool {
 	return slices.ContainsFunc(f.Nodes, func(n ir.Node) bool { return n.Op == ir.Element })
 }
 
-// tensorFields is how many fields of bank rule.TensorBank a graph has.
-func tensorFields(f *ir.Func) (n int) {
-	for _, v := range f.Vars {
-		if v.Bank == rule.TensorBank {
-			n++
-		}
-	}
-	return n
+// A layout is what the tables have of each tensor and of each group.
+type layout struct {
+	planes  int
+	index   bool // a tensor has its index
+	tensors int  // scalars that a tensor has to itself
+	rules   int  // scalars of a group that are the rule's, before those of bank rule.SharedBank
+	scalars int  // of a group, all
 }
 
-// tensorWords is how many words a tensor has.
-func tensorWords(f *ir.Func) int {
-	n := 1 + len(planes(f))
-	if indexed(f) {
-		n++
+// indexAt is which of a tensor's words is its index.
+func (l *layout) indexAt() int { return 1 + l.planes }
+
+// sumsAt is which is the address of its sums, and ownAt which the first of its own scalars.
+func (l *layout) sumsAt() int {
+	if l.index {
+		return l.indexAt() + 1
 	}
-	if own := tensorFields(f); own > 0 {
-		n += 1 + own
+	return l.indexAt()
+}
+
+func (l *layout) ownAt() int { return l.sumsAt() + 1 }
+
+// words is how many a tensor has.
+func (l *layout) words() int {
+	if l.tensors > 0 {
+		return l.ownAt() + l.tensors
 	}
-	return n
+	return l.sumsAt()
 }

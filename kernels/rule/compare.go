@@ -30,22 +30,23 @@ func (r *Rule) eachSet(do func(set uint64) error) error {
 // shows here, and so does a mistake in the compiler.
 func (r *Rule) compare() error {
 	return r.eachSet(func(set uint64) error {
-		e32, err := r.Element(32, set)
-		if err != nil {
-			return err
-		}
-		e64, err := r.Element(64, set)
-		if err != nil {
-			return err
+		for stage := range r.Stages {
+			if stage > 0 {
+				f, err := r.TensorFunction(stage, set)
+				if err != nil {
+					return err
+				}
+				fields := len(r.Tensor)
+				if err := compare(f, func(vars []float64) { r.RunTensor(stage, vars[:fields], vars[fields:], set) }, float64Of); err != nil {
+					return err
+				}
+			}
+			if err := firstError(compareElement(r, stage, 32, set, float32Of), compareElement(r, stage, 64, set, float64Of)); err != nil {
+				return err
+			}
 		}
 		pro, err := r.Prologue(set)
 		if err != nil {
-			return err
-		}
-		if err := compareElement(e32, len(r.Slots), set, func(p *Pass[float32]) { r.apply32(r, p) }, float32Of); err != nil {
-			return err
-		}
-		if err := compareElement(e64, len(r.Slots), set, func(p *Pass[float64]) { r.apply64(r, p) }, float64Of); err != nil {
 			return err
 		}
 		return compare(pro, func(vars []float64) {
@@ -55,18 +56,27 @@ func (r *Rule) compare() error {
 	})
 }
 
-func compareElement[F Float](f *ir.Func, slots int, set uint64, apply func(*Pass[F]), of func(uint64) F) error {
+// compareElement compares the element function of a stage. Each tensor field is looked at as a term is, also those that the function must not store.
+func compareElement[F Float](r *Rule, stage, width int, set uint64, of func(uint64) F) error {
+	f, err := r.Element(stage, width, set)
+	if err != nil {
+		return err
+	}
+	slots, tensor := len(r.Slots), len(r.Slots)+len(r.Scalars)
 	all := make([]int, slots)
 	for i := range all {
 		all[i] = i
 	}
-	p := Pass[F]{Slots: make([][]F, slots), Loads: all, Stores: all, Options: set}
+	p := Pass[F]{Stage: stage, Slots: make([][]F, slots), Terms: make([][]F, len(r.Tensor)), Loads: all, Stores: all, Options: set}
 	return compare(f, func(vars []F) {
-		p.Scalars = vars[slots:]
+		p.Scalars, p.Tensor = vars[slots:tensor], vars[tensor:]
 		for i := range slots {
 			p.Slots[i] = vars[i : i+1]
 		}
-		apply(&p)
+		for i := range p.Terms {
+			p.Terms[i] = vars[tensor+i : tensor+i+1]
+		}
+		Apply(r, &p)
 	}, of)
 }
 
@@ -86,8 +96,8 @@ func compare[F Float](f *ir.Func, run func([]F), of func(uint64) F) error {
 		eval.Run(got)
 		for i, v := range f.Vars {
 			if !same(got[i], want[i]) {
-				return fmt.Errorf("the source is not that of the compiled function, at %d bits: %s becomes %v by the source, %v by the function; fields %s = %v",
-					f.Width, v.Name, got[i], want[i], fieldNames(f), in)
+				return fmt.Errorf("the source is not that of the compiled function %s, at %d bits: %s becomes %v by the source, %v by the function; fields %s = %v",
+					f.Name, f.Width, v.Name, got[i], want[i], fieldNames(f), in)
 			}
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"go/token"
 	"slices"
 	"strconv"
-
-	"github.com/fusestep/fusestep/kernels/ir"
 )
 
 // wrong is a place of the source that is not a rule's.
@@ -16,7 +14,8 @@ func wrong(at token.Position, format string, args ...any) error {
 
 // describe fills in the names that the banks' fields and tags give.
 func (r *Rule) describe() error {
-	elem, scalars, hyper, counters := r.elem.Banks[0], r.elem.Banks[1], r.prologue.Banks[0], r.prologue.Banks[1]
+	last := r.elements(r.Stages - 1)
+	elem, scalars, hyper, counters := last.bank(ElemBank), last.bank(ScalarsBank), r.prologue.Banks[0], r.prologue.Banks[1]
 	for _, f := range elem.Fields {
 		slot := f.Tag.Get("slot")
 		if slot == "" {
@@ -71,11 +70,24 @@ func (r *Rule) describe() error {
 		}
 		r.Counters = append(r.Counters, s)
 	}
-	r.Options = r.elem.Options
-	return r.together()
+	r.Options = last.source.Options
+	if err := r.together(); err != nil {
+		return err
+	}
+	if last.alone {
+		return nil
+	}
+	if err := r.describeTensor(last.bank(TensorBank)); err != nil {
+		return err
+	}
+	for i := range r.functions {
+		f := &r.functions[i]
+		r.restrict(f.bank(TensorBank), f.tensors)
+	}
+	return nil
 }
 
-// together checks that the two functions are of one rule. New's types say so; Read has none.
+// together checks that the functions are of one rule. NewStaged's types say part of it; the source alone has none.
 func (r *Rule) together() error {
 	computed := r.prologue.Banks[2]
 	names := make([]string, len(computed.Fields))
@@ -88,42 +100,17 @@ func (r *Rule) together() error {
 	if !slices.Equal(r.prologue.Options, r.Options) {
 		return wrong(r.prologue.Pos, "the prologue %s has the options %q, but %s has %q", r.prologue.Name, r.prologue.Options, r.Name, r.Options)
 	}
-	return nil
-}
-
-// complete checks, for a set of options, that the prologue stores every scalar that the element function reads, that the parameter
-// is stored, and that the gradient is not.
-func (r *Rule) complete(set uint64) error {
-	if _, err := r.Element(32, set); err != nil {
-		return err
-	}
-	elem, err := r.Element(64, set)
-	if err != nil {
-		return err
-	}
-	pro, err := r.Prologue(set)
-	if err != nil {
-		return err
-	}
-	stored := map[int]bool{}
-	for _, s := range pro.Stores {
-		if f := pro.Vars[s.Var]; f.Bank == OutputsBank {
-			stored[f.Index] = true
+	last := r.elements(r.Stages - 1)
+	for i := range r.functions {
+		f := &r.functions[i]
+		if !slices.Equal(f.source.Options, r.Options) {
+			return wrong(f.source.Pos, "%s has the options %q, but %s has %q", f.name, f.source.Options, r.Name, r.Options)
 		}
-	}
-	for _, v := range elem.Loads() {
-		if f := elem.Vars[v]; f.Bank == ScalarsBank && !stored[f.Index] {
-			return wrong(r.elem.Banks[1].Fields[f.Index].Pos, "%s is read, but %s does not compute it", f.Name, pro.Name)
+		for _, bank := range []int{ElemBank, ScalarsBank, TensorBank} {
+			if a, b := f.bank(bank), last.bank(bank); a != nil && b != nil && a.Pos != b.Pos {
+				return wrong(a.Pos, "parameter %s of %s is another struct than parameter %s of %s", a.Param, f.name, b.Param, r.Name)
+			}
 		}
-	}
-	stores := func(slot string) bool {
-		return slices.ContainsFunc(elem.Stores, func(s ir.Store) bool { return s.Var == r.Slot(slot) })
-	}
-	if !stores(Param) {
-		return wrong(r.elem.Pos, "slot %q is not stored: the rule changes nothing", Param)
-	}
-	if stores(Grad) {
-		return wrong(r.elem.Pos, "slot %q is stored: a rule reads the gradient only", Grad)
 	}
 	return nil
 }

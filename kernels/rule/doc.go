@@ -37,19 +37,50 @@
 //
 // The rule then runs on every device, as vector code on a CPU and as PTX on a GPU, with the bits of the Go function.
 //
+// # A rule with a norm
+//
+// Elements may fill sums of their tensor, which later elements see. Such a rule is several functions, which run one after the other: element
+// functions, and tensor functions between them. This one, in the same file, brings each tensor's step to the length LR:
+//
+//	// Tensor is what a tensor has to itself.
+//	type Tensor[F rule.Float] struct {
+//		M    F `fill:"squares"` // of the elements' terms
+//		Rate F                  // which the tensor function computes
+//	}
+//
+//	// Fill says how an element's momentum changes, and what the element adds to the sum.
+//	func Fill[F rule.Float](e *Elem[F], s *Scalars[F], t *Tensor[F], _ struct{}) {
+//		e.M = rule.Flush(F(s.Beta*e.M) + e.G)
+//		t.M = e.M
+//	}
+//
+//	// Rate runs once for each tensor, in float64, when all its elements have filled it.
+//	func Rate(t *Tensor[float64], s *Scalars[float64], _ struct{}) {
+//		t.Rate = 0
+//		if t.M > 0 {
+//			t.Rate = s.LR / rule.Sqrt(t.M)
+//		}
+//	}
+//
+//	// Move says how the element changes.
+//	func Move[F rule.Float](e *Elem[F], s *Scalars[F], t *Tensor[F], _ struct{}) { e.P -= F(t.Rate * e.M) }
+//
+//	var normed, errNormed = rule.NewStaged(Prologue, source,
+//		rule.Elements(Fill[float32], Fill[float64]), rule.Tensors(Rate), rule.Elements(Move[float32], Move[float64]))
+//
 // # What New does
 //
-// New reads the source, makes a graph of the rule for every set of options, and compares the graphs with the compiled functions on
-// many numbers. What is no rule is an *Error with a position in the source.
+// New and NewStaged read the source, make a graph of each function for every set of options, and compare the graphs with the compiled
+// functions on many numbers. What is no rule is an *Error with a position in the source.
 //
 // # What a rule may say
 //
-// A rule's file is any Go file. These rules are for what its two functions reach in it: the functions that they call, and the types
+// A rule's file is any Go file. These rules are for what its functions reach in it: the functions that they call, and the types
 // and constants that they name, by Go's scopes. The rest of the file may say anything and import anything. What is reached:
 //
-//   - Functions. The element function has one type parameter, F, its number type: float32 or float64. The prologue has none, and
-//     its number type is float64. Parameters are pointers to structs whose fields are all of the number type, at most 1024 of them,
-//     and last, by value, a struct of bools, the options, at most 8. Both return nothing.
+//   - Functions. An element function has one type parameter, F, its number type: float32 or float64. The prologue and tensor functions
+//     have none, and their number type is float64. Parameters are pointers to structs whose fields are all of the number type, at most
+//     1024 of them, and last, by value, a struct of bools, the options, at most 8. They return nothing.
 //   - Functions of the same file, and of this package. They take and return numbers and conditions, and calls of them are inlined. If
 //     they are generic, it is for the number type. They have a body, are no methods, and do not call themselves. Those of package
 //     math are not among them, as they have other last bits on other machines.
@@ -65,6 +96,26 @@
 //
 // Not among these: loops, ++ and --, goto, labels, tags, defer, go, function literals, package variables, other packages, integers,
 // strings, slices, maps and other types.
+//
+// # What a tensor has
+//
+// A rule with stages begins and ends with an element function. Between each two element functions stands one tensor function. It sees
+// the scalars as elements do: rounded to the type of the elements, then widened. A field of the tensor struct is one of these, by its tag:
+//
+//   - A fill, tagged `fill:"sum"`, `fill:"squares"`, `fill:"mean"` or `fill:"max"`. An element function stores the element's term to it,
+//     on every path, and never reads it. Terms are widened to float64, in which they are squared and added up, by a fixed tree over the
+//     tensor's elements: the bits of a sum depend on no thread and no device. Nothing is scaled: a square above the range of float64 is
+//     infinite. The mean is the sum divided by the number of elements. The max is the largest term, or NaN if one is; of no elements it
+//     is -Inf. One element function fills a field. Tensor functions behind that one read it.
+//   - State, tagged `state:"name"`. Each tensor keeps it from step to step. It starts at 0. Tensor functions store it, and all read it.
+//   - The count, tagged `count:"elements"`: the number of the tensor's elements; of a shard, of those that are here. It is read.
+//   - A number without a tag. Tensor functions compute it. What stands behind the one that stores it reads it.
+//
+// An element function reads a tensor's numbers rounded to its number type. Each may store the element's state. The last one alone stores the
+// parameter, and none the gradient. What a function reads must have been computed before, for each set of options. What is done around a
+// rule is done to the gradient in each stage. The parameter is decayed before the last one: those before it see it as it was.
+//
+// # How numbers are rounded
 //
 // A product that is added or subtracted stands in a conversion, F(a*b), and so does a quotient by what depends on no field, F(a/2).
 // Without one, the Go compiler may round the product and the sum once together, and does on arm64 and with GOAMD64=v3; other

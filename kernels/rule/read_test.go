@@ -43,7 +43,7 @@ func Prologue(h *Hyper, t *Counters, s *Scalars[float64], o Options) {
 
 // I15: every error of a rule's shape says where, and what is missing.
 func TestShapeErrorsHaveAPosition(t *testing.T) {
-	_, err := rule.Read("r.go", small, "Rule", "Prologue")
+	_, err := rule.Read("r.go", small, "Prologue", "Rule")
 	require.NoError(t, err)
 	tests := []struct{ name, from, to, want string }{
 		{"no slot tag", "M F `slot:\"m\" init:\"H\"`", "M F", "r.go:8:2: element field M has no slot tag, such as `slot:\"exp_avg\"`"},
@@ -72,7 +72,7 @@ func TestShapeErrorsHaveAPosition(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			src := strings.ReplaceAll(small, tt.from, tt.to)
 			require.NotEqual(t, small, src)
-			_, err := rule.Read("r.go", src, "Rule", "Prologue")
+			_, err := rule.Read("r.go", src, "Prologue", "Rule")
 			var e *rule.Error
 			require.True(t, errors.As(err, &e), "%T: %v", err, err)
 			require.ErrorContains(t, err, tt.want)
@@ -84,7 +84,7 @@ func TestShapeErrorsHaveAPosition(t *testing.T) {
 //go:embed read_test.go
 var readSource string
 
-// The rule that the package's documentation shows is one.
+// The rules that the package's documentation shows are rules.
 func TestDocumentedRule(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
@@ -96,9 +96,12 @@ func TestDocumentedRule(t *testing.T) {
 			code.WriteString("\n")
 		}
 	}
-	r, err := rule.Read("doc.go", code.String(), "Step", "Prologue")
+	r, err := rule.Read("doc.go", code.String(), "Prologue", "Step")
 	require.NoError(t, err, code.String())
 	require.Equal(t, []string{"param", "grad", "momentum"}, r.Slots)
+	r, err = rule.ReadStaged("doc.go", code.String(), "Prologue", "Fill", "tensors Rate", "Move")
+	require.NoError(t, err, code.String())
+	require.Equal(t, []rule.TensorField{{Name: "M", Fill: rule.FillSquares}, {Name: "Rate"}}, r.Tensor)
 	_, err = format.Source([]byte(strings.TrimSpace(code.String())))
 	require.NoError(t, err)
 }
@@ -119,7 +122,7 @@ func TestSettingCheck(t *testing.T) {
 	require.NoError(t, err)
 	optional, err := rule.New(plain[float32], plain[float64], prologue, source)
 	require.NoError(t, err)
-	read, err := rule.Read("r.go", small, "Rule", "Prologue")
+	read, err := rule.Read("r.go", small, "Prologue", "Rule")
 	require.NoError(t, err)
 	nan, inf := math.NaN(), math.Inf(1)
 	good := d.With(hyper{LR: 1, H: inf}, options{D: true})
@@ -137,14 +140,14 @@ func TestSettingCheck(t *testing.T) {
 		{"unknown option", func(s *rule.Setting) { s.Options = 4 }, `rule plain: the options are 0b100, must be of 2 bits: ["C" "D"]`},
 		{"no rule", func(s *rule.Setting) { s.Rule = nil }, `setting "plain" has no rule`},
 		{"zero", func(s *rule.Setting) { *s = rule.Setting{} }, `setting "" has no rule`},
-		{"read", func(s *rule.Setting) { s.Rule = read }, "rule Rule has no compiled functions: it was not made by rule.New"},
-		{"made by hand", func(s *rule.Setting) { s.Rule = &rule.Rule{Name: "X", Hyper: s.Rule.Hyper} }, "rule X has no compiled functions"},
+		{"read", func(s *rule.Setting) { s.Rule, s.Options = read, 0 }, ""},
+		{"made by hand", func(s *rule.Setting) { s.Rule = &rule.Rule{Name: "X", Hyper: s.Rule.Hyper} }, "rule X has no functions: it was not made by New, NewStaged or Read"},
 		{"W6: average", func(s *rule.Setting) { s.Eval = average.Rule }, ""},
 		{"W6: average counts a step", func(s *rule.Setting) { s.Eval = stepping.Rule }, `rule evaluates for evaluation changes the counter "step": evaluating is no step`},
 		{"W6: average stores state", func(s *rule.Setting) { s.Rule, s.Eval = uses.Rule, storing.Rule }, `rule evalStores for evaluation stores slot "a", may store "param" alone`},
 		{"average of what is not used", func(s *rule.Setting) { s.Eval = reading.Rule }, `rule evalReads for evaluation has the slot "a", but rule plain has ["param" "grad"] with these options`},
 		{"average with options", func(s *rule.Setting) { s.Eval = optional.Rule }, `rule plain for evaluation has the options ["C" "D"], must have none`},
-		{"average read", func(s *rule.Setting) { s.Eval = read }, "rule Rule has no compiled functions"},
+		{"average made by hand", func(s *rule.Setting) { s.Eval = &rule.Rule{Name: "X"} }, "rule X has no functions"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

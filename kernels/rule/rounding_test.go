@@ -69,7 +69,7 @@ func TestRounding(t *testing.T) {
 	d, err := rule.New(constants[float32], constants[float64], roundingPrologue, withElem(roundingSource))
 	require.NoError(t, err)
 
-	f, err := d.Element(32, 0)
+	f, err := d.Element(0, 32, 0)
 	require.NoError(t, err)
 	vars := make([]float32, len(f.Vars))
 	e := elem[float32]{}
@@ -81,7 +81,7 @@ func TestRounding(t *testing.T) {
 	// Halves of odd subnormals are where fusing shows.
 	q, err := rule.New(quotients[float32], quotients[float64], roundingPrologue, withElem(roundingSource))
 	require.NoError(t, err)
-	f, err = q.Element(32, 0)
+	f, err = q.Element(0, 32, 0)
 	require.NoError(t, err)
 	for p := range uint32(64) {
 		for g := range uint32(64) {

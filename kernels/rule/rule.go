@@ -33,43 +33,45 @@ const (
 // StepCounter is the counter of the steps that were taken, as rules call it that count them.
 const StepCounter = "step"
 
-// The banks of the two functions' graphs: ir.Field.Bank.
+// The banks of the functions' graphs: ir.Field.Bank.
 const (
-	ElemBank    = 0 // element function: its slots
-	ScalarsBank = 1 // element function: its scalars
+	ElemBank    = 0 // element functions: their slots
+	ScalarsBank = 1 // element and tensor functions: their scalars
 	SharedBank  = 2 // a program's graph: the scalars that every program has
-	TensorBank  = 3 // a program's graph: the scalars that a tensor has to itself
+	TensorBank  = 3 // element and tensor functions: the numbers that a tensor has to itself, by index those of Rule.Tensor
 
 	HyperBank   = 0 // prologue: hyperparameters
 	CounterBank = 1 // prologue: counters
-	OutputsBank = 2 // prologue: the element function's scalars
+	OutputsBank = 2 // prologue: the other functions' scalars
 )
 
 // Error is a place in a rule's source that is not a rule, and why: its Pos is a token.Position of package go/token, its Msg a string.
 type Error = syntax.Error
 
-// Rule is one optimizer's algorithm: an element function and its prologue, and the graphs that their source became.
+// Rule is one optimizer's algorithm: a prologue, element functions with tensor functions between them, and the graphs that their source became.
 type Rule struct {
-	Name     string    // of the element function
-	Slots    []string  // per field of the element struct, in order: the slot tags
-	Start    []int     // per slot: the hyperparameter that it starts as, by its init tag, or -1: it starts at 0
-	Scalars  []string  // fields of the scalars struct
-	Hyper    []string  // fields of the hyperparameter struct
-	Counters []Counter // fields of the prologue's struct of counters
-	Options  []string  // fields of the options struct
+	Name     string        // of the last element function
+	Slots    []string      // per field of the element struct, in order: the slot tags
+	Start    []int         // per slot: the hyperparameter that it starts as, by its init tag, or -1: it starts at 0
+	Scalars  []string      // fields of the scalars struct
+	Hyper    []string      // fields of the hyperparameter struct
+	Counters []Counter     // fields of the prologue's struct of counters
+	Options  []string      // fields of the options struct
+	Tensor   []TensorField // fields of the tensor struct
+	Stages   int           // element functions
 
-	elem, prologue *syntax.Function
-	apply32        func(*Rule, *Pass[float32])
-	apply64        func(*Rule, *Pass[float64])
-	runPrologue    func(hyper, counters, scalars []float64, options uint64)
+	prologue    *syntax.Function
+	functions   []stageFunc // in order: an element function, then a tensor function and an element function for each other stage
+	runPrologue func(hyper, counters, scalars []float64, options uint64)
 
 	mu     sync.Mutex
 	graphs map[graphKey]*ir.Func
 }
 
 type graphKey struct {
-	width   int // 0 is the prologue
-	options uint64
+	function *syntax.Function
+	width    int
+	options  uint64
 }
 
 // Counter is one number that a prologue keeps from step to step, for each group, such as the step or the power of a beta.
@@ -145,54 +147,72 @@ func (d Definition[H, O]) With(h H, o O) Setting {
 // and the functions differ.
 func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64, *S64, O),
 	prologue func(*H, *T, *S64, O), source string) (Definition[H, O], error) {
-	none := Definition[H, O]{}
-	if f32 == nil || f64 == nil || prologue == nil {
-		return none, errors.New("a rule's function is nil")
+	if f32 == nil || f64 == nil {
+		return Definition[H, O]{}, errNil
 	}
-	name, file := funcName(f32)
+	type none = struct{}
+	f := elementsOf[E32, E64, S32, S64, none, none, O](f32)
+	f.alone, f.apply32, f.apply64 = true, applier[float32, E32, S32, none](f32, nil), applier[float64, E64, S64, none](f64, nil)
+	return NewStaged(prologue, source, StageFunc[S64, O]{f})
+}
+
+// NewStaged makes a rule of several functions, as New makes one of one: of element functions with a tensor function between each two, in the order
+// in which they run, behind the prologue.
+//
+//	var def, err = rule.NewStaged(LAMBPrologue, source,
+//		rule.Elements(LAMBMoments[float32], LAMBMoments[float64]), rule.Tensors(LAMBTrust), rule.Elements(LAMB[float32], LAMB[float64]))
+//
+// All have one scalars struct and one options struct, the element functions one element struct. Before the options, they take a struct of what a
+// tensor has, which is the same for all. Each of its fields has one of the tags `fill:"sum"`, `fill:"squares"`, `fill:"mean"`, `fill:"max"`,
+// `state:"name"` and `count:"elements"`, or none: see TensorField, and the package's documentation for who reads and stores which. The rule's
+// name is that of the last element function.
+func NewStaged[H, T, S64, O any](prologue func(*H, *T, *S64, O), source string, functions ...StageFunc[S64, O]) (Definition[H, O], error) {
+	none := Definition[H, O]{}
+	if len(functions) == 0 {
+		return none, errNone
+	}
+	if prologue == nil {
+		return none, errNil
+	}
+	var all []stageFunc
+	for _, f := range functions {
+		if f.name == "" {
+			return none, errNil
+		}
+		all = append(all, f.stageFunc)
+	}
 	pro, _ := funcName(prologue)
-	r, err := read(file, source, name, pro)
+	r, err := read(source, pro, all)
 	if err != nil {
 		return none, err
 	}
-	for _, err := range []error{
-		sameStruct[E32](r.elem.Banks[0], reflect.Float32), sameStruct[E64](r.elem.Banks[0], reflect.Float64),
-		sameStruct[S32](r.elem.Banks[1], reflect.Float32), sameStruct[S64](r.elem.Banks[1], reflect.Float64),
-		sameStruct[H](r.prologue.Banks[0], reflect.Float64), sameStruct[T](r.prologue.Banks[1], reflect.Float64),
-		sameStruct[S64](r.prologue.Banks[2], reflect.Float64), sameOptions[O](r.elem.Options), sameOptions[O](r.prologue.Options),
-	} {
-		if err != nil {
-			return none, fmt.Errorf("rule %s: %w", name, err)
-		}
+	err = firstError(sameStruct[H](r.prologue.Banks[0], reflect.Float64), sameStruct[T](r.prologue.Banks[1], reflect.Float64),
+		sameStruct[S64](r.prologue.Banks[2], reflect.Float64), sameOptions[O](r.prologue.Options))
+	for _, f := range r.functions {
+		err = firstError(err, f.same(f.source))
 	}
-	r.apply32, r.apply64 = applier[float32](f32), applier[float64](f64)
-	r.runPrologue = prologueRunner(prologue)
-	if err := r.compare(); err != nil {
-		return none, fmt.Errorf("rule %s: %w", name, err)
+	if err == nil {
+		r.runPrologue = prologueRunner(prologue)
+		err = r.compare()
+	}
+	if err != nil {
+		return none, fmt.Errorf("rule %s: %w", r.Name, err)
 	}
 	return Definition[H, O]{r}, nil
 }
 
-// read makes a rule of its source alone: of the element function and the prologue of those names. It is described and has graphs,
-// but nothing was compared with it, and it cannot be run by Apply.
-func read(file, source, elem, prologue string) (*Rule, error) {
-	r := &Rule{Name: elem, graphs: map[graphKey]*ir.Func{}}
-	if err := r.read(file, source, prologue); err != nil {
-		return nil, fmt.Errorf("rule %s: %w", elem, err)
-	}
-	return r, nil
-}
+var (
+	errNil  = errors.New("a rule's function is nil")
+	errNone = errors.New("a rule has at least one element function")
+)
 
 func (r *Rule) read(file, source, prologue string) error {
 	parsed, err := syntax.Parse(file, source, lang)
 	if err != nil {
 		return err
 	}
-	if r.elem, err = parsed.Function(r.Name, syntax.ReadWrite, syntax.Read); err != nil {
+	if err := r.lookUp(parsed); err != nil {
 		return err
-	}
-	if !r.elem.Generic {
-		return wrong(r.elem.Pos, "the element function must be generic: func %s[F rule.Float](…)", r.Name)
 	}
 	if r.prologue, err = parsed.Function(prologue, syntax.Read, syntax.ReadWrite, syntax.Write); err != nil {
 		return err
@@ -203,7 +223,7 @@ func (r *Rule) read(file, source, prologue string) error {
 	if err := r.describe(); err != nil {
 		return err
 	}
-	return r.eachSet(r.complete)
+	return r.complete()
 }
 
 // funcName is a function's name in its package, and the base name of its file.
@@ -218,6 +238,11 @@ func funcName(f any) (name, file string) {
 // Slot is the index of the named slot, or -1.
 func (r *Rule) Slot(name string) int { return slices.Index(r.Slots, name) }
 
+// Keeps says whether the rule has a slot, or state of a tensor, of the name.
+func (r *Rule) Keeps(name string) bool {
+	return r.Slot(name) >= 0 || slices.ContainsFunc(r.Tensor, func(t TensorField) bool { return t.State == name })
+}
+
 // HyperIndex is the index of the named hyperparameter, or -1.
 func (r *Rule) HyperIndex(name string) int { return slices.Index(r.Hyper, name) }
 
@@ -230,35 +255,50 @@ func (r *Rule) InitialCounters() []float64 {
 	return out
 }
 
-// Element is the element function's graph at a width of 32 or 64 bits. It is shared: do not change it.
-func (r *Rule) Element(width int, options uint64) (*ir.Func, error) {
-	return r.graph(graphKey{width, options}, r.elem)
+// Element is the graph of a stage's element function at a width of 32 or 64 bits. It is shared: do not change it.
+func (r *Rule) Element(stage, width int, options uint64) (*ir.Func, error) {
+	f := r.elements(stage)
+	return r.graph(f.source, width, options, f.banks())
+}
+
+// TensorFunction is the graph of the tensor function before the element function of a stage, which is not the first, at 64 bits.
+func (r *Rule) TensorFunction(stage int, options uint64) (*ir.Func, error) {
+	f := r.tensors(stage)
+	return r.graph(f.source, 64, options, f.banks())
 }
 
 // Prologue is the prologue's graph.
 func (r *Rule) Prologue(options uint64) (*ir.Func, error) {
-	return r.graph(graphKey{0, options}, r.prologue)
+	return r.graph(r.prologue, 64, options, []int{HyperBank, CounterBank, OutputsBank})
 }
 
-func (r *Rule) graph(k graphKey, fn *syntax.Function) (*ir.Func, error) {
+// graph is a function's graph, with the banks of its parameters, in their order.
+func (r *Rule) graph(fn *syntax.Function, width int, options uint64, banks []int) (*ir.Func, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	k := graphKey{fn, width, options}
 	if f := r.graphs[k]; f != nil {
 		return f, nil
 	}
-	width := k.width
-	if width == 0 {
-		width = 64
+	f, err := fn.Lower(width, options)
+	if err != nil {
+		return nil, err
 	}
-	f, err := fn.Lower(width, k.options)
-	if err == nil {
-		r.graphs[k] = f
+	for i := range f.Vars {
+		f.Vars[i].Bank = banks[f.Vars[i].Bank]
 	}
-	return f, err
+	r.graphs[k] = f
+	return f, nil
 }
 
-// Source is the rule's Go source: the element function, the prologue, and what of their file they reach, in the file's order.
-func (r *Rule) Source() string { return r.elem.Text(r.prologue) }
+// Source is the rule's Go source: its functions, and what of their file they reach, in the file's order.
+func (r *Rule) Source() string {
+	var others []*syntax.Function
+	for _, f := range r.functions {
+		others = append(others, f.source)
+	}
+	return r.prologue.Text(others...)
+}
 
 // OptionNames lists the options that are on in a set.
 func (r *Rule) OptionNames(set uint64) []string {

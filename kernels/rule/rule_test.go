@@ -196,11 +196,11 @@ func TestNewRefuses(t *testing.T) {
 		{"another source", func() error {
 			_, err := rule.New(plain[float32], plain[float64], prologue, strings.Replace(source, "e.P -= F(s.X * e.G)", "e.P -= F(s.X / e.G)", 1))
 			return err
-		}, "the source is not that of the compiled function, at 32 bits: e.P becomes"},
+		}, "the source is not that of the compiled function plain, at 32 bits: e.P becomes"},
 		{"another prologue", func() error {
 			_, err := rule.New(plain[float32], plain[float64], prologue, strings.Replace(source, "t.Step += 1", "t.Step += 2", 1))
 			return err
-		}, "the source is not that of the compiled function, at 64 bits: t.Step becomes"},
+		}, "the source is not that of the compiled function prologue, at 64 bits: t.Step becomes"},
 		{"another struct", func() error {
 			_, err := rule.New(plain[float32], plain[float64], prologue, strings.Replace(source, "A F `slot:\"a\"`", "A F `slot:\"c\"`", 1))
 			return err

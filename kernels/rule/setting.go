@@ -16,7 +16,7 @@ func (s Setting) Check() error {
 	if r == nil {
 		return fmt.Errorf("setting %q has no rule", s.Name)
 	}
-	if err := r.compiled(); err != nil {
+	if err := r.runs(); err != nil {
 		return err
 	}
 	if len(s.Hyper) != len(r.Hyper) {
@@ -30,8 +30,8 @@ func (s Setting) Check() error {
 	if bits.Len64(s.Options) > len(r.Options) {
 		return fmt.Errorf("rule %s: the options are %#b, must be of %d bits: %q", r.Name, s.Options, len(r.Options), r.Options)
 	}
-	if s.EMA && (s.Eval != nil || r.Slot(Average) >= 0) {
-		return fmt.Errorf("rule %s: there is an average already, of Eval or slot %q: the setting must be without EMA", r.Name, Average)
+	if s.EMA && (s.Eval != nil || r.Keeps(Average)) {
+		return fmt.Errorf("rule %s: there is an average already, of Eval or called %q: the setting must be without EMA", r.Name, Average)
 	}
 	if s.Eval != nil {
 		return s.checkEval()
@@ -39,10 +39,10 @@ func (s Setting) Check() error {
 	return nil
 }
 
-// compiled says whether a rule has functions to run.
-func (r *Rule) compiled() error {
-	if r.apply32 == nil || r.apply64 == nil || r.runPrologue == nil {
-		return fmt.Errorf("rule %s has no compiled functions: it was not made by rule.New", r.Name)
+// runs says whether a rule has functions to run.
+func (r *Rule) runs() error {
+	if r.runPrologue == nil {
+		return fmt.Errorf("rule %s has no functions: it was not made by New, NewStaged or Read", r.Name)
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func (r *Rule) compiled() error {
 // checkEval says whether the rule for evaluation can be given what the rule for training has, and changes nothing of it.
 func (s Setting) checkEval() error {
 	r, e := s.Rule, s.Eval
-	if err := e.compiled(); err != nil {
+	if err := e.runs(); err != nil {
 		return err
 	}
 	if len(e.Options) != 0 {
@@ -62,13 +62,22 @@ func (s Setting) checkEval() error {
 	if !slices.Equal(e.Counters, r.Counters) {
 		return fmt.Errorf("rule %s for evaluation has the counters %v, must have those of rule %s: %v", e.Name, e.Counters, r.Name, r.Counters)
 	}
-	trained, err := r.Element(64, s.Options)
-	if err != nil {
-		return err
+	if e.Stages != 1 || e.Tensor != nil {
+		return fmt.Errorf("rule %s for evaluation has tensor functions or fields, must be one element function alone", e.Name)
+	}
+	uses := make([]bool, len(r.Slots))
+	for stage := range r.Stages {
+		trained, err := r.Element(stage, 64, s.Options)
+		if err != nil {
+			return err
+		}
+		for i := range uses {
+			uses[i] = uses[i] || slices.Contains(trained.Loads(), i) || slices.ContainsFunc(trained.Stores, func(s ir.Store) bool { return s.Var == i })
+		}
 	}
 	var used []string
 	for i, slot := range r.Slots {
-		if slices.Contains(trained.Loads(), i) || slices.ContainsFunc(trained.Stores, func(s ir.Store) bool { return s.Var == i }) {
+		if uses[i] {
 			used = append(used, slot)
 		}
 	}
@@ -77,7 +86,7 @@ func (s Setting) checkEval() error {
 			return fmt.Errorf("rule %s for evaluation has the slot %q, but rule %s has %q with these options", e.Name, slot, r.Name, used)
 		}
 	}
-	elem, err := e.Element(64, 0)
+	elem, err := e.Element(0, 64, 0)
 	if err != nil {
 		return err
 	}

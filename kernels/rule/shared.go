@@ -74,8 +74,8 @@ func SharedOf[F Float](x []F) *Shared[F] {
 // Numbers are the scalars, one for each index of bank SharedBank.
 func (s *Shared[F]) Numbers() []F { return numbers[F](s) }
 
-// before turns a gradient and a parameter into those that the rule sees.
-func (s *Shared[F]) before(a Around, grad, param F) (F, F) {
+// gradient is the gradient that the rule sees, of one in memory and of the parameter, which has not been decayed.
+func (s *Shared[F]) gradient(a Around, grad, param F) F {
 	g := F(grad * s.GradScale)
 	if a&ClipValue != 0 {
 		g = Clip(g, s.ClipValue)
@@ -86,7 +86,7 @@ func (s *Shared[F]) before(a Around, grad, param F) (F, F) {
 	if a&L1 != 0 {
 		g += F(s.L1 * Sign(param))
 	}
-	return g, F(param * s.Decay)
+	return g
 }
 
 // average is the next average, of the parameter that the step has made.

@@ -21,3 +21,14 @@ func define[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*
 		return d
 	})
 }
+
+// defineStaged is define for a rule with tensor functions.
+func defineStaged[H, T, S, O any](prologue func(*H, *T, *S, O), source string, functions ...rule.StageFunc[S, O]) func() rule.Definition[H, O] {
+	return sync.OnceValue(func() rule.Definition[H, O] {
+		d, err := rule.NewStaged(prologue, source, functions...)
+		if err != nil {
+			panic(err)
+		}
+		return d
+	})
+}

@@ -195,7 +195,7 @@ func (r *reader) fill() (faults []safetensors.Fault) {
 			fault("is of %s, not of F64, F32, BF16, F16, I16 or I8", x.DType)
 			continue
 		}
-		if !slices.Equal(x.Shape, t.Shape) {
+		if !slices.Equal(x.Shape, t.Shape) && !slices.Equal(x.Shape, []int{1}) { // of a number that the tensor has once
 			fault("has the shape %v, and the state's tensor %q %v", x.Shape, t.Name, t.Shape)
 			continue
 		}

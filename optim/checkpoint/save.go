@@ -101,10 +101,13 @@ func layOut(d *optim.StateDict) (*layout, error) {
 			if tensor, slot := split(name, names); tensor != t || slot != n.Slot {
 				return nil, fmt.Errorf("slot %q of tensor %q would be read as slot %q of tensor %q", n.Slot, t.Name, slot, tensor.Name)
 			}
-			if elements, ok := safetensors.Elements(t.Shape); !ok || elements != int64(n.Len) {
-				return nil, fmt.Errorf("tensor %q: %s has %d elements, the shape is %v", t.Name, n.Slot, n.Len, t.Shape)
+			shape := t.Shape
+			if elements, ok := safetensors.Elements(shape); !ok || elements != int64(n.Len) {
+				if shape = []int{1}; !ok || n.Len != 1 {
+					return nil, fmt.Errorf("tensor %q: %s has %d elements, the shape is %v", t.Name, n.Slot, n.Len, t.Shape)
+				}
 			}
-			l.header.Tensors = append(l.header.Tensors, safetensors.Tensor{Name: name, DType: dtype(n.DType), Shape: t.Shape})
+			l.header.Tensors = append(l.header.Tensors, safetensors.Tensor{Name: name, DType: dtype(n.DType), Shape: shape})
 			l.numbers = append(l.numbers, n)
 		}
 	}

@@ -10,12 +10,16 @@ import pathlib
 from ctypes import POINTER, c_char_p, c_double, c_int, c_size_t, c_uint8, c_uint64, c_void_p
 from typing import Any
 
-FS_OK, FS_ARGUMENT, FS_HYPERPARAMETER, FS_TENSOR, FS_HANDLE, FS_FORKED, FS_STATE, FS_INTERNAL = range(8)
+FS_OK, FS_ARGUMENT, FS_HYPERPARAMETER, FS_TENSOR, FS_HANDLE, FS_FORKED, FS_STATE, FS_INTERNAL, FS_RULE = range(9)
 TYPES = {"f32": 1, "f64": 2, "bf16": 3, "f16": 4, "i16": 5, "i8": 6}
 
 
 class HyperparameterError(ValueError):
     """A hyperparameter out of its range."""
+
+
+class RuleError(ValueError):
+    """A file that is no rule. The text has file:line:column, or where there is no such place the file."""
 
 
 class TensorError(TypeError):
@@ -49,6 +53,7 @@ class Args(ctypes.Structure):
         ("grad_scale", c_void_p),
         ("found_inf", c_void_p),
         ("max_norm", c_double),
+        ("max_tensor_norm", c_double),
         ("clip_value", c_double),
         ("grad_norm", c_void_p),
         ("skipped", c_void_p),
@@ -58,6 +63,7 @@ class Args(ctypes.Structure):
 _ERROR = (c_char_p, c_size_t)
 _FUNCTIONS = {
     "fs_device": (c_int, POINTER(c_uint64), *_ERROR),
+    "fs_rule": (c_char_p, c_char_p, c_char_p, c_char_p, c_void_p, POINTER(c_size_t), *_ERROR),
     "fs_new": (c_uint64, c_char_p, POINTER(c_uint64), *_ERROR),
     "fs_slots": (c_char_p, POINTER(Group), c_void_p, POINTER(c_size_t), *_ERROR),
     "fs_add_group": (c_uint64, POINTER(Group), *_ERROR),
@@ -67,13 +73,13 @@ _FUNCTIONS = {
     "fs_eval": (c_uint64, c_size_t, c_void_p, *_ERROR),
     "fs_free": (c_uint64, *_ERROR),
 }
-_KINDS = {FS_HYPERPARAMETER: HyperparameterError, FS_TENSOR: TensorError}
+_KINDS = {FS_HYPERPARAMETER: HyperparameterError, FS_TENSOR: TensorError, FS_RULE: RuleError}
 ERROR_LENGTH = 4096
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The library, loaded with the first call. That starts the runtime of Go, with its threads."""
+    """The library, loaded with the first call."""
     path = os.environ.get("FUSESTEP_LIBRARY") or pathlib.Path(__file__).with_name("libfusestep.so")
     lib = ctypes.CDLL(str(path))
     for name, arguments in _FUNCTIONS.items():
@@ -107,15 +113,29 @@ def call(name: str, *arguments: Any) -> None:
         raise failure(code, err.value.decode(errors="replace"))
 
 
-def slots(algorithm: str, group: Group) -> list[dict[str, Any]]:
-    """What fs_slots says."""
+def _told(name: str, *arguments: Any) -> Any:
+    """The JSON that a function writes to room of the caller's."""
     size = c_size_t(1 << 12)
     while True:
         out = ctypes.create_string_buffer(size.value)
-        call("fs_slots", algorithm.encode(), group, out, size)
+        call(name, *arguments, out, size)
         if size.value <= len(out):
-            found: list[dict[str, Any]] = json.loads(out.value)
-            return found
+            return json.loads(out.value)
+
+
+def slots(algorithm: str, group: Group) -> list[dict[str, Any]]:
+    """What fs_slots says."""
+    found: list[dict[str, Any]] = _told("fs_slots", algorithm.encode(), group)
+    return found
+
+
+def rule(file: str, source: bytes, prologue: str, functions: str) -> dict[str, Any]:
+    """What fs_rule says of a rule. From then on it is one of the algorithms."""
+    if b"\0" in source:
+        raise RuleError(f"{file}: the file has a 0 in it, and is no text")
+    found: dict[str, Any] = _told("fs_rule", file.encode(), source, prologue.encode(), functions.encode())
+    algorithms()[found["name"]] = found
+    return found
 
 
 @functools.cache

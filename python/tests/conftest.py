@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import fusestep.torch
+from fusestep.torch._classes import __all__ as CLASSES
 
 torch.set_num_threads(1)  # the steps are small, and whoever else has the processors would be waited for
 
 UNIT = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
-BOTH = [name for name in fusestep.torch.__all__ if name != "Optimizer" and hasattr(torch.optim, name)]
-OURS = [name for name in fusestep.torch.__all__ if name not in BOTH and name != "Optimizer"]
+BOTH = [name for name in CLASSES if hasattr(torch.optim, name)]
+OURS = [name for name in CLASSES if name not in BOTH]
 
 
 @pytest.fixture(autouse=True)
@@ -55,4 +56,4 @@ def pair(name, params, kwargs, **ours):
     theirs = [p.detach().clone().requires_grad_() for p in params]
     mine = [p.detach().clone().requires_grad_() for p in params]
     torchs = getattr(torch.optim, name)(theirs, **{**kwargs, "foreach": False})
-    return torchs, getattr(fusestep.torch, name)(mine, **kwargs, **ours), theirs, mine
+    return torchs, getattr(fusestep.torch, name)(mine, **{**kwargs, **ours}), theirs, mine

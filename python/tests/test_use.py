@@ -368,6 +368,35 @@ def test_clipping(max_norm):
         fusestep.torch.SGD([torch.zeros(1)], max_norm=0)
 
 
+@pytest.mark.parametrize("name,kwargs", [("SGD", {"momentum": 0.9, "weight_decay": 0.1}), ("AdamW", {}), ("RMSprop", {})])
+def test_clipping_each_tensor(name, kwargs):
+    """As clip_grad_norm_ of each gradient, after that of all where there is max_norm, too."""
+    start = [torch.randn(5), torch.randn(3, 7), torch.randn(1), torch.randn(4, dtype=torch.complex64)]
+    torchs, ours, theirs, mine = pair(name, start, kwargs)
+    paths = [Path(p) for p in theirs]
+    for step in range(12):
+        ours.max_tensor_norm, ours.max_norm = [0.5, 2.0, None][step % 3], [None, 1.5][step // 3 % 2]
+        feed(theirs, mine, lambda i, step: i == 0 or step % 3 != 1, step)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in theirs if p.grad is not None])
+        if ours.max_norm:
+            nn.utils.clip_grad_norm_(theirs, ours.max_norm)
+        for p in theirs:
+            if ours.max_tensor_norm:
+                nn.utils.clip_grad_norm_(p, ours.max_tensor_norm)
+        torchs.step()
+        ours.step()
+        if ours.max_tensor_norm or ours.max_norm:
+            assert ours.grad_norm == pytest.approx(norm.item(), rel=1e-6)
+        for p, q, path in zip(theirs, mine, paths):
+            path.step()
+            assert units(p, q, path.moved) < 300
+    with pytest.raises(ValueError, match="Invalid max_tensor_norm value"):
+        fusestep.torch.SGD([torch.zeros(1)], max_tensor_norm=-1)
+    assert copy.deepcopy(ours).max_tensor_norm is None
+    ours.max_tensor_norm = 3.0
+    assert pickle.loads(pickle.dumps(ours)).max_tensor_norm == 3.0
+
+
 def test_ema():
     model = nn.Linear(4, 2)
     optimizer = fusestep.torch.SGD(model.parameters(), lr=0.1, ema_decay=0.9)

@@ -21,8 +21,10 @@ type kind struct {
 	Slots     []string   `json:"slots"`
 	Counters  []string   `json:"counters"`
 	Evaluates bool       `json:"evaluates"`
+	Tensors   bool       `json:"tensors"`
 
 	start optim.Algorithm // with the defaults
+	once  []string        // the last counters: state that a tensor has once
 }
 
 // argument is a hyperparameter, or an array of them.
@@ -38,7 +40,8 @@ type argument struct {
 
 // defaults are the algorithms there are, as their Default functions make them.
 func defaults() []optim.Algorithm {
-	return []optim.Algorithm{optim.DefaultSGD(), optim.DefaultASGD(), optim.DefaultSGDW(), optim.DefaultAdam(), optim.DefaultAdamW(), optim.DefaultLion(),
+	return []optim.Algorithm{optim.DefaultSGD(), optim.DefaultASGD(), optim.DefaultSGDW(), optim.DefaultAdam(), optim.DefaultAdamW(), optim.DefaultLion(), optim.DefaultLAMB(),
+		optim.DefaultLARS(), optim.DefaultNovoGrad(), optim.DefaultStableAdamW(), optim.DefaultCautiousAdamW(), optim.DefaultCautiousLion(),
 		optim.DefaultSignSGD(), optim.DefaultSignum(), optim.DefaultRMSprop(), optim.DefaultAdagrad(), optim.DefaultAdamax(), optim.DefaultNAdam(),
 		optim.DefaultRAdam(), optim.DefaultAdaBelief(), optim.DefaultAdEMAMix(), optim.DefaultADOPT(), optim.DefaultAdan(), optim.DefaultYogi(),
 		optim.DefaultAdadelta(), optim.DefaultRprop(), optim.DefaultFTRL(), optim.DefaultProximalSGD(), optim.DefaultProximalAdagrad(),
@@ -77,10 +80,18 @@ func newKind(a optim.Algorithm) *kind {
 			k.Doc, k.Source = c.Doc, c.Source
 		}
 	}
+	k.describe()
+	return k
+}
+
+// describe fills in what the algorithm says.
+func (k *kind) describe() {
+	a := k.start
 	s, err := a.Setting()
 	if err != nil {
 		panic(err)
 	}
+	k.Slots = []string{} // in JSON an array, too
 	for _, name := range s.Rule.Slots {
 		if name != rule.Param && name != rule.Grad {
 			k.Slots = append(k.Slots, name)
@@ -92,7 +103,12 @@ func newKind(a optim.Algorithm) *kind {
 	if !slices.Contains(k.Counters, rule.StepCounter) {
 		k.Counters = append(k.Counters, rule.StepCounter)
 	}
-	k.Evaluates = s.Eval != nil
+	for _, t := range s.Rule.Tensor {
+		if t.State != "" {
+			k.once, k.Counters = append(k.once, t.State), append(k.Counters, t.State)
+		}
+	}
+	k.Evaluates, k.Tensors = s.Eval != nil, len(s.Rule.Tensor) > 0
 	k.Arguments = arguments(a)
 	order := strings.Fields(positional[k.Name])
 	for i := range k.Arguments {
@@ -114,7 +130,6 @@ func newKind(a optim.Algorithm) *kind {
 			k.Hyper = append(k.Hyper, x.hyper(i))
 		}
 	}
-	return k
 }
 
 // arguments are an algorithm's, in the order of its fields.
@@ -163,6 +178,9 @@ func (k *kind) with(hyper []float64) (optim.Algorithm, error) {
 func kindOf(name string) (*kind, error) {
 	if k := kinds[name]; k != nil {
 		return k, nil
+	}
+	if k, ok := read.Load(name); ok {
+		return k.(*kind), nil
 	}
 	var names []string
 	for _, a := range defaults() {

@@ -29,6 +29,7 @@ func TestDescribe(t *testing.T) {
 	for _, k := range all {
 		names = append(names, k.Name)
 		require.NotEmpty(t, k.Doc, k.Name)
+		require.NotNil(t, k.Slots, "%s: an array, though it may be empty", k.Name)
 		require.Equal(t, "lr", k.Arguments[0].Name, "%s begins with it", k.Name)
 		require.Contains(t, k.Counters, "step", k.Name)
 		require.Equal(t, strings.HasPrefix(k.Name, "ScheduleFree"), k.Evaluates, k.Name)
@@ -129,7 +130,7 @@ func TestStateIsNeeded(t *testing.T) {
 	group := Group{Lengths: lengths, Values: at(w.values), Value: types, Grad: types, State: make([][]unsafe.Pointer, 3)}
 	first, second := zeros(lengths), zeros(lengths)
 	group.State[0] = at(first)
-	o, err := New(dev, "AdamW")
+	o, err := New(OnCPU(dev), "AdamW")
 	require.NoError(t, err)
 	err = o.AddGroup(group)
 	require.EqualError(t, err, `tensor "0.0": state exp_avg_sq is needed, and not given`)
@@ -156,7 +157,7 @@ func TestStateIsNeeded(t *testing.T) {
 	require.InDelta(t, 0.1, first[0][0], 1e-7, "state is the caller's")
 	require.NoError(t, o.Close())
 
-	o, err = New(dev, "AdamW") // state of the library's grows as it must
+	o, err = New(OnCPU(dev), "AdamW") // state of the library's grows as it must
 	require.NoError(t, err)
 	group.State = nil
 	require.NoError(t, o.AddGroup(group))
@@ -176,7 +177,7 @@ func TestCounters(t *testing.T) {
 	lengths := []int{3, 2}
 	types := slices.Repeat([]device.DType{device.Float32}, 2)
 	make2 := func() (*Optimizer, world) {
-		o, err := New(dev, "NAdam")
+		o, err := New(OnCPU(dev), "NAdam")
 		require.NoError(t, err)
 		w := world{values: zeros([]int{3, 2, 3, 2}), grads: zeros([]int{3, 2, 3, 2})}
 		for i := range 2 {
@@ -232,7 +233,7 @@ func TestCounters(t *testing.T) {
 func TestEval(t *testing.T) {
 	dev := cpu.NewThreads(1)
 	defer dev.Close()
-	o, err := New(dev, "ScheduleFreeSGD")
+	o, err := New(OnCPU(dev), "ScheduleFreeSGD")
 	require.NoError(t, err)
 	w := world{values: zeros([]int{2}), grads: zeros([]int{2})}
 	w.grads[0][1] = 1
@@ -252,4 +253,59 @@ func TestEval(t *testing.T) {
 	require.NotEqual(t, to[0][1], w.values[0][1])
 	require.Equal(t, Tensor, CodeOf(o.Eval(0, at(w.values))))
 	require.NoError(t, o.Close())
+}
+
+// State that a tensor has once goes from one optimizer to another with the counters: the bits are those of one that went on.
+func TestStateOnce(t *testing.T) {
+	dev := OnCPU(cpu.NewThreads(1))
+	defer dev.Close()
+	lengths := []int{3, 500}
+	types := slices.Repeat([]device.DType{device.Float32}, 2)
+	w := world{values: zeros(lengths), grads: zeros(lengths)}
+	state := zeros(lengths)
+	start := func(values, state [][]float32) *Optimizer {
+		o, err := New(dev, "NovoGrad")
+		require.NoError(t, err)
+		require.NoError(t, o.AddGroup(Group{Lengths: lengths, Values: at(values), Value: types, Grad: types, State: [][]unsafe.Pointer{at(state)}}))
+		return o
+	}
+	step := func(o *Optimizer, mask ...uint8) {
+		_, err := o.Step(Args{Rows: [][]unsafe.Pointer{nil, at(w.grads), nil}, Mask: mask})
+		require.NoError(t, err)
+	}
+	for i := range w.grads {
+		for k := range w.grads[i] {
+			w.grads[i][k] = float32(math.Sin(float64(i + k + 1)))
+		}
+	}
+	o := start(w.values, state)
+	step(o, 1, 1)
+	step(o, 1, 0)
+	n := o.NumCounters()
+	saved := make([]float64, 2*n)
+	require.NoError(t, o.Counters(0, saved))
+	require.Equal(t, "exp_avg_sq", kinds["NovoGrad"].Counters[n-1])
+	require.Greater(t, saved[n-1], 0.1)
+	require.Equal(t, []float64{2, 1}, []float64{saved[0], saved[n]})
+	copied := func(x [][]float32) (out [][]float32) {
+		for _, v := range x {
+			out = append(out, slices.Clone(v))
+		}
+		return out
+	}
+	values, moments := copied(w.values), copied(state)
+	again := start(values, moments)
+	require.NoError(t, again.SetCounters(0, saved))
+	for range 2 {
+		step(o, 1, 1)
+		step(again, 1, 1)
+	}
+	require.Equal(t, w.values, values)
+	require.Equal(t, state, moments)
+	require.NoError(t, o.Counters(0, saved))
+	got := make([]float64, 2*n)
+	require.NoError(t, again.Counters(0, got))
+	require.Equal(t, saved, got)
+	require.NoError(t, o.Close())
+	require.NoError(t, again.Close())
 }

@@ -22,6 +22,9 @@ const (
 	Forked
 	State
 	Internal
+	RuleSource
+	Unavailable
+	Capturing
 )
 
 // Error is an error whose code is known.
@@ -52,6 +55,9 @@ func CodeOf(err error) Code {
 	}
 	if _, ok := errors.AsType[*optim.TensorError](err); ok {
 		return Tensor
+	}
+	if errors.Is(err, device.ErrUnavailable) {
+		return Unavailable
 	}
 	if _, ok := errors.AsType[*device.PanicError](err); ok || errors.Is(err, device.ErrOutOfMemory) {
 		return Internal

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"unsafe"
 
-	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -16,14 +16,17 @@ import (
 // Optimizer is an fs_new.
 type Optimizer struct {
 	mu     sync.Mutex
-	dev    *cpu.Device
+	dev    *Device
 	kind   *kind
 	o      *optim.Optimizer // nil before the first group
 	groups []*group
 
-	clipNorm, clipValue float64
-	scale               float32 // of the gradients, that the GradScaler has; 0: there is none
-	rows                []optim.Row
+	clipNorm, clipTensorNorm, clipValue float64
+	stream                              *device.Stream // on a GPU the caller's
+	handle                              uintptr        // of that
+
+	scale float32 // of the gradients, that the GradScaler has; 0: there is none
+	rows  []optim.Row
 }
 
 // group is a parameter group.
@@ -48,12 +51,16 @@ type arounds struct {
 }
 
 // New makes an optimizer without groups.
-func New(dev *cpu.Device, algorithm string) (*Optimizer, error) {
+func New(dev *Device, algorithm string) (*Optimizer, error) {
 	k, err := kindOf(algorithm)
 	if err != nil {
 		return nil, err
 	}
-	return &Optimizer{dev: dev, kind: k}, nil
+	d := &Optimizer{dev: dev, kind: k, stream: dev.Device().DefaultStream()}
+	if dev.gpu != nil {
+		d.stream = cuda.WrapStream(dev.gpu, 0)
+	}
+	return d, nil
 }
 
 // Group is an fs_group.
@@ -151,8 +158,8 @@ func (d *Optimizer) AddGroup(in Group) error {
 		if p.Value, err = d.wrap(p.Name, "value", t.value, in.Lengths[i], in.Values[i]); err != nil {
 			return err
 		}
-		if in.Lengths[i] > 0 {
-			if p.Grad, err = d.dev.WrapAt(t.gradient, in.Lengths[i], nil); err != nil {
+		if in.Lengths[i] > 0 && d.dev.cpu != nil { // on a GPU it comes with the first step
+			if p.Grad, err = d.dev.wrap(t.gradient, in.Lengths[i], nil); err != nil {
 				return err
 			}
 		}
@@ -186,7 +193,7 @@ func (d *Optimizer) AddGroup(in Group) error {
 		}
 	}
 	if d.o == nil {
-		d.o, err = optim.New(d.dev, a, params)
+		d.o, err = optim.New(d.dev.Backend, a, params)
 	} else {
 		err = d.o.AddGroup(a, params)
 	}
@@ -213,7 +220,7 @@ func (d *Optimizer) wrap(tensor, what string, t device.DType, n int, at unsafe.P
 	case uintptr(at)%uintptr(size) != 0:
 		return nil, &Error{Tensor, fmt.Sprintf("tensor %q: %s: address %p is no multiple of %d, the bytes of a %s", tensor, what, at, size, t)}
 	}
-	return d.dev.WrapAt(t, n, at)
+	return d.dev.wrap(t, n, at)
 }
 
 // Row is fs_row.
@@ -287,10 +294,21 @@ func (d *Optimizer) Eval(index int, to []unsafe.Pointer) error {
 			return err
 		}
 	}
-	if err := d.o.EvalParams(nil, buffers); err != nil {
+	if err := d.free(); err != nil {
 		return err
 	}
-	return d.dev.DefaultStream().Synchronize()
+	if err := d.o.EvalParams(d.stream, buffers); err != nil {
+		return err
+	}
+	return d.done()
+}
+
+// done waits for the host's work. A GPU's is enqueued.
+func (d *Optimizer) done() error {
+	if d.dev.gpu != nil {
+		return nil
+	}
+	return d.stream.Synchronize()
 }
 
 // Close gives the optimizer's memory back.

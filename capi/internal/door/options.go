@@ -93,7 +93,7 @@ func state(a optim.Algorithm, value, gradient device.DType) (map[string]device.D
 	}
 	out := map[string]device.DType{}
 	for _, b := range plan.Buffers {
-		if b.Owned && b.Name != "counters" {
+		if b.Owned && b.Name != "counters" && b.Name != "sums" {
 			out[b.Name] = b.DType
 		}
 	}

@@ -1,10 +1,12 @@
 package door
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"unsafe"
 
+	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -17,6 +19,8 @@ type Args struct {
 	Scale              float32            // 0: none
 	FoundInf           bool
 	MaxNorm, ClipValue float64
+	MaxTensorNorm      float64
+	Tell               bool // the result is asked for, for which a GPU is waited for
 }
 
 // Result is what a step tells.
@@ -32,6 +36,9 @@ func (d *Optimizer) Step(in Args) (out Result, err error) {
 	if d.o == nil {
 		return out, argumentf("step: there is no group")
 	}
+	if err := d.free(); err != nil {
+		return out, err
+	}
 	if err := d.setHyper(in.Hyper); err != nil {
 		return out, err
 	}
@@ -44,14 +51,14 @@ func (d *Optimizer) Step(in Args) (out Result, err error) {
 	if in.FoundInf {
 		return Result{Skipped: true}, nil
 	}
-	if err := d.o.Step(nil); err != nil {
+	if err := d.o.Step(d.stream); err != nil {
 		return out, err
 	}
-	if err := d.dev.DefaultStream().Synchronize(); err != nil {
+	if err := d.done(); err != nil {
 		return out, err
 	}
-	if d.clipNorm != 0 || d.scale != 0 {
-		outcome, err := d.o.Outcome(nil)
+	if in.Tell && (d.clipNorm != 0 || d.clipTensorNorm != 0 || d.scale != 0) {
+		outcome, err := d.o.Outcome(d.stream)
 		if err != nil {
 			return out, err
 		}
@@ -129,7 +136,61 @@ func (d *Optimizer) move(rows [][]unsafe.Pointer, mask []uint8) error {
 		at, first = at+len(g.rows), first+n
 	}
 	defer clear(d.rows)
+	if d.dev.gpu != nil {
+		return d.rebind()
+	}
 	return d.o.Move(d.rows...)
+}
+
+// rebind is Move on a GPU, for which the next step compiles its table of tensors again. State stays where it is.
+func (d *Optimizer) rebind() error {
+	rows := map[int][]optim.Row{}
+	for _, r := range d.rows {
+		rows[r.Group] = append(rows[r.Group], r)
+	}
+	var moved []optim.Param
+	i, last := 0, -1
+	for of, p := range d.o.Params() {
+		if i++; of != last {
+			i, last = 0, of
+		}
+		value, grad := p.Value, p.Grad
+		for _, r := range rows[of] {
+			if err := d.groups[of].rebound(d, &p, i, r); err != nil {
+				return err
+			}
+		}
+		if p.Value != value || p.Grad != grad {
+			p.State = nil
+			moved = append(moved, p)
+		}
+	}
+	if moved == nil {
+		return nil
+	}
+	return d.o.Rebind(moved)
+}
+
+// rebound puts one buffer of a tensor where its row says.
+func (g *group) rebound(d *Optimizer, p *optim.Param, i int, r optim.Row) (err error) {
+	at, b, t := r.At[i], &p.Value, g.types[i].value
+	switch r.Name {
+	case "value":
+	case "grad":
+		b, t = &p.Grad, g.types[i].gradient
+	default:
+		if b, err := d.o.State(p.Name, r.Name); at != nil && (err != nil || uint64(uintptr(at)) != b.Addr()) {
+			return &Error{Tensor, fmt.Sprintf("tensor %q: state %s: on a GPU it stays where it was given", p.Name, r.Name)}
+		}
+		return nil
+	}
+	switch {
+	case at == nil && r.Name == "grad":
+		*b = nil
+	case *b == nil || uint64(uintptr(at)) != (*b).Addr() && g.lengths[i] > 0:
+		*b, err = d.wrap(p.Name, r.Name, t, g.lengths[i], at)
+	}
+	return err
 }
 
 // leave makes masked the gradients of the tensors that a mask leaves in.
@@ -157,6 +218,12 @@ func (d *Optimizer) setCommon(in Args) error {
 		}
 		d.clipNorm = in.MaxNorm
 	}
+	if in.MaxTensorNorm != d.clipTensorNorm {
+		if err := d.o.SetClipTensorNorm(in.MaxTensorNorm); err != nil {
+			return err
+		}
+		d.clipTensorNorm = in.MaxTensorNorm
+	}
 	if in.ClipValue != d.clipValue {
 		if err := d.o.SetClipValue(in.ClipValue); err != nil {
 			return err
@@ -172,7 +239,7 @@ func (d *Optimizer) setCommon(in Args) error {
 		g.InitScale, g.MinScale, g.GrowthInterval = float64(in.Scale), float64(in.Scale), math.MaxInt32
 		scaler = &g
 	}
-	if err := d.o.SetGradScaler(nil, scaler); err != nil {
+	if err := d.o.SetGradScaler(d.stream, scaler); err != nil {
 		return err
 	}
 	d.scale = in.Scale
@@ -205,8 +272,36 @@ func (d *Optimizer) counters(index int) (*group, map[string]map[string]float64, 
 	if err != nil {
 		return nil, nil, err
 	}
-	all, err := d.o.Counters(nil)
-	return g, all, err
+	all, err := d.o.Counters(d.stream)
+	if err != nil || d.kind.once == nil {
+		return g, all, err
+	}
+	type number struct {
+		of   map[string]float64
+		name string
+		x    []float64
+	}
+	var numbers []number
+	for _, name := range g.names {
+		for _, state := range d.kind.once {
+			b, err := d.o.State(name, state)
+			if err != nil {
+				return nil, nil, err
+			}
+			x := make([]float64, 1)
+			if err := device.Download(d.stream, x, b); err != nil {
+				return nil, nil, err
+			}
+			numbers = append(numbers, number{all[name], state, x})
+		}
+	}
+	if err := d.stream.Synchronize(); err != nil {
+		return nil, nil, err
+	}
+	for _, n := range numbers {
+		n.of[n.name] = n.x[0]
+	}
+	return g, all, nil
 }
 
 // NumCounters is how many columns Counters has.
@@ -228,6 +323,16 @@ func (d *Optimizer) SetCounters(index int, in []float64) error {
 			if _, counted := all[name][counter]; math.IsNaN(x) || !counted {
 				continue
 			}
+			if slices.Contains(d.kind.once, counter) {
+				b, err := d.o.State(name, counter)
+				if err == nil {
+					err = device.Upload(d.stream, b, []float64{x})
+				}
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			if set[name] == nil {
 				set[name] = map[string]float64{}
 			}
@@ -244,7 +349,15 @@ func (d *Optimizer) SetCounters(index int, in []float64) error {
 			}
 		}
 	}
-	if err := d.o.SetCounters(nil, set); err != nil {
+	for _, counters := range set {
+		for _, name := range d.kind.once { // those are set
+			delete(counters, name)
+		}
+	}
+	if err := d.stream.Synchronize(); err != nil {
+		return err
+	}
+	if err := d.o.SetCounters(d.stream, set); err != nil {
 		return err
 	}
 	if most > d.o.Steps() {

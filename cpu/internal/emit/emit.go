@@ -42,9 +42,13 @@ type Loop struct {
 	Planes   []int      // the fields that differ between elements, in the order of their addresses
 	Uniforms []ir.Value // what is the same for all elements, in the order of the block: see Head
 	Varying  []bool     // of the graph's nodes
+	Fills    []Fill
 	Set      *Set
 	Near     int // bytes ahead in each plane at which to prefetch into the first-level cache; 0: nothing
 	Far      int // and into the second-level cache
+	// Next are the bytes of an element behind each address that follows those of Planes: there a round prefetches into the second-level cache what
+	// has the places of its elements.
+	Next []int
 }
 
 // Code is a loop.
@@ -52,6 +56,7 @@ type Code struct {
 	Text  []byte
 	Frame int // bytes of memory for each thread, at a multiple of 64, which FillFrame has filled
 	Index int // where in the frame the index of a run's first element must be, 8 bytes; the run has fewer than 2^31. -1: nowhere
+	Lanes int // where in the frame the lanes of the fills are; -1: nowhere
 	asm   x86.Asm
 }
 
@@ -71,6 +76,12 @@ var (
 // bases are for the planes' addresses. R14 and R15 are the runtime's.
 var bases = []x86.Arg{x86.R(8), x86.R(9), x86.R(10), x86.R(11), x86.R(12), x86.R(13), planes}
 
+// With fills, one of them has the lane of the round's first element.
+var (
+	laneOf         = x86.R(13)
+	basesWithFills = []x86.Arg{x86.R(8), x86.R(9), x86.R(10), x86.R(11), x86.R(12), planes}
+)
+
 // compiler makes one loop.
 type compiler struct {
 	*Loop
@@ -82,17 +93,19 @@ type compiler struct {
 	names   []string    // of values
 	roots   []value     // of a node: itself, or what has the same bits
 	bits    []uint8     // of a node that is a word: how many of the lowest may be 1
-	fields  map[int]int // the plane of each field that has one
+	fields  map[int]int // the plane of each field that has one; behind the planes, the fill
 	sizes   []int       // of a plane: bytes of an element
 	planeOf []int       // of a Var's node: its plane; -1 of the others
 	varOf   []value     // of a plane: the node that is its value on entry; -1 if nothing loads it
 	inBlock []int       // of a uniform: its place in the block; -1 of the others
 	split   bool        // a round's vectors have the elements at even places and those at odd ones
 	quiet   []bool      // of a node: it is a number, and if that is a NaN it is quiet
-	base    []x86.Arg
-	kept    [2][]value // uniforms in registers throughout, by class; from the highest register down
+	bases   []x86.Arg   // registers for the planes' addresses
+	base    []x86.Arg   // of a plane
+	kept    [2][]value  // uniforms in registers throughout, by class; from the highest register down
 	mutate  func(*x86.Ins)
-	sum     *reduction // of a Reduce, or nil
+	rows    bool // a round is a row of Lanes elements, with one fill
+	held    bool // its lanes are in the registers beyond the compiler's
 
 	layout
 }
@@ -103,29 +116,34 @@ func Compile(l Loop) (*Code, error) { return compile(l, nil) }
 // compile is Compile with a function that changes instructions, for tests of the tests.
 func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	c := &compiler{Loop: &l, size: l.Func.Width / 8, mutate: mutate}
-	return c.compile(c.loop)
-}
-
-// compile makes the code that write writes.
-func (c *compiler) compile(write func()) (*Code, error) {
-	l := c.Loop
+	if err := c.checkFills(); err != nil {
+		return nil, err
+	}
 	if err := c.index(); err != nil {
 		return nil, err
 	}
+	c.planRows()
 	if err := c.schedule(); err != nil {
 		return nil, err
 	}
-	free := len(bases)
-	if len(l.Planes) > free { // the rest are loaded each time, into the register before the last
+	c.bases = bases
+	if len(c.Fills) > 0 {
+		c.bases = basesWithFills
+	}
+	free := len(c.bases)
+	if len(l.Planes) > free || len(l.Next) > 0 { // the rest are loaded each time, into the register before the last
 		free -= 2
 	}
 	c.base = make([]x86.Arg, len(l.Planes))
-	copy(c.base, bases[:free])
+	copy(c.base, c.bases[:free])
 	c.keep()
-	code := &Code{Index: -1}
+	code := &Code{Index: -1, Lanes: -1}
 	c.asm = &code.asm
-	write()
+	c.loop()
 	code.Frame = c.total
+	if len(c.Fills) > 0 {
+		code.Lanes = c.lanesAt
+	}
 	if c.hasElement() {
 		code.Index = c.indexAt
 	}
@@ -169,7 +187,7 @@ func (c *compiler) keep() {
 func (c *compiler) loop() {
 	lanes, round := c.lanes(), c.round()
 	c.enter()
-	again, tail, rest, done := c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label()
+	again, tail, rest, part, done := c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label()
 	c.asm.Emit(x86.XOR4, at, at)
 	c.asm.Emit(x86.MOV, end, count)
 	c.asm.Emit(x86.ANDI, end, x86.Imm(-round))
@@ -180,31 +198,60 @@ func (c *compiler) loop() {
 		c.newBody(false).run(u)
 	}
 	for i := range c.Planes { // not first: that would be before loads which are needed sooner
-		if c.Far != 0 {
-			c.asm.Emit(x86.PREFETCHT1, c.plane(i, c.Far))
-		}
-		if c.Near != 0 {
-			c.asm.Emit(x86.PREFETCHT0, c.plane(i, c.Near))
+		for b := 0; b < round*c.sizes[i]; b += roundBytes {
+			if c.Far != 0 {
+				c.asm.Emit(x86.PREFETCHT1, c.plane(i, b+c.Far))
+			}
+			if c.Near != 0 {
+				c.asm.Emit(x86.PREFETCHT0, c.plane(i, b+c.Near))
+			}
 		}
 	}
-	c.asm.Emit(x86.ADDI, at, x86.Imm(round))
+	for i, size := range c.Next {
+		c.asm.Emit(x86.LOAD, c.spare(), x86.Mem(planes, 8*(len(c.Planes)+i)))
+		for b := 0; b < round*size; b += roundBytes {
+			c.asm.Emit(x86.PREFETCHT1, x86.At(c.spare(), at, size, b))
+		}
+	}
+	if c.rows {
+		c.asm.Emit(x86.SUBI, at, x86.Imm(-round)) // of 128, only the negative is a byte
+	} else {
+		c.asm.Emit(x86.ADDI, at, x86.Imm(round))
+		c.nextLane()
+	}
 	c.asm.Emit(x86.CMP, at, end)
 	c.asm.Emit(x86.JB, again)
+	if c.split && len(c.Fills) > 0 {
+		c.inOrder()
+	}
 	c.asm.Emit(x86.LABEL, tail)
+	c.leaveRows()
 	c.asm.Emit(x86.SUB, count, at)
 	c.asm.Emit(x86.JE, done)
 	c.asm.Emit(x86.LABEL, rest)
+	c.nextLane()
+	if c.rows {
+		c.asm.Emit(x86.CMPI, count, x86.Imm(lanes))
+		c.asm.Emit(x86.JB, part)
+		c.newBody(false).run(0)
+		c.asm.Emit(x86.ADDI, at, x86.Imm(lanes))
+		c.asm.Emit(x86.SUBI, count, x86.Imm(lanes))
+		c.asm.Emit(x86.JG, rest)
+		c.asm.Emit(x86.JMP, done)
+		c.asm.Emit(x86.LABEL, part)
+	}
 	b := c.newBody(true)
 	c.copyTail(false)
 	c.tailMask(b.mask, lanes)
 	b.run(0)
 	c.copyTail(true)
-	if lanes < round {
+	if lanes < round && !c.rows {
 		c.asm.Emit(x86.ADDI, at, x86.Imm(lanes))
 		c.asm.Emit(x86.SUBI, count, x86.Imm(lanes))
 		c.asm.Emit(x86.JG, rest)
 	}
 	c.asm.Emit(x86.LABEL, done)
+	c.halve()
 	c.asm.Emit(x86.VZEROUPPER)
 	c.asm.Emit(x86.RET)
 }
@@ -213,7 +260,10 @@ func (c *compiler) loop() {
 func (c *compiler) lanes() int { return c.Set.vector / c.size }
 
 func (c *compiler) round() int {
-	if c.split {
+	switch {
+	case c.rows:
+		return Lanes
+	case c.split:
 		return roundBytes / narrowest
 	}
 	return roundBytes / c.size
@@ -223,11 +273,14 @@ func (c *compiler) round() int {
 func (c *compiler) plane(i, bytes int) x86.Arg {
 	base := c.base[i]
 	if base == (x86.Arg{}) {
-		base = bases[len(bases)-2]
+		base = c.spare()
 		c.asm.Emit(x86.LOAD, base, x86.Mem(planes, 8*i))
 	}
 	return x86.At(base, at, c.sizes[i], bytes)
 }
+
+// spare is a register for an address that has none to itself.
+func (c *compiler) spare() x86.Arg { return c.bases[len(c.bases)-2] }
 
 // vector appends an operation on vectors, given as float32's.
 func (c *compiler) vector(op x86.Op, note string, args ...x86.Arg) { c.masked(op, 0, note, args...) }

@@ -18,6 +18,8 @@ type layout struct {
 	lowAt     int   // a vector of the low word of the first element's index
 	highAt    int   // and of the high one
 	firstAt   int   // vectors of the low words of the first round's indices, and with parts those of a tail
+	lanesAt   int   // the lanes of the fills
+	termAt    int   // a vector of terms
 }
 
 // reserve is so many bytes of the frame, which are a multiple of a vector's.
@@ -31,7 +33,7 @@ func (c *compiler) reserve(bytes int) (at int) {
 func (c *compiler) enter() {
 	for i, v := range c.Planes {
 		if c.base[i] != (x86.Arg{}) {
-			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{bases[i], x86.Mem(planes, 8*i)}, Note: c.Func.Vars[v].Name})
+			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{c.base[i], x86.Mem(planes, 8*i)}, Note: c.Func.Vars[v].Name})
 		}
 	}
 	if !c.Set.wide {
@@ -52,7 +54,13 @@ func (c *compiler) enter() {
 	if c.hasElement() {
 		c.enterIndex()
 	}
+	c.enterFills()
 	c.total = c.constants
+	c.loadKept()
+}
+
+// loadKept fills the registers of the uniforms that are kept.
+func (c *compiler) loadKept() {
 	for class, list := range c.kept {
 		for i, v := range list {
 			n := c.register(class, i)

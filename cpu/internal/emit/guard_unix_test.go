@@ -11,15 +11,21 @@ import (
 // pieces are for the planes and the block.
 const pieces = mostPlanes + 1
 
-// arena is memory for them, of which every second page cannot be touched.
-var arena = sync.OnceValue(func() []byte {
+// pieceBytes is what a piece can have, and the page that cannot be touched is behind it.
+func pieceBytes() int {
 	page := os.Getpagesize()
-	m, err := syscall.Mmap(-1, 0, 2*page*pieces, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	return (mostElements*doubles + page - 1) / page * page
+}
+
+// arena is memory for them.
+var arena = sync.OnceValue(func() []byte {
+	page, size := os.Getpagesize(), pieceBytes()
+	m, err := syscall.Mmap(-1, 0, (size+page)*pieces, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		panic(err)
 	}
 	for i := range pieces {
-		if err := syscall.Mprotect(m[(2*i+1)*page:][:page], syscall.PROT_NONE); err != nil {
+		if err := syscall.Mprotect(m[i*(size+page)+size:][:page], syscall.PROT_NONE); err != nil {
 			panic(err)
 		}
 	}
@@ -28,6 +34,7 @@ var arena = sync.OnceValue(func() []byte {
 
 // guarded is n bytes for a piece, behind which nothing can be read or written.
 func guarded(i, n int) []byte {
-	page := os.Getpagesize()
-	return arena()[(2*i+1)*page-n : (2*i+1)*page]
+	page, size := os.Getpagesize(), pieceBytes()
+	end := i*(size+page) + size
+	return arena()[end-n : end]
 }

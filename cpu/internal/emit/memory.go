@@ -58,8 +58,8 @@ func (b *body) unread(v value, size int) bool {
 
 // store writes a value to a plane. If the plane's old value is still needed, that goes to a register first.
 func (b *body) store(s *step) {
-	if b.sum != nil && s.plane == sumPlane {
-		b.sumUp(s)
+	if b.isFill(s) {
+		b.fill(s)
 		return
 	}
 	v := s.args[0]
@@ -169,7 +169,7 @@ func places(a, b, c, d int) x86.Arg { return x86.Imm(a | b<<2 | c<<4 | d<<6) }
 // copyTail copies what is left of the planes that the body finds in the frame, or back: as many elements as a vector has.
 func (c *compiler) copyTail(back bool) {
 	var list []int
-	for i, v := range c.varOf {
+	for i, v := range c.varOf[:len(c.Planes)] {
 		needed := v >= 0 && len(c.uses[v]) > 0
 		if back {
 			needed = false

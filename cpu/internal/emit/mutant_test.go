@@ -25,7 +25,8 @@ var other = map[x86.Op]x86.Op{
 	x86.VPMOVQW: x86.VPMOVQB, x86.VPMOVQD: x86.VPMOVQW, x86.VCVTPH2PS: x86.VPMOVZXWD, x86.VCVTPS2PD: x86.VPMOVZXDQ,
 	x86.VSTOREQ: x86.VSTORED, x86.VSTORED: x86.VSTOREQ,
 	x86.VFIXUPIMMPS: x86.VPADDD, x86.VFIXUPIMMPD: x86.VPADDD, x86.VPBLENDW: x86.VPSUBD,
-	x86.KANDW: x86.KORW, x86.KANDNW: x86.KANDW, x86.KORW: x86.KANDNW,
+	x86.VFMADD231PD: x86.VADDPD,
+	x86.KANDW:       x86.KORW, x86.KANDNW: x86.KANDW, x86.KORW: x86.KANDNW,
 }
 
 // mutants change an instruction, and say whether they have.
@@ -172,17 +173,16 @@ func TestMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("some thousand graphs")
 	}
-	sums := func(seed uint64, set *Set, mutate func(*x86.Ins)) error {
-		return trySum(seed, set, func(i *x86.Ins) {
-			switch i.Op { // what a sum has beside its graph
-			case x86.VADDPD, x86.VXORPD, x86.VMOVUPD, x86.VSTOREUPD, x86.VMASKSTOREPD:
+	fills := func(seed uint64, set *Set, mutate func(*x86.Ins)) error {
+		return tryFills(seed, set, func(i *x86.Ins) {
+			if isFills(i) {
 				mutate(i)
 			}
-		}, func(float64) {})
+		}, func([]float64) {})
 	}
 	for _, set := range sets(t) {
 		t.Run(set.String(), func(t *testing.T) { killMutants(t, set, try) })
-		t.Run(set.String()+", sums", func(t *testing.T) { killMutants(t, set, sums) })
+		t.Run(set.String()+", fills", func(t *testing.T) { killMutants(t, set, fills) })
 	}
 }
 

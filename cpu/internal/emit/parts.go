@@ -34,7 +34,7 @@ func (c *compiler) canSplit() bool {
 			return false
 		}
 	}
-	return c.size == 2*narrowest && c.sum == nil
+	return c.size == 2*narrowest
 }
 
 // loadPart fills a register with words of a plane's elements.

@@ -22,7 +22,7 @@ func sets(t testing.TB) (out []*Set) {
 	if err := exec.Available(); err != nil {
 		t.Skipf("NOTE: no machine code was run: %v", err)
 	}
-	if cpu.X86.HasAVX2 && cpu.X86.HasF16C {
+	if cpu.X86.HasAVX2 && cpu.X86.HasF16C && cpu.X86.HasFMA {
 		out = append(out, AVX2)
 	}
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
@@ -38,19 +38,24 @@ func sets(t testing.TB) (out []*Set) {
 type trial[F float32 | float64] struct {
 	f        *ir.Func
 	planes   []int
+	fills    []Fill
 	uniforms []ir.Value
 	code     *Code
 	loaded   *exec.Code
 	frame    []byte
-	infinity []uint32 // of a field that has a number's bits: those of infinity, behind which are NaNs, of which one is as good as another
+	results  []float64 // of fills
+	infinity []uint32  // of a field that has a number's bits: those of infinity, behind which are NaNs, of which one is as good as another
 }
 
 // behindFrame is a byte that no loop may write.
 const behindFrame = 0xA5
 
-// newTrial compiles a graph.
-func newTrial[F float32 | float64](f *ir.Func, set *Set, near, far int, mutate func(*x86.Ins)) (*trial[F], error) {
-	r := &trial[F]{f: f, uniforms: f.Uniforms(elements), infinity: make([]uint32, len(f.Vars))}
+// mostElements is the most that a run has, and those before it.
+const mostElements = 4200
+
+// newTrial compiles a graph, of which some fields are fills.
+func newTrial[F float32 | float64](f *ir.Func, fills []Fill, set *Set, near, far int, mutate func(*x86.Ins)) (*trial[F], error) {
+	r := &trial[F]{f: f, fills: fills, uniforms: f.Uniforms(elements), infinity: make([]uint32, len(f.Vars))}
 	used := map[int]bool{}
 	for _, v := range f.Loads() {
 		used[v] = f.Vars[v].Bank == elements
@@ -66,13 +71,20 @@ func newTrial[F float32 | float64](f *ir.Func, set *Set, near, far int, mutate f
 			r.infinity[s.Var] = 0x7f80
 		}
 	}
+	for _, fill := range fills {
+		used[fill.Var] = false
+	}
 	for v := range f.Vars {
 		if used[v] {
 			r.planes = append(r.planes, v)
 		}
 	}
 	var err error
-	r.code, err = compile(Loop{Func: f, Planes: r.planes, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: near, Far: far}, mutate)
+	l := Loop{Func: f, Planes: r.planes, Fills: fills, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: near, Far: far}
+	if near != 0 && far != 0 {
+		l.Next = []int{8, 1, 2, 4}
+	}
+	r.code, err = compile(l, mutate)
 	if err != nil {
 		return nil, err
 	}
@@ -184,19 +196,23 @@ func (r *trial[F]) eval(e *ir.Evaluator[F], fields []field[F]) {
 
 // run runs the code on n elements of anything, and returns what differs from the evaluator.
 func (r *trial[F]) run(rng *rand.Rand, n int) error {
+	some := r.some
+	if len(r.fills) > 0 {
+		some = r.someTerms(rng)
+	}
 	vars := make([]field[F], len(r.f.Vars))
 	for i := range vars {
-		vars[i] = r.some(rng, i)
+		vars[i] = some(rng, i)
 	}
 	index := someIndex(rng)
 	memory, want := make([][]byte, len(r.planes)), make([][]field[F], len(r.planes))
-	pointers := make([]*byte, len(r.planes)+1)
+	pointers := make([]*byte, len(r.planes)+5) // nil behind the planes': what is prefetched need not be there
 	const before = 4
 	for i, v := range r.planes {
 		size := r.f.Vars[v].Type.Size(r.f.Width)
 		memory[i] = guarded(i, (before+n)*size)
 		for k := range before + n {
-			x := r.some(rng, v)
+			x := some(rng, v)
 			want[i] = append(want[i], r.access(memory[i], v, k, &x))
 		}
 		pointers[i] = (*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(memory[i])), before*size))
@@ -206,6 +222,7 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 	copy(unsafe.Slice((*F)(unsafe.Pointer(&block[0])), len(uniforms)), uniforms)
 	eval := ir.NewEvaluator[F](r.f)
 	element := make([]field[F], len(vars))
+	lanes := newLanes(r.fills)
 	for k := range n {
 		copy(element, vars)
 		for i, v := range r.planes {
@@ -213,6 +230,9 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 		}
 		eval.Index = index + uint64(k)
 		r.eval(eval, element)
+		for i, fill := range r.fills {
+			lanes[i].add(fill.Kind, k, float64(element[fill.Var].number))
+		}
 		for i, v := range r.planes {
 			want[i][before+k] = element[v]
 		}
@@ -223,6 +243,13 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 	r.loaded.Run(&pointers[0], &block[0], &r.frame[0], n)
 	if r.frame[r.code.Frame] != behindFrame {
 		return fmt.Errorf("%d elements: the byte behind the frame is %#x", n, r.frame[r.code.Frame])
+	}
+	for i, fill := range r.fills {
+		x, y := lanes[i].halve(fill.Kind), *(*float64)(unsafe.Pointer(&r.frame[r.code.Lanes+i*lanesSize]))
+		if !(x != x && y != y || math.Float64bits(x) == math.Float64bits(y)) {
+			return fmt.Errorf("%d elements: fill %d, %v, is %v, want %v", n, i, fill, y, x)
+		}
+		r.results = append(r.results, x)
 	}
 	for i, v := range r.planes {
 		for k, x := range want[i] {
@@ -249,7 +276,7 @@ func tryWidth[F float32 | float64](rng *rand.Rand, set *Set, mutate func(*x86.In
 	if len(f.Stores) == 0 {
 		return nil
 	}
-	r, err := newTrial[F](f, set, 768*rng.IntN(2), 3072*rng.IntN(2), mutate)
+	r, err := newTrial[F](f, nil, set, 768*rng.IntN(2), 3072*rng.IntN(2), mutate)
 	if err != nil {
 		return err
 	}

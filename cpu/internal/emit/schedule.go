@@ -57,7 +57,7 @@ func (c *compiler) class(v value) int { return int(c.classes[v]) }
 func (c *compiler) index() error {
 	f := c.Func
 	n := len(f.Nodes)
-	c.inBlock, c.planeOf, c.varOf = make([]int, n+Head), make([]int, n), make([]value, len(c.Planes))
+	c.inBlock, c.planeOf, c.varOf = make([]int, n+Head), make([]int, n), make([]value, len(c.Planes)+len(c.Fills))
 	c.names = append(append([]string(nil), f.Names...), "sign", "all but sign", "all", "upper half", "quiet")
 	c.classes = make([]uint8, n+Head)
 	c.fields = map[int]int{}
@@ -67,6 +67,9 @@ func (c *compiler) index() error {
 		c.fields[v], c.varOf[i], c.sizes[i] = i, -1, f.Vars[v].Type.Size(f.Width)
 	}
 	c.split = c.canSplit()
+	for i, fill := range c.Fills {
+		c.fields[fill.Var], c.varOf[len(c.Planes)+i] = len(c.Planes)+i, -1
+	}
 	for i := range c.inBlock {
 		c.inBlock[i] = i - n // that of the head is there, nodes are not
 	}
@@ -102,7 +105,7 @@ func (c *compiler) index() error {
 		c.planeOf[i] = -1
 		if c.Varying[i] && node.Op == ir.Var {
 			s, ok := c.fields[node.Index]
-			if !ok {
+			if !ok || s >= len(c.Planes) {
 				return fmt.Errorf("emit: %s: %s is in no plane", f.Name, f.Vars[node.Index].Name)
 			}
 			c.planeOf[i], c.varOf[s] = s, value(i)

@@ -1,11 +1,13 @@
 package syntax
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/constant"
 	"go/token"
 	"go/types"
+	"slices"
 	"sort"
 	"strings"
 
@@ -51,26 +53,27 @@ func isBool(t types.Type) bool {
 	return ok && b.Info()&types.IsBoolean != 0
 }
 
-// field resolves p.X, where p is a bank: the bank and the field's index among all banks' fields.
-func (l *lowerer) field(e *ast.SelectorExpr) (bank, field int) {
+// field resolves p.X, where p is a bank: the field, its index among all banks' fields, and its name with the bank's.
+func (l *lowerer) field(e *ast.SelectorExpr) (f *BankField, field int, name string) {
 	if id, ok := ast.Unparen(e.X).(*ast.Ident); ok {
 		if bank, ok := l.banks[l.object(id)]; ok {
-			for i, f := range l.Banks[bank].Fields {
-				if f.Name == e.Sel.Name {
-					return bank, l.firstOf[bank] + i
+			fields := l.Banks[bank].Fields
+			for i := range fields {
+				if fields[i].Name == e.Sel.Name {
+					return &fields[i], l.firstOf[bank] + i, l.Banks[bank].Param + "." + e.Sel.Name
 				}
 			}
 		}
 	}
 	l.fail(e, "only fields of the rule's parameters can be selected")
-	return 0, 0
+	return nil, 0, ""
 }
 
 // writable names the parameters whose fields may be stored to.
 func (l *lowerer) writable() string {
 	var names []string
 	for _, b := range l.Banks {
-		if b.Mode != Read {
+		if slices.ContainsFunc(b.Fields, func(f BankField) bool { return f.Mode != Read }) {
 			names = append(names, b.Param)
 		}
 	}
@@ -196,10 +199,13 @@ func (l *lowerer) selector(e *ast.SelectorExpr, st *state) val {
 	if id, ok := ast.Unparen(e.X).(*ast.Ident); ok && l.options != nil && l.object(id) == l.options {
 		return val{Value: l.b.Bool(l.enabled[e.Sel.Name])}
 	}
-	bank, field := l.field(e)
+	f, field, name := l.field(e)
 	v := st.fields[field]
-	if l.Banks[bank].Mode == Write && v.Value == l.b.Var(field) {
-		l.fail(e, "%s.%s is an output: it has no value before one is stored", l.Banks[bank].Param, e.Sel.Name)
+	switch {
+	case f.Mode == Term:
+		l.fail(e, "%s is %s", name, cmp.Or(f.Why, "written and never read"))
+	case f.Mode == Write && v.Value == l.b.Var(field):
+		l.fail(e, "%s is an output: it has no value before one is stored", name)
 	}
 	return v
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/fusestep/fusestep/kernels/ir"
 )
 
-// Mode says how a function may use the fields of a parameter.
+// Mode says how a function may use a field.
 type Mode uint8
 
-// A parameter's fields may be read; read and written; only written.
 const (
-	Read Mode = iota
-	ReadWrite
-	Write
+	Read      Mode = iota // is only read
+	ReadWrite             // is read and written
+	Write                 // is read only after it has been written
+	Term                  // is written, on every path or on none, and never read
 )
 
 // Limits. New lowers and tries a rule for every set of its options, 2 to the power of their number.
@@ -29,7 +29,6 @@ const (
 type Bank struct {
 	Param  string         // the parameter's name; "" in a format function
 	Pos    token.Position // of the struct's declaration
-	Mode   Mode
 	Fields []BankField
 }
 
@@ -39,6 +38,8 @@ type BankField struct {
 	Pos  token.Position
 	Tag  reflect.StructTag
 	Type ir.Type // Float, or U32 for a word
+	Mode Mode    // the parameter's, unless whoever looked the function up has changed it
+	Why  string  // what an error says of the field where it is used otherwise; "" what it says of all
 }
 
 // Function is a checked function: a rule's, with banks of numbers and, last, a struct of bool options, or a format's, whose two banks
@@ -74,7 +75,7 @@ func (f *File) function(name string, format bool) (*Function, *types.Signature, 
 	return fn, sig, nil
 }
 
-// Function looks up and checks a function by name. The modes are those of its banks, in order; it must have as many.
+// Function looks up and checks a function by name. The modes are those of its banks' fields, in order of the banks; it must have as many.
 func (f *File) Function(name string, modes ...Mode) (*Function, error) {
 	fn, sig, err := f.function(name, false)
 	if err != nil {
@@ -99,7 +100,10 @@ func (fn *Function) params(sig *types.Signature, modes []Mode) error {
 			if i != sig.Params().Len()-1 {
 				return fn.errorAt(p.Pos(), "parameter %s must be a pointer to a struct of numbers; only the last, the options, is a value", p.Name())
 			}
-			return fn.optionStruct(p)
+			if err := fn.optionStruct(p); err != nil {
+				return err
+			}
+			continue
 		}
 		if i >= len(modes) {
 			return fn.errorAt(p.Pos(), "parameter %s is one too many: this function takes %d structs of numbers", p.Name(), len(modes))
@@ -108,7 +112,7 @@ func (fn *Function) params(sig *types.Signature, modes []Mode) error {
 		if !ok {
 			return fn.errorAt(p.Pos(), "parameter %s must point to a struct of numbers, not to %s", p.Name(), ptr.Elem())
 		}
-		bank := Bank{Param: p.Name(), Mode: modes[i], Pos: fn.file.fset.Position(p.Pos())}
+		bank := Bank{Param: p.Name(), Pos: fn.file.fset.Position(p.Pos())}
 		if named, ok := types.Unalias(ptr.Elem()).(*types.Named); ok {
 			bank.Pos = fn.file.fset.Position(named.Obj().Pos())
 		}
@@ -120,7 +124,7 @@ func (fn *Function) params(sig *types.Signature, modes []Mode) error {
 			if v.Embedded() || !fn.isNumber(v.Type()) {
 				return fn.errorAt(v.Pos(), "field %s is a %s: every field of a struct of numbers has the rule's number type", v.Name(), v.Type())
 			}
-			bank.Fields = append(bank.Fields, BankField{Name: v.Name(), Pos: fn.file.fset.Position(v.Pos()), Tag: reflect.StructTag(st.Tag(k))})
+			bank.Fields = append(bank.Fields, BankField{Name: v.Name(), Pos: fn.file.fset.Position(v.Pos()), Tag: reflect.StructTag(st.Tag(k)), Mode: modes[i]})
 		}
 		fn.banks[p] = len(fn.Banks)
 		fn.Banks = append(fn.Banks, bank)

@@ -1,6 +1,7 @@
 package syntax
 
 import (
+	"cmp"
 	"go/ast"
 	"go/token"
 	"go/types"
@@ -63,7 +64,8 @@ type lowerer struct {
 	steps   int
 	results int // of the function being lowered
 
-	made map[ast.Node]bool // of the statements that switches become: those in which a return statement stands
+	made  map[ast.Node]bool // of the statements that switches become: those in which a return statement stands
+	terms map[int]ast.Node  // of the fields with mode Term, among all banks' fields, where one is stored
 }
 
 // Lower makes the function's graph for a width of 32 or 64 bits and the options that are on. Bit i of the set is option i.
@@ -78,7 +80,7 @@ func (fn *Function) Lower(width int, optionSet uint64) (f *ir.Func, err error) {
 	if bits.Len64(optionSet) > len(fn.Options) {
 		return nil, fn.errorf(fn.decl, "%s has %d options: the set %#x does not fit", fn.Name, len(fn.Options), optionSet)
 	}
-	l := &lowerer{Function: fn, width: width, enabled: map[string]bool{}, made: map[ast.Node]bool{}, b: ir.NewBuilder(fn.Name, width, fn.fields())}
+	l := &lowerer{Function: fn, width: width, enabled: map[string]bool{}, made: map[ast.Node]bool{}, terms: map[int]ast.Node{}, b: ir.NewBuilder(fn.Name, width, fn.fields())}
 	for i, name := range fn.Options {
 		l.enabled[name] = optionSet>>i&1 != 0
 	}
@@ -107,7 +109,13 @@ func (fn *Function) Lower(width int, optionSet uint64) (f *ir.Func, err error) {
 	for i, v := range fields {
 		final[i] = v.Value
 	}
-	return l.b.Func(final), nil
+	f = l.b.Func(final)
+	for _, v := range f.Loads() {
+		if at := l.terms[v]; at != nil { // what has no other path is nowhere read
+			l.fail(at, "%s is not stored on every path: every element has a term, or none has", f.Vars[v].Name)
+		}
+	}
+	return f, nil
 }
 
 func (l *lowerer) fail(at ast.Node, format string, args ...any) {
@@ -255,12 +263,15 @@ func (l *lowerer) store(lhs []ast.Expr, values []val, st *state) {
 			st.locals[obj] = values[i]
 			l.b.Label(values[i].Value, e.Name)
 		case *ast.SelectorExpr:
-			bank, field := l.field(e)
-			if l.Banks[bank].Mode == Read {
-				l.fail(e, "%s.%s is an input: only the fields of %s are stored to", l.Banks[bank].Param, e.Sel.Name, l.writable())
+			f, field, name := l.field(e)
+			switch f.Mode {
+			case Read:
+				l.fail(e, "%s is %s", name, cmp.Or(f.Why, "an input: only the fields of "+l.writable()+" are stored to"))
+			case Term:
+				l.terms[field] = e
 			}
 			st.fields[field] = values[i]
-			l.b.Label(values[i].Value, l.Banks[bank].Param+"."+e.Sel.Name)
+			l.b.Label(values[i].Value, name)
 		default:
 			l.fail(e, "a rule assigns to its variables and to fields, nothing else")
 		}

@@ -149,12 +149,51 @@ func TestDeclarationErrors(t *testing.T) {
 		{"int field", "package p\ntype E struct{ P, G int }\nfunc R(e *E, s *E) {}", "r.go:2:16: field P is a int"},
 		{"int option", "package p\ntype E struct{ P float64 }\ntype O struct{ N int }\nfunc R(e, s *E, o O) {}", "r.go:3:16: option N is a int: options are bools"},
 		{"one struct", "package p\ntype E struct{ P float64 }\nfunc R(e *E) {}", "r.go:3:1: this function takes 2 structs of numbers, not 1"},
+		{"one struct and options", "package p\ntype E struct{ P float64 }\nfunc R(e *E, o struct{}) {}", "r.go:3:1: this function takes 2 structs of numbers, not 1"},
 		{"three structs", "package p\ntype E struct{ P float64 }\nfunc R(e, s, u *E) {}", "r.go:3:14: parameter u is one too many"},
 		{"two type parameters", "package p\ntype E[F, G float32|float64] struct{ P F; Q G }\nfunc R[F, G float32|float64](e, s *E[F, G]) {}", "r.go:3:1: a rule has one type parameter"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			require.ErrorContains(t, lower(t, tt.src), tt.want)
+		})
+	}
+}
+
+// A term is stored on every path or on none, and never read.
+func TestTerms(t *testing.T) {
+	tests := []struct{ name, body, want string }{
+		{"stored", "s.A = e.G\ns.A = e.P", ""},
+		{"in both arms", "if e.P > 0 { s.A = 1 } else { s.A = 2 }", ""},
+		{"before both returns", "if e.P > 0 { s.A = 1; return }\ns.A = e.G", ""},
+		{"again in one arm", "s.A = 1\nif e.P > 0 { s.A = 2 }", ""},
+		{"with an option", "if o.X { s.A = 1 }", ""},
+		{"a product", "s.A = e.G*e.P", ""},
+		{"in one arm", "s.B = 1\nif e.P > 0 { s.A = 1 }", "r.go:11:14: s.A is not stored on every path: every element has a term, or none has"},
+		{"the same in one arm", "if e.P > 0 { s.A = e.P }\ne.P = 1", "r.go:10:14: s.A is not stored on every path"},
+		{"after a return", "if o.X && e.P > 0 { return }\ns.A = e.G", "r.go:11:1: s.A is not stored on every path"},
+		{"in some cases", "switch {\ncase e.P > 0: s.A = 1\ncase e.P <= 0: s.A = 2\n}", "r.go:12:16: s.A is not stored on every path"},
+		{"read", "e.P = s.A", "r.go:10:7: s.A is written and never read"},
+		{"read after it is stored", "s.A = e.G\ne.P = s.A", "r.go:11:7: s.A is written and never read"},
+		{"added to", "s.A -= e.G", "r.go:10:1: s.A is written and never read"},
+		{"read in a call", "e.P = rule.Abs(s.A)", "r.go:10:16: s.A is written and never read"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := Parse("r.go", inRule(tt.body), testLang(t))
+			require.NoError(t, err)
+			fn, err := f.Function("R", ReadWrite, Term)
+			require.NoError(t, err)
+			for set := range uint64(4) {
+				if _, lowering := fn.Lower(32, set); err == nil {
+					err = lowering
+				}
+			}
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
 		})
 	}
 }
@@ -206,6 +245,7 @@ func FuzzRule(f *testing.F) {
 	} {
 		f.Add(inRule(body))
 	}
+	f.Add(inRule("s.A = e.G\nif e.P > 0 { s.B = 1; return }\nif o.X { s.A = s.B }"))
 	for _, body := range []string{
 		"return a<<3&^b | rule.ToHalf(x)", "if x != x { return a>>16 | 0x40 }\nreturn (a + 0x7fff + a>>16&1) >> 16",
 		"const c uint32 = 1 << 31\na, b = f(a ^ c)\na %= 3\nb <<= a\nreturn rule.MulHigh(f(-b))\n}\nfunc f(w uint32) (v, u uint32) {\nv = ^w\nreturn u, v",
@@ -239,6 +279,7 @@ func FuzzRule(f *testing.F) {
 		}
 		for _, name := range []string{"R", "SGD", "Adam", "f"} {
 			try(file.Function(name, ReadWrite, Read))
+			try(file.Function(name, Write, Term))
 		}
 		for _, name := range []string{"R", "f", "decodeBFloat16", "encodeFloat16"} {
 			try(file.FormatFunction(name))

@@ -20,12 +20,12 @@ func (f *File) FormatFunction(name string) (*Function, error) {
 	if sig.Results().Len() == 0 {
 		return nil, fn.errorf(fn.decl, "%s returns nothing: a format function returns numbers and words", name)
 	}
-	fn.Banks = []Bank{{Mode: Read, Pos: fn.Pos}, {Mode: Write, Pos: fn.Pos}}
+	fn.Banks = []Bank{{Pos: fn.Pos}, {Pos: fn.Pos}}
 	for i, tuple := range []*types.Tuple{sig.Params(), sig.Results()} {
 		role := []string{"param", "result"}[i]
 		for v := range tuple.Variables() {
 			n := len(fn.Banks[i].Fields)
-			field := BankField{Name: v.Name(), Pos: f.fset.Position(v.Pos())}
+			field := BankField{Name: v.Name(), Pos: f.fset.Position(v.Pos()), Mode: []Mode{Read, Write}[i]}
 			if field.Name == "" || field.Name == "_" {
 				field.Name = role + strconv.Itoa(n)
 			}

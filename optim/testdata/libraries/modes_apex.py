@@ -5,8 +5,9 @@
     venv/bin/python modes_apex.py
 
 Apex runs on NVIDIA's GPUs alone, and was not run. The classes here state, in numpy, each operation rounded, what its source at commit
-6424da3b says: csrc/multi_tensor_adam.cu, multi_tensor_sgd_kernel.cu and multi_tensor_adagrad.cu. Its compiler may join a
-product and the addition that follows, which rounds once less. Apex has no float64: those numbers are the same formulas'.
+6424da3b says: csrc/multi_tensor_adam.cu, multi_tensor_sgd_kernel.cu, multi_tensor_adagrad.cu, multi_tensor_lamb.cu and multi_tensor_novograd.cu. Its
+compiler may join a product and the addition that follows, which rounds once less, and its norms add up in another order. Apex has no float64:
+those numbers are the same formulas'. LARC, apex/parallel/LARC.py, is of commit 0bfb8300: later ones have none.
 """
 
 import modes  # first: through it golden chooses torch's kernels
@@ -15,7 +16,9 @@ import numpy as np
 
 import more
 
+from inputs import ORDINARY
 from modes import bias, complement
+from steps import WIDE, norm
 
 # --- What both sides do ---------------------------------------------------------------------------------------------
 
@@ -70,7 +73,73 @@ def adagrad(k):
     last(k, lambda g, s: k.lr * g / (s.sqrt() + eps), lambda g, s: g / (s.sqrt() + eps), g, total)
 
 
-RULES = {"sgd": sgd, "adam": adam, "adamw": adamw, "adagrad": adagrad}
+def share(k, beta):
+    """What of a gradient enters exp_avg."""
+    return k.number(1.0) if k.h["grad_sum"] else complement(k, beta)
+
+
+def lamb(k):
+    h, lr, eps, (beta1, beta2), p, wd = k.h, k.lr, k.h["eps"], k.h["betas"], k.slot("param"), k.h["weight_decay"]
+    g, wd = (k.g + wd * p, 0) if wd and h["l2"] else (k.g, wd)
+    m = [lambda m, g, w: beta1 * m + w * g] * 2
+    m = k.keep("exp_avg", k.a.differ(*m, k.slot("exp_avg"), g, share(k, beta1)))
+    v = [lambda v, g, w: beta2 * v + w * g * g] * 2
+    v = k.keep("exp_avg_sq", k.a.differ(*v, k.slot("exp_avg_sq"), g, complement(k, beta2)))
+    adapts = h["nvlamb"] or h["weight_decay"]
+
+    def ours(p, m, v, bias1, bias2):
+        u = 1 / bias1 * (m / (v.sqrt() * (1 / bias2.sqrt()) + eps)) + wd * p
+        return p - (lr * (norm(p, WIDE) / norm(u, WIDE)) if adapts else lr) * u
+
+    def apex(p, m, v, bias1, bias2):
+        u = m / bias1 / ((v / bias2).sqrt() + eps) + wd * p
+        return p - (lr * (norm(p) / norm(u)) if adapts else lr) * u
+
+    k.param(k.a.differ(ours, apex, p, m, v, correction(k, beta1), correction(k, beta2)))
+
+
+def larc(k):
+    h, lr, wd, eps, mu, trust, p = k.h, k.lr, k.h["weight_decay"], k.h["eps"], k.h["momentum"], k.h["trust_coefficient"], k.slot("param")
+
+    def scaled(u):
+        def gradient(p, g):
+            scale = trust * norm(p, u) / (norm(g, u) + norm(p, u) * wd + eps)
+            return (g + wd * p) * ((scale / lr).atmost(1) if h["clip"] else scale)
+
+        return gradient
+
+    buf = k.keep("momentum_buffer", mu * k.slot("momentum_buffer") + k.a.differ(scaled(WIDE), scaled(None), p, k.g))
+    k.param(p - lr * buf)
+
+
+def novograd(k):
+    h, g, lr, wd, eps, (beta1, beta2), p = k.h, k.g, k.lr, k.h["weight_decay"], k.h["eps"], k.h["betas"], k.slot("param")
+    first = k.t == 1 and not h["init_zero"]
+
+    def ours(v, g, w):
+        return norm(g, WIDE) * norm(g, WIDE) if first else beta2 * v + w * (norm(g, WIDE) * norm(g, WIDE))
+
+    def apex(v, g, w):
+        before = norm(g) if first else v.sqrt()
+        root = (beta2 * (before * before) + w * (norm(g) * norm(g))).sqrt()
+        return root * root
+
+    v = k.put("exp_avg_sq", k.a.differ(ours, apex, k.slot("exp_avg_sq"), g, complement(k, beta2)))
+    bias1, bias2 = correction(k, beta1), correction(k, beta2)
+    if h["reg_inside_moment"]:
+        ours = lambda p, g, m, v, bias2, w: beta1 * m + w * (1 / (v.sqrt() * (1 / bias2.sqrt()) + eps) * g + wd * p)
+        apex = lambda p, g, m, v, bias2, w: beta1 * m + w * (g / (v.sqrt() / bias2.sqrt() + eps) + wd * p)
+        m = k.keep("exp_avg", k.a.differ(ours, apex, p, g, k.slot("exp_avg"), v, bias2, share(k, beta1)))
+        k.param(k.a.differ(lambda p, m, b: p - lr / b * m, lambda p, m, b: p - lr * (m / b), p, m, bias1))
+        return
+    m = [lambda m, g, w: beta1 * m + w * g] * 2
+    m = k.keep("exp_avg", k.a.differ(*m, k.slot("exp_avg"), g, share(k, beta1)))
+    ours = lambda p, m, v, bias1, bias2: (1 - lr * wd) * p - lr / bias1 * (1 / (v.sqrt() * (1 / bias2.sqrt()) + eps)) * m
+    apex = lambda p, m, v, bias1, bias2: p - lr * (m / bias1 / (v.sqrt() / bias2.sqrt() + eps) + wd * p)
+    k.param(k.a.differ(ours, apex, p, m, v, bias1, bias2))
+
+
+RULES = {"sgd": sgd, "adam": adam, "adamw": adamw, "adagrad": adagrad, "lamb": lamb, "lars": larc, "novograd": novograd}
 
 # --- Apex -----------------------------------------------------------------------------------------------------------
 
@@ -118,6 +187,75 @@ def FusedAdagrad(params, lr=1e-2, eps=1e-10, weight_decay=0.0, adagrad_w_mode=Fa
     return lr, ("sum",), step
 
 
+def FusedLAMB(params, lr=1e-3, bias_correction=True, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, adam_w_mode=True, grad_averaging=True,
+              max_grad_norm=1.0, use_nvlamb=False):  # fmt: skip
+    if max_grad_norm != np.inf:
+        raise ValueError("the gradients' global norm is clipped")
+
+    def step(run, f, lr, p, g):
+        beta1, beta2, decay = f(betas[0]), f(betas[1]), f(weight_decay)
+        if not adam_w_mode:
+            g = g + decay * p
+        m = run.slots["exp_avg"] = run.slots["exp_avg"] * beta1 + (f(1) - beta1 if grad_averaging else f(1)) * g
+        v = run.slots["exp_avg_sq"] = run.slots["exp_avg_sq"] * beta2 + (f(1) - beta2) * g * g
+        if bias_correction:
+            m, v = m / f(1 - float(beta1) ** run.t), v / f(1 - float(beta2) ** run.t)
+        update = m / (np.sqrt(v) + f(eps))
+        if adam_w_mode:
+            update = update + decay * p
+        if use_nvlamb or decay != 0:
+            pnorm, unorm = np.sqrt((p * p).sum()), np.sqrt((update * update).sum())
+            if pnorm != 0 and unorm != 0:
+                lr = lr * (pnorm / unorm)
+        return p - lr * update
+
+    return lr, ("exp_avg", "exp_avg_sq"), step
+
+
+def FusedNovoGrad(params, lr=1e-3, bias_correction=True, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, reg_inside_moment=False,
+                  grad_averaging=True, init_zero=False):  # fmt: skip
+    norm = None  # apex' exp_avg_sq: what it is the root of is in the file
+
+    def step(run, f, lr, p, g):
+        nonlocal norm
+        beta1, beta2, decay = f(betas[0]), f(betas[1]), f(weight_decay)
+        beta3, n = f(1) - beta1 if grad_averaging else f(1), np.sqrt((g * g).sum())
+        if norm is None:
+            norm = f(0) if init_zero else n
+        norm = np.sqrt(beta2 * (norm * norm) + (f(1) - beta2) * (n * n))
+        run.slots["exp_avg_sq"] = np.array([norm], dtype=np.float64) ** 2
+        bias1, bias2 = (f(1 - float(beta1) ** run.t), f(np.sqrt(1 - float(beta2) ** run.t))) if bias_correction else (f(1), f(1))
+        denominator = norm / bias2 + f(eps)
+        if reg_inside_moment:
+            g = g / denominator + decay * p
+        m = run.slots["exp_avg"] = beta1 * run.slots["exp_avg"] + beta3 * g
+        return p - lr * (m / bias1 if reg_inside_moment else m / bias1 / denominator + decay * p)
+
+    return lr, ("exp_avg",), step
+
+
+class SGD:
+    """Torch's, for LARC."""
+
+    def __init__(self, params, lr, momentum=0.0, weight_decay=0.0):
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+
+
+def LARC(optimizer, trust_coefficient=0.02, clip=True, eps=1e-8):
+    def step(run, f, lr, p, g):
+        decay, pnorm, gnorm = f(optimizer.weight_decay), np.sqrt((p * p).sum()), np.sqrt((g * g).sum())
+        if pnorm != 0 and gnorm != 0:
+            scale = f(trust_coefficient) * pnorm / (gnorm + pnorm * decay + f(eps))
+            if clip:
+                scale = min(scale / lr, f(1))
+            g = (g + decay * p) * scale
+        buf = run.slots["momentum_buffer"]
+        buf = run.slots["momentum_buffer"] = f(optimizer.momentum) * buf + g
+        return p + -lr * buf
+
+    return optimizer.lr, ("momentum_buffer",), step
+
+
 class Apex:
     def __init__(self, name, call, hyper, init, dtype):
         self.f, self.t = np.dtype(dtype).type, 0
@@ -138,6 +276,10 @@ class Apex:
 # --- Cases ----------------------------------------------------------------------------------------------------------
 
 ADAM = {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8}
+NORMS = {"elements": ORDINARY}
+LAMB = {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-6, "weight_decay": 0.01} | NORMS
+LARC_SGD = {"lr": 0.1, "momentum": 0.9, "trust_coefficient": 0.02, "eps": 1e-8, "clip": True} | NORMS
+NOVOGRAD = {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8} | NORMS
 
 LISTED = [
     ("FusedSGD(params, lr=0.1)", "sgd", {"lr": 0.1}),
@@ -152,6 +294,18 @@ LISTED = [
     ("FusedAdagrad(params)", "adagrad", {"lr": 0.01, "eps": 1e-10}),
     ("FusedAdagrad(params, weight_decay=0.01, adagrad_w_mode=True)", "adagrad",
         {"lr": 0.01, "eps": 1e-10, "weight_decay": 0.01, "decoupled": True}),
+    ("FusedLAMB(params, max_grad_norm=np.inf)", "lamb", LAMB),
+    ("FusedLAMB(params, weight_decay=0.0, use_nvlamb=True, max_grad_norm=np.inf)", "lamb", LAMB | {"weight_decay": 0.0, "nvlamb": True}),
+    ("FusedLAMB(params, eps=0.1, adam_w_mode=False, max_grad_norm=np.inf)", "lamb", LAMB | {"eps": 0.1, "l2": True}),
+    ("FusedLAMB(params, grad_averaging=False, max_grad_norm=np.inf)", "lamb", LAMB | {"grad_sum": True}),
+    ("FusedNovoGrad(params)", "novograd", NOVOGRAD),
+    ("FusedNovoGrad(params, weight_decay=0.01)", "novograd", NOVOGRAD | {"weight_decay": 0.01}),
+    ("FusedNovoGrad(params, weight_decay=0.01, reg_inside_moment=True)", "novograd",
+        NOVOGRAD | {"weight_decay": 0.01, "reg_inside_moment": True}),
+    ("FusedNovoGrad(params, grad_averaging=False, init_zero=True)", "novograd", NOVOGRAD | {"grad_sum": True, "init_zero": True}),
+    ("LARC(SGD(params, lr=0.1, momentum=0.9))", "lars", LARC_SGD),
+    ("LARC(SGD(params, lr=0.1, momentum=0.9, weight_decay=0.01), trust_coefficient=0.001, clip=False)", "lars",
+        LARC_SGD | {"weight_decay": 0.01, "trust_coefficient": 0.001, "clip": False}),
 ]  # fmt: skip
 
 OTHERS = [
@@ -159,6 +313,14 @@ OTHERS = [
         {"lr": 0.3, "momentum": 0.5, "dampening": 0.3, "weight_decay": 0.1, "decoupled": True}),
     ("FusedAdam(params, lr=0.1, bias_correction=False, betas=(0.3, 0.8), eps=1e-3, weight_decay=0.1)", "adamw",
         {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "no_bias_correction": True, "weight_decay": 0.1}),
+    ("FusedLAMB(params, lr=0.1, bias_correction=False, betas=(0.3, 0.8), eps=1e-3, weight_decay=0.1, max_grad_norm=np.inf)", "lamb",
+        LAMB | {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "no_bias_correction": True, "weight_decay": 0.1}),
+    ("FusedLAMB(params, weight_decay=0.0, max_grad_norm=np.inf)", "lamb", LAMB | {"weight_decay": 0.0}),
+    ("FusedLAMB(params, lr=0.01, max_grad_norm=np.inf)", "lamb", LAMB | {"lr": 0.01, "elements": list(range(24))}),
+    ("FusedNovoGrad(params, lr=0.1, bias_correction=False, betas=(0.3, 0.8), eps=1e-3, weight_decay=0.1)", "novograd",
+        NOVOGRAD | {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "no_bias_correction": True, "weight_decay": 0.1}),
+    ("LARC(SGD(params, lr=0.003, momentum=0.5, weight_decay=0.1))", "lars",
+        LARC_SGD | {"lr": 0.003, "momentum": 0.5, "weight_decay": 0.1}),
 ]  # fmt: skip
 
 if __name__ == "__main__":

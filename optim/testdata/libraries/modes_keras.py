@@ -22,7 +22,9 @@ import tensorflow as tf
 
 import sparse
 
+from inputs import ORDINARY
 from modes import bias, complement, squares
+from steps import WIDE, norm
 
 KERAS, TENSORFLOW = "3.15.1", "2.21.0"
 
@@ -30,7 +32,9 @@ ops = keras.src.ops
 
 
 def power(x, y):
-    """A root, or of a number the double's power, rounded to the type, which is the exponent's."""
+    """A square, a root, or of a number the double's power, rounded to the type, which is the exponent's."""
+    if y == 2 and isinstance(y, int):
+        return x * x
     if isinstance(y, float):
         return sparse.power(x, y)
     f = y.numpy().dtype.type
@@ -83,6 +87,22 @@ def adam(k):
         v = k.put("max_exp_avg_sq", k.slot("max_exp_avg_sq").maximum(v))
     ours = lambda p, m, v, bias1, bias2: p - lr * bias2.sqrt() / bias1 * (m / (v.sqrt() + eps))
     keras = lambda p, m, v, bias1, bias2: p - m * (lr * bias2.sqrt() / bias1) / (v.sqrt() + eps)
+    k.param(k.a.differ(ours, keras, p, m, v, powers(k, beta1), powers(k, beta2)))
+
+
+def lamb(k):
+    g, p, lr, eps, (beta1, beta2) = k.g, k.slot("param"), k.lr, k.h["eps"], k.h["betas"]
+    m = lerp(k, "exp_avg", g, k.a.scalar(1 - beta1))
+    v = lerp(k, "exp_avg_sq", g * g, k.a.scalar(1 - beta2))
+
+    def ours(p, m, v, bias1, bias2):
+        u = 1 / bias1 * (m / (v.sqrt() * (1 / bias2.sqrt()) + eps))
+        return p - lr * (norm(p, WIDE) / norm(u, WIDE)) * u
+
+    def keras(p, m, v, bias1, bias2):
+        u = m / bias1 / ((v / bias2).sqrt() + eps)
+        return p - norm(p) / norm(u) * lr * u
+
     k.param(k.a.differ(ours, keras, p, m, v, powers(k, beta1), powers(k, beta2)))
 
 
@@ -157,7 +177,7 @@ def lion(k):
 
 RULES = {
     "sgd": sgd, "adam": adam, "adamw": adam, "adamax": adamax, "adagrad": adagrad, "adadelta": adadelta, "rmsprop": rmsprop,
-    "nadam": nadam, "lion": lion, "ftrl": sparse.ftrl,
+    "nadam": nadam, "lion": lion, "lamb": lamb, "ftrl": sparse.ftrl,
 }  # fmt: skip
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
@@ -169,6 +189,7 @@ ADAMAX = ADAM | {"eps_outside": True}
 ADAGRAD = {"lr": 0.001, "initial_accumulator": 0.1, "eps_root": 1e-7}
 ADADELTA = {"lr": 0.001, "rho": 0.95, "eps": 1e-7}
 RMSPROP = {"lr": 0.001, "alpha": 0.9, "eps_root": 1e-7}
+LAMB = ADAM | {"nvlamb": True, "elements": ORDINARY}
 DECAY = {"weight_decay": 0.004, "decoupled": True}
 
 LISTED = [
@@ -191,6 +212,7 @@ LISTED = [
     ("RMSprop(weight_decay=0.004)", "rmsprop", RMSPROP | DECAY),
     ("Nadam()", "nadam", ADAM | {"momentum_decay": 1.0}),
     ("Nadam(weight_decay=0.004)", "nadam", ADAM | {"momentum_decay": 1.0} | DECAY),
+    ("Lamb()", "lamb", LAMB),
     ("Ftrl()", "ftrl", {"lr": 0.001, "initial_accumulator": 0.1}),
     ("Ftrl(l1_regularization_strength=0.1)", "ftrl", {"lr": 0.001, "initial_accumulator": 0.1, "l1": 0.1}),
     ("Lion()", "lion", {"lr": 0.001, "betas": (0.9, 0.99)}),
@@ -198,6 +220,7 @@ LISTED = [
 ]
 
 OTHERS = [
+    ("Lamb(learning_rate=0.1, beta_1=0.3, beta_2=0.8, epsilon=0.001)", "lamb", LAMB | {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3}),
     ("SGD(learning_rate=0.1, weight_decay=0.5)", "sgd", {"lr": 0.1, "weight_decay": 0.5, "decoupled": True}),
     ("SGD(learning_rate=0.3, momentum=0.5, nesterov=True, weight_decay=0.1)", "sgd",
         {"lr": 0.3, "momentum": 0.5, "lr_in_momentum": True, "nesterov": True, "weight_decay": 0.1, "decoupled": True}),
@@ -224,7 +247,7 @@ SLOTS = {
     "Lion": {"exp_avg": ("_momentums", 1)},
     "Ftrl": {"accumulator": ("_accumulators", 1), "linear": ("_linears", 1)},
 }  # fmt: skip
-SLOTS |= {"AdamW": SLOTS["Adam"], "Nadam": SLOTS["Adam"]}
+SLOTS |= {"AdamW": SLOTS["Adam"], "Nadam": SLOTS["Adam"], "Lamb": SLOTS["Adam"]}
 
 
 class Keras:

@@ -17,7 +17,9 @@ import optax
 import more
 import variants
 
+from inputs import ORDINARY
 from modes import squares
+from steps import WIDE, norm
 
 jax.config.update("jax_enable_x64", True)
 jax.lax.rsqrt = lambda x: 1 / jax.numpy.sqrt(x)
@@ -148,7 +150,50 @@ def sign(k):
     k.param(k.slot("param") - k.lr * m.sign())
 
 
+def lamb(k):
+    lr, wd, eps, (beta1, beta2), p = k.lr, k.h["weight_decay"], k.h["eps"], k.h["betas"], k.slot("param")
+    m, v = moments(k, k.g)
+
+    def ours(p, m, v, bias1, bias2):
+        u = 1 / bias1 * (m / (v.sqrt() * (1 / bias2.sqrt()) + eps)) + wd * p
+        return p - lr * (norm(p, WIDE) / norm(u, WIDE)) * u
+
+    def optaxs(p, m, v, bias1, bias2):
+        u = m / bias1 / ((v / bias2).sqrt() + eps) + wd * p
+        return p - lr * (u * (norm(p) / norm(u)))
+
+    k.param(k.a.differ(ours, optaxs, p, m, v, variants.bias(k, beta1), variants.bias(k, beta2)))
+
+
+def lars(k):
+    h, lr, wd, eps, mu, trust, p = k.h, k.lr, k.h["weight_decay"], k.h["eps"], k.h["momentum"], k.h["trust_coefficient"], k.slot("param")
+
+    def scaled(u):
+        def gradient(p, g):
+            g = g + wd * p
+            return lr * (g * (trust * norm(p, u) / (norm(g, u) + eps)))
+
+        return gradient
+
+    g = k.a.differ(scaled(WIDE), scaled(None), p, k.g)
+    buf = k.keep("momentum_buffer", mu * k.slot("momentum_buffer") + g)
+    k.param(p - (g + mu * buf if h["nesterov"] else buf))
+
+
+def novograd(k):
+    g, lr, wd, eps, (beta1, beta2), p = k.g, k.lr, k.h["weight_decay"], k.h["eps"], k.h["betas"], k.slot("param")
+    whole = 1 if k.t == 1 else 1 - beta2
+
+    average = lambda u: lambda v, g: (0 if k.t == 1 else beta2) * v + whole * (norm(g, u) * norm(g, u))
+    v = k.put("exp_avg_sq", k.a.differ(average(WIDE), average(None), k.slot("exp_avg_sq"), g))
+    ours = lambda p, g, m, v: beta1 * m + (1 / (v.sqrt() + eps) * g + wd * p)
+    optaxs = lambda p, g, m, v: beta1 * m + (g / (v.sqrt() + eps) + wd * p)
+    m = k.keep("exp_avg", k.a.differ(ours, optaxs, p, g, k.slot("exp_avg"), v))
+    k.param(p - lr * m)
+
+
 RULES = {
+    "lamb": lamb, "lars": lars, "novograd": novograd,
     "sgd": sgd, "adam": adam, "adamw": adam, "nadam": nadam, "radam": radam, "adamax": adamax, "adagrad": adagrad, "adadelta": adadelta,
     "rmsprop": rmsprop, "lion": more.lion, "yogi": variants.yogi, "adabelief": adabelief, "signsgd": sign,
     "signum": sign, "ademamix": variants.ademamix,
@@ -165,6 +210,10 @@ ADAGRAD = {"lr": 0.001, "initial_accumulator": 0.1, "eps_root": 1e-7}
 ADADELTA = {"lr": 1.0, "rho": 0.9, "eps": 1e-6}
 RMSPROP = {"lr": 0.001, "alpha": 0.9, "eps_root": 1e-8}
 LION = {"lr": 0.001, "betas": (0.9, 0.99)}
+NORMS = {"elements": ORDINARY}
+LAMB = {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-6, "nvlamb": True} | NORMS
+LARS = {"lr": 0.1, "momentum": 0.9, "trust_coefficient": 0.001, "lr_in_momentum": True, "sum_norm": True} | NORMS
+NOVOGRAD = {"lr": 0.001, "betas": (0.9, 0.25), "eps": 1e-6, "reg_inside_moment": True, "grad_sum": True, "no_bias_correction": True} | NORMS
 
 LISTED = [
     ("sgd(0.1)", "sgd", {"lr": 0.1}),
@@ -195,6 +244,12 @@ LISTED = [
     ("sign_sgd(0.001)", "signsgd", {"lr": 0.001}),
     ("signum(0.001)", "signum", {"lr": 0.001, "beta": 0.9}),
     ("contrib.ademamix(0.001)", "ademamix", {"lr": 0.001, "betas": (0.9, 0.999, 0.9999), "alpha": 5.0, "eps": 1e-8}),
+    ("lamb(0.001)", "lamb", LAMB),
+    ("lamb(0.001, weight_decay=0.01)", "lamb", LAMB | {"weight_decay": 0.01}),
+    ("lars(0.1)", "lars", LARS),
+    ("lars(0.1, weight_decay=0.0001, nesterov=True)", "lars", LARS | {"weight_decay": 0.0001, "nesterov": True}),
+    ("novograd(0.001)", "novograd", NOVOGRAD),
+    ("novograd(0.001, weight_decay=0.001)", "novograd", NOVOGRAD | {"weight_decay": 0.001}),
 ]  # fmt: skip
 
 OTHERS = [
@@ -207,6 +262,11 @@ OTHERS = [
     ("radam(0.1, 0.3, 0.8, 1e-3)", "radam", {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "corrected_eps": True}),
     ("rmsprop(0.1, 0.5, 1e-3, initial_scale=0.5, eps_in_sqrt=False, centered=True, momentum=0.5)", "rmsprop",
         {"lr": 0.1, "alpha": 0.5, "eps": 1e-3, "initial_scale": 0.5, "centered": True, "momentum": 0.5, "lr_in_momentum": True}),
+    ("lamb(0.1, 0.3, 0.8, 1e-3, weight_decay=0.1)", "lamb", LAMB | {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "weight_decay": 0.1}),
+    ("lamb(0.01, weight_decay=0.01)", "lamb", LAMB | {"lr": 0.01, "weight_decay": 0.01, "elements": list(range(24))}),
+    ("lars(0.3, momentum=0.5, weight_decay=0.1, trust_coefficient=0.1, eps=1.0)", "lars",
+        LARS | {"lr": 0.3, "momentum": 0.5, "weight_decay": 0.1, "trust_coefficient": 0.1, "eps": 1.0}),
+    ("novograd(0.1, 0.3, 0.8, 1e-3, weight_decay=0.1)", "novograd", NOVOGRAD | {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "weight_decay": 0.1}),
 ]  # fmt: skip
 
 # The names of what optax keeps, by those of the optimizers' state, and its sign there.
@@ -220,9 +280,10 @@ SLOTS = {
     "lion": {"exp_avg": ("mu", 1)},
     "adabelief": {"exp_avg": ("mu", 1), "exp_avg_var": ("nu", 1)},
     "signum": {"exp_avg": ("ema", 1)},
+    "lars": {"momentum_buffer": ("trace", -1)},
     "ademamix": {"exp_avg_fast": ("m1", 1), "exp_avg_slow": ("m2", 1), "exp_avg_sq": ("nu", 1)},
 }
-SLOTS |= {"signsgd": {}} | dict.fromkeys(("adamw", "nadam", "radam", "yogi"), SLOTS["adam"])
+SLOTS |= {"signsgd": {}} | dict.fromkeys(("adamw", "nadam", "radam", "yogi", "lamb", "novograd"), SLOTS["adam"])
 
 
 class Optax:
@@ -260,7 +321,7 @@ class Optax:
         for name, (field, sign) in self.slots.items():
             for state in self.state:
                 if hasattr(state, field):
-                    out[name] = sign * np.array(getattr(state, field), dtype=np.float64) + 0.0
+                    out[name] = sign * np.atleast_1d(np.array(getattr(state, field), dtype=np.float64)) + 0.0
         return out
 
 

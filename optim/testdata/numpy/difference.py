@@ -63,8 +63,20 @@ class Number:
             above = np.where(self.e > 0, self.e / (np.sqrt(x) + np.sqrt(x + self.e)), 0)
         return self.a.rounded(np.sqrt(x), np.maximum(below, above))
 
+    def total(self, u=None):
+        """The sum, in any order, of additions that round by u, the type's unit roundoff if it is None. As each side adds up in its own order,
+        it is for differ."""
+        u = self.a.u if u is None else u
+        return Number(self.a, self.x.sum(), (self.e + (self.x.size - 1) * u * (np.abs(self.x) + self.e)).sum())
+
     def abs(self):
         return Number(self.a, np.abs(self.x), self.e)
+
+    def atmost(self, most):
+        """The number, or most where it is above. On which side it is must not depend on rounding."""
+        if (np.abs(self.x - most) <= self.e).any():
+            raise ValueError("what is the least depends on rounding: choose other inputs")
+        return Number(self.a, np.minimum(self.x, most), np.where(self.x > most, 0, self.e))
 
     def maximum(self, other):
         return Number(self.a, np.maximum(self.x, other.x), np.maximum(self.e, other.e))

@@ -56,14 +56,22 @@ def bias(k, beta):
     return k.a.unlike(1 - power, 2 * k.t * power / (1 - power) + 2)
 
 
+def norm(x, u=None):
+    """The root of the sum of squares, for differ: ours adds in float64, with a u of WIDE."""
+    return (x * x).total(u).sqrt()
+
+
+WIDE = 2.0**-53
+
+
 # --- A case -----------------------------------------------------------------------------------------------------------
 
 
 class Step:
     """One step of a trajectory, as a rule above sees it."""
 
-    def __init__(self, t, hyper, lr, grad, after, slots, arithmetic):
-        self.t, self.h, self.lr, self.after, self.a = t, hyper, lr, after, arithmetic
+    def __init__(self, t, hyper, lr, grad, after, slots, arithmetic, last_lr=None):
+        self.t, self.h, self.lr, self.last_lr, self.after, self.a = t, hyper, lr, last_lr, after, arithmetic
         self.decoupled = hyper.get("decoupled_weight_decay", hyper.get("decoupled", False))
         self.slots, self.next = slots, {}
         self.g = self.number(-grad if hyper["maximize"] else grad)
@@ -87,46 +95,66 @@ class Step:
         self.put("param", x)
 
 
+class Bounds:
+    """The bounds beside a library's trajectory, from step to step: slots are its numbers as rule sees them, and how far a correct
+    implementation may be from each. Before is what the library starts from, initial the state that does not start at 0. So many units in the
+    last place may the library be from the rule, evaluated precisely."""
+
+    def __init__(self, label, hyper, rule, before, initial, arithmetic, units=100):
+        self.units = units
+        self.label, self.hyper, self.rule, self.initial, self.a = label, hyper, rule, initial, arithmetic
+        self.slots = {slot: difference.Number(arithmetic, value) for slot, value in before.items()}
+        self.t, self.last_lr = 0, None
+
+    def step(self, lr, grad, after):
+        """Follows a step of the library's, after which its numbers are these."""
+        self.t += 1
+        for slot, value in after.items():
+            if not np.isfinite(value).all():
+                raise ValueError(f"{self.label}: {slot} is not finite: {value}")
+            self.slots.setdefault(slot, difference.Number(self.a, np.zeros_like(value)))
+        if self.t == 1:
+            self.slots |= {slot: difference.Number(self.a, np.full_like(grad, x)) for slot, x in self.initial.items()}
+        step = Step(self.t, self.hyper, lr, grad, after, self.slots, self.a, self.last_lr)
+        self.rule(step)
+        for slot, x in step.next.items():
+            if not np.isfinite(x.e).all():
+                raise ValueError(f"{self.label} {self.a.dtype}: {slot} after step {self.t}: no bound: {x.e}")
+            # What the rule above computes is what the library computed, or the bound is one of something else.
+            path = np.abs(after[slot]) + np.abs(self.slots[slot].x)
+            lost = (4 if self.a.flushes else 1) * self.a.tiny
+            if (np.abs(x.computed - after[slot]) > self.units * self.a.u * path + lost).any():
+                raise ValueError(f"{self.label} {self.a.dtype}: {slot} after step {self.t} is {after[slot]}, by its rule {x.computed}")
+        self.slots, self.last_lr = step.next, lr
+
+
 def case(label, name, hyper, dtype, library, rule, initial):
     """One case of a file: what the library computes on inputs.py's inputs, and on more that it is given, by step and name of the
-    state, and the bounds that the rule derives."""
-    init, grads = (x.astype(dtype).astype(np.float64) for x in inputs.inputs())
+    state, and the bounds that the rule derives. Hyper's "elements" is no hyperparameter: it has the indices of those that the tensor has, where it
+    has not all."""
+    hyper = type(hyper)(hyper)
+    elements = hyper.pop("elements", slice(None))
+    init, grads = (x.astype(dtype).astype(np.float64)[..., elements] for x in inputs.inputs())
     run = library(name, hyper, init, dtype)
     arithmetic = difference.Arithmetic(dtype, getattr(run, "flushes", False))
     out = {"name": label, "optimizer": name, "dtype": dtype, "hyper": hyper}
+    if isinstance(elements, list):
+        out["elements"] = elements
     if hasattr(run, "given"):
         out["input"] = run.given
     out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
-    slots = {}
-    for slot, value in run.values().items():
-        slots[slot] = difference.Number(arithmetic, value)
+    bounds = Bounds(label, hyper, rule, run.values(), initial(name, hyper), arithmetic)
     for t, (factor, grad) in enumerate(zip(inputs.LR_FACTOR, grads), start=1):
         lr = hyper["lr"] * factor
         run.step(lr, grad)
         after = run.values()
-        for slot, value in after.items():
-            if not np.isfinite(value).all():
-                raise ValueError(f"{label}: {slot} is not finite: {value}")
-            slots.setdefault(slot, difference.Number(arithmetic, np.zeros_like(value)))
-        if t == 1:
-            slots |= {slot: difference.Number(arithmetic, np.full_like(init, x)) for slot, x in initial(name, hyper).items()}
-        step = Step(t, hyper, lr, grad, after, slots, arithmetic)
-        rule(step)
-        for slot, x in step.next.items():
-            if not np.isfinite(x.e).all():
-                raise ValueError(f"{label} {dtype}: {slot} after step {t}: no bound: {x.e}")
-            # What the rule above computes is what the library computed, or the bound is one of something else.
-            path = np.abs(after[slot]) + np.abs(slots[slot].x)
-            lost = (4 if arithmetic.flushes else 1) * arithmetic.tiny
-            if (np.abs(x.computed - after[slot]) > 100 * arithmetic.u * path + lost).any():
-                raise ValueError(f"{label} {dtype}: {slot} after step {t} is {after[slot]}, by its rule {x.computed}")
-        slots = step.next
+        bounds.step(lr, grad, after)
         if t in inputs.RECORDED:
             out["param"][t] = after["param"].tolist()
-            out["param_bound"][t] = inputs.round_up(slots["param"].e)
+            out["param_bound"][t] = inputs.round_up(bounds.slots["param"].e)
         if t in inputs.RECORDED_STATE:
             out["state"][t] = {slot: value.tolist() for slot, value in after.items() if slot != "param"}
-            out["state_bound"][t] = {slot: inputs.round_up(slots[slot].e) for slot in out["state"][t]}
+            out["state_bound"][t] = {slot: inputs.round_up(bounds.slots[slot].e) for slot in out["state"][t]}
     return out
 
 

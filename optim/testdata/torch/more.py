@@ -246,9 +246,9 @@ class CorrectSquareRoot(torch.overrides.TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.Tensor.sqrt:
-            return torch.from_numpy(np.sqrt(args[0].detach().numpy()))
+            return torch.from_numpy(np.asarray(np.sqrt(args[0].detach().numpy())))
         if func is torch.Tensor.sqrt_:
-            return args[0].copy_(torch.from_numpy(np.sqrt(args[0].detach().numpy())))
+            return args[0].copy_(torch.from_numpy(np.asarray(np.sqrt(args[0].detach().numpy()))))
         return func(*args, **(kwargs or {}))
 
 

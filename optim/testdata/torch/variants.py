@@ -11,7 +11,6 @@ import math
 
 import golden  # first: it chooses torch's kernels
 
-import adabelief_pytorch
 import torch
 
 import more
@@ -29,7 +28,7 @@ def asgd(k):
     if t == 1:
         eta, decay = k.a.scalar(k.lr), k.a.scalar(1 - h["lambd"] * k.lr)
     else:  # by the last step's learning rate
-        lr, units = h["lr"] * golden.LR_FACTOR[t - 2], POW + 2 + 2  # a division on each side
+        lr, units = k.last_lr, POW + 2 + 2  # a division on each side
         eta = lr / (1 + h["lambd"] * lr * (t - 1)) ** h["alpha"]
         shrunk = h["lambd"] * eta
         decay = k.a.unlike(1 - shrunk, (units + 2) * shrunk / abs(1 - shrunk) + 2)
@@ -113,6 +112,8 @@ RULES = {"asgd": asgd, "signsgd": signum, "signum": signum, "yogi": yogi, "adabe
 
 def authors_adabelief(params, foreach, maximize, decoupled_weight_decay, **hyper):
     """The authors' torch optimizer. It prints what it thinks of its options, and cannot maximize."""
+    import adabelief_pytorch  # which python/tests, whose bounds are from the rules here, has not
+
     with contextlib.redirect_stdout(None):
         opt = adabelief_pytorch.AdaBelief(params, weight_decouple=decoupled_weight_decay, rectify=False, print_change_log=False, **hyper)
 

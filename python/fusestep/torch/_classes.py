@@ -16,6 +16,12 @@ __all__ = [
     "Adam",
     "AdamW",
     "Lion",
+    "LAMB",
+    "LARS",
+    "NovoGrad",
+    "StableAdamW",
+    "CautiousAdamW",
+    "CautiousLion",
     "SignSGD",
     "Signum",
     "RMSprop",
@@ -64,6 +70,8 @@ class SGD(Optimizer):
             learning rate the old steps keep their length.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -93,6 +101,7 @@ class SGD(Optimizer):
         decoupled: bool = False,
         lr_in_momentum: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -121,6 +130,7 @@ class SGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -143,6 +153,8 @@ class ASGD(Optimizer):
         capturable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -169,6 +181,7 @@ class ASGD(Optimizer):
         capturable: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -194,6 +207,7 @@ class ASGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -212,6 +226,8 @@ class SGDW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -233,6 +249,7 @@ class SGDW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -253,6 +270,7 @@ class SGDW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -287,6 +305,8 @@ class Adam(Optimizer):
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -321,6 +341,7 @@ class Adam(Optimizer):
         corrected_max: bool = False,
         no_bias_correction: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -354,6 +375,7 @@ class Adam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -392,6 +414,8 @@ class AdamW(Optimizer):
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -425,6 +449,7 @@ class AdamW(Optimizer):
         corrected_max: bool = False,
         no_bias_correction: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -458,6 +483,7 @@ class AdamW(Optimizer):
                 "decoupled_weight_decay": True,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -477,6 +503,8 @@ class Lion(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -498,6 +526,7 @@ class Lion(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -518,6 +547,452 @@ class Lion(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
+        )
+
+
+class LAMB(Optimizer):
+    """LAMB is LAMB as apex' FusedLAMB has it (You et al. 2020): Adam whose steps of a tensor are as
+    long as the learning rate times the tensor's norm. PyTorch has none. Its state is exp_avg and
+    exp_avg_sq.
+
+    Apex clips the gradients' global norm to 1 by default. That is max_norm here, which has
+    PyTorch's 1e-6 beside the norm.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: weight_decay·p is added to the step, whose norm is then taken; 0 turns the
+            norms off, too, but with nvlamb
+        maximize: steps uphill
+        l2: adds weight_decay·p to the gradient instead: apex' adam_w_mode=False.
+        nvlamb: takes norms without weight decay, too: apex' use_nvlamb. Optax and Keras do so.
+        grad_sum: lets the whole gradient enter exp_avg, and not 1-β1 of it: apex'
+            grad_averaging=False.
+        no_bias_correction: takes the moments as they are: apex' bias_correction=False.
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "LAMB"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.01,
+        maximize: bool = False,
+        l2: bool = False,
+        nvlamb: bool = False,
+        grad_sum: bool = False,
+        no_bias_correction: bool = False,
+        *,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "l2": l2,
+                "nvlamb": nvlamb,
+                "grad_sum": grad_sum,
+                "no_bias_correction": no_bias_correction,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+        )
+
+
+class LARS(Optimizer):
+    """LARS is SGD with momentum whose gradients are made as long as their tensor, times the trust
+    coefficient (You, Gitman & Ginsburg 2017). PyTorch has none; this is the paper's ratio,
+    trust_coefficient·‖p‖ / (‖g‖ + weight_decay·‖p‖ + eps), with PyTorch's momentum, as Lightning
+    Bolts and apex have it. Where one of the norms is 0 the ratio is 1, and nothing decays. Its
+    state is momentum_buffer.
+
+    With clip it is apex' LARC of SGD.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        momentum: at least 0
+        weight_decay: weight_decay·p is added to the gradient, before it is multiplied by the
+            ratio
+        trust_coefficient: at least 0
+        eps: at least 0; added to the norms
+        nesterov: needs momentum above 0
+        maximize: steps uphill
+        clip: divides the ratio by the learning rate, and makes it 1 where it is above: the
+            ratio itself is then the learning rate, if it is less.
+        lr_in_momentum: lets the momentum accumulate steps, gradients times learning rates, as
+            the paper and optax do.
+        sum_norm: takes the norm of g + weight_decay·p, and not the sum of norms, as optax does.
+            Then it decays where the gradient is 0, too.
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "LARS"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.1,
+        momentum: float | Tensor = 0.9,
+        weight_decay: float | Tensor = 0.0,
+        trust_coefficient: float | Tensor = 0.001,
+        eps: float | Tensor = 1e-08,
+        nesterov: bool = False,
+        maximize: bool = False,
+        clip: bool = False,
+        lr_in_momentum: bool = False,
+        sum_norm: bool = False,
+        *,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "trust_coefficient": trust_coefficient,
+                "eps": eps,
+                "nesterov": nesterov,
+                "maximize": maximize,
+                "clip": clip,
+                "lr_in_momentum": lr_in_momentum,
+                "sum_norm": sum_norm,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+        )
+
+
+class NovoGrad(Optimizer):
+    """NovoGrad is NovoGrad as apex' FusedNovoGrad has it (Ginsburg et al. 2019): Adam whose second
+    moment is one number for each tensor, the average of the gradient's squared norm. It starts as
+    the first one. PyTorch has none. Its state is exp_avg, and exp_avg_sq, a float64 for each
+    tensor. Apex keeps its root.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: p is multiplied by 1 - lr·weight_decay; with reg_inside_moment
+            weight_decay·p enters exp_avg
+        maximize: steps uphill
+        reg_inside_moment: divides the gradient by the root of exp_avg_sq, and adds the weight
+            decay, before both enter exp_avg, as the paper and optax do. Else exp_avg is of
+            gradients, and is divided.
+        grad_sum: lets the whole gradient enter exp_avg, and not 1-β1 of it, as the paper and
+            optax do: apex' grad_averaging=False.
+        init_zero: starts exp_avg_sq at 0: apex' init_zero.
+        no_bias_correction: takes the moments as they are, as the paper and optax do: apex'
+            bias_correction=False.
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "NovoGrad"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        reg_inside_moment: bool = False,
+        grad_sum: bool = False,
+        init_zero: bool = False,
+        no_bias_correction: bool = False,
+        *,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "reg_inside_moment": reg_inside_moment,
+                "grad_sum": grad_sum,
+                "init_zero": init_zero,
+                "no_bias_correction": no_bias_correction,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+        )
+
+
+class StableAdamW(Optimizer):
+    """StableAdamW is AdamW with Adafactor's update clipping, as its paper and optimi have it (Wortsman
+    et al. 2023): in each step a tensor's learning rate is divided by the root of the mean of g² /
+    max(exp_avg_sq, eps²), where that is above 1. PyTorch has none. Its state is exp_avg and
+    exp_avg_sq. They have no bias, as the betas of the first steps are smaller, (β-β^t)/(1-β^t).
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, with the
+            tensor's lr
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "StableAdamW"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.01,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+        )
+
+
+class CautiousAdamW(Optimizer):
+    """CautiousAdamW is AdamW where an element moves only if exp_avg has the sign of its gradient
+    (Liang et al. 2024), in the order of the authors' code. The steps of a tensor are divided by the
+    share of its elements that move, or by 1e-3 if that is less. PyTorch has none. Its state is
+    exp_avg and exp_avg_sq.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, wherever
+            it moves
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "CautiousAdamW"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+        )
+
+
+class CautiousLion(Optimizer):
+    """CautiousLion is Lion where an element moves only if its step has the sign of its gradient (Liang
+    et al. 2024). The steps of a tensor are divided by the share of its elements that move, or by
+    1e-3 if that is less, as timm does and the authors' AdamW; their Lion divides by the number of
+    those elements and one more. PyTorch has none. Its state is exp_avg.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1: of the step, and of the momentum that is kept
+        weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, wherever
+            it moves
+        maximize: steps uphill
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "CautiousLion"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.0001,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        *,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
         )
 
 
@@ -532,6 +1007,8 @@ class SignSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -552,6 +1029,7 @@ class SignSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -571,6 +1049,7 @@ class SignSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -586,6 +1065,8 @@ class Signum(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -607,6 +1088,7 @@ class Signum(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -627,6 +1109,7 @@ class Signum(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -657,6 +1140,8 @@ class RMSprop(Optimizer):
             Keras and optax do: after a change of the learning rate the old steps keep their length.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -688,6 +1173,7 @@ class RMSprop(Optimizer):
         decoupled: bool = False,
         lr_in_momentum: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -718,6 +1204,7 @@ class RMSprop(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -743,6 +1230,8 @@ class Adagrad(Optimizer):
             added to the gradient
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -771,6 +1260,7 @@ class Adagrad(Optimizer):
         eps_root: float | Tensor = 0.0,
         decoupled: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -798,6 +1288,7 @@ class Adagrad(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -821,6 +1312,8 @@ class Adamax(Optimizer):
         eps_outside: is added to exp_inf where it divides, as Keras does, not to |g|
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -848,6 +1341,7 @@ class Adamax(Optimizer):
         decoupled: bool = False,
         eps_outside: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -874,6 +1368,7 @@ class Adamax(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -898,6 +1393,8 @@ class NAdam(Optimizer):
         differentiable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -925,6 +1422,7 @@ class NAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -951,6 +1449,7 @@ class NAdam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -975,6 +1474,8 @@ class RAdam(Optimizer):
             before, as PyTorch does.
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1002,6 +1503,7 @@ class RAdam(Optimizer):
         differentiable: bool = False,
         corrected_eps: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1028,6 +1530,7 @@ class RAdam(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1049,6 +1552,8 @@ class AdaBelief(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1073,6 +1578,7 @@ class AdaBelief(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1096,6 +1602,7 @@ class AdaBelief(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1118,6 +1625,8 @@ class AdEMAMix(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1143,6 +1652,7 @@ class AdEMAMix(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1167,6 +1677,7 @@ class AdEMAMix(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1186,6 +1697,8 @@ class ADOPT(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1209,6 +1722,7 @@ class ADOPT(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1231,6 +1745,7 @@ class ADOPT(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1252,6 +1767,8 @@ class Adan(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1275,6 +1792,7 @@ class Adan(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1297,6 +1815,7 @@ class Adan(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1314,6 +1833,8 @@ class Yogi(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1336,6 +1857,7 @@ class Yogi(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1357,6 +1879,7 @@ class Yogi(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1379,6 +1902,8 @@ class Adadelta(Optimizer):
             added to the gradient
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1405,6 +1930,7 @@ class Adadelta(Optimizer):
         differentiable: bool = False,
         decoupled: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1430,6 +1956,7 @@ class Adadelta(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1450,6 +1977,8 @@ class Rprop(Optimizer):
         differentiable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1474,6 +2003,7 @@ class Rprop(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1497,6 +2027,7 @@ class Rprop(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1523,6 +2054,8 @@ class FTRL(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1547,6 +2080,7 @@ class FTRL(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1570,6 +2104,7 @@ class FTRL(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1587,6 +2122,8 @@ class ProximalSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1608,6 +2145,7 @@ class ProximalSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1628,6 +2166,7 @@ class ProximalSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1647,6 +2186,8 @@ class ProximalAdagrad(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1669,6 +2210,7 @@ class ProximalAdagrad(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1690,6 +2232,7 @@ class ProximalAdagrad(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1718,6 +2261,8 @@ class Sophia(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1743,6 +2288,7 @@ class Sophia(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1767,6 +2313,7 @@ class Sophia(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1792,6 +2339,8 @@ class ScheduleFreeSGD(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1816,6 +2365,7 @@ class ScheduleFreeSGD(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1839,6 +2389,7 @@ class ScheduleFreeSGD(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )
 
 
@@ -1864,6 +2415,8 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: steps uphill
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1889,6 +2442,7 @@ class ScheduleFreeAdamW(Optimizer):
         maximize: bool = False,
         *,
         max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1913,4 +2467,5 @@ class ScheduleFreeAdamW(Optimizer):
                 "seed": seed,
             },
             max_norm,
+            max_tensor_norm,
         )

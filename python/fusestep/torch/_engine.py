@@ -31,10 +31,12 @@ NAMES = {
 }
 TYPES = {name: dtype for dtype, name in NAMES.items() if not dtype.is_complex}
 
-# Counters that are state of their own: torch's, of the type of step, and those that do not follow from step, in float64.
+# Counters that are state of their own: torch's, of the type of step, and those that do not follow from step, in float64. A number that a tensor has
+# once is one.
 KEPT = {
     "NAdam": ("mu_product",),
     "ASGD": ("eta", "mu"),
+    "NovoGrad": ("exp_avg_sq",),
     "ScheduleFreeSGD": ("lr_max", "weight_sum"),
     "ScheduleFreeAdamW": ("lr_max", "weight_sum"),
 }
@@ -173,7 +175,7 @@ class Engine:
         self.hyper = Hyperparameters(self.algorithm)
         self.threads = torch.get_num_threads()
         self.counters: list[str] = _library.algorithms()[self.algorithm]["counters"]
-        self.kept = KEPT.get(self.algorithm, ())
+        self.kept = KEPT.get(self.algorithm) or tuple(_library.algorithms()[self.algorithm].get("kept", ()))
         states = optimizer.state = noted(optimizer.state, self.note)
         self.states = states
         self.held = [(group, _collect.Same(group["params"])) for group in optimizer.param_groups]
@@ -429,12 +431,9 @@ class Engine:
             return True
         args = self._args
         args.mask = self.collect.mask.data_ptr() if none or self.collect.empty else None
-        args.max_norm = optimizer.max_norm or 0.0
-        if args.max_norm and self.distributed:
-            raise ValueError(
-                "max_norm of distributed tensors: a process has its own shards alone, whose norm is not all gradients'. "
-                "Use torch.nn.utils.clip_grad_norm_"
-            )
+        args.max_norm, args.max_tensor_norm = optimizer.max_norm or 0.0, optimizer.max_tensor_norm or 0.0
+        if self.distributed:
+            self._whole(optimizer)
         scale, found_inf = optimizer.__dict__.get("grad_scale"), optimizer.__dict__.get("found_inf")
         if scale is not None:
             scale = scale.to("cpu", torch.float32)
@@ -461,6 +460,19 @@ class Engine:
                 self._keep(i, part)
         self._versions = sum(flat._version for _, flat in self._flats)
         return True
+
+    def _whole(self, optimizer: Optimizer) -> None:
+        """Raises the error of what needs whole tensors, where a process has its own shards alone."""
+        for name in ("max_norm", "max_tensor_norm"):
+            if getattr(optimizer, name):
+                raise ValueError(
+                    f"{name} of distributed tensors: a process has its own shards alone, whose norm is not that of gradients. "
+                    "Use torch.nn.utils.clip_grad_norm_"
+                )
+        if _library.algorithms()[self.algorithm]["tensors"]:
+            raise ValueError(
+                f"{type(optimizer).__name__} steps by sums over whole tensors, and of distributed tensors a process has its own shards alone"
+            )
 
     def evaluated(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The parameters, and what is to be evaluated for them."""

@@ -30,11 +30,17 @@ class Optimizer(torch.optim.Optimizer):
     max_norm: float | None
     """The norm to which a step clips all gradients together; None clips nothing. It may be changed at any time."""
 
-    def __init__(self, params: ParamsT, defaults: dict[str, Any], max_norm: float | None = None) -> None:
+    max_tensor_norm: float | None
+    """The norm to which a step clips each gradient by itself, after max_norm; None clips nothing. It may be changed at any time."""
+
+    def __init__(
+        self, params: ParamsT, defaults: dict[str, Any], max_norm: float | None = None, max_tensor_norm: float | None = None
+    ) -> None:
         self._engine: Engine | None = None
-        self.max_norm = max_norm
-        if max_norm is not None and not max_norm > 0:
-            raise ValueError(f"Invalid max_norm value: {max_norm}")
+        self.max_norm, self.max_tensor_norm = max_norm, max_tensor_norm
+        for name, norm in (("max_norm", max_norm), ("max_tensor_norm", max_tensor_norm)):
+            if norm is not None and not norm > 0:
+                raise ValueError(f"Invalid {name} value: {norm}")
         self._check(defaults)
         super().__init__(params, defaults)
         if self._algorithm == "Adagrad":  # torch's begins its state here, too
@@ -148,8 +154,9 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def grad_norm(self) -> float | None:
-        """The norm of all gradients before the last step clipped them; None where max_norm is None."""
-        return self._engine.norm.value if self._engine is not None and self.max_norm is not None else None
+        """The norm of all gradients before the last step clipped them; None where max_norm and max_tensor_norm are None."""
+        clips = self.max_norm is not None or self.max_tensor_norm is not None
+        return self._engine.norm.value if self._engine is not None and clips else None
 
     @torch.no_grad()
     def eval_params(self) -> list[Tensor]:
@@ -199,7 +206,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = defaultdict(dict, {k: plain(v) for k, v in self.state.items()})
-        return {**super().__getstate__(), "state": state, "max_norm": self.max_norm}
+        return {**super().__getstate__(), "state": state, "max_norm": self.max_norm, "max_tensor_norm": self.max_tensor_norm}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

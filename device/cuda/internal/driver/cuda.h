@@ -14,7 +14,7 @@ typedef unsigned long long CUdeviceptr;
 typedef uint32_t cuuint32_t;
 typedef unsigned int CUresult, CUaddress_mode, CUarray_format, CUdevice_P2PAttribute, CUdevice_attribute,
   CUfilter_mode, CUfunc_cache, CUfunction_attribute, CUjitInputType, CUjit_option, CUlimit, CUmem_advise,
-  CUmemorytype, CUpointer_attribute, CUsharedconfig, CUstreamCaptureMode;
+  CUmemorytype, CUpointer_attribute, CUsharedconfig, CUstreamCaptureMode, CUstreamCaptureStatus;
 typedef struct { char bytes[16]; } CUuuid;
 typedef struct CUctx_st *CUcontext;     typedef struct CUmod_st *CUmodule;
 typedef struct CUfunc_st *CUfunction;   typedef struct CUarray_st *CUarray;
@@ -355,6 +355,9 @@ enum {
   CU_STREAM_CAPTURE_MODE_GLOBAL = 0,
   CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1,
   CU_STREAM_CAPTURE_MODE_RELAXED = 2,
+  CU_STREAM_CAPTURE_STATUS_NONE = 0,
+  CU_STREAM_CAPTURE_STATUS_ACTIVE = 1,
+  CU_STREAM_CAPTURE_STATUS_INVALIDATED = 2,
   CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH = 1,
 };
 
@@ -524,6 +527,7 @@ CUresult cuMemHostUnregister(void *p);
 CUresult cuMemHostGetDevicePointer(CUdeviceptr *d, void *p, unsigned int flags);
 CUresult cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode);
 CUresult cuStreamEndCapture(CUstream s, CUgraph *g);
+CUresult cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *status);
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long flags);
 CUresult cuGraphLaunch(CUgraphExec e, CUstream s);
 CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v);

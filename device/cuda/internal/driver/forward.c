@@ -170,6 +170,7 @@ const char *const fs_symbols[FS_ENTRIES] = {
   "cuMemHostGetDevicePointer_v2",
   "cuStreamBeginCapture_v2",
   "cuStreamEndCapture",
+  "cuStreamIsCapturing",
   "cuGraphInstantiateWithFlags",
   "cuGraphLaunch",
   "cuFuncSetAttribute",
@@ -1162,6 +1163,12 @@ CUresult cuStreamEndCapture(CUstream s, CUgraph *g)
 {
   FS_OFFER(cuStreamEndCapture, FS_WORD(s), FS_WORD(g))
   FS_FORWARD(cuStreamEndCapture, (CUstream s, CUgraph *g), (s, g))
+}
+
+CUresult cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *status)
+{
+  FS_OFFER(cuStreamIsCapturing, FS_WORD(s), FS_WORD(status))
+  FS_FORWARD(cuStreamIsCapturing, (CUstream s, CUstreamCaptureStatus *status), (s, status))
 }
 
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long flags)

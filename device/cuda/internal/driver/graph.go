@@ -6,6 +6,7 @@ package driver
 //
 // static inline CUresult fs_begin_capture(uintptr_t s, CUstreamCaptureMode m) { return cuStreamBeginCapture((CUstream)s, m); }
 // static inline CUresult fs_end_capture(uintptr_t s, uintptr_t *g) { return cuStreamEndCapture((CUstream)s, (CUgraph *)g); }
+// static inline CUresult fs_is_capturing(uintptr_t s, CUstreamCaptureStatus *is) { return cuStreamIsCapturing((CUstream)s, is); }
 // static inline CUresult fs_instantiate(uintptr_t *e, uintptr_t g, unsigned long long flags)
 // {
 //   return cuGraphInstantiateWithFlags((CUgraphExec *)e, (CUgraph)g, flags);
@@ -41,6 +42,13 @@ func StreamEndCapture(s Stream) (Graph, error) {
 	var g C.uintptr_t
 	err := check(CuStreamEndCapture, C.fs_end_capture(C.uintptr_t(s), &g))
 	return Graph(g), err
+}
+
+// StreamIsCapturing says whether the stream records, also where nothing comes of that any more. It leaves the capture as it is.
+func StreamIsCapturing(s Stream) (bool, error) {
+	var status C.CUstreamCaptureStatus
+	err := check(CuStreamIsCapturing, C.fs_is_capturing(C.uintptr_t(s), &status))
+	return status != C.CU_STREAM_CAPTURE_STATUS_NONE, err
 }
 
 // GraphInstantiateFlags change how a graph is instantiated.

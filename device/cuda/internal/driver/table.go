@@ -172,6 +172,7 @@ const (
 	CuMemHostGetDevicePointer                                         // (CUdeviceptr *d, void *p, unsigned int flags)
 	CuStreamBeginCapture                                              // (CUstream s, CUstreamCaptureMode mode)
 	CuStreamEndCapture                                                // (CUstream s, CUgraph *g)
+	CuStreamIsCapturing                                               // (CUstream s, CUstreamCaptureStatus *status)
 	CuGraphInstantiateWithFlags                                       // (CUgraphExec *e, CUgraph g, unsigned long long flags)
 	CuGraphLaunch                                                     // (CUgraphExec e, CUstream s)
 	CuFuncSetAttribute                                                // (CUfunction f, CUfunction_attribute a, int v)
@@ -348,6 +349,7 @@ var entryNames = [...]string{
 	CuMemHostGetDevicePointer:   "cuMemHostGetDevicePointer",
 	CuStreamBeginCapture:        "cuStreamBeginCapture",
 	CuStreamEndCapture:          "cuStreamEndCapture",
+	CuStreamIsCapturing:         "cuStreamIsCapturing",
 	CuGraphInstantiateWithFlags: "cuGraphInstantiateWithFlags",
 	CuGraphLaunch:               "cuGraphLaunch",
 	CuFuncSetAttribute:          "cuFuncSetAttribute",

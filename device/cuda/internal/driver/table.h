@@ -166,6 +166,7 @@ enum {
   FS_cuMemHostGetDevicePointer,
   FS_cuStreamBeginCapture,
   FS_cuStreamEndCapture,
+  FS_cuStreamIsCapturing,
   FS_cuGraphInstantiateWithFlags,
   FS_cuGraphLaunch,
   FS_cuFuncSetAttribute,

@@ -93,6 +93,21 @@ func (c *context) captureBegin(args []uint64) driver.Result {
 	return driver.Success
 }
 
+// isCapturing takes a stream and gives the state of its capture.
+func (c *context) isCapturing(args []uint64) driver.Result {
+	const none, active, invalidated = uint32(0), uint32(1), uint32(2)
+	s, result := c.stream(args[0])
+	switch {
+	case result != driver.Success:
+		return result
+	case s.capture == nil:
+		return answer(args[1], none)
+	case s.capture.invalid:
+		return answer(args[1], invalidated)
+	}
+	return answer(args[1], active)
+}
+
 // captureEnd takes a stream and gives the graph, none where the capture is invalid.
 func (c *context) captureEnd(args []uint64) driver.Result {
 	s, result := c.stream(args[0])

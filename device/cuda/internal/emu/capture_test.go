@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/cu"
 
+	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda"
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/device/cuda/internal/emu"
 )
@@ -273,5 +275,44 @@ func TestCaptureBounds(t *testing.T) {
 		_, err = g.Instantiate(2)
 		require.ErrorIs(t, err, driver.ErrorInvalidValue, "unknown flags")
 		require.NoError(t, g.Destroy())
+	})
+}
+
+// TestForeignCapture: a stream of somebody else's that he captures is known, and his capture is left alone, by closing of buffers too.
+func TestForeignCapture(t *testing.T) {
+	install(t, emu.Config{Seed: 1})
+	d, err := cuda.Open(0)
+	require.NoError(t, err)
+	defer d.Close()
+	inContext(t, func() {
+		theirs := newStream(t, cu.NonBlocking)
+		s := cuda.WrapStream(d, uintptr(handle(theirs)))
+		captured := func() bool {
+			is, err := cuda.Captured(s)
+			require.NoError(t, err)
+			return is
+		}
+		require.False(t, captured())
+		b, err := d.Alloc(device.Float32, 4)
+		require.NoError(t, err)
+		wrapped, err := cuda.Wrap(d, device.Float32, 4, b.Addr())
+		require.NoError(t, err)
+		require.NoError(t, driver.StreamBeginCapture(handle(theirs), driver.CaptureThreadLocal))
+		require.True(t, captured())
+		require.NoError(t, cu.MemsetD32Async(cu.DevicePtr(b.Addr()), 7, 4, theirs))
+		require.NoError(t, wrapped.Close())
+		exec := endCapture(t, theirs)
+		require.False(t, captured())
+		require.NoError(t, exec.Launch(handle(theirs)))
+		require.NoError(t, theirs.Synchronize())
+		var x [4]uint32
+		require.NoError(t, cu.MemcpyDtoH(unsafe.Pointer(&x), cu.DevicePtr(b.Addr()), 16))
+		require.Equal(t, [4]uint32{7, 7, 7, 7}, x)
+		require.NoError(t, driver.StreamBeginCapture(handle(theirs), driver.CaptureThreadLocal))
+		require.Error(t, theirs.Query(), "which ends it")
+		require.True(t, captured(), "it is still to be ended by who began it")
+		_, err = driver.StreamEndCapture(handle(theirs))
+		require.Error(t, err)
+		require.False(t, captured())
 	})
 }

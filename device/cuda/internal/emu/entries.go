@@ -72,6 +72,7 @@ var contextEntries = map[driver.Entry]func(*context, []uint64) driver.Result{
 
 	driver.CuStreamBeginCapture:        (*context).captureBegin,
 	driver.CuStreamEndCapture:          (*context).captureEnd,
+	driver.CuStreamIsCapturing:         (*context).isCapturing,
 	driver.CuGraphDestroy:              (*context).graphDestroy,
 	driver.CuGraphInstantiateWithFlags: (*context).graphInstantiate,
 	driver.CuGraphLaunch:               (*context).graphLaunch,

@@ -18,6 +18,7 @@ import (
 	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -77,20 +78,20 @@ func each(counts map[uint64]int, b *device.Buffer, want int) bool {
 	return true
 }
 
-// TestTraffic, M2: the update of every rule loads and stores each byte of its slots once, if at all. So does its traffic, which
-// leaves every byte as it is: what is written and not read it stores elsewhere.
+// TestTraffic, M2: each pass of the update of every rule loads and stores each byte of its slots once, if at all. So does its traffic, which
+// leaves every byte as it is: what a pass writes and does not read lies elsewhere.
 func TestTraffic(t *testing.T) {
 	var a accesses
 	install(t, emu.Config{Checks: ptxvm.AllChecks, Trace: a.note})
 	dev := open(t)
 	aside := 0
-	several, err := newWritten()
+	written, err := newWritten()
 	require.NoError(t, err)
 	rules := optim.Rules()
 	if testing.Short() { // which is for the race detector
 		rules = rules[:5]
 	}
-	for _, r := range append(rules, kerneltest.Names(t), several) {
+	for _, r := range slices.Concat(rules, kerneltest.Staged(t), written, []*rule.Rule{kerneltest.Names(t)}) {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
 			for _, s := range kerneltest.Programs(r, dtype) {
 				p, err := kernels.New(s)
@@ -128,8 +129,8 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 			tracked = append(tracked, x)
 		}
 		tensor := kernels.Tensor{Planes: planes}
-		if p.TensorScalars != nil {
-			tensor.Sums, err = dev.Alloc(device.Float64, kernels.SumWords)
+		if words := p.SumWords(); words > 0 {
+			tensor.Sums, err = dev.Alloc(device.Float64, words)
 			require.NoError(t, err)
 			require.NoError(t, s.Zero(tensor.Sums))
 			defer tensor.Sums.Close()
@@ -148,15 +149,16 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 		require.NoError(t, s.Synchronize())
 		return all
 	}
-	expect := func(update string, reads, writes func(k int) bool) {
+	expect := func(update string, of func(k int) passes) {
 		for i, tensor := range w.Tensors {
 			for k, b := range tensor.Planes {
-				require.True(t, each(a.loads, b, times(reads(k))), "%s of %s: tensor %d: loads of %s", update, p, i, p.Of(k).Name)
-				require.True(t, each(a.stores, b, times(writes(k))), "%s of %s: tensor %d: stores of %s", update, p, i, p.Of(k).Name)
+				want := of(k)
+				require.True(t, each(a.loads, b, want.load), "%s of %s: tensor %d: loads of %s", update, p, i, p.Of(k).Name)
+				require.True(t, each(a.stores, b, want.store), "%s of %s: tensor %d: stores of %s", update, p, i, p.Of(k).Name)
 			}
 		}
 	}
-	reads, writes := in(p.Loads), in(p.Stores)
+	of := func(k int) passes { return passesOf(p, k) }
 
 	fill()
 	require.NoError(t, device.Upload(s, counters, p.InitialCounters()))
@@ -166,8 +168,14 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	a.begin("_update", tracked)
 	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{{Hyper: hyper, Scale: 1}}}))
 	require.NoError(t, s.Synchronize())
-	expect("update", reads, writes)
-	require.Zero(t, a.outside)
+	expect("update", of)
+	folded := 0
+	for _, q := range p.Passes {
+		for _, tensor := range w.Tensors {
+			folded += 8 * len(q.Fills) * ((tensor.Len() + kernels.NormTile - 1) / kernels.NormTile)
+		}
+	}
+	require.Equal(t, folded, a.outside, "update of %s: stores elsewhere", p)
 	require.NoError(t, u.Close())
 
 	before := fill()
@@ -178,7 +186,12 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	a.begin("_traffic", tracked)
 	require.NoError(t, u.Enqueue(s, kernels.Step{}))
 	require.NoError(t, s.Synchronize())
-	expect("traffic", reads, func(k int) bool { return reads(k) && writes(k) })
+	expect("traffic", func(k int) passes {
+		if of(k).alone {
+			return passes{}
+		}
+		return of(k)
+	})
 	for i, b := range whole {
 		x := make([]byte, 8*b.Len())
 		require.NoError(t, device.Download(s, unsafe.Slice((*float64)(unsafe.Pointer(&x[0])), b.Len()), b))
@@ -186,11 +199,11 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 		require.Equal(t, before[i], x, "traffic of %s", p)
 	}
 	want := 0
-	for _, k := range p.Stores {
-		if !reads(k) {
+	for k := range p.Planes {
+		if of(k).alone {
 			aside++
 			for _, tensor := range w.Tensors {
-				want += tensor.Len() * p.Planes[k].DType.Size()
+				want += of(k).store * tensor.Len() * p.Planes[k].DType.Size()
 			}
 		}
 	}
@@ -202,11 +215,22 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 	return aside
 }
 
-func in(planes []int) func(k int) bool { return func(k int) bool { return slices.Contains(planes, k) } }
+// passes are how many passes load and store a plane, and whether one of them stores it and does not load it.
+type passes struct {
+	load, store int
+	alone       bool
+}
 
-func times(yes bool) int {
-	if yes {
-		return 1
+func passesOf(p *kernels.Program, k int) (out passes) {
+	for _, q := range p.Passes {
+		load, store := slices.Contains(q.Loads, k), slices.Contains(q.Stores, k)
+		if load {
+			out.load++
+		}
+		if store {
+			out.store++
+		}
+		out.alone = out.alone || store && !load
 	}
-	return 0
+	return out
 }

@@ -34,11 +34,33 @@ func writtenPrologue(h *writtenHyper, t *writtenState, s *writtenScalars[float64
 	s.LR = h.LR
 }
 
-// newWritten is a rule with several slots that are written and not read.
-func newWritten() (*rule.Rule, error) {
+// writtenTensor is what the length of a step is divided by.
+type writtenTensor[F rule.Float] struct {
+	G    F `fill:"max"`
+	Most F
+}
+
+// writtenFirst stores what writtenLast reads.
+func writtenFirst[F rule.Float](e *writtenElem[F], s *writtenScalars[F], t *writtenTensor[F], _ struct{}) {
+	e.M = F(s.LR * e.G)
+	t.G = rule.Abs(e.G)
+}
+
+func writtenMost(t *writtenTensor[float64], s *writtenScalars[float64], _ struct{}) {
+	t.Most = t.G + s.LR
+}
+
+func writtenLast[F rule.Float](e *writtenElem[F], s *writtenScalars[F], t *writtenTensor[F], _ struct{}) {
+	e.P -= e.M / t.Most
+}
+
+// newWritten are a rule with several slots that are written and not read, and one that does so with a slot that it reads later.
+func newWritten() ([]*rule.Rule, error) {
 	d, err := rule.New(written[float32], written[float64], writtenPrologue, writtenSource)
 	if err != nil {
 		return nil, err
 	}
-	return d.Rule, nil
+	later, err := rule.NewStaged(writtenPrologue, writtenSource, rule.Elements(writtenFirst[float32], writtenFirst[float64]), rule.Tensors(writtenMost),
+		rule.Elements(writtenLast[float32], writtenLast[float64]))
+	return []*rule.Rule{d.Rule, later.Rule}, err
 }

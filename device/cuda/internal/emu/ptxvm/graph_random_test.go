@@ -3,13 +3,15 @@ package ptxvm
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// The scalars of the rule that a random graph seems to come from, and those that every program has.
-const scalarCount, sharedCount = 3, 4
+// The scalars of the rule that a random graph seems to come from, those that every program has, and of a graph with fills those of a tensor.
+const scalarCount, sharedCount, ownCount = 3, 4, 2
 
 // A generator makes a random graph. Each list starts with constants.
 type generator struct {
@@ -21,8 +23,9 @@ type generator struct {
 	truths  []ir.Value
 }
 
-// randomGraph is a graph of any operations over planes of any types: some all of one size, some mixed.
-func randomGraph(rng *rand.Rand) *ir.Func {
+// randomGraph is a graph of any operations over planes of any types: some all of one size, some mixed. With fills it has scalars of a tensor
+// too, and makes terms.
+func randomGraph(rng *rand.Rand, filled bool) (f *ir.Func, fills []kernels.Fill) {
 	width := []int{32, 32, 32, 64}[rng.IntN(4)]
 	sets := [][]ir.Type{{ir.Float}, {ir.U16}, {ir.U8}, {ir.U32, ir.Float}, {ir.Float, ir.U16}, {ir.U16, ir.U8}, {ir.Float, ir.U32, ir.U16, ir.U8}}
 	types := sets[rng.IntN(len(sets))]
@@ -37,6 +40,15 @@ func randomGraph(rng *rand.Rand) *ir.Func {
 	for i := range rng.IntN(sharedCount + 1) {
 		fields = append(fields, ir.Field{Bank: rule.SharedBank, Index: i, Name: fmt.Sprintf("shared%d", i)})
 	}
+	if filled {
+		for i := range ownCount {
+			fields = append(fields, ir.Field{Bank: rule.TensorBank, Index: i, Name: fmt.Sprintf("t.U%d", i)})
+		}
+		for i := range 1 + rng.IntN(3) {
+			fills = append(fills, kernels.Fill{Var: len(fields), Kind: rule.FillSum + rule.Fill(rng.IntN(4)), Word: i})
+			fields = append(fields, ir.Field{Bank: rule.TensorBank, Index: ownCount + i, Name: fmt.Sprintf("t.F%d", i)})
+		}
+	}
 	g := &generator{Builder: ir.NewBuilder("random", width, fields), rng: rng, width: width}
 	g.numbers = []ir.Value{g.Const(0), g.Const(1.5)}
 	g.words = []ir.Value{g.Word(0), g.Word(rng.Uint32()), g.Word(0xffff)}
@@ -44,7 +56,7 @@ func randomGraph(rng *rand.Rand) *ir.Func {
 	if rng.IntN(3) == 0 {
 		g.words = append(g.words, g.Element(false), g.Element(true))
 	}
-	for i, f := range fields {
+	for i, f := range fields[:len(fields)-len(fills)] {
 		if f.Type == ir.Float {
 			g.numbers = append(g.numbers, g.Var(i))
 		} else {
@@ -65,11 +77,13 @@ func randomGraph(rng *rand.Rand) *ir.Func {
 			final[i] = g.word()
 		}
 	}
-	f := g.Func(final)
-	if len(f.Stores) == 0 {
-		return randomGraph(rng)
+	for _, fill := range fills {
+		final[fill.Var] = g.number()
 	}
-	return f
+	if f = g.Func(final); len(f.Stores) == 0 || !slices.ContainsFunc(f.Vars, func(v ir.Field) bool { return v.Bank == rule.ElemBank }) {
+		return randomGraph(rng, filled)
+	}
+	return f, fills
 }
 
 // last takes one of a list, rather of its end.

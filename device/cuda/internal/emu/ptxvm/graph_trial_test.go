@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/ptx"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -16,7 +17,9 @@ import (
 type graphTrial struct {
 	rng     *rand.Rand
 	f       *ir.Func
+	fills   []kernels.Fill
 	module  *ptx.Module
+	pass    *ptx.Pass
 	loaded  *Module
 	mem     *Memory
 	scalars []byte // of all groups
@@ -27,6 +30,7 @@ type graphTrial struct {
 
 type graphTensor struct {
 	group, offset uint64
+	own           [ownCount]uint64 // scalars, of a graph with fills
 	n             int
 	planes        []graphPlane // of the graph
 }
@@ -75,9 +79,10 @@ func (r *graphTrial) alloc(b []byte) uint64 {
 
 // newGraphTrial makes tensors: their planes' first elements are some together and some apart. Around each plane lies memory that is
 // looked at too.
-func newGraphTrial(rng *rand.Rand, mutate func(string) string) (*graphTrial, error) {
-	f := randomGraph(rng)
-	r := &graphTrial{rng: rng, f: f, module: ptx.OfGraph("random", f, scalarCount, scalarCount+sharedCount), mem: NewMemory(DefaultBase, DefaultSpace)}
+func newGraphTrial(rng *rand.Rand, filled bool, mutate func(string) string) (*graphTrial, error) {
+	f, fills := randomGraph(rng, filled)
+	r := &graphTrial{rng: rng, f: f, fills: fills, module: ptx.OfGraph("random", f, scalarCount, scalarCount+sharedCount, fills...), mem: NewMemory(DefaultBase, DefaultSpace)}
+	r.pass = &r.module.Passes[0]
 	var err error
 	if r.loaded, err = Load(mutate(r.module.Text)); err != nil {
 		return nil, fmt.Errorf("%w: %w", errGraphText, err)
@@ -90,8 +95,14 @@ func newGraphTrial(rng *rand.Rand, mutate func(string) string) (*graphTrial, err
 	loads := f.Loads()
 	for i := range 1 + rng.IntN(3) {
 		t := graphTensor{group: uint64(rng.IntN(graphGroups)), offset: []uint64{0, 5, 1<<32 - 20, rng.Uint64() >> 4}[rng.IntN(4)], n: rng.IntN(71)}
+		if filled {
+			t.n = []int{t.n, rng.IntN(140), rng.IntN(700)}[rng.IntN(3)]
+		}
 		r.table = append(r.table, t.group)
 		together := rng.IntN(16)
+		if filled && rng.IntN(2) == 0 {
+			together &^= 3
+		}
 		for v, field := range f.Vars {
 			if field.Bank != rule.ElemBank {
 				continue
@@ -114,6 +125,16 @@ func newGraphTrial(rng *rand.Rand, mutate func(string) string) (*graphTrial, err
 			r.table = append(r.table, t.offset)
 		}
 		length := []int{1 + rng.IntN(40), 71}[rng.IntN(2)]
+		if filled {
+			for k := range t.own {
+				t.own[k] = someBits(rng, ir.Float, f.Width) & (1<<f.Width - 1)
+			}
+			r.table = append(r.table, append([]uint64{0}, t.own[:]...)...)
+			r.table = append(r.table, make([]uint64, len(fills))...)
+			if length = 128 + 4*rng.IntN(150); t.n <= 140 && rng.IntN(2) == 0 {
+				length = []int{1, 4 + rng.IntN(40)}[rng.IntN(2)]
+			}
+		}
 		for lo := 0; lo < t.n; lo += length {
 			r.chunks = append(r.chunks, [3]uint64{uint64(i), uint64(lo), uint64(min(length, t.n-lo))})
 		}
@@ -137,10 +158,9 @@ func (r *graphTrial) run(name string, more ...uint64) (counts map[uint64]*[2]int
 	for _, c := range r.chunks {
 		chunks = append(chunks, c[:]...)
 	}
-	l := Launch{Grid: [3]uint32{uint32(1 + r.rng.IntN(3)), 1, 1}, Block: [3]uint32{[]uint32{1, 5, 32, 64}[r.rng.IntN(4)], 1, 1},
-		Checks: AllChecks, Workers: 1, Seed: r.rng.Uint64(), Budget: 1 << 20}
-	for _, x := range append([]uint64{r.words(chunks), uint64(len(r.chunks)), r.words(r.table), r.alloc(r.scalars)}, more...) {
-		l.Params = append(l.Params, param64(x))
+	l := r.launch(append([]uint64{r.words(chunks), uint64(len(r.chunks)), r.words(r.table), r.alloc(r.scalars)}, more...))
+	if l.Block = [3]uint32{[]uint32{1, 5, 32, 64}[r.rng.IntN(4)], 1, 1}; r.fills != nil && name == r.pass.Update {
+		l.Block[0] = ptx.Block
 	}
 	counts, vectors = map[uint64]*[2]int{}, map[uint64]int{}
 	l.Trace = func(addr, bytes uint64, write bool) {
@@ -154,9 +174,44 @@ func (r *graphTrial) run(name string, more ...uint64) (counts map[uint64]*[2]int
 				counts[addr+i][0]++
 			}
 		}
-		vectors[bytes] += int(bytes)
+		if r.widest(addr) {
+			vectors[bytes] += int(bytes)
+		}
 	}
 	return counts, vectors, r.loaded.Kernel(name).Run(r.mem, l)
+}
+
+// launch is one with parameters, of some blocks.
+func (r *graphTrial) launch(params []uint64) Launch {
+	l := Launch{Grid: [3]uint32{uint32(1 + r.rng.IntN(3)), 1, 1}, Block: [3]uint32{ptx.Block, 1, 1}, Checks: AllChecks, Workers: 1, Seed: r.rng.Uint64(), Budget: 1 << 20}
+	for _, x := range params {
+		l.Params = append(l.Params, param64(x))
+	}
+	return l
+}
+
+// widest says whether an address is in one of the widest planes.
+func (r *graphTrial) widest(addr uint64) bool {
+	for i := range r.tensors {
+		t := &r.tensors[i]
+		for _, p := range t.planes {
+			if p.at <= addr && addr < p.at+uint64(t.n*p.size) {
+				return p.size == t.widest()
+			}
+		}
+	}
+	return false
+}
+
+// widest is the most bytes of an element of a plane that is loaded or stored.
+func (t *graphTensor) widest() int {
+	widest := 1
+	for _, p := range t.planes {
+		if p.loads || p.stores {
+			widest = max(widest, p.size)
+		}
+	}
+	return widest
 }
 
 // check compares the tensors' memory with what element k of each plane should be, and what was counted with what the graph loads
@@ -204,8 +259,8 @@ func isNaN(x uint64, size int) bool {
 	return get64(x) != get64(x)
 }
 
-// evaluate is the graph on element k of a tensor: its planes after it.
-func evaluate[F float32 | float64](r *graphTrial, t *graphTensor, k int) (out []uint64) {
+// evaluate is the graph on element k of a tensor: its planes after it, and its terms.
+func evaluate[F float32 | float64](r *graphTrial, t *graphTensor, k int) (out []uint64, terms []float64) {
 	e := ir.NewEvaluator[F](r.f)
 	e.Index = t.offset + uint64(k)
 	vars := make([]F, len(r.f.Vars))
@@ -220,6 +275,12 @@ func evaluate[F float32 | float64](r *graphTrial, t *graphTensor, k int) (out []
 		i := int(t.group)*(scalarCount+sharedCount) + field.Index
 		if field.Bank == rule.SharedBank {
 			i += scalarCount
+		}
+		if field.Bank == rule.TensorBank {
+			if field.Index < ownCount {
+				set(v, t.own[field.Index])
+			}
+			continue
 		}
 		if field.Bank != rule.ElemBank {
 			set(v, getBits64(r.scalars[i*size:], field.Type.Size(r.f.Width)))
@@ -236,7 +297,10 @@ func evaluate[F float32 | float64](r *graphTrial, t *graphTensor, k int) (out []
 		}
 		out = append(out, x)
 	}
-	return out
+	for _, fill := range r.fills {
+		terms = append(terms, float64(vars[fill.Var]))
+	}
+	return out, terms
 }
 
 func numberOf[F float32 | float64](x uint64) F {

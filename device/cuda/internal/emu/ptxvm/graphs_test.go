@@ -14,31 +14,41 @@ var errGraphText = errors.New("the text does not load")
 
 // tryGraph makes a graph of the seed, holds its update to the evaluator, and its traffic to what an update loads and stores.
 func tryGraph(seed uint64, mutate func(string) string) error {
-	r, err := newGraphTrial(rand.New(rand.NewPCG(seed, 3)), mutate)
+	r, err := newGraphTrial(rand.New(rand.NewPCG(seed, 3)), false, mutate)
 	if err != nil {
 		return err
 	}
 	wide := r.vectorBytes()
-	counts, vectors, err := r.run(r.module.Update)
+	counts, vectors, err := r.run(r.pass.Update)
 	if err != nil {
 		return err
 	}
 	if err := r.check(counts, func(t *graphTensor, k int) []uint64 {
-		if r.f.Width == 32 {
-			return evaluate[float32](r, t, k)
-		}
-		return evaluate[float64](r, t, k)
+		planes, _ := r.evaluate(t, k)
+		return planes
 	}); err != nil {
 		return fmt.Errorf("update: %w", err)
 	}
 	if vectors[16] != wide {
 		return fmt.Errorf("update: %d bytes are loaded or stored 16 at a time, want %d", vectors[16], wide)
 	}
+	return r.traffic()
+}
+
+func (r *graphTrial) evaluate(t *graphTensor, k int) (planes []uint64, terms []float64) {
+	if r.f.Width == 32 {
+		return evaluate[float32](r, t, k)
+	}
+	return evaluate[float64](r, t, k)
+}
+
+// traffic holds the traffic to what an update loads and stores.
+func (r *graphTrial) traffic() error {
 	var never []uint64
-	if r.module.Never {
+	if r.pass.Never {
 		never = []uint64{0}
 	}
-	counts, _, err = r.run(r.module.Traffic, never...)
+	counts, _, err := r.run(r.pass.Traffic, never...)
 	if err != nil {
 		return err
 	}
@@ -57,15 +67,18 @@ func tryGraph(seed uint64, mutate func(string) string) error {
 func (r *graphTrial) vectorBytes() (bytes int) {
 	for _, c := range r.chunks {
 		t := &r.tensors[c[0]]
-		widest := 0
-		for _, p := range t.planes {
-			widest = max(widest, p.size)
-		}
+		widest := t.widest()
 		lanes := 16 / widest
 		head := func(p *graphPlane) int { return -(int(p.at/uint64(p.size)) + int(c[1])) & (lanes - 1) }
 		together := true
+		var first *graphPlane
 		for i := range t.planes {
-			together = together && head(&t.planes[i]) == head(&t.planes[0])
+			if p := &t.planes[i]; p.loads || p.stores {
+				if first == nil {
+					first = p
+				}
+				together = together && head(p) == head(first)
+			}
 		}
 		if !together {
 			continue
@@ -115,7 +128,7 @@ func TestGraphsNotice(t *testing.T) {
 		mutate := func(s string) string { return strings.ReplaceAll(s, change[0], change[1]) }
 		noticed, tried := false, 0
 		for seed := uint64(0); seed < 3000 && !noticed; seed++ {
-			if f := randomGraph(rand.New(rand.NewPCG(seed, 3))); !strings.Contains(ptx.OfGraph("random", f, scalarCount, scalarCount+sharedCount).Text, change[0]) {
+			if f, _ := randomGraph(rand.New(rand.NewPCG(seed, 3)), false); !strings.Contains(ptx.OfGraph("random", f, scalarCount, scalarCount+sharedCount).Text, change[0]) {
 				continue
 			}
 			tried++
