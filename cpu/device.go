@@ -4,8 +4,8 @@
 //	w, err := dev.Alloc(device.Float32, 1000) // or cpu.Wrap(dev, slice), in place
 //	opt, err := optim.New(dev, optim.DefaultAdamW(), params)
 //
-// New is all that most programs need. A step uses all threads that Go uses, NewThreads says otherwise. Package device says how
-// buffers and streams work; a Device of this package is one that optimizers can run on.
+// New is all that most programs need. A step uses at most as many threads as Go does, or as NewThreads says, and of those as many
+// as are fastest. Package device says how buffers and streams work; a Device of this package is one that optimizers can run on.
 //
 // A program that is finished with a device calls Close. A device that nobody reaches is closed by the garbage collector, threads
 // included.

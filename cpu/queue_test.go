@@ -103,6 +103,24 @@ func TestQueueBehindInline(t *testing.T) {
 	require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, got)
 }
 
+// Who waits before the queue's goroutine has begun runs what was enqueued, and no more than that.
+func TestQueueWaiterWorks(t *testing.T) {
+	if raceEnabled {
+		return // no task runs on the caller's goroutine
+	}
+	q := newQueue(newTestProcessor(t, 1))
+	q.called = true // and does not begin
+	var got []int
+	q.enqueue(taskFunc(func() {
+		got = append(got, 1)
+		q.enqueue(taskFunc(func() { got = append(got, 2) }), true)
+	}), false)
+	within(t, "wait", func() { require.NoError(t, q.wait()) })
+	require.Equal(t, []int{1}, got)
+	q.work()
+	require.Equal(t, []int{1, 2}, got)
+}
+
 // wait is for what was enqueued before it: a queue that never runs dry does not hold it up.
 func TestQueueWaitEnds(t *testing.T) {
 	q := newQueue(newTestProcessor(t, 1))

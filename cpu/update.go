@@ -84,8 +84,8 @@ type tensor struct {
 	tiles  int
 }
 
-// smallBytes is the bytes of a tensor up to which it is small: what a second-level cache holds beside what is on its way into it. A test changes it.
-var smallBytes = 512 << 10
+// smallBytes is the bytes of a tensor up to which it is small: a second-level cache holds it and the next one. A test changes it.
+var smallBytes = 256 << 10
 
 // chunk is elements lo to hi of a tensor; of a small one all. It is followed if the next one lies behind it in all planes.
 type chunk struct {

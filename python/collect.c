@@ -86,3 +86,17 @@ int same(const python *py, void *list, int64_t n, void *const *objects) {
     if (py->list_item(list, i) != objects[i]) return 0;
   return 1;
 }
+
+/*
+ * Adds 1 to n numbers, of so many bits, where mask says so; NULL: everywhere. The code of torch's own operation has left the caches when a step is over:
+ * it takes longer than a small step.
+ */
+void count(void *numbers, int bits, int64_t n, const uint8_t *mask) {
+  float *narrow = numbers;
+  double *wide = numbers;
+  for (int64_t i = 0; i < n; i++) {
+    if (mask && !mask[i]) continue;
+    if (bits == 64) wide[i] += 1;
+    else narrow[i] += 1;
+  }
+}

@@ -209,7 +209,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 		shapes = slices.Concat(pairs(p), straight(lengths...), short(), apart(len(p.Planes)))
 	}
 	if len(p.Passes) > 1 {
-		shapes = append(shapes, straight(tiles...)...)
+		shapes = slices.Concat(shapes, straight(tiles...), summed(full))
 	}
 	w, counters, tensors := work(t, b, p, shapes, groups, rng)
 	u := compile(t, b, w)

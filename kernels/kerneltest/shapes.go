@@ -45,6 +45,21 @@ func short() []shape {
 	return all
 }
 
+// summed are what sums have to be tried on beside: tensors of several tiles that lie where whole vectors can be and, in full, of several rows of
+// such, and more tensors than a block of a GPU's has threads.
+func summed(full bool) []shape {
+	var all []shape
+	add := func(n int) { all = append(all, shape{n: n, offset: func(int) int { return 0 }}) }
+	add(2*kernels.NormTile + 900)
+	for i := 0; full && i < 16; i++ {
+		add(300 + 40*i)
+	}
+	for i := 0; full && i < 260; i++ {
+		add(1)
+	}
+	return all
+}
+
 // apart are tensors of which one plane or two of n lie otherwise than the rest, so that no vector fits all.
 func apart(n int) []shape {
 	var all []shape

@@ -77,7 +77,7 @@ var texts map[string]string
 var golden = []string{"sgd_f32", "sgd_f64", "sgd_momentum_f32", "sgd_l2_momentum_nesterov_f32", "sgd_l2_l1_f32", "sgd_cliptensornorm_f32",
 	"adam_f32", "adam_f64", "adam_l2_f32", "adam_amsgrad_f32", "adam_l2_l1_amsgrad_f64",
 	"lion_f32", "radam_f32", "rprop_f32", "asgd_f32", "norm", "words",
-	"adam_f32_param_bf16", "adam_clipvalue_ema_zerograd_f32", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16",
+	"lamb_f32", "lamb_f64", "lamb_f32_param_bf16", "adam_f32_param_bf16", "adam_clipvalue_ema_zerograd_f32", "lion_f32_param_bf16_grad_bf16_exp_avg_bf16", "lion_f32_param_f16_grad_f16_exp_avg_f16",
 	"lion_f32_param_bf16_sr_grad_bf16_sr_exp_avg_bf16_sr"}
 
 func TestGolden(t *testing.T) {

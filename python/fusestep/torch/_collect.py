@@ -64,10 +64,11 @@ class _Library:
         self.python = ctypes.addressof(self._python)
         library = ctypes.PyDLL(str(path))
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
-        self.collect, self.release, self.same = library.collect, library.release, library.same
+        self.collect, self.release, self.same, self.count = library.collect, library.release, library.same, library.count
         self.collect.argtypes, self.collect.restype = (pointer, integer, *[pointer] * 5), integer
         self.release.argtypes, self.release.restype = (pointer, pointer, integer), None
         self.same.argtypes = (pointer, ctypes.py_object, integer, pointer)
+        self.count.argtypes, self.count.restype = (pointer, ctypes.c_int, integer, pointer), None
 
 
 @functools.cache
@@ -201,6 +202,16 @@ class Collector:
         for buffer, numbers in ((self.values, values), (self.gradients, gradients), (self.mask, mask)):
             buffer.copy_(torch.tensor(numbers, dtype=buffer.dtype))
         return none
+
+
+def count(numbers: Tensor, mask: Tensor | None) -> None:
+    """Adds 1 to numbers, float32 or float64 and one behind the other, where mask says so."""
+    library = _library()
+    if library is None:
+        numbers.add_(1 if mask is None else mask)
+    else:
+        bits = 8 * numbers.element_size()
+        library.count(numbers.data_ptr(), bits, numbers.numel(), None if mask is None else mask.data_ptr())
 
 
 def size(t: Tensor) -> int:

@@ -454,7 +454,7 @@ class Engine:
         if self.distributed:
             torch._C._increment_version([_collect.plain(p) for p in moved])
         for part, flat in self._flats:
-            flat.add_(part.mask(self.collect.mask) if none else 1)
+            _collect.count(flat, part.mask(self.collect.mask) if none else None)
         for i, part in enumerate(self.parts):
             if self.kept:
                 self._keep(i, part)
