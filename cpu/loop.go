@@ -87,9 +87,6 @@ func (d *processor) shared(key loopKey, compile func() (*emit.Code, error)) (*lo
 	return l, nil
 }
 
-// newFrame is the memory that a thread lends the loop.
-func (l *loop) newFrame() []byte { return newFrame(l.frame) }
-
 // newFrame is memory for frames of so many bytes.
 func newFrame(n int) []byte {
 	f := aligned(make([]byte, n+cacheLine), n, cacheLine)

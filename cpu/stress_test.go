@@ -167,6 +167,6 @@ func fault(t *testing.T) (faults int64) {
 		}
 	}()
 	block := make([]float32, 100)
-	l.run(make([]*byte, len(p.Planes)), (*byte)(unsafe.Pointer(&block[0])), l.newFrame(), 0, 100)
+	l.run(make([]*byte, len(p.Planes)), (*byte)(unsafe.Pointer(&block[0])), newFrame(l.frame), 0, 100)
 	return 0
 }

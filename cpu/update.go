@@ -602,7 +602,7 @@ func (s *step[F]) chunk(h *hand[F], pass int, c *chunk, next *tensor, made []flo
 	}
 	switch {
 	case v.loop != nil && next != nil:
-		v.small(t, next, c, pass == 0, block, &h.scratch, to)
+		v.small(t, next, c, block, &h.scratch, to)
 		return
 	case v.loop != nil:
 		v.run(t, c, block, &h.scratch, to)

@@ -30,7 +30,7 @@ type vectors[F rule.Float] struct {
 	loop    *loop // or
 	plan    *plan
 	short   *short // where tensors are short and scattered
-	inCache *loop  // for small tensors, where an update prefetches from memory: this pass finds them in a cache. nil: loop
+	inCache *loop  // for small tensors, where an update prefetches from memory: these are in a cache by then. nil: loop
 	fetched []int  // planes of the next small tensor that inCache fetches
 }
 
@@ -91,9 +91,9 @@ func (u *update[F]) fetches() bool {
 	return u.proc.prefetching(bytes, buffers) != (prefetching{}) && bytes > closeBytes
 }
 
-// forSmall makes the code for small tensors. The last pass finds one in a cache, and fetches the next one from memory.
+// forSmall makes the code for small tensors: each pass fetches some planes of the next one from memory.
 func (u *update[F]) forSmall() (err error) {
-	if u.vectors == nil || u.vectors[0].loop == nil || !u.staged || !u.fetches() {
+	if u.vectors == nil || u.vectors[0].loop == nil || u.smallTiles == 0 || !u.fetches() {
 		return nil
 	}
 	planes := u.vectors[0].touches
@@ -222,8 +222,8 @@ func (v *vectors[F]) run(t *tensor, c *chunk, uniforms []F, s *scratch[F], to re
 	v.tiles(v.short.end, t, t, lo, c.hi, block, s, to)
 }
 
-// small updates a small tensor, which passes before the first have brought into a cache, and fetches the next one.
-func (v *vectors[F]) small(t, next *tensor, c *chunk, first bool, uniforms []F, s *scratch[F], to results) {
+// small updates a small tensor, which is in a cache mostly, and fetches of the next one.
+func (v *vectors[F]) small(t, next *tensor, c *chunk, uniforms []F, s *scratch[F], to results) {
 	code := v.inCache
 	if code == nil {
 		code = v.loop

@@ -117,11 +117,11 @@ def novograd(k):
     first = k.t == 1 and not h["init_zero"]
 
     def ours(v, g, w):
-        return norm(g, WIDE) * norm(g, WIDE) if first else beta2 * v + w * (norm(g, WIDE) * norm(g, WIDE))
+        return (g * g).total(WIDE) if first else beta2 * v + w * (g * g).total(WIDE)
 
     def apex(v, g, w):
         before = norm(g) if first else v.sqrt()
-        root = (beta2 * (before * before) + w * (norm(g) * norm(g))).sqrt()
+        root = (beta2 * before * before + w * (g * g).total()).sqrt()
         return root * root
 
     v = k.put("exp_avg_sq", k.a.differ(ours, apex, k.slot("exp_avg_sq"), g, complement(k, beta2)))
@@ -219,10 +219,10 @@ def FusedNovoGrad(params, lr=1e-3, bias_correction=True, betas=(0.9, 0.999), eps
     def step(run, f, lr, p, g):
         nonlocal norm
         beta1, beta2, decay = f(betas[0]), f(betas[1]), f(weight_decay)
-        beta3, n = f(1) - beta1 if grad_averaging else f(1), np.sqrt((g * g).sum())
+        beta3, squares = f(1) - beta1 if grad_averaging else f(1), (g * g).sum()
         if norm is None:
-            norm = f(0) if init_zero else n
-        norm = np.sqrt(beta2 * (norm * norm) + (f(1) - beta2) * (n * n))
+            norm = f(0) if init_zero else np.sqrt(squares)
+        norm = np.sqrt(beta2 * norm * norm + (f(1) - beta2) * squares)
         run.slots["exp_avg_sq"] = np.array([norm], dtype=np.float64) ** 2
         bias1, bias2 = (f(1 - float(beta1) ** run.t), f(np.sqrt(1 - float(beta2) ** run.t))) if bias_correction else (f(1), f(1))
         denominator = norm / bias2 + f(eps)

@@ -4,8 +4,8 @@
     venv/bin/pip install --require-hashes -r ../requirements.txt
     venv/bin/python modes_keras.py
 
-On TensorFlow, without which Keras has no float64, and nothing is compiled: each operation is rounded by itself. Three things are
-replaced: roots and powers by ones that do not depend on the CPU, casts of Python's floats to float64 by ones that do not go
+On TensorFlow, without which Keras has no float64, and nothing is compiled: each operation is rounded by itself. Some things are
+replaced: roots, powers and sums by ones that do not depend on the CPU, casts of Python's floats to float64 by ones that do not go
 through float32, and the learning rate's variable, which is float32 whatever is asked for.
 """
 
@@ -46,6 +46,7 @@ def cast(x, dtype, cast=tf.cast):
 
 
 ops.power, ops.sqrt, tf.cast = power, lambda x: tf.constant(np.sqrt(x.numpy())), cast
+ops.sum = lambda x: tf.constant(x.numpy().sum())
 
 
 # --- What both sides do ---------------------------------------------------------------------------------------------

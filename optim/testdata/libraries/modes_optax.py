@@ -5,7 +5,7 @@
     venv/bin/python modes_optax.py
 
 Nothing is jitted: each operation runs, and is rounded, by itself. A root's reciprocal, which XLA estimates as the processor
-does, is replaced by a root and a division.
+does, is replaced by a root and a division, and a norm, whose order of additions the processor's vectors make, by one that numpy adds up.
 """
 
 import modes  # first: through it golden chooses torch's kernels
@@ -23,6 +23,15 @@ from steps import WIDE, norm
 
 jax.config.update("jax_enable_x64", True)
 jax.lax.rsqrt = lambda x: 1 / jax.numpy.sqrt(x)
+
+
+def vector_norm(x, ord=None, axis=None, keepdims=False):
+    """Of one dimension."""
+    squares = np.array(x * x).sum(keepdims=keepdims)
+    return jax.numpy.sqrt(jax.numpy.asarray(squares, dtype=x.dtype))
+
+
+jax.numpy.linalg.norm = vector_norm
 
 # --- What both sides do ---------------------------------------------------------------------------------------------
 
