@@ -208,6 +208,9 @@ func (g *group) accepts(s rule.Setting) error {
 		return fmt.Errorf("optim: group %d: algorithm %s: %w", g.index, s.Name, err)
 	}
 	if s.Rule != g.setting.Rule {
+		if s.Rule.Name == g.setting.Rule.Name {
+			return fmt.Errorf("optim: group %d: algorithm %s has another rule %s than the group: a new rule needs a new group", g.index, s.Name, s.Rule.Name)
+		}
 		return fmt.Errorf("optim: group %d: algorithm %s has rule %s, the group has rule %s: a new rule needs a new group",
 			g.index, s.Name, s.Rule.Name, g.setting.Rule.Name)
 	}

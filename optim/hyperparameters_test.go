@@ -206,6 +206,10 @@ func TestHyperparameterErrors(t *testing.T) {
 		require.Equal(t, 0.75, lr, "whether the algorithm has a field for it or not")
 	}
 	require.EqualError(t, o.SetAlgorithm(0, optim.DefaultLion()), "optim: group 0: algorithm lion has rule Lion, the group has rule SGD: a new rule needs a new group")
+	s, err := optim.DefaultSGD().Setting()
+	require.NoError(t, err)
+	require.EqualError(t, o.SetAlgorithm(0, ofRead{optim.DefaultSGD(), readAgain(t, s.Rule)}),
+		"optim: group 0: algorithm sgd has another rule SGD than the group: a new rule needs a new group")
 	require.NoError(t, o.SetHyperparameterSchedule("momentum", optim.Constant{}, 0))
 	require.EqualError(t, o.SetAlgorithm(0, bespoke{}), `optim: set algorithm: group 0: optim_test.bespoke has no hyperparameter "momentum", which has a schedule`)
 	require.EqualError(t, o.SetHyperparameterSchedule("momentum", optim.Constant{}), `optim: group 1: adamw has no hyperparameter "momentum", only `+
