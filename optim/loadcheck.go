@@ -90,7 +90,7 @@ func (l *loading) consistent() {
 				m.Saved = "the slot twice"
 			case x.DType.Size() == 0:
 				m.Saved = "type " + x.DType.String()
-			case x.Len != n && !(x.Len == 1 && l.perTensor(x.Slot)):
+			case x.Len != n && !(x.Len == 1 && (l.perTensor(x.Slot) || l.elsewhere(g))):
 				m.Saved = fmt.Sprintf("%d elements in shape %v", x.Len, t.Shape)
 			default:
 				slots[x.Slot] = true
@@ -106,6 +106,12 @@ func (l *loading) perTensor(slot string) bool {
 	return slices.ContainsFunc(l.o.all(), func(g *group) bool {
 		return slices.ContainsFunc(g.setting.Rule.Tensor, func(f rule.TensorField) bool { return f.State == slot })
 	})
+}
+
+// elsewhere says whether a group was saved of a rule that no group has, so that nobody here knows which of its state a tensor has once. What does not
+// fit is the rule then.
+func (l *loading) elsewhere(saved *GroupState) bool {
+	return saved.Setting != nil && !slices.ContainsFunc(l.o.all(), func(g *group) bool { return g.setting.Rule.Name == saved.Setting.Rule })
 }
 
 // len is the number of the tensor's elements.

@@ -108,6 +108,25 @@ func TestTensorStateMismatches(t *testing.T) {
 	}
 }
 
+// State of a rule that the optimizer does not have is not called damaged: the rule is what does not fit.
+func TestTensorStateOfAnotherRule(t *testing.T) {
+	b := cpu.NewThreads(1)
+	defer b.Close()
+	h, saved := perTensor(t, b)
+	d, err := saved.StateDict(nil)
+	require.NoError(t, err)
+	x := func() *device.Buffer { return h.buffer(device.Float32, []float64{3, 4}) }
+	o, err := optim.New(b, optim.DefaultLAMB(), []optim.Param{{Name: "w", Value: x(), Grad: x()}})
+	require.NoError(t, err)
+	var mismatch *optim.MismatchError
+	require.ErrorAs(t, o.LoadStateDict(nil, d, optim.LoadOptions{}), &mismatch)
+	require.Equal(t, "group 0: algorithm: saved NovoGrad, here LAMB", mismatch.Mismatches[0].String())
+	require.ErrorAs(t, o.LoadStateDict(nil, d, optim.LoadOptions{Regroup: true, Convert: true}), &mismatch)
+	for _, m := range mismatch.Mismatches {
+		require.NotEqual(t, optim.MismatchInvalid, m.What)
+	}
+}
+
 // A tensor takes its number with it: to another name as a whole, to another group, and out of another type.
 func TestTensorStateMoves(t *testing.T) {
 	b := cpu.NewThreads(1)

@@ -59,7 +59,8 @@
 // bit for bit after each step, where any NaN equals any other. Tensors of up to 4,096 elements are compared whole; of
 // larger ones the head, the tail and runs at a prime stride between them. The result says how many parameters were
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
-// says where the first difference is and exits with status 1.
+// says where the first difference is and exits with status 1. What cannot be compared is refused: tensors of more than 65,537
+// elements that are rounded stochastically, by an optimizer that sums over a tensor, as lamb does.
 //
 // # Saving
 //

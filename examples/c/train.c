@@ -2,7 +2,7 @@
  * Trains a linear model in C with fusestep's AdamW, saves the training half way, and goes on from there with another optimizer: the end has the same
  * bits. From the repository's root:
  *
- *   make capi && cc examples/c/train.c -Icapi -Lbin -lfusestep -Wl,-rpath,$PWD/bin -o bin/train && bin/train
+ *   make capi && cc examples/c/train.c -Icapi -Lbin -lfusestep -Wl,-rpath,$PWD/bin -lm -o bin/train && bin/train
  */
 #include <math.h>
 #include <stdio.h>

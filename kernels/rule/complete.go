@@ -80,7 +80,7 @@ func (m *made) function(f *stageFunc, set uint64) error {
 			case t.Fill != NoFill && m.filled[v.Index] == "":
 				return wrong(pos, "%s is read by %s, but no element function before it fills it", v.Name, f.name)
 			case t.Fill == NoFill && t.State == "" && !t.Count && !m.stored[v.Index]:
-				return wrong(pos, "%s is read by %s, but no tensor function has computed it", v.Name, f.name)
+				return wrong(pos, "%s is read by %s, but no tensor function has computed it on every path", v.Name, f.name)
 			}
 		}
 	}

@@ -51,6 +51,9 @@ func (r *Rule) describeTensor(bank *syntax.Bank) error {
 			if slices.Contains(r.Slots, name) {
 				return wrong(f.Pos, "tensor field %s has the state tag %q, which is an element's slot", f.Name, name)
 			}
+			if name == StepCounter || slices.ContainsFunc(r.Counters, func(c Counter) bool { return c.Name == name }) {
+				return wrong(f.Pos, "tensor field %s has the state tag %q, which is a counter's: counters and state of a tensor stand side by side", f.Name, name)
+			}
 			if i := slices.IndexFunc(r.Tensor, func(o TensorField) bool { return o.State == name }); i >= 0 {
 				return wrong(f.Pos, "tensor field %s has the state tag %q, which field %s has", f.Name, name, r.Tensor[i].Name)
 			}

@@ -220,6 +220,8 @@ def test_arguments(tmp_path):
         make([p], file, lr=0.1)
     with pytest.raises(fusestep.torch.RuleError, match="there is no function Steps"):
         make([p], file, functions="Steps", lr=0.1, beta=0.9)
+    with pytest.raises(TypeError, match="functions is 3, must be a name or a sequence of names"):
+        make([p], file, functions=3, lr=0.1, beta=0.9)
     with pytest.raises(FileNotFoundError):
         make([p], tmp_path / "n.go", lr=0.1, beta=0.9)
     with pytest.raises(ValueError, match="Invalid learning rate: -1"):

@@ -450,6 +450,17 @@ def test_masters(master, slot):
     assert torch.equal(p.detach(), q.detach().bfloat16()) if master == torch.float32 else (p.float() - q).abs().max() < 0.02
 
 
+def test_one_number_of_a_parameter():
+    """State that NovoGrad has once for a parameter is one number: AdamW's, of the same name, is refused by the parameter's name."""
+    p = torch.randn(3, 2).requires_grad_()
+    p.grad = torch.randn(3, 2)
+    adamw, novograd = fusestep.torch.AdamW([p]), fusestep.torch.NovoGrad([p])
+    adamw.step()
+    novograd.load_state_dict(adamw.state_dict())
+    with pytest.raises(ValueError, match=r"state exp_avg_sq of parameter 0\.0 has shape \(3, 2\), must be one number"):
+        novograd.step()
+
+
 def test_formats():
     p = torch.randn(100).requires_grad_()
     optimizer = fusestep.torch.AdamW([p], state_dtype={"exp_avg": torch.bfloat16})

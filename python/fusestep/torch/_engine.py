@@ -268,12 +268,12 @@ class Engine:
         states = [state_of(self.states, p) if keeps else self.states.get(p, {}) for p in part.params]
         steps = [self._step_of(p, s, rows.get(p)) for s, p in zip(states, part.params)]
         table = []
-        for p, s, step in zip(part.params, states, steps):
+        for p, s, step, name in zip(part.params, states, steps, part.names):
             row = rows.get(p)
             if row is None or row["step"] != step or any(not _same(s.get(k), row[k]) for k in self.kept):
                 row = dict.fromkeys(self.counters, nan)
                 if self.algorithm not in _OF_TORCH:
-                    row.update((k, number(s[k])) for k in self.kept if k in s)
+                    row.update((k, _once(s, k, name)) for k in self.kept if k in s)
             row["step"] = step
             if step == 0:
                 row = dict.fromkeys(self.counters, nan)
@@ -494,6 +494,14 @@ class Engine:
 def keeps_step(algorithm: str, group: dict[str, Any]) -> bool:
     """Whether state has a step: torch's SGD has none. The noise is one of the step, too."""
     return algorithm != "SGD" or bool(group.get("stochastic_rounding")) or group.get("ema_decay") is not None
+
+
+def _once(state: dict[str, Any], name: str, of: str) -> float:
+    """State that a parameter has once, as a number."""
+    x = state[name]
+    if isinstance(x, Tensor) and x.numel() != 1:
+        raise ValueError(f"state {name} of parameter {of} has shape {tuple(x.shape)}, must be one number")
+    return number(x)
 
 
 def _same(kept: Any, counted: float) -> bool:

@@ -54,6 +54,8 @@ class Rule(Optimizer):
         seed: int = 0,
         **hyperparameters: float | bool | Tensor,
     ) -> None:
+        if not isinstance(functions, (str, Sequence)) or not all(isinstance(name, str) for name in functions):
+            raise TypeError(f"functions is {functions!r}, must be a name or a sequence of names")
         names = functions if isinstance(functions, str) else " ".join(functions)
         self._source = (os.fspath(file), pathlib.Path(file).read_bytes(), prologue, names)
         defaults = self._complete(self._read(), hyperparameters)
