@@ -4,8 +4,8 @@ MODULES := cpu/asmgen interop/gorgonia
 # Packages that are tested with the CUDA path where that can be built, and those that have something to do at the same time.
 CUDA := ./capi/internal/door ./device/cuda/... ./optim ./cmd/gpubench ./examples/... ./internal/gpu
 CONCURRENT := ./cpu ./cpu/internal/exec ./device ./device/cuda ./device/cuda/internal/driver ./device/cuda/internal/emu/... ./device/devicetest ./examples/quickstart ./examples/train ./internal/gpu ./kernels ./kernels/reference ./optim ./optim/checkpoint
-# Packages that test-pure leaves out: cross tests gpubench without cgo, examples/digits trains there as these two do, and lint reads text.
-IMPURE := ./cmd/gpubench ./examples/bigram ./examples/resume ./internal/lint
+# Packages that test-pure leaves out: cross tests gpubench without cgo, examples/digits trains there as these two do, and the others write and read text and files.
+IMPURE := ./cmd/gpubench ./examples/bigram ./examples/resume ./internal/lint ./kernels/ptx ./optim/checkpoint/...
 HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
 
