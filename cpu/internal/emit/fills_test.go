@@ -127,7 +127,7 @@ func tryFillsOf[F float32 | float64](rng *rand.Rand, set *Set, mutate func(*x86.
 
 // TestFills holds fills of random graphs to what they say, and the planes of these to the evaluator.
 func TestFills(t *testing.T) {
-	n := uint64(4000)
+	n := uint64(1200)
 	if testing.Short() {
 		n = 400
 	}

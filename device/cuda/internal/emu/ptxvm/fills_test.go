@@ -195,7 +195,7 @@ func (r *graphTrial) fillVectors() (bytes int, size uint64) {
 
 // TestFills holds the kernels of random graphs with fills to the evaluator.
 func TestFills(t *testing.T) {
-	n := uint64(500)
+	n := uint64(200)
 	if testing.Short() {
 		n = 50
 	}
