@@ -27,7 +27,7 @@ test-packages: ## run the tests, where there is a C compiler without those that 
 
 test-pure: ## run short tests without cgo, as compiled for GOAMD64=v3 where the processor can, and with the tag purego
 	if $(HAS_V3); then export GOAMD64=v3; fi; export CGO_ENABLED=0; $(GO) test -short $$($(GO) list ./... | grep -vxF "$$($(GO) list $(IMPURE))")
-	$(GO) test -short -tags purego ./cpu ./optim
+	$(GO) test -short -tags purego ./cpu && $(GO) test -short -tags purego -run '^Test(Bits|Goldens)$$' ./optim
 
 race: ## run the tests under the race detector, but those of the emulated GPU that look at bits alone: its interpreter's own are run
 	$(GO) test -race -short $(CONCURRENT) && $(GO) run ./device/cuda/gocuda test -race -short -skip '^Test(Kernels|Traffic)$$' ./device/cuda ./device/cuda/internal/emu ./device/cuda/internal/driver

@@ -55,4 +55,4 @@ def pair(name, params, kwargs, **ours):
     theirs = [p.detach().clone().requires_grad_() for p in params]
     mine = [p.detach().clone().requires_grad_() for p in params]
     torchs = getattr(torch.optim, name)(theirs, **{**kwargs, "foreach": False})
-    return torchs, getattr(fusestep.torch, name)(mine, **kwargs, **ours), theirs, mine
+    return torchs, getattr(fusestep.torch, name)(mine, **{**kwargs, **ours}), theirs, mine

@@ -89,9 +89,11 @@ class Step:
 
 class Bounds:
     """The bounds beside a library's trajectory, from step to step: slots are its numbers as rule sees them, and how far a correct
-    implementation may be from each. Before is what the library starts from, initial the state that does not start at 0."""
+    implementation may be from each. Before is what the library starts from, initial the state that does not start at 0. So many units in the
+    last place may the library be from the rule, evaluated precisely."""
 
-    def __init__(self, label, hyper, rule, before, initial, arithmetic):
+    def __init__(self, label, hyper, rule, before, initial, arithmetic, units=100):
+        self.units = units
         self.label, self.hyper, self.rule, self.initial, self.a = label, hyper, rule, initial, arithmetic
         self.slots = {slot: difference.Number(arithmetic, value) for slot, value in before.items()}
         self.t, self.last_lr = 0, None
@@ -113,7 +115,7 @@ class Bounds:
             # What the rule above computes is what the library computed, or the bound is one of something else.
             path = np.abs(after[slot]) + np.abs(self.slots[slot].x)
             lost = (4 if self.a.flushes else 1) * self.a.tiny
-            if (np.abs(x.computed - after[slot]) > 100 * self.a.u * path + lost).any():
+            if (np.abs(x.computed - after[slot]) > self.units * self.a.u * path + lost).any():
                 raise ValueError(f"{self.label} {self.a.dtype}: {slot} after step {self.t} is {after[slot]}, by its rule {x.computed}")
         self.slots, self.last_lr = step.next, lr
 
