@@ -29,8 +29,8 @@ test-pure: ## run short tests without cgo, as compiled for GOAMD64=v3 where the 
 	if $(HAS_V3); then export GOAMD64=v3; fi; export CGO_ENABLED=0; $(GO) test -short $$($(GO) list ./... | grep -vxF "$$($(GO) list $(IMPURE))")
 	$(GO) test -short -tags purego ./cpu && $(GO) test -short -tags purego -run '^Test(Bits|Goldens)$$' ./optim
 
-race: ## run the tests under the race detector, but those that read machine code, and those of the emulated GPU that look at bits alone: its interpreter's own are run
-	$(GO) test -race -short -skip '^Test(Listings|CodeMemory)$$' $(CONCURRENT) && $(GO) run ./device/cuda/gocuda test -race -short -skip '^Test(Kernels|Traffic|TreesOf.*)$$' ./device/cuda ./device/cuda/internal/emu ./device/cuda/internal/driver
+race: ## run the tests under the race detector, but those that read machine code or compare bits alone, and those of the emulated GPU that look at bits alone: its interpreter's own are run
+	$(GO) test -race -short -skip '^Test(Listings|CodeMemory|Moved|Scattered|Fills)$$' $(CONCURRENT) && $(GO) run ./device/cuda/gocuda test -race -short -skip '^Test(Kernels|Traffic|TreesOf.*)$$' ./device/cuda ./device/cuda/internal/emu ./device/cuda/internal/driver
 
 vet: ## gofmt, go vet and the purego build
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w .'; exit 1; }
