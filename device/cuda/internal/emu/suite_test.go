@@ -26,7 +26,8 @@ func TestDevice(t *testing.T) {
 }
 
 // TestKernels holds every kernel that is emitted to the rule's graph, bit for bit, with all checks on and the blocks and warps in
-// an order of chance, of every second rule, as optim's tests run all of them here, and with -kerneltest.every of all. With -short, which is for the race detector, one rule and kerneltest's own are enough: what threads do is the same.
+// an order of chance, of every second rule, as optim's tests run all of them here, and with -kerneltest.every of all.
+// With -short, which is for the race detector, one rule and kerneltest's own are enough: what threads do is the same.
 func TestKernels(t *testing.T) {
 	install(t, emu.Config{Checks: ptxvm.AllChecks, Seed: 1})
 	rules := optim.Rules()
