@@ -3,8 +3,6 @@
 package emu_test
 
 import (
-	"flag"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,7 +14,6 @@ import (
 	"github.com/fusestep/fusestep/device/devicetest"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -26,16 +23,12 @@ func TestDevice(t *testing.T) {
 }
 
 // TestKernels holds every kernel that is emitted to the rule's graph, bit for bit, with all checks on and the blocks and warps in
-// an order of chance, of every second rule, as optim's tests run all of them here, and with -kerneltest.every of all.
-// With -short, which is for the race detector, one rule and kerneltest's own are enough: what threads do is the same.
+// an order of chance. With -short, which is for the race detector, one rule and kerneltest's own are enough: what threads do is the same.
 func TestKernels(t *testing.T) {
 	install(t, emu.Config{Checks: ptxvm.AllChecks, Seed: 1})
 	rules := optim.Rules()
 	if testing.Short() {
 		rules = rules[:1]
-	} else if flag.Lookup("kerneltest.every").Value.String() != "true" {
-		i := 0
-		rules = slices.DeleteFunc(rules, func(*rule.Rule) bool { i++; return i%2 == 0 })
 	}
 	kerneltest.Run(t, rules, func(t *testing.T) kernels.Backend { return open(t) })
 }
