@@ -6,8 +6,8 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// The gradient norm, and what rules fill a tensor's fields with, is summed by one tree, defined by element index alone, so that its bits depend neither on threads nor
-// on blocks nor on chunks. Each tensor is cut into tiles of NormTile elements. Within a tile, lane l of NormLanes adds
+// The gradient norm, and what rules fill a tensor's fields with, is summed by one tree, defined by element index alone, so that its bits depend
+// neither on threads nor on blocks nor on chunks. Each tensor is cut into tiles of NormTile elements. Within a tile, lane l of NormLanes adds
 // up the squares of elements l, l+NormLanes, l+2·NormLanes, …, in this order, in float64, where the square of
 // a float32 is exact; then lanes are halved: lane l += lane l+64, 32, …, 1. The tiles' sums, tensor after tensor, are
 // themselves cut into tiles and added the same way, until one is left. The sum over one tensor is that of its own tiles' sums, by the same tree.
