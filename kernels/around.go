@@ -9,23 +9,32 @@ import (
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
-// aroundOf is what of Spec.Around each of a rule's element functions has around it: what is done to the gradient, all of them; the average of the
-// parameter, the last one. The gradient's memory is set to 0 by the last one that reads it.
-func aroundOf(elements []*ir.Func, s Spec) []rule.Around {
-	last := len(elements) - 1
-	reads := slices.Clone(elements)
-	slices.Reverse(reads)
-	zeroes := last - max(slices.IndexFunc(reads, func(f *ir.Func) bool { return slices.Contains(f.Loads(), s.Rule.Slot(rule.Grad)) }), 0)
-	out := make([]rule.Around, len(elements))
-	for i := range out {
-		if out[i] = s.Around; i != last {
-			out[i] &^= rule.EMA
-		}
-		if i != zeroes {
-			out[i] &^= rule.ZeroGrad
+// around puts around the graphs of the passes over elements what Spec.Around has for each: what is done to the gradient, all of them; the average of
+// the parameter, the last one. The gradient's memory is set to 0 by the last one that reads it.
+func (p *Program) around(graphs []*ir.Func) {
+	last, zeroes := len(graphs)-1, len(graphs)-1
+	for i, f := range slices.Backward(graphs) {
+		if p.Passes[i].Domain == rule.OfElements && slices.Contains(f.Loads(), p.Rule.Slot(rule.Grad)) {
+			zeroes = i
+			break
 		}
 	}
-	return out
+	for i, f := range graphs {
+		if p.Passes[i].Domain != rule.OfElements {
+			continue
+		}
+		is := p.Spec.Around
+		if i != last {
+			is &^= rule.EMA
+		}
+		if i != zeroes {
+			is &^= rule.ZeroGrad
+		}
+		if i == 0 && p.clipsUnits() { // it sums up what is clipped
+			is &= rule.ClipTensorNorm | rule.ZeroGrad
+		}
+		p.Passes[i].Around, graphs[i] = is, around(f, p.Spec, is, i == last)
+	}
 }
 
 // around puts around an element function's graph what every program has, by the scalars of bank rule.SharedBank: the gradient is scaled, clipped and
@@ -46,6 +55,11 @@ func around(f *ir.Func, s Spec, is rule.Around, last bool) *ir.Func {
 	if s.clipsTensors() {
 		vars[first].Bank, vars[first].Index = rule.TensorBank, len(s.Rule.Tensor)
 	}
+	factor := len(vars)
+	if is&rule.AdaptiveClip != 0 {
+		bank, i := s.Rule.ClipFactor(s.Options)
+		vars = append(vars, ir.Field{Bank: bank, Index: i, Name: "clipFactor"})
+	}
 	b := ir.NewBuilder(f.Name, f.Width, vars)
 	shared := func(i int) ir.Value { return b.Var(first + i) }
 	gradScale, decay, weightDecay, l1, clipValue := shared(0), shared(1), shared(2), shared(3), shared(4)
@@ -63,6 +77,9 @@ func around(f *ir.Func, s Spec, is rule.Around, last bool) *ir.Func {
 	entry := slices.Clone(keep)
 	if !s.Alone {
 		g := product(keep[grad], gradScale)
+		if is&rule.AdaptiveClip != 0 {
+			g = product(g, keep[factor])
+		}
 		if is&rule.ClipValue != 0 {
 			g = call(clipGraph, g, clipValue)
 		}

@@ -12,7 +12,7 @@ type ControlOut struct {
 	Norm     float64 // of the gradients after unscaling
 	Unscale  float64 // what the gradients are multiplied by: 1/Scale, rounded to float32; 1 without a scaler
 	Skip     float64 // 1: the step changes nothing; 0: it is applied
-	FoundInf float64 // 1: a gradient is NaN or infinite; 0: none is
+	FoundInf float64 // 1: a gradient is NaN or infinite, or somebody else has found one; 0: none is
 
 	Scale, GrowthTracker, HysteresisTracker, Applied, Skipped float64 // as in ControlIn, behind the step
 }
@@ -34,6 +34,7 @@ type ControlIn struct {
 	MinScale       float64
 	SkipNonFinite  float64 // 1: a step is skipped where FoundInf is 1
 	SkipAbove      float64 // a step is skipped where Norm is NaN or above it; 0: none is
+	Found          float64 // above 0: somebody else has found a NaN or an infinity, as torch's found_inf says
 
 	Measured float64 // the norm of the gradients as they are in memory
 }
@@ -46,9 +47,10 @@ const (
 	ControlFoundInf
 	ControlNext      // ControlOut.Scale: the first word of the state behind the step
 	ControlState = 9 // ControlIn.Scale: the first word of the state
-	ControlWords = 9 + 14
+	ControlWords = 9 + 15
 
-	ControlStateWords = 5 // of the state, in the same order in both
+	ControlStateWords = 5                // of the state, in the same order in both
+	ControlFound      = ControlWords - 2 // ControlIn.Found
 	controlMeasured   = ControlWords - 1
 )
 
@@ -106,6 +108,9 @@ func Control(in *ControlIn, out *ControlOut) {
 	out.FoundInf = 1
 	if out.Norm <= 0x1.fffffffffffffp1023 {
 		out.FoundInf = 0
+	}
+	if in.Found > 0 {
+		out.FoundInf = 1
 	}
 	out.Skip = 0
 	if in.SkipNonFinite == 1 && out.FoundInf == 1 {

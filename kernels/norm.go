@@ -11,6 +11,8 @@ import (
 // up the squares of elements l, l+NormLanes, l+2·NormLanes, …, in this order, in float64, where the square of
 // a float32 is exact; then lanes are halved: lane l += lane l+64, 32, …, 1. The tiles' sums, tensor after tensor, are
 // themselves cut into tiles and added the same way, until one is left. The sum over one tensor is that of its own tiles' sums, by the same tree.
+// What a pass over the elements of a matrix fills goes by rows: tiles are cut within each row, a row's sum is that of its tiles, and the tensor's that of all
+// rows' tiles, row after row. A column's sum is made of blocks of ColumnRows rows of its matrix.
 // A maximum goes the same way, from -Inf on: x comes in the place of the number before where it is greater, or a NaN.
 //
 // The norm of finite gradients is finite, and 0 only where all of them are 0. The squares of float64 need not be: above 2⁵¹² they
@@ -32,10 +34,11 @@ func SumSquares[F rule.Float](tile []F, scale float64) float64 {
 		y := float64(float64(x) * scale)
 		lane[i%NormLanes] += float64(y * y)
 	}
-	return halve(rule.FillSquares, &lane)
+	return halve(rule.FillSquares, lane[:])
 }
 
-// FillTile is the tree over the terms of one tile, at most NormTile: it adds them up, or their squares, or finds the largest.
+// FillTile is the tree over the terms of one tile, at most NormTile: it adds them up, or their squares, or finds the largest. Of a Fold the tile has all of
+// a matrix's rows, however many.
 func FillTile[F rule.Float](kind rule.Fill, terms []F) float64 {
 	if kind == rule.FillSquares {
 		return SumSquares(terms, 1)
@@ -44,22 +47,39 @@ func FillTile[F rule.Float](kind rule.Fill, terms []F) float64 {
 	for i, x := range terms {
 		fill(kind, &lane[i%NormLanes], float64(x))
 	}
-	return halve(kind, &lane)
+	return halve(kind, lane[:min(max(len(terms), 1), NormLanes)]) // those beyond would change nothing
+}
+
+// FoldRows gives the columns of a matrix what a Fold makes of its rows' numbers.
+func FoldRows[F rule.Float](kind rule.Fill, columns, rows []F) {
+	x := FillTile(kind, rows)
+	if kind == rule.FillMean {
+		x /= float64(len(rows))
+	}
+	for i := range columns {
+		columns[i] = F(x)
+	}
 }
 
 // FillTree makes one of what FillTile makes of tiles. It uses tiles as scratch.
 func FillTree(kind rule.Fill, tiles []float64) float64 {
 	if len(tiles) == 0 {
-		return empty(kind)
+		return EmptyFill(kind)
 	}
 	for len(tiles) > 1 {
 		n := 0
 		for lo := 0; lo < len(tiles); lo += NormTile {
-			lane := emptyLanes(kind)
-			for i, x := range tiles[lo:min(lo+NormTile, len(tiles))] {
-				fill(kind, &lane[i%NormLanes], x)
+			tile := tiles[lo:min(lo+NormTile, len(tiles))]
+			lanes := tile[:min(NormLanes, len(tile))] // those beyond would change nothing
+			for i := range lanes {
+				x := EmptyFill(kind)
+				fill(kind, &x, lanes[i])
+				lanes[i] = x
 			}
-			tiles[n] = halve(kind, &lane)
+			for tile = tile[len(lanes):]; len(tile) > 0; tile = tile[min(NormLanes, len(tile)):] {
+				joinEach(kind, lanes, tile[:min(NormLanes, len(tile))])
+			}
+			tiles[n] = halve(kind, lanes)
 			n++
 		}
 		tiles = tiles[:n]
@@ -67,8 +87,8 @@ func FillTree(kind rule.Fill, tiles []float64) float64 {
 	return tiles[0]
 }
 
-// empty is what there is of no terms.
-func empty(kind rule.Fill) float64 {
+// EmptyFill is what there is of no terms.
+func EmptyFill(kind rule.Fill) float64 {
 	if kind == rule.FillMax {
 		return math.Inf(-1)
 	}
@@ -77,7 +97,7 @@ func empty(kind rule.Fill) float64 {
 
 func emptyLanes(kind rule.Fill) (lane [NormLanes]float64) {
 	for i := range lane {
-		lane[i] = empty(kind)
+		lane[i] = EmptyFill(kind)
 	}
 	return lane
 }
@@ -92,13 +112,66 @@ func fill(kind rule.Fill, lane *float64, x float64) {
 	}
 }
 
-func halve(kind rule.Fill, lane *[NormLanes]float64) float64 {
+// joinEach is fill for each of some lanes.
+func joinEach(kind rule.Fill, lanes, x []float64) {
+	lanes = lanes[:len(x)]
+	if kind != rule.FillMax {
+		for i, x := range x {
+			lanes[i] += x
+		}
+		return
+	}
+	for i, x := range x {
+		fill(kind, &lanes[i], x)
+	}
+}
+
+// halve joins lanes 64, 32, …, 1 apart, of which there may be fewer than NormLanes.
+func halve(kind rule.Fill, lanes []float64) float64 {
 	for w := NormLanes / 2; w > 0; w /= 2 {
-		for l := range w {
-			fill(kind, &lane[l], lane[l+w])
+		if w < len(lanes) {
+			joinEach(kind, lanes[:w], lanes[w:])
+			lanes = lanes[:w]
 		}
 	}
-	return lane[0]
+	return lanes[0]
+}
+
+// FillColumnTree is FillTree for each of so many columns: of n lines, stride apart, it leaves the results in the first, and uses the others as scratch.
+// No line has -0, as what a block of rows begins with has none.
+func FillColumnTree(kind rule.Fill, lines []float64, n, stride, columns int) {
+	line := func(i int) []float64 { return lines[i*stride:][:columns] }
+	for n > 1 {
+		tiles := 0
+		for lo := 0; lo < n; lo += NormTile {
+			k := min(NormTile, n-lo)
+			for i := NormLanes; i < k; i++ {
+				joinEach(kind, line(lo+i%NormLanes), line(lo+i))
+			}
+			for apart := NormLanes / 2; apart > 0; apart /= 2 {
+				for l := 0; l < apart && l+apart < k; l++ {
+					joinEach(kind, line(lo+l), line(lo+l+apart))
+				}
+			}
+			copy(line(tiles), line(lo))
+			tiles++
+		}
+		n = tiles
+	}
+}
+
+// ColumnRows is how many rows are a block: within it a column's terms are added one row after the other, and FillTree adds up the blocks.
+const ColumnRows = 64
+
+// FillColumns adds the terms of a row to what a block has of each column. Before its first row a block has what EmptyFill is.
+func FillColumns[F rule.Float](kind rule.Fill, block []float64, terms []F) {
+	for i, x := range terms {
+		y := float64(x)
+		if kind == rule.FillSquares {
+			y = float64(y * y)
+		}
+		fill(kind, &block[i], y)
+	}
 }
 
 // NormBy is the norm, made of totals of the whole tree, by a scale each, with NormFirst or NormFirstOfTensors.

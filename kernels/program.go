@@ -21,16 +21,19 @@ type Program struct {
 	Slots  []Slot  // that the program uses, in the order of the rule
 	Planes []Plane // the buffers of a tensor, in order: Tensor.Planes
 
-	// Passes are an update's Map stages, in order: a rule has one for each of its element functions.
+	// Passes are an update's Map stages, in order: a rule has one for each of its element functions and, where tensors have rows, row and column functions.
 	Passes []Pass
 	// Counters are the rule's, and behind them, where the program has to count steps and the rule does not, a rule.StepCounter of its own.
 	Counters []rule.Counter
 	// Scalars is of an update's Scalars stage: it computes a group's scalars, in float64. See the banks.
 	Scalars *ir.Func
 
-	Bytes int // that a step moves for each element: the planes that each of the passes reads, and those that it writes
+	// Bytes that a step moves for each element: the planes of elements that each of the passes reads, and those that it writes. What rows and columns
+	// have is not among them: it is little beside.
+	Bytes int
 
-	noisy bool // a step rounds a slot stochastically
+	noisy        bool          // a step rounds a slot stochastically
+	tensorFields []tensorField // of the rule; nil where they are the words of Tensor.Sums, one behind the other
 }
 
 // Role is what a slot is to the program.
@@ -43,16 +46,18 @@ const (
 	Input                 // what else is read and never written, such as Sophia's hessian
 	State                 // what is kept from step to step
 	Evaluated             // what an Eval rule computes. Its Parameter is only read.
+	Scratch               // of rows and columns: what a step makes before it reads it. Nobody keeps it.
 )
 
 func (r Role) String() string {
-	return [...]string{Parameter: "parameter", Gradient: "gradient", Input: "input", State: "state", Evaluated: "evaluated"}[r]
+	return [...]string{Parameter: "parameter", Gradient: "gradient", Input: "input", State: "state", Evaluated: "evaluated", Scratch: "scratch"}[r]
 }
 
-// Slot is a number that an element has, under PyTorch's name for it.
+// Slot is a number that an element has, under PyTorch's name for it; or that a row or a column has, which is of the type that is computed with.
 type Slot struct {
-	Name   string
-	Index  int // in SlotNames
+	Name   string      // of Scratch that of its domain and field, such as "row.G"
+	Domain rule.Domain // what has it: elements, rows or columns. Slots of elements come first, then those of rows.
+	Index  int         // in SlotNames, or among Rule.Row or Rule.Column
 	Role   Role
 	Format *format.Format
 	Plane  int // its first one
@@ -60,8 +65,9 @@ type Slot struct {
 
 // Plane is one buffer of a tensor.
 type Plane struct {
-	Slot        int    // in Program.Slots
-	Name        string // "" of a slot's first plane; of another what the format calls it, such as "master"
+	Slot        int         // in Program.Slots
+	Name        string      // "" of a slot's first plane; of another what the format calls it, such as "master"
+	Domain      rule.Domain // the slot's: it has a number for each of a tensor's elements, rows or columns. See Tensor.Numbers.
 	DType       device.DType
 	Load, Store bool // whether a pass reads it, and writes it
 }
@@ -72,7 +78,7 @@ var programs = struct {
 	of map[Spec]weak.Pointer[Program]
 }{of: map[Spec]weak.Pointer[Program]{}}
 
-// New is the program of a spec. It fails with device.ErrUnsupported for a type that nothing can be computed with, and as
+// New is the program of a spec. It fails with device.ErrUnsupported for a type that nothing can be computed with and for what is Refused, and as
 // format.ParseSpec does.
 func New(s Spec) (*Program, error) {
 	programs.Lock()
@@ -106,19 +112,14 @@ func newProgram(s Spec) (*Program, error) {
 	if s.Compute != device.Float32 && s.Compute != device.Float64 {
 		return nil, device.ErrUnsupported
 	}
-	elements := make([]*ir.Func, s.Rule.Stages)
-	tensors := make([]*ir.Func, s.Rule.Stages) // before each; the first has none
-	for i := range elements {
-		var err error
-		if elements[i], err = s.Rule.Element(i, 8*s.Compute.Size(), s.Options); err != nil {
-			return nil, err
-		}
-		if i == 0 {
-			continue
-		}
-		if tensors[i], err = s.Rule.TensorFunction(i, s.Options); err != nil {
-			return nil, err
-		}
+	s = s.whole()
+	if !s.Alone && s.Around&Refused(s.Rule) != 0 {
+		return nil, fmt.Errorf("%w: a gradient is clipped by a norm of its tensor or its unit before a rule whose tensors have numbers together", device.ErrUnsupported)
+	}
+	p := &Program{Spec: s, Counters: s.Rule.Counters}
+	graphs, tensors, err := p.functions()
+	if err != nil {
+		return nil, err
 	}
 	prologue, err := s.Rule.Prologue(s.Options)
 	if err != nil {
@@ -132,12 +133,9 @@ func newProgram(s Spec) (*Program, error) {
 		return nil, err
 	}
 	s.Formats = format.Spec(s.SlotNames(), formats)
-	p := &Program{Spec: s, Counters: s.Rule.Counters}
-	p.Passes = make([]Pass, len(elements))
-	for i, is := range aroundOf(elements, s) {
-		p.Passes[i].Around, elements[i] = is, around(elements[i], s, is, i == len(elements)-1)
-	}
-	p.use(elements, formats)
+	p.Formats = s.Formats
+	p.around(graphs)
+	p.use(graphs, formats)
 	p.noisy = p.rounds()
 	if p.counts() && p.StepCounter() < 0 {
 		p.Counters = append(slices.Clip(p.Counters), rule.Counter{Name: rule.StepCounter})
@@ -147,6 +145,35 @@ func newProgram(s Spec) (*Program, error) {
 	p.tensorScalars(tensors)
 	p.Stages = p.stages()
 	return p, nil
+}
+
+// functions makes the passes, as the rule has functions for them, with the graphs of these, and of the tensor function before each, or nil.
+func (p *Program) functions() (graphs, tensors []*ir.Func, err error) {
+	order := []rule.Domain{rule.OfRows, rule.OfColumns, rule.OfElements}
+	if !p.Matrix() {
+		order = order[2:]
+	}
+	width := 8 * p.Compute.Size()
+	for stage := range p.Rule.Stages {
+		for _, d := range order {
+			if !p.Rule.Has(d, stage) {
+				continue
+			}
+			f, err := p.Rule.Function(d, stage, width, p.Options)
+			if err != nil {
+				return nil, nil, err
+			}
+			var before *ir.Func
+			if d == rule.OfElements && p.Rule.Has(rule.OfTensor, stage) {
+				if before, err = p.Rule.TensorFunction(stage, p.Options); err != nil {
+					return nil, nil, err
+				}
+			}
+			p.Passes = append(p.Passes, Pass{Domain: d, Stage: stage, ByRows: p.Matrix() && d == rule.OfElements})
+			graphs, tensors = append(graphs, f), append(tensors, before)
+		}
+	}
+	return graphs, tensors, nil
 }
 
 // counts says whether what is done around the rule depends on the number of the step.

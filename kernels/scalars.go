@@ -32,6 +32,9 @@ func (p *Program) inputNames() []string {
 	if p.clipsTensors() {
 		names = append(names, maxTensorNorm)
 	}
+	if p.clipsUnits() {
+		names = append(names, unitNames...)
+	}
 	return names
 }
 
@@ -48,6 +51,10 @@ func (p *Program) WriteInputs(g *GroupStep, to []float64) {
 	}
 	if p.clipsTensors() {
 		to[n] = limit(g.MaxTensorNorm)
+		n++
+	}
+	if p.clipsUnits() {
+		copy(to[n:], []float64{g.Clipping, g.ClipEps})
 	}
 }
 

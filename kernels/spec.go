@@ -58,6 +58,15 @@ func SpecOfTypes(s rule.Setting, parameter, gradient device.DType) Spec {
 	return out
 }
 
+// Refused is what cannot be done around a rule: a gradient is not clipped by a norm of its tensor or its unit where tensors have numbers together, as all
+// their terms are added up before any tensor's norm is known.
+func Refused(r *rule.Rule) rule.Around {
+	if r.Everything {
+		return rule.ClipTensorNorm | rule.AdaptiveClip
+	}
+	return 0
+}
+
 func (s Spec) String() string {
 	if s.Rule == nil {
 		return "norm"
@@ -72,6 +81,33 @@ func (s Spec) SlotNames() []string {
 	}
 	return s.Rule.Slots
 }
+
+// whole is the spec with the rule that rule.AdaptiveClip in Around asks for.
+func (s Spec) whole() Spec {
+	if s.Rule == nil || s.Alone {
+		return s
+	}
+	if s.Rule = s.Rule.WithoutAdaptiveClip(); s.Around&rule.AdaptiveClip != 0 {
+		s.Rule = s.Rule.WithAdaptiveClip()
+	}
+	return s
+}
+
+// WithMatrix is the spec for tensors that have matrix views, or have none: the rule's option rule.Matrix is on or off, where it has that. With
+// rule.AdaptiveClip every rule has it.
+func (s Spec) WithMatrix(on bool) Spec {
+	s = s.whole()
+	if s.Rule == nil {
+		return s
+	}
+	if s.Options &^= s.Rule.MatrixOption(); on {
+		s.Options |= s.Rule.MatrixOption()
+	}
+	return s
+}
+
+// Matrix says whether tensors have matrix views: the rule's option rule.Matrix is on.
+func (s Spec) Matrix() bool { return s.Rule != nil && s.Options&s.Rule.MatrixOption() != 0 }
 
 // Variant names what is done beside the rule, and the options that are on.
 func (s Spec) Variant() []string {

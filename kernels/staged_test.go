@@ -62,7 +62,7 @@ func TestPasses(t *testing.T) {
 	require.Equal(t, bytes, p.Bytes)
 	require.Equal(t, []string{"grad"}, names(p.Zeroed()))
 	require.Equal(t, 3+len(fold.Tensor), p.SumWords())
-	require.Equal(t, slices.Concat([]float64{0, 0, 5}, make([]float64, len(fold.Tensor))), p.InitialSums(5))
+	require.Equal(t, slices.Concat([]float64{0, 0, 5}, make([]float64, len(fold.Tensor))), p.InitialSums(5, 0, 0))
 	require.Equal(t, len(fold.Tensor)+1, p.NumTensorScalars())
 
 	var stages []string
@@ -90,7 +90,7 @@ func TestSumWords(t *testing.T) {
 		{newProgram(t, kernels.Spec{Rule: count, Compute: device.Float32}), []float64{0, 0, 7, 0}},
 	} {
 		require.Len(t, tt.want, tt.p.SumWords())
-		require.Equal(t, tt.want, tt.p.InitialSums(7))
+		require.Equal(t, tt.want, tt.p.InitialSums(7, 0, 0))
 	}
 }
 

@@ -67,6 +67,7 @@ const (
 	CMOVG
 	PREFETCHT0
 	PREFETCHT1
+	PREFETCHW
 	JMP
 	JB // unsigned
 	JE
@@ -91,7 +92,7 @@ const (
 	VPROLD  // AVX-512
 	VSHUFPS // two of the first source, two of the second, in each 16 bytes
 	VPSHUFD
-	VPERMQ       // AVX2
+	VPERMQ       // in each 32 bytes
 	VPACKUSDW    // AVX2: both sources' numbers with their sign, to 2 bytes or the nearest that these hold
 	VPACKUSWB    // AVX2: likewise of 2 bytes to 1
 	VPBROADCASTD // AVX-512: from a general register
@@ -133,7 +134,14 @@ const (
 	VPTERNLOGD // AVX-512: for each bit of destination, first and second source, as a number, that bit of the last operand
 	VPBLENDW   // AVX2: in each 16 bytes, the second source's elements of 2 bytes that the last operand names
 
-	VFMADD231PD // FMA: the destination, and the product of the sources, rounded once
+	VFMADD231PD  // FMA: the destination, and the product of the sources, rounded once
+	VFMADD231PS  // likewise
+	VFNMADD231PS // the destination less the product of the sources
+	VRSQRT14PS   // AVX-512: about one over the root, with an error of less than 2^-14 of it
+	KORTESTW     // JAE is for a bit that is 0 in both sources, JB for none
+	JAE
+	VMAXPS // the second source where the two are equal or one is NaN, as the next one
+	VMINPS
 
 	opCount
 )

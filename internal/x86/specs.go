@@ -71,8 +71,10 @@ var specs = [opCount]spec{
 	CMOVG:      {name: "cmovg", form: rm, coding: wide, table: 1, op: 0x4F},
 	PREFETCHT0: {name: "prefetcht0", form: m, table: 1, op: 0x18, ext: 1, elem: 1, single: true},
 	PREFETCHT1: {name: "prefetcht1", form: m, table: 1, op: 0x18, ext: 2, elem: 1, single: true},
+	PREFETCHW:  {name: "prefetchw", form: m, table: 1, op: 0x0D, ext: 1, elem: 1, single: true},
 	JMP:        {name: "jmp", form: branch, op: 0xEB},
 	JB:         {name: "jb", form: branch, op: 0x72},
+	JAE:        {name: "jae", form: branch, op: 0x73},
 	JE:         {name: "je", form: branch, op: 0x74},
 	JG:         {name: "jg", form: branch, op: 0x7F},
 	RET:        {name: "ret", form: plain},
@@ -96,7 +98,7 @@ var specs = [opCount]spec{
 
 	VSHUFPS:   {name: "vshufps", form: rvm, coding: both | broad, table: 1, op: 0xC6, elem: 4, imm: true},
 	VPSHUFD:   {name: "vpshufd", form: rm, coding: both | short | broad, prefix: 1, table: 1, op: 0x70, elem: 4, imm: true},
-	VPERMQ:    {name: "vpermq", form: rm, coding: vex | w1, prefix: 1, table: 3, op: 0x00, elem: 8, imm: true},
+	VPERMQ:    {name: "vpermq", form: rm, coding: both | w1 | broad, prefix: 1, table: 3, op: 0x00, elem: 8, imm: true},
 	VPACKUSDW: {name: "vpackusdw", form: rvm, coding: vex | short, prefix: 1, table: 2, op: 0x2B},
 	VPACKUSWB: {name: "vpackuswb", form: rvm, coding: vex | short, prefix: 1, table: 1, op: 0x67},
 
@@ -138,5 +140,11 @@ var specs = [opCount]spec{
 	VPTERNLOGD:  {name: "vpternlogd", form: rvm, coding: evex | broad, prefix: 1, table: 3, op: 0x25, elem: 4, imm: true},
 	VPBLENDW:    {name: "vpblendw", form: rvm, coding: vex, prefix: 1, table: 3, op: 0x0E, imm: true},
 
-	VFMADD231PD: {name: "vfmadd231pd", form: rvm, coding: both | w1 | broad, prefix: 1, table: 2, op: 0xB8, elem: 8},
+	VFMADD231PD:  {name: "vfmadd231pd", form: rvm, coding: both | w1 | broad, prefix: 1, table: 2, op: 0xB8, elem: 8},
+	VFMADD231PS:  {name: "vfmadd231ps", form: rvm, coding: both | broad, prefix: 1, table: 2, op: 0xB8, elem: 4},
+	VFNMADD231PS: {name: "vfnmadd231ps", form: rvm, coding: both | broad, prefix: 1, table: 2, op: 0xBC, elem: 4},
+	VRSQRT14PS:   {name: "vrsqrt14ps", form: rm, coding: evex | broad, prefix: 1, table: 2, op: 0x4E, elem: 4},
+	VMAXPS:       {name: "vmaxps", form: rvm, coding: both | broad, table: 1, op: 0x5F, elem: 4},
+	VMINPS:       {name: "vminps", form: rvm, coding: both | broad, table: 1, op: 0x5D, elem: 4},
+	KORTESTW:     {name: "kortestw", form: rm, coding: kvex, table: 1, op: 0x98},
 }

@@ -89,7 +89,7 @@ func (s source) ins(op Op, size int) Ins {
 	if f.coding&(vex|short|evex|kvex) == 0 {
 		i.Size = 0
 		dst, any = R(s.n(16)), R(s.n(16))
-		if op == LOAD || f.form == m && op != NEG {
+		if op == LOAD || f.form == m && op != NEG || (op == MOV || op == ADD) && s.n(2) == 0 {
 			any = s.mem()
 		}
 	}
@@ -281,7 +281,7 @@ func assemble(t *testing.T, tool string, args ...string) []byte {
 func swapped(i Ins) Ins {
 	f := &specs[i.Op]
 	switch i.Op {
-	case VSUBPS, VSUBPD, VDIVPS, VDIVPD, VANDNPS, VANDNPD, VPSUBD, VPCMPGTQ, VPBLENDW, VPACKUSDW, VPACKUSWB, VSHUFPS:
+	case VSUBPS, VSUBPD, VDIVPS, VDIVPD, VMAXPS, VMINPS, VANDNPS, VANDNPD, VPSUBD, VPCMPGTQ, VPBLENDW, VPACKUSDW, VPACKUSWB, VSHUFPS:
 		return i
 	case VMOVUPS, VMOVUPD:
 		if i.Args[1].kind == vector {
@@ -346,7 +346,7 @@ func TestRefused(t *testing.T) {
 		{Op: VADDPS, Size: 32, Args: [4]Arg{V(0), V(0), At(AX, SP, 1, 0)}},
 		{Op: VADDPS, Size: 16, Args: [4]Arg{V(0), V(0), V(0)}},
 		{Op: VMOVUPS, Size: 16, Args: [4]Arg{V(16), V(0)}},
-		{Op: VPERMQ, Size: 64, Args: [4]Arg{V(0), V(0), Imm(8)}},
+		{Op: VPACKUSDW, Size: 64, Args: [4]Arg{V(0), V(0), V(0)}},
 		{Op: VPMOVDW, Size: 64, Args: [4]Arg{Mem(AX, 0).Each(), V(0)}},
 		{Op: VPSLLD, Size: 32, Args: [4]Arg{V(0), Mem(AX, 0), Imm(8)}},
 		{Op: VADDPS, Size: 64, Args: [4]Arg{V(32), V(0), V(0)}},

@@ -51,9 +51,9 @@ func NewEvaluator[F float32 | float64](f *Func) *Evaluator[F] {
 	return e
 }
 
-// NewUniformEvaluator makes an evaluator of the nodes that do not depend on the bank, for Number, Condition and Integer. It stores nothing.
-func NewUniformEvaluator[F float32 | float64](f *Func, bank int) *Evaluator[F] {
-	g, varying := *f, f.Varying(bank)
+// NewUniformEvaluator makes an evaluator of the nodes that do not depend on the banks, for Number, Condition and Integer. It stores nothing.
+func NewUniformEvaluator[F float32 | float64](f *Func, banks ...int) *Evaluator[F] {
+	g, varying := *f, f.Varying(banks...)
 	g.Stores = nil
 	e := NewEvaluator[F](&g)
 	e.order = slices.DeleteFunc(e.order, func(v Value) bool { return varying[v] })

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 )
 
 // Op is what a node computes. The comment gives its operands.
@@ -182,14 +183,15 @@ func (f *Func) Loads() []int {
 	return out
 }
 
-// Varying says for each node whether it depends on a field of the bank, or on the element's index. What does not is the same for all elements.
-func (f *Func) Varying(bank int) []bool {
+// Varying says for each node whether it depends on a field of one of the banks, or on the element's index. What does not is the same for all
+// elements.
+func (f *Func) Varying(banks ...int) []bool {
 	out := make([]bool, len(f.Nodes))
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
 		switch n.Op {
 		case Var:
-			out[i] = f.Vars[n.Index].Bank == bank
+			out[i] = slices.Contains(banks, f.Vars[n.Index].Bank)
 		case Element:
 			out[i] = true
 		}
@@ -202,8 +204,10 @@ func (f *Func) Varying(bank int) []bool {
 
 // Uniforms are the nodes that do not depend on the bank, and that a node which does, or a store, uses directly: what a
 // loop over the bank's elements needs to be given. In order of node.
-func (f *Func) Uniforms(bank int) []Value {
-	varying := f.Varying(bank)
+func (f *Func) Uniforms(bank int) []Value { return f.Given(f.Varying(bank)) }
+
+// Given are the nodes that do not vary, and that a node which does, or a store, uses directly. In order of node.
+func (f *Func) Given(varying []bool) []Value {
 	used := make([]bool, len(f.Nodes))
 	for i := range f.Nodes {
 		if varying[i] {

@@ -1,12 +1,13 @@
 package kerneltest
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,7 +15,6 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/format"
-	"github.com/fusestep/fusestep/kernels/reference"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
@@ -98,7 +98,7 @@ func runCompiled[F rule.Float](u *compiledUpdate, s *device.Stream, t *kernels.T
 	p, n := u.w.Program, t.Len()
 	memory := make([][]byte, len(p.Planes))
 	for k, b := range t.Planes {
-		memory[k] = bytesOf(downloadBits(panics{}, s, b), b.DType().Size())
+		memory[k] = downloadBytes(s, b)
 	}
 	rounded, wide := make([]F, len(scalars)), make([]float64, len(scalars))
 	for i, x := range scalars {
@@ -122,6 +122,10 @@ func runCompiled[F rule.Float](u *compiledUpdate, s *device.Stream, t *kernels.T
 				clear(sums[len(sums)-len(p.Rule.Tensor):])
 			}
 			p.RunTensorScalars(i, g, norm, unscale, wide, sums, own)
+		}
+		if p.Matrix() {
+			runLines(u.wrong, p, i, t, rounded, own, sums, memory)
+			continue
 		}
 		pass := kernels.RulePass(p, i, rounded, own)
 		for _, slot := range p.Slots {
@@ -149,7 +153,165 @@ func runCompiled[F rule.Float](u *compiledUpdate, s *device.Stream, t *kernels.T
 		}
 	}
 	for k, b := range t.Planes {
-		uploadBits(panics{}, s, b, planeOf(memory[k], b.DType().Size()))
+		uploadBytes(s, b, memory[k])
+	}
+}
+
+// runLines is a pass of a program with rows, over the rows, over the columns, or over the elements of one row after the other.
+func runLines[F rule.Float](wrong string, p *kernels.Program, i int, t *kernels.Tensor, rounded []F, own, sums []float64, memory [][]byte) {
+	q := &p.Passes[i]
+	lines, length, size := 1, t.Numbers(q.Domain), p.Compute.Size()
+	if q.Domain == rule.OfElements {
+		lines, length = t.Rows, t.Columns()
+	}
+	matrices := max(t.Matrices, 1)
+	if wrong == "one matrix" {
+		matrices = 1
+	}
+	number, _ := format.Plain(p.Compute, p.Compute)
+	for _, f := range q.Folds {
+		rows, columns := make([]F, t.Rows), make([]F, t.Numbers(rule.OfColumns))
+		format.Load(number, rows, memory[f.From:][:1])
+		for m := range matrices {
+			of := rows[m*(t.Rows/matrices):][:t.Rows/matrices]
+			x := kernels.FillTile(f.Kind, of)
+			switch wrong {
+			case "order of rows":
+				x = kernels.FillTile(f.Kind, slices.Concat(of[min(1, len(of)):], of[:min(1, len(of))])) // reversed, few rows would make the same pairs
+			case "tiles of rows":
+				x = fillTerms("", f.Kind, of)
+			}
+			if f.Kind == rule.FillMean && wrong != "mean of rows" {
+				x /= float64(len(of))
+			}
+			for i := range len(columns) / matrices {
+				columns[m*(len(columns)/matrices)+i] = F(x)
+			}
+		}
+		format.Store(number, memory[f.To:][:1], columns, nil)
+	}
+	terms := make([][][]F, len(q.Fills)) // of each line
+	for line := range lines {
+		part := func(plane int) []byte {
+			if p.Planes[plane].Domain != q.Domain {
+				return memory[plane]
+			}
+			size := p.Planes[plane].DType.Size()
+			return memory[plane][line*length*size:][:length*size]
+		}
+		pass := kernels.RulePass(p, i, rounded, own)
+		for _, slot := range p.Slots {
+			var planes [][]byte
+			for k := range slot.Format.NumPlanes() {
+				planes = append(planes, part(slot.Plane+k))
+			}
+			switch {
+			case slot.Domain == q.Domain:
+				pass.Slots[slot.Index] = make([]F, length)
+				format.Load(slot.Format, pass.Slots[slot.Index], planes)
+			case slot.Domain == rule.OfRows && q.Domain == rule.OfElements:
+				format.Load(slot.Format, pass.Row[slot.Index:][:1], [][]byte{planes[0][line*size:]})
+			case slot.Domain == rule.OfColumns && q.Domain == rule.OfElements:
+				pass.Columns[slot.Index] = make([]F, length)
+				if wrong != "columns of the first" {
+					planes[0] = planes[0][line/t.RowsOfMatrix()*length*size:]
+				}
+				format.Load(slot.Format, pass.Columns[slot.Index], planes)
+			}
+		}
+		for k, f := range q.Fills {
+			terms[k] = append(terms[k], make([]F, length))
+			map[rule.Domain][][]F{rule.OfTensor: pass.Terms, rule.OfRows: pass.RowTerms, rule.OfColumns: pass.ColumnTerms}[f.Domain][f.Field] = terms[k][line]
+		}
+		rule.Apply(p.Rule, pass)
+		for _, slot := range p.Slots {
+			if slot.Domain != q.Domain || !slices.Contains(pass.Stores, slot.Index) {
+				continue
+			}
+			noise := make([]uint32, length)
+			if slot.Format.Noisy() {
+				draws := make(format.Draws, length)
+				format.Draw(draws, rounded[len(rounded)-p.NumNoise():], slot.Index, t.Index()+uint64(line*length))
+				draws.Of(slot.Index, noise)
+			}
+			var planes [][]byte
+			for k := range slot.Format.NumPlanes() {
+				planes = append(planes, part(slot.Plane+k))
+			}
+			format.Store(slot.Format, planes, pass.Slots[slot.Index], noise)
+		}
+	}
+	for k, f := range q.Fills {
+		fillLines(wrong, p, f, t, terms[k], sums, memory)
+	}
+}
+
+// fillLines is what becomes of the terms of lines.
+func fillLines[F rule.Float](wrong string, p *kernels.Program, f kernels.Fill, t *kernels.Tensor, terms [][]F, sums []float64, memory [][]byte) {
+	number, _ := format.Plain(p.Compute, p.Compute)
+	set := func(i int, x float64, of int) {
+		if f.Kind == rule.FillMean && wrong != "mean of a line" {
+			if x /= float64(of); wrong == "mean rounded twice" {
+				x = float64(F(x*float64(of))) / float64(of)
+			}
+		}
+		format.Store(number, [][]byte{memory[f.Plane][i*p.Compute.Size():]}, []F{F(x)}, nil)
+	}
+	switch f.Domain {
+	case rule.OfTensor:
+		if wrong == "lines" {
+			terms = [][]F{slices.Concat(terms...)}
+		}
+		var tiles []float64
+		for _, line := range terms {
+			for tile := range slices.Chunk(line, kernels.NormTile) {
+				tiles = append(tiles, fillTerms(wrong, f.Kind, tile))
+			}
+		}
+		sums[f.Word] = kernels.FillTree(f.Kind, tiles)
+	case rule.OfRows:
+		for i, line := range terms {
+			set(i, fillTerms(wrong, f.Kind, line), len(line))
+		}
+	case rule.OfColumns:
+		size, columns, matrix := kernels.ColumnRows, t.Columns(), t.RowsOfMatrix()
+		switch wrong {
+		case "blocks":
+			size++
+		case "one block":
+			size = t.Rows
+		}
+		for i := range t.Numbers(rule.OfColumns) {
+			var blocks []float64
+			first := i / columns * matrix
+			for row := first; row < first+matrix; {
+				end := row + size - (row-first)%size
+				if wrong == "blocks of all" {
+					end = row + size - row%size
+				}
+				block := terms[row:min(end, first+matrix)]
+				row += len(block)
+				x := 0.0
+				if f.Kind == rule.FillMax {
+					x = math.Inf(-1)
+				}
+				for k, line := range block {
+					switch y := float64(line[i%columns]); {
+					case f.Kind == rule.FillMax && (y > x || y != y):
+						x = y
+					case f.Kind == rule.FillMax:
+					case f.Kind == rule.FillSquares:
+						x += float64(y * y)
+					case k == 0 && wrong == "zero":
+						x = y
+					default:
+						x += y
+					}
+				}
+				blocks = append(blocks, x)
+			}
+			set(i, kernels.FillTree(f.Kind, blocks), matrix)
+		}
 	}
 }
 
@@ -182,18 +344,44 @@ func fillTerms[F rule.Float](wrong string, kind rule.Fill, terms []F) float64 {
 	return kernels.FillTree(kind, tiles)
 }
 
-func bytesOf(x reference.Plane, size int) (out []byte) {
-	for _, bits := range x {
-		out = append(out, binary.LittleEndian.AppendUint64(nil, bits)[:size]...)
+// downloadBytes is a buffer's memory.
+func downloadBytes(s *device.Stream, b *device.Buffer) []byte {
+	switch b.DType().Size() {
+	case 1:
+		return raw(download[int8](panics{}, s, b))
+	case 2:
+		if b.DType() == device.Int16 {
+			return raw(download[int16](panics{}, s, b))
+		}
+		return raw(download[uint16](panics{}, s, b))
+	case 4:
+		return raw(download[float32](panics{}, s, b))
 	}
-	return out
+	return raw(download[float64](panics{}, s, b))
 }
 
-func planeOf(x []byte, size int) (out reference.Plane) {
-	for element := range slices.Chunk(x, size) {
-		out = append(out, binary.LittleEndian.Uint64(append(slices.Clone(element), make([]byte, 8-size)...)))
+func raw[E device.Element](x []E) []byte {
+	var e E
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(e)))
+}
+
+// uploadBytes puts memory of downloadBytes back.
+func uploadBytes(s *device.Stream, b *device.Buffer, x []byte) {
+	at := unsafe.Pointer(unsafe.SliceData(x))
+	switch b.DType().Size() {
+	case 1:
+		upload(panics{}, s, b, unsafe.Slice((*int8)(at), b.Len()))
+	case 2:
+		if b.DType() == device.Int16 {
+			upload(panics{}, s, b, unsafe.Slice((*int16)(at), b.Len()))
+			return
+		}
+		upload(panics{}, s, b, unsafe.Slice((*uint16)(at), b.Len()))
+	case 4:
+		upload(panics{}, s, b, unsafe.Slice((*float32)(at), b.Len()))
+	default:
+		upload(panics{}, s, b, unsafe.Slice((*float64)(at), b.Len()))
 	}
-	return out
 }
 
 // panics is a T that stops.
@@ -212,10 +400,13 @@ func (f *fails) FailNow()                          { panic(f) }
 
 // TestStaged: the reference has the bits of the compiled functions, in every kind of program of rules of several element functions.
 func TestStaged(t *testing.T) {
-	for _, r := range Staged(t) {
+	for _, r := range slices.Concat(Staged(t), Matrices(t)) {
+		if r.Everything {
+			continue // compiled goes from tensor to tensor: package cpu's scalar implementation runs these functions
+		}
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
 			for k, s := range Programs(r, dtype) {
-				if testing.Short() && k%3 != 0 {
+				if testing.Short() && (k%3 != 0 || s.Matrix() && k%2 != 0) {
 					continue
 				}
 				t.Run(s.String(), func(t *testing.T) {
@@ -230,15 +421,18 @@ func TestStaged(t *testing.T) {
 
 // What a backend of such rules may do wrong is found.
 func TestStagedWrong(t *testing.T) {
+	fold, grid := Staged(t)[0], Matrices(t)[0]
 	for _, tt := range []struct {
-		wrong string
-		spec  kernels.Spec
+		wrong   string
+		rule    *rule.Rule
+		options uint64
 	}{
-		{"order", kernels.Spec{}}, {"tiles", kernels.Spec{}}, {"zeros", kernels.Spec{}}, {"squares", kernels.Spec{}}, {"mean", kernels.Spec{}},
-		{"sums", kernels.Spec{Options: 1}}, {"scalars", kernels.Spec{}},
+		{"order", fold, 0}, {"tiles", fold, 0}, {"zeros", fold, 0}, {"squares", fold, 0}, {"mean", fold, 0}, {"sums", fold, 1}, {"scalars", fold, 0},
+		{"order", grid, 2}, {"tiles", grid, 2}, {"zeros", grid, 2}, {"squares", grid, 2}, {"lines", grid, 2}, {"blocks", grid, 2}, {"one block", grid, 2},
+		{"mean of a line", grid, 2}, {"mean rounded twice", grid, 2}, {"zero", grid, 2}, {"one matrix", grid, 2}, {"order of rows", grid, 2}, {"tiles of rows", grid, 2},
+		{"mean of rows", grid, 3}, {"columns of the first", grid, 2}, {"blocks of all", grid, 2},
 	} {
-		s := tt.spec
-		s.Rule, s.Compute = Staged(t)[0], device.Float32
+		s := kernels.Spec{Rule: tt.rule, Options: tt.options, Compute: device.Float32}
 		b := compiled{cpu.NewThreads(1), tt.wrong}
 		f := &fails{}
 		func() {

@@ -51,7 +51,7 @@ func runClip(t T, b kernels.Backend, p *kernels.Program) {
 		}
 		require.NoError(t, norm.Enqueue(s, kernels.Step{Control: total}))
 		require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Control: total}))
-		expectStep(p, g, tt.norm, 1, want, tensors, 0)
+		expectStep(p, []kernels.GroupStep{g}, tt.norm, 1, [][]float64{want}, tensors)
 		require.Equal(t, want, download[float64](t, s, counters), "%s: prologue's counters", when)
 		compare(t, s, p, tensors, when)
 		require.NoError(t, norm.Close())
@@ -101,9 +101,7 @@ func runClipTensors(t T, b kernels.Backend, p *kernels.Program) {
 			x.again(t, s, p, 32)
 		}
 		require.NoError(t, u.Enqueue(s, in))
-		for g := range want {
-			expectStep(p, in.Groups[g], words.norm, words.unscale, want[g], tensors, g)
-		}
+		expectStep(p, in.Groups, words.norm, words.unscale, want, tensors)
 		compare(t, s, p, tensors, fmt.Sprintf("tensors clipped beside %+v", words))
 	}
 	require.Equal(t, slices.Concat(want...), slices.Concat([]float64{}, download[float64](t, s, counters)), "prologue's counters")
@@ -184,9 +182,7 @@ func runHypers(t T, b kernels.Backend, p *kernels.Program, hypers [][]float64, f
 			uploadBits(t, b.Device().DefaultStream(), x.whole[grad], x.expect[grad])
 		}
 		require.NoError(t, u.Enqueue(b.Device().DefaultStream(), in))
-		for g := range n {
-			expectStep(p, in.Groups[g], 0, 1, want[g], tensors, g)
-		}
+		expectStep(p, in.Groups, 0, 1, want, tensors)
 		compare(t, b.Device().DefaultStream(), p, tensors, fmt.Sprintf("a group for each of the hyperparameters %v: step %d", hypers, k))
 	}
 	require.NoError(t, u.Close())

@@ -4,6 +4,7 @@
 package kerneltest
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -47,7 +48,12 @@ const everything = rule.ClipTensorNorm | rule.ClipValue | rule.Penalties | rule.
 // Programs are what Run tries of a rule that computes with a type: every set of options, with something around the rule the first and the
 // last set, and with other formats than the type's own 16 bits for parameter and gradient, 16 for all, those that round stochastically, a
 // mixture, and each kind of master.
-func Programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
+func Programs(r *rule.Rule, t device.DType) []kernels.Spec {
+	return slices.DeleteFunc(programs(r, t), func(s kernels.Spec) bool { return s.Around&kernels.Refused(r) != 0 })
+}
+
+func programs(r *rule.Rule, t device.DType) (out []kernels.Spec) {
+	everything := everything &^ kernels.Refused(r)
 	all := uint64(1)<<len(r.Options) - 1
 	for set := range all + 1 {
 		out = append(out, kernels.Spec{Rule: r, Options: set, Compute: t})
@@ -102,20 +108,23 @@ var masters = []string{"bf16+f32", "bf16+i16", "f16+f32", "bf16+i8"}
 
 var every = flag.Bool("kerneltest.every", false, "try all programs of all rules")
 
-// Run tries the rules and those of Staged and Names, with all sets of options, every second rule in float64, too, the norm and the traffic. Of what is
-// around a rule, and of formats, each is tried with every eighth rule, with every second of Staged and with Names; with the flag -kerneltest.every,
-// with all of them; with -short, with fewer, and the rule of Names has all its options or none. Open returns a device, which the suite closes;
-// backends whose results could depend on how many threads they have, or in which order, should be run once for each.
+// Run tries the rules and those of Staged and Matrices, with all sets of options, every second rule in float64, too, the norm and the traffic. Of what
+// is around a rule, and of formats, each is tried with every eighth rule, with every second of Staged, and with every fourth of Matrices where tensors
+// have rows; with the flag -kerneltest.every, with all of them; with -short, with fewer. Open returns a device, which the suite closes; backends whose
+// results could depend on how many threads they have, or in which order, should be run once for each.
 func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend) {
-	names := Names(t)
-	of = slices.Concat(of, Staged(t), []*rule.Rule{names})
+	matrices := Matrices(t)
+	several := slices.Concat(Staged(t), matrices)
+	of = slices.Concat(of, several)
 	stride := func(r *rule.Rule) int { // every so many rules
 		switch {
-		case *every || r == names && !testing.Short():
+		case *every:
 			return 1
-		case r == names, slices.Contains(Staged(t), r) && testing.Short():
+		case slices.Contains(several, r) && testing.Short():
 			return 6
-		case slices.Contains(Staged(t), r):
+		case slices.Contains(matrices, r):
+			return 4
+		case slices.Contains(several, r):
 			return 2
 		case testing.Short():
 			return 12
@@ -123,7 +132,7 @@ func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend)
 		return 8
 	}
 	for _, dtype := range []device.DType{device.Float32, device.Float64} {
-		for _, s := range beside(dtype) {
+		for _, s := range slices.Concat(beside(dtype), adaptive(dtype)) {
 			t.Run(s.String(), func(t *testing.T) {
 				b := open(t)
 				defer b.Device().Close()
@@ -135,34 +144,25 @@ func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend)
 	}
 	for i, r := range of {
 		for _, dtype := range []device.DType{device.Float32, device.Float64} {
-			if dtype == device.Float64 && i%2 == 1 && r != names && !*every {
+			if dtype == device.Float64 && i%2 == 1 && !*every {
 				continue
 			}
 			for k, s := range Programs(r, dtype) {
 				if (s.Formats != "" || s.Around != 0) && (i+k)%stride(r) != 0 {
 					continue
 				}
-				if r == names && testing.Short() && s.Options != 0 && s.Options != 1<<len(r.Options)-1 {
-					continue // of names that are all taken, fewer are no news
+				if slices.Contains(matrices, r) && (s.Formats != "" || s.Around != 0) && !s.Matrix() && !*every {
+					continue // of which Staged has more
 				}
-				t.Run(s.String(), func(t *testing.T) {
-					b := open(t)
-					defer b.Device().Close()
-					n := lengths
-					if i%longStride == 0 && s.Options == 1<<len(r.Options)-1 && s.Around == 0 && dtype == device.Float32 && !testing.Short() {
-						n = append(append([]int(nil), n...), long)
-					}
-					p := newProgram(t, s)
-					for _, plane := range p.Planes {
-						if !slices.Contains(b.Storage(p.Compute), plane.DType) {
-							t.Skipf("%s holds no %s", b.Device().Name(), plane.DType)
-						}
-					}
-					program(t, b, p, n, s.Around == 0 && s.Formats == "")
-				})
+				n := lengths
+				if i%longStride == 0 && s.Options == 1<<len(r.Options)-1 && s.Around == 0 && dtype == device.Float32 && !testing.Short() {
+					n = append(append([]int(nil), n...), long)
+				}
+				runSpec(t, s, n, open)
 			}
 		}
 	}
+	t.Run("no matrix", func(t *testing.T) { runNoMatrix(t, open(t)) })
 	t.Run("norm", func(t *testing.T) { runNorm(t, open(t)) })
 	t.Run("control", func(t *testing.T) {
 		b := open(t)
@@ -171,6 +171,36 @@ func Run(t *testing.T, of []*rule.Rule, open func(t *testing.T) kernels.Backend)
 		Control(t, b, kernels.NormOfTensors())
 	})
 	t.Run("traffic", func(t *testing.T) { runTraffic(t, of, open(t)) })
+}
+
+// RunNames tries the rule of Names with all that Programs are; with -short, with a sixth of what is around it and of formats, and all its options or none. Once
+// for each way to write a program is enough: beside names, the rule is as others are.
+func RunNames(t *testing.T, open func(t *testing.T) kernels.Backend) {
+	r := Names(t)
+	for _, dtype := range []device.DType{device.Float32, device.Float64} {
+		for k, s := range Programs(r, dtype) {
+			few := s.Options == 0 || s.Options == 1<<len(r.Options)-1 // of names that are all taken, fewer are no news
+			if testing.Short() && (!few || (s.Formats != "" || s.Around != 0) && k%6 != 0) {
+				continue
+			}
+			runSpec(t, s, lengths, open)
+		}
+	}
+	t.Run("traffic of names", func(t *testing.T) { runTraffic(t, []*rule.Rule{r}, open(t)) })
+}
+
+func runSpec(t *testing.T, s kernels.Spec, lengths []int, open func(t *testing.T) kernels.Backend) {
+	t.Run(s.String(), func(t *testing.T) {
+		b := open(t)
+		defer b.Device().Close()
+		p := newProgram(t, s)
+		for _, plane := range p.Planes {
+			if !slices.Contains(b.Storage(p.Compute), plane.DType) {
+				t.Skipf("%s holds no %s", b.Device().Name(), plane.DType)
+			}
+		}
+		program(t, b, p, lengths, s.Around == 0 && s.Formats == "")
+	})
 }
 
 // Program tries one program, as Run does with -short those without penalties.
@@ -215,6 +245,12 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 	if len(p.Passes) > 1 {
 		shapes = slices.Concat(shapes, straight(tiles...), summed(full))
 	}
+	if r.Everything {
+		shapes = slices.DeleteFunc(shapes, func(s shape) bool { return s.pairs })
+	}
+	if p.Matrix() { // what is of elements alone, the program without rows has been tried with
+		shapes = matrix(p, full)
+	}
 	w, counters, tensors := work(t, b, p, shapes, groups, rng)
 	u := compile(t, b, w)
 	want := make([][]float64, groups)
@@ -235,9 +271,9 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 				}
 				return 0.05 + 0.9*rng.Float64()
 			}
-			// L1 is 1 first, so that what it is multiplied by can be seen exactly.
-			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[g%3], L1: 2 * hyper(), WeightDecay: hyper(), ClipValue: hyper(), EMADecay: hyper(),
-				MaxTensorNorm: []float64{1, 0, math.Inf(1)}[k] * hyper(), Seed: 0xfedcba9876543210 + uint64(g)}
+			// L1 is 1 first, so that what it is multiplied by can be seen exactly. Each group has each scale, as tensors of a shape may be of one group alone.
+			step := kernels.GroupStep{Scale: []float64{1, -1, 0.75}[(g+k)%3], L1: 2 * hyper(), WeightDecay: hyper(), ClipValue: hyper(), EMADecay: hyper(),
+				MaxTensorNorm: []float64{1, 0, math.Inf(1)}[k] * hyper(), Clipping: []float64{0.1, 1, 8}[k] * hyper(), ClipEps: 0x1p-8 * hyper(), Seed: 0xfedcba9876543210 + uint64(g)}
 			if g%2 == 1 {
 				step.DecoupledDecay = hyper()
 			}
@@ -250,9 +286,7 @@ func program(t T, b kernels.Backend, p *kernels.Program, lengths []int, full boo
 			refill(t, s, p, tensors, rng)
 		}
 		require.NoError(t, u.Enqueue(s, in))
-		for g := range want {
-			expectStep(p, in.Groups[g], 0, 1, want[g], tensors, g)
-		}
+		expectStep(p, in.Groups, 0, 1, want, tensors)
 		require.Equal(t, append([]float64{}, slices.Concat(want...)...), download[float64](t, s, counters), "step %d: prologue's counters", k)
 		compare(t, s, p, tensors, fmt.Sprintf("step %d", k))
 	}
@@ -269,24 +303,33 @@ func work(t T, b kernels.Backend, p *kernels.Program, shapes []shape, groups int
 		if x.pairs {
 			x.group = 0
 		}
+		if !p.Matrix() {
+			x.rows, x.batch = 0, 0
+		} else if x.rows == 0 {
+			x.rows = someRows(x.n, len(tensors))
+			x.batch = someRows(x.rows, len(tensors)+3)
+		}
 		x.kind = kindOf(p, shape, len(tensors))
-		to := kernels.Tensor{Group: x.group, ID: ids[len(tensors)%len(ids)], Shape: []int{shape.n}, Offset: 3 * len(tensors)}
+		to := kernels.Tensor{Group: x.group, ID: ids[len(tensors)%len(ids)], Shape: []int{shape.n}, Offset: 3 * len(tensors), Rows: x.rows, Matrices: x.batch}
 		x.index = to.Index()
 		for k, plane := range p.Planes {
-			expect := x.kind.numbers(rng, plane.DType, 2*guard+4+x.n)
+			n := x.numbers(plane.Domain)
+			expect := x.kind.numbers(rng, plane.DType, 2*guard+4+n)
 			if x.pairs {
-				fillPairs(rng, p.Of(k).Role, plane.DType, expect[x.first(k):][:x.n])
+				fillPairs(rng, p.Of(k).Role, plane.DType, expect[x.first(k):][:n])
 				x.kind.limit(plane.DType, expect)
 			}
 			whole, err := dev.Alloc(plane.DType, len(expect))
 			require.NoError(t, err)
 			uploadBits(t, s, whole, expect)
-			own, err := whole.Slice(x.first(k), x.first(k)+x.n)
+			own, err := whole.Slice(x.first(k), x.first(k)+n)
 			require.NoError(t, err)
 			x.expect, x.whole, to.Planes = append(x.expect, expect), append(x.whole, whole), append(to.Planes, own)
 		}
-		if n := p.SumWords(); n > 0 {
-			x.sums = p.InitialSums(shape.n)
+		if n := p.SumWords(); n > 0 && p.Rule.Everything && len(tensors) > 0 {
+			x.sums, x.own, to.Sums = tensors[0].sums, tensors[0].own, tensors[0].own
+		} else if n > 0 {
+			x.sums = p.InitialSums(x.n, x.rows, x.batch)
 			of := tensorSums[len(tensors)%len(tensorSums)]
 			x.sums[0], x.sums[1] = of.Sum, of.Scaled
 			x.begin(rng, p)
@@ -321,9 +364,11 @@ var tensorSums = []kernels.TensorSums{{Sum: 9}, {Sum: 0}, {Sum: 0.01}, {Sum: mat
 // begin gives the words of Tensor.Sums that are the rule's numbers: those that are kept, and others, which a step must not look at before it makes them.
 func (x *tensor) begin(rng *rand.Rand, p *kernels.Program) {
 	for i, f := range p.Rule.Tensor {
-		if word := &x.sums[len(x.sums)-len(p.Rule.Tensor)+i]; f.State != "" {
+		switch word := &x.sums[p.TensorWord(i)]; {
+		case f.Count:
+		case f.State != "":
 			*word = rng.Float64()
-		} else {
+		default:
 			*word = -1e30 * rng.Float64()
 		}
 	}
@@ -342,27 +387,26 @@ func (x *tensor) again(t T, s *device.Stream, p *kernels.Program, seed uint64) {
 }
 
 // elements are the expected elements of a tensor, without the guards, and its sums.
-func (x *tensor) elements() (out reference.Tensor) {
-	out.Index, out.Sums = x.index, x.sums
+func (x *tensor) elements(p *kernels.Program) (out reference.Tensor) {
+	out.Group, out.Index, out.Rows, out.Matrices, out.Sums = x.group, x.index, x.rows, x.batch, x.sums
 	for k, whole := range x.expect {
-		out.Planes = append(out.Planes, whole[x.first(k):][:x.n])
+		out.Planes = append(out.Planes, whole[x.first(k):][:x.numbers(p.Planes[k].Domain)])
 	}
 	return out
 }
 
-// expectStep is a step of a group on what is expected.
-func expectStep(p *kernels.Program, step kernels.GroupStep, norm, unscale float64, counters []float64, tensors []*tensor, group int) {
+// expectStep is a step of the groups on what is expected.
+func expectStep(p *kernels.Program, groups []kernels.GroupStep, norm, unscale float64, counters [][]float64, tensors []*tensor) {
 	var of []reference.Tensor
 	for _, x := range tensors {
-		if x.group == group {
-			of = append(of, x.elements())
-		}
+		of = append(of, x.elements(p))
 	}
-	reference.Update(p, step, norm, unscale, counters, of)
+	reference.Step(p, groups, norm, unscale, counters, of)
 }
 
 // compare holds whole buffers, guards included, to what is expected. NaN is NaN, whatever its payload.
 func compare(t T, s *device.Stream, p *kernels.Program, tensors []*tensor, when string) {
+	var m memory
 	for i, x := range tensors {
 		if x.own != nil {
 			for k, got := range download[float64](t, s, x.own) {
@@ -373,29 +417,32 @@ func compare(t T, s *device.Stream, p *kernels.Program, tensors []*tensor, when 
 		}
 		for k, want := range x.expect {
 			dtype := p.Planes[k].DType
-			for j, got := range downloadBits(t, s, x.whole[k]) {
-				if got == want[j] || reference.Same(dtype, got, want[j]) {
-					continue
+			differences(t, s, x.whole[k], &m, want, func(j int, got uint64) {
+				if reference.Same(dtype, got, want[j]) {
+					return
 				}
 				e := j - x.first(k)
-				if e < 0 || e >= x.n || !reference.Agree(p, k, got, func(k int) uint64 { return x.expect[k][x.first(k)+e] }) {
+				if e < 0 || e >= x.numbers(p.Planes[k].Domain) || !reference.Agree(p, k, got, func(k int) uint64 { return x.expect[k][x.first(k)+e] }) {
 					t.Fatalf("%s: tensor %d of %s: %s[%d] is %s, want %s", when, i, x.shape,
 						p.PlaneName(k), j-x.first(k), reference.Text(dtype, got), reference.Text(dtype, want[j]))
 				}
-			}
+			})
 		}
 	}
 }
 
+// upload and download ask require for nothing where there is no error: it would look for who has called at each of their many calls.
 func upload[E device.Element](t T, s *device.Stream, b *device.Buffer, x []E) {
-	require.NoError(t, device.Upload(s, b, x))
-	require.NoError(t, s.Synchronize())
+	if err := errors.Join(device.Upload(s, b, x), s.Synchronize()); err != nil {
+		require.NoError(t, err)
+	}
 }
 
 func download[E device.Element](t T, s *device.Stream, b *device.Buffer) []E {
 	x := make([]E, b.Len())
-	require.NoError(t, device.Download(s, x, b))
-	require.NoError(t, s.Synchronize())
+	if err := errors.Join(device.Download(s, x, b), s.Synchronize()); err != nil {
+		require.NoError(t, err)
+	}
 	return x
 }
 
@@ -412,18 +459,4 @@ func uploadBits(t T, s *device.Stream, b *device.Buffer, x reference.Plane) {
 	default:
 		upload(t, s, b, reference.Elements[uint16](x))
 	}
-}
-
-func downloadBits(t T, s *device.Stream, b *device.Buffer) reference.Plane {
-	switch b.DType() {
-	case device.Float32:
-		return reference.PlaneOf(download[float32](t, s, b))
-	case device.Float64:
-		return reference.PlaneOf(download[float64](t, s, b))
-	case device.Int16:
-		return reference.PlaneOf(download[int16](t, s, b))
-	case device.Int8:
-		return reference.PlaneOf(download[int8](t, s, b))
-	}
-	return reference.PlaneOf(download[uint16](t, s, b))
 }

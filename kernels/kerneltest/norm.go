@@ -295,7 +295,7 @@ func clippedStep(t T, b kernels.Backend, norm *device.Buffer, total, maxNorm flo
 	g := kernels.GroupStep{Hyper: sgd.Hyper, Scale: -1, MaxNorm: maxNorm}
 	s := b.Device().DefaultStream()
 	require.NoError(t, u.Enqueue(s, kernels.Step{Groups: []kernels.GroupStep{g}, Control: norm}))
-	expectStep(p, g, total, 1, p.InitialCounters(), tensors, 0)
+	expectStep(p, []kernels.GroupStep{g}, total, 1, [][]float64{p.InitialCounters()}, tensors)
 	compare(t, s, p, tensors, "clipped step")
 	require.NoError(t, u.Close())
 }

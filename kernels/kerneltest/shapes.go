@@ -9,17 +9,27 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/reference"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // A shape is a tensor to be made.
 type shape struct {
-	n      int
-	offset func(plane int) int // elements from an aligned address, 0 to 3
-	pairs  bool                // every pair of special numbers, the gradient's and a state's
-	tame   bool                // where one number changes all, all are ordinary
+	n       int
+	rows    int                 // of a program with rows; 0: any
+	batch   int                 // matrices that these rows are of; 0 is one
+	offset  func(plane int) int // elements from an aligned address, 0 to 3
+	pairs   bool                // every pair of special numbers, the gradient's and a state's
+	tame    bool                // where one number changes all, all are ordinary
+	cancels bool                // all are ordinary but large ones that cancel each other out
 }
 
 func (s shape) String() string {
+	if s.batch > 1 {
+		return fmt.Sprintf("%d matrices of %d rows of %d elements at offset %d", s.batch, s.rows/s.batch, s.n/s.rows, s.offset(0))
+	}
+	if s.rows > 0 {
+		return fmt.Sprintf("%d rows of %d elements at offset %d", s.rows, s.n/s.rows, s.offset(0))
+	}
 	return fmt.Sprintf("%d elements at offset %d", s.n, s.offset(0))
 }
 
@@ -93,12 +103,34 @@ func pairs(p *kernels.Program) []shape {
 	return all
 }
 
+// numbers is how many elements, rows or columns the tensor has.
+func (s shape) numbers(d rule.Domain) int {
+	switch d {
+	case rule.OfElements:
+		return s.n
+	case rule.OfRows:
+		return s.rows
+	}
+	return kernels.NumColumns(s.n, s.rows, s.batch)
+}
+
 // first is where the tensor starts in a plane's buffer.
 func (s shape) first(plane int) int { return guard + s.offset(plane) }
 
 // special are the values that code gets wrong, as bits of the type, with those that one step of a moving average brings to them: the
 // limit of what is flushed to zero and the numbers next to it, and the least number.
-func special(t device.DType) (out []uint64) {
+func special(t device.DType) []uint64 { return specials[t] }
+
+// specials are special of each type, made once: they are asked for with each tensor.
+var specials = map[device.DType][]uint64{}
+
+func init() {
+	for _, t := range []device.DType{device.Float32, device.Float64, device.BFloat16, device.Float16, device.Int16, device.Int8} {
+		specials[t] = specialOf(t)
+	}
+}
+
+func specialOf(t device.DType) (out []uint64) {
 	if size := 8 * t.Size(); integer(t) { // as many as of the other types
 		for i := range uint64(5) {
 			out = append(out, 1<<(size-1)-2+i, 1<<(size-2)-2+i, i, (1<<size-5)+i)
@@ -156,11 +188,12 @@ func numbers(rng *rand.Rand, t device.DType, n int) reference.Plane {
 type kind uint8
 
 const (
-	wild      kind = iota // any
-	tame                  // ordinary, of many magnitudes, so that sums depend on their order
-	infinite              // such, and one infinity in each plane
-	undefined             // such, and one NaN
-	negative              // such, and all negative or zero
+	wild       kind = iota // any
+	tame                   // ordinary, of many magnitudes, so that sums depend on their order
+	infinite               // such, and one infinity in each plane
+	undefined              // such, and one NaN
+	negative               // such, and all negative or zero
+	cancelling             // ordinary, and large ones of changing sign, whose sum is often 0, so that also a sum that is rounded to float32 depends on their order
 )
 
 // kindOf is the kind of a work's tensor. Elements are each for themselves, so that they are any; but one that is not finite makes a sum that hides all others.
@@ -170,19 +203,25 @@ func kindOf(p *kernels.Program, s shape, tensor int) kind {
 		return wild
 	case s.tame:
 		return tame
+	case s.cancels:
+		return cancelling
+	case p.Rule.Everything: // beside a NaN nothing would show
+		return tame
+	case p.Matrix():
+		return []kind{tame, cancelling, wild, tame, infinite, negative, cancelling, undefined}[tensor%8]
 	}
 	return []kind{tame, wild, tame, infinite, negative, tame, undefined}[tensor%7]
 }
 
 // numbers are some of the kind.
 func (k kind) numbers(rng *rand.Rand, t device.DType, n int) reference.Plane {
-	x := numbers(rng, t, n)
 	if k == wild || integer(t) {
-		return x
+		return numbers(rng, t, n)
 	}
-	spread := 20 // of exponents
+	x := make(reference.Plane, n)
+	spread, large := 20, 0x1p60 // of exponents
 	if t == device.Float16 {
-		spread = 8
+		spread, large = 8, 0x1p12
 	}
 	for i := range x {
 		y := math.Ldexp(rng.NormFloat64(), rng.IntN(2*spread)-spread)
@@ -191,6 +230,9 @@ func (k kind) numbers(rng *rand.Rand, t device.DType, n int) reference.Plane {
 		}
 		if k == negative {
 			y = -math.Abs(y)
+		}
+		if k == cancelling && rng.IntN(12) == 0 {
+			y, large = large, -large
 		}
 		x[i] = reference.Bits(t, y)
 	}

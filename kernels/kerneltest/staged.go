@@ -15,7 +15,7 @@ var stagedSource string
 
 // Staged are rules of several element functions, or with numbers of tensors, that do what such a rule can do: fill sums of each kind, also of terms
 // that are the same for all elements, in each of its functions; read the count and what is kept; store a slot twice; and leave the gradient, or all
-// slots, to other functions.
+// slots, to other functions. The last one's sums are of all tensors together.
 func Staged(t T) []*rule.Rule {
 	all, err := staged()
 	require.NoError(t, err)
@@ -28,7 +28,9 @@ var staged = sync.OnceValues(func() ([]*rule.Rule, error) {
 	sums, err2 := rule.NewStaged(foldPrologue, stagedSource, rule.Elements(sumsOnly[float32], sumsOnly[float64]), rule.Tensors(sumsRoot),
 		rule.Elements(BySums[float32], BySums[float64]))
 	count, err3 := rule.NewStaged(foldPrologue, stagedSource, rule.Elements(ByCount[float32], ByCount[float64]))
-	return []*rule.Rule{all.Rule, sums.Rule, count.Rule}, errors.Join(err, err2, err3)
+	together, err4 := rule.NewStaged(foldPrologue, stagedSource, rule.Elements(togetherFirst[float32], togetherFirst[float64]), rule.All(togetherKept),
+		rule.Elements(togetherMoments[float32], togetherMoments[float64]), rule.All(togetherTrust), rule.Elements(Together[float32], Together[float64]))
+	return []*rule.Rule{all.Rule, sums.Rule, count.Rule, together.Rule}, errors.Join(err, err2, err3, err4)
 })
 
 type foldElem[F rule.Float] struct {
@@ -157,4 +159,50 @@ type countTensor[F rule.Float] struct {
 // ByCount has no tensor function beside it.
 func ByCount[F rule.Float](e *sumsElem[F], s *foldScalars[F], t *countTensor[F], o foldOptions) {
 	e.P = F(s.Beta*e.P) - F(s.LR*e.G)/t.N
+}
+
+// togetherTensor is what all tensors have together.
+type togetherTensor[F rule.Float] struct {
+	Ones    F `all:"sum"`
+	Sum     F `all:"sum"`
+	Scaled  F `all:"squares"`
+	Largest F `all:"max"`
+	Later   F `all:"squares"`
+	Kept    F `state:"kept"`
+	Steps   F `state:"steps"`
+	Rate    F
+	Trust   F
+}
+
+func togetherFirst[F rule.Float](e *foldElem[F], s *foldScalars[F], t *togetherTensor[F], o foldOptions) {
+	e.M = rule.Flush(F(s.Beta*e.M) + F(s.Rest*e.G))
+	t.Ones, t.Sum, t.Scaled = 1, e.P-e.M, e.G
+	if o.Kept {
+		t.Sum = e.P - F(t.Kept*e.M)
+	}
+}
+
+// togetherKept counts the steps, so that one that is run twice shows.
+func togetherKept(t *togetherTensor[float64], s *foldScalars[float64], o foldOptions) {
+	t.Steps += 1
+	t.Kept = float64(s.Beta*t.Kept) + float64(s.Rest*(t.Scaled/t.Ones))
+	t.Rate = 1 / (rule.Sqrt(t.Scaled/t.Ones) + rule.Abs(t.Sum/t.Ones) + 1e-3)
+}
+
+func togetherMoments[F rule.Float](e *foldElem[F], s *foldScalars[F], t *togetherTensor[F], o foldOptions) {
+	g := F(e.G * t.Rate)
+	e.V = rule.Flush(F(s.Beta*e.V) + F(s.Rest*F(g*g)))
+	t.Later, t.Largest = e.V-e.M, rule.Abs(e.M)
+}
+
+func togetherTrust(t *togetherTensor[float64], s *foldScalars[float64], o foldOptions) {
+	t.Trust = s.LR / t.Steps
+	if t.Largest > 0 {
+		t.Trust = t.Trust * rule.Sqrt(t.Later/t.Ones) / t.Largest
+	}
+}
+
+// Together has one step size for all tensors.
+func Together[F rule.Float](e *foldElem[F], s *foldScalars[F], t *togetherTensor[F], o foldOptions) {
+	e.P -= F(t.Trust*(e.M/(rule.Sqrt(e.V)+1e-3))) + F(F(s.LR*t.Kept)*0.0625)
 }

@@ -22,13 +22,18 @@ func (f *fold) lane(l int) string { return f.reg("f64", f.name(l)) }
 
 // begin makes of each lane what it is without numbers.
 func (f *fold) begin() {
+	for l := range f.lanes() {
+		f.none(l)
+	}
+}
+
+// none makes of a lane what it is without numbers.
+func (f *fold) none(l int) {
 	none := imm("f64", 0)
 	if f.max {
 		none = imm("f64", math.Inf(-1))
 	}
-	for l := range f.lanes() {
-		f.op("mov.f64 %s, %s", f.lane(l), none)
-	}
+	f.op("mov.f64 %s, %s", f.lane(l), none)
 }
 
 // take takes a number into a lane. The largest of numbers with a NaN is that.
@@ -48,15 +53,25 @@ func (f *fold) take(l int, x string) {
 func (f *fold) halve() {
 	f.comment("lanes %d to %d apart are %d to 1 threads apart", kernels.NormLanes/2, f.lanes(), f.threads/2)
 	for d := f.threads / 2; d > 0; d /= 2 {
-		for l := range f.lanes() {
-			lo, hi, other := f.reg("b32", "lo"), f.reg("b32", "hi"), f.reg("f64", "other")
-			f.op("mov.b64 {%s, %s}, %s", lo, hi, f.lane(l))
-			f.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", lo, lo, d)
-			f.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", hi, hi, d)
-			f.op("mov.b64 %s, {%s, %s}", other, lo, hi)
-			f.take(l, other)
-		}
+		f.join(d)
 	}
+	f.joinOwn()
+}
+
+// join takes into each lane that of the thread so many further on.
+func (f *fold) join(threads int) {
+	for l := range f.lanes() {
+		lo, hi, other := f.reg("b32", "lo"), f.reg("b32", "hi"), f.reg("f64", "other")
+		f.op("mov.b64 {%s, %s}, %s", lo, hi, f.lane(l))
+		f.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", lo, lo, threads)
+		f.op("shfl.sync.down.b32 %s, %s, %d, 31, 0xffffffff", hi, hi, threads)
+		f.op("mov.b64 %s, {%s, %s}", other, lo, hi)
+		f.take(l, other)
+	}
+}
+
+// joinOwn takes a thread's lanes into its first one.
+func (f *fold) joinOwn() {
 	for d := f.lanes() / 2; d > 0; d /= 2 {
 		for l := range d {
 			f.take(l, f.lane(l+d))

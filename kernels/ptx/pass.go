@@ -51,6 +51,7 @@ type passWriter struct {
 	indexed bool
 	lanes   int  // elements of a vector: what 16 bytes of the widest plane hold, and with fills no more than a thread has lanes
 	alike   bool // all planes have elements of one size
+	walk    func(*passWriter)
 	g       *graph
 }
 
@@ -65,9 +66,9 @@ func newPass(f *ir.Func, l layout, h Hints, fills ...kernels.Fill) *passWriter {
 			loads++
 		}
 	}
-	w.lanes = 16 / widest
+	w.lanes, w.walk = 16/widest, (*passWriter).chunks
 	if len(fills) > 0 {
-		w.lanes = min(w.lanes, fillLanes)
+		w.lanes, w.walk = min(w.lanes, fillLanes), (*passWriter).tiles
 	}
 	if scalars := len(f.Loads()) - loads; f.Width == 64 && scalars > 17 {
 		w.perProcessor = 1 // with 2, ptxas spills on sm_75 and sm_80: Adan with all that is around a rule
@@ -90,14 +91,13 @@ func (w *passWriter) write(name string, params ...string) string {
 	for _, r := range []string{"chunks", "tensors", "scalars"} {
 		w.op("cvta.to.global.u64 %%%s, %%%s", r, r)
 	}
+	if len(w.fills) > 0 {
+		w.op("cvta.to.global.u64 %%sums, %%sums")
+	}
 	if slices.Contains(params, "u64 never") {
 		w.op("setp.ne.u64 %s, %%never, 0", w.reg("pred", "is_never"))
 	}
-	if len(w.fills) > 0 {
-		w.tiles()
-	} else {
-		w.chunks()
-	}
+	w.walk(w)
 	w.label("END")
 	w.op("ret")
 	return w.entry(name, params...)
@@ -234,7 +234,7 @@ func (w *passWriter) uniforms(entry string) {
 	w.op("mad.lo.u64 %s, %%group, %d, %%scalars", entry, w.scalars*size)
 	for _, v := range loads {
 		field := w.f.Vars[v]
-		if field.Bank == rule.ElemBank || field.Bank == rule.TensorBank {
+		if field.Bank != rule.ScalarsBank && field.Bank != rule.SharedBank {
 			continue
 		}
 		i := field.Index
@@ -246,7 +246,7 @@ func (w *passWriter) uniforms(entry string) {
 		w.op("ld.global.%s %s, [%s+%d]", e.memory, r, entry, i*size)
 		w.g.set(v, r)
 	}
-	varying := w.f.Varying(rule.ElemBank)
+	varying := w.f.Varying(rule.ElemBank, rule.RowBank, rule.ColumnBank)
 	w.g.run(func(v ir.Value) bool { return !varying[v] })
 }
 
@@ -288,11 +288,16 @@ type planeAccess struct {
 	*access
 }
 
+// access is n elements of a plane, at an address in a register.
+func (w *passWriter) access(p *plane, n int) *access {
+	return &access{w.writer, p.element, n, w.reg("b64", p.own("address")), func(what string, i int) string { return p.own(fmt.Sprintf("%s_%d", what, i)) }}
+}
+
 // elements updates n elements from %element on, and returns their graphs; of traffic there are none.
 func (w *passWriter) elements(n int) (lanes []*graph) {
 	var all []planeAccess
 	for _, p := range w.planes {
-		a := &access{w.writer, p.element, n, w.reg("b64", p.own("address")), func(what string, i int) string { return p.own(fmt.Sprintf("%s_%d", what, i)) }}
+		a := w.access(p, n)
 		w.op("mad.lo.u64 %s, %%element, %d, %%%s", a.address, p.size, p.own("at"))
 		all = append(all, planeAccess{p, a})
 	}
@@ -314,7 +319,7 @@ func (w *passWriter) elements(n int) (lanes []*graph) {
 		lanes = append(lanes, w.lane(lane, all))
 	}
 	for _, s := range w.f.Stores {
-		if w.f.Vars[s.Var].Bank == rule.TensorBank { // a term
+		if w.f.Vars[s.Var].Bank != rule.ElemBank { // a term
 			continue
 		}
 		a := all[slices.IndexFunc(all, func(a planeAccess) bool { return a.field == s.Var })]

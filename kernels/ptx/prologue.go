@@ -111,6 +111,33 @@ func tensors(name string, p *kernels.Program, f *ir.Func, l layout) string {
 	return w.entry(name, TensorsParams...)
 }
 
+// SpreadParams are the parameters of the kernel that gives each tensor but the first, a thread each, what the tensors' kernel has made of the first: scalars
+// that all tensors have together.
+var SpreadParams = []string{"u64 control", "u64 tensors", "u64 tensor_count"}
+
+func spread(name string, p *kernels.Program, f *ir.Func, l layout) string {
+	w := &writer{}
+	w.params(SpreadParams...)
+	skipped(w, SpreadParams)
+	w.comment("one tensor a thread")
+	threadOf(w, "tensor", "tensor_count")
+	w.op("setp.eq.u64 %s, %%tensor, 0", w.reg("pred", "is_first"))
+	w.op("@%%is_first bra END")
+	w.op("cvta.to.global.u64 %%tensors, %%tensors")
+	w.op("mad.lo.u64 %s, %%tensor, %d, %%tensors", w.reg("b64", "own"), l.words()*word)
+	bits := 8 * p.Compute.Size()
+	for _, s := range f.Stores {
+		if field := f.Vars[s.Var]; field.Bank == kernels.OutputsBank {
+			x, at := w.reg(fmt.Sprintf("f%d", bits), named("of", field.Name)), (l.ownAt()+field.Index)*word
+			w.op("ld.global.f%d %s, [%%tensors+%d]", bits, x, at)
+			w.op("st.global.f%d [%%own+%d], %s", bits, at, x)
+		}
+	}
+	w.label("END")
+	w.op("ret")
+	return w.entry(name, SpreadParams...)
+}
+
 // threadOf computes in a register the thread's number in the grid, and goes to END from a count on.
 func threadOf(w *writer, number, count string) {
 	for _, r := range []string{"tid", "ntid", "ctaid"} {

@@ -67,7 +67,7 @@ for arch in $architectures; do
           awk -v k=".text.${name}_$kernel:" '/^\.text\./ {on = $1 == k} on' "$work/sass" >"$work/kernel"
           wide "$work/kernel" LDG || complain "${name}_$kernel sm_$arch: no 128-bit loads"
         done ;;
-      *) awk '/^\.text\..*_update:/ {on=1} /^\.text\..*_(prologue|traffic|tensors|sums|max):/ {on=0} on' "$work/sass" >"$work/kernel"
+      *) awk '/^\.text\..*_update:/ {on=1} /^\.text\..*_(prologue|traffic|tensors|columns|sums|max|lines):/ {on=0} on' "$work/sass" >"$work/kernel"
          wide "$work/kernel" LDG STG || complain "$name sm_$arch: no 128-bit loads or stores in the update" ;;
     esac
   done

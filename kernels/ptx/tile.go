@@ -15,11 +15,12 @@ const rowsAtOnce = 4
 type tileWriter struct {
 	fold
 	element
-	terms *ir.Func // as kernels.Stage says; nil where elements are sums, which are added as they are
+	terms *ir.Func              // as kernels.Stage says; nil where elements are sums, which are added as they are, or
+	widen func(x string) string // what makes a term of an element
 }
 
 func newTileWriter(w *writer, terms *ir.Func, threads int) *tileWriter {
-	t := &tileWriter{fold{writer: w, threads: threads, name: func(l int) string { return fmt.Sprintf("sum_%d", l) }}, elementOf(ir.Float, 64), terms}
+	t := &tileWriter{fold{writer: w, threads: threads, name: func(l int) string { return fmt.Sprintf("sum_%d", l) }}, elementOf(ir.Float, 64), terms, nil}
 	if terms != nil {
 		t.element = elementOf(terms.Vars[0].Type, terms.Width)
 	}
@@ -112,6 +113,9 @@ func (t *tileWriter) addTerm(row, l int) {
 		}
 		g.run(func(ir.Value) bool { return true })
 		x = g.at[t.terms.Stores[0].Value]
+	}
+	if t.widen != nil {
+		x = t.widen(x)
 	}
 	t.take(l, x)
 }

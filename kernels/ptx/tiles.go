@@ -16,11 +16,7 @@ const fillLanes = kernels.NormLanes / 32
 // to word k of %sums, those of the next fill behind those of all chunks. A thread's elements are whole vectors if all planes' first elements lie
 // where one can be.
 func (w *passWriter) tiles() {
-	w.op("cvta.to.global.u64 %%sums, %%sums")
-	tileOf(w.writer, 32)
-	w.op("mov.u32 %s, %%nctaid.x", w.reg("b32", "nctaid32"))
-	w.op("cvt.u64.u32 %s, %%nctaid32", w.reg("b64", "stride"))
-	w.op("shl.b64 %%stride, %%stride, %d", shift(NormWarps))
+	w.warps()
 	w.op("shl.b64 %s, %%lane, %d", w.reg("b64", "first_lane"), shift(fillLanes))
 	w.op("setp.ne.u64 %s, %%lane, 0", w.reg("pred", "is_other"))
 	w.comment("one tile after the other, a grid apart")
@@ -46,29 +42,7 @@ func (w *passWriter) tiles() {
 	w.op("@%%is_apart bra NEXT_ROW")
 
 	w.comment("rows of %d elements, while there are so many for the thread", kernels.NormLanes)
-	w.label("NEXT_VECTORS")
-	w.op("add.u64 %s, %%i, %d", w.reg("b64", "end"), fillLanes)
-	w.op("setp.lt.u64 %%done, %%count, %%end")
-	w.op("@%%done bra NEXT_ROW")
-	for l := 0; l < fillLanes; l += w.lanes {
-		w.op("add.u64 %s, %%i, %d", w.reg("b64", "element"), l)
-		w.fill(folds, l, w.elements(w.lanes))
-	}
-	w.op("add.u64 %%i, %%i, %d", kernels.NormLanes)
-	w.op("bra NEXT_VECTORS")
-
-	w.comment("elements one by one")
-	w.label("NEXT_ROW")
-	for l := range fillLanes {
-		w.op("add.u64 %%element, %%i, %d", l)
-		w.op("setp.ge.u64 %%done, %%element, %%count")
-		w.op("@%%done bra ROWS_DONE")
-		w.fill(folds, l, w.elements(1))
-	}
-	w.op("add.u64 %%i, %%i, %d", kernels.NormLanes)
-	w.op("bra NEXT_ROW")
-
-	w.label("ROWS_DONE")
+	w.along(folds, fillLanes, "%count", "end", "NEXT_ROW", "ROWS_DONE")
 	w.op("bar.warp.sync 0xffffffff")
 	w.op("mad.lo.u64 %s, %%tile, %d, %%sums", w.reg("b64", "to"), word)
 	for i, f := range folds {
@@ -80,6 +54,35 @@ func (w *passWriter) tiles() {
 	}
 	w.op("add.u64 %%tile, %%tile, %%stride")
 	w.op("bra NEXT_TILE")
+}
+
+// along goes through elements from %i on up to a limit: a thread has so many side by side, and goes on behind those of the warp's 32. They are whole
+// vectors while all of a thread's are below the limit, which the register behind is compared with, and from the label rest on one by one. Then comes the
+// label done.
+func (w *passWriter) along(folds []*fold, each int, limit, behind, rest, done string) {
+	w.label("NEXT_VECTORS")
+	w.op("add.u64 %s, %%i, %d", w.reg("b64", behind), each)
+	w.op("setp.lt.u64 %%done, %s, %%%s", limit, behind)
+	w.op("@%%done bra %s", rest)
+	for l := 0; l < each; l += w.lanes {
+		w.op("add.u64 %s, %%i, %d", w.reg("b64", "element"), l)
+		w.fill(folds, l, w.elements(w.lanes))
+	}
+	w.op("add.u64 %%i, %%i, %d", 32*each)
+	w.op("bra NEXT_VECTORS")
+
+	w.comment("elements one by one")
+	w.label(rest)
+	for l := range each {
+		w.op("add.u64 %%element, %%i, %d", l)
+		w.op("setp.ge.u64 %%done, %%element, %s", limit)
+		w.op("@%%done bra %s", done)
+		w.fill(folds, l, w.elements(1))
+	}
+	w.op("add.u64 %%i, %%i, %d", 32*each)
+	w.op("bra %s", rest)
+
+	w.label(done)
 }
 
 // folds are those of the fills.

@@ -30,18 +30,23 @@ func (r *Rule) eachSet(do func(set uint64) error) error {
 // shows here, and so does a mistake in the compiler.
 func (r *Rule) compare() error {
 	return r.eachSet(func(set uint64) error {
-		for stage := range r.Stages {
-			if stage > 0 {
-				f, err := r.TensorFunction(stage, set)
-				if err != nil {
-					return err
-				}
-				fields := len(r.Tensor)
-				if err := compare(f, func(vars []float64) { r.RunTensor(stage, vars[:fields], vars[fields:], set) }, float64Of); err != nil {
-					return err
-				}
+		for i := range r.functions {
+			f := &r.functions[i]
+			if !f.runs(r, set) {
+				continue
 			}
-			if err := firstError(compareElement(r, stage, 32, set, float32Of), compareElement(r, stage, 64, set, float64Of)); err != nil {
+			if f.domain != OfTensor {
+				if err := firstError(compareFunction(r, f, 32, set, float32Of), compareFunction(r, f, 64, set, float64Of)); err != nil {
+					return err
+				}
+				continue
+			}
+			g, err := r.graph(f.source, 64, set, f.banks)
+			if err != nil {
+				return err
+			}
+			fields := len(r.Tensor)
+			if err := compare(g, func(vars []float64) { f.run(vars[:fields], vars[fields:], set) }, float64Of); err != nil {
 				return err
 			}
 		}
@@ -56,28 +61,46 @@ func (r *Rule) compare() error {
 	})
 }
 
-// compareElement compares the element function of a stage. Each tensor field is looked at as a term is, also those that the function must not store.
-func compareElement[F Float](r *Rule, stage, width int, set uint64, of func(uint64) F) error {
-	f, err := r.Element(stage, width, set)
+// compareFunction compares an element, row or column function. Each field that others fill is looked at as a term is, also those that the function
+// must not store.
+func compareFunction[F Float](r *Rule, fn *stageFunc, width int, set uint64, of func(uint64) F) error {
+	f, err := r.graph(fn.source, width, set, fn.banks)
 	if err != nil {
 		return err
 	}
-	slots, tensor := len(r.Slots), len(r.Slots)+len(r.Scalars)
-	all := make([]int, slots)
-	for i := range all {
-		all[i] = i
+	p := Pass[F]{Domain: fn.domain, Stage: fn.stage, Options: set}
+	first := slots(r, fn.domain)
+	for i := range first {
+		p.Loads = append(p.Loads, i)
 	}
-	p := Pass[F]{Stage: stage, Slots: make([][]F, slots), Terms: make([][]F, len(r.Tensor)), Loads: all, Stores: all, Options: set}
+	p.Stores = p.Loads
 	return compare(f, func(vars []F) {
-		p.Scalars, p.Tensor = vars[slots:tensor], vars[tensor:]
-		for i := range slots {
-			p.Slots[i] = vars[i : i+1]
+		each := func(n int) (out [][]F) {
+			for i := range n {
+				out = append(out, vars[i:i+1])
+			}
+			vars = vars[n:]
+			return out
 		}
-		for i := range p.Terms {
-			p.Terms[i] = vars[tensor+i : tensor+i+1]
+		p.Slots = each(first)
+		p.Scalars, vars = vars[:len(r.Scalars)], vars[len(r.Scalars):]
+		p.Tensor, p.Row = vars, nil
+		p.Terms = each(min(len(vars), len(r.Tensor)))
+		if p.Row = vars; len(vars) > 0 {
+			p.RowTerms = each(len(r.Row))
+			p.Columns = each(len(r.Column))
+			p.ColumnTerms = p.Columns
 		}
 		Apply(r, &p)
 	}, of)
+}
+
+// slots is how many slots a pass over the domain has.
+func slots(r *Rule, d Domain) int {
+	if d == OfElements {
+		return len(r.Slots)
+	}
+	return len(r.Fields(d))
 }
 
 func float32Of(bits uint64) float32 { return math.Float32frombits(uint32(bits >> 32)) }

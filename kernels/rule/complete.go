@@ -1,40 +1,65 @@
 package rule
 
-// complete checks what the functions read and store: for each set of options, and which fields of the tensor they have for any.
+// complete checks what the functions read and store: for each set of options, and which fields of tensors, rows and columns they have for any.
 func (r *Rule) complete() error {
-	ever := map[int]bool{}
+	ever := map[field]bool{}
 	err := r.eachSet(func(set uint64) error {
-		m := made{Rule: r, scalars: map[int]bool{}, filled: map[int]string{}, stored: map[int]bool{}}
+		m := made{Rule: r, scalars: map[int]bool{}, filled: map[field]string{}, stored: map[field]bool{}}
 		if err := m.all(set); err != nil {
 			return err
 		}
-		for i := range r.Tensor {
-			ever[i] = ever[i] || m.filled[i] != "" || m.stored[i]
+		for f := range m.filled {
+			ever[f] = true
+		}
+		for f := range m.stored {
+			ever[f] = true
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for i, t := range r.Tensor {
-		pos := r.elements(0).bank(TensorBank).Fields[i].Pos
-		switch {
-		case ever[i]:
-		case t.Fill != NoFill:
-			return wrong(pos, "no element function fills tensor field %s", t.Name)
-		case t.State != "":
-			return wrong(pos, "no tensor function stores tensor field %s", t.Name)
+	for _, bank := range []int{TensorBank, RowBank, ColumnBank} {
+		in, _ := r.bank(bank)
+		for i := range r.numFields(bank) {
+			d, fill, state := r.field(field{bank, i})
+			switch f := in.Fields[i]; {
+			case ever[field{bank, i}]:
+			case fill != NoFill:
+				return wrong(f.Pos, "no element function fills %s field %s", d, f.Name)
+			case state != "":
+				return wrong(f.Pos, "no %s function stores %s field %s", d, d, f.Name)
+			}
 		}
 	}
 	return nil
 }
 
+// field is a field of the tensor, row or column struct, by bank and index.
+type field struct{ bank, index int }
+
+// numFields is how many the struct has.
+func (r *Rule) numFields(bank int) int {
+	return map[int]int{TensorBank: len(r.Tensor), RowBank: len(r.Row), ColumnBank: len(r.Column)}[bank]
+}
+
+// field is what a field is: of which domain, what fills it, and what it is kept as. A count is neither filled nor kept.
+func (r *Rule) field(f field) (d Domain, fill Fill, state string) {
+	switch f.bank {
+	case RowBank:
+		return OfRows, r.Row[f.index].Fill, r.Row[f.index].Slot
+	case ColumnBank:
+		return OfColumns, r.Column[f.index].Fill, r.Column[f.index].Slot
+	}
+	return OfTensor, r.Tensor[f.index].Fill, r.Tensor[f.index].State
+}
+
 // made is what a rule's functions have made for one set of options, up to one of them.
 type made struct {
 	*Rule
-	scalars map[int]bool   // that the prologue stores
-	filled  map[int]string // of a tensor's fields, the element function that fills it
-	stored  map[int]bool   // the tensor's fields that a tensor function stores
+	scalars map[int]bool     // that the prologue stores
+	filled  map[field]string // the function that fills it
+	stored  map[field]bool   // that a function of its domain stores
 }
 
 // all checks every function, in order.
@@ -50,8 +75,11 @@ func (m *made) all(set uint64) error {
 	}
 	for i := range m.functions {
 		f := &m.functions[i]
-		if !f.tensors {
-			if _, err := m.graph(f.source, 32, set, f.banks()); err != nil {
+		if !f.runs(m.Rule, set) {
+			continue
+		}
+		if f.domain != OfTensor {
+			if _, err := m.graph(f.source, 32, set, f.banks); err != nil {
 				return err
 			}
 		}
@@ -64,43 +92,62 @@ func (m *made) all(set uint64) error {
 
 // function checks that what a function reads was computed before, and what it stores.
 func (m *made) function(f *stageFunc, set uint64) error {
-	g, err := m.graph(f.source, 64, set, f.banks())
+	g, err := m.graph(f.source, 64, set, f.banks)
 	if err != nil {
 		return err
 	}
 	for _, v := range g.Loads() {
-		switch v := g.Vars[v]; v.Bank {
+		switch v, pos := g.Vars[v], f.bank(g.Vars[v].Bank).Fields[g.Vars[v].Index].Pos; v.Bank {
+		case ElemBank:
 		case ScalarsBank:
 			if !m.scalars[v.Index] {
-				return wrong(f.bank(ScalarsBank).Fields[v.Index].Pos, "%s is read, but %s does not compute it", v.Name, m.prologue.Name)
+				return wrong(pos, "%s is read, but %s does not compute it", v.Name, m.prologue.Name)
 			}
-		case TensorBank:
-			t, pos := m.Tensor[v.Index], f.bank(TensorBank).Fields[v.Index].Pos
+		default:
+			at := field{v.Bank, v.Index}
+			d, fill, state := m.field(at)
+			count := d == OfTensor && m.Tensor[v.Index].Count
+			name := v.Name
+			if rows := d == OfColumns && m.Column[v.Index].Rows != NoFill; rows && f.domain == OfColumns {
+				at = field{RowBank, m.Column[v.Index].Row}
+				d, fill, state = m.field(at)
+				name += ", which is made of " + m.Row[at.index].Name + " of the rows,"
+			} else if rows && set&m.MatrixOption() != 0 {
+				return wrong(pos, "%s is read by %s: only column functions read what is made of rows' numbers", v.Name, f.name)
+			}
 			switch {
-			case t.Fill != NoFill && m.filled[v.Index] == "":
-				return wrong(pos, "%s is read by %s, but no element function before it fills it", v.Name, f.name)
-			case t.Fill == NoFill && t.State == "" && !t.Count && !m.stored[v.Index]:
-				return wrong(pos, "%s is read by %s, but no tensor function has computed it on every path", v.Name, f.name)
+			case d != OfTensor && set&m.MatrixOption() == 0:
+				return wrong(pos, "%s is read by %s without the option %s", v.Name, f.name, Matrix)
+			case fill != NoFill && m.filled[at] == "":
+				return wrong(pos, "%s is read by %s, but no element function before it fills it", name, f.name)
+			case fill == NoFill && state == "" && !count && !m.stored[at]:
+				return wrong(pos, "%s is read by %s, but no %s function has computed it on every path", name, f.name, d)
 			}
 		}
 	}
-	last, slots := f == m.elements(m.Stages-1), map[string]bool{}
+	last, slots := f == m.last(), map[string]bool{}
 	for _, s := range g.Stores {
-		switch v := g.Vars[s.Var]; {
-		case v.Bank == ElemBank:
+		v := g.Vars[s.Var]
+		if v.Bank == ElemBank {
 			slots[m.Slots[v.Index]] = true
-		case f.tensors:
-			m.stored[v.Index] = true
+			continue
+		}
+		at := field{v.Bank, v.Index}
+		switch d, fill, _ := m.field(at); {
+		case d != OfTensor && set&m.MatrixOption() == 0:
+			return wrong(f.source.Pos, "%s is filled by %s without the option %s", v.Name, f.name, Matrix)
+		case fill == NoFill:
+			m.stored[at] = true
 		case last:
 			return wrong(f.source.Pos, "%s is filled by %s, the last element function, behind which nothing reads it", v.Name, f.name)
-		case m.filled[v.Index] != "":
-			return wrong(f.source.Pos, "%s is filled by %s and by %s", v.Name, m.filled[v.Index], f.name)
+		case m.filled[at] != "":
+			return wrong(f.source.Pos, "%s is filled by %s and by %s", v.Name, m.filled[at], f.name)
 		default:
-			m.filled[v.Index] = f.name
+			m.filled[at] = f.name
 		}
 	}
 	switch pos := f.source.Pos; {
-	case f.tensors:
+	case f.domain == OfTensor:
 	case last && !slots[Param]:
 		return wrong(pos, "slot %q is not stored: the rule changes nothing", Param)
 	case !last && slots[Param]:
@@ -108,7 +155,7 @@ func (m *made) function(f *stageFunc, set uint64) error {
 	case slots[Grad]:
 		return wrong(pos, "slot %q is stored: a rule reads the gradient only", Grad)
 	case len(g.Stores) == 0:
-		return wrong(pos, "the element function %s stores nothing", f.name)
+		return wrong(pos, "the %s function %s stores nothing", f.domain, f.name)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ func wrong(at token.Position, format string, args ...any) error {
 
 // describe fills in the names that the banks' fields and tags give.
 func (r *Rule) describe() error {
-	last := r.elements(r.Stages - 1)
+	last := r.last()
 	elem, scalars, hyper, counters := last.bank(ElemBank), last.bank(ScalarsBank), r.prologue.Banks[0], r.prologue.Banks[1]
 	for _, f := range elem.Fields {
 		slot := f.Tag.Get("slot")
@@ -74,15 +74,36 @@ func (r *Rule) describe() error {
 	if err := r.together(); err != nil {
 		return err
 	}
-	if last.alone {
-		return nil
+	if bank, _ := r.bank(TensorBank); bank != nil {
+		if err := r.describeTensor(bank); err != nil {
+			return err
+		}
 	}
-	if err := r.describeTensor(last.bank(TensorBank)); err != nil {
+	var err error
+	if bank, _ := r.bank(RowBank); bank != nil {
+		if r.Row, err = r.describeMatrix(OfRows, bank); err != nil {
+			return err
+		}
+	}
+	if bank, _ := r.bank(ColumnBank); bank != nil {
+		if r.Column, err = r.describeMatrix(OfColumns, bank); err != nil {
+			return err
+		}
+	}
+	if err := r.checkEverything(); err != nil {
 		return err
 	}
 	for i := range r.functions {
 		f := &r.functions[i]
-		r.restrict(f.bank(TensorBank), f.tensors)
+		if bank := f.bank(TensorBank); bank != nil {
+			r.restrict(f.domain, bank)
+		}
+		if bank := f.bank(RowBank); bank != nil {
+			r.restrictMatrix(f.domain, OfRows, bank)
+		}
+		if bank := f.bank(ColumnBank); bank != nil {
+			r.restrictMatrix(f.domain, OfColumns, bank)
+		}
 	}
 	return nil
 }
@@ -100,15 +121,15 @@ func (r *Rule) together() error {
 	if !slices.Equal(r.prologue.Options, r.Options) {
 		return wrong(r.prologue.Pos, "the prologue %s has the options %q, but %s has %q", r.prologue.Name, r.prologue.Options, r.Name, r.Options)
 	}
-	last := r.elements(r.Stages - 1)
 	for i := range r.functions {
 		f := &r.functions[i]
 		if !slices.Equal(f.source.Options, r.Options) {
 			return wrong(f.source.Pos, "%s has the options %q, but %s has %q", f.name, f.source.Options, r.Name, r.Options)
 		}
-		for _, bank := range []int{ElemBank, ScalarsBank, TensorBank} {
-			if a, b := f.bank(bank), last.bank(bank); a != nil && b != nil && a.Pos != b.Pos {
-				return wrong(a.Pos, "parameter %s of %s is another struct than parameter %s of %s", a.Param, f.name, b.Param, r.Name)
+		for _, bank := range f.banks {
+			a := f.bank(bank)
+			if b, other := r.bank(bank); a.Pos != b.Pos && len(a.Fields)+len(b.Fields) > 0 {
+				return wrong(a.Pos, "parameter %s of %s is another struct than parameter %s of %s", a.Param, f.name, b.Param, other.name)
 			}
 		}
 	}

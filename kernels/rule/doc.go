@@ -99,7 +99,7 @@
 //
 // # What a tensor has
 //
-// A rule with stages begins and ends with an element function. Between each two element functions stands one tensor function. It sees
+// A rule with stages begins and ends with an element function. Between each two element functions stands one tensor function, or what stands for it below. It sees
 // the scalars as elements do: rounded to the type of the elements, then widened. A field of the tensor struct is one of these, by its tag:
 //
 //   - A fill, tagged `fill:"sum"`, `fill:"squares"`, `fill:"mean"` or `fill:"max"`. An element function stores the element's term to it,
@@ -111,9 +111,58 @@
 //   - The count, tagged `count:"elements"`: the number of the tensor's elements; of a shard, of those that are here. It is read.
 //   - A number without a tag. Tensor functions compute it. What stands behind the one that stores it reads it.
 //
+// # What all tensors have together
+//
+// Where the fills are tagged `all:"sum"`, `all:"squares"` or `all:"max"`, the numbers of the struct belong to all tensors of a step together: elements
+// of all of them fill a sum, the state is kept once, and the functions between the element functions run once. NewStaged is given them by All:
+//
+//	type Numbers[F rule.Float] struct {
+//		M    F `all:"squares"` // of all elements there are
+//		Most F `state:"most"`
+//		Rate F
+//	}
+//
+//	func Together(n *Numbers[float64], s *Scalars[float64], o Options)
+//
+// Such a function sees the scalars of the first tensor's group. Sums go by the tree of the gradient's norm, over the tensors in their order, on which their bits
+// depend. There is no mean and no count, and nothing of rows and columns. What clips the gradient of each tensor or unit cannot stand before such a rule.
+//
+// # How element functions read and store
+//
 // An element function reads a tensor's numbers rounded to its number type. Each may store the element's state. The last one alone stores the
 // parameter, and none the gradient. What a function reads must have been computed before, for each set of options. What is done around a
 // rule is done to the gradient in each stage. The parameter is decayed before the last one: those before it see it as it was.
+//
+// # What rows and columns have
+//
+// A tensor may have a matrix view: rows of as many elements each, one behind the other. It is one matrix or several, of as many rows each; each has columns of
+// its own. A rule that has numbers of rows or of columns has a row
+// struct or a column struct, or both, and an option called Matrix, which the tensor sets: it is on where the tensor has a matrix view. An element
+// function that uses them is given to NewStaged by MatrixElements. It takes, behind the tensor struct, a row struct and a column struct; where a
+// rule has none, an empty one:
+//
+//	func First[F rule.Float](e *Elem[F], s *Scalars[F], t *Tensor[F], r *Row[F], c *Column[F], o Options)
+//
+// A row function runs once for each row, and a column function once for each column. They are generic, as element functions are:
+//
+//	func OfRows[F rule.Float](r *Row[F], s *Scalars[F], t *Tensor[F], o Options)
+//
+// Rows and Columns give them to NewStaged. Between two element functions stand at most a row function, a column function and a tensor function, in
+// this order. The first two see the tensor's numbers as the tensor function before them left them. A field of the row struct, or of the column struct, is
+// one of these, by its tag:
+//
+//   - A fill, of the kinds that a tensor has. Element functions fill it. The terms of a row are added up by the tree over its elements; those of a
+//     column, by blocks of 64 rows of its matrix. The sum is rounded once to the number type. A mean is the sum divided by the number of terms: of a row's elements,
+//     or of rows.
+//   - State, tagged `slot:"name"`. Each row keeps it from step to step, as a number of F. It starts at 0.
+//   - Of a column, what its matrix's rows have, tagged `rows:"mean V"`, or with another kind of fill: it is made of field V of all rows of the matrix, as they
+//     are before the column function that reads it, and is the same for all its columns. The rows are added up as the elements of one tile are, however
+//     many they are, and the sum is rounded once to the number type. Column functions alone read it.
+//   - A number without a tag, which is computed in each step.
+//
+// A row function reads the fills and stores the others. An element function fills the fills and reads the others. Row and column functions may also
+// fill a tensor's fields; of a mean the number of terms is then that of rows or columns. Without the option Matrix, row and column functions are left out,
+// and element functions neither read nor fill a row's or a column's field.
 //
 // # How numbers are rounded
 //

@@ -41,6 +41,12 @@ func numbers[F Float, S any](s *S) []F {
 	return unsafe.Slice((*F)(unsafe.Pointer(s)), n)
 }
 
+// structOf is the struct that numbers are: of as many of the first as it has.
+func structOf[S any](numbers []float64) *S {
+	var s S
+	return (*S)(unsafe.Pointer(unsafe.SliceData(numbers[:unsafe.Sizeof(s)/unsafe.Sizeof(float64(0))])))
+}
+
 func bools[O any](o *O) []bool {
 	return unsafe.Slice((*bool)(unsafe.Pointer(o)), unsafe.Sizeof(*o))
 }

@@ -36,9 +36,11 @@ const StepCounter = "step"
 // The banks of the functions' graphs: ir.Field.Bank.
 const (
 	ElemBank    = 0 // element functions: their slots
-	ScalarsBank = 1 // element and tensor functions: their scalars
+	ScalarsBank = 1 // all but the prologue: their scalars
 	SharedBank  = 2 // a program's graph: the scalars that every program has
-	TensorBank  = 3 // element and tensor functions: the numbers that a tensor has to itself, by index those of Rule.Tensor
+	TensorBank  = 3 // all but the prologue: the numbers that a tensor has to itself, by index those of Rule.Tensor
+	RowBank     = 4 // element functions of a matrix, and row functions: the numbers of a row, by index those of Rule.Row
+	ColumnBank  = 5 // likewise, of a column
 
 	HyperBank   = 0 // prologue: hyperparameters
 	CounterBank = 1 // prologue: counters
@@ -58,14 +60,22 @@ type Rule struct {
 	Counters []Counter     // fields of the prologue's struct of counters
 	Options  []string      // fields of the options struct
 	Tensor   []TensorField // fields of the tensor struct
+	Row      []DomainField // fields of the row struct
+	Column   []DomainField // fields of the column struct
 	Stages   int           // element functions
+	// Everything says that all tensors of a step have the tensor fields together: what elements fill is of all of them, and the functions between the element
+	// functions, All's, run once.
+	Everything bool
 
 	prologue    *syntax.Function
-	functions   []stageFunc // in order: an element function, then a tensor function and an element function for each other stage
+	functions   []stageFunc // in order: an element function, then for each other stage those of rows, columns and tensors, and an element function
 	runPrologue func(hyper, counters, scalars []float64, options uint64)
 
-	mu     sync.Mutex
-	graphs map[graphKey]*ir.Func
+	base *Rule // of WithAdaptiveClip: the rule
+
+	mu      sync.Mutex
+	graphs  map[graphKey]*ir.Func
+	clipped *Rule // what WithAdaptiveClip has made
 }
 
 type graphKey struct {
@@ -151,8 +161,9 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 		return Definition[H, O]{}, errNil
 	}
 	type none = struct{}
-	f := elementsOf[E32, E64, S32, S64, none, none, O](f32)
-	f.alone, f.apply32, f.apply64 = true, applier[float32, E32, S32, none](f32, nil), applier[float64, E64, S64, none](f64, nil)
+	f := stageFuncOf[O](f32, OfElements, aloneBanks, both[E32, E64], both[S32, S64])
+	f.apply32 = applier(calls[float32, E32, S32, none, none, none, O]{alone: f32})
+	f.apply64 = applier(calls[float64, E64, S64, none, none, none, O]{alone: f64})
 	return NewStaged(prologue, source, StageFunc[S64, O]{f})
 }
 
@@ -164,8 +175,9 @@ func New[E32, E64, S32, S64, H, T, O any](f32 func(*E32, *S32, O), f64 func(*E64
 //
 // All have one scalars struct and one options struct, the element functions one element struct. Before the options, they take a struct of what a
 // tensor has, which is the same for all. Each of its fields has one of the tags `fill:"sum"`, `fill:"squares"`, `fill:"mean"`, `fill:"max"`,
-// `state:"name"` and `count:"elements"`, or none: see TensorField, and the package's documentation for who reads and stores which. The rule's
-// name is that of the last element function.
+// `state:"name"` and `count:"elements"`, or none: see TensorField, and the package's documentation for who reads and stores which. There may also be
+// functions of rows and columns, Rows and Columns, and element functions that have their numbers, MatrixElements. In place of tensor functions there
+// may be functions of everything, All. The rule's name is that of the last element function.
 func NewStaged[H, T, S64, O any](prologue func(*H, *T, *S64, O), source string, functions ...StageFunc[S64, O]) (Definition[H, O], error) {
 	none := Definition[H, O]{}
 	if len(functions) == 0 {
@@ -238,10 +250,8 @@ func funcName(f any) (name, file string) {
 // Slot is the index of the named slot, or -1.
 func (r *Rule) Slot(name string) int { return slices.Index(r.Slots, name) }
 
-// Keeps says whether the rule has a slot, or state of a tensor, of the name.
-func (r *Rule) Keeps(name string) bool {
-	return r.Slot(name) >= 0 || slices.ContainsFunc(r.Tensor, func(t TensorField) bool { return t.State == name })
-}
+// Keeps says whether the rule has a slot, or state of a tensor, a row or a column, of the name.
+func (r *Rule) Keeps(name string) bool { return r.owner(name) != "" }
 
 // HyperIndex is the index of the named hyperparameter, or -1.
 func (r *Rule) HyperIndex(name string) int { return slices.Index(r.Hyper, name) }
@@ -255,20 +265,37 @@ func (r *Rule) InitialCounters() []float64 {
 	return out
 }
 
-// Element is the graph of a stage's element function at a width of 32 or 64 bits. It is shared: do not change it.
-func (r *Rule) Element(stage, width int, options uint64) (*ir.Func, error) {
-	f := r.elements(stage)
-	return r.graph(f.source, width, options, f.banks())
+// Has says whether the rule has a function of the domain, of the stage of an element function, which it is or stands before.
+func (r *Rule) Has(d Domain, stage int) bool { return r.function(d, stage) != nil }
+
+// Function is the graph of a function that the rule has, at a width of 32 or 64 bits; a tensor function has only the latter. It is shared: do not
+// change it.
+func (r *Rule) Function(d Domain, stage, width int, options uint64) (*ir.Func, error) {
+	return r.functionGraph(r.function(d, stage), width, options)
 }
 
-// TensorFunction is the graph of the tensor function before the element function of a stage, which is not the first, at 64 bits.
+func (r *Rule) functionGraph(f *stageFunc, width int, options uint64) (*ir.Func, error) {
+	if f.lower != nil {
+		return f.lower(width, options)
+	}
+	return r.graph(f.source, width, options, f.banks)
+}
+
+// Element is Function of a stage's element function.
+func (r *Rule) Element(stage, width int, options uint64) (*ir.Func, error) {
+	return r.Function(OfElements, stage, width, options)
+}
+
+// TensorFunction is Function of the tensor function before the element function of a stage.
 func (r *Rule) TensorFunction(stage int, options uint64) (*ir.Func, error) {
-	f := r.tensors(stage)
-	return r.graph(f.source, 64, options, f.banks())
+	return r.Function(OfTensor, stage, 64, options)
 }
 
 // Prologue is the prologue's graph.
 func (r *Rule) Prologue(options uint64) (*ir.Func, error) {
+	if r.base != nil {
+		return r.base.Prologue(options & r.base.optionSet())
+	}
 	return r.graph(r.prologue, 64, options, []int{HyperBank, CounterBank, OutputsBank})
 }
 
@@ -294,7 +321,7 @@ func (r *Rule) graph(fn *syntax.Function, width int, options uint64, banks []int
 // Source is the rule's Go source: its functions, and what of their file they reach, in the file's order.
 func (r *Rule) Source() string {
 	var others []*syntax.Function
-	for _, f := range r.functions {
+	for _, f := range r.WithoutAdaptiveClip().functions {
 		others = append(others, f.source)
 	}
 	return r.prologue.Text(others...)

@@ -62,7 +62,7 @@ func (s Setting) checkEval() error {
 	if !slices.Equal(e.Counters, r.Counters) {
 		return fmt.Errorf("rule %s for evaluation has the counters %v, must have those of rule %s: %v", e.Name, e.Counters, r.Name, r.Counters)
 	}
-	if e.Stages != 1 || e.Tensor != nil {
+	if e.Stages != 1 || e.Tensor != nil || e.Row != nil || e.Column != nil {
 		return fmt.Errorf("rule %s for evaluation has tensor functions or fields, must be one element function alone", e.Name)
 	}
 	uses := make([]bool, len(r.Slots))

@@ -7,12 +7,13 @@ import (
 
 // Around is what a program does to an element around its rule: any rule, a user's own too. What only multiplies is there always, by the
 // scalars of Shared; what adds operations, or reads or writes more, is here, so that a program without it costs nothing. The order is that of
-// the list: the gradient is multiplied by GradScale, which ClipTensorNorm makes one of each tensor, and clipped by value, then L2 and L1 are added to
+// the list: the gradient is multiplied by GradScale, which ClipTensorNorm makes one of each tensor, then by its unit's factor, and clipped by value, then L2 and L1 are added to
 // it. The parameter in them has not been decayed yet.
 type Around uint8
 
 const (
 	ClipTensorNorm Around = 1 << iota // the gradient is clipped by the norm of its own tensor: GradScale is of TensorBank
+	AdaptiveClip                      // the gradient of a unit, a row or a tensor, is clipped to a part of its parameter's norm: see Rule.WithAdaptiveClip
 	ClipValue                         // the gradient is brought between -clip_value and clip_value; a NaN stays
 	L2                                // weight_decay·p, the gradient of weight_decay·p²/2
 	L1                                // l1·sign(p), the subgradient of l1·|p|: 0 where p is 0
@@ -25,7 +26,7 @@ const Penalties = L1 | L2
 
 // Names lists what is on, as OptionNames lists options.
 func (a Around) Names() (out []string) {
-	for i, name := range []string{"ClipTensorNorm", "ClipValue", "L2", "L1", "EMA", "ZeroGrad"} {
+	for i, name := range []string{"ClipTensorNorm", "AdaptiveClip", "ClipValue", "L2", "L1", "EMA", "ZeroGrad"} {
 		if a>>i&1 != 0 {
 			out = append(out, name)
 		}
@@ -74,9 +75,12 @@ func SharedOf[F Float](x []F) *Shared[F] {
 // Numbers are the scalars, one for each index of bank SharedBank.
 func (s *Shared[F]) Numbers() []F { return numbers[F](s) }
 
-// gradient is the gradient that the rule sees, of one in memory and of the parameter, which has not been decayed.
-func (s *Shared[F]) gradient(a Around, grad, param F) F {
+// gradient is the gradient that the rule sees, of one in memory and of the parameter, which has not been decayed. Factor is of AdaptiveClip.
+func (s *Shared[F]) gradient(a Around, grad, param, factor F) F {
 	g := F(grad * s.GradScale)
+	if a&AdaptiveClip != 0 {
+		g = F(g * factor)
+	}
 	if a&ClipValue != 0 {
 		g = Clip(g, s.ClipValue)
 	}

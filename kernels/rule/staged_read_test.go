@@ -59,7 +59,7 @@ func TestStagedErrorsHaveAPosition(t *testing.T) {
 		// The tensor's fields.
 		{"unknown fill", `fill:"max"`, `fill:"min"`, `r.go:12:2: tensor field B has the fill tag "min", must be one of ["sum" "squares" "mean" "max"]`},
 		{"no fill", `fill:"max"`, `fill:""`, `r.go:12:2: tensor field B has the fill tag "", must be one of`},
-		{"unknown tag", `fill:"max"`, `slot:"max"`, "r.go:12:2: tensor field B has the tag \"slot:\\\"max\\\"\", must have none or one of `fill:\"sum\"`, `state:\"name\"` and `count:\"elements\"`"},
+		{"unknown tag", `fill:"max"`, `slot:"max"`, "r.go:12:2: tensor field B has the tag \"slot:\\\"max\\\"\", must have none or one of `fill:\"sum\"`, `all:\"sum\"`, `state:\"name\"` and `count:\"elements\"`"},
 		{"filled and kept", `fill:"max"`, `fill:"max" state:"b"`, `r.go:12:2: tensor field B has the tag`},
 		{"kept and counted", `count:"elements"`, `state:"n" count:"elements"`, `r.go:14:2: tensor field N has the tag`},
 		{"an initial value", `state:"v"`, `state:"v" init:"LR"`, `r.go:13:2: tensor field V has the tag`},
@@ -122,14 +122,15 @@ func TestStagedErrorsHaveAPosition(t *testing.T) {
 			if strings.Contains(tt.to, "func Idle") {
 				functions = []string{"First", "tensors Middle", "Idle", "tensors Middle", "Last"}
 			}
-			refused(t, strings.Replace(smallStaged, tt.from, tt.to, 1), tt.want, functions...)
+			src := strings.Replace(smallStaged, tt.from, tt.to, 1)
+			require.NotEqual(t, smallStaged, src)
+			refused(t, src, tt.want, functions...)
 		})
 	}
 }
 
 // refused fails unless the source is refused with an error that has a position.
 func refused(t *testing.T, src, want string, functions ...string) {
-	require.NotEqual(t, smallStaged, src)
 	_, err := rule.ReadStaged("r.go", src, "Prologue", functions...)
 	var e *rule.Error
 	require.True(t, errors.As(err, &e), "%T: %v", err, err)
@@ -148,8 +149,8 @@ func Again[F rule.Float](e *Elem[F], s *Scalars[F], t *Tensor[F], o Options) { t
 		{"tensors Middle,Last", "r.go:30:1: the tensor function Middle does not stand between two element functions"},
 		{"First,tensors Middle", "r.go:30:1: the tensor function Middle does not stand between two element functions"},
 		{"First,tensors Middle,tensors Middle,Last", "r.go:30:1: the tensor function Middle does not stand between two element functions"},
-		{"First,Last", "r.go:35:1: no tensor function stands between the element functions First and Last"},
-		{"First,tensors Middle,Again,Last", "r.go:35:1: no tensor function stands between the element functions Again and Last"},
+		{"First,Last", "r.go:35:1: no function of the tensor, of rows or of columns stands between the element functions First and Last"},
+		{"First,tensors Middle,Again,Last", "r.go:35:1: no function of the tensor, of rows or of columns stands between the element functions Again and Last"},
 		{"First,tensors Middle,Again,tensors Middle,Last", "r.go:39:1: t.A is filled by First and by Again"},
 		{"First,tensors Middle,First,tensors Middle,Last", "r.go:26:1: t.A is filled by First and by First"},
 		{"First,tensors Nothing,Last", "there is no function Nothing in this source"},
@@ -165,4 +166,29 @@ func TestOneStageWithATensor(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, r.Stages)
 	require.Len(t, r.Tensor, 6)
+}
+
+// What tensors have together is said by tags, and errors about it have a position.
+func TestEverythingErrorsHaveAPosition(t *testing.T) {
+	together := strings.NewReplacer("fill:", "all:", "\tN     F `count:\"elements\"`\n", "", "t.V = t.N", "t.V = t.A").Replace(smallStaged)
+	r, err := rule.ReadStaged("r.go", together, "Prologue", "First", "tensors Middle", "Last")
+	require.NoError(t, err)
+	require.True(t, r.Everything)
+	require.Equal(t, []rule.TensorField{{Name: "A", Fill: rule.FillSum}, {Name: "B", Fill: rule.FillMax}, {Name: "V", State: "v"}, {Name: "Ratio"}, {Name: "Other"}}, r.Tensor)
+	for _, tt := range []struct{ name, from, to, want string }{
+		{"of a tensor beside", "all:\"sum\"", "fill:\"sum\"", `r.go:11:2: tensor field A has the tag "fill:\"sum\"" beside fields with all tags`},
+		{"a mean", "all:\"max\"", "all:\"mean\"", `r.go:12:2: tensor field B has the tag "all:\"mean\"", but all tensors together have no count of elements`},
+		{"a count", "Ratio F", "Ratio F `count:\"elements\"`", `r.go:14:2: tensor field Ratio has the tag "count:\"elements\"", but all tensors together have no count`},
+		{"unknown", "all:\"max\"", "all:\"min\"", `r.go:12:2: tensor field B has the fill tag "min"`},
+		{"filled and kept", "all:\"max\"", "all:\"max\" state:\"b\"", `r.go:12:2: tensor field B has the tag`},
+		{"on one path", "t.A, t.B = e.P, e.G", "t.A = e.P\nif e.G > 0 { t.B = e.G }", "r.go:27:14: t.B is not stored on every path"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src := strings.Replace(together, tt.from, tt.to, 1)
+			require.NotEqual(t, together, src)
+			refused(t, src, tt.want, "First", "tensors Middle", "Last")
+		})
+	}
+	matrix := strings.NewReplacer("A     F `fill:", "A     F `all:", "B     F `fill:", "B     F `all:", "\tN     F `count:\"elements\"`\n", "").Replace(smallMatrix)
+	refused(t, matrix, "is of rows or columns: a rule whose tensors have numbers together has none", usualMatrix...)
 }

@@ -91,6 +91,28 @@ func (f *File) Function(name string, modes ...Mode) (*Function, error) {
 	return fn, nil
 }
 
+// Structs are the positions of the structs that a function's parameters point to, as Bank.Pos has them, and say whether the function is generic.
+func (f *File) Structs(name string) (at []token.Position, generic bool, err error) {
+	fn, sig, err := f.function(name, false)
+	if err != nil {
+		return nil, false, err
+	}
+	for p := range sig.Params().Variables() {
+		if ptr, ok := p.Type().(*types.Pointer); ok {
+			at = append(at, fn.structPos(p, ptr))
+		}
+	}
+	return at, fn.Generic, nil
+}
+
+// structPos is where the struct that a parameter points to is declared.
+func (fn *Function) structPos(p *types.Var, ptr *types.Pointer) token.Position {
+	if named, ok := types.Unalias(ptr.Elem()).(*types.Named); ok {
+		return fn.file.fset.Position(named.Obj().Pos())
+	}
+	return fn.file.fset.Position(p.Pos())
+}
+
 func (fn *Function) params(sig *types.Signature, modes []Mode) error {
 	n := 0
 	for i := range sig.Params().Len() {
@@ -112,10 +134,7 @@ func (fn *Function) params(sig *types.Signature, modes []Mode) error {
 		if !ok {
 			return fn.errorAt(p.Pos(), "parameter %s must point to a struct of numbers, not to %s", p.Name(), ptr.Elem())
 		}
-		bank := Bank{Param: p.Name(), Pos: fn.file.fset.Position(p.Pos())}
-		if named, ok := types.Unalias(ptr.Elem()).(*types.Named); ok {
-			bank.Pos = fn.file.fset.Position(named.Obj().Pos())
-		}
+		bank := Bank{Param: p.Name(), Pos: fn.structPos(p, ptr)}
 		if n := st.NumFields(); n > maxFields {
 			return fn.errorAt(st.Field(maxFields).Pos(), "field %s is one too many: a struct of numbers has at most %d fields, not %d", st.Field(maxFields).Name(), maxFields, n)
 		}
