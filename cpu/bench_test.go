@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
+	"github.com/fusestep/fusestep/kernels/rules"
 )
 
 // BenchmarkPasses are the passes of a step other than the update, over so many bytes, in turns with loops that move the same bytes and do
@@ -99,6 +102,56 @@ func BenchmarkPasses(b *testing.B) {
 				b.ReportMetric(least/middle(took), "ratio")
 			})
 		}
+	}
+}
+
+// BenchmarkMatrixPasses are Adafactor's steps, of so many matrices of a shape as are 32 Mi elements, in turns with the traffic of the same passes. Ratio
+// is the time of the fastest traffic over the step's, at the medians.
+func BenchmarkMatrixPasses(b *testing.B) {
+	r := rules.AdafactorRule().Rule
+	p := newProgram(b, kernels.Spec{Rule: r, Options: r.MatrixOption(), Compute: device.Float32})
+	in := kernels.Step{Groups: []kernels.GroupStep{{Hyper: []float64{1e-2, -0.8, 1e-30, 1e-3, 1, 0.9}, Scale: 1}}}
+	for _, of := range [][2]int{{4096, 4096}, {768, 768}, {768, 3072}, {50257, 768}, {64, 128}, {1 << 14, 27}, {1 << 15, 16}, {1 << 15, 9}, {1 << 15, 1}} {
+		b.Run(fmt.Sprintf("%d rows of %d", of[0], of[1]), func(b *testing.B) {
+			d := New()
+			defer d.Close()
+			w, elements := kernels.Work{Program: p}, 0
+			for ; elements < 32<<20; elements += of[0] * of[1] {
+				x := kernels.Tensor{Rows: of[0], Sums: newSums(b, d, p, of[0]*of[1], of[0])}
+				for _, plane := range p.Planes {
+					buffer, err := d.Alloc(plane.DType, map[rule.Domain]int{rule.OfElements: of[0] * of[1], rule.OfRows: of[0], rule.OfColumns: of[1]}[plane.Domain])
+					require.NoError(b, err)
+					for i := range view[float32](buffer) {
+						view[float32](buffer)[i] = float32(i%7+1) / 64
+					}
+					x.Planes = append(x.Planes, buffer)
+				}
+				w.Tensors = append(w.Tensors, x)
+			}
+			counters, err := d.Alloc(device.Float64, len(p.Counters))
+			require.NoError(b, err)
+			w.Counters = []*device.Buffer{counters}
+			u, err := d.Compile(w)
+			require.NoError(b, err)
+			all, err := d.CompileTraffic(w)
+			require.NoError(b, err)
+			all = append(all, u)
+			took := make([][]float64, len(all))
+			for b.Loop() {
+				for i, u := range all {
+					began := time.Now()
+					require.NoError(b, u.Enqueue(d.DefaultStream(), in))
+					require.NoError(b, d.DefaultStream().Synchronize())
+					took[i] = append(took[i], time.Since(began).Seconds())
+				}
+			}
+			step, least := middle(took[len(all)-1]), math.Inf(1)
+			for _, x := range took[:len(all)-1] {
+				least = min(least, middle(x))
+			}
+			b.ReportMetric(least/step, "ratio")
+			b.ReportMetric(step*1e9/float64(elements), "ns/element")
+		})
 	}
 }
 

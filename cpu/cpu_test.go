@@ -54,6 +54,9 @@ func TestKernels(t *testing.T) {
 				t.Run(fmt.Sprintf("threads=%d", threads), func(t *testing.T) {
 					open := func(*testing.T) kernels.Backend { return cpu.NewThreads(threads) }
 					kerneltest.Run(t, of, open)
+					if name == best && threads > 1 {
+						kerneltest.RunNames(t, open)
+					}
 					if name == best && threads > 1 && !cpu.RaceEnabled {
 						*cpu.SmallBytes = 8 << 10 // most tensors go through a pass together
 						kerneltest.Run(t, nil, open)
@@ -63,4 +66,14 @@ func TestKernels(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Sums of so many tiles and blocks that they are added up in one more level. All implementations have that tree from one function.
+func TestKernelsLevels(t *testing.T) {
+	if cpu.RaceEnabled || testing.Short() {
+		t.Skip("bits alone are looked at here, of a long tensor")
+	}
+	b := cpu.NewThreads(2)
+	defer b.Close()
+	kerneltest.Levels(t, b)
 }

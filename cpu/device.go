@@ -42,8 +42,21 @@ const maxThreads = 4096
 
 // NewThreads is New with n threads. An n below 1 means 1, one above 4,096 means 4,096; Device.Threads tells. The bits that a
 // device computes do not depend on n.
-func NewThreads(n int) *Device {
-	proc := &processor{pool: newPool(min(max(n, 1), maxThreads)), choice: chosen(),
+func NewThreads(n int) *Device { return newDevice(newPool(n)) }
+
+// NewWithin is NewThreads for who waits for all work at once: what is enqueued on an idle stream has run when the call that enqueues it returns, on the
+// caller's thread, and no other has to be woken for that.
+//
+// Lend is nil, or lends a step threads, all of n or none: it calls work(0) on the thread that it is called on and at the same time work(i) of other i
+// below n, each at most once and on a thread of its own, as many as there are, and returns when all have returned.
+func NewWithin(n int, lend func(n int, work func(i int))) *Device {
+	p := newPool(n)
+	p.within, p.lend = true, lend
+	return newDevice(p)
+}
+
+func newDevice(p *pool) *Device {
+	proc := &processor{pool: p, choice: chosen(),
 		memories: map[*memory]bool{}, queues: map[*queue]bool{}, code: map[loopKey]weak.Pointer[loop]{}, movers: map[mover]*exec.Code{}}
 	dev, err := device.New("cpu", proc)
 	if err != nil {
@@ -103,13 +116,7 @@ func (d *Device) Close() error { return d.Device().Close() }
 // Between enqueueing work on the buffer and synchronising, x must not be written, nor read where the work writes it. The race
 // detector reports a program that does, whatever the length. Wrapped twice, or in two optimizers, x is still one memory.
 func Wrap[T device.Element](d *Device, x []T) (*device.Buffer, error) {
-	t := device.DTypeOf[T]()
-	n := len(x) * t.Size()
-	m := &memory{wraps: true, b: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), n)}
-	if d != nil {
-		m.proc = d.processor
-	}
-	return d.Device().Wrap(t, len(x), m)
+	return d.WrapAt(device.DTypeOf[T](), len(x), unsafe.Pointer(unsafe.SliceData(x)))
 }
 
 // processor implements device.Processor.

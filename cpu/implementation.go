@@ -42,7 +42,7 @@ func implementations() []implementation {
 		all = append(all, implementation{name: "avx2", loops: emit.AVX2})
 	}
 	if hasAVX512() {
-		all = append(all, implementation{name: "avx512", loops: emit.AVX512})
+		all = append(all, implementation{name: "avx512", loops: avx512Loops()})
 	}
 	return all
 }

@@ -25,17 +25,18 @@ type loop struct {
 	frame int // bytes that each thread lends it
 	index int // where in them the index of a run's first element belongs; -1: nowhere
 	lanes int // and those of the fills; -1: nowhere
+	rows  int // and what the rows of a matrix are; -1: nowhere
 }
 
 // emitLoop makes the machine code of a pass. Next is what it prefetches besides: an emit.Loop's.
-func emitLoop(set *emit.Set, q *kernels.Pass, ahead prefetching, next ...int) (*emit.Code, error) {
+func emitLoop(set *emit.Set, q *kernels.Pass, ahead prefetching, next ...emit.Next) (*emit.Code, error) {
 	return emit.Compile(emit.Loop{Func: q.Graph, Planes: touches(q), Fills: emitFills(q), Uniforms: q.Uniforms, Varying: q.Varying, Set: set,
-		Near: ahead.near, Far: ahead.far, Next: next})
+		Near: ahead.near, Far: ahead.far, Next: next, Matrix: emitMatrix(q)})
 }
 
-// touches are the planes that a pass reads or writes, in order.
+// touches are the planes that a pass reads or writes, in order, but for those of which it has one number at a time: a row's.
 func touches(q *kernels.Pass) []int {
-	planes := slices.Concat(q.Loads, q.Stores)
+	planes := slices.DeleteFunc(slices.Concat(q.Loads, q.Stores), func(k int) bool { return q.Graph.Vars[k].Bank == rule.RowBank })
 	slices.Sort(planes)
 	return slices.Compact(planes)
 }
@@ -45,25 +46,53 @@ func emitFills(q *kernels.Pass) (fills []emit.Fill) {
 	for _, f := range q.Fills {
 		kind := map[rule.Fill]emit.FillKind{rule.FillSum: emit.FillSum, rule.FillMean: emit.FillSum, rule.FillSquares: emit.FillSquares,
 			rule.FillMax: emit.FillMax}[f.Kind]
-		fills = append(fills, emit.Fill{Var: f.Var, Kind: kind})
+		fills = append(fills, emit.Fill{Var: f.Var, Kind: kind, Columns: f.Domain == rule.OfColumns})
 	}
 	return fills
+}
+
+// emitMatrix is what a pass by rows has of rows and columns.
+func emitMatrix(q *kernels.Pass) *emit.Matrix {
+	if !q.ByRows {
+		return nil
+	}
+	m := &emit.Matrix{}
+	for _, k := range touches(q) {
+		if q.Graph.Vars[k].Bank == rule.ColumnBank {
+			m.Columns = append(m.Columns, k)
+		}
+	}
+	for _, u := range q.Uniforms {
+		if _, ok := rowOf(q, u); ok {
+			m.Numbers = append(m.Numbers, u)
+		}
+	}
+	return m
+}
+
+// rowOf is the plane that a uniform is in, if that is a number of a row.
+func rowOf(q *kernels.Pass, u ir.Value) (plane int, ok bool) {
+	n := &q.Graph.Nodes[u]
+	if n.Op != ir.Var {
+		return 0, false
+	}
+	return n.Index, q.Graph.Vars[n.Index].Bank == rule.RowBank
 }
 
 // loopKey is what a loop depends on, for one instruction set.
 type loopKey struct {
 	graph string // its fingerprint
-	more  string // its fills, and what it prefetches of the next tensor, as text
+	more  string // its fills, whether it goes by rows, and what it prefetches of the next tensor, as text
 	ahead prefetching
 }
 
-func keyOf(f *ir.Func, fills []emit.Fill, ahead prefetching, next ...int) loopKey {
-	return loopKey{f.Fingerprint(), fmt.Sprint(fills, next), ahead}
+func keyOf(f *ir.Func, fills []emit.Fill, byRows bool, ahead prefetching, next ...emit.Next) loopKey {
+	return loopKey{f.Fingerprint(), fmt.Sprint(fills, byRows, next), ahead}
 }
 
 // machineCode is the loop of a pass, from the device's or new.
-func (d *processor) machineCode(q *kernels.Pass, ahead prefetching, next ...int) (*loop, error) {
-	return d.shared(keyOf(q.Graph, emitFills(q), ahead, next...), func() (*emit.Code, error) { return emitLoop(d.choice.loops, q, ahead, next...) })
+func (d *processor) machineCode(q *kernels.Pass, ahead prefetching, next ...emit.Next) (*loop, error) {
+	return d.shared(keyOf(q.Graph, emitFills(q), q.ByRows, ahead, next...), func() (*emit.Code, error) { return emitLoop(d.choice.loops, q, ahead, next...) })
 }
 
 // shared is the loop of a key, from the device's or what compile makes.
@@ -82,7 +111,7 @@ func (d *processor) shared(key loopKey, compile func() (*emit.Code, error)) (*lo
 		return nil, err
 	}
 	maps.DeleteFunc(d.code, func(_ loopKey, l weak.Pointer[loop]) bool { return l.Value() == nil })
-	l := &loop{code, c.Frame, c.Index, c.Lanes}
+	l := &loop{code, c.Frame, c.Index, c.Lanes, c.Rows}
 	d.code[key] = weak.Make(l)
 	return l, nil
 }
@@ -105,6 +134,13 @@ func (l *loop) run(planes []*byte, uniforms *byte, frame []byte, index uint64, n
 		binary.LittleEndian.PutUint64(frame[l.index:], index)
 	}
 	l.code.Run(unsafe.SliceData(planes), uniforms, unsafe.SliceData(frame), n)
+}
+
+// setRows says what rows a loop over a matrix is run on: how many, the elements from one to the next, and the float64s from one's results to the next's.
+func (l *loop) setRows(frame []byte, rows, step, results int) {
+	for i, x := range [emit.RowWords]int{rows, step, results * int(unsafe.Sizeof(float64(0)))} {
+		binary.LittleEndian.PutUint64(frame[l.rows+8*i:], uint64(x))
+	}
 }
 
 // Listing is the machine code of a program as text, pass after pass: where each instruction is, its bytes, the instruction in Intel's syntax, and

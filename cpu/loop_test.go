@@ -47,6 +47,9 @@ func programs(t *testing.T, f func(p *kernels.Program)) {
 	for _, r := range optim.Rules() {
 		for set := range uint64(1) << len(r.Options) {
 			for penalties := range rule.Penalties + 1 {
+				if penalties&kernels.Refused(r) != 0 {
+					continue
+				}
 				for _, dtype := range []device.DType{device.Float32, device.Float64} {
 					f(newProgram(t, kernels.Spec{Rule: r, Options: set, Around: penalties, Compute: dtype}))
 				}

@@ -20,22 +20,26 @@ const (
 // memory implements device.Memory.
 type memory struct {
 	proc   *processor
-	b      []byte // aligned
+	at     *unsafe.Pointer // a word with the address, which is aligned; nil is nowhere. Who follows ten thousand memories reads their words alone, which are close together
+	n      int64
 	mapped []byte // what the system gave, or nil
 	wraps  bool   // it is somebody else's
 }
 
 // alloc takes n bytes from Go for small buffers and from the system for large ones.
 func (m *memory) alloc(n int64) (err error) {
+	var b []byte
 	switch {
 	case n > math.MaxInt-hugePage: // a 32-bit system
 		err = fmt.Errorf("%d bytes: %w", n, device.ErrOutOfMemory)
 	case n >= mapAbove:
-		m.mapped, m.b, err = mapMemory(int(n))
+		m.mapped, b, err = mapMemory(int(n))
 		mapped.Add(int64(len(m.mapped)))
 	default:
-		m.b = aligned(make([]byte, n+cacheLine), int(n), cacheLine)
+		b = aligned(make([]byte, n+cacheLine), int(n), cacheLine)
 	}
+	at := unsafe.Pointer(unsafe.SliceData(b))
+	m.at, m.n = &at, n
 	return err
 }
 
@@ -45,7 +49,7 @@ func aligned(b []byte, n, align int) []byte {
 	return b[off : off+n : off+n]
 }
 
-func (m *memory) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.b)))) }
+func (m *memory) Addr() uint64 { return uint64(uintptr(*m.at)) }
 
 func (m *memory) Free() error {
 	_ = m.proc.drain() // its error is the streams'
@@ -53,14 +57,14 @@ func (m *memory) Free() error {
 	defer m.proc.mu.Unlock()
 	if m.proc.memories[m] { // not where Wrap made it
 		delete(m.proc.memories, m)
-		m.proc.held -= int64(len(m.b))
+		m.proc.held -= m.n
 	}
 	return m.release()
 }
 
 func (m *memory) release() error {
 	b := m.mapped
-	m.b, m.mapped = nil, nil
+	*m.at, m.mapped = nil, nil
 	mapped.Add(-int64(len(b)))
 	return unmapMemory(b)
 }
@@ -69,15 +73,27 @@ func (m *memory) release() error {
 var mapped atomic.Int64
 
 // bytes is the memory of a span.
-func bytes(s device.Span) []byte {
-	if s.N == 0 {
+func bytes(s device.Span) []byte { return regionOf(s).bytes() }
+
+// region is a span of memory, which may move.
+type region struct {
+	at     *unsafe.Pointer // memory.at; nil where there is no byte
+	off, n int
+}
+
+func regionOf(s device.Span) (r region) {
+	if s.N > 0 {
+		r = region{s.Mem.(*memory).at, int(s.Off), int(s.N)}
+	}
+	return r
+}
+
+// bytes are nil where the memory is nowhere now.
+func (r region) bytes() []byte {
+	if r.at == nil || *r.at == nil {
 		return nil
 	}
-	m := s.Mem.(*memory)
-	if m.b == nil { // it wraps nothing now
-		return nil
-	}
-	return m.b[s.Off : s.Off+s.N]
+	return unsafe.Slice((*byte)(unsafe.Add(*r.at, r.off)), r.n)
 }
 
 // view is a buffer's elements.
@@ -89,12 +105,7 @@ func view[T device.Element](b *device.Buffer) []T {
 }
 
 // contents are a buffer's bytes.
-func contents(b *device.Buffer) []byte {
-	if b.Len() == 0 {
-		return nil
-	}
-	return bytes(b.Span())
-}
+func contents(b *device.Buffer) []byte { return bytes(b.Span()) }
 
 // as are the elements in memory.
 func as[T device.Element](b []byte) []T {

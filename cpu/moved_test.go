@@ -48,7 +48,9 @@ func newMovable(t *testing.T, d *Device, p *kernels.Program, lengths []int) *mov
 			}
 			tensor.Planes, memory = append(tensor.Planes, b), append(memory, x)
 		}
-		tensor.Sums = newSums(t, d, p, n)
+		if tensor.Sums = newSums(t, d, p, n, 0); p.Rule.Everything && i > 0 {
+			tensor.Sums = m.work.Tensors[0].Sums
+		}
 		m.work.Tensors, m.memory = append(m.work.Tensors, tensor), append(m.memory, memory)
 	}
 	m.move(math.MaxUint64)
@@ -65,13 +67,13 @@ func newMovable(t *testing.T, d *Device, p *kernels.Program, lengths []int) *mov
 }
 
 // newSums is a tensor's sums before the first step; nil where the program has no use for them.
-func newSums(t testing.TB, d *Device, p *kernels.Program, n int) *device.Buffer {
+func newSums(t testing.TB, d *Device, p *kernels.Program, n, rows int) *device.Buffer {
 	if p.SumWords() == 0 {
 		return nil
 	}
 	b, err := d.Alloc(device.Float64, p.SumWords())
 	require.NoError(t, err)
-	require.NoError(t, device.Upload(d.DefaultStream(), b, p.InitialSums(n)))
+	require.NoError(t, device.Upload(d.DefaultStream(), b, p.InitialSums(n, rows, 0)))
 	require.NoError(t, d.DefaultStream().Synchronize())
 	return b
 }
@@ -95,10 +97,17 @@ func (m *movable) move(planes uint64) {
 			}
 			tensor[k] = x
 			if b := m.work.Tensors[i].Planes[k]; b != nil {
-				require.NoError(m.t, m.dev.Move(b, unsafe.Pointer(unsafe.SliceData(x))))
+				moveTo(m.t, m.dev, b, unsafe.Pointer(unsafe.SliceData(x)))
 			}
 		}
 	}
+}
+
+// moveTo moves a buffer.
+func moveTo(t *testing.T, d *Device, b *device.Buffer, at unsafe.Pointer) {
+	word, err := d.Word(b)
+	require.NoError(t, err)
+	*word = at
 }
 
 // step takes one, without a group, or with all where that is negative. It returns the norm.
@@ -126,6 +135,7 @@ func TestMoved(t *testing.T) {
 		smallBytes = 20_000 // some tensors are larger
 		moved(t, kerneltest.Staged(t)[0], []float64{0.1, 0.9})
 	})
+	t.Run("together", func(t *testing.T) { moved(t, kerneltest.Staged(t)[3], []float64{0.1, 0.9}) })
 }
 
 func moved(t *testing.T, r *rule.Rule, hyper []float64) {
@@ -175,6 +185,7 @@ func moved(t *testing.T, r *rule.Rule, hyper []float64) {
 					gradients[i] = m.grad(i)
 				}
 				norm := m.updates[1].(*norm).work
+				before := -1
 				for k, off := range without {
 					for i, g := range gradients {
 						m.work.Tensors[i].Planes[1], norm.Tensors[i].Planes[0] = g, g
@@ -187,8 +198,9 @@ func moved(t *testing.T, r *rule.Rule, hyper []float64) {
 						}
 					}
 					for _, u := range m.updates {
-						require.NoError(t, u.Moved(planes|1<<1))
+						require.NoError(t, u.Moved(planes|1<<1, off != before))
 					}
+					before = off
 					require.Equal(t, norms[k], m.step(step, off), "norm of step %d", k)
 				}
 				for i := range lengths {
@@ -220,12 +232,13 @@ func TestMoveRefuses(t *testing.T) {
 	part, err := wrapped.Slice(2, 4)
 	require.NoError(t, err)
 	for name, b := range map[string]*device.Buffer{"allocated": allocated, "a part": part, "nil": nil} {
-		require.ErrorIs(t, d.Move(b, at), device.ErrUnsupported, name)
+		_, err := d.Word(b)
+		require.ErrorIs(t, err, device.ErrUnsupported, name)
 	}
-	require.NoError(t, d.Move(wrapped, at))
+	moveTo(t, d, wrapped, at)
 	require.Equal(t, uint64(uintptr(at)), wrapped.Addr())
 	require.Equal(t, uint64(uintptr(at))+8, part.Addr(), "a part moves with it")
-	require.NoError(t, d.Move(wrapped, nil))
+	moveTo(t, d, wrapped, nil)
 	require.Zero(t, wrapped.Addr())
 	_, err = d.WrapAt(device.Float32, -1, nil)
 	require.ErrorIs(t, err, device.ErrRange)

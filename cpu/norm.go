@@ -17,6 +17,7 @@ type norm struct {
 	proc    *processor
 	work    kernels.Work // holds the tiles' memory
 	wide    bool         // one of the gradients is float64
+	of      []gradient   // the work's
 	tiles   []tile       // in the tree's order
 	own     []ownSums    // of kernels.NormOfTensors
 	spare   []float64    // as long as the longest of these
@@ -41,6 +42,13 @@ type normStep struct {
 type commitStep struct{ *normStep }
 
 func (c *commitStep) run() { kernels.CommitControl(c.control) }
+
+// gradient is what is looked at of a kernels.Tensor where gradients have moved.
+type gradient struct {
+	region
+	dtype device.DType
+	sums  []float64 // kernels.Tensor.Sums
+}
 
 // tile is the memory of at most kernels.NormTile elements.
 type tile struct {
@@ -79,26 +87,32 @@ func (d *Device) newNorm(w kernels.Work) (*norm, error) {
 		n.scratch = append(n.scratch, sumScratch{lanes: newLanes()})
 	}
 	n.body = n.sumBatch
-	return n, n.Moved(1)
+	return n, n.Moved(1, true)
 }
 
 // Moved implements kernels.Movable.
-func (n *norm) Moved(uint64) error {
+func (n *norm) Moved(_ uint64, others bool) error {
 	n.tiles, n.own, n.wide = n.tiles[:0], n.own[:0], false
-	size := 0
-	for _, t := range n.work.Tensors {
-		size += len(contents(t.Planes[0]))
+	if others {
+		n.of = n.of[:0]
+		for _, t := range n.work.Tensors {
+			b := t.Planes[0]
+			n.of = append(n.of, gradient{regionOf(b.Span()), b.DType(), view[float64](t.Sums)})
+		}
 	}
-	for _, tensor := range n.work.Tensors {
-		x := contents(tensor.Planes[0])
+	size := 0
+	for i := range n.of {
+		size += len(n.of[i].bytes())
+	}
+	for i := range n.of {
+		x, t := n.of[i].bytes(), n.of[i].dtype
 		if x == nil {
 			continue
 		}
-		t := tensor.Planes[0].DType()
 		n.wide = n.wide || t == device.Float64
 		if n.proc.choice.loops != nil && n.code[t] == nil {
 			var err error
-			if n.code[t], err = n.proc.squares(t, n.proc.prefetching(size, len(n.work.Tensors))); err != nil {
+			if n.code[t], err = n.proc.squares(t, n.proc.prefetching(size, len(n.of))); err != nil {
 				return err
 			}
 			for i := range n.scratch {
@@ -111,8 +125,8 @@ func (n *norm) Moved(uint64) error {
 			n.tiles = append(n.tiles, tile{t, x[:k]})
 			x = x[k:]
 		}
-		if tensor.Sums != nil {
-			n.own = append(n.own, ownSums{first, len(n.tiles), t == device.Float64, view[float64](tensor.Sums)})
+		if n.of[i].sums != nil {
+			n.own = append(n.own, ownSums{first, len(n.tiles), t == device.Float64, n.of[i].sums})
 			n.spare = slices.Grow(n.spare, len(n.tiles)-first)
 		}
 	}
@@ -124,7 +138,7 @@ func (n *norm) Moved(uint64) error {
 // squares is the loop that sums the squares of elements of a type.
 func (d *processor) squares(t device.DType, ahead prefetching) (*loop, error) {
 	f := kernels.Norm().Stages[0].Terms[t]
-	return d.shared(keyOf(f, termOf, ahead), func() (*emit.Code, error) { return emitSquares(d.choice.loops, f, ahead) })
+	return d.shared(keyOf(f, termOf, false, ahead), func() (*emit.Code, error) { return emitSquares(d.choice.loops, f, ahead) })
 }
 
 // termOf is the field of kernels.Stage.Terms that is summed.

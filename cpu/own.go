@@ -21,8 +21,9 @@ type own[F rule.Float] struct {
 	block  []F
 	eval   *ir.Evaluator[F]
 	vars   []F
+	direct [][2]int   // places in the block that have a tensor's number, and which
+	places []int      // and those that have something computed of some; then also
 	nodes  []ir.Value // uniforms of the graph that differ from tensor to tensor, in order
-	places []int      // in the block, of those that it has
 	fields [][2]int   // of the graph in rule.TensorBank, and where they are there
 }
 
@@ -34,8 +35,8 @@ func (u *update[F]) newOwn(pass int) *own[F] {
 		return o
 	}
 	v := u.vectors[pass]
-	o.block, o.eval, o.vars = make([]F, v.blockLen()), ir.NewUniformEvaluator[F](v.graph, rule.ElemBank), make([]F, len(v.graph.Vars))
-	varying := v.graph.Varying(rule.ElemBank)
+	o.block, o.eval, o.vars = make([]F, v.blockLen()), newUniforms[F](v.graph), make([]F, len(v.graph.Vars))
+	varying := v.graph.Varying(differing...)
 	for i, tensors := range v.graph.Varying(rule.TensorBank) {
 		if tensors && !varying[i] {
 			o.nodes = append(o.nodes, ir.Value(i))
@@ -47,7 +48,11 @@ func (u *update[F]) newOwn(pass int) *own[F] {
 		}
 	}
 	for i, u := range v.uniform {
-		if slices.Contains(o.nodes, u) {
+		switch n := &v.graph.Nodes[u]; {
+		case !slices.Contains(o.nodes, u):
+		case n.Op == ir.Var:
+			o.direct = append(o.direct, [2]int{i, v.graph.Vars[n.Index].Index})
+		default:
 			o.places = append(o.places, i)
 		}
 	}
@@ -57,11 +62,11 @@ func (u *update[F]) newOwn(pass int) *own[F] {
 // of makes scalars, numbers, and with vectors block, those of a tensor, if they are another's. Made is what kernels.Pass.Tensor has made of the
 // tensor; nil where that is still to do, before the first pass.
 func (o *own[F]) of(s *step[F], tensor int, made []float64) {
-	if o.tensor == tensor {
-		return
-	}
 	u, t := s.u, &s.u.tensors[tensor]
 	p := u.program
+	if o.tensor == tensor || p.Rule.Everything && o.group == t.group {
+		return
+	}
 	if o.group != t.group {
 		copy(o.scalars, s.of(t.group))
 		if u.vectors != nil {
@@ -83,6 +88,12 @@ func (o *own[F]) of(s *step[F], tensor int, made []float64) {
 		return
 	}
 	v := u.vectors[o.pass]
+	for _, d := range o.direct {
+		v.put(o.block, masks+d[0], o.numbers[d[1]])
+	}
+	if len(o.places) == 0 {
+		return
+	}
 	for _, f := range o.fields {
 		o.vars[f[0]] = o.numbers[f[1]]
 	}

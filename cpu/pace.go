@@ -24,6 +24,7 @@ type pace struct {
 	tried  [trialLoops]time.Duration // its loops
 	trials int                       // how many of them there have been
 	turn   int                       // of the numbers that are tried
+	lent   bool                      // threads are lent
 }
 
 const (
@@ -37,23 +38,28 @@ func (c *pace) do(p *pool, n int, body func(thread, i int)) {
 		p.do(n, body)
 		return
 	}
-	w := c.choose(p.threads)
+	w := c.choose(p.threads, p.lend != nil)
 	began := time.Now()
 	called := p.on(w, n, body)
 	c.done(w.threads, p.threads, time.Since(began), called)
 }
 
-// choose is who works at the next loop, of all threads.
-func (c *pace) choose(all int) crew {
+// choose is who works at the next loop, of all threads. Those that are lent are so all or none, and not called later.
+func (c *pace) choose(all int, lent bool) crew {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lent = lent
 	if c.use == 0 {
 		c.use, c.pause = all, firstPause
 	}
 	if c.trial == 0 {
 		return crew{threads: c.use}
 	}
-	return crew{threads: c.trial, reserve: c.use - c.trial, limit: slower(middleOf(c.took[:]))}
+	w := crew{threads: c.trial}
+	if !lent {
+		w.reserve, w.limit = c.use-c.trial, slower(middleOf(c.took[:]))
+	}
+	return w
 }
 
 // done notes what a loop on so many threads, of all there are, has taken, and whether it was so slow that the others were called to it.
@@ -83,7 +89,7 @@ func (c *pace) other(all int) int {
 	for {
 		n := [...]int{1, c.use / 2, 2 * c.use, all}[c.turn%4]
 		c.turn++
-		if n >= 1 && n <= all && n != c.use {
+		if n >= 1 && n <= all && n != c.use && (!c.lent || n == 1 || n == all) {
 			return n
 		}
 	}

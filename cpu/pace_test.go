@@ -50,16 +50,20 @@ func TestPace(t *testing.T) {
 		name      string
 		threads   int
 		stretches []stretch
+		lent      bool
 	}{
-		{"alone", 2, []stretch{{alone, 2000, 2, 1.002}}},
-		{"alone for a short time", 2, []stretch{{alone, 250, 2, 1.004}}},
-		{"alone, many", 64, []stretch{{alone, 2000, 64, 1.003}}},
-		{"bound by memory", 4, []stretch{{bound, 2000, 4, 1.001}}},
-		{"crowded", 2, []stretch{{crowded, 2000, 1, 1.03}}},
-		{"crowded, many", 64, []stretch{{crowded, 2000, 1, 1.03}}},
-		{"half", 4, []stretch{{half, 2000, 2, 1.08}}},
-		{"of three", 3, []stretch{{alone, 1000, 3, 1.003}}},
-		{"there and back", 2, []stretch{{alone, 1000, 2, 1.003}, {crowded, 2000, 1, 1.03}, {alone, 2000, 2, 1.1}, {alone, 2000, 2, 1.002}}},
+		{"alone", 2, []stretch{{alone, 2000, 2, 1.002}}, false},
+		{"alone for a short time", 2, []stretch{{alone, 250, 2, 1.004}}, false},
+		{"alone, many", 64, []stretch{{alone, 2000, 64, 1.003}}, false},
+		{"bound by memory", 4, []stretch{{bound, 2000, 4, 1.001}}, false},
+		{"crowded", 2, []stretch{{crowded, 2000, 1, 1.03}}, false},
+		{"crowded, many", 64, []stretch{{crowded, 2000, 1, 1.03}}, false},
+		{"half", 4, []stretch{{half, 2000, 2, 1.08}}, false},
+		{"of three", 3, []stretch{{alone, 1000, 3, 1.003}}, false},
+		{"there and back", 2, []stretch{{alone, 1000, 2, 1.003}, {crowded, 2000, 1, 1.03}, {alone, 2000, 2, 1.1}, {alone, 2000, 2, 1.002}}, false},
+		{"lent, alone", 4, []stretch{{alone, 2000, 4, 1.02}}, true},
+		{"lent, crowded", 4, []stretch{{crowded, 2000, 1, 1.03}}, true},
+		{"lent, there and back", 2, []stretch{{alone, 1000, 2, 1.02}, {crowded, 2000, 1, 1.03}, {alone, 2000, 2, 1.1}}, true},
 	} {
 		for _, noise := range []float64{0, 0.04} {
 			t.Run(fmt.Sprintf("%s, noise %v", tt.name, noise), func(t *testing.T) {
@@ -68,7 +72,7 @@ func TestPace(t *testing.T) {
 				for i, s := range tt.stretches {
 					var took, best float64
 					for range s.loops {
-						w := c.choose(tt.threads)
+						w := c.choose(tt.threads, tt.lent)
 						x := s.machine(w.threads) * (1 + noise*rng.ExpFloat64())
 						limit := w.limit.Seconds()
 						called := w.reserve > 0 && x > limit

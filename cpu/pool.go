@@ -9,17 +9,20 @@ import (
 	"github.com/fusestep/fusestep/device"
 )
 
-// pool is the threads of a device beside the caller's. They start when they are first needed.
+// pool is the threads of a device beside the caller's. They start when they are first needed, or are lent for each loop.
 type pool struct {
 	threads int
+	within  bool                               // who enqueues runs the work: see NewWithin
+	lend    func(n int, work func(thread int)) // or nil
 	start   sync.Once
 	end     sync.Once
 	jobs    chan *job
 	scratch sync.Pool // of *job
 }
 
-func newPool(threads int) *pool {
-	return &pool{threads: threads, jobs: make(chan *job, threads)}
+func newPool(n int) *pool {
+	n = min(max(n, 1), maxThreads)
+	return &pool{threads: n, jobs: make(chan *job, n)}
 }
 
 // job is one loop over 0..n-1. Threads take the next index from one cursor until none is left. A helper may reach a job
@@ -101,17 +104,34 @@ func (p *pool) on(c crew, n int, body func(thread, i int)) (called bool) {
 		}
 		return false
 	}
-	p.start.Do(func() {
-		for t := 1; t < p.threads; t++ {
-			go p.help(t)
-		}
-	})
 	j, _ := p.scratch.Get().(*job)
 	if j == nil {
 		j = &job{left: make(chan struct{}, 1)}
 	}
 	j.n, j.body = int64(n), body
 	j.next.Store(0)
+	if p.lend != nil {
+		p.lend(p.threads, j.loop)
+		j.loop(0) // nothing is left, unless nobody has called it
+	} else {
+		called = p.own(j, c)
+	}
+	j.body = nil
+	failed := j.failed.Swap(nil)
+	p.scratch.Put(j)
+	if failed != nil {
+		panic(failed)
+	}
+	return called
+}
+
+// own runs a job's loop on the caller's thread and on the pool's.
+func (p *pool) own(j *job, c crew) (called bool) {
+	p.start.Do(func() {
+		for t := 1; t < p.threads; t++ {
+			go p.help(t)
+		}
+	})
 	j.open.Store(true)
 	p.call(j, c.threads-1)
 	if c.reserve > 0 {
@@ -121,12 +141,6 @@ func (p *pool) on(c crew, n int, body func(thread, i int)) (called bool) {
 	}
 	j.open.Store(false)
 	j.wait()
-	j.body = nil
-	failed := j.failed.Swap(nil)
-	p.scratch.Put(j)
-	if failed != nil {
-		panic(failed)
-	}
 	return called
 }
 

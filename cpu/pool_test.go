@@ -9,12 +9,25 @@ import (
 	"time"
 )
 
+// lend lends threads, but for the last.
+func lend(n int, work func(int)) {
+	var wg sync.WaitGroup
+	for i := 1; i < n-1; i++ {
+		wg.Go(func() { work(i) })
+	}
+	work(0)
+	wg.Wait()
+}
+
 // Every index runs once, on a thread's number below threads, and all have run when do returns.
 func TestPool(t *testing.T) {
-	for _, threads := range []int{1, 2, 3, 8} {
+	for k, threads := range []int{1, 2, 3, 8, 1, 2, 3, 8} {
 		p := newPool(threads)
+		if k >= 4 {
+			p.lend = lend
+		}
 		for _, n := range []int{0, 1, 2, 3, 7, 8, 9, 1000} {
-			t.Run(fmt.Sprintf("%d of %d threads", n, threads), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d of %d threads, lent %v", n, threads, k >= 4), func(t *testing.T) {
 				for range 50 {
 					ran := make([]int, n)        // each by one thread only: the race detector watches,
 					busy := make([]int, threads) // and the same for a thread's number
@@ -38,6 +51,19 @@ func TestPool(t *testing.T) {
 			})
 		}
 		p.close()
+	}
+}
+
+// Threads that were to be lent, and are not, leave nothing undone.
+func TestPoolLentNone(t *testing.T) {
+	p := newPool(2)
+	p.lend = func(int, func(int)) {}
+	ran := make([]int, 9)
+	p.do(len(ran), func(thread, i int) { ran[i] += 1 + thread })
+	for i, r := range ran {
+		if r != 1 {
+			t.Errorf("index %d ran %d times, want 1, on thread 0", i, r)
+		}
 	}
 }
 

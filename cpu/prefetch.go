@@ -25,11 +25,13 @@ var (
 // closeBytes is the bytes up to which a work stays so close that prefetching neither helps nor costs: a second-level cache.
 //
 // cacheBytes is the bytes up to which a work counts as in cache. In a third-level cache both ways are within 2 % of each other; in the
-// second, prefetching into it costs up to a quarter. shortBytes is the bytes of a buffer up to which it counts as short.
+// second, prefetching into it costs up to a quarter. shortBytes is the bytes of a buffer up to which it counts as short. Where such tensors are scattered,
+// shortAhead is the bytes ahead, in the order of the tensors, at which a loop prefetches into the second-level cache.
 const (
 	closeBytes = 1 << 20
 	cacheBytes = 32 << 20
 	shortBytes = 16 << 10
+	shortAhead = 2 << 10
 )
 
 // ahead is the prefetching for so many bytes in so many buffers, where prefetching helps at all.

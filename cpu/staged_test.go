@@ -18,7 +18,12 @@ func TestStagedAllocations(t *testing.T) {
 	}
 	defer func(old int) { smallBytes = old }(smallBytes)
 	smallBytes = 20_000
-	setting := rule.Setting{Rule: kerneltest.Staged(t)[0], Hyper: []float64{0.1, 0.9}}
+	for _, of := range []int{0, 3} {
+		stagedAllocations(t, rule.Setting{Rule: kerneltest.Staged(t)[of], Hyper: []float64{0.1, 0.9}})
+	}
+}
+
+func stagedAllocations(t *testing.T, setting rule.Setting) {
 	p := newProgram(t, kernels.Spec{Rule: setting.Rule, Options: 1, Compute: device.Float32, Formats: "grad=bf16"})
 	for _, implementation := range implementations() {
 		d := NewThreads(2)

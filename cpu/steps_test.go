@@ -2,6 +2,8 @@ package cpu_test
 
 import (
 	"runtime"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,4 +46,46 @@ func TestManySteps(t *testing.T) {
 		t.Errorf("after 2,000 steps %d bytes are held, want less than 4 MiB", grown)
 	}
 	require.NoError(t, opt.Close())
+}
+
+// Who waits for all work finds it done when a call returns, with the same bits, on threads that are lent or not.
+func TestWithin(t *testing.T) {
+	const n = 200_000
+	lent := 0
+	lend := func(n int, work func(int)) {
+		lent++
+		var wg sync.WaitGroup
+		for i := 1; i < n; i++ {
+			wg.Go(func() { work(i) })
+		}
+		work(0)
+		wg.Wait()
+	}
+	step := func(dev *cpu.Device, wait bool) []float32 {
+		defer dev.Close()
+		w, g := make([]float32, n), make([]float32, n)
+		for i := range g {
+			g[i] = float32(i%1001)/1000 - 0.3
+		}
+		value, err := cpu.Wrap(dev, w)
+		require.NoError(t, err)
+		grad, err := cpu.Wrap(dev, g)
+		require.NoError(t, err)
+		opt, err := optim.New(dev, optim.DefaultAdamW(), []optim.Param{{Name: "w", Value: value, Grad: grad}})
+		require.NoError(t, err)
+		require.NoError(t, opt.SetClipNorm(1))
+		require.NoError(t, opt.Step(nil))
+		if wait {
+			require.NoError(t, dev.DefaultStream().Synchronize())
+		}
+		out := slices.Clone(w)
+		require.NoError(t, opt.Close())
+		return out
+	}
+	want := step(cpu.NewThreads(1), true)
+	require.NotZero(t, want[7])
+	require.Equal(t, want, step(cpu.NewWithin(2, nil), false))
+	require.Zero(t, lent)
+	require.Equal(t, want, step(cpu.NewWithin(2, lend), false))
+	require.Equal(t, 2, lent, "the norm and the update")
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -122,8 +123,19 @@ func stressSteps(t *testing.T, d *Device, p *kernels.Program, n int, seed uint64
 	rng := rand.New(rand.NewPCG(seed, 2))
 	var planes [][]float32
 	var tensor kernels.Tensor
-	for range p.Planes {
-		x := make([]float32, n)
+	if p.Matrix() { // of up to 16 columns
+		tensor.Rows = max(n/int(1+seed%16), 1)
+		n = n / tensor.Rows * tensor.Rows
+		if tensor.Rows%3 == 0 {
+			tensor.Matrices = 3
+		}
+	}
+	for _, plane := range p.Planes {
+		length := n
+		if plane.Domain != rule.OfElements {
+			length = tensor.Numbers(plane.Domain)
+		}
+		x := make([]float32, length)
 		for i := range x {
 			x[i] = rng.Float32()
 		}
@@ -133,7 +145,7 @@ func stressSteps(t *testing.T, d *Device, p *kernels.Program, n int, seed uint64
 	}
 	if p.SumWords() > 0 {
 		var err error
-		tensor.Sums, err = Wrap(d, p.InitialSums(n))
+		tensor.Sums, err = Wrap(d, p.InitialSums(n, tensor.Rows, tensor.Matrices))
 		require.NoError(t, err)
 	}
 	counters, err := Wrap(d, p.Rule.InitialCounters())

@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -16,8 +15,8 @@ import (
 // arithmetic. The loops differ in how many cache lines they take at a time and in whether they prefetch, as which is best depends on
 // the processor, on where the work lies and on how many threads there are.
 func (d *Device) CompileTraffic(w kernels.Work) ([]kernels.Update, error) {
-	if d.Threads() == 0 {
-		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
+	if err := d.usable(&w); err != nil {
+		return nil, err
 	}
 	if w.Program.Compute == device.Float32 {
 		return newTraffic[float32](d.processor, w)
@@ -46,7 +45,7 @@ type traffic[F rule.Float] struct {
 }
 
 type trafficPass struct {
-	planes []int // those that are not stored first
+	planes []int // those of elements, those that are not stored first
 	read   int   // how many of them those are
 	code   *exec.Code
 	round  int // elements that the code takes at a time; 1 where there is none
@@ -88,14 +87,19 @@ type trafficForm struct {
 }
 
 func newTrafficPass(set *emit.Set, p *kernels.Program, q *kernels.Pass, form trafficForm) (t trafficPass, err error) {
+	of := func(k int) bool { return p.Planes[k].Domain == rule.OfElements }
 	for _, k := range q.Loads {
-		if !slices.Contains(q.Stores, k) {
+		if of(k) && !slices.Contains(q.Stores, k) {
 			t.planes = append(t.planes, k)
 		}
 	}
 	t.read, t.round = len(t.planes), 1
-	t.planes = append(t.planes, q.Stores...)
-	if set == nil {
+	for _, k := range q.Stores {
+		if of(k) {
+			t.planes = append(t.planes, k)
+		}
+	}
+	if set == nil || len(t.planes) == 0 {
 		return t, nil
 	}
 	var sizes []int
@@ -153,6 +157,9 @@ func (t *traffic[F]) batch(_, i int) {
 }
 
 func (t *traffic[F]) chunk(pass *trafficPass, c *chunk) {
+	if len(pass.planes) == 0 {
+		return
+	}
 	planes := t.tensors[c.tensor].planes
 	lo := c.lo
 	if whole := (c.hi - c.lo) / pass.round * pass.round; pass.code != nil && whole > 0 {

@@ -31,10 +31,10 @@ const inlineLen = 100_000
 func (d *Device) Storage(compute device.DType) []device.DType { return format.Storage(compute) }
 
 // Compile implements kernels.Backend. It fails with device.ErrUnsupported, where the environment variable Environment names no
-// implementation, and with device.ErrClosed.
+// implementation, with device.ErrClosed, and with a kernels.RowsError.
 func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
-	if d.Threads() == 0 {
-		return nil, fmt.Errorf("cpu: %w", device.ErrClosed)
+	if err := d.usable(&w); err != nil {
+		return nil, err
 	}
 	if w.Program.Reduces() {
 		return d.newNorm(w)
@@ -45,25 +45,43 @@ func (d *Device) Compile(w kernels.Work) (kernels.Update, error) {
 	return newUpdate[float64](d.processor, w)
 }
 
+// usable says whether the device is open, and the work's tensors what its program asks for.
+func (d *Device) usable(w *kernels.Work) error {
+	err := w.CheckRows()
+	if d.Threads() == 0 {
+		err = device.ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("cpu: %w", err)
+	}
+	return nil
+}
+
 // update implements kernels.Update for a program that computes with F.
 type update[F rule.Float] struct {
-	proc     *processor
-	work     kernels.Work // holds the buffers
-	program  *kernels.Program
-	tensors  []tensor
-	chunks   []chunk
-	batches  []batch
-	large    []int // the batches of large tensors
-	staged   bool  // tensors are large or small: see tensor
-	elements int
-	counters [][]float64   // of each group
-	vectors  []*vectors[F] // of each pass; nil: the rule itself runs
+	proc      *processor
+	work      kernels.Work // holds the buffers
+	program   *kernels.Program
+	tensors   []tensor
+	planes    [][]byte   // of all tensors, one's behind the other's: see tensor
+	regions   [][]region // that they are, by plane; nil of planes that have not moved
+	chunks    []chunk
+	batches   []batch
+	large     []int // the batches of large tensors
+	staged    bool  // tensors are large or small: see tensor
+	scattered bool  // tensors do not follow each other in memory
+	elements  int
+	counters  [][]float64   // of each group
+	vectors   []*vectors[F] // of each pass; nil: the rule itself runs
 
 	numLarge, tiles int // large tensors, and tiles of all of them
 	fills           int // most of a pass
 	smallTiles      int // most of a small tensor
+	smallLen        int // and elements
+	kept            int // numbers of an element of a small tensor that its passes keep
 
 	paces []pace // of each pass
+	matrices
 
 	mu     sync.Mutex
 	free   []*step[F]      // steps that are not under way, to be used again
@@ -71,7 +89,8 @@ type update[F rule.Float] struct {
 }
 
 // tensor is the memory of a kernels.Tensor. Where a program has several passes, or sums something, a small tensor goes through all passes on one
-// thread, while a cache holds it. Large ones go through a pass together; when all are through, their tiles' sums are added up.
+// thread, while a cache holds it. Large ones go through a pass together; when all are through, their tiles' sums are added up. Where tensors have their
+// numbers together, all are large.
 type tensor struct {
 	group  int
 	index  uint64 // kernels.Tensor.Index
@@ -81,17 +100,18 @@ type tensor struct {
 	large  bool
 	number int // of the large ones
 	tile   int // of a large one: its first tile among theirs
-	tiles  int
+	tiles  int // of the pass that has most
+
+	rows, columns      int // of matrices that have elements: all rows, and a row's elements
+	matrices, rowsEach int
+	columnSums         int // of a large one: where its columns' are among theirs
 }
 
 // smallBytes is the bytes of a tensor up to which it is small: a second-level cache holds it and the next one. A test changes it.
 var smallBytes = 256 << 10
 
-// chunk is elements lo to hi of a tensor; of a small one all. It is followed if the next one lies behind it in all planes.
-type chunk struct {
-	tensor, lo, hi int
-	followed       bool
-}
+// chunk is elements lo to hi of a tensor; of a small one all.
+type chunk struct{ tensor, lo, hi int }
 
 // batch is chunks lo to hi, of large tensors or of small ones.
 type batch struct {
@@ -128,26 +148,30 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 	for _, q := range u.program.Passes {
 		u.fills = max(u.fills, len(q.Fills))
 	}
-	u.staged = len(u.program.Passes) > 1 || u.fills > 0
+	u.staged = len(u.program.Passes) > 1 || u.fills > 0 || u.program.Matrix()
 	size := chunkLen(u.elements, proc.pool.threads)
-	planes := make([][]byte, len(w.Tensors)*len(w.Program.Planes))
+	u.planes, u.regions = make([][]byte, len(w.Tensors)*len(w.Program.Planes)), make([][]region, len(w.Program.Planes))
 	for i := range w.Tensors {
 		t := &w.Tensors[i]
 		v := tensor{group: t.Group, index: t.Index(), sums: view[float64](t.Sums)}
-		v.planes, planes = planes[:len(t.Planes):len(t.Planes)], planes[len(t.Planes):]
+		v.planes = u.planes[i*len(t.Planes):][:len(t.Planes):len(t.Planes)]
 		for k, b := range t.Planes {
 			v.planes[k] = contents(b)
 		}
 		n := t.Len()
-		v.large, v.tiles = !u.staged || n*elementBytes(u.program) > smallBytes, (n+kernels.NormTile-1)/kernels.NormTile
+		v.large, v.tiles = !u.staged || u.program.Rule.Everything || n*elementBytes(u.program) > smallBytes, tilesOf(n)
+		if u.program.Matrix() {
+			u.matrix(i, t, &v)
+		}
 		if v.large {
 			v.number, v.tile = u.numLarge, u.tiles
 			u.numLarge, u.tiles = u.numLarge+1, u.tiles+v.tiles
-			for lo := 0; lo < n; lo += size {
-				u.chunks = append(u.chunks, chunk{tensor: i, lo: lo, hi: min(lo+size, n)})
+			for lo, hi := 0, 0; lo < n; lo = hi {
+				hi = min(v.end(lo, size), n)
+				u.chunks = append(u.chunks, chunk{tensor: i, lo: lo, hi: hi})
 			}
 		} else {
-			u.smallTiles = max(u.smallTiles, v.tiles)
+			u.smallTiles, u.smallLen = max(u.smallTiles, v.tiles), max(u.smallLen, n)
 			u.chunks = append(u.chunks, chunk{tensor: i, hi: n}) // one without elements has numbers all the same
 		}
 		u.tensors = append(u.tensors, v)
@@ -171,30 +195,41 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 const gap = 256
 
 // Moved implements kernels.Movable.
-func (u *update[F]) Moved(planes uint64) error {
-	for i := range u.tensors {
-		at := u.work.Tensors[i].Planes
-		for k := range at {
-			if planes>>k&1 == 1 {
-				u.tensors[i].planes[k] = contents(at[k])
+func (u *update[F]) Moved(planes uint64, others bool) error {
+	for k := range u.regions {
+		if planes>>k&1 == 0 {
+			continue
+		}
+		if others || u.regions[k] == nil {
+			u.regions[k] = u.regions[k][:0]
+			for i := range u.work.Tensors {
+				u.regions[k] = append(u.regions[k], regionOf(u.work.Tensors[i].Planes[k].Span()))
 			}
+		}
+		for i, r := range u.regions[k] {
+			u.planes[i*len(u.regions)+k] = r.bytes()
 		}
 	}
 	return u.forShort()
 }
 
-// forShort marks the chunks that are followed, and where any is not, beside the last, makes the code for short tensors that are scattered.
+// forShort looks whether the tensors are scattered: whether a chunk does not lie behind the one before it. There short tensors have code of their own.
 func (u *update[F]) forShort() error {
-	scattered := false
-	for i := range len(u.chunks) - 1 {
-		c, next := &u.chunks[i], &u.chunks[i+1]
-		c.followed = u.follows(c, next)
-		scattered = scattered || !c.followed
+	if u.staged && u.program.Matrix() {
+		return nil
+	}
+	u.scattered = false
+	for i := 0; i < len(u.chunks)-1 && !u.scattered; i++ {
+		u.scattered = !u.follows(&u.chunks[i], &u.chunks[i+1])
 	}
 	for _, v := range u.vectors {
-		if err := v.forShort(u, scattered); err != nil {
+		if !u.scattered || v.short != nil {
+			continue
+		}
+		if err := v.forShort(u); err != nil {
 			return err
 		}
+		u.spaces = nil // which may be too small for it
 	}
 	return nil
 }
@@ -233,6 +268,8 @@ type step[F rule.Float] struct {
 	space    *workspace[F]
 	pass     int // that large tensors are in
 	body     func(thread, i int)
+	lines    func(thread, i int) // of rows or columns of large tensors
+	columns  func(thread, i int) // of what columns of large tensors are filled with
 }
 
 // workspace is what a step needs only while it runs. Steps that wait have none.
@@ -243,12 +280,15 @@ type workspace[F rule.Float] struct {
 	made  []float64
 	tiles results // of large tensors
 	small []smallSpace
+
+	columns []float64 // of large tensors: see columnSums
 }
 
 // smallSpace is what a thread needs for a small tensor: what kernels.Pass.Tensor makes, and what tiles fill.
 type smallSpace struct {
-	made  []float64
-	tiles results
+	made    []float64
+	tiles   results
+	columns []float64
 }
 
 // hand is what a thread needs for a pass.
@@ -259,6 +299,7 @@ type hand[F rule.Float] struct {
 	window  *window[F]   // without machine code, as what follows
 	terms   [][]F        // of a tile, for each fill
 	lanes   *[kernels.NormLanes]float64
+	block   []F // with vectors, in a pass that has numbers of rows: the group's, with the row's
 }
 
 // results is where passes leave what they fill, tile by tile.
@@ -288,20 +329,26 @@ func (r results) total(f kernels.Fill, fill, tiles int) float64 {
 
 func (u *update[F]) newWorkspace() *workspace[F] {
 	p := u.program
-	w := &workspace[F]{tiles: newResults(u.fills, u.tiles)}
+	w := &workspace[F]{tiles: newResults(u.fills, u.tiles), columns: newColumns(u.columnSums)}
 	if u.staged {
 		w.made = make([]float64, u.numLarge*p.NumTensorScalars())
 	}
 	for range u.proc.pool.threads {
 		hands := make([]hand[F], len(p.Passes))
+		kept := make([][]F, u.kept)
+		for k := range kept {
+			size := u.smallLen * p.Compute.Size()
+			kept[k] = as[F](aligned(make([]byte, size+cacheLine), size, cacheLine))
+		}
 		for i := range hands {
 			hands[i] = u.newHand(i)
+			hands[i].scratch.kept = kept
 		}
 		w.hands = append(w.hands, hands)
-		w.small = append(w.small, smallSpace{make([]float64, p.NumTensorScalars()), newResults(u.fills, u.smallTiles)})
+		w.small = append(w.small, smallSpace{make([]float64, p.NumTensorScalars()), newResults(u.fills, u.smallTiles), newColumns(u.smallColumnSums)})
 	}
 	for _, v := range u.vectors {
-		w.eval, w.vars = append(w.eval, ir.NewUniformEvaluator[F](v.graph, rule.ElemBank)), append(w.vars, make([]F, len(v.graph.Vars)))
+		w.eval, w.vars = append(w.eval, newUniforms[F](v.graph)), append(w.vars, make([]F, len(v.graph.Vars)))
 	}
 	return w
 }
@@ -315,6 +362,7 @@ func (u *update[F]) newHand(pass int) (h hand[F]) {
 	if u.vectors != nil {
 		h.scratch = u.vectors[pass].newScratch()
 		if u.vectors[pass].loop != nil {
+			h.block = make([]F, u.vectors[pass].blockLen())
 			return h
 		}
 	}
@@ -322,7 +370,12 @@ func (u *update[F]) newHand(pass int) (h hand[F]) {
 	for range q.Fills {
 		h.terms = append(h.terms, make([]F, kernels.NormTile))
 	}
-	h.pass = rule.Pass[F]{Stage: pass, Options: p.Options, Around: q.Around, Slots: make([][]F, len(p.SlotNames())), Terms: make([][]F, len(p.Rule.Tensor))}
+	h.pass = rule.Pass[F]{Domain: q.Domain, Stage: q.Stage, Options: p.Options, Around: q.Around, Slots: make([][]F, len(p.SlotNames())), Terms: make([][]F, len(p.Rule.Tensor))}
+	if rows, columns := len(p.Rule.Row), len(p.Rule.Column); q.Domain != rule.OfElements {
+		h.pass.Slots = make([][]F, len(p.Rule.Fields(q.Domain)))
+	} else {
+		h.pass.Row, h.pass.RowTerms, h.pass.Columns, h.pass.ColumnTerms = make([]F, rows), make([][]F, rows), make([][]F, columns), make([][]F, columns)
+	}
 	h.pass.Loads, h.pass.Stores = p.RuleSlots(pass)
 	return h
 }
@@ -363,7 +416,7 @@ func (u *update[F]) take() *step[F] {
 	for _, v := range u.vectors {
 		s.uniforms = append(s.uniforms, make([]F, len(u.counters)*v.blockLen()))
 	}
-	s.body = s.batch
+	s.body, s.lines, s.columns = s.batch, s.largeLines, s.largeColumns
 	return s
 }
 
@@ -421,7 +474,11 @@ func (s *step[F]) run() {
 			u.each(&u.paces[s.pass], len(u.batches), s.body)
 		} else if len(u.large) > 0 {
 			s.tensors()
-			u.each(&u.paces[s.pass], len(u.large), s.body)
+			if u.program.Passes[s.pass].Domain == rule.OfElements {
+				u.each(&u.paces[s.pass], len(u.large), s.body)
+			} else {
+				u.each(&u.paces[s.pass], len(u.big), s.lines)
+			}
 		}
 		s.sum()
 	}
@@ -432,7 +489,9 @@ func (s *step[F]) run() {
 func (s *step[F]) tensors() {
 	for i := 0; s.u.staged && s.u.program.Passes[s.pass].Tensor != nil && i < len(s.u.tensors); i++ {
 		if t := &s.u.tensors[i]; t.large && !s.off(i) {
-			s.runTensor(s.pass, t, s.madeOf(t))
+			if s.runTensor(s.pass, t, s.madeOf(t)); s.u.program.Rule.Everything {
+				return
+			}
 		}
 	}
 }
@@ -447,18 +506,45 @@ func (s *step[F]) madeOf(t *tensor) []float64 {
 	if !s.u.staged {
 		return nil
 	}
-	n := s.u.program.NumTensorScalars()
-	return s.space.made[t.number*n : (t.number+1)*n]
+	n, at := s.u.program.NumTensorScalars(), t.number
+	if s.u.program.Rule.Everything {
+		at = 0
+	}
+	return s.space.made[at*n : (at+1)*n]
 }
 
 // sum adds up what large tensors have filled in a pass.
 func (s *step[F]) sum() {
-	for k, f := range s.u.program.Passes[s.pass].Fills {
+	q := &s.u.program.Passes[s.pass]
+	for k, f := range q.Fills {
+		if s.u.program.Rule.Everything {
+			s.sumAll(k, f)
+			continue
+		}
 		for i := range s.u.tensors {
-			if t := &s.u.tensors[i]; t.large && !s.off(i) {
-				t.sums[f.Word] = s.tilesOf(t).total(f, k, t.tiles)
+			if t := &s.u.tensors[i]; f.Domain == rule.OfTensor && t.large && !s.off(i) {
+				t.sums[f.Word] = s.tilesOf(t).total(f, k, t.numTiles(q.Domain))
 			}
 		}
+	}
+	if numColumnFills(q) > 0 {
+		s.u.each(&s.u.columnPaces[s.pass], len(s.u.spans), s.columns)
+	}
+}
+
+// sumAll adds up what all tensors have filled together. Their tiles lie one behind the other, but for tensors that the step leaves out.
+func (s *step[F]) sumAll(fill int, f kernels.Fill) {
+	var sums []float64
+	all := s.space.tiles.all[fill*s.space.tiles.stride:][:s.u.tiles]
+	n := 0
+	for i := range s.u.tensors {
+		if t := &s.u.tensors[i]; !s.off(i) {
+			sums = t.sums
+			n += copy(all[n:], all[t.tile:][:t.tiles])
+		}
+	}
+	if sums != nil {
+		sums[f.Word] = kernels.FillTree(f.Kind, all[:n])
 	}
 }
 
@@ -535,17 +621,29 @@ func (s *step[F]) batch(thread, i int) {
 		i = s.u.large[i]
 	}
 	b := s.u.batches[i]
+	short := s.u.scattered && s.u.vectors != nil && s.u.vectors[s.pass].short != nil
+	var ahead cursor
+	if short {
+		ahead = cursor{b.lo, s.u.chunks[b.lo].lo, b.hi}
+		s.advance(&ahead, shortAhead/s.u.program.Compute.Size())
+	}
 	for k := b.lo; k < b.hi; k++ {
 		c := &s.u.chunks[k]
 		if s.off(c.tensor) {
 			continue
 		}
-		if k+1 < b.hi && !c.followed && !s.off(s.u.chunks[k+1].tensor) {
-			s.approach(thread, &s.u.chunks[k+1])
-		}
-		if t := &s.u.tensors[c.tensor]; t.large {
-			s.chunk(&s.space.hands[thread][s.pass], s.pass, c, nil, s.madeOf(t), s.tilesOf(t).from(c.lo))
-		} else {
+		switch t, h := &s.u.tensors[c.tensor], &s.space.hands[thread][s.pass]; {
+		case short:
+			s.short(h, t, c, &ahead)
+		case t.large && t.rows > 0:
+			columns := s.space.columns[t.columnSums:]
+			if t.atOnce() {
+				columns = s.space.small[thread].columns
+			}
+			s.matrix(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(t), columns)
+		case t.large:
+			s.chunk(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(t).from(c.lo))
+		default:
 			next := c // which prefetching of itself does not harm
 			if k+1 < b.hi && !s.off(s.u.chunks[k+1].tensor) {
 				next = &s.u.chunks[k+1]
@@ -555,13 +653,45 @@ func (s *step[F]) batch(thread, i int) {
 	}
 }
 
-// approach prefetches the beginning of the next chunk, where chunks are short and scattered.
-func (s *step[F]) approach(thread int, next *chunk) {
-	if s.u.vectors == nil {
-		return
+// cursor is a place in a batch: an element of a chunk. Behind the last one, chunk is end.
+type cursor struct{ chunk, at, end int }
+
+// advance brings it forward by so many elements of tensors that the step does not leave out.
+func (s *step[F]) advance(to *cursor, n int) {
+	for to.chunk < to.end {
+		c := &s.u.chunks[to.chunk]
+		if left := c.hi - to.at; !s.off(c.tensor) {
+			if n < left {
+				to.at += n
+				return
+			}
+			n -= left
+		}
+		if to.chunk++; to.chunk < to.end {
+			to.at = s.u.chunks[to.chunk].lo
+		}
 	}
-	if v := s.u.vectors[s.pass]; v.short != nil {
-		v.approach(&s.u.tensors[next.tensor], next, &s.space.hands[thread][s.pass].scratch)
+}
+
+// short updates a chunk of a short tensor that is scattered. What lies past its end is another one's or nobody's, and would come from memory in vain:
+// so what is prefetched goes from chunk to chunk, ahead of what is updated.
+func (s *step[F]) short(h *hand[F], t *tensor, c *chunk, ahead *cursor) {
+	s.scalarsFor(h, c.tensor, nil)
+	v, block, pointers := s.u.vectors[s.pass], (*byte)(unsafe.Pointer(&s.blockFor(h, s.pass, t)[0])), h.scratch.pointers
+	for at, n := c.lo, 0; at < c.hi; at += n {
+		n = c.hi - at
+		v.point(pointers, t, at)
+		if ahead.chunk < ahead.end {
+			next, round := &s.u.chunks[ahead.chunk], roundBytes/s.u.program.Compute.Size()
+			if left := next.hi - ahead.at; left < n {
+				n = min(max(left&^(round-1), round), n)
+			}
+			v.point(pointers[len(v.touches):], &s.u.tensors[next.tensor], ahead.at)
+		} else {
+			v.point(pointers[len(v.touches):], t, at)
+		}
+		v.short.run(pointers, block, h.scratch.frame, t.index+uint64(at), n)
+		s.advance(ahead, n)
 	}
 }
 
@@ -573,11 +703,21 @@ func (s *step[F]) through(thread int, c *chunk, next *tensor) {
 		if q.Tensor != nil {
 			s.runTensor(i, t, space.made)
 		}
-		if c.hi > 0 {
-			s.chunk(&s.space.hands[thread][i], i, c, next, space.made, space.tiles)
+		switch h := &s.space.hands[thread][i]; {
+		case c.hi == 0:
+		case t.rows > 0 && q.Domain == rule.OfElements:
+			s.matrix(h, i, c, next, space.made, space.tiles, space.columns)
+			s.fillColumns(i, t, space.columns, 0, t.numbers(rule.OfColumns))
+		case t.rows > 0:
+			s.fold(i, t)
+			s.chunk(h, i, &chunk{tensor: c.tensor, hi: t.numbers(q.Domain)}, nil, space.made, space.tiles)
+		default:
+			s.chunk(h, i, c, next, space.made, space.tiles)
 		}
 		for k, f := range q.Fills {
-			t.sums[f.Word] = space.tiles.total(f, k, t.tiles)
+			if f.Domain == rule.OfTensor {
+				t.sums[f.Word] = space.tiles.total(f, k, t.numTiles(q.Domain))
+			}
 		}
 	}
 }
@@ -585,21 +725,12 @@ func (s *step[F]) through(thread int, c *chunk, next *tensor) {
 // chunk updates one chunk by a pass. Next is nil, or the tensor that comes behind a small one.
 func (s *step[F]) chunk(h *hand[F], pass int, c *chunk, next *tensor, made []float64, to results) {
 	t := &s.u.tensors[c.tensor]
-	scalars := s.of(t.group)
-	if h.own != nil {
-		h.own.of(s, c.tensor, made)
-		scalars = h.own.scalars
-	}
+	scalars := s.scalarsFor(h, c.tensor, made)
 	if s.u.vectors == nil {
 		s.apply(h, pass, t, c, scalars, to)
 		return
 	}
-	v, block := s.u.vectors[pass], []F(nil)
-	if h.own != nil {
-		block = h.own.block
-	} else {
-		block = s.block(pass, t.group)
-	}
+	v, block := s.u.vectors[pass], s.blockFor(h, pass, t)
 	switch {
 	case v.loop != nil && next != nil:
 		v.small(t, next, c, block, &h.scratch, to)
@@ -608,11 +739,34 @@ func (s *step[F]) chunk(h *hand[F], pass int, c *chunk, next *tensor, made []flo
 		v.run(t, c, block, &h.scratch, to)
 		return
 	}
-	s.byWindows(h, pass, t, c, scalars, to, func(term int) { v.interpret(h, (*byte)(unsafe.Pointer(&block[0])), term) })
+	s.byWindows(h, pass, t, c.lo, c.hi, scalars, to, nil, func(term, _ int) { v.interpret(h, (*byte)(unsafe.Pointer(&block[0])), term) })
+}
+
+// scalarsFor are the group's, or those that the tensor has to itself.
+func (s *step[F]) scalarsFor(h *hand[F], tensor int, made []float64) []F {
+	if h.own != nil {
+		h.own.of(s, tensor, made)
+		return h.own.scalars
+	}
+	return s.of(s.u.tensors[tensor].group)
+}
+
+// blockFor is behind scalarsFor.
+func (s *step[F]) blockFor(h *hand[F], pass int, t *tensor) []F {
+	if h.own != nil {
+		return h.own.block
+	}
+	return s.block(pass, t.group)
 }
 
 // apply is chunk by the rule itself.
 func (s *step[F]) apply(h *hand[F], pass int, t *tensor, c *chunk, scalars []F, to results) {
+	s.given(h, scalars)
+	s.byWindows(h, pass, t, c.lo, c.hi, scalars, to, nil, func(term, _ int) { s.applyTo(h, pass, term) })
+}
+
+// given is what a thread's pass by the rule itself is given beside memory.
+func (s *step[F]) given(h *hand[F], scalars []F) {
 	p, program := &h.pass, s.u.program
 	own := len(program.Rule.Scalars)
 	if p.Scalars = scalars[:own]; !program.Alone {
@@ -621,33 +775,52 @@ func (s *step[F]) apply(h *hand[F], pass int, t *tensor, c *chunk, scalars []F, 
 	if h.own != nil {
 		p.Tensor = h.own.numbers[:len(program.Rule.Tensor)]
 	}
-	q := &program.Passes[pass]
-	s.byWindows(h, pass, t, c, scalars, to, func(term int) {
-		for i, x := range h.window.slots {
-			p.Slots[program.Slots[i].Index] = x
-		}
-		for k, f := range q.Fills {
-			p.Terms[q.Graph.Vars[f.Var].Index] = h.terms[k][term : term+len(h.window.slots[0])]
-		}
-		rule.Apply(program.Rule, p)
-	})
 }
 
-// byWindows calls f for all of a chunk's elements, as many as the thread's window has at a time. Where the pass fills something, f is told where in
-// the thread's terms these elements' begin.
-func (s *step[F]) byWindows(h *hand[F], pass int, t *tensor, c *chunk, scalars []F, to results, f func(term int)) {
-	size, fills := c.hi-c.lo, s.u.program.Passes[pass].Fills
+// applyTo runs the rule itself on the window, whose terms begin at one of the thread's.
+func (s *step[F]) applyTo(h *hand[F], pass, term int) {
+	p, program := &h.pass, s.u.program
+	q := &program.Passes[pass]
+	for i, x := range h.window.slots {
+		if program.Slots[i].Domain == q.Domain {
+			p.Slots[program.Slots[i].Index] = x
+		}
+	}
+	for k, f := range q.Fills {
+		of := p.Terms
+		switch f.Domain {
+		case rule.OfRows:
+			of = p.RowTerms
+		case rule.OfColumns:
+			of = p.ColumnTerms
+		}
+		of[f.Field] = h.terms[k][term : term+h.window.n]
+	}
+	rule.Apply(program.Rule, p)
+}
+
+// byWindows calls f for elements from to end, or as many rows or columns, as many as the thread's window has at a time, and tells it how many came
+// before. Where the pass fills something, f is told where in the thread's terms these elements' begin. Columns are what the columns of a row's
+// elements have so far.
+func (s *step[F]) byWindows(h *hand[F], pass int, t *tensor, from, end int, scalars []F, to results, columns *columnSums, f func(term, before int)) {
+	size, fills := end-from, s.u.program.Passes[pass].Fills
 	if len(fills) > 0 {
 		size = kernels.NormTile
 	}
-	for lo := c.lo; lo < c.hi; lo += size {
-		hi, term := min(lo+size, c.hi), 0
+	for lo := from; lo < end; lo += size {
+		hi, term := min(lo+size, end), 0
 		h.window.each(t, lo, hi, scalars, func() {
-			f(term)
-			term += len(h.window.slots[0])
+			f(term, lo-from+term)
+			term += h.window.n
 		})
+		column := 0
 		for k, fill := range fills {
-			*to.tile(k, (lo-c.lo)/size) = fillTile(s.u.proc.choice.set, fill.Kind, h.terms[k][:hi-lo], h.lanes)
+			if terms := h.terms[k][:hi-lo]; fill.Domain == rule.OfColumns {
+				kernels.FillColumns(fill.Kind, columns.of(column)[lo-from:hi-from], terms)
+				column++
+			} else {
+				*to.tile(k, (lo-from)/size) = fillTile(s.u.proc.choice.set, fill.Kind, terms, h.lanes)
+			}
 		}
 	}
 }

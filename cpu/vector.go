@@ -6,7 +6,6 @@ import (
 	"unsafe"
 
 	"github.com/fusestep/fusestep/cpu/internal/emit"
-	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ir"
 	"github.com/fusestep/fusestep/kernels/rule"
@@ -21,39 +20,44 @@ const masks = emit.Head
 
 // vectors is a pass ready to be run by vector code: by machine code made for it, or operation by operation on tiles.
 type vectors[F rule.Float] struct {
-	set     *instructions
-	program *kernels.Program
-	pass    *kernels.Pass
-	touches []int    // planes, in the order of the loop's addresses
-	graph   *ir.Func // the pass's for the loop, that of numbers for the plan
-	uniform []ir.Value
-	loop    *loop // or
-	plan    *plan
-	short   *short // where tensors are short and scattered
-	inCache *loop  // for small tensors, where an update prefetches from memory: these are in a cache by then. nil: loop
-	fetched []int  // planes of the next small tensor that inCache fetches
+	set      *instructions
+	program  *kernels.Program
+	pass     *kernels.Pass
+	graph    *ir.Func // the pass's for the loop, that of numbers for the plan
+	uniform  []ir.Value
+	passLoop // or
+	plan     *plan
+	short    *loop     // where tensors are short and scattered: it fetches what is said beside its own planes
+	inCache  *passLoop // for small tensors, where that is another one. nil: the same
 }
 
-// short prefetches in a chunk nothing but what will be needed: what lies past a short tensor's end is often another one's, and comes from memory in
-// vain. Where the next chunk lies there, the loop alone prefetches the right thing.
-type short struct {
-	begin *loop      // prefetches as shortOnes
-	end   *loop      // takes a chunk's end, which has been prefetched by then, and prefetches nothing
-	touch *exec.Code // prefetches the beginning of a chunk, while the one before is worked on
+// passLoop is a pass's loop, and in the order of its addresses what it is given.
+type passLoop struct {
+	loop      *loop
+	touches   []int // planes
+	kept      []int // of small tensors: which of what passes keep
+	rowPlanes []int // in a pass over the elements of matrices: planes of which the loop takes a row's number
+	fetched   []int // planes of the next small tensor, which it fetches
+}
+
+// addresses are those of a pass's planes, and of what is kept and fetched.
+func (l *passLoop) addresses() int {
+	return len(l.touches) + len(l.kept) + len(l.rowPlanes) + len(l.fetched)
 }
 
 // newVectors returns nil where the implementation has no vector code.
 func newVectors[F rule.Float](u *update[F], q *kernels.Pass) (v *vectors[F], err error) {
 	c, p := u.proc.choice, u.program
-	if c.err != nil || c.set == nil && c.loops == nil {
+	if c.err != nil || c.set == nil && c.loops == nil || c.loops == nil && p.Matrix() { // tiles have no rows: the rule itself runs
 		return nil, c.err
 	}
-	v = &vectors[F]{set: c.set, program: p, pass: q, touches: touches(q), graph: q.Graph, uniform: q.Uniforms}
+	v = &vectors[F]{set: c.set, program: p, pass: q, passLoop: passLoop{touches: touches(q)}, graph: q.Graph, uniform: q.Uniforms}
 	if c.loops == nil {
 		v.graph, v.uniform = q.Numbers, q.Numbers.Uniforms(rule.ElemBank)
 		v.plan = newPlan(c.set, v.graph, v.uniform, len(p.Slots), v.terms())
 		return v, nil
 	}
+	v.rowPlanes = rowPlanes(q)
 	if v.loop, err = u.proc.machineCode(q, u.proc.prefetching(u.extent())); err != nil {
 		return nil, err
 	}
@@ -74,13 +78,17 @@ func (v *vectors[F]) terms() (fields []int) {
 	return fields
 }
 
-// forShort makes the code for short tensors that are scattered, if these are and it is not there.
-func (v *vectors[F]) forShort(u *update[F], scattered bool) (err error) {
-	if v.loop == nil || v.short != nil || !scattered || u.staged {
+// forShort makes the code for short tensors that are scattered, if it is not there.
+func (v *vectors[F]) forShort(u *update[F]) (err error) {
+	if v.loop == nil || v.short != nil || u.staged {
 		return nil
 	}
 	if bytes, buffers := u.extent(); u.fetches() && bytes/buffers <= shortBytes {
-		v.short, err = u.proc.newShort(v.pass)
+		var next []emit.Next
+		for _, k := range v.touches {
+			next = append(next, emit.Next{Size: u.program.Planes[k].DType.Size(), Stored: u.program.Planes[k].Store})
+		}
+		v.short, err = u.proc.machineCode(v.pass, prefetching{}, next...)
 	}
 	return err
 }
@@ -91,41 +99,56 @@ func (u *update[F]) fetches() bool {
 	return u.proc.prefetching(bytes, buffers) != (prefetching{}) && bytes > closeBytes
 }
 
-// forSmall makes the code for small tensors: each pass fetches some planes of the next one from memory.
+// forSmall makes the code for small tensors: passes keep what later ones compute again, and each fetches planes of the next tensor from memory, as many
+// as it has time for.
 func (u *update[F]) forSmall() (err error) {
-	if u.vectors == nil || u.vectors[0].loop == nil || u.smallTiles == 0 || !u.fetches() {
+	if u.vectors == nil || u.vectors[0].loop == nil || u.smallTiles == 0 {
 		return nil
 	}
-	planes := u.vectors[0].touches
+	kept, n := keep(u.program)
+	u.kept = n
+	ofElements := func(d rule.Domain) bool { return d == rule.OfElements }
+	var passes []int
 	for i, v := range u.vectors {
-		v.fetched = planes[i*len(planes)/len(u.vectors) : (i+1)*len(planes)/len(u.vectors)]
-		var next []int
-		for _, k := range v.fetched {
-			next = append(next, u.program.Planes[k].DType.Size())
+		if ofElements(v.pass.Domain) {
+			passes = append(passes, i)
 		}
-		if v.inCache, err = u.proc.machineCode(v.pass, prefetching{}, next...); err != nil {
+	}
+	planes := slices.DeleteFunc(slices.Clone(u.vectors[passes[0]].touches), func(k int) bool { return !ofElements(u.program.Planes[k].Domain) })
+	fetches, all, before := u.fetches(), 0, 0
+	for _, pass := range passes {
+		all += kept[pass].operations()
+	}
+	fetched := func() int { return (2*len(planes)*before + all) / (2 * all) } // planes, to the nearest
+	for _, pass := range passes {
+		q, l, ahead := &kept[pass], &passLoop{}, u.proc.prefetching(u.extent())
+		var next []emit.Next // none is Stored: the first-level cache would have what is for later passes
+		if fetches {
+			lo := fetched()
+			before += q.operations()
+			l.fetched, ahead = planes[lo:fetched()], prefetching{}
+			for _, k := range l.fetched {
+				next = append(next, emit.Next{Size: u.program.Planes[k].DType.Size()})
+			}
+		} else if q.places == nil {
+			continue
+		}
+		touched := touches(&q.Pass)
+		l.touches, l.kept, l.rowPlanes = touched[:len(touched)-len(q.places)], q.places, rowPlanes(&q.Pass)
+		if l.loop, err = u.proc.machineCode(&q.Pass, ahead, next...); err != nil {
 			return err
 		}
+		u.vectors[pass].inCache = l
 	}
 	return nil
 }
 
-func (d *processor) newShort(q *kernels.Pass) (s *short, err error) {
-	s = &short{}
-	if s.begin, err = d.machineCode(q, shortOnes); err != nil {
-		return nil, err
-	}
-	if s.end, err = d.machineCode(q, prefetching{}); err != nil {
-		return nil, err
-	}
-	s.touch, err = newCode(emit.Touch(len(touches(q)), shortOnes.near, shortOnes.far))
-	return s, err
-}
-
-// elementBytes is the bytes of an element in all planes.
+// elementBytes is the bytes of an element in all planes that elements have.
 func elementBytes(p *kernels.Program) (n int) {
 	for _, plane := range p.Planes {
-		n += plane.DType.Size()
+		if plane.Domain == rule.OfElements {
+			n += plane.DType.Size()
+		}
 	}
 	return n
 }
@@ -136,18 +159,27 @@ type scratch[F rule.Float] struct {
 	tails    [][]F   // likewise: one round
 	places   []*byte // of the plan
 	frame    []byte  // of the loop
+	kept     [][]F   // of a small tensor, all passes': what they keep
+}
+
+// pointKept makes the pointers behind the first n those of the element in what is kept.
+func (s *scratch[F]) pointKept(places []int, n, element int) {
+	for i, k := range places {
+		s.pointers[n+i] = (*byte)(unsafe.Pointer(&s.kept[k][element]))
+	}
 }
 
 func (v *vectors[F]) newScratch() scratch[F] {
-	s := scratch[F]{pointers: make([]*byte, len(v.touches)+len(v.program.Planes))} // of the next tensor, too
+	s := scratch[F]{}
 	if v.loop != nil {
-		frame := v.loop.frame
+		frame, n := v.loop.frame, len(v.touches)+len(v.program.Planes)+len(v.pass.Fills) // of the next tensor, too
 		if v.short != nil {
-			frame = max(frame, v.short.begin.frame, v.short.end.frame)
+			frame = max(frame, v.short.frame)
 		}
 		if v.inCache != nil {
-			frame = max(frame, v.inCache.frame)
+			frame, n = max(frame, v.inCache.loop.frame), max(n, v.inCache.addresses()+len(v.pass.Fills))
 		}
+		s.pointers = make([]*byte, n)
 		s.frame = newFrame(frame)
 		return s
 	}
@@ -184,6 +216,9 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
 		v.put(to, i, fromBits[F](bits))
 	}
 	for i, u := range v.uniform {
+		if _, ok := rowOf(v.pass, u); ok {
+			continue
+		}
 		v.put(to, masks+i, emit.InBlock(eval, v.graph, u))
 	}
 }
@@ -209,65 +244,59 @@ func fromBits[F rule.Float](x uint64) F {
 
 // run updates the elements of a chunk with machine code, and leaves what it fills in to.
 func (v *vectors[F]) run(t *tensor, c *chunk, uniforms []F, s *scratch[F], to results) {
-	block := (*byte)(unsafe.Pointer(&uniforms[0]))
-	if v.short == nil || c.followed {
-		v.tiles(v.loop, t, t, c.lo, c.hi, block, s, to)
-		return
-	}
-	lo := c.lo
-	if n := (c.hi - lo - v.approached()) &^ (roundBytes - 1); n > 0 {
-		v.tiles(v.short.begin, t, t, lo, lo+n, block, s, to)
-		lo += n
-	}
-	v.tiles(v.short.end, t, t, lo, c.hi, block, s, to)
+	v.tiles(&v.passLoop, t, nil, c.lo, c.hi, (*byte)(unsafe.Pointer(&uniforms[0])), s, to)
 }
 
 // small updates a small tensor, which is in a cache mostly, and fetches of the next one.
 func (v *vectors[F]) small(t, next *tensor, c *chunk, uniforms []F, s *scratch[F], to results) {
-	code := v.inCache
-	if code == nil {
-		code = v.loop
+	v.tiles(v.codeFor(next), t, next, 0, c.hi, (*byte)(unsafe.Pointer(&uniforms[0])), s, to)
+}
+
+// codeFor is the loop for a small tensor, behind which next comes, or for a large one, where that is nil.
+func (v *vectors[F]) codeFor(next *tensor) *passLoop {
+	if next != nil && v.inCache != nil {
+		return v.inCache
 	}
-	v.tiles(code, t, next, 0, c.hi, (*byte)(unsafe.Pointer(&uniforms[0])), s, to)
+	return &v.passLoop
+}
+
+// pointNext makes the pointers behind the first n those of what is fetched of the next tensor, from an element on.
+func (v *vectors[F]) pointNext(code *passLoop, t, next *tensor, s *scratch[F], n, element int) {
+	for i, k := range code.fetched {
+		x := next.planes[k]
+		if len(x) == 0 {
+			x = t.planes[k]
+		}
+		s.pointers[n+i] = &x[min(element*v.program.Planes[k].DType.Size(), len(x)-1)]
+	}
 }
 
 // tiles runs a loop over elements lo to hi: all at once, or where it fills something, a tile at a time. Next is the tensor that it fetches, if it does.
-func (v *vectors[F]) tiles(code *loop, t, next *tensor, lo, hi int, block *byte, s *scratch[F], to results) {
+func (v *vectors[F]) tiles(code *passLoop, t, next *tensor, lo, hi int, block *byte, s *scratch[F], to results) {
 	size := hi - lo
 	if len(v.pass.Fills) > 0 {
 		size = kernels.NormTile
 	}
 	for at := lo; at < hi; at += size {
-		v.point(s, t, at)
-		for i, k := range v.fetched {
-			x := next.planes[k]
-			if len(x) == 0 {
-				x = t.planes[k]
-			}
-			s.pointers[len(v.touches)+i] = &x[min(at*v.program.Planes[k].DType.Size(), len(x)-1)]
-		}
-		code.run(s.pointers, block, s.frame, t.index+uint64(at), min(size, hi-at))
+		v.pointTo(code.touches, s.pointers, t, at)
+		s.pointKept(code.kept, len(code.touches), at)
+		v.pointNext(code, t, next, s, len(code.touches)+len(code.kept), at)
+		code.loop.run(s.pointers, block, s.frame, t.index+uint64(at), min(size, hi-at))
 		for k := range v.pass.Fills {
-			*to.tile(k, (at-lo)/size) = *code.fill(s.frame, k)
+			*to.tile(k, (at-lo)/size) = *code.loop.fill(s.frame, k)
 		}
 	}
 }
 
-// approached is the elements at a chunk's beginning that are prefetched before.
-func (v *vectors[F]) approached() int { return shortOnes.far / v.program.Compute.Size() }
-
-// point makes the scratch's pointers those of the element.
-func (v *vectors[F]) point(s *scratch[F], t *tensor, element int) {
-	for i, k := range v.touches {
-		s.pointers[i] = &t.planes[k][element*v.program.Planes[k].DType.Size()]
-	}
+// point makes pointers those of the element.
+func (v *vectors[F]) point(pointers []*byte, t *tensor, element int) {
+	v.pointTo(v.touches, pointers, t, element)
 }
 
-// approach prefetches the beginning of a chunk.
-func (v *vectors[F]) approach(t *tensor, c *chunk, s *scratch[F]) {
-	if c.hi-c.lo >= v.approached() {
-		v.point(s, t, c.lo)
-		v.short.touch.Run(unsafe.SliceData(s.pointers), nil, nil, 0)
+// pointTo makes pointers those of the element in some planes.
+func (v *vectors[F]) pointTo(planes []int, pointers []*byte, t *tensor, element int) {
+	for i, k := range planes {
+		pointers[i] = &t.planes[k][element*v.program.Planes[k].DType.Size()]
 	}
 }
 
@@ -275,7 +304,7 @@ func (v *vectors[F]) approach(t *tensor, c *chunk, s *scratch[F]) {
 func (v *vectors[F]) interpret(h *hand[F], block *byte, term int) {
 	s, w := &h.scratch, h.window
 	size := int(unsafe.Sizeof(F(0)))
-	n := len(w.slots[0])
+	n := w.n
 	whole := n &^ (roundBytes/size - 1)
 	point := func(i int, x []F) { s.pointers[i] = (*byte)(unsafe.Pointer(unsafe.SliceData(x))) }
 	if whole > 0 {

@@ -77,7 +77,7 @@ func TestAssembly(t *testing.T) {
 
 // TestListings reads the machine code that is made of all programs. It need not run here. EVEX's bytes begin with 62.
 func TestListings(t *testing.T) {
-	for name, set := range map[string]*emit.Set{"AVX2": emit.AVX2, "AVX512": emit.AVX512} {
+	for name, set := range map[string]*emit.Set{"AVX2": emit.AVX2, "AVX512": emit.AVX512, "AVX512 with estimates": emit.AVX512Roots} {
 		checked := 0
 		programs(t, func(p *kernels.Program) {
 			code, err := emitLoop(set, &p.Passes[0], fromMemory)
@@ -93,9 +93,6 @@ func TestListings(t *testing.T) {
 		code, err := trafficMoves(set, []int{8, 4, 2, 1}, 1, 2, fromMemory).Compile()
 		require.NoError(t, err)
 		checkListing(t, name, "traffic", code)
-		code, err = emit.Touch(9, 1<<10, 2<<10)
-		require.NoError(t, err)
-		checkListing(t, name, "touch", code)
 	}
 }
 

@@ -11,8 +11,10 @@ import (
 // window is some elements of a tensor as numbers, by slot: the memory itself where a format is that, otherwise a copy. It is one thread's.
 type window[F rule.Float] struct {
 	program *kernels.Program
-	loads   []bool // of a plane: whether the pass reads it. Of a weight beside its master it reads the master alone.
-	stores  []bool // and whether it writes it
+	domain  rule.Domain // of the pass: other slots it does not have
+	n       int         // elements that it is open on
+	loads   []bool      // of a plane: whether the pass reads it. Of a weight beside its master it reads the master alone.
+	stores  []bool      // and whether it writes it
 	slots   [][]F
 	copies  [][]F // of the slots that memory holds otherwise; nil of the others
 	size    int   // most elements at a time; 0: any
@@ -27,7 +29,7 @@ type window[F rule.Float] struct {
 const windowLen = 512
 
 func newWindow[F rule.Float](p *kernels.Program, q *kernels.Pass) *window[F] {
-	w := &window[F]{program: p, slots: make([][]F, len(p.Slots)), copies: make([][]F, len(p.Slots)), loads: make([]bool, len(p.Planes)),
+	w := &window[F]{program: p, domain: q.Domain, slots: make([][]F, len(p.Slots)), copies: make([][]F, len(p.Slots)), loads: make([]bool, len(p.Planes)),
 		stores: make([]bool, len(p.Planes))}
 	for _, k := range q.Loads {
 		w.loads[k] = true
@@ -36,7 +38,7 @@ func newWindow[F rule.Float](p *kernels.Program, q *kernels.Pass) *window[F] {
 		w.stores[k] = true
 	}
 	for i := range p.Slots {
-		if !p.Slots[i].Format.Identity() {
+		if p.Slots[i].Domain == q.Domain && !p.Slots[i].Format.Identity() {
 			w.copies[i], w.size = make([]F, windowLen), windowLen
 		}
 	}
@@ -61,8 +63,12 @@ func (w *window[F]) each(t *tensor, lo, hi int, scalars []F, f func()) {
 }
 
 func (w *window[F]) open(planes [][]byte, lo, hi int) {
+	w.n = hi - lo
 	for i := range w.program.Slots {
 		s := &w.program.Slots[i]
+		if s.Domain != w.domain {
+			continue
+		}
 		if w.copies[i] == nil {
 			w.slots[i] = as[F](planes[s.Plane])[lo:hi]
 			continue

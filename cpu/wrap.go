@@ -27,31 +27,19 @@ func (d *Device) WrapSlice(x any) (*device.Buffer, error) {
 
 // WrapAt implements kernels.Mover.
 func (d *Device) WrapAt(t device.DType, n int, at unsafe.Pointer) (*device.Buffer, error) {
-	m := &memory{wraps: true}
+	m := &memory{wraps: true, at: &at}
 	if d != nil {
 		m.proc = d.processor
 	}
-	b, err := d.Device().Wrap(t, n, m)
-	if err == nil {
-		m.point(at, n*t.Size())
-	}
-	return b, err
+	return d.Device().Wrap(t, n, m)
 }
 
-// Move implements kernels.Mover.
-func (d *Device) Move(b *device.Buffer, at unsafe.Pointer) error {
+// Word implements kernels.Mover.
+func (d *Device) Word(b *device.Buffer) (*unsafe.Pointer, error) {
 	s := b.Span()
 	m, ok := s.Mem.(*memory)
 	if !ok || !m.wraps || s.Off != 0 {
-		return fmt.Errorf("cpu: move: the buffer wraps nothing: %w", device.ErrUnsupported)
+		return nil, fmt.Errorf("cpu: move: the buffer wraps nothing: %w", device.ErrUnsupported)
 	}
-	m.point(at, int(s.N))
-	return nil
-}
-
-// point makes n bytes at an address the memory; nil is none.
-func (m *memory) point(at unsafe.Pointer, n int) {
-	if m.b = nil; at != nil {
-		m.b = unsafe.Slice((*byte)(at), n)
-	}
+	return m.at, nil
 }

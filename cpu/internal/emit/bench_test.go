@@ -24,7 +24,7 @@ func moments(t ir.Type, fills bool) Loop {
 	}
 	l := Loop{Planes: []int{0, 1, 2, 3}}
 	if fills {
-		l.Fills = []Fill{{len(fields), FillSquares}, {len(fields) + 1, FillSquares}}
+		l.Fills = []Fill{{Var: len(fields), Kind: FillSquares}, {Var: len(fields) + 1, Kind: FillSquares}}
 		fields = append(fields, ir.Field{Bank: 2, Name: "t.P"}, ir.Field{Bank: 2, Index: 1, Name: "t.U"})
 	}
 	b := ir.NewBuilder("moments", 32, fields)

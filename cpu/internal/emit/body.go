@@ -5,18 +5,21 @@ import "github.com/fusestep/fusestep/internal/x86"
 // body writes the operations on one vector of each plane, and decides what is in which register meanwhile.
 type body struct {
 	*compiler
-	first  int       // the vector's first element, counted from the round's; of parts, the first of both
-	part   part      // of the elements
-	mask   int       // of the tail: the register that says which elements there are; of whole vectors -1
-	files  [2]file   // registers, by class
-	in     []int     // of a value: its register, or -1
-	spill  []int     // of a value: where it is in the frame, or -1
-	next   []int     // of a value: how many of its uses are over
-	stored []bool    // of a plane: its memory has the new value
-	free   []int     // places in the frame
-	freed  []int     // the current step may still read these
-	top    int       // of the frame
-	pinned [2]uint32 // registers that the current step needs, by class
+	first  int         // the vector's first element, counted from the round's; of parts, the first of both
+	part   part        // of the elements
+	mask   int         // of the tail: the register that says which elements there are; of whole vectors -1
+	alone  bool        // the vector is all that a row has, or the first or the second of two: see shortRow
+	opens  bool        // it is the first of two
+	opened [][]x86.Arg // of a fill: the registers with the first one's terms
+	files  [2]file     // registers, by class
+	in     []int       // of a value: its register, or -1
+	spill  []int       // of a value: where it is in the frame, or -1
+	next   []int       // of a value: how many of its uses are over
+	stored []bool      // of a plane: its memory has the new value
+	free   []int       // places in the frame
+	freed  []int       // the current step may still read these
+	top    int         // of the frame
+	pinned [2]uint32   // registers that the current step needs, by class
 }
 
 // file is the registers of a class.

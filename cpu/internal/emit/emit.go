@@ -20,15 +20,20 @@ import (
 // Set is an instruction set.
 type Set struct {
 	name   string
-	vector int  // bytes of a register
-	number int  // of registers
-	wide   bool // AVX-512: truth values are in mask registers, and operations take one element of memory for all
+	vector int     // bytes of a register
+	number int     // of registers
+	wide   bool    // AVX-512: truth values are in mask registers, and operations take one element of memory for all
+	roots  bool    // of float32, by estimates: see roots.go
+	most   float64 // of a vector's operations for each root and quotient, where roots are estimated; 0: any number
 }
 
 // The instruction sets.
 var (
-	AVX2   = &Set{"AVX2", 32, 16, false}
-	AVX512 = &Set{"AVX-512", 64, 32, true}
+	AVX2   = &Set{name: "AVX2", vector: 32, number: 16}
+	AVX512 = &Set{name: "AVX-512", vector: 64, number: 32, wide: true}
+
+	// AVX512Roots is AVX512 with roots by estimates, for processors on which HardRoots come out right: see Within.
+	AVX512Roots = &Set{name: "AVX-512, roots by estimates", vector: 64, number: 32, wide: true, roots: true}
 )
 
 func (s *Set) String() string { return s.name }
@@ -46,9 +51,15 @@ type Loop struct {
 	Set      *Set
 	Near     int // bytes ahead in each plane at which to prefetch into the first-level cache; 0: nothing
 	Far      int // and into the second-level cache
-	// Next are the bytes of an element behind each address that follows those of Planes: there a round prefetches into the second-level cache what
-	// has the places of its elements.
-	Next []int
+	// Next are planes behind each address that follows all others: there a round prefetches into the second-level cache what has the places of its elements.
+	Next   []Next
+	Matrix *Matrix // nil: elements that follow each other
+}
+
+// Next is a plane that is prefetched, and which another run will take.
+type Next struct {
+	Size   int // bytes of an element
+	Stored bool
 }
 
 // Code is a loop.
@@ -57,6 +68,7 @@ type Code struct {
 	Frame int // bytes of memory for each thread, at a multiple of 64, which FillFrame has filled
 	Index int // where in the frame the index of a run's first element must be, 8 bytes; the run has fewer than 2^31. -1: nowhere
 	Lanes int // where in the frame the lanes of the fills are; -1: nowhere
+	Rows  int // where in the frame a loop over a matrix finds what its rows are: see Matrix; -1: nowhere
 	asm   x86.Asm
 }
 
@@ -85,27 +97,30 @@ var (
 // compiler makes one loop.
 type compiler struct {
 	*Loop
-	asm     *x86.Asm
-	size    int // bytes of a number
-	steps   []step
-	classes []uint8     // of values
-	uses    [][]int     // the steps that use each value, one for each use
-	names   []string    // of values
-	roots   []value     // of a node: itself, or what has the same bits
-	bits    []uint8     // of a node that is a word: how many of the lowest may be 1
-	fields  map[int]int // the plane of each field that has one; behind the planes, the fill
-	sizes   []int       // of a plane: bytes of an element
-	planeOf []int       // of a Var's node: its plane; -1 of the others
-	varOf   []value     // of a plane: the node that is its value on entry; -1 if nothing loads it
-	inBlock []int       // of a uniform: its place in the block; -1 of the others
-	split   bool        // a round's vectors have the elements at even places and those at odd ones
-	quiet   []bool      // of a node: it is a number, and if that is a NaN it is quiet
-	bases   []x86.Arg   // registers for the planes' addresses
-	base    []x86.Arg   // of a plane
-	kept    [2][]value  // uniforms in registers throughout, by class; from the highest register down
-	mutate  func(*x86.Ins)
-	rows    bool // a round is a row of Lanes elements, with one fill
-	held    bool // its lanes are in the registers beyond the compiler's
+	asm       *x86.Asm
+	size      int // bytes of a number
+	steps     []step
+	classes   []uint8     // of values
+	uses      [][]int     // the steps that use each value, one for each use
+	names     []string    // of values
+	roots     []value     // of a node: itself, or what has the same bits
+	bits      []uint8     // of a node that is a word: how many of the lowest may be 1
+	fields    map[int]int // the plane of each field that has one; behind the planes, the fill
+	sizes     []int       // of a plane, and behind these of a fill of columns: bytes of an element
+	columnsAt []int       // of a fill of columns: its place in sizes
+	planeOf   []int       // of a Var's node: its plane; -1 of the others
+	varOf     []value     // of a plane: the node that is its value on entry; -1 if nothing loads it
+	inBlock   []int       // of a uniform: its place in the block; -1 of the others
+	split     bool        // a round's vectors have the elements at even places and those at odd ones
+	quiet     []bool      // of a node: it is a number, and if that is a NaN it is quiet
+	bases     []x86.Arg   // registers for the planes' addresses
+	base      []x86.Arg   // of each of sizes
+	kept      [2][]value  // uniforms in registers throughout, by class; from the highest register down
+	mutate    func(*x86.Ins)
+	behind    []behind
+	work      work // of a round's first vector
+	long      bool // a round is of Lanes elements, with one fill
+	held      bool // its lanes are in the registers beyond the compiler's
 
 	layout
 }
@@ -122,7 +137,7 @@ func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	if err := c.index(); err != nil {
 		return nil, err
 	}
-	c.planRows()
+	c.planLong()
 	if err := c.schedule(); err != nil {
 		return nil, err
 	}
@@ -131,13 +146,17 @@ func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 		c.bases = basesWithFills
 	}
 	free := len(c.bases)
-	if len(l.Planes) > free || len(l.Next) > 0 { // the rest are loaded each time, into the register before the last
+	if len(c.sizes) > free || len(l.Next) > 0 { // the rest are loaded each time, into the register before the last
 		free -= 2
 	}
-	c.base = make([]x86.Arg, len(l.Planes))
+	c.base = make([]x86.Arg, len(c.sizes))
 	copy(c.base, c.bases[:free])
 	c.keep()
-	code := &Code{Index: -1, Lanes: -1}
+	if s := c.Set; s.roots && s.most > 0 && c.work.operations > s.most*c.work.divisions {
+		l.Set = AVX512
+		return compile(l, mutate)
+	}
+	code := &Code{Index: -1, Lanes: -1, Rows: -1}
 	c.asm = &code.asm
 	c.loop()
 	code.Frame = c.total
@@ -146,6 +165,9 @@ func compile(l Loop, mutate func(*x86.Ins)) (*Code, error) {
 	}
 	if c.hasElement() {
 		code.Index = c.indexAt
+	}
+	if c.Matrix != nil {
+		code.Rows = c.rowsAt
 	}
 	var err error
 	if code.Text, err = code.asm.Bytes(); err != nil {
@@ -168,13 +190,29 @@ func (c *compiler) keep() {
 		}
 	}
 	c.asm = &x86.Asm{}
+	defer func() { c.behind = nil }()
 	var peak [2]int
 	for u := 0; u < c.round(); u += c.lanes() {
 		b := c.newBody(false) // which keeps none, and shows what it needs
+		c.work.counts = u == 0
 		b.run(u)
+		c.work.counts = false
 		for class := range peak {
 			peak[class] = max(peak[class], b.files[class].peak)
 		}
+	}
+	if c.short() {
+		b := c.newBody(true)
+		b.alone = true
+		b.run(0)
+		used := b.files[vectors].peak
+		if !c.Set.wide {
+			used++ // the mask
+		}
+		peak[vectors] = max(peak[vectors], used)
+	}
+	if c.pairs() {
+		peak[vectors] = max(peak[vectors], c.pair())
 	}
 	for class := range order {
 		slices.SortStableFunc(order[class], func(a, b value) int { return len(c.uses[b]) - len(c.uses[a]) })
@@ -187,6 +225,9 @@ func (c *compiler) keep() {
 func (c *compiler) loop() {
 	lanes, round := c.lanes(), c.round()
 	c.enter()
+	row := c.beginRow()
+	next := c.shortRow()
+	c.enterFills()
 	again, tail, rest, part, done := c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label(), c.asm.Label()
 	c.asm.Emit(x86.XOR4, at, at)
 	c.asm.Emit(x86.MOV, end, count)
@@ -197,23 +238,8 @@ func (c *compiler) loop() {
 	for u := 0; u < round; u += lanes {
 		c.newBody(false).run(u)
 	}
-	for i := range c.Planes { // not first: that would be before loads which are needed sooner
-		for b := 0; b < round*c.sizes[i]; b += roundBytes {
-			if c.Far != 0 {
-				c.asm.Emit(x86.PREFETCHT1, c.plane(i, b+c.Far))
-			}
-			if c.Near != 0 {
-				c.asm.Emit(x86.PREFETCHT0, c.plane(i, b+c.Near))
-			}
-		}
-	}
-	for i, size := range c.Next {
-		c.asm.Emit(x86.LOAD, c.spare(), x86.Mem(planes, 8*(len(c.Planes)+i)))
-		for b := 0; b < round*size; b += roundBytes {
-			c.asm.Emit(x86.PREFETCHT1, x86.At(c.spare(), at, size, b))
-		}
-	}
-	if c.rows {
+	c.prefetch(round) // not first: that would be before loads which are needed sooner
+	if c.long {
 		c.asm.Emit(x86.SUBI, at, x86.Imm(-round)) // of 128, only the negative is a byte
 	} else {
 		c.asm.Emit(x86.ADDI, at, x86.Imm(round))
@@ -225,15 +251,16 @@ func (c *compiler) loop() {
 		c.inOrder()
 	}
 	c.asm.Emit(x86.LABEL, tail)
-	c.leaveRows()
+	c.leaveLanes()
 	c.asm.Emit(x86.SUB, count, at)
 	c.asm.Emit(x86.JE, done)
 	c.asm.Emit(x86.LABEL, rest)
 	c.nextLane()
-	if c.rows {
+	if c.long {
 		c.asm.Emit(x86.CMPI, count, x86.Imm(lanes))
 		c.asm.Emit(x86.JB, part)
 		c.newBody(false).run(0)
+		c.prefetchRow()
 		c.asm.Emit(x86.ADDI, at, x86.Imm(lanes))
 		c.asm.Emit(x86.SUBI, count, x86.Imm(lanes))
 		c.asm.Emit(x86.JG, rest)
@@ -244,16 +271,59 @@ func (c *compiler) loop() {
 	c.copyTail(false)
 	c.tailMask(b.mask, lanes)
 	b.run(0)
+	c.prefetchRow()
 	c.copyTail(true)
-	if lanes < round && !c.rows {
+	if lanes < round && !c.long {
 		c.asm.Emit(x86.ADDI, at, x86.Imm(lanes))
 		c.asm.Emit(x86.SUBI, count, x86.Imm(lanes))
 		c.asm.Emit(x86.JG, rest)
 	}
 	c.asm.Emit(x86.LABEL, done)
 	c.halve()
+	c.asm.Emit(x86.LABEL, next)
+	c.endRow(row)
+	c.passBehind()
 	c.asm.Emit(x86.VZEROUPPER)
 	c.asm.Emit(x86.RET)
+}
+
+// prefetch is for so many elements, from the round's first one on. What is stored to is asked for as the core's own: a line that another core has read, as
+// all do that compute with a parameter, would otherwise come shared, and each store wait until the others have let go of it.
+func (c *compiler) prefetch(elements int) {
+	for i, v := range c.Planes {
+		if c.isColumn(v) {
+			continue
+		}
+		near := x86.PREFETCHT0
+		if slices.ContainsFunc(c.Func.Stores, func(s ir.Store) bool { return s.Var == v }) {
+			near = x86.PREFETCHW
+		}
+		for b := 0; b < elements*c.sizes[i]; b += roundBytes {
+			if c.Far != 0 {
+				c.asm.Emit(x86.PREFETCHT1, c.plane(i, b+c.Far))
+			}
+			if c.Near != 0 {
+				c.asm.Emit(near, c.plane(i, b+c.Near))
+			}
+		}
+	}
+	for i, next := range c.Next {
+		c.asm.Emit(x86.LOAD, c.spare(), c.address(c.nextAt()+i))
+		op := x86.PREFETCHT1
+		if next.Stored {
+			op = x86.PREFETCHW
+		}
+		for b := 0; b < elements*next.Size; b += roundBytes {
+			c.asm.Emit(op, x86.At(c.spare(), at, next.Size, b))
+		}
+	}
+}
+
+// prefetchRow is prefetch for a vector behind the rounds of a row: the next row is behind this one.
+func (c *compiler) prefetchRow() {
+	if c.Matrix != nil {
+		c.prefetch(c.lanes())
+	}
 }
 
 // lanes is the elements of a vector, round those of a round.
@@ -261,7 +331,7 @@ func (c *compiler) lanes() int { return c.Set.vector / c.size }
 
 func (c *compiler) round() int {
 	switch {
-	case c.rows:
+	case c.long:
 		return Lanes
 	case c.split:
 		return roundBytes / narrowest
@@ -274,7 +344,7 @@ func (c *compiler) plane(i, bytes int) x86.Arg {
 	base := c.base[i]
 	if base == (x86.Arg{}) {
 		base = c.spare()
-		c.asm.Emit(x86.LOAD, base, x86.Mem(planes, 8*i))
+		c.asm.Emit(x86.LOAD, base, c.address(i))
 	}
 	return x86.At(base, at, c.sizes[i], bytes)
 }
@@ -313,6 +383,7 @@ func (c *compiler) maskIns(op x86.Op, note string, args ...x86.Arg) {
 }
 
 func (c *compiler) add(i x86.Ins) {
+	c.work.count(i.Op)
 	if c.mutate != nil {
 		c.mutate(&i)
 	}

@@ -17,6 +17,17 @@ import (
 // lanes are those of a fill, as its documentation says.
 type lanes [Lanes]float64
 
+// mostFills is the most that a random graph has.
+const mostFills = 4
+
+// term is what a number adds.
+func term(kind FillKind, x float64) float64 {
+	if kind == FillSquares {
+		return float64(x * x)
+	}
+	return x
+}
+
 func newLanes(fills []Fill) []lanes {
 	all := make([]lanes, len(fills))
 	for k, fill := range fills {
@@ -31,31 +42,28 @@ func newLanes(fills []Fill) []lanes {
 
 // add takes the term of the run's element k.
 func (l *lanes) add(kind FillKind, k int, x float64) {
-	if kind == FillSquares {
-		x = float64(x * x)
-	}
-	l.join(kind, k%Lanes, x)
+	join(kind, &l[k%Lanes], term(kind, x))
 }
 
-func (l *lanes) join(kind FillKind, i int, x float64) {
+func join(kind FillKind, to *float64, x float64) {
 	switch {
 	case kind != FillMax:
-		l[i] += x
-	case x > l[i] || x != x:
-		l[i] = x
+		*to += x
+	case x > *to || x != x:
+		*to = x
 	}
 }
 
 func (l *lanes) halve(kind FillKind) float64 {
 	for apart := Lanes / 2; apart > 0; apart /= 2 {
 		for i := range apart {
-			l.join(kind, i, l[i+apart])
+			join(kind, &l[i], l[i+apart])
 		}
 	}
 	return l[0]
 }
 
-// withFills is a random graph with fills, of any of its numbers. In some graphs there is one, and nothing else is stored.
+// withFills is a random graph with fills, of any of its numbers, where every second has some of columns. In some graphs there is one, and nothing else is stored.
 func withFills(rng *rand.Rand, width int) (f *ir.Func, fills []Fill) {
 	var numbers []ir.Value
 	for numbers == nil {
@@ -66,7 +74,7 @@ func withFills(rng *rand.Rand, width int) (f *ir.Func, fills []Fill) {
 			}
 		}
 	}
-	n := 1 + rng.IntN(4)
+	n, columns := 1+rng.IntN(mostFills), rng.IntN(2) == 0
 	if rng.IntN(3) == 0 {
 		f.Stores, n = nil, 1
 	}
@@ -74,7 +82,7 @@ func withFills(rng *rand.Rand, width int) (f *ir.Func, fills []Fill) {
 		v := len(f.Vars)
 		f.Vars = append(f.Vars, ir.Field{Bank: elements, Index: v, Name: fmt.Sprintf("t.F%d", k)})
 		f.Stores = append(f.Stores, ir.Store{Var: v, Value: late(rng, numbers)})
-		fills = append(fills, Fill{v, FillKind(rng.IntN(3))})
+		fills = append(fills, Fill{v, FillKind(rng.IntN(3)), columns && rng.IntN(3) > 0})
 	}
 	return f, fills
 }
@@ -107,7 +115,7 @@ func tryFills(seed uint64, set *Set, mutate func(*x86.Ins), results func([]float
 
 func tryFillsOf[F float32 | float64](rng *rand.Rand, set *Set, mutate func(*x86.Ins), results func([]float64)) error {
 	f, fills := withFills(rng, int(8*unsafe.Sizeof(F(0))))
-	r, err := newTrial[F](f, fills, set, 768*rng.IntN(2), 3072*rng.IntN(2), mutate)
+	r, err := newTrial[F](f, fills, rng.IntN(3) == 0, set, 768*rng.IntN(2), 3072*rng.IntN(2), mutate)
 	if err != nil {
 		return err
 	}
@@ -155,7 +163,7 @@ func TestFillLengths(t *testing.T) {
 		for seed := range uint64(8) {
 			rng := rand.New(rand.NewPCG(seed, 4))
 			f, fills := withFills(rng, 32)
-			r, err := newTrial[float32](f, fills, set, 0, 0, nil)
+			r, err := newTrial[float32](f, fills, seed%2 == 1, set, 0, 0, nil)
 			require.NoError(t, err)
 			for n := range 301 {
 				require.NoError(t, r.run(rng, n), "%v, seed %d", set, seed)

@@ -20,6 +20,7 @@ type layout struct {
 	firstAt   int   // vectors of the low words of the first round's indices, and with parts those of a tail
 	lanesAt   int   // the lanes of the fills
 	termAt    int   // a vector of terms
+	matrix
 }
 
 // reserve is so many bytes of the frame, which are a multiple of a vector's.
@@ -31,18 +32,15 @@ func (c *compiler) reserve(bytes int) (at int) {
 
 // enter loads the addresses of the planes and the uniforms.
 func (c *compiler) enter() {
-	for i, v := range c.Planes {
-		if c.base[i] != (x86.Arg{}) {
-			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{c.base[i], x86.Mem(planes, 8*i)}, Note: c.Func.Vars[v].Name})
-		}
-	}
 	if !c.Set.wide {
 		c.reserve(2 * c.Set.vector) // ones, then zeros: see tailMask
 		for v := range c.uses {
 			if c.inBlock[v] >= 0 && len(c.uses[v]) > 0 && !slices.Contains(c.kept[vectors], value(v)) {
 				c.copyAt[v] = c.reserve(c.Set.vector)
-				c.broadcast(0, value(v))
-				c.vector(x86.VSTOREUPS, "", x86.Mem(frame, c.copyAt[v]), x86.V(0))
+				if !c.isRow(value(v)) {
+					c.broadcast(0, value(v))
+					c.vector(x86.VSTOREUPS, "", x86.Mem(frame, c.copyAt[v]), x86.V(0))
+				}
 			}
 		}
 	}
@@ -52,11 +50,46 @@ func (c *compiler) enter() {
 		}
 	}
 	if c.hasElement() {
+		c.reserveIndex()
+	}
+	if len(c.Fills) > 0 {
+		c.lanesAt, c.termAt = c.reserve(len(c.Fills)*lanesSize), c.reserve(c.Set.vector)
+	}
+	c.enterMatrix()
+	c.total = c.constants
+}
+
+// beginRow is before the first element: of each row, to which it returns the way.
+func (c *compiler) beginRow() (again x86.Arg) {
+	if c.Matrix != nil {
+		again = c.asm.Label()
+		c.asm.Emit(x86.LABEL, again)
+	}
+	fields := slices.Clone(c.Planes)
+	for _, fill := range c.Fills {
+		if fill.Columns {
+			fields = append(fields, fill.Var)
+		}
+	}
+	for i, v := range fields {
+		if c.base[i] != (x86.Arg{}) {
+			c.asm.Add(x86.Ins{Op: x86.LOAD, Args: [4]x86.Arg{c.base[i], c.address(i)}, Note: c.Func.Vars[v].Name})
+		}
+	}
+	c.loadRow()
+	if c.hasElement() {
 		c.enterIndex()
 	}
-	c.enterFills()
-	c.total = c.constants
 	c.loadKept()
+	return again
+}
+
+// address is the memory with one of the addresses that the loop is given.
+func (c *compiler) address(i int) x86.Arg {
+	if c.Matrix != nil {
+		return x86.Mem(frame, c.addressesAt+8*i)
+	}
+	return x86.Mem(planes, 8*i)
 }
 
 // loadKept fills the registers of the uniforms that are kept.
@@ -104,11 +137,11 @@ func FillFrame(memory []byte) {
 }
 
 // Head is how many numbers are in front of the uniforms in a block: see HeadBits.
-const Head = 5
+const Head = 7
 
 // HeadBits are these numbers, as the highest of so many bits: the sign alone, all but the sign, all, the upper half of a word, and what
-// VFIXUPIMMPS makes of each class: a NaN becomes quiet.
-var HeadBits = [Head]uint64{1 << 63, math.MaxUint64 >> 1, math.MaxUint64, 0xffff << 48, 0x22 << 32}
+// VFIXUPIMMPS makes of each class, a NaN becomes quiet; and a half, and the least root that an estimate will do for.
+var HeadBits = [Head]uint64{1 << 63, math.MaxUint64 >> 1, math.MaxUint64, 0xffff << 48, 0x22 << 32, 0x3f000000 << 32, leastRoot << 32}
 
 // InBlock is what the block holds for a uniform, as the evaluator has found it: a number, a word's bits, or for a truth value all bits
 // or none.

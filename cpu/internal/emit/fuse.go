@@ -26,15 +26,14 @@ func (c *compiler) fuse(i int, used, user []int) (s step, ok bool) {
 	case node.Op == ir.Lt && c.Set.wide:
 		ok = c.fuseTiny(node, &s)
 	case node.Op == ir.Select && c.Set.wide:
-		ok = c.fuseQuieted(node, &s)
+		ok = c.fuseQuieted(node, &s) || c.fuseExtreme(node, &s)
 	case node.Op == ir.Select && used[i] == 1:
 		ok = c.fuseRounded(node, &s, used, user)
 	case bitwise[node.Op] != nil && c.Set.wide:
 		ok = c.fuseTernary(node, &s, used)
 	case node.Op == ir.WShl && node.Index == 16 && c.split:
 		s.op, s.args = upperHalf, []value{c.roots[node.A], c.head(upperMask)}
-		_, from := c.root(node.A)
-		ok = from.Op == ir.Var
+		ok = c.planeOf[c.roots[node.A]] >= 0
 	}
 	return s, ok
 }
@@ -75,6 +74,26 @@ func (c *compiler) fuseQuieted(node *ir.Node, s *step) bool {
 	x, _, ok := c.quietArms(node)
 	s.op, s.args = quieted, []value{c.roots[node.B], x, c.head(quietTable)}
 	return ok
+}
+
+// fuseExtreme finds x < y || y != y ? y : x, which is rule.Max, and y < x || y != y ? y : x, which is rule.Min.
+func (c *compiler) fuseExtreme(node *ir.Node, s *step) bool {
+	_, or := c.root(node.C)
+	lt, ne := &c.Func.Nodes[c.roots[or.A]], &c.Func.Nodes[c.roots[or.B]]
+	y, x := c.roots[node.A], c.roots[node.B]
+	if c.size != 4 || or.Op != ir.Or || lt.Op != ir.Lt || ne.Op != ir.Ne || c.roots[ne.A] != y || c.roots[ne.B] != y {
+		return false
+	}
+	s.args = []value{y, x, c.head(quietTable)}
+	switch a, b := c.roots[lt.A], c.roots[lt.B]; {
+	case a == x && b == y:
+		s.op = maximum
+	case a == y && b == x:
+		s.op = minimum
+	default:
+		return false
+	}
+	return true
 }
 
 // fuseRounded finds a Select of which just the upper half is used: x != x ? bits of x | quietBit : (bits of x | y) + z. If y has no bits in that
@@ -159,6 +178,22 @@ func (b *body) quieted(s *step) {
 	b.register(s.args[0])
 	x, table := x86.V(b.register(s.args[1])), b.operand(s.args[2])
 	b.vector(x86.VFIXUPIMMPS, b.names[s.dst], b.change(s, s.args[0]), x, table, x86.Imm(0))
+}
+
+// extreme takes the second operand where the processor's instruction does, but for a NaN in the first.
+func (b *body) extreme(s *step) {
+	op, name := map[ir.Op]x86.Op{maximum: x86.VMAXPS, minimum: x86.VMINPS}[s.op], b.names[s.dst]
+	y, x, table := x86.V(b.register(s.args[0])), b.operand(s.args[1]), b.operand(s.args[2])
+	to := b.between()
+	b.vector(op, name, to, y, x)
+	b.vector(x86.VFIXUPIMMPS, name, to, y, table, x86.Imm(0))
+	b.over(s)
+	b.become(s.dst, to)
+}
+
+// become makes the register of what was between that of a value.
+func (b *body) become(v value, r x86.Arg) {
+	b.files[vectors].holds[r.Number()], b.in[v] = v, r.Number()
 }
 
 // ternary changes an operand that is not needed again, if there is one.

@@ -158,11 +158,23 @@ func (g *graph) flushed() ir.Value {
 	return g.Select(g.Binary(ir.Lt, g.Unary(ir.Abs, x), g.Const(least)), g.Const(0), x)
 }
 
+// extreme is the greater or the lesser of two numbers; NaN if either is.
+func (g *graph) extreme() ir.Value {
+	x, y := g.number(), g.number()
+	lt := g.Binary(ir.Lt, x, y)
+	if g.rng.IntN(2) == 0 {
+		lt = g.Binary(ir.Lt, y, x)
+	}
+	return g.Select(g.Binary(ir.Or, lt, g.Binary(ir.Ne, y, y)), y, x)
+}
+
 // operation adds one on numbers or truth values.
 func (g *graph) operation(logic int) {
 	switch k := g.rng.IntN(12 + 4*logic); {
 	case k == 7 && g.rng.IntN(2) == 0:
 		g.numbers = append(g.numbers, g.flushed())
+	case k == 8 && g.rng.IntN(3) == 0:
+		g.numbers = append(g.numbers, g.extreme())
 	case k < 4:
 		g.numbers = append(g.numbers, g.Binary(ir.Add+ir.Op(k), g.number(), g.number()))
 	case k < 7:

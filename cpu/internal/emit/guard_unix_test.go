@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// pieces are for the planes and the block.
-const pieces = mostPlanes + 1
+// pieces are for the planes, the block and what fills of columns have.
+const pieces = mostPlanes + 1 + mostFills
 
 // pieceBytes is what a piece can have, and the page that cannot be touched is behind it.
 func pieceBytes() int {

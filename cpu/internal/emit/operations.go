@@ -16,6 +16,9 @@ var (
 	reversed   = map[ir.Op]int{ir.Lt: 0x1E, ir.Le: 0x1D, ir.Eq: 0x00, ir.Ne: 0x04}
 )
 
+// atLeast is likewise false for NaN.
+const atLeast = 0x1D
+
 // vectorStep writes an operation whose result is in a vector register.
 func (b *body) vectorStep(s *step) {
 	name := b.names[s.dst]
@@ -24,6 +27,10 @@ func (b *body) vectorStep(s *step) {
 		a := b.operand(s.args[0])
 		b.over(s)
 		b.vector(x86.VSQRTPS, name, x86.V(b.take(vectors, s.dst)), a)
+	case maximum, minimum:
+		b.extreme(s)
+	case estimatedRoot:
+		b.estimated(s)
 	case ternary:
 		b.ternary(s)
 	case quieted:

@@ -1,6 +1,8 @@
 package emit
 
 import (
+	"slices"
+
 	"github.com/fusestep/fusestep/internal/x86"
 	"github.com/fusestep/fusestep/kernels/ir"
 )
@@ -22,8 +24,11 @@ const (
 // narrowest is the bytes of an element of planes that are taken in parts.
 const narrowest = 2
 
-// canSplit says whether rounds take planes in parts. Conversions of halves want theirs one after the other.
+// canSplit says whether rounds take planes in parts. Conversions of halves want theirs one after the other, and so do fills of columns.
 func (c *compiler) canSplit() bool {
+	if slices.ContainsFunc(c.Fills, func(f Fill) bool { return f.Columns }) {
+		return false
+	}
 	for i := range c.Func.Nodes {
 		if op := c.Func.Nodes[i].Op; op == ir.FromHalf || op == ir.ToHalf {
 			return false

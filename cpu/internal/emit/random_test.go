@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -26,7 +27,7 @@ func sets(t testing.TB) (out []*Set) {
 		out = append(out, AVX2)
 	}
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
-		out = append(out, AVX512)
+		out = append(out, AVX512, AVX512Roots)
 	}
 	if len(out) < 2 {
 		t.Logf("NOTE: ONLY %v HERE", out)
@@ -39,12 +40,14 @@ type trial[F float32 | float64] struct {
 	f        *ir.Func
 	planes   []int
 	fills    []Fill
+	varying  []bool
 	uniforms []ir.Value
 	code     *Code
 	loaded   *exec.Code
 	frame    []byte
 	results  []float64 // of fills
 	infinity []uint32  // of a field that has a number's bits: those of infinity, behind which are NaNs, of which one is as good as another
+	matrix   *Matrix   // nil: a run has one row
 }
 
 // behindFrame is a byte that no loop may write.
@@ -53,9 +56,19 @@ const behindFrame = 0xA5
 // mostElements is the most that a run has, and those before it.
 const mostElements = 4200
 
-// newTrial compiles a graph, of which some fields are fills.
-func newTrial[F float32 | float64](f *ir.Func, fills []Fill, set *Set, near, far int, mutate func(*x86.Ins)) (*trial[F], error) {
-	r := &trial[F]{f: f, fills: fills, uniforms: f.Uniforms(elements), infinity: make([]uint32, len(f.Vars))}
+// newTrial compiles a graph, of which some fields are fills. By rows, scalars are uniforms, but nothing else is: they are a row's numbers, and of the planes
+// some are columns'.
+func newTrial[F float32 | float64](f *ir.Func, fills []Fill, rows bool, set *Set, near, far int, mutate func(*x86.Ins)) (*trial[F], error) {
+	r := &trial[F]{f: f, fills: fills, varying: f.Varying(elements), infinity: make([]uint32, len(f.Vars))}
+	if rows {
+		r.varying = f.Varying(elements, scalars)
+		for i, n := range f.Nodes {
+			if n.Op == ir.Var && f.Vars[n.Index].Bank == scalars {
+				r.varying[i] = false
+			}
+		}
+	}
+	r.uniforms = f.Given(r.varying)
 	used := map[int]bool{}
 	for _, v := range f.Loads() {
 		used[v] = f.Vars[v].Bank == elements
@@ -80,9 +93,23 @@ func newTrial[F float32 | float64](f *ir.Func, fills []Fill, set *Set, near, far
 		}
 	}
 	var err error
-	l := Loop{Func: f, Planes: r.planes, Fills: fills, Uniforms: r.uniforms, Varying: f.Varying(elements), Set: set, Near: near, Far: far}
+	l := Loop{Func: f, Planes: r.planes, Fills: fills, Uniforms: r.uniforms, Varying: r.varying, Set: set, Near: near, Far: far}
 	if near != 0 && far != 0 {
-		l.Next = []int{8, 1, 2, 4}
+		l.Next = []Next{{8, false}, {1, true}, {2, true}, {4, false}}
+	}
+	if rows {
+		r.matrix = &Matrix{}
+		for _, v := range r.planes {
+			if !slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return s.Var == v }) && v%2 == 0 {
+				r.matrix.Columns = append(r.matrix.Columns, v)
+			}
+		}
+		for _, u := range r.uniforms {
+			if n := &f.Nodes[u]; n.Op == ir.Var && f.Vars[n.Index].Type == ir.Float {
+				r.matrix.Numbers = append(r.matrix.Numbers, u)
+			}
+		}
+		l.Matrix = r.matrix
 	}
 	r.code, err = compile(l, mutate)
 	if err != nil {
@@ -194,24 +221,44 @@ func (r *trial[F]) eval(e *ir.Evaluator[F], fields []field[F]) {
 	}
 }
 
-// run runs the code on n elements of anything, and returns what differs from the evaluator.
+// run runs the code on n elements of anything, or on some rows of them, and returns what differs from the evaluator.
 func (r *trial[F]) run(rng *rand.Rand, n int) error {
 	some := r.some
-	if len(r.fills) > 0 {
+	switch {
+	case len(r.fills) > 0:
 		some = r.someTerms(rng)
+	case rng.IntN(4) == 0: // numbers that have roots
+		some = func(rng *rand.Rand, v int) field[F] {
+			x := r.some(rng, v)
+			if r.f.Vars[v].Type == ir.Float {
+				x.number = F(math.Exp2(float64(rng.IntN(80)-40)) * (1 + rng.Float64()))
+			}
+			return x
+		}
 	}
+	if r.matrix != nil {
+		n = max(n, 1)
+	}
+	rows, step := 1, n
+	if r.matrix != nil && n <= mostElements/8 {
+		rows, step = 1+rng.IntN(3), n+rng.IntN(3)
+	}
+	all := (rows-1)*step + n
 	vars := make([]field[F], len(r.f.Vars))
 	for i := range vars {
 		vars[i] = some(rng, i)
 	}
 	index := someIndex(rng)
 	memory, want := make([][]byte, len(r.planes)), make([][]field[F], len(r.planes))
-	pointers := make([]*byte, len(r.planes)+5) // nil behind the planes': what is prefetched need not be there
+	pointers := make([]*byte, len(r.planes)+len(r.fills)+len(r.uniforms)+5) // nil behind the planes': what is prefetched need not be there
 	const before = 4
 	for i, v := range r.planes {
-		size := r.f.Vars[v].Type.Size(r.f.Width)
-		memory[i] = guarded(i, (before+n)*size)
-		for k := range before + n {
+		size, count := r.f.Vars[v].Type.Size(r.f.Width), all
+		if r.isColumn(v) {
+			count = n
+		}
+		memory[i] = guarded(i, (before+count)*size)
+		for k := range before + count {
 			x := some(rng, v)
 			want[i] = append(want[i], r.access(memory[i], v, k, &x))
 		}
@@ -222,19 +269,79 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 	copy(unsafe.Slice((*F)(unsafe.Pointer(&block[0])), len(uniforms)), uniforms)
 	eval := ir.NewEvaluator[F](r.f)
 	element := make([]field[F], len(vars))
-	lanes := newLanes(r.fills)
-	for k := range n {
-		copy(element, vars)
-		for i, v := range r.planes {
-			element[v] = want[i][before+k]
+	columns := make([][]float64, len(r.fills))
+	had := make([][]float64, len(r.fills)) // what they should have
+	next := len(r.planes)
+	point := func(p unsafe.Pointer) {
+		pointers[next] = (*byte)(p)
+		next++
+	}
+	for i, fill := range r.fills {
+		if fill.Columns {
+			memory := guarded(mostPlanes+1+i, (before+n+Beyond)*doubles)
+			columns[i] = unsafe.Slice((*float64)(unsafe.Pointer(&memory[0])), before+n+Beyond)
+			for k := range columns[i] {
+				columns[i][k] = someNumber[float64](rng)
+			}
+			had[i] = append([]float64(nil), columns[i]...)
+			point(unsafe.Pointer(&columns[i][before]))
 		}
-		eval.Index = index + uint64(k)
-		r.eval(eval, element)
+	}
+	var numbers [][]F // of each row
+	results, wanted := make([][]float64, len(r.fills)), make([][]float64, len(r.fills))
+	apart := 1 + rng.IntN(2)
+	if r.matrix != nil {
+		for _, u := range r.matrix.Numbers {
+			x := make([]F, rows)
+			for k := range x {
+				x[k] = some(rng, r.f.Nodes[u].Index).number
+			}
+			numbers = append(numbers, x)
+			point(unsafe.Pointer(&x[0]))
+		}
 		for i, fill := range r.fills {
-			lanes[i].add(fill.Kind, k, float64(element[fill.Var].number))
+			if !fill.Columns {
+				results[i] = make([]float64, rows*apart)
+				point(unsafe.Pointer(&results[i][0]))
+			}
 		}
-		for i, v := range r.planes {
-			want[i][before+k] = element[v]
+		for i, x := range []int{rows, step, apart * doubles} {
+			binary.LittleEndian.PutUint64(r.frame[r.code.Rows+8*i:], uint64(x))
+		}
+	}
+	for row := range rows {
+		lanes := newLanes(r.fills)
+		for i, x := range numbers {
+			vars[r.f.Nodes[r.matrix.Numbers[i]].Index].number = x[row]
+		}
+		for k := range n {
+			copy(element, vars)
+			of := func(v int) int {
+				if r.isColumn(v) {
+					return before + k
+				}
+				return before + row*step + k
+			}
+			for i, v := range r.planes {
+				element[v] = want[i][of(v)]
+			}
+			eval.Index = index + uint64(row*step+k)
+			r.eval(eval, element)
+			for i, fill := range r.fills {
+				if x := float64(element[fill.Var].number); fill.Columns {
+					join(fill.Kind, &had[i][before+k], term(fill.Kind, x))
+				} else {
+					lanes[i].add(fill.Kind, k, x)
+				}
+			}
+			for i, v := range r.planes {
+				want[i][of(v)] = element[v]
+			}
+		}
+		for i, fill := range r.fills {
+			if !fill.Columns {
+				wanted[i] = append(wanted[i], lanes[i].halve(fill.Kind))
+			}
 		}
 	}
 	if r.code.Index >= 0 {
@@ -245,21 +352,40 @@ func (r *trial[F]) run(rng *rand.Rand, n int) error {
 		return fmt.Errorf("%d elements: the byte behind the frame is %#x", n, r.frame[r.code.Frame])
 	}
 	for i, fill := range r.fills {
-		x, y := lanes[i].halve(fill.Kind), *(*float64)(unsafe.Pointer(&r.frame[r.code.Lanes+i*lanesSize]))
-		if !(x != x && y != y || math.Float64bits(x) == math.Float64bits(y)) {
-			return fmt.Errorf("%d elements: fill %d, %v, is %v, want %v", n, i, fill, y, x)
+		if fill.Columns {
+			for k, x := range had[i][:before+n] {
+				if y := columns[i][k]; !(x != x && y != y || math.Float64bits(x) == math.Float64bits(y)) {
+					return fmt.Errorf("%d elements, %d rows: column %d of fill %d, %v, is %v, want %v", n, rows, k-before, i, fill, y, x)
+				}
+				r.results = append(r.results, x)
+			}
+			continue
 		}
-		r.results = append(r.results, x)
+		for row, x := range wanted[i] {
+			y := *(*float64)(unsafe.Pointer(&r.frame[r.code.Lanes+i*lanesSize]))
+			if r.matrix != nil {
+				y = results[i][row*apart]
+			}
+			if !(x != x && y != y || math.Float64bits(x) == math.Float64bits(y)) {
+				return fmt.Errorf("%d elements: row %d of %d of fill %d, %v, is %v, want %v", n, row, rows, i, fill, y, x)
+			}
+			r.results = append(r.results, x)
+		}
 	}
 	for i, v := range r.planes {
 		for k, x := range want[i] {
 			if y := r.access(memory[i], v, k, nil); !r.same(v, x, y) {
-				return fmt.Errorf("%d elements from %#x: %s[%d] is %v, %#x, the graph makes it %v, %#x", n, index, r.f.Vars[v].Name, k-before,
+				return fmt.Errorf("%d rows of %d elements from %#x: %s[%d] is %v, %#x, the graph makes it %v, %#x", rows, n, index, r.f.Vars[v].Name, k-before,
 					y.number, y.word, x.number, x.word)
 			}
 		}
 	}
 	return nil
+}
+
+// isColumn says whether a field begins anew with each row.
+func (r *trial[F]) isColumn(v int) bool {
+	return r.matrix != nil && slices.Contains(r.matrix.Columns, v)
 }
 
 // try makes a graph of the seed and runs it on several lengths.
@@ -276,7 +402,7 @@ func tryWidth[F float32 | float64](rng *rand.Rand, set *Set, mutate func(*x86.In
 	if len(f.Stores) == 0 {
 		return nil
 	}
-	r, err := newTrial[F](f, nil, set, 768*rng.IntN(2), 3072*rng.IntN(2), mutate)
+	r, err := newTrial[F](f, nil, rng.IntN(4) == 0, set, 768*rng.IntN(2), 3072*rng.IntN(2), mutate)
 	if err != nil {
 		return err
 	}

@@ -23,20 +23,24 @@ type step struct {
 	dst   value
 	args  []value
 	plane int   // of a store
+	more  []int // of a store to a fill: other fills of the same term
 	inner ir.Op // of ternary
 }
 
 // Operations beside ir's.
 const (
-	store      = ir.Op(255) - iota // args[0] to a plane
-	storeHalf                      // args[0], a number, to a plane of halves
-	orZero                         // with AVX2: 0 where args[1] is true, args[0] elsewhere
-	storeUpper                     // the upper half of args[0], a word, to a plane of 16 bits; dst is the node that shifts it
-	upperHalf                      // args[0], a plane of 16 bits, as a word's upper half; args[1] is the mask of that
-	tiny                           // with AVX-512: |args[0]| is less than the least normal number
-	quieted                        // with AVX-512: args[0], but where the number args[1] is NaN that, made quiet, as args[2] says
-	ternary                        // with AVX-512: args[2] and what the inner operation makes of args[0] and args[1], bit by bit
-	roundedSum                     // with AVX2: args[0] + args[1], but args[0] where args[2] is true
+	store         = ir.Op(255) - iota // args[0] to a plane
+	storeHalf                         // args[0], a number, to a plane of halves
+	orZero                            // with AVX2: 0 where args[1] is true, args[0] elsewhere
+	storeUpper                        // the upper half of args[0], a word, to a plane of 16 bits; dst is the node that shifts it
+	upperHalf                         // args[0], a plane of 16 bits, as a word's upper half; args[1] is the mask of that
+	tiny                              // with AVX-512: |args[0]| is less than the least normal number
+	quieted                           // with AVX-512: args[0], but where the number args[1] is NaN that, made quiet, as args[2] says
+	estimatedRoot                     // with AVX-512: see roots.go
+	ternary                           // with AVX-512: args[2] and what the inner operation makes of args[0] and args[1], bit by bit
+	maximum                           // with AVX-512: rule.Max of args[0] and args[1]
+	minimum                           // likewise
+	roundedSum                        // with AVX2: args[0] + args[1], but args[0] where args[2] is true
 )
 
 // The numbers at the head of the block.
@@ -46,6 +50,8 @@ const (
 	onesMask
 	upperMask
 	quietTable
+	half
+	rootLeast
 )
 
 func (c *compiler) head(i int) value { return value(len(c.Func.Nodes) + i) }
@@ -58,7 +64,7 @@ func (c *compiler) index() error {
 	f := c.Func
 	n := len(f.Nodes)
 	c.inBlock, c.planeOf, c.varOf = make([]int, n+Head), make([]int, n), make([]value, len(c.Planes)+len(c.Fills))
-	c.names = append(append([]string(nil), f.Names...), "sign", "all but sign", "all", "upper half", "quiet")
+	c.names = append(append([]string(nil), f.Names...), "sign", "all but sign", "all", "upper half", "quiet", "1/2", "least root")
 	c.classes = make([]uint8, n+Head)
 	c.fields = map[int]int{}
 	c.roots, c.bits, c.quiet = make([]value, n), make([]uint8, n), make([]bool, n)
@@ -67,7 +73,11 @@ func (c *compiler) index() error {
 		c.fields[v], c.varOf[i], c.sizes[i] = i, -1, f.Vars[v].Type.Size(f.Width)
 	}
 	c.split = c.canSplit()
+	c.columnsAt = make([]int, len(c.Fills))
 	for i, fill := range c.Fills {
+		if fill.Columns {
+			c.columnsAt[i], c.sizes = len(c.sizes), append(c.sizes, doubles)
+		}
 		c.fields[fill.Var], c.varOf[len(c.Planes)+i] = len(c.Planes)+i, -1
 	}
 	for i := range c.inBlock {
@@ -192,6 +202,7 @@ func (c *compiler) schedule() error {
 		}
 	}
 	storeAfter(n)
+	c.joinFills()
 	c.uses = make([][]int, n+Head)
 	for p, s := range c.steps {
 		for _, a := range s.args {
@@ -202,6 +213,23 @@ func (c *compiler) schedule() error {
 		}
 	}
 	return nil
+}
+
+// joinFills makes one step of the stores of a term to several fills, so that it is widened once.
+func (c *compiler) joinFills() {
+	first := map[value]int{}
+	kept := c.steps[:0]
+	for _, s := range c.steps {
+		if s.op == store && c.isFill(&s) {
+			if i, ok := first[s.args[0]]; ok {
+				kept[i].more = append(kept[i].more, s.plane)
+				continue
+			}
+			first[s.args[0]] = len(kept)
+		}
+		kept = append(kept, s)
+	}
+	c.steps = kept
 }
 
 // step is the operation of a node. The bits that a sign or a Not needs are operands, too.
@@ -217,6 +245,8 @@ func (c *compiler) step(v value, used, user []int) step {
 	switch {
 	case node.Op == ir.Neg:
 		s.args = append(s.args, c.head(signMask))
+	case node.Op == ir.Sqrt && c.Set.roots && c.size == 4:
+		s.op, s.args = estimatedRoot, append(s.args, c.head(half), c.head(rootLeast))
 	case node.Op == ir.Abs:
 		s.args = append(s.args, c.head(magnitudeMask))
 	case (node.Op == ir.Not || node.Op == ir.WLt && c.size == 4) && !c.Set.wide:

@@ -219,11 +219,16 @@ func (c *compiler) hasElement() bool {
 	return slices.ContainsFunc(c.Func.Nodes, func(n ir.Node) bool { return n.Op == ir.Element })
 }
 
+// reserveIndex is memory for what element needs.
+func (c *compiler) reserveIndex() {
+	vector := c.Set.vector
+	c.indexAt, c.lowAt, c.highAt, c.firstAt = c.reserve(roundBytes), c.reserve(vector), c.reserve(vector), c.reserve(len(c.ordinals())/c.lanes()*vector)
+}
+
 // enterIndex makes what element needs from the index that the frame was given.
 func (c *compiler) enterIndex() {
 	vector, lanes := c.Set.vector, c.lanes()
 	ordinals := c.ordinals()
-	c.indexAt, c.lowAt, c.highAt, c.firstAt = c.reserve(roundBytes), c.reserve(vector), c.reserve(vector), c.reserve(len(ordinals)/lanes*vector)
 	const behind = 8 // the index
 	for k := 0; k < len(ordinals); k += 4 {
 		c.sized(x86.MOVI, 0, 0, "", x86.Mem(frame, c.indexAt+behind+k), x86.Imm(int(binary.LittleEndian.Uint32(ordinals[k:]))))
