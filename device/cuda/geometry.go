@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
 )
 
@@ -65,6 +66,9 @@ const (
 	chunksPerBlock     = 64
 )
 
+// minRows is the least that rowsLen is: what a warp takes as long for as for the lookup of its addresses, about.
+const minRows = 4 * kernels.NormLanes
+
 // chunkLen is how many elements of so many a block of the kernel takes at a time. It is a multiple of what 16 bytes hold.
 func (g *gpu) chunkLen(total int, k kernel) int {
 	if g.geometry.chunk > 0 {
@@ -72,4 +76,10 @@ func (g *gpu) chunkLen(total int, k kernel) int {
 	}
 	n := total / (g.grid(k) * chunksPerBlock)
 	return min(max(1<<(bits.Len(uint(n)|1)-1), minChunk), maxChunk)
+}
+
+// rowsLen is how many elements of so many a warp of the kernel takes at a time of the rows of matrices, or those of a row where it has more.
+func (g *gpu) rowsLen(total int, k kernel) int {
+	n := total / (g.grid(k) * ptx.NormWarps)
+	return min(max(1<<(bits.Len(uint(n)|1)-1), minRows), kernels.NormTile)
 }

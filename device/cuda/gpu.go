@@ -125,11 +125,33 @@ type gpu struct {
 func (g *gpu) do(f func() error) error {
 	g.calls.Lock()
 	defer g.calls.Unlock()
-	return g.wait(f)
+	return g.in(f)
 }
 
 // wait is do for calls that wait for the device, which others must not wait for.
 func (g *gpu) wait(f func() error) error {
+	return beside(func() error { return g.in(f) })
+}
+
+// make is do for calls that make or free something, or ask how far it is.
+func (g *gpu) make(f func() error) error {
+	return g.do(func() error { return beside(f) })
+}
+
+// beside runs f, which CUDA calls potentially unsafe while somebody captures a stream, on this thread or, unless he says otherwise, on any: there it would fail, and
+// the capture, too. It may be the garbage collector that frees, or a step within a framework's own capture that has tables made. All that f must not do
+// is to wait for a stream that is being captured.
+func beside(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if before, err := driver.ThreadExchangeCaptureMode(driver.CaptureRelaxed); err == nil { // any error is another call's, which f meets, too
+		defer func() { _, _ = driver.ThreadExchangeCaptureMode(before) }()
+	}
+	return f()
+}
+
+// in runs f on one thread with the device's context current.
+func (g *gpu) in(f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before, err := cu.CurrentContext()

@@ -61,7 +61,16 @@ func TestHardwareDevice(t *testing.T) {
 
 func TestHardwareKernels(t *testing.T) {
 	named(t)
-	kerneltest.Run(t, optim.Rules(), func(t *testing.T) kernels.Backend { return hardware(t) })
+	backend := func(t *testing.T) kernels.Backend { return hardware(t) }
+	kerneltest.Run(t, optim.Rules(), backend)
+	kerneltest.RunNames(t, backend)
+}
+
+// TestHardwareLevels has sums that the emulated GPU would take minutes for.
+func TestHardwareLevels(t *testing.T) {
+	b := hardware(t)
+	defer b.Device().Close()
+	kerneltest.Levels(t, b)
 }
 
 // TestHardwareSteps trains the same parameters on the GPU and on the CPU, in two groups, with clipping and a schedule, and on a
@@ -78,6 +87,38 @@ func TestHardwareReplay(t *testing.T) {
 		captured, err := o.Capture(s)
 		require.NoError(t, err)
 		return func() error { return captured.Replay(s) }
+	})
+}
+
+// TestHardwareRecord is TestHardwareSteps with a step that is recorded behind the first one, in a graph whose launches are the others. Their learning rates are on the GPU.
+func TestHardwareRecord(t *testing.T) {
+	trainings(t, func(t *testing.T, o *optim.Optimizer, s *device.Stream) func() error {
+		var graph *device.Graph
+		rates, step := map[int]*device.Buffer{}, 0
+		return func() (err error) {
+			defer func() { step++ }()
+			if step == 0 {
+				return o.Step(s)
+			}
+			for g := range o.Groups() {
+				if rates[g] == nil {
+					rates[g], err = s.Device().Alloc(device.Float64, 1)
+					require.NoError(t, err)
+				}
+				lr, err := o.LR(g)
+				require.NoError(t, err)
+				require.NoError(t, device.Upload(s, rates[g], []float64{lr * schedule.Factor(step)}))
+			}
+			if graph == nil {
+				graph, err = s.Device().Capture(func(s *device.Stream) error { return o.Record(s, optim.Given{LR: rates}) })
+				require.NoError(t, err)
+			}
+			require.NoError(t, s.Launch(graph))
+			if out, err := o.Outcome(s); err != nil || out.LossScale() != 0 {
+				return err // else the device does not count
+			}
+			return o.SetSteps(step + 1)
+		}
 	})
 }
 
@@ -169,6 +210,8 @@ func lossScale(dtype device.DType) float64 {
 	return 1
 }
 
+var schedule = optim.StepDecay{Every: 1, Gamma: 0.5}
+
 var runLengths = []int{100_003, 0, 1, 33, 4097}
 
 // run is one device's part.
@@ -204,7 +247,7 @@ func newRun(t *testing.T, b kernels.Backend, alg optim.Algorithm, dtype device.D
 	require.NoError(t, err)
 	require.NoError(t, r.opt.AddGroup(optim.DefaultAdamW(), r.params[2:]))
 	require.NoError(t, r.opt.SetClipNorm(10))
-	require.NoError(t, r.opt.SetSchedule(optim.StepDecay{Every: 1, Gamma: 0.5}))
+	require.NoError(t, r.opt.SetSchedule(schedule))
 	if dtype.Size() == 2 {
 		scaler := optim.DefaultGradScaler()
 		scaler.InitScale = lossScale(dtype)

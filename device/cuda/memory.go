@@ -23,7 +23,7 @@ type memory struct {
 
 func (g *gpu) Alloc(n int64) (device.Memory, error) {
 	m := &memory{g: g, owned: true}
-	err := g.do(func() (err error) {
+	err := g.make(func() (err error) {
 		m.at, err = cu.MemAlloc(n)
 		return failure(driver.CuMemAlloc, err)
 	})
@@ -56,11 +56,11 @@ func (m *memory) release() error {
 	if !m.owned {
 		return nil
 	}
-	return m.g.do(func() error { return failure(driver.CuMemFree, cu.MemFree(m.at)) })
+	return m.g.make(func() error { return failure(driver.CuMemFree, cu.MemFree(m.at)) })
 }
 
-// drain waits for everything that has been enqueued on the device's streams. A capture has nothing to wait for, and waiting would end it; while a framework
-// captures a stream of its own, waiting for any other may end that capture, so nothing is waited for.
+// drain waits for everything that has been enqueued on the device's streams. A capture, ours or a framework's of its own stream, has nothing to wait for, and waiting would
+// end it.
 func (g *gpu) drain() error {
 	g.mu.Lock()
 	queues := make([]*queue, 0, len(g.queues))
@@ -71,14 +71,15 @@ func (g *gpu) drain() error {
 	}
 	g.mu.Unlock()
 	for _, q := range queues {
-		if q.owned {
-			continue
+		if !q.owned {
+			captured, err := q.captured()
+			if err != nil {
+				return err
+			}
+			if captured {
+				continue
+			}
 		}
-		if captured, err := q.captured(); captured || err != nil {
-			return err
-		}
-	}
-	for _, q := range queues {
 		if err := q.drain(); err != nil {
 			return err
 		}
@@ -139,7 +140,7 @@ type staging struct {
 
 func (g *gpu) staging(n int) (*staging, error) {
 	s := &staging{g: g}
-	err := g.do(func() (err error) {
+	err := g.make(func() (err error) {
 		s.p, err = driver.MemHostAlloc(n, driver.HostPortable)
 		return failure(driver.CuMemHostAlloc, err)
 	})
@@ -169,7 +170,7 @@ func (s *staging) Free() error {
 }
 
 func (s *staging) release() error {
-	return s.g.do(func() error { return failure(driver.CuMemFreeHost, driver.MemFreeHost(s.p)) })
+	return s.g.make(func() error { return failure(driver.CuMemFreeHost, driver.MemFreeHost(s.p)) })
 }
 
 // at is the address of a span.

@@ -13,6 +13,7 @@ import (
 	"github.com/fusestep/fusestep/device/cuda/internal/driver"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // module is a program's kernels on the device. It stays loaded until the device is closed.
@@ -22,10 +23,12 @@ type module struct {
 	prologue  kernel
 	passes    []pass
 	sums, max kernel
+	lines     kernel
+	rows      [rule.FillMax + 1]kernel // by kind of kernels.Fold
 }
 
 // pass is the kernels of a ptx.Pass.
-type pass struct{ update, traffic, tensors kernel }
+type pass struct{ update, columns, traffic, tensors, spread kernel }
 
 // kernel is a function, and how many of its blocks a multiprocessor holds at once.
 type kernel struct {
@@ -49,7 +52,7 @@ type normPass struct {
 // load compiles PTX. What the driver's compiler says of an error is in the error.
 func (g *gpu) load(text string, kernels map[string]*kernel) (mod cu.Module, err error) {
 	log := make([]byte, 8<<10)
-	err = g.do(func() error {
+	err = g.make(func() error {
 		if mod, err = cu.LoadDataEx(text, &cu.JITErrorLogBuffer{Buffer: log}); err != nil {
 			err = failure(driver.CuModuleLoadDataEx, err)
 			if said, _, _ := bytes.Cut(log, []byte{0}); len(said) > 0 {
@@ -83,11 +86,14 @@ func (g *gpu) module(p *kernels.Program) (*module, error) {
 	text := g.geometry.hints.New(p)
 	m := &module{Module: text}
 	var err error
-	names := map[string]*kernel{text.Prologue: &m.prologue, text.Sums: &m.sums, text.Max: &m.max}
+	names := map[string]*kernel{text.Prologue: &m.prologue, text.Sums: &m.sums, text.Max: &m.max, text.Lines: &m.lines}
+	for kind, name := range text.Rows {
+		names[name] = &m.rows[kind]
+	}
 	m.passes = make([]pass, len(text.Passes))
 	for i, p := range text.Passes {
 		to := &m.passes[i]
-		names[p.Update], names[p.Traffic], names[p.Tensors] = &to.update, &to.traffic, &to.tensors
+		names[p.Update], names[p.Columns], names[p.Traffic], names[p.Tensors], names[p.Spread] = &to.update, &to.columns, &to.traffic, &to.tensors, &to.spread
 	}
 	delete(names, "") // kernels that the program does not have
 	m.mod, err = g.load(text.Text, names)
@@ -133,5 +139,5 @@ func (m *module) unload(g *gpu) error     { return g.unload(m.mod) }
 func (m *normModule) unload(g *gpu) error { return g.unload(m.mod) }
 
 func (g *gpu) unload(m cu.Module) error {
-	return g.do(func() error { return failure(driver.CuModuleUnload, m.Unload()) })
+	return g.make(func() error { return failure(driver.CuModuleUnload, m.Unload()) })
 }

@@ -28,6 +28,8 @@ type norm struct {
 	trees [][]*device.Buffer              // by pass, of kernels.NormOfTensors: tiles of each level of tensors' trees
 	spare *device.Buffer                  // sums between these levels
 	work  kernels.Work                    // holds the gradients
+
+	rewrites map[device.DType]*rewriter // of tiles
 }
 
 // newNorm makes an update of a work of kernels.Norm or kernels.NormOfTensors.
@@ -36,7 +38,7 @@ func (d *Device) newNorm(w kernels.Work) (kernels.Update, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &norm{g: d.gpu, mod: mod, work: w, tiles: map[device.DType]*device.Buffer{}}
+	n := &norm{g: d.gpu, mod: mod, work: w, tiles: map[device.DType]*device.Buffer{}, rewrites: map[device.DType]*rewriter{}}
 	if err := n.fill(d); err != nil {
 		return nil, errors.Join(fmt.Errorf("cuda: norm: %w", err), n.Close())
 	}
@@ -44,18 +46,14 @@ func (d *Device) newNorm(w kernels.Work) (kernels.Update, error) {
 }
 
 func (n *norm) fill(d *Device) (err error) {
-	tables := map[device.DType][]uint64{}
 	for _, tensor := range n.work.Tensors {
-		b := tensor.Planes[0]
-		t := b.DType()
+		t := tensor.Planes[0].DType()
 		if !slices.ContainsFunc(ptx.NormGradients, func(of ptx.NormGradient) bool { return of.DType == t }) {
 			return fmt.Errorf("%s: %w", t, device.ErrUnsupported)
 		}
-		for lo := 0; lo < b.Len(); lo += kernels.NormTile {
-			tables[t] = append(tables[t], b.Addr()+uint64(lo*t.Size()), uint64(min(kernels.NormTile, b.Len()-lo)), uint64(n.count))
-			n.count++
-		}
 	}
+	var tables map[device.DType][]uint64
+	tables, n.count = norms(n.work)
 	for t, table := range tables {
 		if n.tiles[t], err = d.words(table); err != nil {
 			return err
@@ -76,6 +74,20 @@ func (n *norm) fill(d *Device) (err error) {
 		return err
 	}
 	return n.plant(d)
+}
+
+// norms are the tables of tiles, by type, and how many tiles there are.
+func norms(w kernels.Work) (tables map[device.DType][]uint64, count int) {
+	tables = map[device.DType][]uint64{}
+	for _, tensor := range w.Tensors {
+		b := tensor.Planes[0]
+		t := b.DType()
+		for lo := 0; lo < b.Len(); lo += kernels.NormTile {
+			tables[t] = append(tables[t], b.Addr()+uint64(lo*t.Size()), uint64(min(kernels.NormTile, b.Len()-lo)), uint64(count))
+			count++
+		}
+	}
+	return tables, count
 }
 
 // plant makes the tensors' trees.
@@ -178,6 +190,9 @@ func (n *norm) Close() error {
 		if b != nil {
 			errs = append(errs, b.Close())
 		}
+	}
+	for _, r := range n.rewrites {
+		errs = append(errs, r.close())
 	}
 	return errors.Join(errs...)
 }

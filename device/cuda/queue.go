@@ -238,7 +238,7 @@ func (m *marker) Synchronize() error {
 }
 
 func (m *marker) Done() (done bool, err error) {
-	err = m.g.do(func() error {
+	err = m.g.make(func() error {
 		switch err := m.e.Query(); err {
 		case nil:
 			done = true

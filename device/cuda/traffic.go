@@ -38,7 +38,7 @@ func (t traffic) Enqueue(s *device.Stream, _ kernels.Step) error {
 			if p.Traffic == "" {
 				continue
 			}
-			if err := t.u.walk(i, t.u.mod.passes[i].traffic, q, never...); err != nil {
+			if err := t.u.walk(&t.u.passes[i].update, t.u.mod.passes[i].traffic, q, never...); err != nil {
 				return err
 			}
 		}

@@ -29,6 +29,7 @@ func TestCalls(t *testing.T) {
 		{driver.CuMemFreeAsync, func() error { return driver.MemFreeAsync(0x7000, 0x5000) }, []uint64{0x7000, 0x5000}},
 		{driver.CuStreamBeginCapture, func() error { return driver.StreamBeginCapture(0x5000, driver.CaptureRelaxed) }, []uint64{0x5000, 2}},
 		{driver.CuStreamIsCapturing, func() error { _, err := driver.StreamIsCapturing(0x5000); return err }, []uint64{0x5000, any}},
+		{driver.CuThreadExchangeStreamCaptureMode, func() error { _, err := driver.ThreadExchangeCaptureMode(driver.CaptureRelaxed); return err }, []uint64{any}},
 		{driver.CuStreamEndCapture, func() error { _, err := driver.StreamEndCapture(0x5000); return err }, []uint64{0x5000, any}},
 		{driver.CuGraphInstantiateWithFlags, func() error { _, err := driver.Graph(0x6000).Instantiate(driver.GraphAutoFree); return err }, []uint64{any, 0x6000, 1}},
 		{driver.CuGraphDestroy, driver.Graph(0x6000).Destroy, []uint64{0x6000}},

@@ -528,6 +528,7 @@ CUresult cuMemHostGetDevicePointer(CUdeviceptr *d, void *p, unsigned int flags);
 CUresult cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode);
 CUresult cuStreamEndCapture(CUstream s, CUgraph *g);
 CUresult cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *status);
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode);
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long flags);
 CUresult cuGraphLaunch(CUgraphExec e, CUstream s);
 CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v);

@@ -171,6 +171,7 @@ const char *const fs_symbols[FS_ENTRIES] = {
   "cuStreamBeginCapture_v2",
   "cuStreamEndCapture",
   "cuStreamIsCapturing",
+  "cuThreadExchangeStreamCaptureMode",
   "cuGraphInstantiateWithFlags",
   "cuGraphLaunch",
   "cuFuncSetAttribute",
@@ -1169,6 +1170,12 @@ CUresult cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *status)
 {
   FS_OFFER(cuStreamIsCapturing, FS_WORD(s), FS_WORD(status))
   FS_FORWARD(cuStreamIsCapturing, (CUstream s, CUstreamCaptureStatus *status), (s, status))
+}
+
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
+{
+  FS_OFFER(cuThreadExchangeStreamCaptureMode, FS_WORD(mode))
+  FS_FORWARD(cuThreadExchangeStreamCaptureMode, (CUstreamCaptureMode *mode), (mode))
 }
 
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long flags)

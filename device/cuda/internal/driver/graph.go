@@ -7,6 +7,7 @@ package driver
 // static inline CUresult fs_begin_capture(uintptr_t s, CUstreamCaptureMode m) { return cuStreamBeginCapture((CUstream)s, m); }
 // static inline CUresult fs_end_capture(uintptr_t s, uintptr_t *g) { return cuStreamEndCapture((CUstream)s, (CUgraph *)g); }
 // static inline CUresult fs_is_capturing(uintptr_t s, CUstreamCaptureStatus *is) { return cuStreamIsCapturing((CUstream)s, is); }
+// static inline CUresult fs_exchange_mode(CUstreamCaptureMode *m) { return cuThreadExchangeStreamCaptureMode(m); }
 // static inline CUresult fs_instantiate(uintptr_t *e, uintptr_t g, unsigned long long flags)
 // {
 //   return cuGraphInstantiateWithFlags((CUgraphExec *)e, (CUgraph)g, flags);
@@ -49,6 +50,14 @@ func StreamIsCapturing(s Stream) (bool, error) {
 	var status C.CUstreamCaptureStatus
 	err := check(CuStreamIsCapturing, C.fs_is_capturing(C.uintptr_t(s), &status))
 	return status != C.CU_STREAM_CAPTURE_STATUS_NONE, err
+}
+
+// ThreadExchangeCaptureMode says which captures refuse calls of this thread's, and returns what did before: with CaptureRelaxed none do, with CaptureThreadLocal
+// the thread's own, and with CaptureGlobal, where a thread begins, also those of others that are global.
+func ThreadExchangeCaptureMode(mode CaptureMode) (CaptureMode, error) {
+	m := C.CUstreamCaptureMode(mode)
+	err := check(CuThreadExchangeStreamCaptureMode, C.fs_exchange_mode(&m))
+	return CaptureMode(m), err
 }
 
 // GraphInstantiateFlags change how a graph is instantiated.

@@ -167,6 +167,7 @@ enum {
   FS_cuStreamBeginCapture,
   FS_cuStreamEndCapture,
   FS_cuStreamIsCapturing,
+  FS_cuThreadExchangeStreamCaptureMode,
   FS_cuGraphInstantiateWithFlags,
   FS_cuGraphLaunch,
   FS_cuFuncSetAttribute,

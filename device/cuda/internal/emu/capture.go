@@ -63,17 +63,41 @@ var unsafeEntries = map[driver.Entry]bool{
 
 // allows says whether the captures that are going on let this thread call an entry. If not, they come to nothing.
 func (c *context) allows(e driver.Entry) driver.Result {
-	result := driver.Success
+	result, thread := driver.Success, unix.Gettid()
 	for _, s := range c.streams {
 		k := s.capture
 		switch {
 		case k == nil:
 		case e == driver.CuCtxSynchronize,
-			unsafeEntries[e] && (k.mode == captureGlobal || k.mode == captureThreadLocal && k.thread == unix.Gettid()):
+			unsafeEntries[e] && k.refuses(thread, c.d.modes[thread]):
 			result = k.invalidate(driver.ErrorStreamCaptureUnsupported)
 		}
 	}
 	return result
+}
+
+// refuses says whether the capture refuses unsafe calls of a thread, which has a mode, too.
+func (k *capture) refuses(thread int, mode uint64) bool {
+	switch {
+	case mode == captureRelaxed || k.mode == captureRelaxed:
+		return false
+	case k.thread == thread:
+		return true
+	}
+	return mode == captureGlobal && k.mode == captureGlobal
+}
+
+// exchangeMode gives the thread a mode, and tells the one that it had.
+func (d *Driver) exchangeMode(args []uint64) driver.Result {
+	if args[0] == 0 {
+		return driver.ErrorInvalidValue
+	}
+	mode, thread := driver.Pointer[uint32](args[0]), unix.Gettid()
+	if *mode > captureRelaxed {
+		return driver.ErrorInvalidValue
+	}
+	d.modes[thread], *mode = uint64(*mode), uint32(d.modes[thread])
+	return driver.Success
 }
 
 // captureBegin takes a stream and a mode.

@@ -216,7 +216,9 @@ func TestCaptureBounds(t *testing.T) {
 		s := newStream(t, cu.NonBlocking)
 		require.ErrorIs(t, driver.StreamBeginCapture(0, driver.CaptureRelaxed), driver.ErrorStreamCaptureUnsupported, "the null stream")
 		require.ErrorIs(t, driver.StreamBeginCapture(handle(s), 3), driver.ErrorInvalidValue)
-		_, err := driver.StreamEndCapture(handle(s))
+		_, err := driver.ThreadExchangeCaptureMode(3)
+		require.ErrorIs(t, err, driver.ErrorInvalidValue)
+		_, err = driver.StreamEndCapture(handle(s))
 		require.ErrorIs(t, err, driver.ErrorIllegalState, "no capture")
 
 		ctx, err := cu.CurrentContext()
@@ -249,6 +251,19 @@ func TestCaptureBounds(t *testing.T) {
 				require.NoError(t, end())
 			}
 			require.NoError(t, driver.StreamBeginCapture(handle(s), c.mode))
+			for of, mode := range map[string]driver.CaptureMode{"a thread that minds its own": driver.CaptureThreadLocal, "one that minds none": driver.CaptureRelaxed} {
+				require.NoError(t, elsewhere(func() error {
+					before, err := driver.ThreadExchangeCaptureMode(mode)
+					require.NoError(t, err)
+					require.Equal(t, driver.CaptureGlobal, before)
+					defer func() {
+						was, err := driver.ThreadExchangeCaptureMode(before)
+						require.NoError(t, err)
+						require.Equal(t, mode, was)
+					}()
+					return alloc()
+				}), of)
+			}
 			require.ErrorIs(t, elsewhere(alloc), c.alloc)
 			_, err := driver.StreamEndCapture(handle(s))
 			if c.alloc == nil {

@@ -31,6 +31,7 @@ type Driver struct {
 	mu       sync.Mutex // held during every call
 	devices  []*gpu
 	objects  map[uint64]any // by handle: *context, *module, *function, *stream, *event, *graph, *graphExec
+	modes    map[int]uint64 // by thread, of cuThreadExchangeStreamCaptureMode
 	count    map[driver.Entry]int
 	injected []injection
 	faults   []error
@@ -56,7 +57,7 @@ func New(c Config) *Driver {
 	if c.Processors == 0 {
 		c.Processors = 4
 	}
-	d := &Driver{config: c, objects: map[uint64]any{}, count: map[driver.Entry]int{}}
+	d := &Driver{config: c, objects: map[uint64]any{}, modes: map[int]uint64{}, count: map[driver.Entry]int{}}
 	for i := 0; space() != nil && i < c.Devices; i++ {
 		d.devices = append(d.devices, &gpu{d: d, ordinal: i, memory: space().NewMemory()})
 	}

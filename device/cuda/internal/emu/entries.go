@@ -8,21 +8,22 @@ import (
 
 // entries are what can be called without a context.
 var entries = map[driver.Entry]func(*Driver, []uint64) driver.Result{
-	driver.CuInit:                     func(*Driver, []uint64) driver.Result { return driver.Success },
-	driver.CuDriverGetVersion:         (*Driver).version,
-	driver.CuGetErrorName:             (*Driver).errorName,
-	driver.CuGetErrorString:           (*Driver).errorString,
-	driver.CuDeviceGetCount:           (*Driver).deviceCount,
-	driver.CuDeviceGet:                (*Driver).deviceGet,
-	driver.CuDeviceGetName:            (*Driver).deviceName,
-	driver.CuDeviceTotalMem:           (*Driver).deviceTotalMem,
-	driver.CuDeviceGetAttribute:       (*Driver).deviceAttribute,
-	driver.CuDevicePrimaryCtxRetain:   (*Driver).retain,
-	driver.CuDevicePrimaryCtxRelease:  (*Driver).release,
-	driver.CuDevicePrimaryCtxReset:    (*Driver).reset,
-	driver.CuDevicePrimaryCtxGetState: (*Driver).primaryState,
-	driver.CuCtxSetCurrent:            (*Driver).setCurrent,
-	driver.CuCtxGetCurrent:            (*Driver).getCurrent,
+	driver.CuInit:                            func(*Driver, []uint64) driver.Result { return driver.Success },
+	driver.CuDriverGetVersion:                (*Driver).version,
+	driver.CuGetErrorName:                    (*Driver).errorName,
+	driver.CuGetErrorString:                  (*Driver).errorString,
+	driver.CuDeviceGetCount:                  (*Driver).deviceCount,
+	driver.CuDeviceGet:                       (*Driver).deviceGet,
+	driver.CuDeviceGetName:                   (*Driver).deviceName,
+	driver.CuDeviceTotalMem:                  (*Driver).deviceTotalMem,
+	driver.CuDeviceGetAttribute:              (*Driver).deviceAttribute,
+	driver.CuDevicePrimaryCtxRetain:          (*Driver).retain,
+	driver.CuDevicePrimaryCtxRelease:         (*Driver).release,
+	driver.CuDevicePrimaryCtxReset:           (*Driver).reset,
+	driver.CuDevicePrimaryCtxGetState:        (*Driver).primaryState,
+	driver.CuThreadExchangeStreamCaptureMode: (*Driver).exchangeMode,
+	driver.CuCtxSetCurrent:                   (*Driver).setCurrent,
+	driver.CuCtxGetCurrent:                   (*Driver).getCurrent,
 }
 
 // contextEntries are what belongs to the calling thread's current context.

@@ -4,6 +4,7 @@ package emu
 
 import (
 	"bytes"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ func (c *context) moduleLoad(args []uint64) driver.Result {
 	if args[0] == 0 || args[1] == 0 {
 		return driver.ErrorInvalidValue
 	}
-	text, err := ptxvm.Load(unix.BytePtrToString(driver.Pointer[byte](args[1])))
+	text, err := parsed.load(unix.BytePtrToString(driver.Pointer[byte](args[1])))
 	if err != nil {
 		if len(args) > 2 {
 			writeLog(args[2], args[3], args[4], err.Error())
@@ -42,6 +43,34 @@ func (c *context) moduleLoad(args []uint64) driver.Result {
 		return driver.ErrorInvalidPtx
 	}
 	return answer(args[0], c.add(&module{ctx: c, text: text, functions: map[string]uint64{}}))
+}
+
+// parsed are the last texts that were loaded: many devices, opened one after the other, load the same kernels of norms.
+var parsed texts
+
+type texts struct {
+	mu   sync.Mutex
+	last [8]struct {
+		text   string
+		module *ptxvm.Module
+	}
+	next int // the oldest
+}
+
+func (t *texts) load(text string) (*ptxvm.Module, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, x := range t.last {
+		if x.module != nil && x.text == text {
+			return x.module, nil
+		}
+	}
+	m, err := ptxvm.Load(text)
+	if err == nil {
+		t.last[t.next].text, t.last[t.next].module = text, m
+		t.next = (t.next + 1) % len(t.last)
+	}
+	return m, err
 }
 
 // writeLog writes to the error log among n options, if there is one, as much as it has room for, and then how much that is.

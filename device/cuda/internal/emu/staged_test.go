@@ -16,25 +16,36 @@ import (
 	"github.com/fusestep/fusestep/device/cuda/internal/emu/ptxvm"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/kerneltest"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // A launch of a step of several passes fails, one after the other: the error names what the step has changed until then, and nothing else is changed.
 func TestStagedFails(t *testing.T) {
-	p, err := kernels.New(kernels.Spec{Rule: kerneltest.Staged(t)[0], Options: 1, Compute: device.Float32})
-	require.NoError(t, err)
-	var got []string
-	for n := 1; ; n++ {
-		message := failStaged(t, p, n)
-		if message == "" {
-			break
+	messages := func(r *rule.Rule, options uint64) (got []string) {
+		p, err := kernels.New(kernels.Spec{Rule: r, Options: options, Compute: device.Float32})
+		require.NoError(t, err)
+		for n := 1; ; n++ {
+			message := failStaged(t, p, n)
+			if message == "" {
+				return got
+			}
+			got = append(got, message)
 		}
-		got = append(got, message)
 	}
+	got := messages(kerneltest.Staged(t)[0], 1)
 	const first, second = "the groups' counters, m", "the groups' counters, m, kept, sum"
 	require.Equal(t, []string{"the prologue", "the groups' counters", "the groups' counters", // which have been launched
 		first, first, // the sums and the largest numbers of the first pass
 		first, second, second + ", v", second + ", v", // the second's stages, in the same order
 		second + ", v", second + ", v"}, got)
+
+	grid := kerneltest.Matrices(t)[0]
+	got = messages(grid, grid.MatrixOption())
+	const rows, columns = first + ", row_v", first + ", row_v, column_v"
+	require.Equal(t, []string{"the prologue", "the groups' counters", "the groups' counters", // what columns are filled with, and the first pass
+		first, first, first, first, // sums, largest numbers, rows and columns; and the pass over rows
+		rows, rows, rows, rows, columns, columns, // their sums and largest numbers, what columns have of them, the columns, their sums, and what a tensor has of these
+		columns + ", kept", columns + ", kept", columns + ", kept", columns + ", kept", columns + ", kept"}, got) // the second pass, and the last one
 }
 
 // stagedWork is a work of tensors of two tiles, three elements and none, whose planes hold x of each.
@@ -54,11 +65,16 @@ func stagedWork(t *testing.T, dev *cuda.Device, p *kernels.Program) (w kernels.W
 		}
 	}
 	w = kernels.Work{Program: p, Counters: []*device.Buffer{floats(p.InitialCounters()...)}}
-	for _, n := range []int{len(x[0]), 3, 0} {
-		tensor := kernels.Tensor{Sums: floats(p.InitialSums(n)...)}
-		for k := range p.Planes {
+	for i, n := range []int{len(x[0]), 3, 0} {
+		tensor := kernels.Tensor{}
+		if p.Matrix() {
+			tensor.Rows = []int{3, 1, 0}[i]
+		}
+		tensor.Sums = floats(p.InitialSums(n, tensor.Rows, tensor.Matrices)...)
+		for _, plane := range p.Planes {
+			n := map[rule.Domain]int{rule.OfElements: n, rule.OfRows: tensor.Rows, rule.OfColumns: n / max(tensor.Rows, 1)}[plane.Domain]
 			b := alloc(t, dev.Device(), n)
-			upload(t, s, b, x[k][:n])
+			upload(t, s, b, x[len(tensor.Planes)][:n])
 			tensor.Planes = append(tensor.Planes, b)
 		}
 		w.Tensors = append(w.Tensors, tensor)
@@ -114,14 +130,14 @@ func failStaged(t *testing.T, p *kernels.Program, n int) string {
 	if !slices.Equal(p.InitialCounters(), numbers(w.Counters[0])) {
 		changed = append(changed, "the groups' counters")
 	}
-	for k := range p.Planes {
-		if !slices.Equal(x[k], download(t, s, w.Tensors[0].Planes[k])) {
+	for k, b := range w.Tensors[0].Planes {
+		if p.Of(k).Role != kernels.Scratch && !slices.Equal(x[k][:b.Len()], download(t, s, b)) {
 			changed = append(changed, p.PlaneName(k))
 		}
 	}
 	after := numbers(w.Tensors[0].Sums)
 	for i, f := range p.Rule.Tensor {
-		if at := len(sums) - len(p.Rule.Tensor) + i; f.State != "" && sums[at] != after[at] {
+		if at := p.TensorWord(i); f.State != "" && sums[at] != after[at] {
 			changed = append(changed, f.State)
 		}
 	}

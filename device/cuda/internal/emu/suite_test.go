@@ -30,7 +30,9 @@ func TestKernels(t *testing.T) {
 	if testing.Short() {
 		rules = rules[:1]
 	}
-	kerneltest.Run(t, rules, func(t *testing.T) kernels.Backend { return open(t) })
+	backend := func(t *testing.T) kernels.Backend { return open(t) }
+	kerneltest.Run(t, rules, backend)
+	kerneltest.RunNames(t, backend)
 }
 
 // TestEvalParams holds the average of a schedule-free optimizer, of which the update is closed as soon as it is enqueued, to that of

@@ -31,7 +31,7 @@ var (
 
 const (
 	enough = 0.95 // of the mutations that load and are not equivalent, which the suite must notice
-	few    = 211  // without -all every few-th is tried, to see that trying works
+	few    = 401  // without -all every few-th is tried, to see that trying works
 )
 
 // TestSurvivors tries mutations, and prints what became of them.

@@ -46,7 +46,8 @@ type subject struct {
 // subjects are SGD with all that makes its update and prologue what they are, Adam likewise, Adam in float64, SGD with every plane
 // of 16 bits, Adam with some beside float32, SGD with all else that is around a rule and a parameter that is rounded stochastically, SGD
 // whose parameter has a remainder, SGD in float64 whose tensors are clipped, of which the tensors' kernel is news, a rule of several passes, of which the first one fills sums
-// and what tensors' kernels make of these is news, and the norm with what it decides and with the sums of tensors. SGD has L1 and Adam L2: beside L2, which makes a NaN of a gradient whose
+// and what tensors' kernels make of these is news, rules of matrices, one with rows, of which the first pass fills what they have and the last one reads it, and one
+// that fills columns, and the norm with what it decides and with the sums of tensors. SGD has L1 and Adam L2: beside L2, which makes a NaN of a gradient whose
 // parameter is one, nobody sees what L1 makes of that. The norm's kernels for scaled elements of other types than float64 are left out: beside
 // float64 that must be scaled, nothing of those counts but an Inf or a NaN. The norm's kernel for float16 is bfloat16's but for what decodes it.
 // The kernels that fold the tiles of fills are left out, as few tensors of the suite have many: ptxvm's tests of fills are there for them.
@@ -60,7 +61,8 @@ func subjects() []subject {
 	update := regexp.MustCompile(`_update$`)
 	tensors := regexp.MustCompile(`_tensors$`)
 	fills := regexp.MustCompile(`_(0_update|tensors)$`)
-	staged := kerneltest.Staged(stop{})[0]
+	staged, matrices := kerneltest.Staged(stop{})[0], kerneltest.Matrices(stop{})
+	rows, columns := matrices[1], matrices[2]
 	list := []subject{
 		{ptx.Norm(kernels.Norm()), regexp.MustCompile(`^norm_(scaled_)?sums`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, kernels.Norm(), false) }, 0},
 		{ptx.Norm(kernels.Norm()), regexp.MustCompile(`^norm_(squares_(f32|f64|bf16)|scaled_squares_f64)`), func(t kerneltest.T, b kernels.Backend) { kerneltest.Norm(t, b, kernels.Norm(), true) }, 0},
@@ -86,6 +88,8 @@ func subjects() []subject {
 		{kernels.Spec{Rule: descent.Rule, Compute: device.Float32, Formats: "param=bf16+i16 grad=bf16"}, update, 4096},
 		{kernels.Spec{Rule: descent.Rule, Around: rule.ClipTensorNorm, Compute: device.Float64}, tensors, 0},
 		{kernels.Spec{Rule: staged, Options: 1, Compute: device.Float32}, fills, 0},
+		{kernels.Spec{Rule: rows, Options: rows.MatrixOption(), Compute: device.Float32}, regexp.MustCompile(`_(0_update|2_update|lines)$`), 0},
+		{kernels.Spec{Rule: columns, Options: columns.MatrixOption(), Compute: device.Float32}, regexp.MustCompile(`_columns$`), 0},
 	} {
 		p, err := kernels.New(s.Spec)
 		if err != nil {

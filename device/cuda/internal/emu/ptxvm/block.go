@@ -50,7 +50,18 @@ func (b *block) takeRegisters() *registers {
 		b.free = b.free[:n-1]
 		return r
 	}
+	if r, ok := b.run.kernel.registers.Get().(*registers); ok {
+		return r
+	}
 	return newRegisters(b.run.kernel)
+}
+
+// end keeps the registers for later launches.
+func (b *block) end() {
+	for _, r := range b.free {
+		b.run.kernel.registers.Put(r)
+	}
+	b.free = nil
 }
 
 // quantum is the number of instructions after which the next warp takes its turn, in the natural order.

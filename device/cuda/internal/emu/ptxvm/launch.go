@@ -177,6 +177,7 @@ func gcd(a, b uint64) uint64 {
 // work runs blocks until there is none left or one has failed.
 func (r *run) work() {
 	b := newBlock(r)
+	defer b.end()
 	for !r.stop.Load() {
 		i := r.cursor.Add(1) - 1
 		if i >= r.blocks {

@@ -3,7 +3,6 @@ package ptxvm
 import (
 	"errors"
 	"fmt"
-	"sort"
 	"sync"
 )
 
@@ -219,11 +218,18 @@ func (m *Memory) Copy(dst, src, n uint64) error {
 
 // find returns the last allocation that starts at or before addr, live or freed, or nil.
 func (m *Memory) find(addr uint64) *allocation {
-	i := sort.Search(len(m.allocs), func(i int) bool { return m.allocs[i].base > addr })
-	if i == 0 {
+	lo, hi := 0, len(m.allocs) // those before lo start at or before addr, those from hi on behind it
+	for lo < hi {
+		if i := (lo + hi) / 2; m.allocs[i].base <= addr {
+			lo = i + 1
+		} else {
+			hi = i
+		}
+	}
+	if lo == 0 {
 		return nil
 	}
-	return m.allocs[i-1]
+	return m.allocs[lo-1]
 }
 
 // span resolves a range that a host operation names.

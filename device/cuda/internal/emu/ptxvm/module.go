@@ -1,5 +1,7 @@
 package ptxvm
 
+import "sync"
+
 // A Module is a parsed PTX text.
 type Module struct {
 	Version string // of PTX, "7.0"
@@ -22,7 +24,7 @@ type Param struct {
 	off  uint64
 }
 
-// A Kernel is an entry of a module, ready to run. It is immutable.
+// A Kernel is an entry of a module, ready to run. Launches leave it as it is.
 type Kernel struct {
 	name   string
 	params []Param
@@ -34,6 +36,8 @@ type Kernel struct {
 	regs     int // slots of the register file, constants included
 	preds    int // slots, the one that is always true included
 	memops   int
+
+	registers sync.Pool // of *registers that launches before have had
 
 	paramBytes  uint64
 	sharedBytes uint64 // static; dynamic shared memory follows
