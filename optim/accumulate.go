@@ -90,6 +90,7 @@ func (o *Optimizer) SetAccumulate(on bool) error {
 		return err
 	}
 	for _, g := range o.all() {
+		g.moves = nil
 		for _, q := range g.parts {
 			q.mixed, q.changed = true, true // what steps take for gradients is elsewhere, and may be of another type
 		}
@@ -107,8 +108,8 @@ func (q *part) allocateSums(dev *device.Device) error {
 	if !slices.ContainsFunc(q.params, func(p *param) bool { return p.slots[k] == nil }) {
 		return nil
 	}
-	offsets, n, line := q.places(q.program)
-	buffer, err := q.place(dev, q.program.Compute, offsets, stagger(k, n, line), n, func(p *param) **device.Buffer { return &p.slots[k] })
+	offsets, n, line := q.places(q.program, rule.OfElements)
+	buffer, err := q.place(dev, q.program.Compute, rule.OfElements, offsets, stagger(k, n, line), n, func(p *param) **device.Buffer { return &p.slots[k] })
 	s := dev.DefaultStream()
 	if err == nil {
 		err = s.Zero(buffer)
@@ -226,9 +227,9 @@ func (o *Optimizer) activity() {
 				o.stale = true
 				o.norm.moved()
 			case active != q.launched:
-				q.moved |= gradients
+				q.moved |= gradients | replaced
 				o.elsewhere = true
-				o.norm.follow()
+				o.norm.follow(true)
 			}
 		}
 	}

@@ -49,13 +49,18 @@ func lineOf(program *kernels.Program) (line int) {
 // behind is where a tensor's state begins in a buffer whose first n elements are taken, if its value begins so many elements from a line.
 func behind(n, off, line int) int { return (n+line-1)/line*line + off }
 
-// places are the offsets of the tensors' state in a buffer for all of them, how long that is, and a line, in elements of whatever size.
-func (q *part) places(program *kernels.Program) (offsets []int, n, line int) {
+// places are the offsets of what the tensors have of a domain in a buffer for all of them, how long that is, and a line, in elements of whatever
+// size. Rows and columns begin at a line.
+func (q *part) places(program *kernels.Program, d rule.Domain) (offsets []int, n, line int) {
 	line = lineOf(program)
 	for _, p := range q.params {
-		n = behind(n, int(p.Value.Addr()/uint64(p.Value.DType().Size()))%line, line)
+		off := 0
+		if d == rule.OfElements {
+			off = int(p.Value.Addr()/uint64(p.Value.DType().Size())) % line
+		}
+		n = behind(n, off, line)
 		offsets = append(offsets, n)
-		n += p.Value.Len()
+		n += p.numbers(d)
 	}
 	return offsets, n, line
 }
@@ -67,14 +72,14 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 		return err
 	}
 	r := program.Rule
-	offsets, n, line := q.places(program)
 	s := dev.DefaultStream()
 	for i, plane := range program.Planes {
 		k, name := program.Of(i).Index, program.PlaneName(i)
 		if !owned(program, i) || !slices.ContainsFunc(q.params, func(p *param) bool { return *p.plane(program, i) == nil }) {
 			continue
 		}
-		buffer, err := q.place(dev, plane.DType, offsets, stagger(k, n, line), n, func(p *param) **device.Buffer {
+		offsets, n, line := q.places(program, plane.Domain)
+		buffer, err := q.place(dev, plane.DType, plane.Domain, offsets, stagger(k, n, line), n, func(p *param) **device.Buffer {
 			if plane.Name != "" {
 				p.masterName = name
 			}
@@ -83,7 +88,7 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 		if err != nil {
 			return fmt.Errorf("state %s: %w", name, err)
 		}
-		if k < len(r.Start) && r.Start[k] >= 0 && setting.Hyper[r.Start[k]] != 0 {
+		if plane.Domain == rule.OfElements && k < len(r.Start) && r.Start[k] >= 0 && setting.Hyper[r.Start[k]] != 0 {
 			q.filled[k] = setting.Hyper[r.Start[k]]
 			err = fill(s, buffer, q.filled[k])
 		} else {
@@ -97,8 +102,8 @@ func (q *part) allocate(dev *device.Device, program *kernels.Program, setting ru
 }
 
 // place gives each of the part's tensors that lacks it a state, in one buffer of n elements for all of them, of which the first shift are
-// nobody's. At is where a tensor has it. Some lack it alone where there was no memory for those of another part, which are now in this one.
-func (q *part) place(dev *device.Device, t device.DType, offsets []int, shift, n int, at func(*param) **device.Buffer) (*device.Buffer, error) {
+// nobody's. It has what the tensors have of a domain. At is where a tensor has it. Some lack it alone where there was no memory for those of another part, which are now in this one.
+func (q *part) place(dev *device.Device, t device.DType, d rule.Domain, offsets []int, shift, n int, at func(*param) **device.Buffer) (*device.Buffer, error) {
 	a := &arena{}
 	var err error
 	if a.buffer, err = dev.Alloc(t, n+shift); err != nil {
@@ -108,7 +113,7 @@ func (q *part) place(dev *device.Device, t device.DType, offsets []int, shift, n
 		if *at(p) != nil {
 			continue
 		}
-		if *at(p), err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.Value.Len()); err != nil {
+		if *at(p), err = a.buffer.Slice(shift+offsets[i], shift+offsets[i]+p.numbers(d)); err != nil {
 			return nil, err
 		}
 		p.arenas = append(p.arenas, a)
@@ -117,13 +122,18 @@ func (q *part) place(dev *device.Device, t device.DType, offsets []int, shift, n
 	return a.buffer, nil
 }
 
-// allocateTensorSums gives the part's tensors the sums that a program has of them, if it has some and they have none.
+// allocateTensorSums gives the part's tensors the sums that a program has of them, if it has some and they have none, or too few: then what they keep is
+// copied, and the memory that it was in stays theirs.
 func (q *part) allocateTensorSums(dev *device.Device, program *kernels.Program) error {
+	if program.Rule.Everything {
+		return q.share(dev, program)
+	}
 	words := program.SumWords()
 	var initial []float64
+	lacks := func(p *param) bool { return p.tensorSums == nil || p.tensorSums.Len() < words }
 	for _, p := range q.params {
-		if p.tensorSums == nil {
-			initial = append(initial, program.InitialSums(p.Value.Len())...)
+		if lacks(p) {
+			initial = append(initial, program.InitialSums(p.Value.Len(), p.rows, p.matrices)...)
 		}
 	}
 	if len(initial) == 0 {
@@ -142,28 +152,67 @@ func (q *part) allocateTensorSums(dev *device.Device, program *kernels.Program) 
 		return errors.Join(fmt.Errorf("sums of tensors: %w", err), a.buffer.Close())
 	}
 	for _, p := range q.params {
-		if p.tensorSums != nil {
+		if !lacks(p) {
 			continue
 		}
 		if p.tensorSums, err = a.buffer.Slice(a.tensors*words, (a.tensors+1)*words); err != nil {
 			return fmt.Errorf("sums of tensors: %w", err)
 		}
-		for _, x := range program.TensorStates() {
+		var state []tensorState
+		for i, x := range program.TensorStates() {
 			b, err := p.tensorSums.Slice(x.Word, x.Word+1)
+			if err == nil && i < len(p.tensorState) {
+				err = s.Copy(b, p.tensorState[i].b)
+			}
 			if err != nil {
 				return fmt.Errorf("sums of tensors: %w", err)
 			}
-			p.tensorState = append(p.tensorState, tensorState{x.Name, b})
+			state = append(state, tensorState{rule.OfTensor, x.Name, b})
 		}
-		p.arenas, a.tensors = append(p.arenas, a), a.tensors+1
+		p.arenas, a.tensors, p.tensorState = append(p.arenas, a), a.tensors+1, state
+	}
+	return s.Synchronize()
+}
+
+// share gives the part's tensors the sums that they have together with all others of a rule.Rule.Everything, and makes these where there are none yet.
+func (q *part) share(dev *device.Device, program *kernels.Program) (err error) {
+	c := q.group.common
+	a := c.together
+	if a == nil {
+		a = &arena{}
+		initial := program.InitialSums(0, 0, 0)
+		if a.buffer, err = dev.Alloc(device.Float64, len(initial)); err != nil {
+			return fmt.Errorf("sums of all tensors: %w", err)
+		}
+		s := dev.DefaultStream()
+		if err = device.Upload(s, a.buffer, initial); err == nil {
+			err = s.Synchronize()
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("sums of all tensors: %w", err), a.buffer.Close())
+		}
+		c.together = a
+	}
+	var state []tensorState
+	for _, x := range program.TensorStates() {
+		b, err := a.buffer.Slice(x.Word, x.Word+1)
+		if err != nil {
+			return fmt.Errorf("sums of all tensors: %w", err)
+		}
+		state = append(state, tensorState{rule.OfTensor, x.Name, b})
+	}
+	for _, p := range q.params {
+		if p.tensorSums == nil {
+			p.tensorSums, p.tensorState, p.arenas, a.tensors = a.buffer, state, append(p.arenas, a), a.tensors+1
+		}
 	}
 	return nil
 }
 
-// owned says whether a plane is the optimizer's: state, or what stands beside a parameter's value.
+// owned says whether a plane is the optimizer's: state, what rows and columns have in a step alone, or what stands beside a parameter's value.
 func owned(program *kernels.Program, plane int) bool {
 	role := program.Of(plane).Role
-	return role == kernels.State || role == kernels.Input || program.Planes[plane].Name != ""
+	return role == kernels.State || role == kernels.Input || role == kernels.Scratch || program.Planes[plane].Name != ""
 }
 
 // plane is where the tensor has the buffer of a plane, which is not the gradient's, of a program that trains it.
@@ -174,6 +223,8 @@ func (p *param) plane(program *kernels.Program, plane int) **device.Buffer {
 		return &p.master
 	case slot.Role == kernels.Parameter:
 		return &p.Value
+	case slot.Domain != rule.OfElements:
+		return p.line(slot.Domain, slot.Index)
 	}
 	return &p.slots[slot.Index]
 }
@@ -182,11 +233,15 @@ func (p *param) plane(program *kernels.Program, plane int) **device.Buffer {
 func (p *param) free() error {
 	var errs []error
 	for _, a := range p.arenas {
-		if a.tensors--; a.tensors == 0 {
-			errs = append(errs, a.buffer.Close())
+		if a.tensors--; a.tensors > 0 {
+			continue
 		}
+		if p.group.common.together == a {
+			p.group.common.together = nil
+		}
+		errs = append(errs, a.buffer.Close())
 	}
-	p.arenas, p.slots, p.master, p.given, p.tensorSums, p.tensorState = nil, nil, nil, nil, nil, nil
+	p.arenas, p.slots, p.lines, p.master, p.given, p.tensorSums, p.tensorState = nil, nil, [2][]*device.Buffer{}, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -232,10 +287,20 @@ func blocks(b *device.Buffer, f func(part *device.Buffer) error) error {
 	return nil
 }
 
+// refills says whether state starts otherwise with the hyperparameters than it has been filled.
+func (q *part) refills(hyper []float64) bool {
+	for k, h := range q.program.Rule.Start {
+		if h >= 0 && hyper[h] != q.filled[k] {
+			return true
+		}
+	}
+	return false
+}
+
 // refill starts the state of tensors that have not taken a step as the hyperparameter is that the rule names, if that has changed
 // since. State that somebody has written to meanwhile stays.
 func (q *part) refill(s *device.Stream, hyper []float64) error {
-	if !q.fresh {
+	if !q.fresh || !q.refills(hyper) {
 		return nil
 	}
 	r := q.program.Rule

@@ -46,7 +46,7 @@ func (o *Optimizer) Capture(s *device.Stream) (*Captured, error) {
 	if err := o.prepare(s); err != nil {
 		return nil, err
 	}
-	if err := o.norm.compile(o); err != nil {
+	if err := o.norm.compile(o, s); err != nil {
 		return nil, fmt.Errorf("optim: capture: %w", err)
 	}
 	c := &Captured{optimizer: o, norm: o.norm.update, made: o.norm.made, skips: o.control.skips(), launches: slices.Clone(o.launches), followed: o.followed}

@@ -46,6 +46,8 @@ func Cases() []Case {
 		c.Momentum, c.Centered = momentum, centered
 		return c
 	}
+	adafactorMomentum := DefaultAdafactor()
+	adafactorMomentum.Beta1 = 0.9
 	rprop := DefaultRprop()
 	rprop.StepSizes[1] = rprop.LR // so that a benchmark's constant gradient does not run away
 	return []Case{
@@ -68,6 +70,10 @@ func Cases() []Case {
 		{"lamb", "LAMB with weight decay 0.01", "You et al. 2020", DefaultLAMB()},
 		{"lars", "LARS with momentum 0.9", "You, Gitman & Ginsburg 2017", DefaultLARS()},
 		{"novograd", "NovoGrad", "Ginsburg et al. 2019", DefaultNovoGrad()},
+		{"adafactor", "Adafactor", "Shazeer & Stern 2018", DefaultAdafactor()},
+		{"adafactor-momentum", "Adafactor with momentum 0.9", "Shazeer & Stern 2018", adafactorMomentum},
+		{"came", "CAME", "Luo et al. 2023", DefaultCAME()},
+		{"adammini", "Adam-mini, of one block for each row", "Zhang et al. 2024", DefaultAdamMini()},
 		{"stableadamw", "AdamW with update clipping, and decoupled weight decay 0.01", "Wortsman et al. 2023", DefaultStableAdamW()},
 		{"cautiousadamw", "cautious AdamW", liang, DefaultCautiousAdamW()},
 		{"cautiouslion", "cautious Lion", liang, DefaultCautiousLion()},
@@ -83,6 +89,7 @@ func Cases() []Case {
 		{"adabelief", "AdaBelief", "Zhuang et al. 2020", DefaultAdaBelief()},
 		{"ademamix", "AdEMAMix", "Pagliardini et al. 2024", DefaultAdEMAMix()},
 		{"adopt", "ADOPT", "Taniguchi et al. 2024", DefaultADOPT()},
+		{"prodigy", "Prodigy", "Mishchenko & Defazio 2023", DefaultProdigy()},
 		{"adan", "Adan", "Xie et al. 2022", DefaultAdan()},
 		{"yogi", "Yogi", "Zaheer et al. 2018", DefaultYogi()},
 		{"adadelta", "Adadelta", "Zeiler 2012", DefaultAdadelta()},

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -57,6 +58,14 @@ func caseTable(t *testing.T) string {
 	for _, c := range optim.Cases() {
 		p, err := c.Program(device.Float32)
 		require.NoError(t, err)
+		if matrix := p.Rule.MatrixOption(); matrix != 0 {
+			s := p.Spec
+			s.Options |= matrix
+			vector := p
+			p, err = kernels.New(s)
+			require.NoError(t, err)
+			c.Doc += fmt.Sprintf("; a vector has %s, and takes %d bytes", strings.Join(vector.State(), ", "), vector.Bytes)
+		}
 		state := p.State()
 		n := p.Bytes
 		var names []string
@@ -64,7 +73,11 @@ func caseTable(t *testing.T) string {
 			names = append(names, "`"+name+"`")
 		}
 		for _, x := range p.TensorStates() {
-			names = append(names, "one `"+x.Name+"` a tensor")
+			of := "a tensor"
+			if p.Rule.Everything {
+				of = "of all tensors"
+			}
+			names = append(names, "one `"+x.Name+"` "+of)
 		}
 		if names == nil {
 			names = []string{"none"}

@@ -103,7 +103,7 @@ func (p *param) give(dev *device.Device) error {
 	var names []string
 	for k, plane := range program.Planes {
 		name := program.PlaneName(k)
-		if !owned(program, k) {
+		if !owned(program, k) || program.Of(k).Role == kernels.Scratch {
 			continue
 		}
 		names = append(names, name)
@@ -117,8 +117,9 @@ func (p *param) give(dev *device.Device) error {
 		if b.DType() != plane.DType {
 			return p.fail(&device.DTypeError{What: "state " + name, Got: b.DType(), Ref: "its format", Want: plane.DType})
 		}
-		if err := p.length("state "+name, b, "value", p.Value); err != nil {
-			return err
+		if want := p.numbers(plane.Domain); b.Len() != want {
+			ref := map[rule.Domain]string{rule.OfElements: "value", rule.OfRows: "rows", rule.OfColumns: "columns"}[plane.Domain]
+			return p.fail(&device.LengthError{What: "state " + name, Got: b.Len(), Ref: ref, Want: want})
 		}
 		*p.plane(program, k) = b
 		if plane.Name != "" {
@@ -162,7 +163,7 @@ func (p *param) length(what string, b *device.Buffer, ref string, of *device.Buf
 
 // tensor is the parameter as the program's, in the group of a work.
 func (p *param) tensor(group int, program *kernels.Program) kernels.Tensor {
-	t := kernels.Tensor{Group: group, ID: p.id, Shape: []int{p.Value.Len()}}
+	t := kernels.Tensor{Group: group, ID: p.id, Shape: p.shape(), Rows: p.rows, Matrices: p.matrices}
 	if program.SumWords() > 0 {
 		t.Sums = p.tensorSums
 	}

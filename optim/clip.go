@@ -17,6 +17,7 @@ type norm struct {
 	params    []*param       // whose gradients these are
 	stale     bool           // gradients are not those that were compiled
 	elsewhere bool           // update is still to follow gradients
+	others    bool           // which are other buffers
 	measured  bool           // that of a step with the gradients there are
 	ready     bool           // that of the next step was measured
 }
@@ -24,8 +25,10 @@ type norm struct {
 // moved says that gradients are elsewhere, or others.
 func (n *norm) moved() { n.stale, n.measured, n.ready = true, false, false }
 
-// follow says that gradients are elsewhere, of the same tensors, or are left out or no longer are.
-func (n *norm) follow() { n.elsewhere, n.measured, n.ready = true, false, false }
+// follow says that gradients are elsewhere, of the same tensors, or, where others says so, are left out or no longer are.
+func (n *norm) follow(others bool) {
+	n.elsewhere, n.others, n.measured, n.ready = true, n.others || others, false, false
+}
 
 // find brings the update to where the gradients are.
 func (n *norm) find(s *device.Stream) error {
@@ -35,14 +38,14 @@ func (n *norm) find(s *device.Stream) error {
 	if err := s.Synchronize(); err != nil {
 		return err
 	}
-	for i, p := range n.params {
-		n.work.Tensors[i].Planes[0] = p.stepped()
+	for i := 0; n.others && i < len(n.params); i++ {
+		n.work.Tensors[i].Planes[0] = n.params[i].stepped()
 	}
-	if err := n.update.(kernels.Movable).Moved(1); err != nil {
+	if err := n.update.(kernels.Movable).Moved(1, n.others); err != nil {
 		n.stale = true
 		return err
 	}
-	n.elsewhere = false
+	n.elsewhere, n.others = false, false
 	return nil
 }
 
@@ -59,30 +62,35 @@ func (o *Optimizer) measures() bool {
 	return o.norm.max != 0 || o.common.clipTensorNorm != 0 || o.control.skips()
 }
 
+// measuresGradients says whether a step that measures looks at them, and not only at what somebody else has found.
+func (o *Optimizer) measuresGradients() bool {
+	return !o.control.given.found || o.norm.max != 0 || o.common.clipTensorNorm != 0 || o.control.skip != Skip{}
+}
+
 // errOff is the error of a call that needs that.
 func errOff(what string) error {
 	return fmt.Errorf("optim: %s: SetClipNorm, SetClipTensorNorm, SetGradScaler and SetSkip are off", what)
 }
 
-// compile makes what measures the optimizer's gradients, if they are to be measured. Its errors begin with "gradient norm".
-func (n *norm) compile(o *Optimizer) error {
+// compile makes what measures the optimizer's gradients, if they are to be measured; on a stream, if it is not nil, what only has to go on elsewhere. Its
+// errors begin with "gradient norm".
+func (n *norm) compile(o *Optimizer, s *device.Stream) error {
 	if _, movable := n.update.(kernels.Movable); n.elsewhere && !movable {
 		n.stale = true
 	}
 	if !o.measures() || n.update != nil && !n.stale {
 		return nil
 	}
-	w := kernels.Work{Program: kernels.Norm()}
-	if o.common.clipTensorNorm != 0 {
-		w.Program = kernels.NormOfTensors()
-	}
-	params := o.where(func(p *param) bool { return o.mover != nil || p.active() })
-	for _, p := range params {
-		t := kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.stepped()}}
-		if o.common.clipTensorNorm != 0 {
-			t.Sums = p.tensorSums
+	w, params := o.normWork()
+	if r, ok := n.update.(kernels.Retabled); ok && s != nil {
+		did, err := r.Retable(s, w)
+		if err != nil {
+			return fmt.Errorf("gradient norm: %w", err)
 		}
-		w.Tensors = append(w.Tensors, t)
+		if did {
+			n.made, n.stale, n.elsewhere, n.work, n.params = n.made+1, false, false, w, params
+			return nil
+		}
 	}
 	made, err := o.backend.Compile(w)
 	if err != nil {
@@ -100,10 +108,27 @@ func (n *norm) compile(o *Optimizer) error {
 	return nil
 }
 
+// normWork is what measures the gradients of the next step, and the tensors that these are of.
+func (o *Optimizer) normWork() (kernels.Work, []*param) {
+	w := kernels.Work{Program: kernels.Norm()}
+	if o.common.clipTensorNorm != 0 {
+		w.Program = kernels.NormOfTensors()
+	}
+	params := o.where(func(p *param) bool { return o.mover != nil || p.active() })
+	for _, p := range params {
+		t := kernels.Tensor{ID: p.id, Shape: []int{p.Value.Len()}, Planes: []*device.Buffer{p.stepped()}}
+		if o.common.clipTensorNorm != 0 {
+			t.Sums = p.tensorSums
+		}
+		w.Tensors = append(w.Tensors, t)
+	}
+	return w, params
+}
+
 // turnOn is compile between steps, so that what cannot be compiled is an error of the call that needs it.
 func (n *norm) turnOn(o *Optimizer) error {
 	before := n.made
-	err := n.compile(o)
+	err := n.compile(o, nil)
 	if n.made != before {
 		n.stale = o.common.accumulate // what the next step measures is still to be accumulated
 	}
@@ -121,23 +146,28 @@ func (n *norm) close() error {
 
 // enqueue measures the gradients of the next step, if they are to be and have not been.
 func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
-	if n.ready || !o.measures() {
+	given := &o.control.given
+	if n.ready && !given.on || !o.measures() {
 		return nil
 	}
-	if err := n.compile(o); err != nil {
-		return err
+	update, measures := given.alone, o.measuresGradients()
+	if measures {
+		if err := n.compile(o, s); err != nil {
+			return err
+		}
+		if err := n.find(s); err != nil {
+			return fmt.Errorf("gradient norm: %w", err)
+		}
+		update = n.update
 	}
-	err := n.find(s)
+	err := o.control.begin(s)
 	if err == nil {
-		err = o.control.begin(s)
-	}
-	if err == nil {
-		err = n.update.Enqueue(s, kernels.Step{Control: o.control.words})
+		err = update.Enqueue(s, kernels.Step{Control: o.control.words})
 	}
 	if err != nil {
 		return fmt.Errorf("gradient norm: %w", err)
 	}
-	n.measured, o.control.measured = true, true
+	n.measured, o.control.measured = measures, true
 	return nil
 }
 
@@ -266,9 +296,47 @@ func (o *Optimizer) MeasureGradNorm(s *device.Stream) error {
 	return nil
 }
 
+// SetAdaptiveClip clips each unit of each tensor by the norm of its parameter from the next step on, which is adaptive gradient clipping (Brock et al.
+// 2021, NFNets): where the L2 norm of a unit's gradient is not below clipping·max(‖parameter‖, eps), the step uses that gradient multiplied by
+// clipping·max(‖parameter‖, eps)/max(‖gradient‖, 1e-6), as timm's adaptive_clip_grad and optax's adaptive_grad_clip do. They have eps 1e-3, and clipping
+// is 0.01 in timm. A clipping of 0 turns it off.
+//
+// The units of a tensor whose Shape has several axes are the rows of its matrix view: Param.Rows of them, or as many as the first axis is long, which is
+// the output of PyTorch's layers. An algorithm with numbers of rows of its own, as Adafactor, keeps its rows. A tensor of one axis, and one whose
+// Shape nobody has told, is one unit.
+//
+// It comes after unscaling, SetClipNorm and SetClipTensorNorm, and before SetClipValue and penalties. The parameter is that before the step, its
+// master where it has one, before it decays. A gradient that is not finite spoils its own unit. A row's sums of squares are rounded to the type that is
+// calculated with: of float32, a norm above 1.8e19 is infinite, and its unit's gradient 0. One pass more reads gradients and parameters. What
+// State has returned of state that a tensor has once, as NovoGrad's exp_avg_sq, may be elsewhere afterwards.
+func (o *Optimizer) SetAdaptiveClip(clipping, eps float64) error {
+	if err := o.open("set adaptive clip"); err != nil {
+		return err
+	}
+	c, old := o.common, o.common
+	if c.clipping, c.clipEps = clipping, eps; clipping == 0 {
+		c.clipEps = 0
+	}
+	if err := o.setCommon(c); err != nil {
+		return err
+	}
+	if (old.clipping != 0) == (clipping != 0) {
+		return nil
+	}
+	for _, g := range o.all() {
+		for _, q := range g.parts {
+			q.mixed = true // with it on, matrices and vectors are apart
+		}
+	}
+	if c.clipTensorNorm != 0 {
+		o.norm.moved() // what is measured may go elsewhere
+	}
+	return nil
+}
+
 // SetClipValue clips gradients from the next step on: the step brings each number of a gradient between -max and max, as
-// torch.nn.utils.clip_grad_value_ does; a NaN stays. It does so before it adds L1 and L2, and after SetClipNorm and SetClipTensorNorm have
-// scaled the gradient, whose norm is that before any. The gradient buffers themselves stay as they are. 0 turns it off.
+// torch.nn.utils.clip_grad_value_ does; a NaN stays. It does so before it adds L1 and L2, and after SetClipNorm, SetClipTensorNorm and
+// SetAdaptiveClip have scaled the gradient, whose norm is that before any. The gradient buffers themselves stay as they are. 0 turns it off.
 func (o *Optimizer) SetClipValue(max float64) error {
 	if err := o.open("set clip value"); err != nil {
 		return err

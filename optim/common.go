@@ -8,15 +8,22 @@ import (
 // common is what an optimizer does around the rules of all its groups.
 type common struct {
 	clipTensorNorm float64 // 0 is off
+	clipping       float64 // of adaptive clipping; 0 is off
+	clipEps        float64 // likewise
 	clipValue      float64 // 0 is off
 	zeroGrad       bool
 	accumulate     bool // steps take sums of gradients, and set them to 0
+
+	together *arena // the kernels.Tensor.Sums that all tensors share whose rule is rule.Rule.Everything; nil where there are none
 }
 
 // around is that as a program has it.
 func (c *common) around() (a rule.Around) {
 	if c.clipTensorNorm != 0 {
 		a |= rule.ClipTensorNorm
+	}
+	if c.clipping != 0 {
+		a |= rule.AdaptiveClip
 	}
 	if c.clipValue != 0 {
 		a |= rule.ClipValue
@@ -32,6 +39,13 @@ func (c *common) check(t device.DType) error {
 	r := ranges{algorithm: "clip_grad_value"}
 	r.atLeast0("clip_value", c.clipValue)
 	r.holds("clip_value", c.clipValue, t)
+	if r.err == nil {
+		r = ranges{algorithm: "adaptive_grad_clip"}
+		r.atLeast0("clipping", c.clipping)
+		r.atLeast0("eps", c.clipEps)
+		r.holds("clipping", c.clipping, t)
+		r.holds("eps", c.clipEps, t)
+	}
 	return r.err
 }
 

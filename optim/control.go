@@ -3,6 +3,7 @@ package optim
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -31,14 +32,17 @@ type control struct {
 	skip   Skip
 	counts ScheduleCounts
 
-	words          *device.Buffer // a kernels.Step.Control, once something is measured
-	outcome        *device.Buffer // of the words: those of an Outcome
-	state, setting *device.Buffer // of the words: a GradScalerState's, and the settings
-	tally          *device.Buffer // of the words: steps applied and skipped
-	measured       bool           // gradients were measured
-	tallied        bool           // the device has counted steps since SetSteps
-	recount        bool           // the device's counts are those from before SetSteps
-	base           int            // steps that were applied and that the device has not counted
+	words          *device.Buffer         // a kernels.Step.Control, once something is measured
+	outcome        *device.Buffer         // of the words: those of an Outcome
+	state, setting *device.Buffer         // of the words: a GradScalerState's, and the settings
+	tally          *device.Buffer         // of the words: steps applied and skipped
+	told           *[settingWords]float64 // the settings that the device has; nil: unknown
+	given          given
+	measured       bool // gradients were measured
+	tallied        bool // the device has counted steps since SetSteps
+	recount        bool // the device's counts are those from before SetSteps
+	recorded       bool // a step was recorded, whose launches give the device settings of their own
+	base           int  // steps that were applied and that the device has not counted
 }
 
 // Words of kernels.Step.Control.
@@ -49,7 +53,7 @@ const (
 )
 
 // skips says whether a step can be skipped.
-func (c *control) skips() bool { return c.scaler != nil || c.skip != Skip{} }
+func (c *control) skips() bool { return c.scaler != nil || c.skip != Skip{} || c.given.on }
 
 // allocate makes the words.
 func (c *control) allocate(dev *device.Device) error {
@@ -71,7 +75,7 @@ func (c *control) allocate(dev *device.Device) error {
 			return errors.Join(err, words.Close())
 		}
 	}
-	c.words = words
+	c.words, c.told = words, new([settingWords]float64)
 	return nil
 }
 
@@ -81,7 +85,7 @@ func (c *control) close() error {
 	}
 	b := c.words
 	c.words = nil
-	return b.Close()
+	return errors.Join(b.Close(), c.given.close())
 }
 
 // setControl gives the device settings, and the state if it is not nil, and waits. Where nothing was written, the control is as it was.
@@ -115,17 +119,42 @@ func (o *Optimizer) setControl(what string, s *device.Stream, scaler *GradScaler
 
 // write gives the device the settings, and the state if it is not nil, and waits.
 func (c *control) write(s *device.Stream, state []float64) error {
-	var g GradScaler
-	if c.scaler != nil {
-		g = *c.scaler
-	}
-	err := device.Upload(s, c.setting, []float64{flag(c.scaler != nil), g.GrowthFactor, g.BackoffFactor, float64(g.GrowthInterval), float64(g.Hysteresis),
-		float64(float32(g.MinScale)), flag(c.scaler != nil || c.skip.NonFinite), c.skip.NormAbove})
+	c.told = nil
+	err := c.tell(s)
 	if err == nil && state != nil {
 		err = device.Upload(s, c.state, state)
 	}
 	if err == nil {
 		err = s.Synchronize()
+	}
+	return err
+}
+
+// settings are what the device is to have.
+func (c *control) settings() [settingWords]float64 {
+	var g GradScaler
+	if c.scaler != nil {
+		g = *c.scaler
+	}
+	scaled, skips := c.scaler != nil, c.scaler != nil || c.skip.NonFinite
+	if c.given.on {
+		g, scaled, skips = DefaultGradScaler(), c.given.scaled, true
+		g.GrowthInterval = math.MaxInt32 // whoever gives the scale changes it
+	}
+	return [settingWords]float64{flag(scaled), g.GrowthFactor, g.BackoffFactor, float64(g.GrowthInterval), float64(g.Hysteresis),
+		float64(float32(g.MinScale)), flag(skips), c.skip.NormAbove}
+}
+
+// tell enqueues giving the device the settings, where it has others. What launches of recorded steps have given it is unknown.
+func (c *control) tell(s *device.Stream) error {
+	settings := c.settings()
+	if c.told != nil && *c.told == settings && !c.recorded {
+		return nil
+	}
+	own := settings
+	err := device.Upload(s, c.setting, own[:])
+	if err == nil {
+		c.told = &own
 	}
 	return err
 }
@@ -188,10 +217,16 @@ func (c *control) setSteps(n int) {
 	c.base, c.recount, c.tallied = n, c.recount || c.tallied, false
 }
 
-// begin makes the device's counts 0 after setSteps.
+// begin tells the device the settings, and makes its counts 0 after setSteps. Where nothing is measured yet, there is nothing to tell.
 func (c *control) begin(s *device.Stream) error {
-	if !c.recount {
+	if c.words == nil {
 		return nil
+	}
+	if err := c.tell(s); err != nil {
+		return err
+	}
+	if err := c.given.begin(s); err != nil || !c.recount {
+		return err
 	}
 	err := s.Zero(c.tally)
 	c.recount = err != nil
@@ -204,7 +239,11 @@ func (o *Optimizer) commit(s *device.Stream) error {
 	if !o.control.skips() {
 		return nil
 	}
-	return o.norm.update.Enqueue(s, kernels.Step{Control: o.control.words, Commit: true})
+	update := o.norm.update
+	if o.control.given.on {
+		update = o.control.given.alone
+	}
+	return update.Enqueue(s, kernels.Step{Control: o.control.words, Commit: true})
 }
 
 // counted notes who counts a step that was enqueued.

@@ -43,13 +43,13 @@ func TestSkipSequences(t *testing.T) {
 	}
 	for _, alg := range algorithms {
 		t.Run(fmt.Sprintf("%T", alg), func(t *testing.T) {
-			for n, count := 1, outcomes; n <= length; n, count = n+1, count*outcomes {
-				for code := range count {
-					sequence := make([]int, n)
-					for i, x := 0, code; i < n; i, x = i+1, x/outcomes {
-						sequence[i] = x % outcomes
+			sequence := make([]int, length)
+			for range int(math.Pow(outcomes, float64(length))) {
+				skipSequence(t, alg, sequence)
+				for i := range sequence { // the next one
+					if sequence[i] = (sequence[i] + 1) % outcomes; sequence[i] != 0 {
+						break
 					}
-					skipSequence(t, alg, sequence)
 				}
 			}
 		})
@@ -97,6 +97,7 @@ func (s *side) state(t *testing.T) (states map[string][]float64, counters map[st
 	return states, counters
 }
 
+// skipSequence takes the steps. What a beginning of the sequence has come to is looked at once, where nothing but good steps follow.
 func skipSequence(t *testing.T, alg optim.Algorithm, sequence []int) {
 	h := newHarness(t, device.Float32, nil)
 	start := [][]float64{{1, -2, 3}, {0.5, 0.25}}
@@ -147,6 +148,9 @@ func skipSequence(t *testing.T, alg optim.Algorithm, sequence []int) {
 			if tracker++; tracker == 2 {
 				scale, tracker = scale*2, 0
 			}
+		}
+		if slices.ContainsFunc(sequence[i+1:], func(kind int) bool { return kind != good }) {
+			continue
 		}
 		for k := range own.values {
 			require.Equal(t, h.values(model.values[k]), h.values(own.values[k]), when)

@@ -231,7 +231,7 @@ func (q *part) set(s *device.Stream, x []float64) error {
 		q.unsure = true
 		return errors.Join(fmt.Errorf("optim: group %d: set counters: %w", q.group.index, err))
 	}
-	q.unsure, q.ahead, q.told, q.adrift = false, false, true, 0
+	q.unsure, q.ahead, q.told, q.adrift = false, q.recorded, true, 0
 	q.fresh = slices.Equal(q.mirror, q.program.InitialCounters())
 	for _, p := range q.params {
 		p.adopted = false // values were put back, too

@@ -11,7 +11,7 @@ import (
 var ErrRemoved = errors.New("was removed")
 
 // TensorError is a tensor that an optimizer cannot work with, found before anything was written. Err says why: a
-// device.LengthError, device.DTypeError or format.Error, or one of the sentinels of package device.
+// ShapeError, device.LengthError, device.DTypeError or format.Error, or one of the sentinels of package device.
 type TensorError struct {
 	Group  int
 	Tensor string
@@ -23,6 +23,25 @@ func (e *TensorError) Error() string {
 }
 
 func (e *TensorError) Unwrap() error { return e.Err }
+
+// ShapeError is a Param's shape that is none of its elements, or rows that do not divide them, or matrices that do not divide its rows. It is in a
+// TensorError.
+type ShapeError struct {
+	Shape    []int // nil: one axis
+	Rows     int   // what does not divide the elements; 0: the shape is wrong
+	Matrices int   // what does not divide the rows; 0: the rows or the shape are wrong
+	Elements int   // of the value
+}
+
+func (e *ShapeError) Error() string {
+	if e.Matrices != 0 {
+		return fmt.Sprintf("%d matrices do not divide %d rows of %d elements", e.Matrices, e.Rows, e.Elements)
+	}
+	if e.Rows != 0 {
+		return fmt.Sprintf("%d rows do not divide %d elements", e.Rows, e.Elements)
+	}
+	return fmt.Sprintf("shape %v is not that of %d elements", e.Shape, e.Elements)
+}
 
 // DefaultError is an algorithm's value that was made without its Default function, as a literal, so that every field left out is
 // 0.

@@ -173,7 +173,7 @@ func (e *evaluation) compile(b Backend, parts []*part, to map[string]*device.Buf
 				at = len(w.Counters)
 				w.Counters, of[program] = append(w.Counters, counters), append(of[program], q)
 			}
-			t := kernels.Tensor{Group: at, ID: p.id, Shape: []int{p.Value.Len()}}
+			t := kernels.Tensor{Group: at, ID: p.id, Shape: p.shape()}
 			for k, plane := range program.Planes {
 				switch slot := program.Of(k); {
 				case slot.Role == kernels.Evaluated:

@@ -45,8 +45,15 @@ func holds(t device.DType, x float64) bool {
 
 // harmless says whether scalars that are not finite leave ordinary elements finite: Sophia clips at +Inf where it does not clip,
 // and FTRL does not look at the reciprocal of a learning rate of 0. The rule itself is asked.
+//
+// A program of a rule with rows is not asked: none has a use for such scalars. Adaptive clipping changes nothing of it.
 func harmless[F rule.Float](q *part) bool {
-	p, step := q.program, q.step()
+	spec, step := q.program.Spec, q.step()
+	spec.Around &^= rule.AdaptiveClip
+	p, err := kernels.New(spec.WithMatrix(q.matrix()))
+	if err != nil || p.Matrix() {
+		return false
+	}
 	numbers := []F{-1, 0, 1}
 	n := len(numbers) * len(numbers)
 	var scalars []F
@@ -70,7 +77,7 @@ func harmless[F rule.Float](q *part) bool {
 			}
 			slots[slot.Index] = x
 		}
-		sums, own := p.InitialSums(n), make([]float64, p.NumTensorScalars())
+		sums, own := p.InitialSums(n, 0, 0), make([]float64, p.NumTensorScalars())
 		for i, f := range p.Rule.Tensor {
 			if f.State != "" {
 				sums[p.TensorWord(i)] = float64(state)

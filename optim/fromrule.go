@@ -28,12 +28,16 @@ const maximizeName = "maximize"
 // FromRule is an algorithm of a rule that has no struct of hyperparameters in the program, as one that rule.Read has made. Values are its
 // hyperparameters, all of them, and its options, 1 for those that are on. Their names are PyTorch's: those of the file's fields in lower case with
 // underscores. An option with a hyperparameter's name is on where that is not 0. Beside them every rule has "maximize", 1 to step up the gradient. All
-// are hyperparameters of the groups, as those of a struct are. None may be NaN, and lr must be finite and at least 0; a file says nothing of other ranges.
+// are hyperparameters of the groups, as those of a struct are, but for the option Matrix, which each tensor sets. None may be NaN, and lr must be finite
+// and at least 0; a file says nothing of other ranges.
 func FromRule(r *rule.Rule, values map[string]float64) (Algorithm, error) {
 	algorithm := strings.ToLower(r.Name)
 	var names []string
 	var of []reflect.StructField
 	for i, field := range slices.Concat(r.Hyper, r.Options, []string{maximizeName}) {
+		if field == rule.Matrix && i >= len(r.Hyper) {
+			continue // tensors set it
+		}
 		name, t := snake(field), reflect.TypeFor[float64]()
 		if i >= len(r.Hyper) {
 			t = reflect.TypeFor[bool]()
@@ -54,6 +58,9 @@ func FromRule(r *rule.Rule, values map[string]float64) (Algorithm, error) {
 	}
 	var a Algorithm = fromRule{r, reflect.New(reflect.StructOf(of)).Elem().Interface()}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if r.MatrixOption() != 0 && name == snake(rule.Matrix) && !slices.Contains(names, name) {
+			return nil, fmt.Errorf("optim: %s: %q is no hyperparameter: a tensor's shape says whether it is a matrix", algorithm, name)
+		}
 		var err error
 		if a, err = with(a, algorithm, name, values[name]); err != nil {
 			return nil, err
@@ -77,6 +84,9 @@ func (c fromRule) Setting() (rule.Setting, error) {
 		}
 	}
 	for i, field := range c.rule.Options {
+		if field == rule.Matrix {
+			continue
+		}
 		if x, _ := get(c, snake(field)); x != 0 {
 			s.Options |= 1 << i
 		}

@@ -26,10 +26,11 @@ func readAgain(t *testing.T, r *rule.Rule) *rule.Rule {
 	}
 	var functions []string
 	for stage := range r.Stages {
-		if stage > 0 {
-			functions = append(functions, name(r.TensorFunction(stage, 0)))
+		for _, d := range []rule.Domain{rule.OfRows, rule.OfColumns, rule.OfTensor, rule.OfElements} {
+			if r.Has(d, stage) {
+				functions = append(functions, name(r.Function(d, stage, 64, r.MatrixOption())))
+			}
 		}
-		functions = append(functions, name(r.Element(stage, 64, 0)))
 	}
 	read, err := rule.Read(strings.ToLower(r.Name)+".go", source, name(r.Prologue(0)), functions...)
 	require.NoError(t, err)

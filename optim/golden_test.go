@@ -66,6 +66,7 @@ type torchCase struct {
 	Hyper                  map[string]json.RawMessage
 	Elements               []int             // of the inputs, which the tensor has; nil: all
 	Input                  map[string]values // state that is written from outside, by the step before which it is
+	Shape                  []int             // nil: one axis
 	Param                  values
 	ParamBound             values            `json:"param_bound"`
 	State                  map[string]values `json:"state"`
@@ -88,6 +89,7 @@ func (c torchCase) run(t *testing.T, in *torchInputs) (apart, bound float64) {
 	require.NoError(t, err)
 	init := c.pick(in.Init[c.DType])
 	h := newHarness(t, dtype, init)
+	h.shape = c.Shape
 	o := h.optimizer(algorithm(t, c.Optimizer, c.Hyper))
 	require.NoError(t, o.SetSchedule(optim.ScheduleFunc(func(k int) float64 { return in.LRFactor[k] })))
 	before, path := h.values(h.value), make([]float64, len(init))
@@ -244,6 +246,7 @@ type harness struct {
 	dev         *cpu.Device
 	memory      *device.Device
 	value, grad *device.Buffer
+	shape       []int // nil: one axis
 }
 
 func newHarness(t *testing.T, dtype device.DType, init []float64) *harness {
@@ -257,6 +260,13 @@ func newHarness(t *testing.T, dtype device.DType, init []float64) *harness {
 // onBackend is a harness without a tensor on any backend.
 func onBackend(t *testing.T, b kernels.Backend) *harness { return &harness{t: t, memory: b.Device()} }
 
+// onCPU is one on a processor of one thread, and that.
+func onCPU(t *testing.T) (*cpu.Device, *harness) {
+	dev := cpu.NewThreads(1)
+	t.Cleanup(func() { require.NoError(t, dev.Close()) })
+	return dev, onBackend(t, dev)
+}
+
 func (h *harness) buffer(dtype device.DType, x []float64) *device.Buffer {
 	b, err := h.memory.Alloc(dtype, len(x))
 	require.NoError(h.t, err)
@@ -265,7 +275,7 @@ func (h *harness) buffer(dtype device.DType, x []float64) *device.Buffer {
 }
 
 func (h *harness) optimizer(a optim.Algorithm) *optim.Optimizer {
-	o, err := optim.New(h.dev, a, []optim.Param{{Value: h.value, Grad: h.grad}})
+	o, err := optim.New(h.dev, a, []optim.Param{{Value: h.value, Grad: h.grad, Shape: h.shape}})
 	require.NoError(h.t, err)
 	return o
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -28,11 +27,12 @@ type group struct {
 
 	common *common // what the optimizer does around all groups' rules
 
-	now    rule.Setting                // of the step that is being made, or was made last
-	hyper  []float64                   // its Hyper
-	at     map[string][]unsafe.Pointer // where Move has put what it was told of, by name and tensor
-	lastLR float64                     // of the last step
-	taken  bool                        // a step was taken
+	now    rule.Setting         // of the step that is being made, or was made last
+	hyper  []float64            // its Hyper
+	moves  map[string]*movedRow // that Move was told of, by name
+	lastLR float64              // of the last step
+	rateAt *device.Buffer       // a learning rate on the device, of the step that is being recorded; or nil
+	taken  bool                 // a step was taken
 }
 
 // param is a tensor.
@@ -40,13 +40,16 @@ type param struct {
 	Param
 	group  *group
 	part   *part
-	id     uint64           // see identity
-	n      int              // elements
-	slots  []*device.Buffer // state, by group.slots; nil where no program so far had a use for it
-	arenas []*arena         // that they lie in
-	given  []*device.Buffer // those of the caller's
-	held   *device.Buffer   // what Grad was, and will be again: wrapped memory that is nowhere now; or nil
-	summed bool             // gradients have been accumulated since the last step
+	id     uint64              // see identity
+	n      int                 // elements
+	view                       // the matrix view
+	matrix bool                // there is one
+	lines  [2][]*device.Buffer // of rows and of columns: what each has, by rule.Rule.Fields; nil where no program so far had a use for it
+	slots  []*device.Buffer    // state, by group.slots; nil where no program so far had a use for it
+	arenas []*arena            // that they lie in
+	given  []*device.Buffer    // those of the caller's
+	held   *device.Buffer      // what Grad was, and will be again: wrapped memory that is nowhere now; or nil
+	summed bool                // gradients have been accumulated since the last step
 
 	tensorSums  *device.Buffer // its kernels.Tensor.Sums; nil where no program so far had a use for it
 	tensorState []tensorState  // which lies there
@@ -56,10 +59,11 @@ type param struct {
 	adopted    bool // a step was taken since the counters were set, so that the master is the tensor's, and not its value
 }
 
-// tensorState is a number that a tensor has, and not each of its elements.
+// tensorState is state of a tensor, or of its rows or columns, and not of each of its elements.
 type tensorState struct {
-	name string
-	b    *device.Buffer
+	domain rule.Domain
+	name   string
+	b      *device.Buffer
 }
 
 func newGroup(index int, alg Algorithm) (*group, error) {
@@ -121,7 +125,7 @@ func (p *param) active() bool {
 func (p *param) spec(s rule.Setting) kernels.Spec {
 	spec := kernels.SpecOfTypes(s, p.Value.DType(), p.gradient())
 	spec.Around |= p.group.common.around()
-	return spec
+	return spec.WithMatrix(p.matrix)
 }
 
 // partOf is the part of a new tensor: that of tensors with its types which have a gradient, or have none, as it.

@@ -3,6 +3,7 @@ package optim
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -40,14 +41,127 @@ func plan(groups []*group, movable bool) (out []*launch) {
 	return out
 }
 
-func (l *launch) compile(b Backend) (err error) {
-	w := kernels.Work{Program: l.program}
-	for i, q := range l.parts {
-		w.Counters = append(w.Counters, q.counters)
-		for _, p := range q.params {
-			w.Tensors = append(w.Tensors, p.tensor(i, l.program))
+// together says whether the tensors of a step that have numbers together, by rules with rule.Rule.Everything, are of one launch.
+func together(launches []*launch) error {
+	var first *launch
+	for _, l := range launches {
+		switch {
+		case !l.program.Rule.Everything || !l.active():
+		case first == nil:
+			first = l
+		default:
+			a, b := first.parts[0].params[0], l.parts[0].params[0]
+			return b.fail(fmt.Errorf("%w: it has numbers together with tensor %q of group %d, and would be stepped by %s, the other by %s: all are stepped by "+
+				"one algorithm, with the same options, and have the same types of values, gradients and state", device.ErrUnsupported, a.Name, a.group.index,
+				l.program.Spec, first.program.Spec))
 		}
 	}
+	return nil
+}
+
+// agree says whether the groups of a launch give what they have together the same scalars: those of the first tensor's group are taken.
+func (l *launch) agree() error {
+	var first *part
+	for _, i := range l.together() {
+		for _, q := range l.parts {
+			switch {
+			case !q.active():
+			case first == nil:
+				first = q
+			case !sameFloat(q.scalars[i], first.scalars[i]):
+				return q.disagrees(first, l.program.Outputs()[i], first.scalars[i], q.scalars[i])
+			}
+		}
+	}
+	return nil
+}
+
+// together are the rule's scalars that what the tensors have together is made of, by index.
+func (l *launch) together() (out []int) {
+	if !l.program.Rule.Everything {
+		return nil
+	}
+	for _, pass := range l.program.Passes {
+		if pass.Tensor == nil {
+			continue
+		}
+		for _, v := range pass.Tensor.Loads() {
+			if field := pass.Tensor.Vars[v]; field.Bank == rule.ScalarsBank {
+				out = append(out, field.Index)
+			}
+		}
+	}
+	return out
+}
+
+// disagrees is the error that the part's group gives a scalar, of what all tensors have together, another value than the first one's.
+func (q *part) disagrees(first *part, scalar string, want, got any) error {
+	return q.params[0].fail(fmt.Errorf("%w: all tensors have numbers together, to which group %d gives %s %v, and group %d %v: nothing was updated",
+		device.ErrUnsupported, first.group.index, scalar, want, q.group.index, got))
+}
+
+// describe is the work of the launch as it is now.
+func (l *launch) describe() kernels.Work {
+	w := kernels.Work{Program: l.program}
+	for _, q := range l.parts {
+		w.Counters = append(w.Counters, q.counters)
+	}
+	for p, group := range l.tensors() {
+		w.Tensors = append(w.Tensors, p.tensor(group, l.program))
+	}
+	return w
+}
+
+// tensors are those of the parts, each with the index of its part: part by part, or where tensors have numbers together, on whose order these depend, in
+// the order of Optimizer.Params, whatever parts there are.
+func (l *launch) tensors() iter.Seq2[*param, int] {
+	return func(yield func(*param, int) bool) {
+		if !l.program.Rule.Everything {
+			for i, q := range l.parts {
+				for _, p := range q.params {
+					if !yield(p, i) {
+						return
+					}
+				}
+			}
+			return
+		}
+		at := map[*part]int{}
+		for i, q := range l.parts {
+			at[q] = i
+		}
+		for i, q := range l.parts {
+			if i > 0 && q.group == l.parts[i-1].group { // parts of a group stand side by side
+				continue
+			}
+			for _, p := range q.group.params {
+				if k, ok := at[p.part]; ok && !yield(p, k) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// inherit takes over the update of a launch of before, where that differs in where buffers are alone, and needs nothing to be compiled.
+func (l *launch) inherit(s *device.Stream, from *launch) (bool, error) {
+	update, ok := from.update.(kernels.Retabled)
+	if !ok {
+		return false, nil
+	}
+	w := l.describe()
+	if ok, err := update.Retable(s, w); !ok {
+		return false, err
+	}
+	l.update, l.work, from.update = update, w, nil
+	for _, q := range l.parts {
+		q.changed, q.moved = false, 0
+	}
+	return true, nil
+}
+
+func (l *launch) compile(b Backend) (err error) {
+	w := l.describe()
 	if l.update, err = b.Compile(w); err != nil {
 		l.update = nil // which may be a nil pointer in an interface
 		return err
@@ -84,9 +198,9 @@ func (l *launch) follow() error {
 			planes |= 1 << k
 		}
 	}
-	grad, i := l.program.Slots[l.program.Slot(rule.Grad)].Plane, 0
-	for group, q := range l.parts {
-		for _, p := range q.params {
+	if moved&replaced != 0 {
+		grad, i := l.program.Slots[l.program.Slot(rule.Grad)].Plane, 0
+		for p, group := range l.tensors() {
 			if moved&written == 0 {
 				l.work.Tensors[i].Planes[grad] = p.grad()
 			} else {
@@ -95,13 +209,20 @@ func (l *launch) follow() error {
 			i++
 		}
 	}
-	if err := l.update.(kernels.Movable).Moved(planes); err != nil {
+	if err := l.update.(kernels.Movable).Moved(planes, moved&replaced != 0); err != nil {
 		return err
 	}
 	for _, q := range l.parts {
 		q.moved = 0
 	}
 	return nil
+}
+
+// unmake says that the parts are to be compiled again.
+func (l *launch) unmake() {
+	for _, q := range l.parts {
+		q.changed = true
+	}
 }
 
 // launched says whether there is a launch of the program.
@@ -123,7 +244,7 @@ func (o *Optimizer) compile(s *device.Stream) error {
 	}
 	want := plan(o.all(), o.mover != nil)
 	var made []*launch
-	kept := map[*launch]bool{}
+	kept, heirs := map[*launch]bool{}, map[*launch]*launch{}
 	for _, g := range o.all() {
 		for _, q := range g.parts {
 			q.launched = q.active()
@@ -139,15 +260,30 @@ func (o *Optimizer) compile(s *device.Stream) error {
 			kept[want[i]] = true
 			continue
 		}
-		if err := l.compile(o.backend); err != nil {
+		at = slices.IndexFunc(o.launches, func(old *launch) bool { return old.program == l.program && slices.Equal(old.parts, l.parts) })
+		var inherited bool
+		var err error
+		if at >= 0 {
+			if inherited, err = l.inherit(s, o.launches[at]); inherited {
+				heirs[l] = o.launches[at]
+			}
+		}
+		if err == nil && !inherited {
+			err = l.compile(o.backend)
+		}
+		if err != nil {
 			for _, m := range made { // whose parts have no launch any more
-				for _, q := range m.parts {
-					q.changed = true
-				}
+				m.unmake()
+			}
+			for heir, old := range heirs {
+				heir.unmake()
+				old.update = heir.update
 			}
 			return errors.Join(err, closeLaunches(made))
 		}
-		made = append(made, l)
+		if !inherited {
+			made = append(made, l)
+		}
 	}
 	old := slices.DeleteFunc(slices.Clone(o.launches), func(l *launch) bool { return kept[l] })
 	o.launches, o.stale = want, false
@@ -236,6 +372,8 @@ func (l *launch) stepped(skips bool) {
 // step is what the part's next step is given.
 func (q *part) step() kernels.GroupStep {
 	g := kernels.GroupStepOf(q.group.now, q.group.now.Hyper)
-	g.ClipValue, g.MaxTensorNorm, g.Off = q.group.common.clipValue, q.group.common.clipTensorNorm, !q.active()
+	c := q.group.common
+	g.LR = q.group.rateAt
+	g.ClipValue, g.MaxTensorNorm, g.Clipping, g.ClipEps, g.Off = c.clipValue, c.clipTensorNorm, c.clipping, c.clipEps, !q.active()
 	return g
 }

@@ -35,7 +35,8 @@ var ErrHalfLoaded = errors.New("optimizer is half loaded")
 // LoadStateDict makes the optimizer what it was when the dict was made, and waits for the stream, nil for the default one, and for that of the last step. Hyperparameters, rates,
 // schedules and what is done around steps are restored, whatever the optimizer has. Tensors, their order where a norm is summed in it, types of
 // algorithms, formats of value and state, masters, rounding and averages must be those that were saved. All that does not fit is in one MismatchError.
-// Then, and where the dict's verification fails or there is no memory, nothing has changed.
+// Then, and where the dict's verification fails or there is no memory, nothing has changed. A mean of squares that a tensor has once, as NovoGrad's
+// exp_avg_sq, is none where it is negative or NaN; state of elements may be any numbers.
 //
 // A ReduceOnPlateau that the optimizer follows gets the state of the one that was saved in its place; where there is none, Optimizer.Schedule finds the
 // one that was made. A schedule of a type of the user's own must be there, and stays.
@@ -62,7 +63,7 @@ func (o *Optimizer) LoadStateDict(s *device.Stream, d *StateDict, how LoadOption
 	if d == nil {
 		return fmt.Errorf("optim: %s: the dict is nil", what)
 	}
-	l := &loading{o: o, d: d, how: how, schedules: newScheduleReader(), saved: map[string]*savedTensor{}, noted: map[Mismatch]bool{}}
+	l := &loading{o: o, d: d, how: how, schedules: newScheduleReader(), saved: map[string]*savedTensor{}, noted: map[Mismatch]bool{}, together: Named{}}
 	if l.check(); len(l.mismatches) > 0 {
 		return &MismatchError{l.mismatches}
 	}
@@ -119,6 +120,7 @@ type loading struct {
 	schedules  *scheduleReader
 	schedule   Schedule // of groups to come
 	touched    bool     // something was written
+	together   Named    // what tensors have together
 	buffer     []byte   // of copy
 }
 

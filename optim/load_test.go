@@ -30,6 +30,21 @@ func stepping(t *testing.T, o *optim.Optimizer, n int) {
 	}
 }
 
+// optimizerOf is one of parameters.
+func optimizerOf(t *testing.T, b optim.Backend, alg optim.Algorithm, params []optim.Param) *optim.Optimizer {
+	o, err := optim.New(b, alg, params)
+	require.NoError(t, err)
+	return o
+}
+
+// alike says that two optimizers have the same in their dicts.
+func alike(t *testing.T, a, b *optim.Optimizer) {
+	t.Helper()
+	differences, err := dictOf(t, a).Differences(dictOf(t, b))
+	require.NoError(t, err)
+	require.Empty(t, differences)
+}
+
 func dictOf(t *testing.T, o *optim.Optimizer) *optim.StateDict {
 	d, err := o.StateDict(nil)
 	require.NoError(t, err)
@@ -108,9 +123,7 @@ func TestRegroup(t *testing.T) {
 
 // Where it is asked for, numbers are kept as nearly as the types can hold them.
 func TestConvert(t *testing.T) {
-	b := cpu.NewThreads(1)
-	defer b.Close()
-	h := onBackend(t, b)
+	b, h := onCPU(t)
 	f32, f64, bf16, f16 := device.Float32, device.Float64, device.BFloat16, device.Float16
 	const precise = 1 + 0x1p-14 // which bfloat16 cannot hold, and a remainder can
 	for _, tt := range []struct {
@@ -175,9 +188,7 @@ func TestConvert(t *testing.T) {
 
 // A dict of PyTorch's has values, state, steps and hyperparameters, and nothing else.
 func TestForeignDict(t *testing.T) {
-	b := cpu.NewThreads(1)
-	defer b.Close()
-	h := onBackend(t, b)
+	b, h := onCPU(t)
 	optimizer := func() *optim.Optimizer {
 		o, err := optim.New(b, optim.DefaultNAdam(), []optim.Param{h.trainable("w", device.Float32, 1, 2)})
 		require.NoError(t, err)
@@ -384,9 +395,7 @@ func TestLiveStateDict(t *testing.T) {
 
 // An algorithm of the user's own is named with its package, and has what its struct has.
 func TestLoadOwnAlgorithm(t *testing.T) {
-	b := cpu.NewThreads(1)
-	defer b.Close()
-	h := onBackend(t, b)
+	b, h := onCPU(t)
 	optimizer := func(decay float64) *optim.Optimizer {
 		o, err := optim.New(b, &optim.Regularized{Algorithm: driftRule(t), WeightDecay: decay}, []optim.Param{h.trainable("w", device.Float64, 1, 2)})
 		require.NoError(t, err)
@@ -518,9 +527,7 @@ func TestLoadOtherStream(t *testing.T) {
 
 // State that starts at a hyperparameter starts again, before the first step, where that changes: what it was filled with is known.
 func TestLoadFilled(t *testing.T) {
-	b := cpu.NewThreads(1)
-	defer b.Close()
-	h := onBackend(t, b)
+	b, h := onCPU(t)
 	optimizer := func(start float64) *optim.Optimizer {
 		alg := with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = start })
 		o, err := optim.New(b, alg, []optim.Param{h.trainable("w", device.Float32, 1, 2)})

@@ -136,7 +136,8 @@ func (l *loading) applyAround(s *device.Stream) error {
 			return err
 		}
 	}
-	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipTensorNorm(a.ClipTensorNorm), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
+	clip := a.adaptiveClip()
+	err := errors.Join(o.SetAccumulate(a.Accumulate), o.SetClipTensorNorm(a.ClipTensorNorm), o.SetAdaptiveClip(clip.Clipping, clip.Eps), o.SetClipValue(a.ClipValue), o.SetZeroGrad(a.ZeroGrad))
 	o.sums.taken = a.Accumulated
 	return err
 }

@@ -2,7 +2,6 @@ package optim
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -90,7 +89,7 @@ func (l *loading) consistent() {
 				m.Saved = "the slot twice"
 			case x.DType.Size() == 0:
 				m.Saved = "type " + x.DType.String()
-			case x.Len != n && !(x.Len == 1 && (l.perTensor(x.Slot) || l.elsewhere(g))):
+			case x.Len != n && !(x.Len == 1 && l.perTensor(x.Slot)) && !(x.Len > 0 && n%x.Len == 0 && l.perLine(x.Slot)) && !l.elsewhere(g):
 				m.Saved = fmt.Sprintf("%d elements in shape %v", x.Len, t.Shape)
 			default:
 				slots[x.Slot] = true
@@ -114,17 +113,13 @@ func (l *loading) elsewhere(saved *GroupState) bool {
 	return saved.Setting != nil && !slices.ContainsFunc(l.o.all(), func(g *group) bool { return g.setting.Rule.Name == saved.Setting.Rule })
 }
 
-// len is the number of the tensor's elements.
-func (t *TensorState) len() (n int, ok bool) {
-	n = 1
-	for _, k := range t.Shape {
-		if k < 0 || k > 0 && n > math.MaxInt/k {
-			return 0, false
-		}
-		n *= k
-	}
-	return n, true
+// perLine says whether a group has the state once for each row, or each column.
+func (l *loading) perLine(slot string) bool {
+	return slices.ContainsFunc(l.o.all(), func(g *group) bool { return slices.Contains(g.lineSlots(), slot) })
 }
+
+// len is the number of the tensor's elements.
+func (t *TensorState) len() (n int, ok bool) { return elementsOf(t.Shape) }
 
 // around finds what cannot be done around steps.
 func (l *loading) around() {
@@ -167,7 +162,8 @@ func (l *loading) around() {
 	if a.Accumulated > 0 && !a.Accumulate {
 		fail(fmt.Errorf("%d micro-batches are accumulated, and accumulate is off", a.Accumulated))
 	}
-	c := common{clipTensorNorm: a.ClipTensorNorm, clipValue: a.ClipValue, zeroGrad: a.ZeroGrad, accumulate: a.Accumulate}
+	clip := a.adaptiveClip()
+	c := common{clipTensorNorm: a.ClipTensorNorm, clipping: clip.Clipping, clipEps: clip.Eps, clipValue: a.ClipValue, zeroGrad: a.ZeroGrad, accumulate: a.Accumulate}
 	fail(c.check(device.Float64))
 	for _, g := range o.all() {
 		for _, q := range g.parts {
@@ -180,14 +176,22 @@ func (l *loading) around() {
 	fail(o.apartWith(c))
 }
 
+// adaptiveClip is what SetAdaptiveClip was given, zeros where it is off.
+func (a *AroundState) adaptiveClip() AdaptiveClip {
+	if a.AdaptiveClip == nil {
+		return AdaptiveClip{}
+	}
+	return *a.AdaptiveClip
+}
+
 // measured says whether a norm is summed over all tensors, in their order.
 func (a *AroundState) measured() bool {
 	return a != nil && (a.ClipNorm != 0 || a.Skip.NormAbove != 0)
 }
 
-// ordered notes tensors that are in another order than they were, where the norm depends on it.
+// ordered notes tensors that are in another order than they were, where the norm or what tensors have together depends on it.
 func (l *loading) ordered(x *groupLoad) {
-	if x.saved == nil || !l.d.Around.measured() || len(l.how.Pieces) > 0 {
+	if x.saved == nil || !l.d.Around.measured() && !x.g.setting.Rule.Everything || len(l.how.Pieces) > 0 {
 		return
 	}
 	var saved, here []string

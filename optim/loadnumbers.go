@@ -6,6 +6,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/format"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // chunk is the most elements that a load has in the host's memory at a time, of each plane.
@@ -55,10 +56,9 @@ func (l *loading) tensor(s *device.Stream, x *groupLoad, t *tensorLoad) error {
 			return err
 		}
 	}
-	for _, state := range p.tensorState {
-		saved, _ := t.from[0].t.Slot(state.name)
-		if err := l.copyPart(s, saved, 0, 1, state.b, 0); err != nil {
-			return fmt.Errorf("%s: %w", state.name, err)
+	for _, state := range p.whole() {
+		if err := l.copy(s, t.lines(state), state.name, state.b); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -87,6 +87,20 @@ func (t *tensorLoad) each(f func(from *TensorState, lo, n, at int) error) error 
 		}
 	}
 	return nil
+}
+
+// lines is what each writes of state that the tensor, or its rows or columns, have: the pieces' rows, or all there is.
+func (t *tensorLoad) lines(s tensorState) *tensorLoad {
+	out := &tensorLoad{p: t.p}
+	for _, f := range t.from {
+		lo, hi := 0, s.b.Len()
+		if s.domain == rule.OfRows && hi > 0 {
+			long := t.p.n / hi
+			lo, hi = f.lo/long, f.hi/long
+		}
+		out.from = append(out.from, slice{f.savedTensor, lo, hi})
+	}
+	return out
 }
 
 // copy writes a slot, whose elements may be of another type.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // provide allocates what the state will need and is not there.
@@ -39,9 +40,9 @@ func (l *loading) provide(s *device.Stream) error {
 					continue
 				}
 				q := &part{group: x.g, program: t.p.part.program, params: params}
-				offsets, n, line := q.places(q.program)
+				offsets, n, line := q.places(q.program, rule.OfElements)
 				at := func(p *param) **device.Buffer { return &p.slots[s.k] }
-				if _, err := q.place(dev, s.dtype, offsets, stagger(s.k, n, line), n, at); err != nil {
+				if _, err := q.place(dev, s.dtype, rule.OfElements, offsets, stagger(s.k, n, line), n, at); err != nil {
 					return fmt.Errorf("group %d: state %s: %w", x.g.index, s.name, err)
 				}
 			}

@@ -1,7 +1,9 @@
 package optim
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
@@ -207,7 +209,7 @@ func (l *loading) state(t *tensorLoad, x *groupLoad) {
 	beside := besideName(t.from[0].t, names)
 	needed := make([]bool, len(names))
 	for i, plane := range program.Planes {
-		if owned(program, i) && plane.Name == "" {
+		if owned(program, i) && plane.Name == "" && plane.Domain == rule.OfElements {
 			needed[program.Of(i).Index] = true
 		}
 	}
@@ -229,7 +231,7 @@ func (l *loading) state(t *tensorLoad, x *groupLoad) {
 			}
 			has++
 			if elements, _ := f.t.len(); n.Len != elements {
-				m.What, m.Saved, m.Here = MismatchShape, "one number", fmt.Sprintf("%d elements", elements)
+				m.What, m.Saved, m.Here = MismatchShape, amount(n.Len), fmt.Sprintf("%d elements", elements)
 				l.add(m)
 			}
 			l.sameType(m, n.DType, s.dtype)
@@ -242,8 +244,8 @@ func (l *loading) state(t *tensorLoad, x *groupLoad) {
 			t.slots = append(t.slots, s)
 		}
 	}
-	for _, s := range p.tensorState {
-		l.tensorState(t, s)
+	for _, s := range p.whole() {
+		l.wholeState(t, s)
 		names = append(names, s.name)
 	}
 	for _, f := range t.from {
@@ -263,12 +265,24 @@ func (l *loading) sameType(m Mismatch, saved, here device.DType) {
 	}
 }
 
-// tensorState finds what a number that the tensor has once is to be: that of the tensor that was saved, all of which must be here.
-func (l *loading) tensorState(t *tensorLoad, s tensorState) {
+// amount is so many numbers.
+func amount(n int) string {
+	if n == 1 {
+		return "one number"
+	}
+	return fmt.Sprintf("%d numbers", n)
+}
+
+// wholeState finds what rows, columns or the tensor itself are to have: what the tensor had that was saved, all of which must be here, or what the
+// rows of pieces had.
+func (l *loading) wholeState(t *tensorLoad, s tensorState) {
 	m := Mismatch{Group: t.p.group.index, Tensor: t.p.Name, Slot: s.name}
 	for _, f := range t.from {
 		elements, _ := f.t.len()
-		if len(t.from) > 1 || f.hi-f.lo != elements {
+		if pieces := len(t.from) > 1 || f.hi-f.lo != elements; pieces && s.domain == rule.OfRows {
+			l.rowsOf(m, t.p, s, f, elements)
+			continue
+		} else if pieces {
 			m.What, m.Saved, m.Here = MismatchPiece, fmt.Sprintf("of all of %q", f.t.Name), "of pieces"
 			l.add(m)
 			return
@@ -276,13 +290,59 @@ func (l *loading) tensorState(t *tensorLoad, s tensorState) {
 		n, ok := f.t.Slot(s.name)
 		switch {
 		case !ok:
-			m.What, m.Here = Missing, "one number"
+			m.What, m.Here = Missing, amount(s.b.Len())
 			l.add(m)
-		case n.Len != 1:
-			m.What, m.Saved, m.Here = MismatchShape, fmt.Sprintf("%d elements", n.Len), "one number"
+		case n.Len != s.b.Len():
+			m.What, m.Saved, m.Here = MismatchShape, fmt.Sprintf("%d elements", n.Len), amount(s.b.Len())
 			l.add(m)
 		default:
 			l.sameType(m, n.DType, s.b.DType())
+			if x, err := n.number(); err == nil && s.name == meanOfSquares && !(x >= 0) { // what cannot be read is the load's error
+				m.What, m.Saved, m.Here = MismatchInvalid, fmt.Sprint(x), "0 or more"
+				l.add(m)
+			} else if err == nil && s.domain == rule.OfTensor && t.p.group.setting.Rule.Everything {
+				if y, ok := l.together[s.name]; ok && !sameFloat(x, y) {
+					m.What, m.Saved, m.Here = MismatchInvalid, fmt.Sprintf("%v, of a tensor before it %v", x, y), "one number of all tensors"
+					l.add(m)
+				}
+				l.together[s.name] = x
+			}
 		}
 	}
+}
+
+// rowsOf finds whether a piece is of whole rows that are as long as they are here.
+func (l *loading) rowsOf(m Mismatch, p *param, s tensorState, f slice, elements int) {
+	n, ok := f.t.Slot(s.name)
+	long := p.n / max(p.rows, 1)
+	switch {
+	case f.lo == f.hi:
+		return
+	case !ok:
+		m.What, m.Here = Missing, amount(s.b.Len())
+	case n.Len*long != elements:
+		m.What, m.Saved, m.Here = MismatchShape, fmt.Sprintf("%d rows of %d elements", n.Len, elements), fmt.Sprintf("rows of %d", long)
+	case f.lo%long != 0 || f.hi%long != 0:
+		m.What, m.Saved, m.Here = MismatchPiece, fmt.Sprintf("%q from %d to %d", f.t.Name, f.lo, f.hi), fmt.Sprintf("whole rows of %d", long)
+	default:
+		l.sameType(m, n.DType, s.b.DType())
+		return
+	}
+	l.add(m)
+}
+
+// meanOfSquares is PyTorch's name for it, which a tensor's number of that name is.
+const meanOfSquares = "exp_avg_sq"
+
+// number is the first of the numbers.
+func (n Numbers) number() (float64, error) {
+	x := make([]byte, n.DType.Size())
+	if err := n.Read(0, x); err != nil {
+		return 0, err
+	}
+	x, err := converted(x, n.DType, device.Float64)
+	if err != nil {
+		return 0, err
+	}
+	return math.Float64frombits(binary.NativeEndian.Uint64(x)), nil
 }

@@ -552,7 +552,7 @@ func TestMasterErrors(t *testing.T) {
 		{optim.Stored{Algorithm: stored(optim.MasterFloat32), Master: optim.MasterRemainder}, param(bf, single), `optim: adam: parameters have two masters, f32 and i16`},
 		{twoPlanes{}, param(bf, single), `optim: group 0: slot "exp_avg": no format "bf16+i16" for calculations in float32: there are f32, bf16, f16`},
 		{optim.Stored{Algorithm: takes{def.With(takenHyper{1}, struct{}{})}, Master: optim.MasterFloat32}, param(bf, single),
-			`optim: group 0: rule taken has a slot "master", which is what stands beside the parameter`},
+			`optim: taken: the rule has state "master" of its own, which is what a master keeps beside a value of 16 bits: give the slot another name`},
 		{optim.Stored{Algorithm: optim.DefaultAdam(), All: device.Int16}, param(bf, single), `slot "exp_avg": no format "i16" for calculations in float32: there are f32, bf16, f16`},
 		{optim.DefaultAdam(), param(integer(device.Int16), single), `optim: group 0, tensor "w": value is int16: not supported by this device`},
 		{optim.DefaultAdam(), param(single, integer(device.Int8)), `optim: group 0, tensor "w": slot "grad": no format "i8" for calculations in float32: there are f32, bf16, f16`},

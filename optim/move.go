@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 )
 
@@ -22,27 +23,30 @@ type moves uint8
 const (
 	gradients moves = 1 << iota
 	written         // values and state
+	replaced        // gradients are other buffers, or come and go
 )
 
-// movedRow is a Row of which some buffers move.
+// movedRow is a Row of a group, as Move was told of it last, by tensor. A step leaves nothing of ten thousand tensors in the caches: where buffers move
+// and stay buffers, only this is looked at, in order, and no tensor.
 type movedRow struct {
+	group  *group
 	name   string
-	buffer func(*param) **device.Buffer
 	kind   moves
-}
+	buffer func(*param) **device.Buffer
+	at     []unsafe.Pointer
+	words  []*unsafe.Pointer // kernels.Mover.Word; nil until a buffer moves
+	bytes  []uint64          // of buffers
+	mask   uintptr           // the bits of addresses that are 0 where they are multiples of all elements' sizes
 
-// move is one buffer that moves.
-type move struct {
-	p    *param
-	row  *movedRow
-	at   *unsafe.Pointer // where it is; of the group
-	to   unsafe.Pointer
-	size int // bytes of an element
+	to    []unsafe.Pointer // where the Move that is being made puts them; nil: it moves none
+	moved moves            // by that
+	was   []unsafe.Pointer // in the words before it, where it may fail yet: another optimizer may have put them there
 }
 
 // Move says where memory of the caller's is from the next step on: that which was wrapped for the values, the gradients and the State of tensors, as
 // cpu.Device.WrapAt does. It is for frameworks whose tensors move from step to step: the buffers stay, and move, and nothing is compiled. Rows may be
 // all or some. What has not moved since the last call costs a comparison. The steps under way must be over before the memory of before is given back.
+// Of a buffer that several optimizers have, each is told.
 //
 // A gradient that is nil leaves its tensor out of steps, as SetGrad has it, and may come back. Steps with other sets of tensors cost no compiling, but
 // the first in which tensors with one history part. GradNorm is 0 until the next step where a gradient has moved.
@@ -57,7 +61,7 @@ func (o *Optimizer) Move(rows ...Row) error {
 	if o.mover == nil {
 		return fmt.Errorf("optim: move: device %s: %w", o.backend.Device().Name(), device.ErrUnsupported)
 	}
-	o.moving = o.moving[:0]
+	defer o.moved()
 	var kinds moves
 	for _, r := range rows {
 		kind, err := o.collect(r)
@@ -69,42 +73,51 @@ func (o *Optimizer) Move(rows ...Row) error {
 	if kinds == 0 {
 		return nil
 	}
-	alone := kinds == gradients && !o.common.zeroGrad // they are only read
+	alone := kinds&written == 0 && !o.common.zeroGrad // they are only read
 	if alone {
 		if err := o.gradientsApart(); err != nil {
 			return err
 		}
 	}
-	for i := range o.moving {
-		m := &o.moving[i]
-		if err := o.put(m, m.to); err != nil {
-			o.putBack(i)
-			return m.p.errorf("%s: %w", m.row.name, err)
-		}
+	if !alone || kinds&replaced != 0 {
+		o.keep()
 	}
-	if !alone {
-		if err := o.apart(); err != nil {
-			o.putBack(len(o.moving))
-			return err
-		}
-		o.memory.unmade = true
+	err := o.putAll()
+	if err == nil && !alone {
+		err = o.apart()
 	}
-	for i := range o.moving {
-		m := &o.moving[i]
-		o.toggled = o.toggled || m.row.kind == gradients && (*m.at == nil) != (m.to == nil)
-		*m.at = m.to
-		m.p.part.moved |= m.row.kind
+	if err != nil {
+		o.putBack()
+		return err
+	}
+	for _, x := range o.moving {
+		for _, q := range x.group.parts {
+			q.moved |= x.moved
+		}
+		copy(x.at, x.to)
 	}
 	o.memory.unread, o.elsewhere = true, true
+	o.memory.unmade = o.memory.unmade || !alone
+	o.toggled = o.toggled || kinds&replaced != 0
 	if kinds&gradients != 0 {
-		o.norm.follow()
+		o.norm.follow(kinds&replaced != 0 || o.common.accumulate)
 	}
 	o.sums.moved()
 	o.eval.moved()
 	return nil
 }
 
-// collect finds which buffers of a row move.
+// moved forgets what Move was told, which may be no memory soon.
+func (o *Optimizer) moved() {
+	for _, x := range o.moving {
+		clear(x.was)
+		x.to, x.was = nil, x.was[:0]
+	}
+	clear(o.moving)
+	o.moving = o.moving[:0]
+}
+
+// collect finds what of a row moves. Where it is said twice, the last one counts.
 func (o *Optimizer) collect(r Row) (moves, error) {
 	g, err := o.group("move", r.Group)
 	if err != nil {
@@ -113,77 +126,122 @@ func (o *Optimizer) collect(r Row) (moves, error) {
 	if len(r.At) != len(g.params) {
 		return 0, fmt.Errorf("optim: move: group %d: %s: %w", r.Group, r.Name, &device.LengthError{What: "addresses", Got: len(r.At), Ref: "tensors", Want: len(g.params)})
 	}
-	row := g.row(r.Name)
-	if row == nil {
-		return 0, fmt.Errorf("optim: move: group %d has no %q, only \"value\", \"grad\" and the state %q", r.Group, r.Name, g.stateSlots())
-	}
-	at := g.at[r.Name]
-	if at == nil {
-		at = make([]unsafe.Pointer, len(g.params))
-		for i, p := range g.params {
-			*(*uintptr)(unsafe.Pointer(&at[i])) = uintptr((*row.buffer(p)).Addr())
+	x := g.moves[r.Name]
+	if x == nil {
+		if x = g.row(r.Name); x == nil {
+			return 0, fmt.Errorf("optim: move: group %d has no %q, only \"value\", \"grad\" and the state %q", r.Group, r.Name, g.stateSlots())
 		}
-		if g.at == nil {
-			g.at = map[string][]unsafe.Pointer{}
+		if g.moves == nil {
+			g.moves = map[string]*movedRow{}
 		}
-		g.at[r.Name] = at
+		g.moves[r.Name] = x
 	}
-	var kinds moves
-	for i, to := range r.At {
-		if to == at[i] {
+	kind, words := moves(0), x.words[:len(r.At)]
+	for i, from := range x.at[:len(r.At)] {
+		to := r.At[i]
+		if to == from {
 			continue
 		}
-		m := move{p: g.params[i], row: row, at: &at[i], to: to}
-		if err := m.check(); err != nil {
-			return 0, err
+		kind |= x.kind
+		if words[i] == nil || to == nil || from == nil || uintptr(to)&x.mask != 0 {
+			if err := x.check(o.mover, i, to); err != nil {
+				return 0, err
+			}
+			if x.toggles(i, to) {
+				kind |= replaced
+			}
 		}
-		o.moving = append(o.moving, m)
-		kinds = row.kind
 	}
-	return kinds, nil
+	switch {
+	case x.to != nil: // it was said before
+		x.to = r.At
+	case kind != 0:
+		x.to, o.moving = r.At, append(o.moving, x)
+	}
+	x.moved = kind
+	return kind, nil
 }
 
 // stateSlots are the slots that are state.
 func (g *group) stateSlots() []string {
-	return slices.DeleteFunc(slices.Clone(g.slots()), func(name string) bool { return name == rule.Param || name == rule.Grad })
+	names := slices.DeleteFunc(slices.Clone(g.slots()), func(name string) bool { return name == rule.Param || name == rule.Grad })
+	return append(names, g.lineSlots()...)
 }
 
-// row finds, by its name, one buffer of each tensor; nil where there is none.
+// row finds, by its name, one buffer of each tensor, and where it is; nil where there is none.
 func (g *group) row(name string) *movedRow {
+	x := &movedRow{group: g, name: name, kind: written, buffer: g.buffer(name)}
+	if x.buffer == nil {
+		return nil
+	}
+	if name == "grad" {
+		x.kind = gradients
+	}
+	n := len(g.params)
+	x.at, x.words, x.bytes = make([]unsafe.Pointer, n), make([]*unsafe.Pointer, n), make([]uint64, n)
+	for i, p := range g.params {
+		*(*uintptr)(unsafe.Pointer(&x.at[i])) = uintptr((*x.buffer(p)).Addr())
+	}
+	return x
+}
+
+// buffer is where tensors have a buffer of a row; nil where there is no such row.
+func (g *group) buffer(name string) func(*param) **device.Buffer {
 	switch name {
 	case "value":
-		return &movedRow{name, func(p *param) **device.Buffer { return &p.Value }, written}
+		return func(p *param) **device.Buffer { return &p.Value }
 	case "grad":
-		return &movedRow{name, func(p *param) **device.Buffer { return &p.Grad }, gradients}
+		return func(p *param) **device.Buffer { return &p.Grad }
 	}
 	for k, slot := range g.slots() {
 		if slot == name {
-			return &movedRow{name, func(p *param) **device.Buffer { return &p.slots[k] }, written}
+			return func(p *param) **device.Buffer { return &p.slots[k] }
+		}
+	}
+	for _, d := range lineDomains {
+		for i, f := range g.setting.Rule.Fields(d) {
+			if f.Slot == name {
+				return func(p *param) **device.Buffer { return p.line(d, i) }
+			}
 		}
 	}
 	if slices.ContainsFunc(g.params, func(p *param) bool { return p.masterName == name }) {
-		return &movedRow{name, func(p *param) **device.Buffer { return &p.master }, written}
+		return func(p *param) **device.Buffer { return &p.master }
 	}
 	return nil
 }
 
-// check says whether a buffer can be where it is to be.
-func (m *move) check() error {
+// toggles says whether a gradient comes or goes.
+func (x *movedRow) toggles(i int, to unsafe.Pointer) bool {
+	return x.kind == gradients && (x.at[i] == nil) != (to == nil)
+}
+
+// check says whether a buffer can be where it is to be, and looks at it for that.
+func (x *movedRow) check(m kernels.Mover, i int, to unsafe.Pointer) (err error) {
+	p := x.group.params[i]
+	b := *x.buffer(p)
+	if b == nil && x.kind == gradients {
+		b = p.held
+	}
 	var t device.DType
-	switch b := *m.row.buffer(m.p); {
+	switch {
 	case b != nil:
 		t = b.DType()
-	case m.row.kind == gradients:
-		t = m.p.gradient()
+	case x.kind == gradients:
+		t = p.gradient()
 	default:
-		return m.p.errorf("has no state %q, only %q", m.row.name, m.p.stateNames())
+		return p.errorf("has no state %q, only %q", x.name, p.stateNames())
 	}
-	m.size = t.Size()
+	x.bytes[i], x.mask = uint64(p.n*t.Size()), x.mask|uintptr(t.Size()-1)
 	switch {
-	case m.to == nil && m.row.kind == written && m.p.n > 0:
-		return m.p.errorf("%s: the address is nil", m.row.name)
-	case uintptr(m.to)&uintptr(m.size-1) != 0:
-		return m.p.errorf("%s: address %p is no multiple of %d, the bytes of a %s", m.row.name, m.to, m.size, t)
+	case to == nil && x.kind == written && b.Len() > 0:
+		return p.errorf("%s: the address is nil", x.name)
+	case uintptr(to)&uintptr(t.Size()-1) != 0:
+		return p.errorf("%s: address %p is no multiple of %d, the bytes of a %s", x.name, to, t.Size(), t)
+	case b != nil && x.words[i] == nil:
+		if x.words[i], err = m.Word(b); err != nil {
+			return p.errorf("%s: %w", x.name, err)
+		}
 	}
 	return nil
 }
@@ -191,40 +249,86 @@ func (m *move) check() error {
 // gradientsApart checks that the gradients that move share no memory with what is written.
 func (o *Optimizer) gradientsApart() error {
 	writes := o.memory.writes(o)
-	for i := range o.moving {
-		m := &o.moving[i]
-		lo := uint64(uintptr(m.to))
-		if v := writes.hitBytes(lo, lo+uint64(m.p.n*m.size)); m.to != nil && v != nil {
-			return overlap(&use{p: m.p, what: m.row.name}, v)
+	var from, end uint64 // between which nothing is written, as most gradients lie side by side
+	for _, x := range o.moving {
+		at, bytes := x.at[:len(x.to)], x.bytes[:len(x.to)]
+		for i, to := range x.to {
+			lo, hi := uint64(uintptr(to)), uint64(uintptr(to))+bytes[i]
+			if to == at[i] || to == nil || from <= lo && hi <= end {
+				continue
+			}
+			if v := writes.hitBytes(lo, hi); v != nil {
+				return overlap(&use{p: x.group.params[i], what: x.name}, v)
+			}
+			from, end = writes.gap()
 		}
 	}
 	return nil
 }
 
-// put moves a buffer. A gradient that is nowhere is none.
-func (o *Optimizer) put(m *move, to unsafe.Pointer) (err error) {
-	p := m.p
-	switch {
-	case m.row.kind == written:
-		err = o.mover.Move(*m.row.buffer(p), to)
-	case p.Grad != nil:
-		if err = o.mover.Move(p.Grad, to); err == nil && to == nil {
-			p.held, p.Grad = p.Grad, nil
+// keep remembers what putBack needs.
+func (o *Optimizer) keep() {
+	for _, x := range o.moving {
+		for _, word := range x.words {
+			var at unsafe.Pointer
+			if word != nil {
+				at = *word
+			}
+			x.was = append(x.was, at)
 		}
-	case p.held != nil:
-		if err = o.mover.Move(p.held, to); err == nil && to != nil {
-			p.Grad = p.held
-		}
-	case to != nil:
-		p.Grad, err = o.mover.WrapAt(p.gradient(), p.n, to)
 	}
-	return err
 }
 
-// putBack undoes the first n moves.
-func (o *Optimizer) putBack(n int) {
-	for i := range o.moving[:n] {
-		m := &o.moving[i]
-		_ = o.put(m, *m.at) // as it was before
+// putAll does all moves.
+func (o *Optimizer) putAll() error {
+	for _, x := range o.moving {
+		words := x.words[:len(x.to)]
+		for i, from := range x.at[:len(x.to)] {
+			switch to := x.to[i]; {
+			case to == from:
+			case from != nil && to != nil || x.kind == written:
+				*words[i] = to
+			default:
+				if err := x.toggle(o.mover, i, to); err != nil {
+					return x.group.params[i].errorf("%s: %w", x.name, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// toggle moves a gradient that comes or goes.
+func (x *movedRow) toggle(m kernels.Mover, i int, to unsafe.Pointer) (err error) {
+	p := x.group.params[i]
+	if x.words[i] == nil { // there has been none
+		if p.held, err = m.WrapAt(p.gradient(), p.n, to); err != nil {
+			return err
+		}
+		if x.words[i], err = m.Word(p.held); err != nil {
+			return err
+		}
+	}
+	if *x.words[i] = to; p.Grad != nil {
+		p.held = p.Grad
+	}
+	if p.Grad = p.held; to == nil {
+		p.Grad = nil
+	}
+	return nil
+}
+
+// putBack undoes the moves, some of which may not have been done.
+func (o *Optimizer) putBack() {
+	for _, x := range o.moving {
+		for i, at := range x.at {
+			if at == x.to[i] || x.words[i] == nil {
+				continue
+			}
+			if x.toggles(i, x.to[i]) {
+				_ = x.toggle(o.mover, i, at) // as it was before
+			}
+			*x.words[i] = x.was[i]
+		}
 	}
 }

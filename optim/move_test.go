@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -177,6 +178,136 @@ func TestMove(t *testing.T) {
 	}
 }
 
+// Two optimizers of two groups each, which share all gradients, are told where these are one after the other, and at times what cannot be: each has the
+// bits of an optimizer whose tensors stay.
+func TestMoveOfShared(t *testing.T) {
+	h := newHarness(t, device.Float32, nil)
+	dev := h.dev
+	type training struct {
+		moved, stays *optim.Optimizer
+		groups       [2]*foreign
+		params       [2][]optim.Param // of stays
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	random := func(n int) []float64 {
+		x := make([]float64, n)
+		for i := range x {
+			x[i] = float64(rng.IntN(2001)-1000) / 256
+		}
+		return x
+	}
+	algorithms := [2]optim.Algorithm{optim.DefaultAdamW(), with(optim.DefaultSGD(), func(c *optim.SGD) { c.Momentum = 0.9 })}
+	types := [2]device.DType{device.Float32, device.Float64}
+	var trainings [2]*training
+	for k := range trainings {
+		x := &training{}
+		for g, alg := range algorithms {
+			f := newForeign(t, dev, alg, types[g], []int{5, 300, 1, 64, 17})
+			x.groups[g] = f
+			for i := range f.params {
+				p, gradient := &f.params[i], types[g]
+				p.Name = fmt.Sprint(g, ".", i)
+				if g == 0 && i == 1 { // which has a program of its own
+					gradient = device.BFloat16
+					x := make([]byte, 2*p.Value.Len())
+					f.memory["grad"][i] = x
+					var err error
+					p.Grad, err = dev.WrapAt(gradient, p.Value.Len(), unsafe.Pointer(&x[0]))
+					require.NoError(t, err)
+				}
+				if k == 1 {
+					p.Grad = trainings[0].groups[g].params[i].Grad
+				}
+				values := random(p.Value.Len())
+				h.set(p.Value, values)
+				x.params[g] = append(x.params[g], optim.Param{Name: p.Name, Value: h.buffer(types[g], values), Grad: h.buffer(gradient, values)})
+			}
+			if k == 1 {
+				f.memory["grad"] = trainings[0].groups[g].memory["grad"] // moves with it
+			}
+			var err error
+			if g == 0 {
+				x.moved, err = optim.New(dev, alg, f.params)
+				require.NoError(t, err)
+				x.stays, err = optim.New(dev, alg, x.params[g])
+				require.NoError(t, err)
+				continue
+			}
+			require.NoError(t, errors.Join(x.moved.AddGroup(alg, f.params), x.stays.AddGroup(alg, x.params[g])))
+		}
+		for _, o := range []*optim.Optimizer{x.moved, x.stays} {
+			require.NoError(t, o.SetClipNorm(float64(4*k))) // and no norm in the first one
+		}
+		trainings[k] = x
+	}
+	addresses := func(x *training) (out []uint64) {
+		for _, f := range x.groups {
+			for _, p := range f.params {
+				out = append(out, p.Value.Addr(), p.Grad.Addr())
+			}
+		}
+		return out
+	}
+	for step := range 40 {
+		var without [2][]bool
+		for g, f := range trainings[0].groups {
+			if step%5 != 0 {
+				f.move("grad", step%3)
+			}
+			for i, p := range f.params {
+				x := random(p.Value.Len())
+				for _, y := range trainings {
+					h.set(y.params[g][i].Grad, x)
+				}
+				f.set("grad", i, trainings[0].params[g][i].Grad)
+				without[g] = append(without[g], step > 10 && rng.IntN(3) == 0)
+			}
+		}
+		for _, x := range trainings {
+			var rows []optim.Row
+			for g, f := range x.groups {
+				if step%7 == 3 {
+					f.move("value", step%5)
+				}
+				rows = append(rows, f.row(g, "grad", func(i int) bool { return without[g][i] }), f.row(g, "value", nil))
+				for i, p := range x.params[g] {
+					grad := p.Grad
+					if without[g][i] {
+						grad = nil
+					}
+					require.NoError(t, x.stays.SetGrad(p.Name, grad))
+				}
+			}
+			before := addresses(x)
+			at := make([]byte, 8*300)
+			for _, wrong := range []optim.Row{
+				{Group: 1, Name: "value", At: slices.Repeat([]unsafe.Pointer{unsafe.Pointer(&at[0])}, 5)},           // of each other
+				{Group: 1, Name: "grad", At: append(slices.Clone(rows[2].At[:4]), unsafe.Pointer(&at[4]))},          // aligned to 4
+				{Group: 1, Name: "grad", At: append(slices.Clone(rows[2].At[:4]), rows[3].At[0])},                   // a value's
+				{Group: 0, Name: "value", At: append(slices.Clone(rows[1].At[:4]), nil)},                            // nowhere
+				{Group: 1, Name: "momentum_buffer", At: slices.Repeat([]unsafe.Pointer{unsafe.Pointer(&at[0])}, 4)}, // of how many
+			} {
+				require.Error(t, x.moved.Move(append(slices.Clone(rows), wrong)...))
+			}
+			require.Equal(t, before, addresses(x), "on an error all is as it was")
+			require.NoError(t, x.moved.Move(append([]optim.Row{{Name: "grad", At: make([]unsafe.Pointer, 5)}}, rows...)...), "of two rows the last one counts")
+		}
+		for k, x := range trainings {
+			require.NoError(t, errors.Join(x.moved.Step(nil), x.stays.Step(nil)))
+			for g, f := range x.groups {
+				for i, p := range x.params[g] {
+					want, err := x.stays.TensorCounters(nil, p.Name)
+					require.NoError(t, err)
+					got, err := x.moved.TensorCounters(nil, p.Name)
+					require.NoError(t, err)
+					require.Equal(t, want, got, "step %d of %d, tensor %s", step, k, p.Name)
+					f.equal("value", i, p.Value)
+				}
+			}
+		}
+	}
+}
+
 // set copies a buffer's bytes to a row's memory.
 func (f *foreign) set(name string, i int, b *device.Buffer) {
 	copy(f.memory[name][i], f.bytes(b))
@@ -276,6 +407,22 @@ func TestMoveBringsGradients(t *testing.T) {
 	require.NoError(t, o.Move(optim.Row{Name: "grad", At: []unsafe.Pointer{unsafe.Pointer(&g[0])}}))
 	require.NoError(t, o.Step(nil))
 	require.Equal(t, []float64{0, 0}, h.values(value))
+
+	never := h.buffer(device.Float32, []float64{1, 2}) // there has been no gradient, nor a buffer for one
+	o, err = optim.New(h.dev, sgd(1), []optim.Param{{Value: never}})
+	require.NoError(t, err)
+	require.NoError(t, o.SetClipNorm(2.5))
+	require.NoError(t, o.Step(nil))
+	for range 2 {
+		x := []float32{3, 4}
+		require.NoError(t, o.Move(optim.Row{Name: "grad", At: []unsafe.Pointer{unsafe.Pointer(&x[0])}}))
+		require.NoError(t, o.MeasureGradNorm(nil))
+		norm, err := o.GradNorm(nil)
+		require.NoError(t, err)
+		require.Equal(t, 5.0, norm)
+		require.NoError(t, o.Step(nil))
+	}
+	require.InDeltaSlice(t, []float64{-2, -2}, h.values(never), 1e-5)
 }
 
 // State of the caller's is what it must be, and stays the caller's.

@@ -17,7 +17,7 @@
 //
 // A program whose tensors are on a device already makes a Param of each tensor's buffers, and calls Optimizer.Step with a stream.
 // Step enqueues one pass over all tensors and returns. The pass reads and writes each element of parameters, gradients and state
-// once. Stream.Synchronize waits for it.
+// once; an algorithm that needs sums over a tensor, as LAMB does, has more than one. Stream.Synchronize waits for it.
 //
 // An algorithm is a struct of hyperparameters, such as AdamW: start from its Default function. Any hyperparameter can be changed
 // between steps, or follow a Schedule, by the name that PyTorch has for it: Optimizer.SetHyperparameter.
@@ -74,9 +74,16 @@ type Param struct {
 	Name  string
 	Value *device.Buffer
 	Grad  *device.Buffer // as many elements as Value. Nil leaves the tensor out of steps: see SetGrad.
-	// State are buffers of the caller's for the tensor's state, each as long as Value, by PyTorch's names such as "exp_avg", which NewPlan lists
-	// with their types. The tensor goes on from what they hold: the caller has set it to 0, or to what the algorithm says that state starts with.
-	// State that is not here is the optimizer's own.
+	// Shape is the tensor's, whose elements are one behind the other, the last axis' next to each other. Nil is one axis. Rows are those of the
+	// matrices that an algorithm with numbers of rows and columns, as Adafactor, sees: Len/Rows elements each. 0 is the product of all axes but
+	// the last, and none where there is one axis. For other algorithms they are the units of SetAdaptiveClip, of which 0 is the first axis.
+	// Matrices is how many matrices the Rows are of, as many rows each, one behind the other; each has columns of its own. 0 is one where Rows are
+	// given, and else one for each place on the axes before the last two, as PyTorch's Adafactor has it.
+	Shape          []int
+	Rows, Matrices int
+	// State are buffers of the caller's for the tensor's state, each as long as Value, or as many numbers as there are rows or columns, by PyTorch's
+	// names such as "exp_avg", which NewPlan lists with their types. The tensor goes on from what they hold: the caller has set it to 0, or to what the algorithm says that state starts with.
+	// State that is not here is the optimizer's own, and so is always what a tensor has once, as NovoGrad's exp_avg_sq.
 	State map[string]*device.Buffer
 
 	host *hostValue // of Placed.Params
@@ -96,11 +103,11 @@ type Optimizer struct {
 	groups    []*group          // by index; nil where it was removed
 	names     map[string]*param // of all groups
 	launches  []*launch
-	stale     bool   // launches are not those of the parts
-	elsewhere bool   // launches are still to follow buffers
-	followed  int    // how often they have
-	toggled   bool   // tensors have got a gradient, or have none any more, since parts were made
-	moving    []move // of Move
+	stale     bool        // launches are not those of the parts
+	elsewhere bool        // launches are still to follow buffers
+	followed  int         // how often they have
+	toggled   bool        // tensors have got a gradient, or have none any more, since parts were made
+	moving    []*movedRow // of Move
 	memory    memory
 	norm      norm
 	control   control
@@ -113,6 +120,7 @@ type Optimizer struct {
 	closed    bool
 	half      error          // a load has failed half way
 	last      *device.Stream // of the last step or sum of gradients; nil before
+	records   []*record      // of Record
 	calls     uint64         // of methods, by which a LiveStateDict sees that it is over
 }
 
@@ -150,11 +158,15 @@ func (o *Optimizer) AddGroup(alg Algorithm, params []Param) error {
 		if err := p.check(o.backend, nil); err != nil {
 			return err
 		}
+		if err := p.setView(); err != nil {
+			return err
+		}
 		if names[p.Name] != nil || o.names[p.Name] != nil {
 			return p.errorf("another tensor has this name")
 		}
 		names[p.Name] = p
 		p.slots = make([]*device.Buffer, len(g.slots()))
+		p.lines = newLines(g.setting.Rule)
 		if err := p.give(o.backend.Device()); err != nil {
 			return err
 		}
@@ -194,6 +206,9 @@ func (o *Optimizer) equip(g *group) ([]*launch, error) {
 		if err := q.check(o.backend); err != nil {
 			return nil, err
 		}
+	}
+	if err := together(plan(append(o.all(), g), o.mover != nil)); err != nil {
+		return nil, err
 	}
 	for _, q := range g.parts {
 		if err := q.start(o.backend.Device()); err != nil {
@@ -336,6 +351,9 @@ func (o *Optimizer) Close() error {
 	}
 	o.closed = true
 	errs := []error{closeLaunches(o.launches), o.norm.close(), o.control.close(), o.sums.close(), o.eval.close()}
+	for _, r := range o.records {
+		errs = append(errs, r.close())
+	}
 	for _, g := range o.groups {
 		if g != nil {
 			errs = append(errs, g.free())

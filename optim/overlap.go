@@ -2,9 +2,11 @@ package optim
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // use is a buffer of a tensor, and whether it is written.
@@ -35,8 +37,9 @@ func (p *param) stored() (out []use) {
 	if p.master != nil {
 		out = append(out, use{p, p.masterName, p.master, true})
 	}
-	for _, x := range p.tensorState {
-		out = append(out, use{p, x.name, x.b, true})
+	for _, x := range p.whole() {
+		// what all tensors have together is written, too, but no tensor keeps it from another
+		out = append(out, use{p, x.name, x.b, x.domain != rule.OfTensor || !p.group.setting.Rule.Everything})
 	}
 	return out
 }
@@ -153,6 +156,21 @@ func (x *index) hitBytes(lo, hi uint64) *use {
 		}
 	}
 	return nil
+}
+
+// gap is the bytes around what hitBytes has looked for last in which there is no use. It has found none.
+func (x *index) gap() (lo, hi uint64) {
+	hi = math.MaxUint64
+	for i := range x.runs {
+		r := &x.runs[i]
+		if n := r.near; n > 0 {
+			lo = max(lo, r.reach[n-1])
+		}
+		if n := r.near; n < len(r.begin) {
+			hi = min(hi, r.begin[n])
+		}
+	}
+	return lo, hi
 }
 
 // writes is the values and state, up to date.

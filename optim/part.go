@@ -34,6 +34,7 @@ type part struct {
 	launched bool      // it was active when the launches were made
 	mixed    bool      // tensors with and without a gradient, or with gradients of several types, are in it, which regroup parts
 	told     bool      // the user has set mirror since the last step
+	recorded bool      // a step was recorded, whose launches advance counters: mirror is ahead or behind
 	adrift   int       // by how much SetSteps has changed the optimizer's count since then, while mirror stayed
 }
 
@@ -59,7 +60,15 @@ func (q *part) steps() (n float64, counted bool) {
 func (q *part) spec(s rule.Setting) kernels.Spec {
 	spec := q.program.Spec
 	spec.Options, spec.Around = s.Options, s.Around()|q.group.common.around()
-	return spec
+	return spec.WithMatrix(q.matrix())
+}
+
+// matrix says whether a tensor of the part has a matrix view. Where the program looks at that, all have one or none has, or the part is mixed.
+func (q *part) matrix() bool {
+	if len(q.params) == 0 {
+		return q.program.Matrix()
+	}
+	return slices.ContainsFunc(q.params, func(p *param) bool { return p.matrix })
 }
 
 // runs says whether the part's program is the setting's.
@@ -123,7 +132,7 @@ func (q *part) download(s *device.Stream) error {
 	if err := s.Synchronize(); err != nil {
 		return err
 	}
-	q.unsure, q.ahead = false, false
+	q.unsure, q.ahead = false, q.recorded
 	q.fresh = q.fresh && slices.Equal(q.mirror, q.program.InitialCounters())
 	return nil
 }
@@ -138,6 +147,9 @@ func (q *part) settle(s *device.Stream) error {
 
 // fork makes a part without tensors that has q's history, after the steps enqueued on s, and a program of the same rule.
 func (q *part) fork(s *device.Stream, program *kernels.Program) (*part, error) {
+	if q.recorded {
+		return nil, ErrRecorded
+	}
 	f := newPart(q.group, program)
 	copy(f.mirror, q.mirror)
 	copy(f.filled, q.filled)
@@ -166,6 +178,9 @@ func (q *part) close() error {
 func (p *param) programOf() (*kernels.Program, error) {
 	q := p.part.program
 	k := q.Slot(rule.Grad)
+	if q.Spec.WithMatrix(p.matrix) != q.Spec {
+		return kernels.New(p.spec(p.group.now))
+	}
 	if p.grad() == nil || k < 0 || q.Planes[q.Slots[k].Plane].DType == p.grad().DType() {
 		return q, nil
 	}
@@ -181,6 +196,7 @@ func (g *group) regroup(s *device.Stream) (err error) {
 		told          bool
 		adrift        int
 		history       string
+		recorded      *part // which stays as it is
 	}
 	for _, q := range g.parts {
 		if err := q.settle(s); err != nil {
@@ -198,7 +214,10 @@ func (g *group) regroup(s *device.Stream) (err error) {
 	kept := map[*part]bool{}
 	members := map[*part][]*param{}
 	for i, p := range g.params {
-		k := key{programs[i], p.active(), p.part.fresh, p.part.told, p.part.adrift, bitsOf(p.part.mirror)}
+		k := key{programs[i], p.active(), p.part.fresh, p.part.told, p.part.adrift, bitsOf(p.part.mirror), nil}
+		if p.part.recorded {
+			k.recorded = p.part
+		}
 		if k.fresh {
 			k.history += bitsOf(p.part.filled)
 		}

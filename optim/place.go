@@ -113,6 +113,20 @@ func (p *Placed[F]) Params(names ...string) (out []Param) {
 	return out
 }
 
+// SetShape says what shape a tensor has: that of the Params from then on.
+func (p *Placed[F]) SetShape(name string, shape ...int) error {
+	t, ok := p.buffers[name]
+	if !ok {
+		return fmt.Errorf("optim: set shape: there is no tensor %q", name)
+	}
+	if n, ok := elementsOf(shape); !ok || n != len(p.values[name]) {
+		return fmt.Errorf("optim: set shape: tensor %q: %w", name, &ShapeError{Shape: slices.Clone(shape), Elements: len(p.values[name])})
+	}
+	t.Shape = slices.Clone(shape)
+	p.buffers[name] = t
+	return nil
+}
+
 // Grad is where the host writes a tensor's gradient before Step. It is nil if there is no such tensor.
 func (p *Placed[F]) Grad(name string) []F { return p.grads[name] }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fusestep/fusestep/cpu"
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/gpu"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/format"
 	"github.com/fusestep/fusestep/optim"
@@ -107,6 +108,23 @@ func (c counted) tensors(t *testing.T, value, grad device.DType, lengths []int, 
 	values, grads := arena(value), arena(grad)
 	for i := range lengths {
 		params = append(params, optim.Param{Value: values[i], Grad: grads[i]})
+	}
+	return params
+}
+
+// shaped are parameters of the shapes.
+func (c counted) shaped(t *testing.T, dtype device.DType, shapes [][]int) []optim.Param {
+	var lengths []int
+	for _, shape := range shapes {
+		n := 1
+		for _, k := range shape {
+			n *= k
+		}
+		lengths = append(lengths, n)
+	}
+	params := c.tensors(t, dtype, dtype, lengths, 0)
+	for i := range params {
+		params[i].Shape = shapes[i]
 	}
 	return params
 }
@@ -225,6 +243,61 @@ func TestPlanLeavesOut(t *testing.T) {
 	require.NoError(t, o.Close())
 }
 
+// What SetAdaptiveClip adds is what a plan says.
+func TestPlanOfAdaptiveClip(t *testing.T) {
+	real := cpu.NewThreads(1)
+	defer real.Close()
+	for _, shapes := range [][][]int{{{7}}, {{3, 4}}, {{5, 70}, {7}, {2, 3, 4}, {0, 3}, {1}}, {{0}}} {
+		for _, alg := range []optim.Algorithm{optim.DefaultAdamW(), optim.DefaultSGD(), optim.DefaultAdafactor(), optim.DefaultLAMB(), optim.DefaultNovoGrad(), optim.DefaultAdamMini()} {
+			for _, dtype := range []device.DType{device.BFloat16, device.Float64} {
+				what := fmt.Sprintf("%T of %s %v", alg, dtype, shapes)
+				p, err := optim.NewPlanOfShapes(alg, dtype, dtype, shapes)
+				require.NoError(t, err, what)
+				c := newCounted(t, real, real.Device().Processor())
+				o, err := optim.New(c, alg, c.shaped(t, dtype, shapes))
+				require.NoError(t, err, what)
+				before := *c.bytes
+				require.NoError(t, o.SetAdaptiveClip(0.01, 1e-3))
+				require.NoError(t, o.Step(nil))
+				require.Equal(t, p.AdaptiveClip, *c.bytes-before, what)
+				require.NoError(t, o.Close())
+			}
+		}
+	}
+}
+
+// Partial sums are most of what a GPU keeps beside the state.
+func TestPlanOfPartialSums(t *testing.T) {
+	if !gpu.Built {
+		t.Skip("it needs the emulated GPU")
+	}
+	dev, err := gpu.Open("emu")
+	require.NoError(t, err)
+	defer dev.Device().Close()
+	used := func() int64 {
+		free, total, err := dev.Device().MemInfo()
+		require.NoError(t, err)
+		return total - free
+	}
+	h := onBackend(t, dev)
+	shapes := [][]int{{6400, 500}, {65, 3}, {5000}}
+	params := h.matrices(shapes)
+	p, err := optim.NewPlanOfShapes(optim.DefaultAdafactor(), device.Float32, device.Float32, shapes)
+	require.NoError(t, err)
+	matrices := (6400 + 65) * 3  // a row's squares, and the tensor's of the parameter and of the update
+	columns := 500*6400/64 + 3*2 // their squares
+	vector := 2 * 2              // the tensor's of parameter and update
+	require.EqualValues(t, 8*(matrices+columns+vector), p.Partial)
+	before := used()
+	o, err := optim.New(dev, optim.DefaultAdafactor(), params)
+	require.NoError(t, err)
+	stepping(t, o, 1)
+	rest := used() - before - p.State.Total - p.Partial
+	require.GreaterOrEqual(t, rest, int64(0))
+	require.Less(t, rest, p.Partial/2) // tables of chunks, mostly
+	require.NoError(t, o.Close())
+}
+
 // allocated is the bytes that New allocates, and nothing in addition by then.
 func allocated(t *testing.T, c counted, alg optim.Algorithm, params []optim.Param) int64 {
 	before := *c.bytes
@@ -307,7 +380,7 @@ func TestPlanOfPlanes(t *testing.T) {
 			{Name: "grad", DType: device.BFloat16, Bytes: optim.Bytes{PerParam: 2, Total: 256}},
 			{Name: "counters", DType: device.Float64, Owned: true, Bytes: optim.Bytes{Total: 8}}},
 		Resident: optim.Bytes{PerParam: 8, Total: 512 + state + 8}, State: optim.Bytes{PerParam: 4, Total: state + 8},
-		Read: optim.Bytes{PerParam: 6, Total: 768}, Written: optim.Bytes{PerParam: 6, Total: 768}, Norm: optim.Bytes{PerParam: 2, Total: 256}}, p)
+		Read: optim.Bytes{PerParam: 6, Total: 768}, Written: optim.Bytes{PerParam: 6, Total: 768}, Norm: optim.Bytes{PerParam: 2, Total: 256}, AdaptiveClip: 2 * 8 * 10}, p)
 }
 
 func TestPlanErrors(t *testing.T) {

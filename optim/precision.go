@@ -74,7 +74,7 @@ var extent = map[device.DType]struct{ least, beyond int }{device.Float32: {-149,
 var otherNames = map[string]string{
 	"DecayAtY": "weight_decay", "ProximalDecay": "weight_decay", "PostDecay": "norm_coefficient_post", "EtaMinus": "etas[0]",
 	"EtaPlus": "etas[1]", "StepMin": "step_sizes[0]", "StepMax": "step_sizes[1]", "EpsOutside": "eps", "Clip": "clip_threshold",
-	"BiasBeta1": "beta1", "InitialAccumulator": "initial_accumulator_value",
+	"BiasBeta1": "beta1", "Eps1": "eps[0]", "Eps2": "eps[1]", "InitialAccumulator": "initial_accumulator_value",
 }
 
 // hyperName is a rule's hyperparameter as PyTorch spells it: betas[0] where a rule has more than one, else in snake case.
@@ -82,8 +82,11 @@ func hyperName(s rule.Setting, field string) string {
 	if name, ok := otherNames[field]; ok {
 		return name
 	}
-	if s.Name == "schedulefreesgd" && field == "Beta1" {
+	switch {
+	case s.Name == "schedulefreesgd" && field == "Beta1":
 		return "momentum"
+	case s.Name == "prodigy" && field == "Beta3":
+		return "beta3"
 	}
 	if n, ok := strings.CutPrefix(field, "Beta"); ok {
 		if k, err := strconv.Atoi(n); err == nil && slices.Contains(s.Rule.Hyper, "Beta2") {

@@ -22,17 +22,23 @@ import (
 // torchArguments are torch.optim's, in its order. Behind the star they must be named. Of a class that is not here the numbers come first, in
 // the order of the struct's fields, and the truth values must be named.
 var torchArguments = map[string]string{
-	"Adadelta": "lr rho eps weight_decay foreach * capturable maximize differentiable",
-	"Adagrad":  "lr lr_decay weight_decay initial_accumulator_value eps foreach * maximize differentiable fused",
-	"Adam":     "lr betas eps weight_decay amsgrad * foreach maximize capturable differentiable fused decoupled_weight_decay",
-	"AdamW":    "lr betas eps weight_decay amsgrad * maximize foreach capturable differentiable fused",
-	"Adamax":   "lr betas eps weight_decay foreach * maximize differentiable capturable",
-	"ASGD":     "lr lambd alpha t0 weight_decay foreach maximize differentiable capturable *",
-	"NAdam":    "lr betas eps weight_decay momentum_decay decoupled_weight_decay * foreach maximize capturable differentiable",
-	"RAdam":    "lr betas eps weight_decay decoupled_weight_decay * foreach maximize capturable differentiable",
-	"RMSprop":  "lr alpha eps weight_decay momentum centered capturable foreach maximize differentiable *",
-	"Rprop":    "lr etas step_sizes * capturable foreach maximize differentiable",
-	"SGD":      "lr momentum dampening weight_decay nesterov * maximize foreach differentiable fused",
+	"Adadelta":  "lr rho eps weight_decay foreach * capturable maximize differentiable",
+	"Adafactor": "lr beta2_decay eps d weight_decay * foreach maximize",
+	"Adagrad":   "lr lr_decay weight_decay initial_accumulator_value eps foreach * maximize differentiable fused",
+	"Adam":      "lr betas eps weight_decay amsgrad * foreach maximize capturable differentiable fused decoupled_weight_decay",
+	"AdamW":     "lr betas eps weight_decay amsgrad * maximize foreach capturable differentiable fused",
+	"Adamax":    "lr betas eps weight_decay foreach * maximize differentiable capturable",
+	"ASGD":      "lr lambd alpha t0 weight_decay foreach maximize differentiable capturable *",
+	"NAdam":     "lr betas eps weight_decay momentum_decay decoupled_weight_decay * foreach maximize capturable differentiable",
+	"RAdam":     "lr betas eps weight_decay decoupled_weight_decay * foreach maximize capturable differentiable",
+	"RMSprop":   "lr alpha eps weight_decay momentum centered capturable foreach maximize differentiable *",
+	"Rprop":     "lr etas step_sizes * capturable foreach maximize differentiable",
+	"SGD":       "lr momentum dampening weight_decay nesterov * maximize foreach differentiable fused",
+}
+
+// authorsArguments are those of classes that others have, in their order.
+var authorsArguments = map[string]string{
+	"Prodigy": "lr betas beta3 eps weight_decay decouple use_bias_correction safeguard_warmup d0 d_coef growth_rate *",
 }
 
 // The classes of the Python package are made of the table of cases and of the structs' comments.
@@ -124,8 +130,20 @@ func pythonClasses(t *testing.T) (out []pythonClass) {
 			}
 			a := pythonArgument{name: hyperName(f), doc: d.inPython(d.fields[f.Name]), hyper: true}
 			a.kind, a.value = pythonValue(v.Field(i))
+			if name == "Adafactor" && a.name == "eps" {
+				a.kind, a.value = "tuple[float | None, float]", "(None, 0.001)"
+				a.doc += "; a first that is None is the epsilon of the parameter's type, with a master of float32"
+			}
 			if name == "Rprop" && a.name == "step_sizes" { // the case's are for a benchmark
 				a.value = "(1e-06, 50.0)"
+			}
+			if name == "Prodigy" { // its authors' ways to say 0
+				switch a.name {
+				case "beta3":
+					a.kind, a.value, a.doc = "float | Tensor | None", "None", "of s and d_numerator, at least 0 and below 1; None is the root of the second of betas"
+				case "growth_rate":
+					a.value, a.doc = `float("inf")`, "at least 1: a step multiplies d by so much at most"
+				}
 			}
 			if a.doc == "" {
 				a.doc = undocumented[a.name]
@@ -140,13 +158,16 @@ func pythonClasses(t *testing.T) (out []pythonClass) {
 		for _, n := range []string{"foreach", "fused"} {
 			fields[n] = pythonArgument{name: n, kind: "bool | None", value: "None", doc: "accepted, as torch's; each step is fused whatever it says"}
 		}
-		for _, n := range []string{"capturable", "differentiable"} {
-			fields[n] = pythonArgument{name: n, kind: "bool", value: "False", doc: "must be False"}
+		for n, doc := range map[string]string{"capturable": "steps may be captured in a CUDA graph of torch's, whose replays then are steps", "differentiable": "must be False"} {
+			if slices.Contains(keptOnCPU, name) {
+				doc = "must be False"
+			}
+			fields[n] = pythonArgument{name: n, kind: "bool", value: "False", doc: doc}
 		}
 		if name == "Adam" {
 			fields["decoupled_weight_decay"] = pythonArgument{name: "decoupled_weight_decay", kind: "bool", value: "False", doc: undocumented["decoupled_weight_decay"], hyper: true}
 		}
-		listed := strings.Fields(torchArguments[name])
+		listed := strings.Fields(torchArguments[name] + authorsArguments[name])
 		if listed == nil {
 			listed = append(append(order, "*"), flags...)
 		}
@@ -169,6 +190,13 @@ func pythonClasses(t *testing.T) (out []pythonClass) {
 			if _, left := fields[n]; left {
 				add(n)
 			}
+		}
+		if s.Rule.MatrixOption() != 0 {
+			p.arguments = append(p.arguments, pythonRows)
+		}
+		if _, left := fields["capturable"]; left {
+			named = true
+			add("capturable")
 		}
 		require.Equal(t, "lr", p.arguments[0].name, name)
 		out = append(out, p)
@@ -205,6 +233,9 @@ func pythonValue(v reflect.Value) (kind, value string) {
 	return "float | Tensor", value
 }
 
+// keptOnCPU are the classes that bring counters to their state on the CPU after each step: KEPT of python/fusestep/torch/_engine.py.
+var keptOnCPU = []string{"ASGD", "NAdam", "NovoGrad", "Prodigy", "ScheduleFreeAdamW", "ScheduleFreeSGD"}
+
 // undocumented are fields whose names say enough to whoever reads the struct's others.
 var undocumented = map[string]string{
 	"maximize":               "steps uphill",
@@ -213,10 +244,16 @@ var undocumented = map[string]string{
 	"decoupled":              "decays as AdamW does: p is multiplied by 1 - lr·weight_decay, and nothing is added to the gradient",
 }
 
+// pythonRows is what classes with numbers of rows or columns have.
+var pythonRows = pythonArgument{name: "rows", kind: "int | None", value: "None", named: true, hyper: true, doc: "into how many rows a parameter is cut, of contiguous numbers each; " +
+	"0 into none, as a vector; None: one of two or more axes into those that all axes but the last make, of a matrix for each place on the axes before the last two"}
+
 // pythonAround are what all classes have beside their hyperparameters.
 var pythonAround = []pythonArgument{
 	{name: "max_norm", kind: "float | None", value: "None", doc: "clips the norm of all gradients together in the step's own pass, as clip_grad_norm_(params, max_norm) before it"},
 	{name: "max_tensor_norm", kind: "float | None", value: "None", doc: "clips the norm of each gradient by itself in the step's own pass, after max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter"},
+	{name: "adaptive_clip", kind: "float | None", value: "None", doc: "clips the norm of the gradient of each unit, which a place on the first axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes with rows of their own take those for units"},
+	{name: "adaptive_eps", kind: "float", value: "1e-3", doc: "the least norm that a unit counts with in adaptive_clip"},
 	{name: "ema_decay", kind: "float | None", value: "None", doc: `keeps an exponential moving average of the values as state "ema", as AveragedModel with get_ema_avg_fn(ema_decay)`, hyper: true},
 	{name: "state_dtype", kind: "torch.dtype | dict[str, torch.dtype] | None", value: "None", doc: `the type of state, or of each by its name; None is the parameter's, as in torch`, hyper: true},
 	{name: "master", kind: "torch.dtype | None", value: "None", doc: `what is kept beside parameters of 16 bits: torch.float32, state "master"; torch.int16 or torch.int8, state "remainder"`, hyper: true},
@@ -251,14 +288,14 @@ func (c pythonClass) python() string {
 			}
 		}
 		fmt.Fprintf(&b, "        %s: %s = %s,\n", a.name, kind, a.value)
-		if a.name != "max_norm" && a.name != "max_tensor_norm" {
+		if a.hyper || !slices.ContainsFunc(pythonAround, func(b pythonArgument) bool { return b.name == a.name }) {
 			pass = append(pass, fmt.Sprintf("                %q: %s,\n", a.name, a.name))
 		}
 	}
 	if c.name == "AdamW" { // torch's groups have it
 		pass = append(pass, "                \"decoupled_weight_decay\": True,\n")
 	}
-	fmt.Fprintf(&b, "    ) -> None:\n        super().__init__(\n            params,\n            {\n%s            },\n            max_norm,\n            max_tensor_norm,\n        )\n", strings.Join(pass, ""))
+	fmt.Fprintf(&b, "    ) -> None:\n        super().__init__(\n            params,\n            {\n%s            },\n            max_norm,\n            max_tensor_norm,\n            adaptive_clip,\n            adaptive_eps,\n        )\n", strings.Join(pass, ""))
 	return b.String()
 }
 
@@ -329,7 +366,11 @@ func structDocs(t *testing.T) map[string]structDoc {
 
 var (
 	start = regexp.MustCompile(`\n*Start from Default\w+: a value that does not is refused\.\n*`)
-	words = strings.NewReplacer("State(name, \"hessian\")", `state[p]["hessian"]`, "Optimizer.EvalParams", "eval_parameters", "Optimizer.SetClipNorm", "max_norm", "DefaultLion", "Lion",
+	words = strings.NewReplacer("with a matrix view, which Param.Shape and Param.Rows say,", "of two or more axes, or as rows says,",
+		"here all axes but the last are the rows of one.", "here it is one matrix, and of such a tensor rows must say which.",
+		"rows of the matrix view, which Param.Rows and Param.Shape say.", "rows of a tensor of two or more axes, or as rows says.", "are as many Rows, a tensor", "are as many rows, a tensor",
+		"output layer, each of whose elements has its own second moment, has no matrix view.", "output layer, each of whose elements has its own second moment, has rows=0.",
+		"State(name, \"hessian\")", `state[p]["hessian"]`, "Optimizer.EvalParams", "eval_parameters", "Optimizer.SetClipNorm", "max_norm", "DefaultLion", "Lion",
 		"LR of 1 - β2, a WeightDecay of 1 and Maximize, with hessian as its Param's Value and the estimate\nas its Grad", "lr of 1 - β2, a weight_decay of 1 and maximize, with hessian as its parameter and the estimate\nas its grad",
 		"The fields and the state", "The arguments and the state")
 )

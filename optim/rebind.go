@@ -1,6 +1,8 @@
 package optim
 
 import (
+	"slices"
+
 	"github.com/fusestep/fusestep/device"
 )
 
@@ -39,6 +41,11 @@ func (o *Optimizer) Rebind(params []Param) error {
 		if err := q.same("value", q.Value, "the one before", p.Value); err != nil {
 			return err
 		}
+		if n.Shape != nil && !slices.Equal(n.Shape, p.shape()) || n.Rows != 0 && n.Rows != p.Rows && n.Rows != p.rows ||
+			n.Matrices != 0 && n.Matrices != p.Matrices && n.Matrices != p.matrices {
+			return p.errorf("has the shape %v and %d rows of %d matrices, and keeps them: it is given %v, %d and %d", p.shape(), p.rows, p.matrices, n.Shape, n.Rows, n.Matrices)
+		}
+		q.Shape, q.Rows, q.Matrices = p.Shape, p.Rows, p.Matrices
 		values = values || q.Value.Addr() != p.Value.Addr()
 		if q.Grad != nil {
 			uses = append(uses, use{q, "grad", q.Grad, false})
@@ -70,14 +77,14 @@ func (o *Optimizer) Rebind(params []Param) error {
 		part := p.part
 		part.mixed = part.mixed || !o.common.accumulate && p.Grad.DType() != q.Grad.DType() // which is 0 where there is none
 		if o.mover != nil {
-			part.moved, o.elsewhere = part.moved|gradients, true
+			part.moved, o.elsewhere = part.moved|gradients|replaced, true
 			if q.Value != p.Value {
 				part.moved |= written
 			}
 		} else {
 			part.changed, o.stale = true, true
 		}
-		p.Param, p.held, p.group.at = q.Param, nil, nil
+		p.Param, p.held, p.group.moves = q.Param, nil, nil
 	}
 	if len(moved) > 0 {
 		o.norm.moved()

@@ -52,7 +52,7 @@ func (o *Optimizer) Remove(tensors ...string) error {
 			return slices.DeleteFunc(slices.Clone(params), func(p *param) bool { return is[p] })
 		}
 		for g := range groups {
-			g.params, g.at = without(g.params), nil
+			g.params, g.moves = without(g.params), nil
 			for _, q := range g.parts {
 				if q.params = without(q.params); len(q.params) == 0 {
 					errs = append(errs, q.close())
@@ -66,8 +66,11 @@ func (o *Optimizer) Remove(tensors ...string) error {
 
 // remove forgets tensors. Launches that step one of them are closed first, since they use what is freed.
 func (o *Optimizer) remove(gone []*param, free func() error) error {
+	if slices.ContainsFunc(gone, func(p *param) bool { return p.part.recorded }) {
+		return fmt.Errorf("optim: remove: nothing was removed: %w", ErrRecorded)
+	}
 	if len(gone) > 0 {
-		o.stale, o.memory.unmade, o.moving = true, true, nil
+		o.stale, o.memory.unmade = true, true
 		o.norm.moved()
 		o.sums.moved()
 	}

@@ -59,15 +59,19 @@ type stopped struct {
 	grads     []*device.Buffer
 	plateau   optim.ReduceOnPlateau
 	situation string
+	together  bool // tensors have numbers together, so one type and learning rate
 }
 
 // newStopped makes a program's training, as each of its runs does. Away shifts tensors in memory.
 func newStopped(t *testing.T, b kernels.Backend, alg optim.Algorithm, f form, situation string, away int) *stopped {
-	tr := &stopped{harness: onBackend(t, b), situation: situation, plateau: optim.DefaultReduceOnPlateau()}
+	tr := &stopped{harness: onBackend(t, b), situation: situation, plateau: optim.DefaultReduceOnPlateau(), together: setting(t, alg).Rule.Everything}
 	tr.plateau.Patience = 0
 	var params []optim.Param
 	for i, n := range []int{5, 3, 1} {
 		dtype := f.values[i%2]
+		if tr.together {
+			dtype = f.values[0]
+		}
 		whole := tr.buffer(dtype, make([]float64, n+away))
 		value, err := whole.Slice(away, away+n)
 		require.NoError(t, err)
@@ -84,6 +88,9 @@ func newStopped(t *testing.T, b kernels.Backend, alg optim.Algorithm, f form, si
 	tr.o, err = optim.New(b, f.with(alg), params[:2])
 	require.NoError(t, err)
 	require.NoError(t, tr.o.SetSchedule(optim.Warmup{Start: 0.25, Steps: 2, Then: &tr.plateau}))
+	if tr.together {
+		alg = f.with(alg)
+	}
 	require.NoError(t, tr.o.AddGroup(alg, params[2:]))
 	require.NoError(t, tr.o.SetClipNorm(0.5))
 	return tr
@@ -92,7 +99,9 @@ func newStopped(t *testing.T, b kernels.Backend, alg optim.Algorithm, f form, si
 // settle does what the first run does, and what later ones find in what was saved.
 func (tr *stopped) settle() {
 	t := tr.t
-	require.NoError(t, tr.o.SetLR(0.0625, 0))
+	if !tr.together {
+		require.NoError(t, tr.o.SetLR(0.0625, 0))
+	}
 	if _, err := tr.o.Hyperparameter(0, "weight_decay"); err == nil {
 		require.NoError(t, tr.o.SetHyperparameter("weight_decay", 0.125, 0))
 		require.NoError(t, tr.o.SetHyperparameterSchedule("weight_decay", optim.Exponential{Gamma: 0.5}, 0))

@@ -8,7 +8,8 @@ import (
 
 // State is a tensor's state under PyTorch's name for it, such as "exp_avg": as many elements as the tensor, in place, of the type that
 // Stored gives it, else of that which is calculated with: float64 for a value of float64, and float32 for others. State that a tensor has once, as
-// NovoGrad's exp_avg_sq, is one float64. A master or remainder beside a
+// NovoGrad's exp_avg_sq, is one float64. What its rows or columns have, as Adafactor's row_var, is as many numbers as these are, of the type that is
+// calculated with. A master or remainder beside a
 // value of 16 bits is the state "master" or "remainder": see Stored.Master. "ema" is what Averaged keeps, "grad_accumulator" what Accumulate adds to.
 // What is written to it counts from the next step on. The buffer is closed with the optimizer, or when the tensor is removed.
 func (o *Optimizer) State(tensor, slot string) (*device.Buffer, error) {

@@ -46,12 +46,19 @@ type AroundState struct {
 	ClipNorm       float64          `json:"clip_norm"`        // +Inf, which JSON has as "inf", measures alone
 	ClipTensorNorm float64          `json:"clip_tensor_norm"` // likewise, +Inf clips nothing
 	ClipValue      float64          `json:"clip_value"`
+	AdaptiveClip   *AdaptiveClip    `json:"adaptive_clip,omitempty"` // of SetAdaptiveClip; nil: it is off
 	Skip           Skip             `json:"skip"`
 	ZeroGrad       bool             `json:"zero_grad"`
 	Accumulate     bool             `json:"accumulate"`
 	Accumulated    int              `json:"accumulated"` // calls of Accumulate since the last step
 	GradScaler     *GradScaler      `json:"grad_scaler"` // nil: there is none
 	ScalerState    *GradScalerState `json:"grad_scaler_state,omitempty"`
+}
+
+// AdaptiveClip is what SetAdaptiveClip was given.
+type AdaptiveClip struct {
+	Clipping float64 `json:"clipping"`
+	Eps      float64 `json:"eps"`
 }
 
 // GroupState is a parameter group's.
@@ -95,7 +102,7 @@ type SettingState struct {
 // TensorState is a tensor's.
 type TensorState struct {
 	Name     string `json:"name"`
-	Shape    []int  `json:"shape"`              // a load compares the number of elements
+	Shape    []int  `json:"shape"`              // Param.Shape; a load compares the number of elements, and how many rows and columns have state
 	Counters Named  `json:"counters,omitempty"` // Optimizer.TensorCounters; "step" alone is enough, as for SetTensorCounters
 	Summed   bool   `json:"summed,omitempty"`   // gradients were accumulated since the last step
 	Adopted  bool   `json:"adopted,omitempty"`  // the master beside the value is the tensor's: the next step does not look at the value
@@ -108,7 +115,7 @@ type TensorState struct {
 type Numbers struct {
 	Slot  string // ParamSlot of the value; of state as Optimizer.States has it: "exp_avg", "master", "ema", "grad_accumulator"
 	DType device.DType
-	Len   int // elements
+	Len   int // elements; of state that rows or columns have as many as these are, and 1 of what the tensor has once
 	read  func(lo int, to []byte) error
 }
 

@@ -166,6 +166,9 @@ func (o *Optimizer) aroundState(s *device.Stream, d *StateDict) error {
 	c := &o.control
 	a := &AroundState{ScheduleCounts: c.counts, ClipNorm: o.norm.max, ClipTensorNorm: o.common.clipTensorNorm, ClipValue: o.common.clipValue, Skip: c.skip, ZeroGrad: o.common.zeroGrad,
 		Accumulate: o.common.accumulate, Accumulated: o.sums.taken}
+	if o.common.clipping != 0 {
+		a.AdaptiveClip = &AdaptiveClip{o.common.clipping, o.common.clipEps}
+	}
 	d.Around, d.AppliedSteps = a, c.base
 	if c.words != nil {
 		var out Outcome
@@ -223,7 +226,7 @@ func (g *group) state(s *device.Stream, schedules *scheduleWriter) (GroupState, 
 // state is the tensor's, without its numbers.
 func (p *param) state() TensorState {
 	q := p.part
-	t := TensorState{Name: p.Name, Shape: []int{p.Value.Len()}, Counters: counterMap(q.program.Counters, q.mirror), Summed: p.summed, Adopted: p.adopted}
+	t := TensorState{Name: p.Name, Shape: p.shape(), Counters: counterMap(q.program.Counters, q.mirror), Summed: p.summed, Adopted: p.adopted}
 	if q.fresh {
 		for k, h := range q.program.Rule.Start {
 			if h >= 0 {

@@ -103,6 +103,9 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 	if err := o.compile(s); err != nil {
 		return fmt.Errorf("optim: step: nothing was updated: %w", err)
 	}
+	if err := together(o.launches); err != nil {
+		return err
+	}
 	for _, l := range o.launches {
 		for _, q := range l.parts {
 			if !q.active() {
@@ -117,6 +120,9 @@ func (o *Optimizer) prepare(s *device.Stream) error {
 			if err != nil {
 				return err
 			}
+		}
+		if err := l.agree(); err != nil {
+			return err
 		}
 	}
 	for _, l := range o.launches {

@@ -88,6 +88,14 @@ func (c Stored) Setting() (rule.Setting, error) {
 		return rule.Setting{}, fmt.Errorf("optim: %s: parameters have two masters, %s and %s", s.Name, s.Master, name)
 	case name != "":
 		s.Master = name
+		beside := "remainder"
+		if c.Master == MasterFloat32 {
+			beside = "master"
+		}
+		if s.Rule.Slot(beside) >= 0 {
+			return rule.Setting{}, fmt.Errorf("optim: %s: the rule has state %q of its own, which is what a master keeps beside a value of 16 bits: "+
+				"give the slot another name", s.Name, beside)
+		}
 	}
 	formats := strings.Fields(s.Formats)
 	for _, name := range slots {

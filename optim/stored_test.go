@@ -3,6 +3,7 @@ package optim_test
 import (
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,7 +39,7 @@ func (m *model) run(t *testing.T, s kernels.Spec, name func(string) string) {
 	p, err := kernels.New(s)
 	require.NoError(t, err)
 	if m.sums == nil {
-		m.sums = p.InitialSums(len(m.held["param"]))
+		m.sums = p.InitialSums(len(m.held["param"]), 0, 0)
 	}
 	numbers := reference.Tensor{Sums: m.sums}
 	for _, slot := range p.Slots {
@@ -219,6 +220,33 @@ func handed(t *testing.T, s rule.Setting) (slots []string) {
 
 // What cannot be is named.
 func TestStoredErrors(t *testing.T) {
+	named := func(slot string) optim.Algorithm { // a rule with one slot
+		r, err := rule.Read("own.go", strings.ReplaceAll(`package own
+
+import "github.com/fusestep/fusestep/kernels/rule"
+
+type Elem[F rule.Float] struct {
+	P F "slot:\"param\""
+	G F "slot:\"grad\""
+	M F "slot:\"SLOT\""
+}
+type Scalars[F rule.Float] struct{ LR F }
+type Options struct{}
+type Hyper struct{ LR float64 }
+type Counters struct{}
+
+func Step[F rule.Float](e *Elem[F], s *Scalars[F], o Options) {
+	e.M = e.G
+	e.P -= F(s.LR * e.M)
+}
+
+func Prologue(h *Hyper, c *Counters, s *Scalars[float64], o Options) { s.LR = h.LR }
+`, "SLOT", slot), "Prologue", "Step")
+		require.NoError(t, err)
+		a, err := optim.FromRule(r, map[string]float64{"lr": 0.1})
+		require.NoError(t, err)
+		return a
+	}
 	dev := cpu.NewThreads(1)
 	defer dev.Close()
 	h := onBackend(t, dev)
@@ -249,6 +277,10 @@ func TestStoredErrors(t *testing.T) {
 			`optim: group 0: kernels: Adam[] float32 exp_avg=DType(0): slot "exp_avg": no format "DType(0)" for calculations in float32: there are f32, bf16, f16`, &format.Error{}},
 		{optim.Stored{Algorithm: yogi, All: device.Float16}, device.Float32,
 			`optim: yogi: initial_accumulator_value is 1e-09, must be 0, or at least 2^-24, which is the least that float16 has`, &optim.HyperparameterError{}},
+		{optim.Stored{Algorithm: named("master"), Master: optim.MasterFloat32}, device.BFloat16,
+			`optim: step: the rule has state "master" of its own, which is what a master keeps beside a value of 16 bits: give the slot another name`, nil},
+		{optim.Stored{Algorithm: named("remainder"), Master: optim.MasterRemainder8}, device.BFloat16,
+			`optim: step: the rule has state "remainder" of its own, which is what a master keeps beside a value of 16 bits: give the slot another name`, nil},
 		{optim.Stored{}, device.Float32, `optim: stored: the algorithm is nil`, nil},
 		{optim.Stored{Algorithm: optim.Stored{Algorithm: adam, All: device.BFloat16}, State: state("exp_avg", device.Float16)}, device.Float32,
 			`optim: group 0: kernels: Adam[] float32 exp_avg=bf16 exp_avg_sq=bf16 max_exp_avg_sq=bf16 exp_avg=f16: ` +

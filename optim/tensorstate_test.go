@@ -1,6 +1,8 @@
 package optim_test
 
 import (
+	"encoding/binary"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,8 +19,7 @@ func perTensor(t *testing.T, b kernels.Backend) (*harness, *optim.Optimizer) {
 	param := func(name string, x ...float64) optim.Param {
 		return optim.Param{Name: name, Value: h.buffer(device.Float32, x), Grad: h.buffer(device.Float32, x)}
 	}
-	o, err := optim.New(b, optim.DefaultNovoGrad(), []optim.Param{param("w", 3, 4), param("none")})
-	require.NoError(t, err)
+	o := optimizerOf(t, b, optim.DefaultNovoGrad(), []optim.Param{param("w", 3, 4), param("none")})
 	require.NoError(t, o.AddGroup(optim.DefaultAdamW(), []optim.Param{param("v", 1, 2)}))
 	return h, o
 }
@@ -48,9 +49,7 @@ func TestTensorState(t *testing.T) {
 }
 
 func TestTensorStateIsTheOptimizers(t *testing.T) {
-	b := cpu.NewThreads(1)
-	defer b.Close()
-	h := onBackend(t, b)
+	b, h := onCPU(t)
 	p := optim.Param{Name: "w", Value: h.buffer(device.Float32, []float64{1}), Grad: h.buffer(device.Float32, []float64{1}),
 		State: map[string]*device.Buffer{"exp_avg_sq": h.buffer(device.Float64, []float64{1})}}
 	_, err := optim.New(b, optim.DefaultNovoGrad(), []optim.Param{p})
@@ -83,6 +82,10 @@ func TestTensorStateMismatches(t *testing.T) {
 			`group 1, tensor "v", exp_avg: invalid: saved 1 elements in shape [2]`},
 		{"type", func(d *optim.StateDict) { slot(d, 0).DType = device.Float32 }, optim.LoadOptions{},
 			`group 0, tensor "w", exp_avg_sq: type: saved float32, here float64`},
+		{"negative", func(d *optim.StateDict) { *slot(d, 0) = number(-1) }, optim.LoadOptions{},
+			`group 0, tensor "w", exp_avg_sq: invalid: saved -1, here 0 or more`},
+		{"no number", func(d *optim.StateDict) { *slot(d, 0) = number(math.NaN()) }, optim.LoadOptions{},
+			`group 0, tensor "w", exp_avg_sq: invalid: saved NaN, here 0 or more`},
 		{"pieces", func(*optim.StateDict) {}, optim.LoadOptions{Pieces: map[string][]optim.Piece{"w": {{Tensor: "w", From: 1, To: 2}, {Tensor: "w", From: 0, To: 1}}}},
 			`group 0, tensor "w", exp_avg_sq: piece: saved of all of "w", here of pieces`},
 	} {
@@ -108,6 +111,14 @@ func TestTensorStateMismatches(t *testing.T) {
 	}
 }
 
+// number is a tensor's exp_avg_sq.
+func number(x float64) optim.Numbers {
+	return optim.NewNumbers("exp_avg_sq", device.Float64, 1, func(_ int, to []byte) error {
+		binary.NativeEndian.PutUint64(to, math.Float64bits(x))
+		return nil
+	})
+}
+
 // State of a rule that the optimizer does not have is not called damaged: the rule is what does not fit.
 func TestTensorStateOfAnotherRule(t *testing.T) {
 	b := cpu.NewThreads(1)
@@ -116,8 +127,7 @@ func TestTensorStateOfAnotherRule(t *testing.T) {
 	d, err := saved.StateDict(nil)
 	require.NoError(t, err)
 	x := func() *device.Buffer { return h.buffer(device.Float32, []float64{3, 4}) }
-	o, err := optim.New(b, optim.DefaultLAMB(), []optim.Param{{Name: "w", Value: x(), Grad: x()}})
-	require.NoError(t, err)
+	o := optimizerOf(t, b, optim.DefaultLAMB(), []optim.Param{{Name: "w", Value: x(), Grad: x()}})
 	var mismatch *optim.MismatchError
 	require.ErrorAs(t, o.LoadStateDict(nil, d, optim.LoadOptions{}), &mismatch)
 	require.Equal(t, "group 0: algorithm: saved NovoGrad, here LAMB", mismatch.Mismatches[0].String())
@@ -147,8 +157,7 @@ func TestTensorStateMoves(t *testing.T) {
 	param := func(name string) optim.Param {
 		return optim.Param{Name: name, Value: h.buffer(device.Float32, []float64{0, 0}), Grad: h.buffer(device.Float32, []float64{0, 0})}
 	}
-	o, err := optim.New(b, optim.DefaultAdamW(), []optim.Param{param("v")})
-	require.NoError(t, err)
+	o := optimizerOf(t, b, optim.DefaultAdamW(), []optim.Param{param("v")})
 	require.NoError(t, o.AddGroup(optim.DefaultNovoGrad(), []optim.Param{param("weight")}))
 	require.NoError(t, saved.Remove("none"))
 	for i := range d.Groups[0].Tensors {

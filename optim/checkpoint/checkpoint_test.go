@@ -165,6 +165,45 @@ func TestTensorState(t *testing.T) {
 	require.Equal(t, text(t, want), text(t, got))
 }
 
+// State of rows and columns is saved and loaded, with as many numbers as these are.
+func TestStateOfRows(t *testing.T) {
+	dev := cpu.NewThreads(1)
+	defer dev.Close()
+	made := func(shape []int, numbers ...float32) *optim.Optimizer {
+		value, err := cpu.Wrap(dev, slices.Clone(numbers))
+		require.NoError(t, err)
+		grad, err := cpu.Wrap(dev, numbers)
+		require.NoError(t, err)
+		o, err := optim.New(dev, optim.DefaultAdafactor(), []optim.Param{{Name: "w", Value: value, Grad: grad, Shape: shape}})
+		require.NoError(t, err)
+		return o
+	}
+	one, other := made([]int{2, 3}, 3, 4, 5, 6, 7, 8), made([]int{2, 3}, 1, 1, 1, 1, 1, 1)
+	require.NoError(t, one.Step(nil))
+	path := filepath.Join(t.TempDir(), "x")
+	require.NoError(t, Save(path, one, nil))
+	d, file, err := Read(path)
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 3}, d.Groups[0].Tensors[0].Shape)
+	for slot, n := range map[string]int{"row_var": 2, "col_var": 3} {
+		v, ok := d.Groups[0].Tensors[0].Slot(slot)
+		require.True(t, ok)
+		require.Equal(t, []any{n, device.Float32}, []any{v.Len, v.DType})
+	}
+	require.NoError(t, file.Close())
+	require.NoError(t, Load(path, other, nil, optim.LoadOptions{}))
+	want, err := one.StateDict(nil)
+	require.NoError(t, err)
+	got, err := other.StateDict(nil)
+	require.NoError(t, err)
+	require.Equal(t, text(t, want), text(t, got))
+	differences, err := want.Differences(got)
+	require.NoError(t, err)
+	require.Empty(t, differences)
+	var mismatch *optim.MismatchError
+	require.ErrorAs(t, Load(path, made([]int{3, 2}, 1, 1, 1, 1, 1, 1), nil, optim.LoadOptions{}), &mismatch)
+}
+
 // A file may be without values, which the program then has from elsewhere.
 func TestWithoutValues(t *testing.T) {
 	x := newTraining(t, 1).step(t, 2)

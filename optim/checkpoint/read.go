@@ -195,7 +195,7 @@ func (r *reader) fill() (faults []safetensors.Fault) {
 			fault("is of %s, not of F64, F32, BF16, F16, I16 or I8", x.DType)
 			continue
 		}
-		if !slices.Equal(x.Shape, t.Shape) && !slices.Equal(x.Shape, []int{1}) { // of a number that the tensor has once
+		if !slices.Equal(x.Shape, t.Shape) && !part(x.Shape, t.Shape) {
 			fault("has the shape %v, and the state's tensor %q %v", x.Shape, t.Name, t.Shape)
 			continue
 		}
@@ -213,6 +213,12 @@ func (r *reader) fill() (faults []safetensors.Fault) {
 		}))
 	}
 	return faults
+}
+
+// part says whether a shape can be that of what a tensor has once, or each of its rows or columns: one axis, which divides the elements.
+func part(shape, tensor []int) bool {
+	elements, ok := safetensors.Elements(tensor)
+	return len(shape) == 1 && (shape[0] == 1 || ok && shape[0] > 0 && elements%int64(shape[0]) == 0)
 }
 
 // verify reads all tensors and compares their checksums.

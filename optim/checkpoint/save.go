@@ -103,7 +103,7 @@ func layOut(d *optim.StateDict) (*layout, error) {
 			}
 			shape := t.Shape
 			if elements, ok := safetensors.Elements(shape); !ok || elements != int64(n.Len) {
-				if shape = []int{1}; !ok || n.Len != 1 {
+				if shape = []int{n.Len}; !ok || !part(shape, t.Shape) {
 					return nil, fmt.Errorf("tensor %q: %s has %d elements, the shape is %v", t.Name, n.Slot, n.Len, t.Shape)
 				}
 			}

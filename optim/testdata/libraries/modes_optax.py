@@ -5,8 +5,12 @@
     venv/bin/python modes_optax.py
 
 Nothing is jitted: each operation runs, and is rounded, by itself. A root's reciprocal, which XLA estimates as the processor
-does, is replaced by a root and a division, and a norm, whose order of additions the processor's vectors make, by one that numpy adds up.
+does, is replaced by a root and a division, and a norm, whose order of additions the processor's vectors make, by one that numpy adds up, as are Prodigy's sums.
 """
+
+import math
+import sys
+import types
 
 import modes  # first: through it golden chooses torch's kernels
 
@@ -17,6 +21,7 @@ import optax
 import more
 import variants
 
+from difference import larger
 from inputs import ORDINARY
 from modes import squares
 from steps import WIDE, norm
@@ -32,6 +37,15 @@ def vector_norm(x, ord=None, axis=None, keepdims=False):
 
 
 jax.numpy.linalg.norm = vector_norm
+
+
+def total(x):
+    """Of one tensor."""
+    return jax.numpy.asarray(np.array(x).sum(), dtype=x.dtype)
+
+
+tree = types.SimpleNamespace(dtype=optax.tree.dtype, zeros_like=optax.tree.zeros_like, vdot=lambda x, y: total(x * y), sum=total)
+sys.modules[optax.contrib.prodigy.__module__].optax = types.SimpleNamespace(tree=tree)
 
 # --- What both sides do ---------------------------------------------------------------------------------------------
 
@@ -201,11 +215,36 @@ def novograd(k):
     k.param(p - lr * m)
 
 
+def prodigy(k):
+    h, a, p, p0, d, g, (beta1, beta2) = k.h, k.a, k.slot("param"), k.slot("p0"), k.slot("d"), k.g, k.h["betas"]
+    beta3, wd, eps, d0 = math.sqrt(beta2), h["weight_decay"], h["eps"], h["d0"]
+    if k.t == 1:
+        d, p0 = k.number(float(np.dtype(a.dtype).type(d0))), p
+    k.keep("p0", p0)
+    rate = k.lr * variants.bias(k, beta2).sqrt() / variants.bias(k, beta1)
+    ours = lambda d, rate: 1.0 * d * rate * (1.0 * d / d0)
+    optaxs = lambda d, rate: 1.0 * d * rate
+    m = k.keep("exp_avg", a.differ(lambda m, d, g: beta1 * m + (1 - beta1) * d * g, lambda m, d, g: beta1 * m + (1 - beta1) * (d * g), k.slot("exp_avg"), d, g))
+    v = lambda v, d, g: beta2 * v + (1 - beta2) * d * d * g * g
+    v = k.keep("exp_avg_sq", a.differ(v, lambda v, d, g: beta2 * v + (1 - beta2) * (d * g) * (d * g), k.slot("exp_avg_sq"), d, g))
+    s = lambda s, d, rate, g: beta3 * s + ours(d, rate) * g
+    s = k.keep("s", a.differ(s, lambda s, d, rate, g: beta3 * s + optaxs(d, rate) * (d * g) / d0, k.slot("s"), d, rate, g))
+    dot = a.differ(lambda g, p0, p: (g * (p0 - p)).total(WIDE), lambda g, p0, p: (g * (p0 - p)).total(), g, p0, p)
+    total = a.differ(lambda s: s.abs().total(WIDE), lambda s: s.abs().total(), s)
+    numerator = lambda n, d, rate, dot: beta3 * n + d / d0 * (d * rate) * dot
+    numerator = k.put("d_numerator", a.differ(numerator, numerator, k.slot("d_numerator"), d, rate, dot))
+    hat = lambda n, total: h["d_coef"] * n / total
+    now = k.put("d", larger(d, a.differ(hat, hat, numerator, total)))
+    ours = lambda p, d, rate, m, v, now: p * (1 - wd * (1.0 * d * rate)) - 1.0 * d * rate * (m / (v.sqrt() + 1.0 * now * eps))
+    optaxs = lambda p, d, rate, m, v, now: p + (-wd * (d * rate) * p - d * rate * m / (v.sqrt() + now * eps))
+    k.param(a.differ(ours, optaxs, p, d, rate, m, v, now))
+
+
 RULES = {
     "lamb": lamb, "lars": lars, "novograd": novograd,
     "sgd": sgd, "adam": adam, "adamw": adam, "nadam": nadam, "radam": radam, "adamax": adamax, "adagrad": adagrad, "adadelta": adadelta,
     "rmsprop": rmsprop, "lion": more.lion, "yogi": variants.yogi, "adabelief": adabelief, "signsgd": sign,
-    "signum": sign, "ademamix": variants.ademamix,
+    "signum": sign, "ademamix": variants.ademamix, "prodigy": prodigy,
 }  # fmt: skip
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
@@ -223,6 +262,8 @@ NORMS = {"elements": ORDINARY}
 LAMB = {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-6, "nvlamb": True} | NORMS
 LARS = {"lr": 0.1, "momentum": 0.9, "trust_coefficient": 0.001, "lr_in_momentum": True, "sum_norm": True} | NORMS
 NOVOGRAD = {"lr": 0.001, "betas": (0.9, 0.25), "eps": 1e-6, "reg_inside_moment": True, "grad_sum": True, "no_bias_correction": True} | NORMS
+
+PRODIGY = {"lr": 1.0, "betas": (0.9, 0.999), "eps": 1e-8, "d0": 0.01, "d_coef": 1.0, "use_bias_correction": True, "decouple": True} | NORMS
 
 LISTED = [
     ("sgd(0.1)", "sgd", {"lr": 0.1}),
@@ -259,6 +300,8 @@ LISTED = [
     ("lars(0.1, weight_decay=0.0001, nesterov=True)", "lars", LARS | {"weight_decay": 0.0001, "nesterov": True}),
     ("novograd(0.001)", "novograd", NOVOGRAD),
     ("novograd(0.001, weight_decay=0.001)", "novograd", NOVOGRAD | {"weight_decay": 0.001}),
+    ("contrib.prodigy(1.0, estim_lr0=0.01)", "prodigy", PRODIGY),
+    ("contrib.prodigy(1.0, estim_lr0=0.01, estim_lr_coef=2.0, weight_decay=0.1)", "prodigy", PRODIGY | {"d_coef": 2.0, "weight_decay": 0.1}),
 ]  # fmt: skip
 
 OTHERS = [
@@ -292,6 +335,10 @@ SLOTS = {
     "lars": {"momentum_buffer": ("trace", -1)},
     "ademamix": {"exp_avg_fast": ("m1", 1), "exp_avg_slow": ("m2", 1), "exp_avg_sq": ("nu", 1)},
 }
+SLOTS["prodigy"] = {
+    "exp_avg": ("exp_avg", 1), "exp_avg_sq": ("exp_avg_sq", 1), "s": ("grad_sum", 1), "p0": ("params0", 1), "d": ("estim_lr", 1),
+    "d_numerator": ("numerator_weighted", 1),
+}  # fmt: skip
 SLOTS |= {"signsgd": {}} | dict.fromkeys(("adamw", "nadam", "radam", "yogi", "lamb", "novograd"), SLOTS["adam"])
 
 
@@ -328,7 +375,7 @@ class Optax:
     def values(self):
         out = {"param": np.array(self.value, dtype=np.float64)}
         for name, (field, sign) in self.slots.items():
-            for state in self.state:
+            for state in self.state if type(self.state) is tuple else (self.state,):
                 if hasattr(state, field):
                     out[name] = sign * np.atleast_1d(np.array(getattr(state, field), dtype=np.float64)) + 0.0
         return out

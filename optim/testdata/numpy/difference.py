@@ -101,6 +101,13 @@ class Number:
         return out
 
 
+def larger(x, y):
+    """The larger of two numbers alone. Where both sides have the same one, that is all they are apart by."""
+    if x.x - x.e > y.x + y.e:
+        return x
+    return y if y.x - y.e > x.x + x.e else x.maximum(y)
+
+
 class Arithmetic:
     """Both sides perform the operation: no difference on equal operands, both roundings otherwise. A library that flushes sets what
     is subnormal to 0, whatever it is."""

@@ -131,15 +131,20 @@ class Bounds:
 def case(label, name, hyper, dtype, library, rule, initial):
     """One case of a file: what the library computes on inputs.py's inputs, and on more that it is given, by step and name of the
     state, and the bounds that the rule derives. Hyper's "elements" is no hyperparameter: it has the indices of those that the tensor has, where it
-    has not all."""
+    has not all. Nor is "shape": that of the tensor, where it has more than one axis."""
     hyper = type(hyper)(hyper)
     elements = hyper.pop("elements", slice(None))
+    shape = hyper.pop("shape", None)
     init, grads = (x.astype(dtype).astype(np.float64)[..., elements] for x in inputs.inputs())
+    if shape is not None:
+        init, grads = init.reshape(shape), grads.reshape(-1, *shape)
     run = library(name, hyper, init, dtype)
     arithmetic = difference.Arithmetic(dtype, getattr(run, "flushes", False))
     out = {"name": label, "optimizer": name, "dtype": dtype, "hyper": hyper}
     if isinstance(elements, list):
         out["elements"] = elements
+    if shape is not None:
+        out["shape"] = shape
     if hasattr(run, "given"):
         out["input"] = run.given
     out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
@@ -150,11 +155,11 @@ def case(label, name, hyper, dtype, library, rule, initial):
         after = run.values()
         bounds.step(lr, grad, after)
         if t in inputs.RECORDED:
-            out["param"][t] = after["param"].tolist()
-            out["param_bound"][t] = inputs.round_up(bounds.slots["param"].e)
+            out["param"][t] = after["param"].ravel().tolist()
+            out["param_bound"][t] = inputs.round_up(bounds.slots["param"].e.ravel())
         if t in inputs.RECORDED_STATE:
-            out["state"][t] = {slot: value.tolist() for slot, value in after.items() if slot != "param"}
-            out["state_bound"][t] = {slot: inputs.round_up(bounds.slots[slot].e) for slot in out["state"][t]}
+            out["state"][t] = {slot: value.ravel().tolist() for slot, value in after.items() if slot != "param"}
+            out["state_bound"][t] = {slot: inputs.round_up(bounds.slots[slot].e.ravel()) for slot in out["state"][t]}
     return out
 
 
@@ -183,6 +188,10 @@ def write(name, cases, defaults, stated, rule, initial=lambda name, hyper: {}):
     if np.__version__ != inputs.NUMPY:
         sys.exit(f"{name}: numpy is {np.__version__}, want {inputs.NUMPY}")
     start = lambda _, hyper, init, dtype: Stated(stated, hyper, init, dtype)
-    out = [case(f"{name}/{label}", name, defaults | changed, dtype, start, rule, initial) for label, changed in cases.items() for dtype in DTYPES]
+    out = []
+    for label, changed in cases.items():
+        hyper = defaults | changed
+        for dtype in hyper.pop("dtypes", DTYPES):  # of a case that has not all
+            out.append(case(f"{name}/{label}", name, hyper, dtype, start, rule, initial))
     text = inputs.encode({"numpy": inputs.NUMPY, "cases": out})
     (pathlib.Path(__file__).resolve().parent / f"{name}.json").write_text(text + "\n", encoding="ascii")
