@@ -74,7 +74,7 @@ func TestPrograms(t *testing.T) {
 				out, err := exec.Command(cc, args...).CombinedOutput()
 				require.NoError(t, err, "%s", out)
 				run := exec.Command(program, filepath.Join(folder, "libfusestep.so"))
-				run.Env = append(os.Environ(), "ASAN_OPTIONS=quarantine_size_mb=1") // or freed memory would be kept, and counted as a leak of ours
+				run.Env = append(os.Environ(), "ASAN_OPTIONS=quarantine_size_mb=1", "GOGC=100") // or freed memory would be kept, and counted as a leak of ours
 				out, err = run.CombinedOutput()
 				require.Equal(t, tt.want, string(out))
 				require.NoError(t, err)

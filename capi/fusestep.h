@@ -48,7 +48,7 @@ enum {
   FS_INTERNAL = 7,       /* anything else; a fault of the library says so */
   FS_RULE = 8,           /* a source that is no rule: the text has file:line:column, or the file alone */
   FS_UNAVAILABLE = 9,    /* there is no such GPU, no driver, or the library was built without CUDA */
-  FS_CAPTURING = 10      /* the stream is being captured: see fs_cuda */
+  FS_CAPTURING = 10      /* the stream is being captured, or a step of it was: see fs_cuda and fs_capture */
 };
 
 /* Types of elements, in JSON "f32", "f64", "bf16", "f16", "i16", "i8". The last two hold remainders, and no values or gradients. */
@@ -69,12 +69,14 @@ const char *fs_version(void);
  *    "slots": ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
  *    "counters": ["step", ...],
  *    "evaluates": false,
- *    "tensors": false}
+ *    "tensors": false,
+ *    "matrix": false}
  * Arguments are in torch.optim's order, behind those keyword-only ones, in ours; type is "float", "int" or "bool". Hyper is the order of
  * fs_group.hyper and fs_args.hyper: the arguments, an array as its elements, a truth value as 0 or 1. Slots are the state that the algorithm can
- * have: rows 2 and on. Counters are the columns of fs_counters, and state that a tensor has once
+ * have: rows 2 and on; state of a matrix's rows and columns is last. Counters are the columns of fs_counters, and state that a tensor has once
  * is among them, as NovoGrad's exp_avg_sq. Where evaluates is true, fs_eval gives something else than the values. Where
- * tensors is true, a step depends on sums over a tensor, as LAMB's: shards of tensors are tensors to it.
+ * tensors is true, a step depends on sums over a tensor, as LAMB's, or over columns: shards of tensors are tensors to it. Where matrix is true,
+ * rows or columns of a matrix have numbers, as Adafactor's row_var: see fs_group.matrix_rows.
  * NULL in a child process after fork.
  */
 const char *fs_describe(void);
@@ -98,18 +100,28 @@ int fs_rule(const char *file, const char *source, const char *prologue, const ch
 int fs_device(int threads, fs_handle *device, char *err, size_t err_len);
 
 /*
+ * Fs_device on the host's own threads, as those of OpenMP: where these wait by spinning, others would have no processor. Parallel calls work(arg, 0) on the
+ * thread that it is called on and, at the same time, work(arg, i) of other i below n, each at most once and on a thread of its own, as many as it has. It returns
+ * when all have returned. Fs_step and fs_eval call it, from the thread that calls them. Where Go may use fewer threads than that (its environment variable
+ * GOMAXPROCS, or the limit of a control group), it is not called.
+ */
+typedef void (*fs_parallel)(int n, void (*work)(void *arg, int i), void *arg);
+int fs_device_on(int threads, fs_parallel parallel, fs_handle *device, char *err, size_t err_len);
+
+/*
  * A device that is a GPU, by its number: its primary context, which is that of CUDA's runtime and of PyTorch. `make capi-cuda` builds a library that has it; in
  * others it is FS_UNAVAILABLE. Values, gradients and state are there, at addresses of the GPU, all on this one. Everything else is as on the host, bits
  * included, but for this:
  *
  * - fs_step and fs_eval enqueue their work on the optimizer's stream and do not wait for it, except for an fs_step that clips by norm or has
- *   a grad_scale, and is asked for grad_norm or skipped.
+ *   a grad_scale or a found_inf, and is asked for grad_norm or skipped: ask fs_outcome later.
  *   Fs_stream says which CUstream that is, of the primary context: CUDA's default stream, NULL, where it has not been called. It is the caller's, and outlives
  *   the optimizer. Work on memory from another stream is the caller's to order by events, also where fs_stream changes the stream.
- * - Values and gradients may be elsewhere at each step, for which a table is copied to the GPU again. State stays where it was given: FS_TENSOR otherwise.
- * - Steps with other sets of tensors left out, by mask or by NULL, copy that table, too.
- * - A stream that the caller captures is refused with FS_CAPTURING.
- * - grad_scale and found_inf are addresses of the host's.
+ * - Values and gradients may be elsewhere at each step, for which a table is copied to the GPU again, in the order of the stream. State stays where it was given: FS_TENSOR otherwise.
+ * - A step with another set of tensors left out than the one before, by mask or by NULL, makes its tables again, and waits for the steps before.
+ * - A stream that the caller captures is refused with FS_CAPTURING, by all but fs_capture.
+ * - grad_scale and found_inf are addresses of the GPU, and what is there is read when the step runs. With found_inf, and without a norm to clip to, no step
+ *   looks for NaN and infinities itself.
  */
 int fs_cuda(int ordinal, fs_handle *device, char *err, size_t err_len);
 int fs_stream(fs_handle optimizer, void *stream, char *err, size_t err_len);
@@ -148,13 +160,25 @@ typedef struct {
    * or goes on from it.
    */
   void *const *const *state;
+  /*
+   * n, or NULL: into how many rows of contiguous elements each tensor is cut, as a matrix of an algorithm with numbers of rows or columns; 0: into none.
+   * A dense tensor of shape R, C has R rows. State of rows has as many numbers as these, that of columns as a row has elements.
+   */
+  const size_t *matrix_rows;
+  /*
+   * n, or NULL: of how many matrices each tensor's rows are, one behind the other, with as many rows each; 0: of one. A dense tensor of shape M, R, C has
+   * M·R rows of M matrices, if there is to be one for each place on the axes before the last two, as in PyTorch's Adafactor. Each has columns of its own.
+   */
+  const size_t *matrices;
 } fs_group;
 
 /*
  * The rows from 2 on that a tensor of the types has with the algorithm and hyperparameters, in JSON:
- *   [{"name": "exp_avg", "type": "f32", "used": true, "start": 0}, ...]
- * Where used is false, the hyperparameters need no such state, type is "", and pointers may be NULL. Start is what its elements are before the first
- * step; null: a master, which starts as 0 and follows the value. Of group it reads hyper, options, value_type and gradient_type. *len is the size of
+ *   [{"name": "exp_avg", "type": "f32", "used": true, "of": "elements", "start": 0}, ...]
+ * Where used is false, the hyperparameters need no such state, type is "", and pointers may be NULL. Of is what has the numbers: "elements", "rows"
+ * or "columns". Start is what they are before the first step; null: a master, which starts as 0 and follows the value. Where a step
+ * only reads it, as Sophia's hessian, which the caller writes, there is "given": true. Of group it reads hyper,
+ * options, value_type and gradient_type, and of n matrix_rows whether the first is 0, as matrices have other state than vectors. *len is the size of
  * out, and becomes what is needed with the final 0; nothing is written where that is more.
  */
 int fs_slots(const char *algorithm, const fs_group *group, char *out, size_t *len, char *err, size_t err_len);
@@ -174,8 +198,12 @@ typedef struct {
   double max_norm;            /* above 0: all gradients are clipped to this L2 norm, as clip_grad_norm_ does; 0: they are not */
   double max_tensor_norm;     /* above 0: each gradient by itself is clipped to this L2 norm, after max_norm, as clip_grad_norm_ of one; 0: it is not */
   double clip_value;          /* above 0: each number of a gradient is clipped, as clip_grad_value_ does; 0: it is not */
+  double adaptive_clip;       /* above 0: the gradient of each of a tensor's matrix_rows, or of a tensor without, is clipped to so much of its parameter's norm,
+                                 after these norms and before clip_value, as timm's adaptive_clip_grad(clip_factor, eps) does; 0: it is not */
+  double adaptive_eps;        /* the least such norm that it takes: timm's eps, 1e-3 there */
   double *grad_norm;          /* NULL, or gets the norm before clipping, where max_norm or max_tensor_norm is above 0 */
   int *skipped;               /* NULL, or becomes 1 where the step was skipped, and 0 where not */
+  const double *const *lr;    /* of fs_capture: where on the GPU each group's learning rate is, NULL: hyper has it. NULL: all have. */
 } fs_args;
 
 /*
@@ -186,6 +214,27 @@ typedef struct {
  * does: then an optimizer is made anew, with fs_counters of this one.
  */
 int fs_step(fs_handle optimizer, const fs_args *args, char *err, size_t err_len);
+
+/*
+ * Puts a step into the CUDA graph that the caller captures of the optimizer's stream, and takes none. From then on each launch of the graph is a step. The
+ * GPU counts it, and computes what follows from the count, such as bias corrections; grad_scale, found_inf and lr are read each time. All else is as args has
+ * it now: the other hyperparameters, limits of clipping, and where values, gradients and state are. grad_norm and skipped are not looked at: ask fs_outcome.
+ *
+ * A step must have been taken before, outside of the capture, of the same tensors, and behind fs_set_counters: else FS_CAPTURING. Where the
+ * optimizer has no GPU or its stream is not being captured, FS_ARGUMENT. On an error the capture is to be given up. No stream is waited for that is
+ * captured; what is allocated, CUDA allows in any mode of capture.
+ *
+ * Launches may be mixed with fs_step, on streams that wait for each other. An fs_step that would leave out some of the tensors that were captured together is
+ * FS_CAPTURING. fs_counters, fs_outcome and fs_eval have what launches have done, where fs_stream's stream comes behind them. What the graph needs is kept until fs_free:
+ * then, and when the caller's tensors are gone, it must not be launched any more.
+ */
+int fs_capture(fs_handle optimizer, const fs_args *args, char *err, size_t err_len);
+
+/*
+ * What became of the last step, of those that clipped by norm or had a grad_scale or a found_inf on a GPU: grad_norm and skipped, each or NULL, as fs_step would have told. It waits for the
+ * step. FS_ARGUMENT where there was none.
+ */
+int fs_outcome(fs_handle optimizer, double *grad_norm, int *skipped, char *err, size_t err_len);
 
 /*
  * What a group's tensors have counted: out gets, of each tensor, a number for each of fs_describe's counters. "step" is what torch calls step.

@@ -7,11 +7,15 @@ package main
 /*
 #include <stdlib.h>
 #include "fusestep.h"
+
+void fusestep_parallel(fs_parallel parallel, int n, uintptr_t arg);
 */
 import "C"
 
 import (
 	"fmt"
+	"runtime"
+	"runtime/cgo"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -173,18 +177,41 @@ func give(s string, out *C.char, size *C.size_t) {
 
 //export fusestepDevice
 func fusestepDevice(threads C.int, out *C.fs_handle, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error { return within(threads, nil, out) })
+}
+
+//export fusestepDeviceOn
+func fusestepDeviceOn(threads C.int, parallel C.fs_parallel, out *C.fs_handle, err *C.char, n C.size_t) C.int {
 	return guard(err, n, func() error {
-		if out == nil {
-			return argument("device is NULL")
+		if parallel == nil {
+			return argument("parallel is NULL")
 		}
-		d := cpu.New
-		if threads > 0 {
-			d = func() *cpu.Device { return cpu.NewThreads(int(threads)) }
+		if int(threads) > runtime.GOMAXPROCS(0) { // a thread would wait for one of Go's, which may take milliseconds to be let go
+			return within(threads, nil, out)
 		}
-		own(door.OnCPU(d()), out)
-		return nil
+		return within(threads, func(n int, work func(int)) {
+			h := cgo.NewHandle(work)
+			defer h.Delete()
+			C.fusestep_parallel(parallel, C.int(n), C.uintptr_t(h))
+		}, out)
 	})
 }
+
+// within makes a device whose calls wait for their work, on threads of its own or lent.
+func within(threads C.int, lend func(n int, work func(int)), out *C.fs_handle) error {
+	if out == nil {
+		return argument("device is NULL")
+	}
+	n := int(threads)
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	own(door.OnCPU(cpu.NewWithin(n, lend)), out)
+	return nil
+}
+
+//export fusestepWork
+func fusestepWork(of C.uintptr_t, i C.int) { cgo.Handle(of).Value().(func(int))(int(i)) }
 
 // own makes a handle of a device.
 func own(d *door.Device, out *C.fs_handle) {
@@ -323,6 +350,26 @@ func fusestepAddGroup(h C.fs_handle, in *C.fs_group, err *C.char, n C.size_t) C.
 			}
 			g.Lengths = append(g.Lengths, int(n))
 		}
+		rows, err := optional[C.size_t]("matrix_rows", unsafe.Pointer(in.matrix_rows), tensors)
+		if err != nil {
+			return err
+		}
+		for i, n := range rows {
+			if n > 1<<60 {
+				return argument("matrix_rows[%d] is %d", i, n)
+			}
+			g.Rows = append(g.Rows, int(n))
+		}
+		matrices, err := optional[C.size_t]("matrices", unsafe.Pointer(in.matrices), tensors)
+		if err != nil {
+			return err
+		}
+		for i, n := range matrices {
+			if n > 1<<60 {
+				return argument("matrices[%d] is %d", i, n)
+			}
+			g.Matrices = append(g.Matrices, int(n))
+		}
 		values, err := array[unsafe.Pointer]("values", unsafe.Pointer(in.values), tensors)
 		if err != nil {
 			return err
@@ -401,52 +448,95 @@ func index(group C.size_t) int {
 //export fusestepStep
 func fusestepStep(h C.fs_handle, in *C.fs_args, err *C.char, n C.size_t) C.int {
 	return guard(err, n, func() error {
+		o, a, err := args(h, in)
+		if err != nil {
+			return err
+		}
+		out, err := o.Step(a)
+		if err == nil {
+			tell(out, in.grad_norm, in.skipped)
+		}
+		return err
+	})
+}
+
+//export fusestepCapture
+func fusestepCapture(h C.fs_handle, in *C.fs_args, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error {
+		o, a, err := args(h, in)
+		if err != nil {
+			return err
+		}
+		return o.Capture(a)
+	})
+}
+
+// args are an optimizer, and what a step of it is given.
+func args(h C.fs_handle, in *C.fs_args) (o *optimizer, a door.Args, err error) {
+	if o, err = find[*optimizer](h, "optimizer"); err != nil {
+		return nil, a, err
+	}
+	if in == nil {
+		return nil, a, argument("args is NULL")
+	}
+	tensors, rows := o.Shape()
+	var lengths []int
+	all := 0
+	for i, n := range tensors {
+		all += n
+		lengths = append(lengths, repeat(n, rows[i])...)
+	}
+	a = door.Args{MaxNorm: float64(in.max_norm), MaxTensorNorm: float64(in.max_tensor_norm), ClipValue: float64(in.clip_value),
+		AdaptiveClip: float64(in.adaptive_clip), AdaptiveEps: float64(in.adaptive_eps), Tell: in.grad_norm != nil || in.skipped != nil}
+	if o.OnGPU() {
+		a.ScaleAt, a.FoundAt = unsafe.Pointer(in.grad_scale), unsafe.Pointer(in.found_inf)
+	} else if a.FoundInf = in.found_inf != nil && *in.found_inf != 0; in.grad_scale != nil {
+		if a.Scale = float32(*in.grad_scale); !(a.Scale > 0) {
+			return nil, a, argument("grad_scale is %v, must be above 0", a.Scale)
+		}
+	}
+	if a.Hyper, err = optional[float64]("hyper", unsafe.Pointer(in.hyper), len(tensors)*o.Hyper()); err != nil {
+		return nil, a, err
+	}
+	if a.Mask, err = optional[uint8]("mask", unsafe.Pointer(in.mask), all); err != nil {
+		return nil, a, err
+	}
+	if a.Rates, err = optional[unsafe.Pointer]("lr", unsafe.Pointer(in.lr), len(tensors)); err != nil {
+		return nil, a, err
+	}
+	if in.rows != nil {
+		if a.Rows, err = table("rows", unsafe.Pointer(in.rows), lengths); err != nil {
+			return nil, a, err
+		}
+	}
+	return o, a, nil
+}
+
+// tell gives C what became of a step.
+func tell(out door.Result, norm *C.double, skipped *C.int) {
+	if norm != nil {
+		*norm = C.double(out.Norm)
+	}
+	if skipped != nil {
+		*skipped = 0
+		if out.Skipped {
+			*skipped = 1
+		}
+	}
+}
+
+//export fusestepOutcome
+func fusestepOutcome(h C.fs_handle, norm *C.double, skipped *C.int, err *C.char, n C.size_t) C.int {
+	return guard(err, n, func() error {
 		o, err := find[*optimizer](h, "optimizer")
 		if err != nil {
 			return err
 		}
-		if in == nil {
-			return argument("args is NULL")
+		out, err := o.Outcome()
+		if err == nil {
+			tell(out, norm, skipped)
 		}
-		tensors, rows := o.Shape()
-		var lengths []int
-		all := 0
-		for i, n := range tensors {
-			all += n
-			lengths = append(lengths, repeat(n, rows[i])...)
-		}
-		a := door.Args{FoundInf: in.found_inf != nil && *in.found_inf != 0, MaxNorm: float64(in.max_norm), MaxTensorNorm: float64(in.max_tensor_norm),
-			ClipValue: float64(in.clip_value), Tell: in.grad_norm != nil || in.skipped != nil}
-		if in.grad_scale != nil {
-			if a.Scale = float32(*in.grad_scale); !(a.Scale > 0) {
-				return argument("grad_scale is %v, must be above 0", a.Scale)
-			}
-		}
-		if a.Hyper, err = optional[float64]("hyper", unsafe.Pointer(in.hyper), len(tensors)*o.Hyper()); err != nil {
-			return err
-		}
-		if a.Mask, err = optional[uint8]("mask", unsafe.Pointer(in.mask), all); err != nil {
-			return err
-		}
-		if in.rows != nil {
-			if a.Rows, err = table("rows", unsafe.Pointer(in.rows), lengths); err != nil {
-				return err
-			}
-		}
-		out, err := o.Step(a)
-		if err != nil {
-			return err
-		}
-		if in.grad_norm != nil {
-			*in.grad_norm = C.double(out.Norm)
-		}
-		if in.skipped != nil {
-			*in.skipped = 0
-			if out.Skipped {
-				*in.skipped = 1
-			}
-		}
-		return nil
+		return err
 	})
 }
 
@@ -515,7 +605,11 @@ func fusestepSlots(algorithm *C.char, in *C.fs_group, out *C.char, size *C.size_
 				return err
 			}
 		}
-		s, err := door.Slots(text(algorithm), values, text(in.options), value, gradient)
+		matrix, err := optional[C.size_t]("matrix_rows", unsafe.Pointer(in.matrix_rows), min(int(in.n), 1))
+		if err != nil {
+			return err
+		}
+		s, err := door.Slots(text(algorithm), values, text(in.options), value, gradient, len(matrix) > 0 && matrix[0] != 0)
 		if err != nil {
 			return err
 		}

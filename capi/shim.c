@@ -67,6 +67,14 @@ static const char *text(int which) {
 const char *fs_version(void) { return text(0); }
 const char *fs_describe(void) { return text(1); }
 
+static void work(void *arg, int i) {
+  unsigned host = plain();
+  fusestepWork((uintptr_t)arg, i);
+  restore(host);
+}
+
+void fusestep_parallel(fs_parallel parallel, int n, uintptr_t arg) { parallel(n, work, (void *)arg); }
+
 static int done(int rc, unsigned host) {
   restore(host);
   return rc;
@@ -82,6 +90,8 @@ int fs_free(fs_handle handle, char *err, size_t err_len) { return usable() ? fus
 
 int ENTRY(fs_device(int threads, fs_handle *device, char *err, size_t err_len),
           fusestepDevice(threads, device, err, err_len))
+int ENTRY(fs_device_on(int threads, fs_parallel parallel, fs_handle *device, char *err, size_t err_len),
+          fusestepDeviceOn(threads, parallel, device, err, err_len))
 int ENTRY(fs_cuda(int ordinal, fs_handle *device, char *err, size_t err_len),
           fusestepCUDA(ordinal, device, err, err_len))
 int ENTRY(fs_stream(fs_handle optimizer, void *stream, char *err, size_t err_len),
@@ -100,8 +110,12 @@ int ENTRY(fs_add_group(fs_handle optimizer, const fs_group *group, char *err, si
           fusestepAddGroup(optimizer, (fs_group *)group, err, err_len))
 int ENTRY(fs_rows(fs_handle optimizer, size_t group, size_t *rows, char *err, size_t err_len),
           fusestepRows(optimizer, group, rows, err, err_len))
+int ENTRY(fs_capture(fs_handle optimizer, const fs_args *args, char *err, size_t err_len),
+          fusestepCapture(optimizer, (fs_args *)args, err, err_len))
 int ENTRY(fs_step(fs_handle optimizer, const fs_args *args, char *err, size_t err_len),
           fusestepStep(optimizer, (fs_args *)args, err, err_len))
+int ENTRY(fs_outcome(fs_handle optimizer, double *grad_norm, int *skipped, char *err, size_t err_len),
+          fusestepOutcome(optimizer, grad_norm, skipped, err, err_len))
 int ENTRY(fs_counters(fs_handle optimizer, size_t group, double *out, char *err, size_t err_len),
           fusestepCounters(optimizer, group, out, err, err_len))
 int ENTRY(fs_set_counters(fs_handle optimizer, size_t group, const double *in, char *err, size_t err_len),

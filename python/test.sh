@@ -4,6 +4,7 @@
 #   test.sh [PYTHON]
 #
 # PYTHON is an interpreter that has torch, which the environment then sees. Without it torch comes from PyPI: gigabytes, as its CUDA libraries come too.
+# Bin/emulated has the emulated GPUs, as `make test-python` builds them.
 # All that comes from PyPI is held to its hash.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,4 +29,6 @@ fi
 "$in" -m uv pip install --quiet --python "$in" --no-deps --require-hashes "${requirements[@]}" || fail "what the tests need $from_pypi${python:+, beside $python}"
 "$in" -m uv pip install --quiet --python "$in" --no-index --no-deps dist/fusestep-*.whl
 cd python/tests # so that the package is the wheel's
-"$in" -m pytest -q -p no:cacheprovider .
+"$in" -m pytest -q -p no:cacheprovider --ignore=cuda .
+cd cuda # in a process of its own, as torch would take the emulated GPUs for some that it can use
+FUSESTEP_LIBCUDA=$OLDPWD/../../bin/emulated/libcuda.so.1 "$in" -m pytest -q -p no:cacheprovider .

@@ -27,7 +27,7 @@ METADATA = """\
 Metadata-Version: 2.1
 Name: fusestep
 Version: {version}
-Summary: Fused optimizer steps for PyTorch on the CPU
+Summary: Fused optimizer steps for PyTorch
 License: Apache-2.0
 Requires-Python: >=3.10
 Provides-Extra: torch

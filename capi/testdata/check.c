@@ -74,6 +74,9 @@ static void check_errors(void) {
   FAILS(fs_stream(w->opt, NULL, E), FS_ARGUMENT, "is no GPU");
   FAILS(fs_step(dev, &(fs_args){0}, E), FS_HANDLE, "is of no optimizer");
   FAILS(fs_step(w->opt, NULL, E), FS_ARGUMENT, "args is NULL");
+  FAILS(fs_capture(dev, &(fs_args){0}, E), FS_HANDLE, "is of no optimizer");
+  FAILS(fs_capture(w->opt, NULL, E), FS_ARGUMENT, "args is NULL");
+  FAILS(fs_capture(w->opt, &(fs_args){0}, E), FS_ARGUMENT, "is no GPU");
   FAILS(fs_add_group(w->opt, NULL, E), FS_ARGUMENT, "group is NULL");
   size_t length = 4, n;
   void *value = w->g[2], *odd = (char *)w->g[2] + 2, *null = NULL;
@@ -369,6 +372,83 @@ static void check_tensor_norm(void) {
   free(w);
 }
 
+/* The gradients are clipped to a quarter of the norms of rows of ones. */
+static void check_adaptive_clip(void) {
+  enum { ROWS = 20, COLUMNS = LENGTH / ROWS };
+  static const size_t lengths[N] = {LENGTH, 1, LENGTH / 2}, rows[N] = {ROWS, 0, 0};
+  world *w = calloc(1, sizeof *w);
+  OK(fs_new(dev, "SGD", &w->opt, E));
+  for (int k = 0; k < N; k++) {
+    w->values[k] = w->x[k];
+    w->gradients[k] = w->g[k];
+    for (size_t i = 0; i < lengths[k]; i++) {
+      w->x[k][i] = 1;
+      w->g[k][i] = k == 0 && i / COLUMNS % 2 ? 0.125f : 2;
+    }
+  }
+  fs_group g = {.n = N, .lengths = lengths, .values = w->values, .value_type = FS_F32, .matrix_rows = rows};
+  OK(fs_add_group(w->opt, &g, E));
+  OK(step(w, (fs_args){.adaptive_clip = 0.25, .adaptive_eps = 1e-3}));
+  EXPECT(w->x[0][0] > 0.9997499f && w->x[0][0] < 0.9997501f, "a row is clipped to %g", w->x[0][0]);
+  EXPECT(w->x[0][COLUMNS] == 1 - 0.001f * 0.125f, "a row that need not be is clipped to %g", w->x[0][COLUMNS]);
+  EXPECT(w->x[1][0] == 1 - 0.001f * 0.25f, "a tensor is clipped to %g", w->x[1][0]);
+  FAILS(step(w, (fs_args){.adaptive_clip = -1}), FS_HYPERPARAMETER, "clipping is -1");
+  float before = w->x[1][0];
+  OK(step(w, (fs_args){0}));
+  EXPECT(w->x[1][0] == before - 0.001f * 2, "it is off again, and leaves %g", w->x[1][0]);
+  OK(fs_free(w->opt, E));
+  free(w);
+}
+
+/* Adafactor of two matrices and a vector: with state of the library's, and with state of ours, which moves, between numbers that nobody may write. */
+static void check_matrices(void) {
+  enum { ROWS = 20, COLUMNS = LENGTH / ROWS, HALF = 25 };
+  static const size_t lengths[N] = {LENGTH, 1, LENGTH / 2}, rows[N] = {ROWS, 0, HALF}, wrong[N] = {ROWS, 0, 3};
+  world *w[2] = {calloc(1, sizeof *w[0]), calloc(1, sizeof *w[0])};
+  struct {
+    float before, rows[ROWS], between, columns[COLUMNS], behind, of_vector[1], half_rows[HALF], last, half_columns[LENGTH / 2 / HALF], end;
+  } state = {.before = 7, .between = 7, .behind = 7, .last = 7, .end = 7}, moved;
+  void *variance[2][N] = {{NULL, state.of_vector, NULL}, {NULL, moved.of_vector, NULL}};
+  void *row_var[2][N] = {{state.rows, NULL, state.half_rows}, {moved.rows, NULL, moved.half_rows}};
+  void *col_var[2][N] = {{state.columns, NULL, state.half_columns}, {moved.columns, NULL, moved.half_columns}};
+  void *const *given[4] = {NULL, variance[0], row_var[0], col_var[0]};
+  for (int k = 0; k < 2; k++) {
+    OK(make(w[k], "SGD", NULL)); /* for its tensors */
+    OK(fs_free(w[k]->opt, E));
+    OK(fs_new(dev, "Adafactor", &w[k]->opt, E));
+    fs_group g = {.n = N, .lengths = lengths, .values = w[k]->values, .value_type = FS_F32, .state = k ? given : NULL, .matrix_rows = wrong};
+    FAILS(fs_add_group(w[k]->opt, &g, E), FS_TENSOR, "tensor \"0.2\": 3 rows do not divide 500 elements");
+    g.matrix_rows = NULL;
+    if (k) FAILS(fs_add_group(w[k]->opt, &g, E), FS_STATE, "tensor \"0.0\": state variance is needed, and not given");
+    g.matrix_rows = rows;
+    OK(fs_add_group(w[k]->opt, &g, E));
+    for (int i = 0; i < 3; i++) {
+      for (int j = 0; j < LENGTH; j++) w[k]->g[0][j] = (float)((i * j) % 17) / 8 - 1;
+      void *const *table[6] = {NULL, w[k]->gradients};
+      if (k && i == 2) {
+        moved = state;
+        memset(&state, 0, sizeof state);
+        table[3] = variance[1], table[4] = row_var[1], table[5] = col_var[1];
+      }
+      OK(fs_step(w[k]->opt, &(fs_args){.rows = table}, E));
+    }
+  }
+  EXPECT(!memcmp(w[0]->x, w[1]->x, sizeof w[0]->x), "state of ours makes another step");
+  EXPECT(w[0]->x[0][1] != 1 && w[0]->x[1][0] != 1 && w[0]->x[2][499] != 1, "there is no step");
+  void *at[N];
+  OK(fs_row(w[0]->opt, 0, 4, at, E));
+  EXPECT(!at[1] && !memcmp(at[0], moved.rows, sizeof moved.rows), "row_var is another");
+  OK(fs_row(w[0]->opt, 0, 5, at, E));
+  EXPECT(!at[1] && !memcmp(at[2], moved.half_columns, sizeof moved.half_columns), "col_var is another");
+  EXPECT(moved.half_columns[0] > 0.2499999f && moved.half_columns[0] < 0.2500001f, "the mean of 0.5's squares is %g", moved.half_columns[0]);
+  EXPECT(moved.before == 7 && moved.between == 7 && moved.behind == 7 && moved.last == 7 && moved.end == 7, "a step has written beside its state");
+  EXPECT(state.rows[0] == 0 && state.half_columns[0] == 0, "a step has written to where state was");
+  for (int k = 0; k < 2; k++) {
+    OK(fs_free(w[k]->opt, E));
+    free(w[k]);
+  }
+}
+
 static void check_device(void) {
   world *w = calloc(1, sizeof *w);
   fs_handle first = dev;
@@ -380,6 +460,59 @@ static void check_device(void) {
   OK(fs_free(w->opt, E));
   dev = first;
   free(w);
+}
+
+static int lent;
+
+typedef struct {
+  pthread_t thread;
+  void (*work)(void *, int);
+  void *arg;
+  int i;
+} helper;
+
+static void *help(void *x) {
+  helper *h = x;
+  h->work(h->arg, h->i);
+  return NULL;
+}
+
+static void parallel(int n, void (*work)(void *, int), void *arg) {
+  helper helpers[8];
+  EXPECT(n == 2, "it is asked for %d threads", n);
+  lent++;
+  for (int i = 1; i < n; i++) {
+    helpers[i] = (helper){.work = work, .arg = arg, .i = i};
+    pthread_create(&helpers[i].thread, NULL, help, &helpers[i]);
+  }
+  work(arg, 0);
+  for (int i = 1; i < n; i++) pthread_join(helpers[i].thread, NULL);
+}
+
+/* A step on threads of ours has the bits of one on the library's. */
+static void check_lent(void) {
+  enum { LONG = 300000 };
+  size_t length = LONG;
+  fs_handle none;
+  float *x[2], *g = malloc(LONG * sizeof *g);
+  FAILS(fs_device_on(2, NULL, &none, E), FS_ARGUMENT, "parallel is NULL");
+  for (int i = 0; i < LONG; i++) g[i] = (float)(i % 1001) / 1000 - 0.3f;
+  for (int k = 0; k < 2; k++) {
+    fs_handle on, opt;
+    x[k] = malloc(LONG * sizeof *g);
+    for (int i = 0; i < LONG; i++) x[k][i] = 1;
+    if (k) OK(fs_device_on(2, parallel, &on, E));
+    else OK(fs_device(1, &on, E));
+    OK(fs_new(on, "AdamW", &opt, E));
+    void *values[] = {x[k]}, *gradients[] = {g}, *const *rows[8] = {NULL, gradients};
+    OK(fs_add_group(opt, &(fs_group){.n = 1, .lengths = &length, .values = values, .value_type = FS_F32}, E));
+    for (int i = 0; i < 3; i++) OK(fs_step(opt, &(fs_args){.rows = rows, .max_norm = 1}, E));
+    OK(fs_free(opt, E));
+    OK(fs_free(on, E));
+  }
+  EXPECT(!memcmp(x[0], x[1], LONG * sizeof *g) && x[0][5] != 1, "other bits");
+  EXPECT(lent > 0 || sysconf(_SC_NPROCESSORS_ONLN) < 2, "threads are not lent");
+  free(x[0]), free(x[1]), free(g);
 }
 
 /* Loading starts nothing, and a child that is forked before the first call may call. It must be called first. */
@@ -409,8 +542,11 @@ int main(void) {
   check_errors();
   check_steps();
   check_device();
+  check_lent();
   check_rule();
   check_tensor_norm();
+  check_adaptive_clip();
+  check_matrices();
   check_signals();
   check_threads();
   int before = threads();

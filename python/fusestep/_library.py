@@ -10,7 +10,7 @@ import pathlib
 from ctypes import POINTER, c_char_p, c_double, c_int, c_size_t, c_uint8, c_uint64, c_void_p
 from typing import Any
 
-FS_OK, FS_ARGUMENT, FS_HYPERPARAMETER, FS_TENSOR, FS_HANDLE, FS_FORKED, FS_STATE, FS_INTERNAL, FS_RULE = range(9)
+FS_OK, FS_ARGUMENT, FS_HYPERPARAMETER, FS_TENSOR, FS_HANDLE, FS_FORKED, FS_STATE, FS_INTERNAL, FS_RULE, FS_UNAVAILABLE, FS_CAPTURING = range(11)
 TYPES = {"f32": 1, "f64": 2, "bf16": 3, "f16": 4, "i16": 5, "i8": 6}
 
 
@@ -20,6 +20,10 @@ class HyperparameterError(ValueError):
 
 class RuleError(ValueError):
     """A file that is no rule. The text has file:line:column, or where there is no such place the file."""
+
+
+class CapturingError(RuntimeError):
+    """A call that a capture does not allow, or a step that cannot be captured, or none beside one that was."""
 
 
 class TensorError(TypeError):
@@ -40,6 +44,8 @@ class Group(ctypes.Structure):
         ("value_types", c_void_p),
         ("gradient_types", c_void_p),
         ("state", c_void_p),
+        ("matrix_rows", c_void_p),
+        ("matrices", c_void_p),
     ]
 
 
@@ -55,25 +61,33 @@ class Args(ctypes.Structure):
         ("max_norm", c_double),
         ("max_tensor_norm", c_double),
         ("clip_value", c_double),
+        ("adaptive_clip", c_double),
+        ("adaptive_eps", c_double),
         ("grad_norm", c_void_p),
         ("skipped", c_void_p),
+        ("lr", c_void_p),
     ]
 
 
 _ERROR = (c_char_p, c_size_t)
 _FUNCTIONS = {
     "fs_device": (c_int, POINTER(c_uint64), *_ERROR),
+    "fs_device_on": (c_int, c_void_p, POINTER(c_uint64), *_ERROR),
     "fs_rule": (c_char_p, c_char_p, c_char_p, c_char_p, c_void_p, POINTER(c_size_t), *_ERROR),
+    "fs_cuda": (c_int, POINTER(c_uint64), *_ERROR),
+    "fs_stream": (c_uint64, c_void_p, *_ERROR),
+    "fs_outcome": (c_uint64, POINTER(c_double), c_void_p, *_ERROR),
     "fs_new": (c_uint64, c_char_p, POINTER(c_uint64), *_ERROR),
     "fs_slots": (c_char_p, POINTER(Group), c_void_p, POINTER(c_size_t), *_ERROR),
     "fs_add_group": (c_uint64, POINTER(Group), *_ERROR),
     "fs_step": (c_uint64, c_void_p, c_void_p, c_size_t),
+    "fs_capture": (c_uint64, c_void_p, c_void_p, c_size_t),
     "fs_counters": (c_uint64, c_size_t, c_void_p, *_ERROR),
     "fs_set_counters": (c_uint64, c_size_t, c_void_p, *_ERROR),
     "fs_eval": (c_uint64, c_size_t, c_void_p, *_ERROR),
     "fs_free": (c_uint64, *_ERROR),
 }
-_KINDS = {FS_HYPERPARAMETER: HyperparameterError, FS_TENSOR: TensorError, FS_RULE: RuleError}
+_KINDS = {FS_ARGUMENT: ValueError, FS_HYPERPARAMETER: HyperparameterError, FS_TENSOR: TensorError, FS_RULE: RuleError, FS_CAPTURING: CapturingError}
 ERROR_LENGTH = 4096
 
 
@@ -139,8 +153,11 @@ def rule(file: str, source: bytes, prologue: str, functions: str) -> dict[str, A
 
 
 @functools.cache
-def device(threads: int) -> int:
-    """The processors, with so many threads. It stays: there are as many as there were numbers of threads."""
+def device(threads: int, parallel: int | None) -> int:
+    """The processors, with so many threads, of its own or lent by an fs_parallel. It stays: there are as many as there were numbers of threads."""
     handle = c_uint64()
-    call("fs_device", threads, handle)
+    if parallel is None:
+        call("fs_device", threads, handle)
+    else:
+        call("fs_device_on", threads, parallel, handle)
     return handle.value

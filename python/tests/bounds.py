@@ -13,22 +13,24 @@ import torch
 TESTDATA = pathlib.Path(__file__).parents[2] / "optim" / "testdata"
 sys.path[:0] = [str(TESTDATA / "torch"), str(TESTDATA / "numpy")]
 
-import bound  # of optim/testdata, as the others are
+import adafactor  # of optim/testdata, as the others are
+import bound
 import difference
+import factored
 import more
 import steps
 import variants
 
 # Bounds are from a torch whose square roots are rounded correctly, which those of its x86 builds, MKL's, are not.
-CorrectSquareRoot = more.CorrectSquareRoot
-RULES = more.RULES | {"asgd": variants.asgd}
+CorrectSquareRoot, CorrectReciprocal = more.CorrectSquareRoot, factored.CorrectReciprocal
+RULES = more.RULES | {"asgd": variants.asgd, "adafactor": adafactor.both}
 COUNTERS = {"step", "mu_product", "eta", "mu"}
 
 
 def numbers(tensors):
-    """All numbers of some tensors in a row. Complex ones are pairs."""
-    reals = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
-    return np.concatenate([t.detach().double().numpy().ravel() for t in reals])
+    """All numbers of some tensors in a row, and of one in its shape. Complex ones are pairs."""
+    reals = [(torch.view_as_real(t) if t.is_complex() else t).detach().double().numpy() for t in tensors]
+    return reals[0] if len(reals) == 1 else np.concatenate([x.ravel() for x in reals])
 
 
 def values(params, optimizer):
@@ -72,23 +74,29 @@ class Held:
     def __init__(self, name, torchs, ours, theirs, mine):
         self.torchs, self.ours, self.theirs, self.mine = torchs, ours, theirs, mine
         (group,) = torchs.param_groups
+        whole = name == "Adafactor"  # a step is of a whole tensor, and bounds are of each by itself
+        self.parts = [([p], [q]) for p, q in zip(theirs, mine)] if whole else [(theirs, mine)]
         hyper = {key: float(x) if torch.is_tensor(x) else x for key, x in group.items() if key != "params"}
         kind = name.lower() if not hyper.get("decoupled_weight_decay") or name != "Adam" else "adamw"
+        if whole and hyper["eps"][0] is None:
+            hyper["eps"] = (torch.finfo(theirs[0].dtype).eps, hyper["eps"][1])
         make = ByHand if kind in ("sgd", "adam", "adamw") else ByRule
-        self.bounds = make(kind, hyper, values(theirs, torchs), "float64" if theirs[0].dtype in (torch.float64, torch.complex128) else "float32")
+        dtype = "float64" if theirs[0].dtype in (torch.float64, torch.complex128) else "float32"
+        self.bounds = [make(kind, hyper, values(params, torchs), dtype) for params, _ in self.parts]
 
     def step(self):
         """Steps both, and returns the numbers that are too far apart, by the name of the state, with their bounds."""
-        grad = numbers([p.grad for p in self.theirs])
-        with CorrectSquareRoot():
+        with CorrectReciprocal(), CorrectSquareRoot():
             self.torchs.step()
         self.ours.step()
-        after, got = values(self.theirs, self.torchs), values(self.mine, self.ours)
-        assert after.keys() == got.keys()
-        self.bounds.step(float(self.torchs.param_groups[0]["lr"]), grad, after)
         wrong = {}
-        for slot, want in after.items():
-            bad = ~(np.abs(got[slot] - want) <= self.bounds[slot])
-            if bad.any():
-                wrong[slot] = [f"[{i}] {got[slot][i]}, torch {want[i]}, bound {self.bounds[slot][i]:.3g}" for i in np.flatnonzero(bad)[:3]]
+        for (theirs, mine), bounds in zip(self.parts, self.bounds):
+            after, got = values(theirs, self.torchs), values(mine, self.ours)
+            assert after.keys() == got.keys()
+            bounds.step(float(self.torchs.param_groups[0]["lr"]), numbers([p.grad for p in theirs]), after)
+            for slot, want in after.items():
+                bad = ~(np.abs(got[slot] - want) <= bounds[slot])
+                if bad.any():
+                    x, y, e = (np.broadcast_to(n, bad.shape)[bad] for n in (got[slot], want, bounds[slot]))
+                    wrong[slot] = [f"{x[i]}, torch {y[i]}, bound {e[i]:.3g}" for i in range(min(3, len(x)))]
         return wrong

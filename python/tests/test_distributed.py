@@ -38,15 +38,15 @@ def train(m, optimizer, xs):
         optimizer.step()
 
 
-def alone():
-    """What one process trains, with torch's optimizer."""
+def alone(make):
+    """What one process trains."""
     m = model()
-    train(m, torch.optim.AdamW(m.parameters(), lr=0.1, foreach=False), batches(0, 1))
+    train(m, make(m.parameters(), lr=0.1), batches(0, 1))
     return m
 
 
-def close(m):
-    for p, q in zip(m.parameters(), alone().parameters()):
+def close(m, make=torch.optim.AdamW):
+    for p, q in zip(m.parameters(), alone(make).parameters()):
         p = p.full_tensor() if hasattr(p, "full_tensor") else p
         torch.testing.assert_close(p.detach(), q.detach(), rtol=1e-4, atol=1e-5)
 
@@ -78,10 +78,10 @@ def zero(rank, world, folder):
 
 
 def zero_bits(rank, world, folder):
-    """Every optimizer's rule is of one element at a time, so each process steps its parameters to the bits of one process."""
-    shapes = [(3, 4), (5,), (), (2, 3, 2), (33,), (1,)]
+    """Every optimizer's rule is of one tensor at a time, so each process steps its parameters to the bits of one process."""
     for name in BOTH + OURS:
         make = getattr(fusestep.torch, name)
+        shapes = [(3, 4), (5,), (), (1 if name in ("Adafactor", "CAME") else 2, 3, 2), (33,), (1,)]  # of these one matrix
         generator = torch.Generator().manual_seed(2)
         start = [torch.randn(s, generator=generator) for s in shapes]
         sides = []
@@ -98,6 +98,26 @@ def zero_bits(rank, world, folder):
             assert torch.equal(p, q) and not torch.equal(p, x), name
 
 
+def whole(rank, world, folder):
+    """Distributed tensors that each process has whole: norms are theirs, and sums. A gradient that is placed elsewhere is refused."""
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor, init_device_mesh
+
+    mesh = init_device_mesh("cpu", (world,))
+    values, gradients = [torch.ones(4, 2), torch.ones(3)], [torch.randn(4, 2, generator=torch.Generator().manual_seed(1)), torch.ones(3)]
+    for make in (lambda ps: fusestep.torch.AdamW(ps, lr=0.1, max_norm=0.5), lambda ps: fusestep.torch.LAMB(ps, lr=0.1)):
+        ps, qs = [v.clone() for v in values], [distribute_tensor(v, mesh, [Replicate()]) for v in values]
+        for p, q, g in zip(ps, qs, gradients):
+            p.grad, q.grad = g.clone(), distribute_tensor(g, mesh, [Replicate()])
+        for params in (ps, qs):
+            make(params).step()
+        for p, q in zip(ps, qs):
+            assert torch.equal(p, q.full_tensor())
+    optimizer = fusestep.torch.SGD([("w", qs[0])])
+    qs[0].grad = distribute_tensor(gradients[0], mesh, [Shard(0)])
+    with pytest.raises(TypeError, match=r"gradient of parameter w .* placed \(Shard\(dim=0\),\), .* placed \(Replicate\(\),\)"):
+        optimizer.step()
+
+
 def sharded(m):
     from torch.distributed.fsdp import fully_shard
 
@@ -112,34 +132,48 @@ def state_of(m, optimizer):
     return dict(zip(("model", "optimizer"), get_state_dict(m, optimizer)))
 
 
+SHARDED = ["AdamW", "AdamMini"]  # of the second each row has a moment, and shards are of whole rows
+
+
 def save(rank, world, folder):
     """Shards of 7 rows and of 3 are uneven; one of 4 processes has none of the 3."""
     import torch.distributed.checkpoint as dcp
 
-    m = sharded(model())
-    optimizer = fusestep.torch.AdamW(m.parameters(), lr=0.1)
-    train(m, optimizer, batches(rank, world, 0, 3))
-    dcp.save(state_of(m, optimizer), checkpoint_id=os.path.join(folder, "checkpoint"))
+    for name in SHARDED:
+        m = sharded(model())
+        optimizer = getattr(fusestep.torch, name)(m.parameters(), lr=0.1)
+        train(m, optimizer, batches(rank, world, 0, 3))
+        dcp.save(state_of(m, optimizer), checkpoint_id=os.path.join(folder, name))
 
 
 def load(rank, world, folder):
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.state_dict import set_state_dict
+    from torch.distributed.tensor import Shard, distribute_tensor
 
-    m = sharded(model())
-    optimizer = fusestep.torch.AdamW(m.parameters(), lr=0.1)
-    state = state_of(m, optimizer)
-    dcp.load(state, checkpoint_id=os.path.join(folder, "checkpoint"))
-    set_state_dict(m, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
-    train(m, optimizer, batches(rank, world, 3))
-    close(m)
-    assert type(optimizer.state[next(m.parameters())]["exp_avg"]).__name__ == "DTensor"
-    rule = layer(m.parameters())
-    with pytest.raises(ValueError, match="^Rule steps by sums over whole tensors"):
-        rule.step()
-    for name in ("max_norm", "max_tensor_norm"):
+    for name in SHARDED:
+        m = sharded(model())
+        optimizer = getattr(fusestep.torch, name)(m.parameters(), lr=0.1)
+        state = state_of(m, optimizer)
+        dcp.load(state, checkpoint_id=os.path.join(folder, name))
+        set_state_dict(m, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+        train(m, optimizer, batches(rank, world, 3))
+        close(m, getattr(torch.optim if name in BOTH else fusestep.torch, name))
+        assert all(type(x).__name__ == "DTensor" for k, x in optimizer.state[next(m.parameters())].items() if k != "step")
+    assert optimizer.state[m[0].weight]["vmean"].shape == (7, 1)
+    rules = (layer, "Rule"), (fusestep.torch.Adafactor, "Adafactor"), (fusestep.torch.CAME, "CAME")
+    for make, name in rules:
+        with pytest.raises(ValueError, match=rf"^{name} steps by sums over whole tensors.* parameter 0\.0,"):
+            make(m.parameters()).step()
+    with pytest.raises(ValueError, match=r"^parameter 0\.0 is distributed, and a process may not have whole rows"):
+        fusestep.torch.AdamMini(m.parameters(), rows=7).step()
+    columns = distribute_tensor(torch.randn(3, 8), m[0].weight.device_mesh, [Shard(1)]).requires_grad_()
+    columns.grad = torch.zeros_like(columns)
+    with pytest.raises(ValueError, match=r"^parameter columns is distributed, and a process may not have whole rows"):
+        fusestep.torch.AdamMini([("columns", columns)]).step()
+    for name in ("max_norm", "max_tensor_norm", "adaptive_clip"):
         setattr(optimizer, name, 1.0)
-        with pytest.raises(ValueError, match=f"^{name} of distributed"):
+        with pytest.raises(ValueError, match=f"^{name} of sharded"):
             optimizer.step()
         setattr(optimizer, name, None)
 
@@ -160,7 +194,7 @@ def processes(world, folder, *cases):
 
 
 @pytest.mark.parametrize("world", [2, 4])
-@pytest.mark.parametrize("case", [ddp, zero, zero_bits], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("case", [ddp, zero, zero_bits, whole], ids=lambda f: f.__name__)
 def test_replicated(case, world, tmp_path):
     processes(world, tmp_path, case)
 

@@ -28,4 +28,4 @@ def test_bench(capsys, monkeypatch):
     finally:
         torch.set_num_threads(before)
     out = capsys.readouterr().out
-    assert "| 148 × 1,024 |" in out and "foreach" in out
+    assert "| AdamW, 148 × 1,024 |" in out and "| torch foreach |" in out and "| 1 × 1,024 |" in out

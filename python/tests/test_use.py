@@ -1,6 +1,7 @@
 """What users of torch.optim do."""
 
 import copy
+import ctypes
 import io
 import pickle
 
@@ -11,6 +12,7 @@ from torch.optim import lr_scheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import fusestep.torch
+from fusestep.torch import _collect, _internals
 from conftest import BOTH, OURS, Path, bound, pair, units
 
 
@@ -246,25 +248,253 @@ def test_add_param_group_and_replaced_parameters():
     assert len(ours.param_groups) == 2
 
 
-@pytest.mark.parametrize("in_c", [True, False])
-def test_another_parameter_in_its_place(in_c, monkeypatch):
-    """A group's list is changed in place, and then given another list. Where torch has no C exchange API, tensors are read one by one."""
-    from fusestep.torch import _collect
-
-    if in_c:
-        assert _collect._library() is not None
-    else:
+@pytest.fixture(params=["internals", "DLPack", "one by one"])
+def reading(request, monkeypatch):
+    """The three ways in which tensors are read: as torch has them, by DLPack's C exchange API, and one by one."""
+    assert _collect._library() is not None and _collect.internals() is not None and _collect._exchange() is not None
+    if request.param != "internals":
+        monkeypatch.setattr(_collect, "internals", lambda: None)
+    if request.param == "one by one":
         monkeypatch.setattr(_collect, "_library", lambda: None)
+    return request.param
+
+
+def test_another_parameter_in_its_place(reading):
+    """A group's list is changed in place, and then given another list."""
     theirs = [torch.randn(3, 2).requires_grad_() for _ in range(3)]
     mine = [p.detach().clone().requires_grad_() for p in theirs]
     torchs, ours = torch.optim.AdamW(theirs[:2], foreach=False), fusestep.torch.AdamW(mine[:2])
     train(torchs, ours, theirs[:2], mine[:2], 2, "AdamW")
+    assert ours._engine.collect.reading == reading
     for optimizer, params in ((torchs, theirs), (ours, mine)):
         optimizer.param_groups[0]["params"][1] = params[2]
     train(torchs, ours, theirs, mine, 2, "AdamW", present=lambda i, step: (i + step) % 3 > 0)
     for optimizer, params in ((torchs, theirs), (ours, mine)):
         optimizer.param_groups[0]["params"] = params[1:]
     train(torchs, ours, theirs, mine, 2, "AdamW")
+
+
+class Doubled(torch.Tensor):
+    """A parameter whose gradient is twice what autograd says."""
+
+    grad = property(lambda self: None if (g := torch.Tensor.grad.__get__(self)) is None else 2 * g, torch.Tensor.grad.__set__)
+
+
+NUMBERS = torch.tensor([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]])
+GRADIENTS = {
+    "plain": lambda: NUMBERS.clone(),
+    "autograd's": None,
+    "of inference mode": lambda: torch.inference_mode()(lambda: NUMBERS + 0)(),
+    "negated": lambda: torch._neg_view(-NUMBERS),
+    "with a graph": lambda: NUMBERS.clone().requires_grad_() * 1,
+    "a subclass": lambda: NUMBERS.clone().as_subclass(Doubled),
+    "copied on write": lambda: torch._lazy_clone(NUMBERS),
+    "offset": lambda: torch.cat([torch.zeros(5), NUMBERS.flatten()])[5:].view(2, 3),
+}
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_gradients_of_every_kind(kind, reading):
+    """A step takes the numbers that a gradient stands for, lets it go, and tells autograd of the parameter's."""
+    p, before = nn.Parameter(torch.ones(2, 3)), NUMBERS.clone()
+    optimizer = fusestep.torch.SGD([p], lr=1.0)
+    for step in range(1, 4):
+        p.grad = None
+        if GRADIENTS[kind] is None:
+            (p * NUMBERS).sum().backward()
+        else:
+            p.grad = GRADIENTS[kind]()
+        address, version, references = p.data_ptr(), p._version, p.grad._use_count()
+        optimizer.step()
+        assert torch.equal(p, 1 - step * NUMBERS) and p.data_ptr() == address
+        assert p._version == version + 1 and p.grad._use_count() == references
+        assert torch.equal(NUMBERS, before)
+    assert optimizer._engine.collect.reading == reading
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_gradients_that_become_others(kind, reading):
+    """What was found of a plain gradient is not taken for found of another one in its place."""
+    params = [nn.Parameter(torch.zeros(2, 3)) for _ in range(3)]
+    optimizer = fusestep.torch.SGD(params, lr=1.0)
+    for _ in range(3):
+        for make in (GRADIENTS["plain"], GRADIENTS[kind] or GRADIENTS["plain"], GRADIENTS["of inference mode"]):
+            for p, other in zip(params, (GRADIENTS["plain"], make, GRADIENTS["plain"])):
+                p.grad = other()
+            optimizer.step()
+    engine = optimizer._engine
+    assert all(torch.equal(p, -9 * NUMBERS) for p in params)
+    assert engine.collect.reading == reading
+
+
+def swap(p, new):
+    p.grad = None
+    torch.utils.swap_tensors(p, nn.Parameter(new))
+
+
+def let_go(t):
+    t.untyped_storage().resize_(0)
+
+
+PLACES = {
+    "data": lambda p: setattr(p, "data", torch.zeros(2, 3)),
+    "set_": torch.no_grad()(lambda p: p.set_(torch.zeros(2, 3))),
+    "swapped": lambda p: swap(p, torch.zeros(2, 3)),
+    "offset": lambda p: setattr(p, "data", torch.zeros(8)[2:].view(2, 3)),
+    "copied on write": lambda p: setattr(p, "data", torch._lazy_clone(torch.zeros(2, 3))),
+    "transposed": lambda p: setattr(p, "data", torch.zeros(3, 2).t()),
+    "double": lambda p: setattr(p, "data", torch.zeros(2, 3, dtype=torch.float64)),
+    "six dimensions": lambda p: setattr(p, "data", torch.zeros(2, 1, 1, 3, 1, 1)),
+    "negated": lambda p: setattr(p, "data", torch._neg_view(torch.zeros(2, 3))),
+    "not dense": lambda p: setattr(p, "data", torch.zeros(2, 6)[:, ::2]),
+    "no memory": let_go,
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_parameters_elsewhere(kind, reading):
+    """A step finds what has become of a parameter's memory, and does not write to where that was."""
+    params = [nn.Parameter(torch.zeros(2, 3)) for _ in range(20)]
+    optimizer = fusestep.torch.SGD(params, lr=1.0)
+
+    def feed():
+        for p in params:
+            p.grad = None
+            p.grad = torch.empty_like(p, requires_grad=False).copy_(NUMBERS.view(p.shape))
+
+    feed()
+    optimizer.step()
+    p = params[11]
+    before = p.detach()
+    PLACES[kind](p)
+    feed()
+    if kind in ("negated", "not dense", "no memory"):
+        versions = [q._version for q in params]
+        for _ in range(2):
+            with pytest.raises(TypeError, match=r"parameter 0\.11 "):
+                optimizer.step()
+        assert [q._version for q in params] == versions and torch.equal(params[0], -NUMBERS)
+        return
+    for _ in range(2):
+        optimizer.step()
+    assert torch.equal(p, -2 * NUMBERS.to(p.dtype).view(p.shape)) and torch.equal(before, -NUMBERS)
+    assert all(torch.equal(q, -3 * NUMBERS) for q in params if q is not p)
+    assert optimizer._engine.collect.reading == reading
+
+
+def test_gradient_without_memory(reading):
+    p = nn.Parameter(torch.zeros(2, 3))
+    optimizer = fusestep.torch.SGD([p], lr=1.0)
+    for _ in range(2):
+        p.grad = NUMBERS.clone()
+        optimizer.step()
+    let_go(p.grad)
+    with pytest.raises(TypeError, match=r"the gradient of parameter 0\.0 has no memory"):
+        optimizer.step()
+    assert torch.equal(p, -2 * NUMBERS)
+
+
+def test_what_is_seen_is_not_asked(monkeypatch):
+    """Of tensors whose words are known torch is asked for the address alone, also where gradients are new ones."""
+    params = [nn.Parameter(torch.zeros(2, 3)) for _ in range(20)]
+    optimizer = fusestep.torch.SGD(params, lr=1.0)
+
+    def step():
+        for p in params:
+            p.grad = NUMBERS.clone()
+        optimizer.step()
+
+    step()
+    collect = optimizer._engine.collect
+    asked = []
+    name = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    dtype = name(collect._torch.dtype)
+    spy = name(lambda *x: asked.append(x) or dtype(*x))
+    known = collect._torch.dtype
+    collect._torch.dtype = ctypes.cast(spy, ctypes.c_void_p).value
+    try:
+        for _ in range(3):
+            step()
+        assert len(asked) <= 2  # a flag that nobody uses may be set
+        params[3].grad = torch.inference_mode()(lambda: NUMBERS + 0)()
+        asked.clear()
+        optimizer.step()
+        assert asked
+    finally:
+        collect._torch.dtype = known
+    assert torch.equal(params[3], -5 * NUMBERS)
+
+
+@pytest.mark.parametrize("kind", ["a gradient", "a hyperparameter", "a closure", "skipped"])
+def test_no_step_changes_no_version(kind, reading):
+    """Autograd may go on with what it saved before a step that was not taken."""
+    params = [nn.Parameter(torch.ones(3)) for _ in range(40)]
+    optimizer = fusestep.torch.AdamW(params)
+    for p in params:
+        p.grad = torch.ones(3)
+    optimizer.step()
+    loss = sum((p * p).sum() for p in params)
+    versions = [p._version for p in params]
+    if kind == "skipped":
+        optimizer.found_inf = torch.ones(())
+        optimizer.step()
+        del optimizer.found_inf
+    elif kind == "a closure":
+        with pytest.raises(ZeroDivisionError):
+            optimizer.step(lambda: 1 / 0)
+    else:
+        if kind == "a gradient":
+            params[20].grad = torch.ones(3).to_sparse()
+        else:
+            optimizer.param_groups[0]["betas"] = (1.5, 0.9)
+        with pytest.raises(TypeError if kind == "a gradient" else ValueError):
+            optimizer.step()
+        optimizer.param_groups[0]["betas"] = (0.9, 0.999)
+        params[20].grad = torch.ones(3)
+    assert [p._version for p in params] == versions
+    loss.backward()
+    optimizer.step()
+    assert [p._version for p in params] == [v + 1 for v in versions]
+
+
+def test_parameters_of_every_kind(reading):
+    """Where a parameter is no plain tensor, its gradient is what its class says, and others may come into its place."""
+    whole = torch.ones(8)
+    params = [torch.ones(3).as_subclass(Doubled), whole[2:], nn.Parameter(torch.ones(()))]
+    optimizer = fusestep.torch.SGD(params, lr=1.0)
+    for p in params:
+        p.grad = torch.ones_like(p, requires_grad=False)
+    versions = [p._version for p in params]
+    optimizer.step()
+    assert optimizer._engine.collect.reading == ("DLPack" if reading == "internals" else reading)
+    assert [p.flatten()[0].item() for p in params] == [-1, 0, 0] and whole.tolist() == [1, 1] + 6 * [0]
+    assert [p._version - v for p, v in zip(params, versions)] == [1, 1, 1]
+    q = nn.Parameter(torch.ones(4))
+    optimizer = fusestep.torch.SGD([q, params[2]], lr=1.0)
+    for new in (torch.ones(4), torch.ones(2, 2), torch.ones(4, dtype=torch.float64), torch.ones(8)[4:]):
+        q.data, q.grad = new, None
+        q.grad = torch.ones_like(q)
+        optimizer.step()
+        assert new.eq(0).all()
+    q.data = torch._neg_view(torch.ones(4))
+    with pytest.raises(TypeError, match="0.0 is a view that negates"):
+        optimizer.step()
+    q.data = new
+    q.__class__ = type("Renamed", (nn.Parameter,), {})  # as lazy parameters become what they are
+    optimizer.step()
+    assert new.eq(-1).all()
+
+
+@pytest.mark.parametrize("missing", ["a symbol", "an offset", "another answer"])
+def test_a_torch_that_is_not_known(missing, monkeypatch):
+    """What is other than expected is found before it is used."""
+    if missing == "a symbol":
+        monkeypatch.setitem(_internals._FUNCTIONS, "data", "no_such_function")
+    elif missing == "an offset":
+        monkeypatch.setattr(_internals, "_keys", lambda t: 12345)
+    else:
+        monkeypatch.setitem(_internals._FUNCTIONS, "sizes", "aoti_torch_get_strides")
+    assert _internals.internals.__wrapped__() is None
 
 
 def test_state_written_by_others():
@@ -397,6 +627,42 @@ def test_clipping_each_tensor(name, kwargs):
     assert pickle.loads(pickle.dumps(ours)).max_tensor_norm == 3.0
 
 
+@pytest.mark.parametrize("name,kwargs", [("SGD", {"momentum": 0.9, "weight_decay": 0.1}), ("AdamW", {}), ("LAMB", {})])
+def test_adaptive_clip(name, kwargs):
+    """As what timm's adaptive_clip_grad makes of gradients before the step."""
+    start = [torch.randn(*shape, dtype=torch.float64) for shape in ((5,), (3, 7), (4, 2, 3, 3), (1,), (1, 6), (0, 3))]
+
+    def unit_norm(x):
+        return x.norm() if x.ndim < 2 else x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.ndim - 1))
+
+    clipped, ours = ([nn.Parameter(x.clone()) for x in start] for _ in range(2))
+    of = getattr(fusestep.torch, name)
+    by_hand, optimizer = of(clipped, **kwargs), of(ours, adaptive_clip=0.5, **kwargs)
+    for step in range(9):
+        optimizer.adaptive_clip, optimizer.adaptive_eps = [0.5, 0.03, None][step % 3], [1e-3, 1.5][step // 3 % 2]
+        for p, q in zip(clipped, ours):
+            q.grad = torch.randn_like(q) * 10.0 ** (step % 3 - 1)
+            p.grad = q.grad.clone()
+            if optimizer.adaptive_clip and p.numel():
+                limit = unit_norm(p.detach()).clamp(min=optimizer.adaptive_eps) * optimizer.adaptive_clip
+                norm = unit_norm(p.grad)
+                p.grad = torch.where(norm > limit, p.grad * (limit / norm), p.grad)
+        by_hand.step()
+        optimizer.step()
+        for p, q in zip(clipped, ours):
+            torch.testing.assert_close(q, p, rtol=1e-12, atol=1e-12)  # norms of up to 72 numbers, in 9 steps
+    with pytest.raises(ValueError, match="Invalid adaptive_clip value: -1"):
+        of([torch.zeros(1)], adaptive_clip=-1)
+    optimizer.adaptive_clip = 0.25
+    assert pickle.loads(pickle.dumps(optimizer)).adaptive_clip == copy.deepcopy(optimizer).adaptive_clip == 0.25
+    images = nn.Parameter(torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last))
+    images.grad = torch.randn_like(images)
+    before = images.detach().clone()
+    with pytest.raises(TypeError, match="parameter 0.0 is .*adaptive_clip"):
+        of([images], adaptive_clip=0.5, **kwargs).step()
+    assert torch.equal(images, before)
+
+
 def test_ema():
     model = nn.Linear(4, 2)
     optimizer = fusestep.torch.SGD(model.parameters(), lr=0.1, ema_decay=0.9)
@@ -461,6 +727,108 @@ def test_one_number_of_a_parameter():
         novograd.step()
 
 
+LACKING = [(name, {}) for name in BOTH + OURS if name not in ("SGD", "SignSGD", "ProximalSGD")] + [
+    ("SGDW", {}),
+    ("Adam", {"amsgrad": True}),
+    ("RMSprop", {"momentum": 0.9, "centered": True}),
+]
+LATE = {"max_exp_avg_sq", "max_exp_avg_var", "grad_avg"}
+
+
+@pytest.mark.parametrize("name,kwargs", LACKING, ids=str)
+def test_state_that_is_missing(name, kwargs):
+    """A parameter that has taken steps needs all that they have made, but for what an option asks for, and says by its name what there is not."""
+    values = [torch.ones(3), torch.ones(2)]
+
+    def optimizer():
+        params = [nn.Parameter(v.clone()) for v in values]
+        for p in params:
+            p.grad = torch.ones_like(p)
+        return getattr(fusestep.torch, name)([("w", params[0]), ("b", params[1])], **kwargs), params
+
+    whole, _ = optimizer()
+    whole.step()
+    names = set(whole.state_dict()["state"][1]) - {"step"}
+    assert names
+    for lacking in names:
+        saved = copy.deepcopy(whole.state_dict())
+        del saved["state"][1][lacking]
+        again, (w, b) = optimizer()
+        again.load_state_dict(saved)
+        if lacking in LATE or name == "RMSprop" and lacking == "momentum_buffer":
+            again.step()
+            assert again.state[b][lacking].shape == b.shape
+            continue
+        for _ in range(2):  # it stays an error
+            with pytest.raises(ValueError, match=f"state {lacking} of parameter b is missing, which has taken 1 steps"):
+                again.step()
+        assert torch.equal(w, values[0]) and lacking not in again.state[b]
+        again.load_state_dict(copy.deepcopy(whole.state_dict()))
+        again.step()
+
+
+@pytest.mark.parametrize("name", [name for name in BOTH + OURS if name not in ("SignSGD", "ProximalSGD")])
+def test_step_that_is_missing(name):
+    """State without the number of steps is refused as it is loaded, but where torch's has none, or where it is what the caller has written."""
+    values = [torch.ones(3), torch.ones(2)]
+
+    def optimizer():
+        params = [nn.Parameter(v.clone()) for v in values]
+        for p in params:
+            p.grad = torch.ones_like(p)
+        kwargs = {"momentum": 0.9} if name in ("SGD", "SGDW") else {}
+        return getattr(fusestep.torch, name)([("w", params[0]), ("b", params[1])], **kwargs), params
+
+    whole, _ = optimizer()
+    whole.step()
+    saved = whole.state_dict()
+    saved["state"][1].pop("step", None)
+    again, (_, b) = optimizer()
+    before = set(again.state)  # torch's Adagrad has some
+    if name == "SGD":
+        again.load_state_dict(saved)
+        again.step()
+        assert torch.equal(again.state[b]["momentum_buffer"], torch.full((2,), 1.9))
+        return
+    with pytest.raises(ValueError, match=r"state step of parameter b is missing, which has \w"):
+        again.load_state_dict(saved)
+    assert set(again.state) == before and all(state["step"] == 0 for state in again.state.values())
+    if name == "Sophia":
+        saved["state"][1] = {"hessian": torch.full((2,), 3.0)}
+        again.load_state_dict(saved)
+        again.step()
+        assert again.state[b]["step"] == 1 and torch.equal(again.state[b]["hessian"], torch.full((2,), 3.0))
+
+
+def test_average_that_is_turned_on_late():
+    """It begins with the value that there is."""
+    p = torch.zeros(3).requires_grad_()
+    optimizer = fusestep.torch.SGDW([p], lr=1.0, momentum=0.5, weight_decay=0.0)
+    values = []
+    for step in range(4):
+        if step == 2:
+            optimizer.param_groups[0]["ema_decay"] = 0.75
+        p.grad = torch.ones(3)
+        optimizer.step()
+        values.append(p.detach().clone())
+    average = 0.75 * (0.75 * values[1] + 0.25 * values[2]) + 0.25 * values[3]
+    assert torch.equal(optimizer.eval_params()[0], average)
+
+
+@pytest.mark.parametrize("number", [-1.0, float("nan")])
+def test_one_number_that_cannot_be(number):
+    """A mean of squares is not below 0."""
+    p = torch.ones(3).requires_grad_()
+    p.grad = torch.ones(3)
+    optimizer = fusestep.torch.NovoGrad([("weight", p)])
+    optimizer.step()
+    saved = optimizer.state_dict()
+    saved["state"][0]["exp_avg_sq"] = torch.tensor(number, dtype=torch.float64)
+    optimizer.load_state_dict(saved)
+    with pytest.raises(ValueError, match=f"state exp_avg_sq of parameter weight is {number}, must be 0 or more"):
+        optimizer.step()
+
+
 def test_formats():
     p = torch.randn(100).requires_grad_()
     optimizer = fusestep.torch.AdamW([p], state_dtype={"exp_avg": torch.bfloat16})
@@ -472,8 +840,13 @@ def test_formats():
     again.load_state_dict(optimizer.state_dict())
     again.step()
     assert again.state[p]["exp_avg"].dtype == torch.bfloat16
-    with pytest.raises(Exception, match="momentum"):
-        fusestep.torch.AdamW([p], state_dtype={"momentum": torch.bfloat16})
+    for refused, names in (({"momentum": torch.bfloat16}, "momentum"), (torch.int8, "i8"), ({"exp_avg": torch.float64}, "f64")):
+        with pytest.raises(ValueError, match=names):
+            fusestep.torch.AdamW([p], state_dtype=refused)
+    with pytest.raises(ValueError, match='slot "exp_avg_sq", which is none of "exp_avg"'):
+        fusestep.torch.NovoGrad([p], state_dtype={"exp_avg_sq": torch.bfloat16})
+    with pytest.raises(ValueError, match='master is "f64"'):
+        fusestep.torch.AdamW([p], master=torch.float64)
 
 
 def test_stochastic_rounding():

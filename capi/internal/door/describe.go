@@ -22,9 +22,12 @@ type kind struct {
 	Counters  []string   `json:"counters"`
 	Evaluates bool       `json:"evaluates"`
 	Tensors   bool       `json:"tensors"`
+	Matrix    bool       `json:"matrix"`
 
-	start optim.Algorithm // with the defaults
-	once  []string        // the last counters: state that a tensor has once
+	start    optim.Algorithm // with the defaults
+	once     []string        // the last counters: state that a tensor has once, or together all tensors
+	together bool
+	lines    []rule.Domain // the domains of the last slots: of rows, and then of columns
 }
 
 // argument is a hyperparameter, or an array of them.
@@ -41,26 +44,27 @@ type argument struct {
 // defaults are the algorithms there are, as their Default functions make them.
 func defaults() []optim.Algorithm {
 	return []optim.Algorithm{optim.DefaultSGD(), optim.DefaultASGD(), optim.DefaultSGDW(), optim.DefaultAdam(), optim.DefaultAdamW(), optim.DefaultLion(), optim.DefaultLAMB(),
-		optim.DefaultLARS(), optim.DefaultNovoGrad(), optim.DefaultStableAdamW(), optim.DefaultCautiousAdamW(), optim.DefaultCautiousLion(),
+		optim.DefaultLARS(), optim.DefaultNovoGrad(), optim.DefaultAdafactor(), optim.DefaultCAME(), optim.DefaultAdamMini(), optim.DefaultStableAdamW(), optim.DefaultCautiousAdamW(), optim.DefaultCautiousLion(),
 		optim.DefaultSignSGD(), optim.DefaultSignum(), optim.DefaultRMSprop(), optim.DefaultAdagrad(), optim.DefaultAdamax(), optim.DefaultNAdam(),
-		optim.DefaultRAdam(), optim.DefaultAdaBelief(), optim.DefaultAdEMAMix(), optim.DefaultADOPT(), optim.DefaultAdan(), optim.DefaultYogi(),
+		optim.DefaultRAdam(), optim.DefaultAdaBelief(), optim.DefaultAdEMAMix(), optim.DefaultADOPT(), optim.DefaultProdigy(), optim.DefaultAdan(), optim.DefaultYogi(),
 		optim.DefaultAdadelta(), optim.DefaultRprop(), optim.DefaultFTRL(), optim.DefaultProximalSGD(), optim.DefaultProximalAdagrad(),
 		optim.DefaultSophia(), optim.DefaultScheduleFreeSGD(), optim.DefaultScheduleFreeAdamW()}
 }
 
 // positional are the arguments behind params that torch.optim's constructors take by position, of 2.15, and that we have.
 var positional = map[string]string{
-	"SGD":      "lr momentum dampening weight_decay nesterov",
-	"ASGD":     "lr lambd alpha t0 weight_decay",
-	"Adam":     "lr betas eps weight_decay amsgrad",
-	"AdamW":    "lr betas eps weight_decay amsgrad",
-	"Adamax":   "lr betas eps weight_decay",
-	"NAdam":    "lr betas eps weight_decay momentum_decay decoupled_weight_decay",
-	"RAdam":    "lr betas eps weight_decay decoupled_weight_decay",
-	"RMSprop":  "lr alpha eps weight_decay momentum centered",
-	"Rprop":    "lr etas step_sizes",
-	"Adagrad":  "lr lr_decay weight_decay initial_accumulator_value eps",
-	"Adadelta": "lr rho eps weight_decay",
+	"SGD":       "lr momentum dampening weight_decay nesterov",
+	"ASGD":      "lr lambd alpha t0 weight_decay",
+	"Adam":      "lr betas eps weight_decay amsgrad",
+	"AdamW":     "lr betas eps weight_decay amsgrad",
+	"Adamax":    "lr betas eps weight_decay",
+	"NAdam":     "lr betas eps weight_decay momentum_decay decoupled_weight_decay",
+	"RAdam":     "lr betas eps weight_decay decoupled_weight_decay",
+	"RMSprop":   "lr alpha eps weight_decay momentum centered",
+	"Rprop":     "lr etas step_sizes",
+	"Adagrad":   "lr lr_decay weight_decay initial_accumulator_value eps",
+	"Adadelta":  "lr rho eps weight_decay",
+	"Adafactor": "lr beta2_decay eps d weight_decay",
 }
 
 // kinds are all algorithms, by name.
@@ -97,6 +101,13 @@ func (k *kind) describe() {
 			k.Slots = append(k.Slots, name)
 		}
 	}
+	for _, d := range []rule.Domain{rule.OfRows, rule.OfColumns} {
+		for _, f := range s.Rule.Fields(d) {
+			if f.Slot != "" {
+				k.Slots, k.lines = append(k.Slots, f.Slot), append(k.lines, d)
+			}
+		}
+	}
 	for _, c := range s.Rule.Counters {
 		k.Counters = append(k.Counters, c.Name)
 	}
@@ -108,7 +119,9 @@ func (k *kind) describe() {
 			k.once, k.Counters = append(k.once, t.State), append(k.Counters, t.State)
 		}
 	}
-	k.Evaluates, k.Tensors = s.Eval != nil, len(s.Rule.Tensor) > 0
+	k.together = s.Rule.Everything
+	k.Evaluates, k.Matrix = s.Eval != nil, s.Rule.MatrixOption() != 0
+	k.Tensors = len(s.Rule.Tensor) > 0 || len(s.Rule.Column) > 0
 	k.Arguments = arguments(a)
 	order := strings.Fields(positional[k.Name])
 	for i := range k.Arguments {
@@ -130,6 +143,14 @@ func (k *kind) describe() {
 			k.Hyper = append(k.Hyper, x.hyper(i))
 		}
 	}
+}
+
+// domain says what has a slot's numbers.
+func (k *kind) domain(slot string) rule.Domain {
+	if i := slices.Index(k.Slots, slot) - (len(k.Slots) - len(k.lines)); i >= 0 {
+		return k.lines[i]
+	}
+	return rule.OfElements
 }
 
 // arguments are an algorithm's, in the order of its fields.

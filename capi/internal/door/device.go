@@ -46,10 +46,14 @@ func (d *Optimizer) SetStream(stream uintptr) error {
 	if d.dev.gpu == nil {
 		return argumentf("the optimizer's device is no GPU, and has no streams of CUDA")
 	}
-	if d.stream != nil && d.handle == stream {
+	if d.handle == stream {
 		return nil
 	}
-	d.handle, d.stream = stream, cuda.WrapStream(d.dev.gpu, stream)
+	d.handle = stream
+	if d.stream = d.streams[stream]; d.stream == nil { // callers go back and forth between some
+		d.stream = cuda.WrapStream(d.dev.gpu, stream)
+		d.streams[stream] = d.stream
+	}
 	return nil
 }
 
@@ -61,7 +65,7 @@ func (d *Optimizer) free() error {
 	captured, err := cuda.Captured(d.stream)
 	if captured {
 		return &Error{Capturing, fmt.Sprintf("the stream %#x is being captured, and nothing was enqueued: "+
-			"a step copies numbers to the GPU, which a replay would not do again", d.handle)}
+			"what is to be in the graph is fs_capture's", d.handle)}
 	}
 	return err
 }

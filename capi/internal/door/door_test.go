@@ -23,6 +23,7 @@ func TestDescribe(t *testing.T) {
 		Arguments              []argument
 		Hyper, Slots, Counters []string
 		Evaluates              bool
+		Tensors, Matrix        bool
 	}
 	require.NoError(t, json.Unmarshal([]byte(Describe()), &all))
 	var names []string
@@ -33,6 +34,8 @@ func TestDescribe(t *testing.T) {
 		require.Equal(t, "lr", k.Arguments[0].Name, "%s begins with it", k.Name)
 		require.Contains(t, k.Counters, "step", k.Name)
 		require.Equal(t, strings.HasPrefix(k.Name, "ScheduleFree"), k.Evaluates, k.Name)
+		require.Equal(t, slices.Contains([]string{"Adafactor", "CAME", "AdamMini"}, k.Name), k.Matrix, k.Name)
+		require.Equal(t, slices.Contains([]string{"LAMB", "LARS", "NovoGrad", "StableAdamW", "CautiousAdamW", "CautiousLion", "Adafactor", "CAME", "Prodigy"}, k.Name), k.Tensors, k.Name)
 		var order []string
 		keyword := false
 		for _, x := range k.Arguments {
@@ -72,28 +75,39 @@ func TestSlots(t *testing.T) {
 		value, gradient device.DType
 		want            string
 		code            Code
+		matrix          bool
 	}{
 		{"adamw", "AdamW", nil, "", device.Float32, device.Float32,
-			`[{"name":"exp_avg","type":"f32","used":true,"start":0},{"name":"exp_avg_sq","type":"f32","used":true,"start":0},{"name":"max_exp_avg_sq","type":"","used":false,"start":0}]`, OK},
+			`[{"name":"exp_avg","type":"f32","used":true,"of":"elements","start":0},{"name":"exp_avg_sq","type":"f32","used":true,"of":"elements","start":0},{"name":"max_exp_avg_sq","type":"","used":false,"of":"elements","start":0}]`, OK, false},
 		{"with its maximum", "AdamW", with("AdamW", map[string]float64{"amsgrad": 1}), "", device.Float64, device.Float64,
-			`[{"name":"exp_avg","type":"f64","used":true,"start":0},{"name":"exp_avg_sq","type":"f64","used":true,"start":0},{"name":"max_exp_avg_sq","type":"f64","used":true,"start":0}]`, OK},
+			`[{"name":"exp_avg","type":"f64","used":true,"of":"elements","start":0},{"name":"exp_avg_sq","type":"f64","used":true,"of":"elements","start":0},{"name":"max_exp_avg_sq","type":"f64","used":true,"of":"elements","start":0}]`, OK, false},
 		{"a start", "Rprop", with("Rprop", map[string]float64{"lr": 0.25}), "", device.Float32, device.Float32,
-			`[{"name":"prev","type":"f32","used":true,"start":0},{"name":"step_size","type":"f32","used":true,"start":0.25}]`, OK},
+			`[{"name":"prev","type":"f32","used":true,"of":"elements","start":0},{"name":"step_size","type":"f32","used":true,"of":"elements","start":0.25}]`, OK, false},
+		{"read alone", "Sophia", nil, "", device.Float32, device.Float32,
+			`[{"name":"exp_avg","type":"f32","used":true,"of":"elements","start":0},{"name":"hessian","type":"f32","used":true,"of":"elements","start":0,"given":true}]`, OK, false},
 		{"sixteen bits", "SGD", with("SGD", map[string]float64{"momentum": 0.9}), `{"all": "bf16", "master": "i16", "ema_decay": 0.9}`, device.BFloat16, device.Float32,
-			`[{"name":"momentum_buffer","type":"bf16","used":true,"start":0},{"name":"ema","type":"f32","used":true,"start":0},{"name":"remainder","type":"i16","used":true,"start":null}]`, OK},
+			`[{"name":"momentum_buffer","type":"bf16","used":true,"of":"elements","start":0},{"name":"ema","type":"f32","used":true,"of":"elements","start":0},{"name":"remainder","type":"i16","used":true,"of":"elements","start":null}]`, OK, false},
 		{"no master", "SGD", nil, `{"master": "f32"}`, device.Float32, device.Float32,
-			`[{"name":"momentum_buffer","type":"","used":false,"start":0},{"name":"master","type":"","used":false,"start":null}]`, OK},
-		{"name", "sgd", nil, "", device.Float32, device.Float32, "", Argument},
-		{"range", "SGD", with("SGD", map[string]float64{"lr": math.NaN()}), "", device.Float32, device.Float32, "", HyperparameterRange},
-		{"flag", "SGD", with("SGD", map[string]float64{"nesterov": 2}), "", device.Float32, device.Float32, "", HyperparameterRange},
-		{"slot", "SGD", nil, `{"state": {"exp_avg": "bf16"}}`, device.Float32, device.Float32, "", Argument},
-		{"type", "SGD", nil, `{"all": "f8"}`, device.Float32, device.Float32, "", Argument},
-		{"master", "SGD", nil, `{"master": "f64"}`, device.Float32, device.Float32, "", Argument},
-		{"field", "SGD", nil, `{"maximise": 1}`, device.Float32, device.Float32, "", Argument},
-		{"behind", "SGD", nil, `{} {}`, device.Float32, device.Float32, "", Argument},
+			`[{"name":"momentum_buffer","type":"","used":false,"of":"elements","start":0},{"name":"master","type":"","used":false,"of":"elements","start":null}]`, OK, false},
+		{"a matrix", "Adafactor", nil, "", device.BFloat16, device.BFloat16,
+			`[{"name":"exp_avg","type":"","used":false,"of":"elements","start":0},{"name":"variance","type":"","used":false,"of":"elements","start":0},` +
+				`{"name":"row_var","type":"f32","used":true,"of":"rows","start":0},{"name":"col_var","type":"f32","used":true,"of":"columns","start":0}]`, OK, true},
+		{"a vector", "Adafactor", nil, "", device.Float64, device.Float64,
+			`[{"name":"exp_avg","type":"","used":false,"of":"elements","start":0},{"name":"variance","type":"f64","used":true,"of":"elements","start":0},` +
+				`{"name":"row_var","type":"","used":false,"of":"rows","start":0},{"name":"col_var","type":"","used":false,"of":"columns","start":0}]`, OK, false},
+		{"rows of no use", "SGD", nil, "", device.Float32, device.Float32,
+			`[{"name":"momentum_buffer","type":"","used":false,"of":"elements","start":0}]`, OK, true},
+		{"name", "sgd", nil, "", device.Float32, device.Float32, "", Argument, false},
+		{"range", "SGD", with("SGD", map[string]float64{"lr": math.NaN()}), "", device.Float32, device.Float32, "", HyperparameterRange, false},
+		{"flag", "SGD", with("SGD", map[string]float64{"nesterov": 2}), "", device.Float32, device.Float32, "", HyperparameterRange, false},
+		{"slot", "SGD", nil, `{"state": {"exp_avg": "bf16"}}`, device.Float32, device.Float32, "", Argument, false},
+		{"type", "SGD", nil, `{"all": "f8"}`, device.Float32, device.Float32, "", Argument, false},
+		{"master", "SGD", nil, `{"master": "f64"}`, device.Float32, device.Float32, "", Argument, false},
+		{"field", "SGD", nil, `{"maximise": 1}`, device.Float32, device.Float32, "", Argument, false},
+		{"behind", "SGD", nil, `{} {}`, device.Float32, device.Float32, "", Argument, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Slots(tt.algorithm, tt.hyper, tt.options, tt.value, tt.gradient)
+			got, err := Slots(tt.algorithm, tt.hyper, tt.options, tt.value, tt.gradient, tt.matrix)
 			require.Equal(t, tt.code, CodeOf(err), "%v", err)
 			require.Equal(t, tt.want, got)
 		})
@@ -308,4 +322,40 @@ func TestStateOnce(t *testing.T) {
 	require.Equal(t, saved, got)
 	require.NoError(t, o.Close())
 	require.NoError(t, again.Close())
+}
+
+// What all tensors have together stands in each tensor's row of counters, and must be one number.
+func TestStateTogether(t *testing.T) {
+	dev := OnCPU(cpu.NewThreads(1))
+	defer dev.Close()
+	lengths := []int{3, 500}
+	types := slices.Repeat([]device.DType{device.Float32}, 2)
+	w := world{values: zeros(lengths), grads: zeros(lengths)}
+	o, err := New(dev, "Prodigy")
+	require.NoError(t, err)
+	require.NoError(t, o.AddGroup(Group{Lengths: lengths, Values: at(w.values), Value: types, Grad: types}))
+	for step := range 6 {
+		for i := range w.grads {
+			for k := range w.grads[i] {
+				w.grads[i][k] = w.values[i][k] - 1
+			}
+		}
+		_, err = o.Step(Args{Rows: [][]unsafe.Pointer{nil, at(w.grads), nil, nil, nil, nil}, Mask: []uint8{1, uint8(step % 2)}})
+		require.NoError(t, err)
+	}
+	n := o.NumCounters()
+	require.Equal(t, []string{"d", "d_max", "d_numerator"}, kinds["Prodigy"].Counters[n-3:])
+	saved := make([]float64, 2*n)
+	require.NoError(t, o.Counters(0, saved))
+	require.Equal(t, saved[n-3:n], saved[2*n-3:])
+	require.Greater(t, saved[n-3], 1e-6)
+	saved[2*n-3] = 1
+	err = o.SetCounters(0, saved)
+	require.ErrorContains(t, err, "d of tensor \"0.1\" is 1, and of one before it")
+	saved[n-3] = 1
+	require.NoError(t, o.SetCounters(0, saved))
+	got := make([]float64, 2*n)
+	require.NoError(t, o.Counters(0, got))
+	require.Equal(t, saved, got)
+	require.NoError(t, o.Close())
 }

@@ -47,6 +47,9 @@ func CodeOf(err error) Code {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
+	if errors.Is(err, optim.ErrUnready) || errors.Is(err, optim.ErrRecorded) {
+		return Capturing
+	}
 	if _, ok := errors.AsType[*optim.HyperparameterError](err); ok {
 		return HyperparameterRange
 	}

@@ -93,7 +93,7 @@ var lengths = []int{1, 700, 0, 5000}
 
 // run trains with tensors that the framework has: the gradients are elsewhere at each step, one tensor's is now and then not there, and what
 // is clipped and scaled changes. It gives all values, all state and what steps told.
-func (f *framework) run(d *Device, algorithm, options string, value device.DType, stream uintptr, wait func()) (out [][]float64) {
+func (f *framework) run(d *Device, algorithm, options string, value device.DType, matrices []int, stream uintptr, wait func()) (out [][]float64) {
 	t := f.t
 	o, err := New(d, algorithm)
 	require.NoError(t, err)
@@ -117,31 +117,37 @@ func (f *framework) run(d *Device, algorithm, options string, value device.DType
 	}
 	k, err := kindOf(algorithm)
 	require.NoError(t, err)
-	g := Group{Lengths: lengths, Values: row(), Options: options, Value: slices.Repeat([]device.DType{value}, len(lengths)), Grad: slices.Repeat([]device.DType{value}, len(lengths))}
+	g := Group{Lengths: lengths, Rows: matrices, Values: row(), Options: options, Value: slices.Repeat([]device.DType{value}, len(lengths)), Grad: slices.Repeat([]device.DType{value}, len(lengths))}
 	parsed, err := parseOptions(options)
 	require.NoError(t, err)
 	a, err := k.with(k.defaults())
 	require.NoError(t, err)
 	a, err = parsed.wrap(a)
 	require.NoError(t, err)
-	has, err := state(a, value, value)
-	require.NoError(t, err)
+	has := map[bool]map[string]device.DType{}
+	for _, matrix := range []bool{false, true} {
+		has[matrix], err = state(a, types{value, value, matrix})
+		require.NoError(t, err)
+	}
 	for _, name := range parsed.rows(k)[2:] {
 		var at []unsafe.Pointer
-		if t, used := has[name]; used {
-			for _, n := range lengths {
-				b, err := f.dev.Alloc(t, n)
-				require.NoError(f.t, err)
-				require.NoError(f.t, f.dev.DefaultStream().Zero(b))
-				f.keep = append(f.keep, b)
-				at = append(at, pointer(b))
+		for i, n := range lengths {
+			t, used := has[matrices != nil && matrices[i] > 0][name]
+			if !used {
+				at = append(at, nil)
+				continue
 			}
+			b, err := f.dev.Alloc(t, n) // of rows and columns there are fewer
+			require.NoError(f.t, err)
+			require.NoError(f.t, f.dev.DefaultStream().Zero(b))
+			f.keep = append(f.keep, b)
+			at = append(at, pointer(b))
 		}
 		g.State = append(g.State, at)
 	}
 	require.NoError(t, f.dev.DefaultStream().Synchronize())
 	require.NoError(t, o.AddGroup(g))
-	for step := range 6 {
+	for step := range 8 {
 		rows := make([][]unsafe.Pointer, 2+len(g.State))
 		rows[1] = row()
 		if step == 2 {
@@ -152,8 +158,19 @@ func (f *framework) run(d *Device, algorithm, options string, value device.DType
 		if step == 3 {
 			in.Mask = []uint8{1, 0, 1, 1}
 		}
-		if step >= 4 {
-			in.Scale = 8
+		number := func(x float64) unsafe.Pointer { return f.tensor(device.Float32, []float64{x}) }
+		switch {
+		case step < 4:
+		case d.gpu == nil:
+			in.Scale, in.FoundInf = 8, step == 6
+		default:
+			in.ScaleAt = number(8)
+			if step >= 6 {
+				in.FoundAt = number(float64(7 - step))
+			}
+		}
+		if step == 7 { // its norm is not asked for, as it need not be measured
+			in.Tell, in.MaxNorm = false, 0
 		}
 		told, err := o.Step(in)
 		require.NoError(t, err)
@@ -168,7 +185,7 @@ func (f *framework) run(d *Device, algorithm, options string, value device.DType
 	wait()
 	for _, at := range append(g.State, g.Values, evaluated) {
 		for i, n := range lengths {
-			if at != nil && n > 0 {
+			if at[i] != nil && n > 0 {
 				out = append(out, f.read(at[i]))
 			}
 		}
@@ -190,22 +207,25 @@ func TestHardware(t *testing.T) {
 	for _, tt := range []struct {
 		algorithm, options string
 		value              device.DType
+		matrices           []int // the rows of each tensor's
 	}{
-		{"AdamW", "", device.Float32},
-		{"NAdam", `{"ema_decay": 0.9}`, device.Float64},
-		{"SGD", `{"all": "bf16", "stochastic": true, "seed": 5, "l1": 0.1}`, device.BFloat16},
-		{"Adam", `{"master": "f32"}`, device.BFloat16},
-		{"ScheduleFreeAdamW", `{"master": "i16", "all": "f16"}`, device.BFloat16},
-		{"LAMB", `{"ema_decay": 0.5}`, device.Float32},
-		{"NovoGrad", `{"master": "i16"}`, device.BFloat16},
+		{"AdamW", "", device.Float32, nil},
+		{"NAdam", `{"ema_decay": 0.9}`, device.Float64, nil},
+		{"SGD", `{"all": "bf16", "stochastic": true, "seed": 5, "l1": 0.1}`, device.BFloat16, nil},
+		{"Adam", `{"master": "f32"}`, device.BFloat16, nil},
+		{"ScheduleFreeAdamW", `{"master": "i16", "all": "f16"}`, device.BFloat16, nil},
+		{"LAMB", `{"ema_decay": 0.5}`, device.Float32, nil},
+		{"NovoGrad", `{"master": "i16"}`, device.BFloat16, nil},
+		{"Adafactor", "", device.Float32, []int{0, 35, 7, 50}},
+		{"AdamMini", `{"master": "f32"}`, device.BFloat16, []int{1, 0, 0, 2500}},
 	} {
 		t.Run(tt.algorithm+" "+tt.value.Short(), func(t *testing.T) {
-			want := (&framework{t: t, dev: host.Device()}).run(OnCPU(host), tt.algorithm, tt.options, tt.value, 0, func() {})
+			want := (&framework{t: t, dev: host.Device()}).run(OnCPU(host), tt.algorithm, tt.options, tt.value, tt.matrices, 0, func() {})
 			for name, s := range map[string]cu.Stream{"default": {}, "own": own} {
 				t.Run(name, func(t *testing.T) {
 					f := &framework{t: t, dev: dev.Device()}
 					wait := func() { inContext(t, dev, func() { require.NoError(t, s.Synchronize()) }) }
-					require.Equal(t, want, f.run(OnGPU(dev), tt.algorithm, tt.options, tt.value, *(*uintptr)(unsafe.Pointer(&s)), wait))
+					require.Equal(t, want, f.run(OnGPU(dev), tt.algorithm, tt.options, tt.value, tt.matrices, *(*uintptr)(unsafe.Pointer(&s)), wait))
 				})
 			}
 		})
@@ -260,6 +280,32 @@ func TestHardwareErrors(t *testing.T) {
 	require.NoError(t, err)
 	inContext(t, dev, func() { require.NoError(t, own.Synchronize()) })
 	require.NotEqual(t, before, f.read(value))
+
+	require.ErrorContains(t, o.Capture(Args{}), "is not being captured")
+	_, err = o.Step(Args{Rates: at(grad)})
+	require.ErrorContains(t, err, "lr is given, which fs_capture alone takes")
+	rate, before := f.tensor(device.Float64, []float64{0.5}), f.read(value)
+	graph, err := dev.Capture(func(s *device.Stream) error {
+		callers := o.stream
+		defer func() { o.stream = callers }()
+		o.stream = s
+		_, err := o.Outcome()
+		require.Equal(t, Capturing, CodeOf(err))
+		require.Equal(t, Capturing, CodeOf(o.Counters(0, make([]float64, o.NumCounters()))))
+		require.ErrorContains(t, o.Capture(Args{Rates: at(unsafe.Pointer(&nowhere))}), "no allocation holds")
+		return o.Capture(Args{Rates: at(rate)})
+	})
+	require.NoError(t, err)
+	require.Equal(t, before, f.read(value))
+	for range 2 {
+		require.NoError(t, o.stream.Launch(graph))
+	}
+	counters := make([]float64, o.NumCounters())
+	require.NoError(t, o.Counters(0, counters))
+	require.Equal(t, 4.0, counters[slices.Index(o.kind.Counters, "step")])
+	require.InDeltaSlice(t, []float64{before[0] - 1, before[1] - 1}, f.read(value), 0.1)
+	_, err = o.Step(Args{Mask: []uint8{0}})
+	require.NoError(t, err, "all that were captured are left out")
 	require.NoError(t, o.Close())
 
 	host := cpu.NewThreads(1)
@@ -267,4 +313,5 @@ func TestHardwareErrors(t *testing.T) {
 	o, err = New(OnCPU(host), "AdamW")
 	require.NoError(t, err)
 	require.Equal(t, Argument, CodeOf(o.SetStream(0)))
+	require.Equal(t, Argument, CodeOf(o.Capture(Args{})))
 }

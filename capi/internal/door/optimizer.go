@@ -1,6 +1,7 @@
 package door
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/device/cuda"
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -22,8 +24,10 @@ type Optimizer struct {
 	groups []*group
 
 	clipNorm, clipTensorNorm, clipValue float64
+	adaptiveClip, adaptiveEps           float64
 	stream                              *device.Stream // on a GPU the caller's
 	handle                              uintptr        // of that
+	streams                             map[uintptr]*device.Stream
 
 	scale float32 // of the gradients, that the GradScaler has; 0: there is none
 	rows  []optim.Row
@@ -43,7 +47,11 @@ type group struct {
 	masked  []unsafe.Pointer   // those that the mask leaves
 }
 
-type types struct{ value, gradient device.DType }
+// types are what a tensor's state depends on.
+type types struct {
+	value, gradient device.DType
+	matrix          bool // the algorithm has numbers of rows or columns, and the tensor has these
+}
 
 type arounds struct {
 	options uint64
@@ -56,22 +64,27 @@ func New(dev *Device, algorithm string) (*Optimizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Optimizer{dev: dev, kind: k, stream: dev.Device().DefaultStream()}
+	d := &Optimizer{dev: dev, kind: k}
 	if dev.gpu != nil {
 		d.stream = cuda.WrapStream(dev.gpu, 0)
+		d.streams = map[uintptr]*device.Stream{0: d.stream}
+		return d, nil
 	}
-	return d, nil
+	d.stream, err = dev.Device().NewStream() // its own, so that its work runs on the thread that calls, whatever others do
+	return d, err
 }
 
 // Group is an fs_group.
 type Group struct {
-	Lengths []int
-	Values  []unsafe.Pointer
-	Hyper   []float64
-	Options string
-	Value   []device.DType
-	Grad    []device.DType
-	State   [][]unsafe.Pointer // rows from 2 on; nil or of rows that are nil
+	Lengths  []int
+	Rows     []int // of each tensor's matrix view, 0: there is none; or nil
+	Matrices []int // that these are of, 0: one; or nil
+	Values   []unsafe.Pointer
+	Hyper    []float64
+	Options  string
+	Value    []device.DType
+	Grad     []device.DType
+	State    [][]unsafe.Pointer // rows from 2 on; nil or of rows that are nil
 }
 
 // Hyper is how many hyperparameters a group has.
@@ -148,10 +161,16 @@ func (d *Optimizer) AddGroup(in Group) error {
 		if g.options.Names != nil {
 			p.Name = g.options.Names[i]
 		}
-		t := types{in.Value[i], in.Grad[i]}
+		if in.Rows != nil {
+			p.Rows = in.Rows[i]
+		}
+		if in.Matrices != nil && p.Rows != 0 {
+			p.Matrices = in.Matrices[i]
+		}
+		t := types{in.Value[i], in.Grad[i], d.kind.Matrix && p.Rows != 0}
 		g.names, g.types = append(g.names, p.Name), append(g.types, t)
 		if needed[t] == nil {
-			if needed[t], err = state(a, t.value, t.gradient); err != nil {
+			if needed[t], err = state(a, t); err != nil {
 				return err
 			}
 		}
@@ -176,10 +195,18 @@ func (d *Optimizer) AddGroup(in Group) error {
 			if !needs && at == nil {
 				continue
 			}
-			if !needs || at == nil && in.Lengths[i] > 0 {
+			n := in.Lengths[i]
+			switch domain := d.kind.domain(name); {
+			case n == 0:
+			case domain == rule.OfRows:
+				n = p.Rows
+			case domain == rule.OfColumns:
+				n = kernels.NumColumns(n, p.Rows, p.Matrices)
+			}
+			if !needs || at == nil && n > 0 {
 				return d.stateError(p.Name, name, needs)
 			}
-			if p.State[name], err = d.wrap(p.Name, "state "+name, held, in.Lengths[i], at); err != nil {
+			if p.State[name], err = d.wrap(p.Name, "state "+name, held, n, at); err != nil {
 				return err
 			}
 		}
@@ -315,16 +342,20 @@ func (d *Optimizer) done() error {
 func (d *Optimizer) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.o == nil {
-		return nil
+	var err error
+	if d.o != nil {
+		err = d.o.Close()
 	}
-	return d.o.Close()
+	if d.dev.gpu == nil {
+		err = errors.Join(err, d.stream.Close())
+	}
+	return err
 }
 
 // needs says which state tensors of a group need with other hyperparameters, and the caller has not given.
 func (g *group) needs(a optim.Algorithm) error {
 	for t, has := range g.given {
-		want, err := state(a, t.value, t.gradient)
+		want, err := state(a, t)
 		if err != nil {
 			return err
 		}

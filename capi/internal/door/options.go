@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -85,9 +86,16 @@ func (o *options) rows(k *kind) []string {
 	return rows
 }
 
+// domains are what has a slot's numbers, in JSON.
+var domains = map[rule.Domain]string{rule.OfElements: "elements", rule.OfRows: "rows", rule.OfColumns: "columns"}
+
 // state is what a tensor of the types has with an algorithm: by name, its type.
-func state(a optim.Algorithm, value, gradient device.DType) (map[string]device.DType, error) {
-	plan, err := optim.NewPlan(a, value, gradient, nil)
+func state(a optim.Algorithm, t types) (map[string]device.DType, error) {
+	shape := []int{1}
+	if t.matrix {
+		shape = []int{1, 1}
+	}
+	plan, err := optim.NewPlanOfShapes(a, t.value, t.gradient, [][]int{shape})
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +108,8 @@ func state(a optim.Algorithm, value, gradient device.DType) (map[string]device.D
 	return out, nil
 }
 
-// Slots is fs_slots' JSON.
-func Slots(algorithm string, hyper []float64, text string, value, gradient device.DType) (string, error) {
+// Slots is fs_slots' JSON, of matrices or of other tensors.
+func Slots(algorithm string, hyper []float64, text string, value, gradient device.DType, matrix bool) (string, error) {
 	k, err := kindOf(algorithm)
 	if err != nil {
 		return "", err
@@ -117,7 +125,7 @@ func Slots(algorithm string, hyper []float64, text string, value, gradient devic
 	if err != nil {
 		return "", err
 	}
-	has, err := state(a, value, gradient)
+	has, err := state(a, types{value, gradient, matrix && k.Matrix})
 	if err != nil {
 		return "", err
 	}
@@ -125,17 +133,25 @@ func Slots(algorithm string, hyper []float64, text string, value, gradient devic
 	if err != nil {
 		return "", err
 	}
+	program, err := kernels.New(kernels.SpecOfTypes(setting, value, gradient).WithMatrix(matrix && k.Matrix))
+	if err != nil {
+		return "", err
+	}
 	type slot struct {
 		Name  string   `json:"name"`
 		Type  string   `json:"type"`
 		Used  bool     `json:"used"`
+		Of    string   `json:"of"`
 		Start *float64 `json:"start"`
+		Given bool     `json:"given,omitempty"`
 	}
 	out := []slot{}
 	for _, name := range o.rows(k)[2:] {
-		x := slot{Name: name}
+		x := slot{Name: name, Of: domains[k.domain(name)]}
 		if t, used := has[name]; used {
 			x.Type, x.Used = t.Short(), true
+			i := program.Slot(name)
+			x.Given = i >= 0 && program.Slots[i].Role == kernels.Input
 		}
 		if name != masters[o.Master].row {
 			x.Start = new(float64)

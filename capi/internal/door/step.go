@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/device/cuda"
 	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -18,9 +19,14 @@ type Args struct {
 	Mask               []uint8            // of all groups, or nil
 	Scale              float32            // 0: none
 	FoundInf           bool
+	ScaleAt, FoundAt   unsafe.Pointer // the two on a GPU, float32; nil: none
 	MaxNorm, ClipValue float64
 	MaxTensorNorm      float64
-	Tell               bool // the result is asked for, for which a GPU is waited for
+	// AdaptiveClip and AdaptiveEps are of optim.Optimizer.SetAdaptiveClip.
+	AdaptiveClip, AdaptiveEps float64
+	Tell                      bool // the result is asked for, for which a GPU is waited for
+	// Rates are, of Capture, where on the GPU the groups' learning rates are, float64; nil, or nil of a group: Hyper has it.
+	Rates []unsafe.Pointer
 }
 
 // Result is what a step tells.
@@ -39,33 +45,114 @@ func (d *Optimizer) Step(in Args) (out Result, err error) {
 	if err := d.free(); err != nil {
 		return out, err
 	}
-	if err := d.setHyper(in.Hyper); err != nil {
-		return out, err
+	if slices.ContainsFunc(in.Rates, func(at unsafe.Pointer) bool { return at != nil }) {
+		return out, argumentf("step: lr is given, which fs_capture alone takes from the GPU")
 	}
-	if err := d.move(in.Rows, in.Mask); err != nil {
-		return out, err
-	}
-	if err := d.setCommon(in); err != nil {
+	given, err := d.take(in)
+	if err != nil {
 		return out, err
 	}
 	if in.FoundInf {
 		return Result{Skipped: true}, nil
 	}
-	if err := d.o.Step(d.stream); err != nil {
+	if err := d.o.StepScaled(d.stream, given.Scale, given.FoundInf); err != nil {
 		return out, err
 	}
 	if err := d.done(); err != nil {
 		return out, err
 	}
-	if in.Tell && (d.clipNorm != 0 || d.clipTensorNorm != 0 || d.scale != 0) {
-		outcome, err := d.o.Outcome(d.stream)
-		if err != nil {
-			return out, err
-		}
-		out = Result{outcome.GradNorm(), !outcome.Applied()}
+	if in.Tell && (d.clipNorm != 0 || d.clipTensorNorm != 0 || d.scale != 0 || given.Scale != nil || given.FoundInf != nil) {
+		return d.outcome()
 	}
 	return out, nil
 }
+
+// Capture is fs_capture.
+func (d *Optimizer) Capture(in Args) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.o == nil:
+		return argumentf("capture: there is no group")
+	case d.dev.gpu == nil:
+		return argumentf("capture: the optimizer's device is no GPU")
+	}
+	captured, err := cuda.Captured(d.stream)
+	if err != nil {
+		return err
+	}
+	if !captured {
+		return argumentf("capture: the stream %#x is not being captured", d.handle)
+	}
+	given, err := d.take(in)
+	if err != nil {
+		return err
+	}
+	return d.o.Record(d.stream, given)
+}
+
+// take tells the optimizer what a step is given.
+func (d *Optimizer) take(in Args) (given optim.Given, err error) {
+	if err := d.setHyper(in.Hyper); err != nil {
+		return given, err
+	}
+	if err := d.move(in.Rows, in.Mask); err != nil {
+		return given, err
+	}
+	if err := d.setCommon(in); err != nil {
+		return given, err
+	}
+	if given.Scale, err = d.number("grad_scale", device.Float32, in.ScaleAt); err != nil {
+		return given, err
+	}
+	if given.FoundInf, err = d.number("found_inf", device.Float32, in.FoundAt); err != nil {
+		return given, err
+	}
+	given.LR = map[int]*device.Buffer{}
+	for i, at := range in.Rates {
+		b, err := d.number("lr", device.Float64, at)
+		if err != nil {
+			return given, err
+		}
+		if b != nil {
+			given.LR[i] = b
+		}
+	}
+	return given, nil
+}
+
+// number is a number of the caller's on the GPU; nil where there is none.
+func (d *Optimizer) number(what string, t device.DType, at unsafe.Pointer) (*device.Buffer, error) {
+	if at == nil {
+		return nil, nil
+	}
+	b, err := d.dev.wrap(t, 1, at)
+	if err != nil {
+		return nil, argumentf("%s: %v", what, err)
+	}
+	return b, nil
+}
+
+// Outcome is fs_outcome.
+func (d *Optimizer) Outcome() (Result, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.o == nil {
+		return Result{}, argumentf("outcome: there is no group")
+	}
+	if err := d.free(); err != nil {
+		return Result{}, err
+	}
+	return d.outcome()
+}
+
+func (d *Optimizer) outcome() (Result, error) {
+	o, err := d.o.Outcome(d.stream)
+	return Result{o.GradNorm(), err == nil && !o.Applied()}, err
+}
+
+// OnGPU says whether tensors are on a GPU.
+func (d *Optimizer) OnGPU() bool { return d.dev.gpu != nil }
 
 // setHyper gives groups the hyperparameters that have changed. What can be wrong with them is found before any is set.
 func (d *Optimizer) setHyper(hyper []float64) error {
@@ -224,6 +311,12 @@ func (d *Optimizer) setCommon(in Args) error {
 		}
 		d.clipTensorNorm = in.MaxTensorNorm
 	}
+	if in.AdaptiveClip != d.adaptiveClip || in.AdaptiveClip != 0 && in.AdaptiveEps != d.adaptiveEps {
+		if err := d.o.SetAdaptiveClip(in.AdaptiveClip, in.AdaptiveEps); err != nil {
+			return err
+		}
+		d.adaptiveClip, d.adaptiveEps = in.AdaptiveClip, in.AdaptiveEps
+	}
 	if in.ClipValue != d.clipValue {
 		if err := d.o.SetClipValue(in.ClipValue); err != nil {
 			return err
@@ -269,6 +362,9 @@ func (d *Optimizer) Counters(index int, out []float64) error {
 // counters are a group and what all tensors have counted.
 func (d *Optimizer) counters(index int) (*group, map[string]map[string]float64, error) {
 	g, err := d.group(index)
+	if err == nil {
+		err = d.free()
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -315,6 +411,19 @@ func (d *Optimizer) SetCounters(index int, in []float64) error {
 	g, all, err := d.counters(index)
 	if err != nil {
 		return err
+	}
+	together := map[string]float64{}
+	for i, name := range g.names {
+		for k, counter := range d.kind.Counters {
+			x := in[i*len(d.kind.Counters)+k]
+			if !d.kind.together || math.IsNaN(x) || !slices.Contains(d.kind.once, counter) {
+				continue
+			}
+			if y, ok := together[counter]; ok && x != y {
+				return argumentf("%s of tensor %q is %v, and of one before it %v: all tensors have one", counter, name, x, y)
+			}
+			together[counter] = x
+		}
 	}
 	set, most := map[string]map[string]float64{}, d.o.Steps()
 	for i, name := range g.names {

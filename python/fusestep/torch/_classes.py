@@ -19,6 +19,9 @@ __all__ = [
     "LAMB",
     "LARS",
     "NovoGrad",
+    "Adafactor",
+    "CAME",
+    "AdamMini",
     "StableAdamW",
     "CautiousAdamW",
     "CautiousLion",
@@ -32,6 +35,7 @@ __all__ = [
     "AdaBelief",
     "AdEMAMix",
     "ADOPT",
+    "Prodigy",
     "Adan",
     "Yogi",
     "Adadelta",
@@ -68,10 +72,17 @@ class SGD(Optimizer):
         lr_in_momentum: lets the momentum accumulate steps, gradients times learning rates, as
             Keras and scikit-learn do (Sutskever et al. 2013), not gradients: after a change of the
             learning rate the old steps keep their length.
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -100,8 +111,11 @@ class SGD(Optimizer):
         l1: float | Tensor = 0.0,
         decoupled: bool = False,
         lr_in_momentum: bool = False,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -123,6 +137,7 @@ class SGD(Optimizer):
                 "l1": l1,
                 "decoupled": decoupled,
                 "lr_in_momentum": lr_in_momentum,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -131,6 +146,8 @@ class SGD(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -155,6 +172,11 @@ class ASGD(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -182,6 +204,8 @@ class ASGD(Optimizer):
         *,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -208,6 +232,8 @@ class ASGD(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -224,10 +250,17 @@ class SGDW(Optimizer):
             The paper's λ, which only the schedule multiplies, is weight_decay times the learning
             rate before the schedule.
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -248,8 +281,11 @@ class SGDW(Optimizer):
         weight_decay: float | Tensor = 0.01,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -263,6 +299,7 @@ class SGDW(Optimizer):
                 "momentum": momentum,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -271,6 +308,8 @@ class SGDW(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -287,7 +326,8 @@ class Adam(Optimizer):
         amsgrad: divides by the root of the largest second moment so far (Reddi et al. 2018)
         foreach: accepted, as torch's; each step is fused whatever it says
         maximize: steps uphill
-        capturable: must be False
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         differentiable: must be False
         fused: accepted, as torch's; each step is fused whatever it says
         decoupled_weight_decay: decays as AdamW does: p is multiplied by 1 - lr·weight_decay,
@@ -307,6 +347,11 @@ class Adam(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -342,6 +387,8 @@ class Adam(Optimizer):
         no_bias_correction: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -376,6 +423,8 @@ class Adam(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -398,7 +447,8 @@ class AdamW(Optimizer):
         amsgrad: divides by the root of the largest second moment so far (Reddi et al. 2018)
         maximize: steps uphill
         foreach: accepted, as torch's; each step is fused whatever it says
-        capturable: must be False
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         differentiable: must be False
         fused: accepted, as torch's; each step is fused whatever it says
         l1: L1 penalty: l1·sign(p) is added to the gradient, 0 where p is 0
@@ -416,6 +466,11 @@ class AdamW(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -450,6 +505,8 @@ class AdamW(Optimizer):
         no_bias_correction: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -484,6 +541,8 @@ class AdamW(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -501,10 +560,17 @@ class Lion(Optimizer):
         betas: each at least 0 and below 1: of the step, and of the momentum that is kept
         weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -525,8 +591,11 @@ class Lion(Optimizer):
         weight_decay: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -540,6 +609,7 @@ class Lion(Optimizer):
                 "betas": betas,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -548,6 +618,8 @@ class Lion(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -572,10 +644,17 @@ class LAMB(Optimizer):
         grad_sum: lets the whole gradient enter exp_avg, and not 1-β1 of it: apex'
             grad_averaging=False.
         no_bias_correction: takes the moments as they are: apex' bias_correction=False.
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -601,8 +680,11 @@ class LAMB(Optimizer):
         grad_sum: bool = False,
         no_bias_correction: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -621,6 +703,7 @@ class LAMB(Optimizer):
                 "nvlamb": nvlamb,
                 "grad_sum": grad_sum,
                 "no_bias_correction": no_bias_correction,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -629,6 +712,8 @@ class LAMB(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -657,10 +742,17 @@ class LARS(Optimizer):
             the paper and optax do.
         sum_norm: takes the norm of g + weight_decay·p, and not the sum of norms, as optax does.
             Then it decays where the gradient is 0, too.
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -687,8 +779,11 @@ class LARS(Optimizer):
         lr_in_momentum: bool = False,
         sum_norm: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -708,6 +803,7 @@ class LARS(Optimizer):
                 "clip": clip,
                 "lr_in_momentum": lr_in_momentum,
                 "sum_norm": sum_norm,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -716,6 +812,8 @@ class LARS(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -741,10 +839,16 @@ class NovoGrad(Optimizer):
         init_zero: starts exp_avg_sq at 0: apex' init_zero.
         no_bias_correction: takes the moments as they are, as the paper and optax do: apex'
             bias_correction=False.
+        capturable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -770,8 +874,11 @@ class NovoGrad(Optimizer):
         init_zero: bool = False,
         no_bias_correction: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -790,6 +897,7 @@ class NovoGrad(Optimizer):
                 "grad_sum": grad_sum,
                 "init_zero": init_zero,
                 "no_bias_correction": no_bias_correction,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -798,6 +906,276 @@ class NovoGrad(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
+        )
+
+
+class Adafactor(Optimizer):
+    """Adafactor is Adafactor as torch.optim has it (Shazeer & Stern 2018). Of a tensor of two or more
+    axes, or as rows says, its state is row_var and col_var, a number of each row and of each
+    column; of any other variance. With beta1 it is exp_avg too. Of a tensor of more than two axes
+    the last two are a matrix, of which there is one for each place on the others.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0; a step's rate is at most 1/√step, and is scaled by the root mean square
+            of the tensor's values
+        beta2_decay: at most 0, and above -16: a square has the share step^beta2_decay of an
+            average
+        eps: above 0: below a mean of squares, and its square below each; at least 0: below the
+            values' root mean square; a first that is None is the epsilon of the parameter's type,
+            with a master of float32
+        d: above 0; the update is clipped to this root mean square
+        weight_decay: decoupled: p is multiplied by 1 - lr·weight_decay
+        foreach: accepted, as torch's; each step is fused whatever it says
+        maximize: steps uphill
+        beta1: at least 0 and below 1; not 0, updates are averaged, as the paper and the
+            authors' code do, and PyTorch does not
+        rows: into how many rows a parameter is cut, of contiguous numbers each; 0 into none, as
+            a vector; None: one of two or more axes into those that all axes but the last make, of a
+            matrix for each place on the axes before the last two
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "Adafactor"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.01,
+        beta2_decay: float | Tensor = -0.8,
+        eps: tuple[float | None, float] = (None, 0.001),
+        d: float | Tensor = 1.0,
+        weight_decay: float | Tensor = 0.0,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        beta1: float | Tensor = 0.0,
+        rows: int | None = None,
+        capturable: bool = False,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "beta2_decay": beta2_decay,
+                "eps": eps,
+                "d": d,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+                "beta1": beta1,
+                "rows": rows,
+                "capturable": capturable,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
+        )
+
+
+class CAME(Optimizer):
+    """CAME is CAME as its authors' code has it (Luo et al. 2023): Adafactor whose averaged update is
+    divided by how far updates are from it. PyTorch has none. Its state is exp_avg and, of a tensor
+    of two or more axes, or as rows says, exp_avg_sq_row, exp_avg_sq_col, exp_avg_res_row and
+    exp_avg_res_col; of any other exp_avg_sq, and no residuals.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1: of the update, of squares, of residuals
+        eps: above 0; added to squares of gradients, and of residuals
+        clip_threshold: above 0; the update is clipped to this root mean square
+        weight_decay: decoupled: p is multiplied by 1 - lr·weight_decay
+        maximize: steps uphill
+        rows: into how many rows a parameter is cut, of contiguous numbers each; 0 into none, as
+            a vector; None: one of two or more axes into those that all axes but the last make, of a
+            matrix for each place on the axes before the last two
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "CAME"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.0002,
+        betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
+        eps: tuple[float, float] = (1e-30, 1e-16),
+        clip_threshold: float | Tensor = 1.0,
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        *,
+        rows: int | None = None,
+        capturable: bool = False,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "clip_threshold": clip_threshold,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "rows": rows,
+                "capturable": capturable,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
+        )
+
+
+class AdamMini(Optimizer):
+    """AdamMini is Adam-mini as its authors' code has it (Zhang et al. 2024): AdamW with one second
+    moment for each block of a tensor. The blocks are the rows of a tensor of two or more axes, or
+    as rows says. So of the authors' blocks the heads of a query or a key are as many rows, a tensor
+    that is one block is 1 of them, and an embedding or an output layer, each of whose elements has
+    its own second moment, has rows=0. PyTorch has none. Its state is exp_avg, and vmean, or
+    exp_avg_sq of a tensor without rows.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0
+        betas: each at least 0 and below 1
+        eps: at least 0; added to the root
+        weight_decay: decoupled: p is multiplied by 1 - lr·weight_decay
+        maximize: steps uphill
+        rows: into how many rows a parameter is cut, of contiguous numbers each; 0 into none, as
+            a vector; None: one of two or more axes into those that all axes but the last make, of a
+            matrix for each place on the axes before the last two
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "AdamMini"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        *,
+        rows: int | None = None,
+        capturable: bool = False,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "rows": rows,
+                "capturable": capturable,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -815,10 +1193,17 @@ class StableAdamW(Optimizer):
         weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, with the
             tensor's lr
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -840,8 +1225,11 @@ class StableAdamW(Optimizer):
         weight_decay: float | Tensor = 0.01,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -856,6 +1244,7 @@ class StableAdamW(Optimizer):
                 "eps": eps,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -864,6 +1253,8 @@ class StableAdamW(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -881,10 +1272,17 @@ class CautiousAdamW(Optimizer):
         weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, wherever
             it moves
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -906,8 +1304,11 @@ class CautiousAdamW(Optimizer):
         weight_decay: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -922,6 +1323,7 @@ class CautiousAdamW(Optimizer):
                 "eps": eps,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -930,6 +1332,8 @@ class CautiousAdamW(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -946,10 +1350,17 @@ class CautiousLion(Optimizer):
         weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay, wherever
             it moves
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -970,8 +1381,11 @@ class CautiousLion(Optimizer):
         weight_decay: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -985,6 +1399,7 @@ class CautiousLion(Optimizer):
                 "betas": betas,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -993,6 +1408,8 @@ class CautiousLion(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1005,10 +1422,17 @@ class SignSGD(Optimizer):
         lr: at least 0
         weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1028,8 +1452,11 @@ class SignSGD(Optimizer):
         weight_decay: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1042,6 +1469,7 @@ class SignSGD(Optimizer):
                 "lr": lr,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -1050,6 +1478,8 @@ class SignSGD(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1063,10 +1493,17 @@ class Signum(Optimizer):
         beta: at least 0 and below 1: how slowly the average forgets
         weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1087,8 +1524,11 @@ class Signum(Optimizer):
         weight_decay: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1102,6 +1542,7 @@ class Signum(Optimizer):
                 "beta": beta,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -1110,6 +1551,8 @@ class Signum(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1127,7 +1570,8 @@ class RMSprop(Optimizer):
         momentum: at least 0
         centered: divides by the standard deviation instead of the root mean square (Graves
             2013)
-        capturable: must be False
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         foreach: accepted, as torch's; each step is fused whatever it says
         maximize: steps uphill
         differentiable: must be False
@@ -1142,6 +1586,11 @@ class RMSprop(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1174,6 +1623,8 @@ class RMSprop(Optimizer):
         lr_in_momentum: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1205,6 +1656,8 @@ class RMSprop(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1228,10 +1681,17 @@ class Adagrad(Optimizer):
             eps of 0
         decoupled: decays as AdamW does: p is multiplied by 1 - lr·weight_decay, and nothing is
             added to the gradient
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1259,8 +1719,11 @@ class Adagrad(Optimizer):
         fused: bool | None = None,
         eps_root: float | Tensor = 0.0,
         decoupled: bool = False,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1281,6 +1744,7 @@ class Adagrad(Optimizer):
                 "fused": fused,
                 "eps_root": eps_root,
                 "decoupled": decoupled,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -1289,6 +1753,8 @@ class Adagrad(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1306,7 +1772,8 @@ class Adamax(Optimizer):
         foreach: accepted, as torch's; each step is fused whatever it says
         maximize: steps uphill
         differentiable: must be False
-        capturable: must be False
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         decoupled: decays as AdamW does: p is multiplied by 1 - lr·weight_decay, and nothing is
             added to the gradient
         eps_outside: is added to exp_inf where it divides, as Keras does, not to |g|
@@ -1314,6 +1781,11 @@ class Adamax(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1342,6 +1814,8 @@ class Adamax(Optimizer):
         eps_outside: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1369,6 +1843,8 @@ class Adamax(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1395,6 +1871,11 @@ class NAdam(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1423,6 +1904,8 @@ class NAdam(Optimizer):
         differentiable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1450,6 +1933,8 @@ class NAdam(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1468,7 +1953,8 @@ class RAdam(Optimizer):
             and nothing is added to the gradient
         foreach: accepted, as torch's; each step is fused whatever it says
         maximize: steps uphill
-        capturable: must be False
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         differentiable: must be False
         corrected_eps: adds eps to the root after its bias correction, as optax.radam does, not
             before, as PyTorch does.
@@ -1476,6 +1962,11 @@ class RAdam(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1504,6 +1995,8 @@ class RAdam(Optimizer):
         corrected_eps: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1531,6 +2024,8 @@ class RAdam(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1550,10 +2045,17 @@ class AdaBelief(Optimizer):
             added to the gradient
         amsgrad: divides by the root of the largest second moment so far (Reddi et al. 2018)
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1577,8 +2079,11 @@ class AdaBelief(Optimizer):
         amsgrad: bool = False,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1595,6 +2100,7 @@ class AdaBelief(Optimizer):
                 "decoupled": decoupled,
                 "amsgrad": amsgrad,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -1603,6 +2109,8 @@ class AdaBelief(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1623,10 +2131,17 @@ class AdEMAMix(Optimizer):
         eps: at least 0; added to the root
         weight_decay: decoupled: each step first multiplies p by 1 - lr·weight_decay
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1651,8 +2166,11 @@ class AdEMAMix(Optimizer):
         weight_decay: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1670,6 +2188,7 @@ class AdEMAMix(Optimizer):
                 "eps": eps,
                 "weight_decay": weight_decay,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -1678,6 +2197,8 @@ class AdEMAMix(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1695,10 +2216,17 @@ class ADOPT(Optimizer):
         weight_decay: L2 penalty: weight_decay·p is added to the gradient
         decoupled: p is multiplied by 1 - lr·weight_decay instead, in each step but the first
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1721,8 +2249,11 @@ class ADOPT(Optimizer):
         decoupled: bool = False,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1738,6 +2269,7 @@ class ADOPT(Optimizer):
                 "weight_decay": weight_decay,
                 "decoupled": decoupled,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -1746,6 +2278,116 @@ class ADOPT(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
+        )
+
+
+class Prodigy(Optimizer):
+    """Prodigy is Prodigy as the authors' package prodigyopt has it (Mishchenko & Defazio 2023): Adam
+    that finds its learning rate by itself. PyTorch has none. The learning rate is multiplied by d,
+    an estimate of the distance to the solution, so it stays 1, or is what a schedule makes of 1.
+    Its state is exp_avg, exp_avg_sq, s, which is an average of gradients, and p0, the parameter
+    before its first step. All tensors have d, d_max and d_numerator together: those of each tensor
+    are the same three numbers. Before the first step they are 0, for d0, d0 and 0.
+
+    So groups may differ in weight_decay and eps and in nothing else, all tensors have the same
+    types of values, gradients and state, and with use_bias_correction they have taken the same
+    steps: anything else is refused. A step with a learning rate of 0 moves nothing and estimates
+    nothing. Where a process has shards of tensors, the numbers would be those of its shards.
+
+    Args:
+        params: tensors, dicts that are parameter groups, or pairs of a name and a tensor
+        lr: at least 0; it multiplies d
+        betas: each at least 0 and below 1
+        beta3: of s and d_numerator, at least 0 and below 1; None is the root of the second of
+            betas
+        eps: above 0; d·eps is added to the root
+        weight_decay: p is multiplied by 1 - lr·d·weight_decay, or without decouple
+            weight_decay·p is added to the gradient
+        decouple: how weight_decay decays
+        use_bias_correction: the learning rate is multiplied by Adam's corrections
+        safeguard_warmup: s is made without the learning rate, for schedules that begin with a
+            small one
+        d0: above 0: what d begins with
+        d_coef: above 0; it multiplies what d is estimated to be
+        growth_rate: at least 1: a step multiplies d by so much at most
+        maximize: steps uphill
+        capturable: must be False
+        max_norm: clips the norm of all gradients together in the step's own pass, as
+            clip_grad_norm_(params, max_norm) before it
+        max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
+            max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
+        ema_decay: keeps an exponential moving average of the values as state "ema", as
+            AveragedModel with get_ema_avg_fn(ema_decay)
+        state_dtype: the type of state, or of each by its name; None is the parameter's, as in
+            torch
+        master: what is kept beside parameters of 16 bits: torch.float32, state "master";
+            torch.int16 or torch.int8, state "remainder"
+        stochastic_rounding: rounds values and state of 16 bits up or down by chance
+        seed: of stochastic_rounding
+    """
+
+    _algorithm = "Prodigy"
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        beta3: float | Tensor | None = None,
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.0,
+        decouple: bool = True,
+        use_bias_correction: bool = False,
+        safeguard_warmup: bool = False,
+        d0: float | Tensor = 1e-06,
+        d_coef: float | Tensor = 1.0,
+        growth_rate: float | Tensor = float("inf"),
+        *,
+        maximize: bool = False,
+        capturable: bool = False,
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
+        ema_decay: float | None = None,
+        state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        master: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "beta3": beta3,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "decouple": decouple,
+                "use_bias_correction": use_bias_correction,
+                "safeguard_warmup": safeguard_warmup,
+                "d0": d0,
+                "d_coef": d_coef,
+                "growth_rate": growth_rate,
+                "maximize": maximize,
+                "capturable": capturable,
+                "ema_decay": ema_decay,
+                "state_dtype": state_dtype,
+                "master": master,
+                "stochastic_rounding": stochastic_rounding,
+                "seed": seed,
+            },
+            max_norm,
+            max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1765,10 +2407,17 @@ class Adan(Optimizer):
             as AdamW's
         no_prox: p is multiplied by 1 - lr·weight_decay before the step instead
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1791,8 +2440,11 @@ class Adan(Optimizer):
         no_prox: bool = False,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1808,6 +2460,7 @@ class Adan(Optimizer):
                 "weight_decay": weight_decay,
                 "no_prox": no_prox,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -1816,6 +2469,8 @@ class Adan(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1831,10 +2486,17 @@ class Yogi(Optimizer):
         initial_accumulator_value: at least 0: what both moments start with, optax's
             initial_accumulator_value
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1856,8 +2518,11 @@ class Yogi(Optimizer):
         initial_accumulator_value: float | Tensor = 1e-06,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1872,6 +2537,7 @@ class Yogi(Optimizer):
                 "eps": eps,
                 "initial_accumulator_value": initial_accumulator_value,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -1880,6 +2546,8 @@ class Yogi(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1895,7 +2563,8 @@ class Adadelta(Optimizer):
         weight_decay: L2 penalty: weight_decay·p is added to the gradient; with decoupled p is
             multiplied by 1 - lr·weight_decay
         foreach: accepted, as torch's; each step is fused whatever it says
-        capturable: must be False
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         maximize: steps uphill
         differentiable: must be False
         decoupled: decays as AdamW does: p is multiplied by 1 - lr·weight_decay, and nothing is
@@ -1904,6 +2573,11 @@ class Adadelta(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -1931,6 +2605,8 @@ class Adadelta(Optimizer):
         decoupled: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -1957,6 +2633,8 @@ class Adadelta(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -1971,7 +2649,8 @@ class Rprop(Optimizer):
         etas: 0 < etas[0] < 1 < etas[1]: multiply the step size where the sign changed, and
             where it did not
         step_sizes: the least and the largest step size
-        capturable: must be False
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         foreach: accepted, as torch's; each step is fused whatever it says
         maximize: steps uphill
         differentiable: must be False
@@ -1979,6 +2658,11 @@ class Rprop(Optimizer):
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2004,6 +2688,8 @@ class Rprop(Optimizer):
         differentiable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2028,6 +2714,8 @@ class Rprop(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -2052,10 +2740,17 @@ class FTRL(Optimizer):
             square
         beta: at least 0: the paper's β, added to the root
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2079,8 +2774,11 @@ class FTRL(Optimizer):
         beta: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2097,6 +2795,7 @@ class FTRL(Optimizer):
                 "l2_shrinkage": l2_shrinkage,
                 "beta": beta,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -2105,6 +2804,8 @@ class FTRL(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -2120,10 +2821,17 @@ class ProximalSGD(Optimizer):
         l1: at least 0: of the penalty l1·|p|
         l2: at least 0: of the penalty l2·p²/2
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2144,8 +2852,11 @@ class ProximalSGD(Optimizer):
         l2: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2159,6 +2870,7 @@ class ProximalSGD(Optimizer):
                 "l1": l1,
                 "l2": l2,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -2167,6 +2879,8 @@ class ProximalSGD(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -2184,10 +2898,17 @@ class ProximalAdagrad(Optimizer):
         l1: at least 0: of the penalty l1·|p|
         l2: at least 0: of the penalty l2·p²/2
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2209,8 +2930,11 @@ class ProximalAdagrad(Optimizer):
         l2: float | Tensor = 0.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2225,6 +2949,7 @@ class ProximalAdagrad(Optimizer):
                 "l1": l1,
                 "l2": l2,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -2233,6 +2958,8 @@ class ProximalAdagrad(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -2259,10 +2986,17 @@ class Sophia(Optimizer):
         bias_correction: divides the momentum by 1 - beta1^t, as optax does and the paper does
             not
         maximize: steps uphill
+        capturable: steps may be captured in a CUDA graph of torch's, whose replays then are
+            steps
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2287,8 +3021,11 @@ class Sophia(Optimizer):
         bias_correction: bool = True,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2306,6 +3043,7 @@ class Sophia(Optimizer):
                 "weight_decay": weight_decay,
                 "bias_correction": bias_correction,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -2314,6 +3052,8 @@ class Sophia(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -2337,10 +3077,16 @@ class ScheduleFreeSGD(Optimizer):
         weight_lr_power: at least 0 and below 16: the largest learning rate so far, to this
             power
         maximize: steps uphill
+        capturable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2364,8 +3110,11 @@ class ScheduleFreeSGD(Optimizer):
         weight_lr_power: float | Tensor = 2.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2382,6 +3131,7 @@ class ScheduleFreeSGD(Optimizer):
                 "r": r,
                 "weight_lr_power": weight_lr_power,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -2390,6 +3140,8 @@ class ScheduleFreeSGD(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )
 
 
@@ -2413,10 +3165,16 @@ class ScheduleFreeAdamW(Optimizer):
         weight_lr_power: at least 0 and below 16: the largest learning rate so far, to this
             power
         maximize: steps uphill
+        capturable: must be False
         max_norm: clips the norm of all gradients together in the step's own pass, as
             clip_grad_norm_(params, max_norm) before it
         max_tensor_norm: clips the norm of each gradient by itself in the step's own pass, after
             max_norm, as clip_grad_norm_(p, max_tensor_norm) of each parameter
+        adaptive_clip: clips the norm of the gradient of each unit, which a place on the first
+            axis is, or a tensor of one axis, to so much of the unit's own norm, after these two, as
+            timm's adaptive_clip_grad(params, adaptive_clip, adaptive_eps) before the step. Classes
+            with rows of their own take those for units
+        adaptive_eps: the least norm that a unit counts with in adaptive_clip
         ema_decay: keeps an exponential moving average of the values as state "ema", as
             AveragedModel with get_ema_avg_fn(ema_decay)
         state_dtype: the type of state, or of each by its name; None is the parameter's, as in
@@ -2441,8 +3199,11 @@ class ScheduleFreeAdamW(Optimizer):
         weight_lr_power: float | Tensor = 2.0,
         maximize: bool = False,
         *,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -2460,6 +3221,7 @@ class ScheduleFreeAdamW(Optimizer):
                 "r": r,
                 "weight_lr_power": weight_lr_power,
                 "maximize": maximize,
+                "capturable": capturable,
                 "ema_decay": ema_decay,
                 "state_dtype": state_dtype,
                 "master": master,
@@ -2468,4 +3230,6 @@ class ScheduleFreeAdamW(Optimizer):
             },
             max_norm,
             max_tensor_norm,
+            adaptive_clip,
+            adaptive_eps,
         )

@@ -1,4 +1,4 @@
-"""Where tensors and their gradients are: in one call of C, or, where torch has no C exchange API, tensor by tensor."""
+"""Where tensors and their gradients are: in one call of C, or tensor by tensor."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import array
 import ctypes
 import functools
 import operator
+import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-VALUE, GRADIENT, EXCEPTION = range(3)
+from ._internals import Internals, internals
 
 # DLPack's codes, and the library's names: an element of a complex type is two numbers.
 _CODES = {
@@ -26,56 +27,120 @@ _CODES = {
 }
 
 
+_WORDS = 24
+
+
 class _Layout(ctypes.Structure):
     _fields_ = [
-        ("object", ctypes.c_void_p),
+        ("type", ctypes.c_void_p),
         ("dims", ctypes.c_void_p),
         ("ndim", ctypes.c_int32),
+        ("dtype", ctypes.c_int32),
+        ("grad_dtype", ctypes.c_int32),
+        ("device", ctypes.c_int32),
+        ("id", ctypes.c_int32),
         ("code", ctypes.c_uint8),
         ("bits", ctypes.c_uint8),
         ("grad_code", ctypes.c_uint8),
         ("grad_bits", ctypes.c_uint8),
+        ("empty", ctypes.c_uint8),
+        ("words", ctypes.c_uint8),
+        ("word", ctypes.c_uint8 * _WORDS),
+        ("seen", ctypes.c_uint64 * (2 * 2 * _WORDS)),
+    ]
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [("object", ctypes.c_void_p), ("layout", ctypes.c_void_p)]
+
+
+class _Collector(ctypes.Structure):
+    _fields_ = [
+        ("torch", ctypes.c_void_p),
+        ("python", ctypes.c_void_p),
+        ("exchange", ctypes.c_void_p),
+        ("n", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("tensors", "values", "gradients", "mask", "held")),
     ]
 
 
 class _Python(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_void_p)
-        for name in ("tensor_of", "list_item", "attribute", "release", "none", "grad")
+        for name in ("list_item", "attribute", "call", "release", "none", "yes", "grad", "is_neg")
     ]
 
 
-_GRAD = "grad"
+_GRAD, _IS_NEG = "grad", torch.Tensor.is_neg
 
 
 class _Library:
-    """collect.c, and what it is given of Python."""
+    """collect.c, and what it is given of Python and of torch."""
 
-    def __init__(self, path: pathlib.Path, tensor_of: int) -> None:
+    def __init__(self, path: pathlib.Path) -> None:
         def function(name: str) -> int | None:
             return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
 
         self._python = _Python(
-            tensor_of,
-            *(function(name) for name in ("PyList_GetItem", "PyObject_GetAttr", "Py_DecRef")),
-            id(None),
-            id(_GRAD),
+            *(function(name) for name in ("PyList_GetItem", "PyObject_GetAttr", "PyObject_CallOneArg", "Py_DecRef")),
+            *map(id, (None, True, _GRAD, _IS_NEG)),
         )
         self.python = ctypes.addressof(self._python)
         library = ctypes.PyDLL(str(path))
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
-        self.collect, self.release, self.same, self.count = library.collect, library.release, library.same, library.count
-        self.collect.argtypes, self.collect.restype = (pointer, integer, *[pointer] * 5), integer
-        self.release.argtypes, self.release.restype = (pointer, pointer, integer), None
+        self.collect, self.drop = library.collect, library.drop
+        self.collect_by_dlpack, self.release = library.collect_by_dlpack, library.release
+        for f in (self.collect, self.collect_by_dlpack):
+            f.argtypes, f.restype = (pointer,), integer
+        for f in (self.drop, self.release):
+            f.argtypes, f.restype = (pointer, ctypes.c_int), None
+        self.same, self.count = library.same, library.count
+        self.lend, self.parallel = library.lend, ctypes.cast(library.parallel, pointer).value
+        self.lend.restype = None
         self.same.argtypes = (pointer, ctypes.py_object, integer, pointer)
         self.count.argtypes, self.count.restype = (pointer, ctypes.c_int, integer, pointer), None
 
 
 @functools.cache
 def _library() -> _Library | None:
-    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
     path = pathlib.Path(__file__).parents[1] / "collect.so"
-    if capsule is None or not path.exists():
+    return _Library(path) if path.exists() else None
+
+
+_forked = False  # the process was, from one that had this module
+
+
+def _fork() -> None:
+    global _forked
+    _forked = True
+    lent.cache_clear()
+
+
+os.register_at_fork(after_in_child=_fork)
+
+
+@functools.cache
+def lent() -> int | None:
+    """A function of collect.c that lends threads of OpenMP, where torch runs its operations on these.
+
+    In a child of fork OpenMP waits for threads that are its parent's, so there it is none.
+    """
+    library = _library()
+    if library is None or _forked or "ATen parallel backend: OpenMP" not in torch.__config__.parallel_info():
+        return None
+    of_torch = ctypes.CDLL(torch._C.__file__)  # a handle finds what the libraries have that this one is linked to, too
+    try:
+        library.lend(of_torch.GOMP_parallel, of_torch.omp_get_thread_num)
+    except AttributeError:
+        return None
+    return library.parallel
+
+
+@functools.cache
+def _exchange() -> int | None:
+    """DLPack's function of its C exchange API that reads a tensor, where torch has it."""
+    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if capsule is None:
         return None
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.argtypes, pointer.restype = (ctypes.py_object, ctypes.c_char_p), ctypes.c_void_p
@@ -83,8 +148,7 @@ def _library() -> _Library | None:
     # The version, a pointer, and then functions: of a tensor the fourth.
     if not api or ctypes.cast(api, ctypes.POINTER(ctypes.c_uint32))[0] != 1:
         return None
-    tensor_of = ctypes.cast(api, ctypes.POINTER(ctypes.c_void_p))[5]
-    return _Library(path, tensor_of) if tensor_of else None
+    return ctypes.cast(api, ctypes.POINTER(ctypes.c_void_p))[5]
 
 
 class Same:
@@ -98,7 +162,7 @@ class Same:
     def __call__(self, now: Any) -> bool:
         if len(now) != len(self.objects):
             return False
-        if self._library is None or type(now) is not list:
+        if self._library is None or type(now) is not list or len(now) < 16:
             return all(map(operator.is_, now, self.objects))
         return bool(self._library.same(self._library.python, now, len(now), self._ids.buffer_info()[0]))
 
@@ -118,6 +182,17 @@ def alike(t: Tensor, u: Tensor) -> bool:
     return t.shape == u.shape and all(n == 1 or s == r for n, s, r in zip(t.shape, t.stride(), u.stride()))
 
 
+def lazy(t: Tensor) -> bool:
+    """Whether a tensor's numbers are other than those in memory: negated, or conjugated."""
+    return t.is_neg() or t.is_conj()
+
+
+def gone(t: Tensor) -> bool:
+    """Whether a tensor's memory is not there any more: its storage was resized to nothing."""
+    u = plain(t)
+    return bool(u.numel() > 0 and u.data_ptr() == 0)
+
+
 def plain(t: Any) -> Any:
     """A distributed tensor's part that is here; any other is itself."""
     return getattr(t, "_local_tensor", t)
@@ -130,58 +205,78 @@ class Collector:
         n = len(tensors)
         self.tensors = list(tensors)
         self.gradient_types = list(gradient_types)
-        self.values = torch.zeros(n, dtype=torch.int64)
-        self.gradients = torch.zeros(n, dtype=torch.int64)
-        self.mask = torch.ones(n, dtype=torch.uint8)
+        self.values = torch.zeros(n, dtype=torch.int64, device="cpu")
+        self.gradients = torch.zeros(n, dtype=torch.int64, device="cpu")
+        self.mask = torch.ones(n, dtype=torch.uint8, device="cpu")
         self.empty = any(plain(t).numel() == 0 for t in tensors)
-        self.shapes = [(t.dtype, t.shape, plain(t).stride()) for t in tensors]
+        self.shapes = [(t.dtype, t.shape, plain(t).stride(), plain(t).device) for t in tensors]
         self._keep: list[Tensor] = []
-        self._library = _library()
-        if self._library is None or any(plain(t) is not t or t.is_complex() for t in tensors):
-            self._library = None
+        self.reading = "one by one"
+        self._told = False  # autograd was, of changes that there are none of yet
+        self._collect: Callable[[int], int] | None = None
+        self._drop: Callable[[int, int], None] | None = None
+        library, has, exchange = _library(), internals(), _exchange()
+        if library is None:
             return
-        dims = [d for t in tensors for d in (*t.shape, *t.stride())]
-        self._dims = (ctypes.c_int64 * len(dims))(*dims)
-        self._layouts = (_Layout * n)()
-        at = ctypes.addressof(self._dims)
-        for layout, t, g in zip(self._layouts, tensors, gradient_types):
-            layout.object, layout.dims, layout.ndim = id(t), at, t.ndim
-            layout.code, layout.bits = _CODES[t.dtype]
-            layout.grad_code, layout.grad_bits = _CODES[g]
-            at += 16 * t.ndim
+        self._torch = None if has is None else has.of(tensors)
         self._held = (ctypes.c_void_p * n)()
-        self._release = functools.partial(self._library.release, self._library.python, ctypes.addressof(self._held), n)
-        self._collect = functools.partial(
-            self._library.collect,
-            self._library.python,
-            n,
-            ctypes.addressof(self._layouts),
-            self.values.data_ptr(),
-            self.gradients.data_ptr(),
-            self.mask.data_ptr(),
-            ctypes.addressof(self._held),
+        self._of = _Collector(
+            torch=None if self._torch is None else ctypes.addressof(self._torch),
+            python=library.python,
+            exchange=exchange,
+            n=n,
+            values=self.values.data_ptr(),
+            gradients=self.gradients.data_ptr(),
+            mask=self.mask.data_ptr(),
+            held=ctypes.addressof(self._held),
         )
+        self._at = ctypes.addressof(self._of)
+        if has is not None and self._torch is not None:
+            self._layouts(has)
+            self._held[:] = [has.torch.undefined] * n
+            self.reading, self._collect, self._drop = "internals", library.collect, library.drop
+        elif exchange is not None and not any(plain(t) is not t or t.is_complex() for t in tensors):
+            self._layouts(None)
+            self.reading, self._collect, self._drop = "DLPack", library.collect_by_dlpack, library.release
 
-    def __enter__(self) -> Collector:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        """Lets the gradients go."""
-        if self._library is not None:
-            self._release()
-        else:
-            self._keep.clear()
+    def _layouts(self, has: Internals | None) -> None:
+        """What C is told of the tensors."""
+        self._layout: dict[Any, tuple[_Layout, Any]] = {}
+        self._tensors = (_Tensor * len(self.tensors))()
+        self._of.tensors = ctypes.addressof(self._tensors)
+        for tensor, t, g in zip(self._tensors, self.tensors, self.gradient_types):
+            key = type(t), t.dtype, g, t.shape, t.stride(), t.device
+            if key not in self._layout:
+                dims = (ctypes.c_int64 * (2 * t.ndim))(*t.shape, *t.stride())
+                layout = _Layout(type=id(type(t)), dims=ctypes.addressof(dims), ndim=t.ndim, empty=t.numel() == 0)
+                layout.device, layout.id = (1, 0) if t.device.type == "cpu" else (2, t.device.index)
+                layout.code, layout.bits = _CODES[t.dtype]
+                layout.grad_code, layout.grad_bits = _CODES[g]
+                if has is not None:
+                    layout.dtype, layout.grad_dtype = has.types[t.dtype], has.types[g]
+                    words = has.words(t.ndim)
+                    layout.words = len(words)
+                    layout.word[: len(words)] = words
+                self._layout[key] = layout, dims
+            tensor.object, tensor.layout = id(t), ctypes.addressof(self._layout[key][0])
 
     def __call__(self) -> int:
-        """How many gradients are None, or -1 - 4i - what is wrong with tensor i. The gradients stay as long as the collector is entered."""
-        if self._library is not None:
-            return int(self._collect())
+        """How many gradients are None, or -1: a tensor is not what it was. The gradients stay until let_go is called, which has to be."""
+        if self._collect is not None and self._drop is not None:
+            try:
+                none = self._collect(self._at)
+            except (RuntimeError, BufferError):  # DLPack has no words for a tensor
+                none = -1
+            if none >= 0:
+                self._told = self.reading == "internals"
+                return none
+            self._drop(self._at, True)
         none = 0
         values, gradients, mask = [], [], []
         for i, p in enumerate(self.tensors):
             t, g = plain(p), plain(p.grad)
-            if (p.dtype, p.shape, t.stride()) != self.shapes[i] or not t.device.type == "cpu":
-                return -1 - 4 * i - VALUE
+            if (p.dtype, p.shape, t.stride(), t.device) != self.shapes[i] or lazy(t) or gone(t):
+                return -1
             values.append(t.data_ptr())
             mask.append(g is not None)
             if g is None:
@@ -190,18 +285,38 @@ class Collector:
                 continue
             if (
                 g.layout is not torch.strided
-                or g.device.type != "cpu"
+                or g.device != t.device
                 or g.dtype != self.gradient_types[i]
                 or not alike(g, t)
+                or gone(g)
                 or getattr(p.grad, "placements", None) != getattr(p, "placements", None)
             ):
-                return -1 - 4 * i - GRADIENT
+                return -1
             g = g.resolve_conj().resolve_neg()
             self._keep.append(g)
             gradients.append(g.data_ptr())
         for buffer, numbers in ((self.values, values), (self.gradients, gradients), (self.mask, mask)):
-            buffer.copy_(torch.tensor(numbers, dtype=buffer.dtype))
+            buffer.copy_(torch.tensor(numbers, dtype=buffer.dtype, device="cpu"))
         return none
+
+    def let_go(self) -> None:
+        """Lets the gradients go. Where autograd was told of changes that did not come, it is told that there are none."""
+        if self._drop is not None:
+            self._drop(self._at, not self._told)
+            self._told = False
+        if self._keep:
+            self._keep.clear()
+
+    def changed(self, some: bool) -> None:
+        """Tells autograd that the tensors have changed, or those of the mask."""
+        if self._told:
+            self._told = False
+            return
+        moved = [p for p, m in zip(self.tensors, self.mask.tolist()) if m] if some else self.tensors
+        torch._C._increment_version(moved)
+        local = [plain(p) for p in moved if plain(p) is not p]
+        if local:
+            torch._C._increment_version(local)
 
 
 def count(numbers: Tensor, mask: Tensor | None) -> None:
@@ -223,10 +338,11 @@ def place(t: Any) -> str:
     """A tensor's type and layout, for errors."""
     if t.layout is not torch.strided:
         return f"{t.dtype} of layout {t.layout}"
-    return f"{t.dtype} of shape {tuple(t.shape)} and strides {tuple(plain(t).stride())} on {t.device}"
+    placed = f", placed {tuple(t.placements)}" if hasattr(t, "placements") else ""
+    return f"{t.dtype} of shape {tuple(t.shape)} and strides {tuple(plain(t).stride())} on {t.device}{placed}"
 
 
 def supported(t: Tensor) -> bool:
     """Whether a step can work with a tensor of this type, place and layout."""
     u = plain(t)
-    return t.dtype in _CODES and u.layout is torch.strided and u.device.type == "cpu" and dense(u)
+    return t.dtype in _CODES and u.layout is torch.strided and u.device.type in ("cpu", "cuda") and dense(u)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .. import _library
-from . import _collect
+from . import _collect, _cuda
+from ._matrix import line, rows_of, units_of
 from ._state import Note, NotedDict, noted, state_of
 
 if TYPE_CHECKING:
@@ -37,21 +38,29 @@ KEPT = {
     "NAdam": ("mu_product",),
     "ASGD": ("eta", "mu"),
     "NovoGrad": ("exp_avg_sq",),
+    "Prodigy": ("d", "d_max", "d_numerator"),
     "ScheduleFreeSGD": ("lr_max", "weight_sum"),
     "ScheduleFreeAdamW": ("lr_max", "weight_sum"),
 }
 _OF_TORCH = ("NAdam", "ASGD")
 
+# A mean of squares, where it is one of them.
+MEAN_OF_SQUARES = "exp_avg_sq"
+
+# State of what is done around a rule, which may be turned on late.
+AROUND = ("ema", "master", "remainder")
+
 # Counters that are powers of betas.
 POWERS = ("beta1_power", "beta2_power", "beta3_power")
 
 
-OPTIONS = ("state_dtype", "master", "stochastic_rounding", "seed", "ema_decay")
+CLIPS = ("max_norm", "max_tensor_norm", "adaptive_clip", "adaptive_eps")
+OPTIONS = ("state_dtype", "master", "stochastic_rounding", "seed", "ema_decay", "rows", "capturable")
 
 
 def number(x: Any) -> float:
-    """A hyperparameter as a number."""
-    return float(x)
+    """A hyperparameter as a number, for which this waits where it is on a GPU."""
+    return float(x.detach().cpu() if _cuda.on_gpu(x) else x)
 
 
 class Hyperparameters:
@@ -64,10 +73,44 @@ class Hyperparameters:
             key, _, index = name.partition("[")
             self.places.append((key, int(index[:-1]) if index else None))
         self.keys = list(dict.fromkeys(key for key, _ in self.places))
+        self.rate = self.places.index(("lr", None)) if ("lr", None) in self.places else -1  # which turns nothing on or off
+        self._rates: dict[int, float] = {}  # by group: a learning rate that is on a GPU, as it was when something last waited for it
 
-    def numbers(self, group: dict[str, Any]) -> array.array[float]:
-        """The numbers of a group."""
-        return array.array("d", [number(group[key] if i is None else group[key][i]) for key, i in self.places])
+    def numbers(self, group: dict[str, Any], dtype: torch.dtype) -> array.array[float]:
+        """The numbers of a group, for parameters of a type. For a learning rate on a GPU it waits, but in a capture, which reads it there."""
+        for key in self.keys:
+            for x in group[key] if isinstance(group[key], (tuple, list)) else (group[key],):
+                if isinstance(x, Tensor) and x.device.type != "cpu" and not (key == "lr" and group.get("capturable") and _cuda.on_gpu(x)):
+                    but = ", or capturable True" if key == "lr" and not group.get("capturable") else ""
+                    raise ValueError(f"{key} is a tensor on {x.device}, for which each step would have to wait: it must be a number or on the CPU{but}")
+        values = [group[key] if i is None else group[key][i] for key, i in self.places]
+        if self.algorithm == "Adafactor" and group["eps"][0] is None:  # torch's epsilon of the type
+            values[self.places.index(("eps", 0))] = torch.finfo(torch.float32 if group.get("master") is not None else dtype).eps
+        if self.algorithm == "Prodigy":
+            beta3, growth = self.places.index(("beta3", None)), self.places.index(("growth_rate", None))
+            values[beta3] = 0.0 if values[beta3] is None else values[beta3]
+            values[growth] = 0.0 if values[growth] == float("inf") else values[growth]
+        return array.array("d", [self._rate(group, x) if _cuda.on_gpu(x) else number(x) for x in values])
+
+    def _rate(self, group: dict[str, Any], lr: Tensor) -> float:
+        """A learning rate that is on a GPU."""
+        if not _cuda.capturing(lr.device.index or 0):
+            self._rates[id(group)] = number(lr)
+        return self._rates.get(id(group), 0.0)
+
+
+def check_capturable(algorithm: str, group: dict[str, Any]) -> None:
+    """Raises the ValueError of steps that cannot be captured."""
+    kept = kept_counters(algorithm)
+    if group.get("capturable") and kept:
+        raise ValueError(
+            f"capturable must be False: replays of a CUDA graph would not bring {', '.join(kept)} to {algorithm}'s state, which has that on the CPU"
+        )
+
+
+def kept_counters(algorithm: str) -> tuple[str, ...]:
+    """Counters that are state of their own."""
+    return KEPT.get(algorithm) or tuple(_library.algorithms()[algorithm].get("kept", ()))
 
 
 def _address(a: array.array[Any]) -> int:
@@ -102,10 +145,11 @@ def _name(dtype: Any, what: str) -> str:
 
 
 def slots(
-    algorithm: str, group: dict[str, Any], numbers: array.array[float], dtype: torch.dtype, names: Sequence[str]
+    algorithm: str, group: dict[str, Any], numbers: array.array[float], dtype: torch.dtype, names: Sequence[str], matrix: bool = False
 ) -> list[dict[str, Any]]:
-    """The state that a group's tensors of a type have."""
-    g = _library.Group(hyper=_address(numbers), options=json.dumps(describe(group, names, dtype)).encode())
+    """The state that a group's tensors of a type have, matrices or others."""
+    rows = array.array("Q", [matrix])
+    g = _library.Group(n=1, hyper=_address(numbers), options=json.dumps(describe(group, names, dtype)).encode(), matrix_rows=_address(rows))
     g.value_type = _library.TYPES[NAMES[dtype]]
     with refusals(group):
         return _library.slots(algorithm, g)
@@ -136,6 +180,8 @@ def refuse(group: dict[str, Any], text: str) -> NoReturn:
     name, index, value = found[1], found[2], group[found[1]]
     if found[3].endswith("with nesterov"):
         words = "Nesterov momentum requires a momentum and zero dampening"
+    elif "adafactor: " in text and (of_torch := _adafactor(name, index, value)):
+        words = of_torch
     elif name == "lr":
         words = f"Invalid learning rate: {value}"
     elif name == "eps":
@@ -149,13 +195,28 @@ def refuse(group: dict[str, Any], text: str) -> NoReturn:
     raise _library.HyperparameterError(f"{words} ({text})") from None
 
 
+def _adafactor(name: str, index: str | None, value: Any) -> str:
+    """Torch's words where its Adafactor refuses a value, too."""
+    x = number(value[int(index)] if index else value)
+    what, fits = {
+        "lr": ("Learning rate should be >= 0", x >= 0),
+        "beta2_decay": ("beta2_decay should be <= 0", x <= 0),
+        "eps": (f"epsilon{int(index or 0) + 1} should be >= 0", x >= 0),
+        "d": ("Clipping threshold d should be >= 1", x >= 1),
+        "weight_decay": ("weight_decay should be >= 0", x >= 0),
+    }.get(name, ("", True))
+    return "" if fits else f"{what} but is: {x}"
+
+
 class _Part:
-    """A group of the library: the parameters of a group of torch's that have one type."""
+    """A group of the library: the parameters of a group of torch's that have one type, and are matrices to the algorithm or are not."""
 
     def __init__(self, group: dict[str, Any], dtype: torch.dtype, gradient: torch.dtype) -> None:
         self.group, self.dtype, self.gradient = group, dtype, gradient
         self.params: list[Tensor] = []
         self.names: list[str] = []
+        self.rows: list[int] = []  # of matrices, 0 of other parameters: all are one or the other
+        self.matrices: list[int] = []  # that the rows are of
         self.states: list[list[Tensor | None]] = []  # by row, then by parameter
         self.counts: dict[str, Tensor] = {}  # flat, by counter: state is their elements
         self.first = 0  # of its parameters within all
@@ -175,7 +236,8 @@ class Engine:
         self.hyper = Hyperparameters(self.algorithm)
         self.threads = torch.get_num_threads()
         self.counters: list[str] = _library.algorithms()[self.algorithm]["counters"]
-        self.kept = KEPT.get(self.algorithm) or tuple(_library.algorithms()[self.algorithm].get("kept", ()))
+        self.kept = kept_counters(self.algorithm)
+        self.captured = False  # a step was
         states = optimizer.state = noted(optimizer.state, self.note)
         self.states = states
         self.held = [(group, _collect.Same(group["params"])) for group in optimizer.param_groups]
@@ -183,15 +245,26 @@ class Engine:
         self.fresh: set[Tensor] = set()  # their momentum begins
         self.parts: list[_Part] = []
         self._divide(optimizer)
+        scaled = self.gpu is not None and _cuda.scales(optimizer)
+        self.capturable = all(group.get("capturable") for group in optimizer.param_groups)
+        for group in optimizer.param_groups:
+            check_capturable(self.algorithm, group)
+        self.counts_on_gpu = scaled or self.capturable or old is not None and old.counts_on_gpu
         rows = old.rows() if old is not None else {}
         self.params = [p for part in self.parts for p in part.params]
-        self.distributed = any(_collect.plain(p) is not p for p in self.params)
+        self.sharded = any(map(sharded, self.params))
         self.collect = _collect.Collector(self.params, [part.gradient for part in self.parts for _ in part.params])
+        for part in self.parts:
+            self._look(part, rows)
+        self._look_together()
         for part in self.parts:
             self._begin(part)
         handle = ctypes.c_uint64()
-        _library.call("fs_new", _library.device(self.threads), self.algorithm.encode(), handle)
+        device = _library.device(self.threads, _collect.lent()) if self.gpu is None else _cuda.device(self.gpu.index)
+        _library.call("fs_new", device, self.algorithm.encode(), handle)
         self.handle = handle.value
+        if self.gpu is not None:
+            self.gpu.use_stream(self.handle)
         self.numbers = array.array("d")
         self._seen: list[Any] = []
         for part in self.parts:
@@ -205,7 +278,11 @@ class Engine:
         self.note.stale = False
 
     def _divide(self, optimizer: Optimizer) -> None:
-        by: dict[tuple[int, torch.dtype, torch.dtype], _Part] = {}
+        by: dict[tuple[int, torch.dtype, torch.dtype, bool], _Part] = {}
+        lines = _library.algorithms()[self.algorithm]["matrix"]
+        self.adaptive = optimizer.adaptive_clip is not None
+        self.gpu: _cuda.OnGPU | None = None
+        first: tuple[Tensor, str] | None = None
         for i, group in enumerate(optimizer.param_groups):
             for j, p in enumerate(group["params"]):
                 if p.grad is None and not self.states.get(p):
@@ -213,36 +290,105 @@ class Engine:
                     continue
                 name = optimizer._name(i, j)
                 check(p, name)
+                if first is None:
+                    first = p, name
+                    if p.device.type != "cuda" and any(group.get("capturable") for group in optimizer.param_groups):
+                        raise TypeError(f"parameter {name} is on {p.device}, and capturable is True: only steps on a GPU can be captured")
+                    if p.device.type == "cuda":
+                        _cuda.open_device(p, name)
+                        _cuda.wait(p.device.index)
+                        self.gpu = _cuda.OnGPU(p.device)
+                elif p.device != first[0].device:
+                    raise TypeError(
+                        f"parameter {name} is on {p.device}, and parameter {first[1]} on {first[0].device}: an optimizer of fusestep.torch steps "
+                        "the parameters of one device. Make one for each"
+                    )
                 gradient = p.dtype if p.grad is None else p.grad.dtype
                 if p.grad is not None:
                     check_gradient(p, name)
-                key = (i, p.dtype, gradient)
+                if lines:
+                    rows, matrices = rows_of(p, group.get("rows"), name, type(optimizer).__name__)
+                else:
+                    rows, matrices = units_of(p, name) if self.adaptive else 0, 1
+                key = (i, p.dtype, gradient, rows > 0)
                 if key not in by:
                     by[key] = _Part(group, p.dtype, gradient)
                 by[key].params.append(p)
                 by[key].names.append(name)
+                by[key].rows.append(rows)
+                by[key].matrices.append(matrices)
         self.parts = list(by.values())
-        first = 0
+        at = 0
         for part in self.parts:
-            part.first = first
-            first += len(part.params)
+            part.first = at
+            at += len(part.params)
+
+    def _look(self, part: _Part, rows: dict[Tensor, dict[str, float]]) -> None:
+        """Raises the ValueError of a parameter that has taken steps, and whose state lacks what they have made, or has a number that they cannot make."""
+        needed = self._lasting(part)
+        for p, name in zip(part.params, part.names):
+            state = self.states.get(p, {})
+            if not (number(state.get("step", 0)) > 0):
+                continue
+            counted = rows.get(p, {})
+            lacks = [k for k in needed if state.get(k) is None] + [k for k in self.kept if k not in state and k not in counted]
+            if lacks:
+                raise ValueError(
+                    f"state {', '.join(lacks)} of parameter {name} is missing, which has taken {number(state['step']):g} steps. "
+                    "State of an option that is turned on late begins then, all other at step 0"
+                )
+            if MEAN_OF_SQUARES in self.kept and MEAN_OF_SQUARES in state and not (x := _once(state, MEAN_OF_SQUARES, name)) >= 0:
+                raise ValueError(f"state {MEAN_OF_SQUARES} of parameter {name} is {x}, must be 0 or more")
+
+    def _look_together(self) -> None:
+        """Raises the ValueError of a parameter with another number than others of what all have together."""
+        first: dict[str, tuple[float, str]] = {}
+        for p, name in ((p, name) for part in self.parts for p, name in zip(part.params, part.names) if self.algorithm == "Prodigy"):
+            for k in self.kept:
+                if k in (state := self.states.get(p, {})):
+                    x, other = first.setdefault(k, (_once(state, k, name), name))
+                    if _once(state, k, name) != x:
+                        raise ValueError(f"state {k} of parameter {name} is {_once(state, k, name)}, and of parameter {other} {x}: all parameters have one {k}")
+
+    def _lasting(self, part: _Part) -> list[str]:
+        """The state of elements that a group's parameters have whatever its options are. What an option asks for begins where that is turned on."""
+        arguments = _library.algorithms()[self.algorithm]["arguments"]
+        off: dict[str, Any] = {a["name"]: False for a in arguments if a["type"] == "bool"}
+        if "momentum" in part.group:
+            off["momentum"] = 0.0
+        if self.algorithm == "Adafactor":
+            off["beta1"] = 0.0
+        group = {**part.group, **off}
+
+        def used(group: dict[str, Any]) -> list[str]:
+            numbers = self.hyper.numbers(group, part.dtype)
+            here = slots(self.algorithm, group, numbers, part.dtype, part.names, part.rows[0] > 0)
+            return [slot["name"] for slot in here if slot["used"] and slot["name"] not in AROUND]
+
+        now = used(part.group)
+        try:
+            without = used(group)
+        except _library.HyperparameterError:  # it does not do without momentum
+            without = now
+        return [name for name in now if name in without]
 
     def _begin(self, part: _Part) -> None:
         """Gives its parameters the state that they lack."""
-        numbers = self.hyper.numbers(part.group)
-        for slot in slots(self.algorithm, part.group, numbers, part.dtype, part.names):
+        numbers = self.hyper.numbers(part.group, part.dtype)
+        for slot in slots(self.algorithm, part.group, numbers, part.dtype, part.names, part.rows[0] > 0):
             row: list[Tensor | None] = [None] * len(part.params)
             if slot["used"]:
                 for i, p in enumerate(part.params):
                     state = state_of(self.states, p)
                     if slot["name"] == "momentum_buffer" and state.get(slot["name"]) is None:
                         self.fresh.add(p)
-                    row[i] = begin(state, p, slot, part.names[i])
+                    row[i] = begin(state, p, slot, part.names[i], part.group.get("rows"))
             part.states.append(row)
 
     def _add(self, part: _Part) -> None:
         n = len(part.params)
-        numbers = self.hyper.numbers(part.group)
+        numbers = self.hyper.numbers(part.group, part.dtype)
+        matrix_rows, matrices = array.array("Q", part.rows), array.array("Q", part.matrices)
         self.numbers += numbers
         lengths = array.array("Q", [_collect.size(p) for p in part.params])
         values = array.array("Q", [_collect.plain(p).data_ptr() for p in part.params])
@@ -257,6 +403,8 @@ class Engine:
             value_type=_library.TYPES[NAMES[part.dtype]],
             gradient_type=_library.TYPES[NAMES[part.gradient]],
             state=_address(table) if table else None,
+            matrix_rows=_address(matrix_rows),
+            matrices=_address(matrices),
         )
         with refusals(part.group):
             _library.call("fs_add_group", self.handle, group)
@@ -288,9 +436,10 @@ class Engine:
                 self._set(i, [row if is_odd else dict.fromkeys(self.counters, nan) for row, is_odd in zip(now, odd)])
         if keeps:
             dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
-            part.counts["step"] = torch.tensor(steps, dtype=dtype)
+            flat = torch.tensor(steps, dtype=dtype, device="cpu")
+            part.counts["step"] = flat.to(self.gpu.device) if self.gpu is not None and self.counts_on_gpu else flat
             for k in self.kept:
-                part.counts[k] = torch.zeros(len(steps), dtype=dtype if self.algorithm in _OF_TORCH else torch.float64)
+                part.counts[k] = torch.zeros(len(steps), dtype=dtype if self.algorithm in _OF_TORCH else torch.float64, device="cpu")
             self._keep(i, part)
             for k, flat in part.counts.items():
                 for s, element in zip(states, flat.unbind()):
@@ -308,7 +457,7 @@ class Engine:
         """Raises the error of a group whose hyperparameters are out of range. It is looked for again in the next step."""
         stale, self.note.stale = self.note.stale, True
         for part in self.parts:
-            slots(self.algorithm, part.group, self.hyper.numbers(part.group), part.dtype, part.names)
+            slots(self.algorithm, part.group, self.hyper.numbers(part.group, part.dtype), part.dtype, part.names)
         self.note.stale = stale
 
     def _recount(self) -> None:
@@ -326,12 +475,14 @@ class Engine:
     def _keep(self, i: int, part: _Part) -> None:
         """Brings what is kept of the counters to the state."""
         if self.kept:
-            numbers = torch.tensor([[row[k] for k in self.kept] for row in self._get(i, len(part.params))], dtype=torch.float64)
+            numbers = torch.tensor([[row[k] for k in self.kept] for row in self._get(i, len(part.params))], dtype=torch.float64, device="cpu")
             for j, k in enumerate(self.kept):
                 part.counts[k].copy_(numbers[:, j])
 
     def _get(self, i: int, n: int) -> list[dict[str, float]]:
         out = array.array("d", bytes(8 * n * len(self.counters)))
+        if self.gpu is not None:
+            self.gpu.use_stream(self.handle)
         _library.call("fs_counters", self.handle, i, _address(out))
         width = len(self.counters)
         return [dict(zip(self.counters, out[j * width : (j + 1) * width])) for j in range(n)]
@@ -355,19 +506,20 @@ class Engine:
         self._skipped = ctypes.c_int()
         self.norm = ctypes.c_double()
         self._err = ctypes.create_string_buffer(_library.ERROR_LENGTH)
-        self._args = _library.Args(
-            rows=_address(self._rows), skipped=ctypes.addressof(self._skipped), grad_norm=ctypes.addressof(self.norm)
-        )
-        self._call = _library.library().fs_step
+        self._args = _library.Args(rows=_address(self._rows))
+        self._clips: tuple[float | None, ...] = ()
+        if self.gpu is None:  # a GPU is not waited for
+            self._args.skipped, self._args.grad_norm = ctypes.addressof(self._skipped), ctypes.addressof(self.norm)
+        self._call, self._capture = _library.library().fs_step, _library.library().fs_capture
         self._at = ctypes.addressof(self._args)
         self._error = ctypes.addressof(self._err)
         self._flats = [(part, part.counts["step"]) for part in self.parts if "step" in part.counts]
-        self._versions = sum(flat._version for _, flat in self._flats)
+        self._versions = self._written()
         self._see()
 
     def _see(self) -> None:
         """Remembers the hyperparameters as they are."""
-        self._seen = [[group[key] for key in self.hyper.keys] for group, _ in self.held]
+        self._seen = self._values()
         self._mutable = any(
             isinstance(x, (Tensor, list)) or isinstance(x, tuple) and any(isinstance(y, Tensor) for y in x)
             for values in self._seen
@@ -376,9 +528,13 @@ class Engine:
         self._options = self._structure()
         self._betas = [[number(b) for b in group.get("betas", ())] for group, _ in self.held]
 
-    def _structure(self) -> list[Any]:
+    def _values(self) -> list[list[Any]]:
+        """The hyperparameters of each group."""
+        return [[*map(group.__getitem__, self.hyper.keys)] for group, _ in self.held]
+
+    def _structure(self) -> list[list[Any]]:
         """What compiled steps and state depend on, beside what is on or off."""
-        return [[group.get(k) for k in OPTIONS] for group, _ in self.held]
+        return [[*map(group.get, OPTIONS)] for group, _ in self.held]
 
     def stands(self, optimizer: Optimizer) -> bool:
         """Whether the optimizer's groups, state and parameters are those that the engine was made for."""
@@ -386,26 +542,35 @@ class Engine:
             self.note.stale
             or optimizer.state is not self.states
             or len(optimizer.param_groups) != len(self.held)
-            or torch.get_num_threads() != self.threads
-            or sum(flat._version for _, flat in self._flats) != self._versions
+            or self.gpu is None and torch.get_num_threads() != self.threads
+            or self._written() != self._versions
         ):
             return False
-        if any(group is not held or not same(group["params"]) for group, (held, same) in zip(optimizer.param_groups, self.held)):
-            return False
-        if any(p.grad is not None for p in self.idle):
-            return False
+        for group, (held, same) in zip(optimizer.param_groups, self.held):
+            if group is not held or not same(group["params"]):
+                return False
+        for p in self.idle:
+            if p.grad is not None:
+                return False
         return self._current(optimizer)
+
+    def _written(self) -> int:
+        """How many times counters of the state were written to."""
+        times = 0
+        for _, flat in self._flats:
+            times += flat._version
+        return times
 
     def _current(self, optimizer: Optimizer) -> bool:
         """Takes over hyperparameters that have changed, and says whether the engine can go on with them."""
-        now = [[group[key] for key in self.hyper.keys] for group, _ in self.held]
         self._args.hyper = None
-        if not self._mutable and all(a is b or a == b for x, y in zip(now, self._seen) for a, b in zip(x, y)):
+        if not self._mutable and self._values() == self._seen:
             return self._structure() == self._options
         numbers = array.array("d")
         for part in self.parts:
-            numbers += self.hyper.numbers(part.group)
-        on = [x != 0 for x in numbers] == [x != 0 for x in self.numbers]
+            numbers += self.hyper.numbers(part.group, part.dtype)
+        width = len(self.hyper.places)
+        on = all((x != 0) == (y != 0) for i, (x, y) in enumerate(zip(numbers, self.numbers)) if i % width != self.hyper.rate)
         self.numbers = numbers
         options = self._options
         self._see()
@@ -418,12 +583,11 @@ class Engine:
 
     def step(self, optimizer: Optimizer) -> bool:
         """Takes a step. It returns False, and has done nothing, where parameters or gradients are other than the engine was made for."""
-        with self.collect as collect:
-            try:
-                none = collect()
-            except (RuntimeError, BufferError):  # DLPack has no words for a tensor
-                return False
+        try:
+            none = self.collect()
             return none >= 0 and self._step(optimizer, none)
+        finally:
+            self.collect.let_go()
 
     def _step(self, optimizer: Optimizer, none: int) -> bool:
         """Takes the step of what was collected, of which so many gradients are None."""
@@ -431,51 +595,112 @@ class Engine:
             return True
         args = self._args
         args.mask = self.collect.mask.data_ptr() if none or self.collect.empty else None
-        args.max_norm, args.max_tensor_norm = optimizer.max_norm or 0.0, optimizer.max_tensor_norm or 0.0
-        if self.distributed:
+        if (optimizer.adaptive_clip is not None) != self.adaptive:
+            return False
+        clips = optimizer.max_norm, optimizer.max_tensor_norm, optimizer.adaptive_clip, optimizer.adaptive_eps
+        if clips != self._clips:
+            args.max_norm, args.max_tensor_norm, args.adaptive_clip, args.adaptive_eps = (x or 0.0 for x in clips)
+            self._clips = clips
+        if self.sharded:
             self._whole(optimizer)
         scale, found_inf = optimizer.__dict__.get("grad_scale"), optimizer.__dict__.get("found_inf")
-        if scale is not None:
-            scale = scale.to("cpu", torch.float32)
-        if found_inf is not None:
-            found_inf = found_inf.to("cpu", torch.float32)
+        if self.gpu is not None:
+            if not self.counts_on_gpu and _cuda.scales(optimizer):
+                return False  # only the GPU will know which steps are skipped
+            self.gpu.use_stream(self.handle)
+            scale, found_inf = self.gpu.number(scale), self.gpu.number(found_inf)
+        else:
+            scale = scale if scale is None else scale.to("cpu", torch.float32)
+            found_inf = found_inf if found_inf is None else found_inf.to("cpu", torch.float32)
         args.grad_scale = None if scale is None else scale.data_ptr()
         args.found_inf = None if found_inf is None else found_inf.data_ptr()
-        code = self._call(self.handle, self._at, self._error, _library.ERROR_LENGTH)
+        if self.gpu is not None and self.capturable and _cuda.capturing(self.gpu.index):
+            return self._record(none, found_inf)
+        try:
+            code = self._call(self.handle, self._at, self._error, _library.ERROR_LENGTH)
+            if not code and not self._skipped.value:
+                self._count_step(none, found_inf)
+        except BaseException:  # a signal's, as KeyboardInterrupt, which Python raises when the call has returned: the step is taken
+            self._recall()
+            raise
         if code:
-            error = _library.failure(code, self._err.value.decode(errors="replace"))
-            if isinstance(error, _library.HyperparameterError):
-                self._refuse()
-            raise error
-        if self._skipped.value:
-            return True
-        moved = [p for p in self.params if p.grad is not None] if none else self.params
-        torch._C._increment_version(moved)
-        if self.distributed:
-            torch._C._increment_version([_collect.plain(p) for p in moved])
-        for part, flat in self._flats:
-            _collect.count(flat, part.mask(self.collect.mask) if none else None)
-        for i, part in enumerate(self.parts):
-            if self.kept:
-                self._keep(i, part)
-        self._versions = sum(flat._version for _, flat in self._flats)
+            self._fail(code, _cuda.APART if self.captured else _cuda.NOT_CAPTURABLE)
         return True
+
+    def _recall(self) -> None:
+        """Brings what the library has counted to the state, where a step was interrupted that may not have been counted there."""
+        self.collect.changed(False)
+        for i, part in enumerate(self.parts):
+            if "step" in part.counts:
+                steps = [row["step"] for row in self._get(i, len(part.params))]
+                flat = part.counts["step"]
+                flat.add_(torch.tensor(steps, dtype=flat.dtype, device="cpu").to(flat.device) - flat)
+            self._keep(i, part)
+        self._versions = self._written()
+
+    def _fail(self, code: int, capturing: str) -> NoReturn:
+        """Raises the error of a step, which a text explains where it is one of captures."""
+        error = _library.failure(code, self._err.value.decode(errors="replace"))
+        if isinstance(error, _library.CapturingError):
+            raise _library.CapturingError(f"{capturing} ({error})")
+        if isinstance(error, _library.HyperparameterError):
+            self._refuse()
+        raise error
+
+    def _record(self, none: int, found_inf: Tensor | None) -> bool:
+        """Lets the step be captured, with all else that torch captures now."""
+        assert self.gpu is not None
+        args = self._args
+        rates, at = self.gpu.rates(part.group for part in self.parts)
+        args.lr = None if at is None else _address(at)
+        code = self._capture(self.handle, self._at, self._error, _library.ERROR_LENGTH)
+        args.lr = None
+        if code:
+            self._fail(code, _cuda.UNREADY)
+        self.captured = True
+        self._count_step(none, found_inf, captured=True)
+        return True
+
+    def _count_step(self, none: int, found_inf: Tensor | None, captured: bool = False) -> None:
+        """Counts a step that was taken, or lets it be captured that each replay counts one."""
+        self.collect.changed(bool(none))
+        for part, flat in self._flats:
+            mask = part.mask(self.collect.mask) if none else None
+            if self.gpu is None:
+                _collect.count(flat, mask)
+            else:
+                self.gpu.count(flat, mask, found_inf, captured)
+        if self.kept:
+            for i, part in enumerate(self.parts):
+                self._keep(i, part)
+        self._versions = self._written()
 
     def _whole(self, optimizer: Optimizer) -> None:
         """Raises the error of what needs whole tensors, where a process has its own shards alone."""
         for name in ("max_norm", "max_tensor_norm"):
             if getattr(optimizer, name):
                 raise ValueError(
-                    f"{name} of distributed tensors: a process has its own shards alone, whose norm is not that of gradients. "
+                    f"{name} of sharded tensors: a process has its own shards alone, whose norm is not that of gradients. "
                     "Use torch.nn.utils.clip_grad_norm_"
                 )
+        if self.adaptive:
+            raise ValueError(
+                f"adaptive_clip of sharded tensors: of one, as parameter {self._first_sharded()}, a process has its own shards alone, "
+                "whose norms are not those of the tensor's units"
+            )
         if _library.algorithms()[self.algorithm]["tensors"]:
             raise ValueError(
-                f"{type(optimizer).__name__} steps by sums over whole tensors, and of distributed tensors a process has its own shards alone"
+                f"{type(optimizer).__name__} steps by sums over whole tensors, and of a sharded one, as parameter {self._first_sharded()}, "
+                "a process has its own shards alone"
             )
+
+    def _first_sharded(self) -> str:
+        return next(name for part in self.parts for name, p in zip(part.names, part.params) if sharded(p))
 
     def evaluated(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The parameters, and what is to be evaluated for them."""
+        if self.gpu is not None:
+            self.gpu.use_stream(self.handle)
         for i, part in enumerate(self.parts):
             out = [torch.empty_like(p, memory_format=torch.preserve_format) for p in part.params]
             to = array.array("Q", [_collect.plain(t).data_ptr() for t in out])
@@ -506,7 +731,12 @@ def _once(state: dict[str, Any], name: str, of: str) -> float:
 
 def _same(kept: Any, counted: float) -> bool:
     """Whether a counter, rounded as the state's, is it."""
-    return isinstance(kept, Tensor) and bool(kept == torch.tensor(counted, dtype=torch.float64).to(kept.dtype))
+    return isinstance(kept, Tensor) and bool(kept == torch.tensor(counted, dtype=torch.float64, device="cpu").to(kept.dtype))
+
+
+def sharded(p: Tensor) -> bool:
+    """Whether a process has a part of a distributed tensor alone."""
+    return any(not x.is_replicate() for x in getattr(p, "placements", ()))
 
 
 def check(p: Tensor, name: str) -> None:
@@ -514,8 +744,12 @@ def check(p: Tensor, name: str) -> None:
     if not _collect.supported(p):
         raise TypeError(
             f"parameter {name} is {_collect.place(p)}: fusestep.torch steps dense tensors of float32, float64, bfloat16, "
-            "float16, complex64 and complex128 on the CPU"
+            "float16, complex64 and complex128 on the CPU or a GPU of CUDA"
         )
+    if _collect.lazy(p):
+        raise TypeError(f"parameter {name} is a view that negates or conjugates what is in memory, which a step cannot write")
+    if _collect.gone(p):
+        raise TypeError(f"parameter {name} has no memory: its storage was resized to 0 bytes")
 
 
 def check_gradient(p: Tensor, name: str) -> None:
@@ -525,26 +759,32 @@ def check_gradient(p: Tensor, name: str) -> None:
     fits = g.layout is torch.strided and _collect.supported(g) and _collect.alike(_collect.plain(g), _collect.plain(p))
     if not fits or g.dtype.is_complex != p.dtype.is_complex or getattr(g, "placements", 0) != getattr(p, "placements", 0):
         raise TypeError(f"the gradient of parameter {name} is {_collect.place(g)}, must have the layout of the parameter, {_collect.place(p)}")
+    if _collect.gone(g):
+        raise TypeError(f"the gradient of parameter {name} has no memory: its storage was resized to 0 bytes")
 
 
-def begin(state: NotedDict, p: Tensor, slot: dict[str, Any], name: str) -> Tensor:
-    """A parameter's state of a name, of the slot's type and the parameter's layout. What is not there yet starts."""
+def begin(state: NotedDict, p: Tensor, slot: dict[str, Any], name: str, rows: int | None = None) -> Tensor:
+    """A parameter's state of a name, of the slot's type and the parameter's layout, or of a number for each of its rows or columns, where its group
+    says rows. What is not there yet starts."""
     dtype = TYPES[slot["type"]]
+    like = p if slot["of"] == "elements" else line(p, slot["of"], rows)
     if p.is_complex():
         dtype = p.dtype
     t = state.get(slot["name"])
     if t is None:
         t = state[slot["name"]] = torch.full_like(
-            p, slot["start"] or 0, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False
+            like, slot["start"] or 0, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False
         )
+        if slot["name"] == "ema" and number(state.get("step", 0)) > 0:  # what averages from the first step on begins with the value behind that
+            t.copy_(p)
         if p.is_complex() and slot["start"]:
             torch.view_as_real(t).fill_(slot["start"])
         return t
-    if not isinstance(t, Tensor) or t.shape != p.shape:
-        raise ValueError(f"state {slot['name']} of parameter {name} has shape {tuple(getattr(t, 'shape', ()))}, must have {tuple(p.shape)}")
+    if not isinstance(t, Tensor) or t.shape != like.shape:
+        raise ValueError(f"state {slot['name']} of parameter {name} has shape {tuple(getattr(t, 'shape', ()))}, must have {tuple(like.shape)}")
     local = _collect.plain(t)
-    if t.dtype != dtype or local.device.type != "cpu" or not _collect.alike(local, _collect.plain(p)):
-        new = torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
+    if t.dtype != dtype or local.device != _collect.plain(p).device or not _collect.alike(local, _collect.plain(like)):
+        new = torch.empty_like(like, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
         new.copy_(t)
         t = state[slot["name"]] = new
     return t

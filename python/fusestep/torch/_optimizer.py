@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch.optim import optimizer as _torch
 from torch.optim.optimizer import ParamsT
 
-from ._engine import Engine, Hyperparameters, begin, check, slots
+from . import _cuda, _prodigy
+from ._engine import CLIPS, Engine, Hyperparameters, begin, check, check_capturable, slots
+from ._matrix import check_rows
 from ._state import Note, noted, plain, state_of
 
 
@@ -33,14 +36,28 @@ class Optimizer(torch.optim.Optimizer):
     max_tensor_norm: float | None
     """The norm to which a step clips each gradient by itself, after max_norm; None clips nothing. It may be changed at any time."""
 
+    adaptive_clip: float | None
+    """How much of a unit's norm its gradient's may be, after the other two; None clips nothing. It may be changed at any time."""
+
+    adaptive_eps: float
+    """The least norm that a unit counts with. It may be changed at any time."""
+
     def __init__(
-        self, params: ParamsT, defaults: dict[str, Any], max_norm: float | None = None, max_tensor_norm: float | None = None
+        self,
+        params: ParamsT,
+        defaults: dict[str, Any],
+        max_norm: float | None = None,
+        max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
     ) -> None:
         self._engine: Engine | None = None
-        self.max_norm, self.max_tensor_norm = max_norm, max_tensor_norm
-        for name, norm in (("max_norm", max_norm), ("max_tensor_norm", max_tensor_norm)):
-            if norm is not None and not norm > 0:
-                raise ValueError(f"Invalid {name} value: {norm}")
+        self._captured: list[Engine] = []
+        clips = {"max_norm": max_norm, "max_tensor_norm": max_tensor_norm, "adaptive_clip": adaptive_clip, "adaptive_eps": adaptive_eps}
+        for name, x in clips.items():
+            if x is None and name == "adaptive_eps" or x is not None and not x > 0:
+                raise ValueError(f"Invalid {name} value: {x}")
+        self.__dict__.update(clips)
         self._check(defaults)
         super().__init__(params, defaults)
         if self._algorithm == "Adagrad":  # torch's begins its state here, too
@@ -63,11 +80,12 @@ class Optimizer(torch.optim.Optimizer):
                 raise ValueError(f"Tensor betas[{i}] must be 1-element")
         if group.get("foreach") and group.get("fused"):
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-        for name in ("capturable", "differentiable"):
-            if group.get(name):
-                raise ValueError(f"{name} must be False: fusestep.torch steps on the CPU, outside of autograd")
-        master = group.get("master")
-        slots(self._algorithm, group, self._hyper().numbers(group), torch.float32 if master is None else torch.bfloat16, [])
+        if group.get("differentiable"):
+            raise ValueError("differentiable must be False: fusestep.torch steps outside of autograd")
+        check_capturable(self._algorithm, group)
+        check_rows(group.get("rows"))
+        dtype = torch.float32 if group.get("master") is None else torch.bfloat16
+        slots(self._algorithm, group, self._hyper().numbers(group, dtype), dtype, [])
 
     def _hyper(self) -> Hyperparameters:
         return Hyperparameters(self._algorithm)
@@ -95,8 +113,8 @@ class Optimizer(torch.optim.Optimizer):
                 check(p, name)
                 state = state_of(states, p)
                 dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
-                state["step"] = torch.tensor(0.0, dtype=dtype)
-                for slot in slots(self._algorithm, group, self._hyper().numbers(group), p.dtype, [name]):
+                state["step"] = torch.tensor(0.0, dtype=dtype, device="cpu")
+                for slot in slots(self._algorithm, group, self._hyper().numbers(group, p.dtype), p.dtype, [name]):
                     if slot["used"]:
                         begin(state, p, slot, name)
 
@@ -109,11 +127,21 @@ class Optimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def _made(self) -> Engine:
         """The engine, made again."""
-        old, self._engine = self._engine, None
+        old = self._engine
         if old is not None:
             old.note.stale = True
+            if old.gpu is not None:
+                _cuda.outside(old.gpu.index)
+        self._drop()
         self._engine = Engine(self, old)
         return self._engine
+
+    def _drop(self) -> None:
+        """Goes on without the engine."""
+        old, self._engine = self._engine, None
+        if old is not None and old.captured:  # replays need what it has
+            self._captured.append(old)
+            warnings.warn(_cuda.OVER.format(what=f"{type(self).__name__}'s parameters, options or state"), stacklevel=2)
 
     def _step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None
@@ -154,9 +182,14 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def grad_norm(self) -> float | None:
-        """The norm of all gradients before the last step clipped them; None where max_norm and max_tensor_norm are None."""
-        clips = self.max_norm is not None or self.max_tensor_norm is not None
-        return self._engine.norm.value if self._engine is not None and clips else None
+        """The norm of all gradients before the last step clipped them; None where max_norm and max_tensor_norm are None.
+
+        On a GPU it waits for that step.
+        """
+        engine = self._engine
+        if engine is None or self.max_norm is None and self.max_tensor_norm is None:
+            return None
+        return engine.norm.value if engine.gpu is None else _cuda.grad_norm(engine)
 
     @torch.no_grad()
     def eval_params(self) -> list[Tensor]:
@@ -173,10 +206,25 @@ class Optimizer(torch.optim.Optimizer):
         return [found[p] if p in found else p.detach().clone() for p in params]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as a dict, as torch.optim has it: torch's optimizer of the name loads it."""
+        """The state as a dict, as torch.optim has it: torch's optimizer of the name loads it, and prodigyopt's Prodigy."""
         out = super().state_dict()
         out["state"] = {k: plain(v) for k, v in out["state"].items()}
-        return out
+        return _prodigy.to_authors(out) if self._algorithm == "Prodigy" else out
+
+    def _check_steps(self, d: dict[str, Any]) -> None:
+        """Raises the ValueError of a parameter whose saved state has what steps have made, and not how many. Torch's SGD counts none."""
+        if self._algorithm == "SGD":
+            return
+        for i, (saved, group) in enumerate(zip(d["param_groups"], self.param_groups)):
+            for j, (k, p) in enumerate(zip(saved["params"], group["params"])):
+                state = d["state"].get(k) or {}
+                if "step" in state:
+                    continue
+                name = self._name(i, j)
+                listed = slots(self._algorithm, group, self._hyper().numbers(group, p.dtype), p.dtype, [name]) if state else ()
+                made = [slot["name"] for slot in listed if slot["name"] in state and not slot.get("given")]
+                if made:
+                    raise ValueError(f"state step of parameter {name} is missing, which has {', '.join(made)}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a dict of state_dict's, or of torch's optimizer of the name.
@@ -186,8 +234,12 @@ class Optimizer(torch.optim.Optimizer):
         """
         given: dict[str, Any] = {}
 
-        def before(_: Any, d: dict[str, Any]) -> None:
+        def before(_: Any, d: dict[str, Any]) -> dict[str, Any]:
+            if self._algorithm == "Prodigy":
+                d = _prodigy.from_authors(d)
+            self._check_steps(d)
             given.update(d)
+            return d
 
         def after(_: Any) -> None:
             saved = itertools.chain.from_iterable(group["params"] for group in given["param_groups"])
@@ -206,11 +258,13 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = defaultdict(dict, {k: plain(v) for k, v in self.state.items()})
-        return {**super().__getstate__(), "state": state, "max_norm": self.max_norm, "max_tensor_norm": self.max_tensor_norm}
+        return {**super().__getstate__(), "state": state, **{name: getattr(self, name) for name in CLIPS}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._engine = None
+        self.__dict__.setdefault("_engine", None)
+        self.__dict__.setdefault("_captured", [])
+        self._drop()  # it is also load_state_dict's
         for group in self.param_groups:
             for name, x in self.defaults.items():
                 group.setdefault(name, x)

@@ -33,8 +33,11 @@ class Rule(Optimizer):
         functions: the element function's name. Of a rule with stages the names of all functions, in
             the order in which they run
         prologue: the prologue's name
-        max_norm, max_tensor_norm, ema_decay, state_dtype, master, stochastic_rounding, seed: as of
-            all other classes
+        rows: as of Adafactor, of a rule with numbers of rows or columns
+        capturable: as of all other classes; a rule with counters beside step has them on the CPU,
+            and it must be False
+        max_norm, max_tensor_norm, adaptive_clip, adaptive_eps, ema_decay, state_dtype, master,
+            stochastic_rounding, seed: as of all other classes
         hyperparameters: those of the rule, and its options
     """
 
@@ -45,8 +48,12 @@ class Rule(Optimizer):
         *,
         functions: str | Sequence[str] = "Step",
         prologue: str = "Prologue",
+        rows: int | None = None,
+        capturable: bool = False,
         max_norm: float | None = None,
         max_tensor_norm: float | None = None,
+        adaptive_clip: float | None = None,
+        adaptive_eps: float = 1e-3,
         ema_decay: float | None = None,
         state_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
         master: torch.dtype | None = None,
@@ -58,15 +65,21 @@ class Rule(Optimizer):
             raise TypeError(f"functions is {functions!r}, must be a name or a sequence of names")
         names = functions if isinstance(functions, str) else " ".join(functions)
         self._source = (os.fspath(file), pathlib.Path(file).read_bytes(), prologue, names)
-        defaults = self._complete(self._read(), hyperparameters)
+        rule = self._read()
+        defaults = self._complete(rule, hyperparameters)
+        if rule["matrix"]:
+            defaults["rows"] = rows
+        elif rows is not None:
+            raise TypeError(f"Rule() got rows, and {self._source[0]} has no numbers of rows or columns")
         around = {
+            "capturable": capturable,
             "ema_decay": ema_decay,
             "state_dtype": state_dtype,
             "master": master,
             "stochastic_rounding": stochastic_rounding,
             "seed": seed,
         }
-        super().__init__(params, {**defaults, **around}, max_norm, max_tensor_norm)
+        super().__init__(params, {**defaults, **around}, max_norm, max_tensor_norm, adaptive_clip, adaptive_eps)
 
     def _read(self) -> dict[str, Any]:
         """Reads the rule. It is an algorithm of this process then."""
