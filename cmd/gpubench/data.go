@@ -7,12 +7,21 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels/reference"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // period is the length of a pattern. It is prime, so that a pattern falls differently on every vector, line and chunk.
 const period = 65_537
 
-// pattern is elements that repeat: element i is number i mod period. What a buffer should hold can so be told without a copy of
+// What rows and columns of a matrix have tells elements apart. So a matrix that is verified with them repeats rows and columns: element (r, c) is that
+// of row r mod periodRows and column c mod periodColumns, and so is what a step makes of it. More rows than a column's sum has in a block, and both
+// prime.
+const (
+	periodRows    = 67
+	periodColumns = 257
+)
+
+// pattern is elements that repeat: element i is number i mod their number, period but in a part of one. What a buffer should hold can so be told without a copy of
 // it, and filling one is a matter of copying.
 type pattern struct {
 	bits   reference.Plane
@@ -41,7 +50,71 @@ func uploader[T device.Element](x []T) func(*device.Stream, *device.Buffer, int6
 }
 
 // at is element i.
-func (p *pattern) at(i int64) uint64 { return p.bits[i%period] }
+func (p *pattern) at(i int64) uint64 { return p.bits[i%int64(len(p.bits))] }
+
+// of is the pattern of what a matrix of these numbers has of a domain other than elements, and of the elements of one row.
+func (p *pattern) of(t device.DType, d rule.Domain, row int64) *pattern {
+	first := p.bits[row%periodRows*periodColumns:]
+	if d != rule.OfRows {
+		return newPattern(t, first[:periodColumns])
+	}
+	var bits reference.Plane
+	for r := range int64(periodRows) {
+		bits = append(bits, p.bits[(row+r)%periodRows*periodColumns])
+	}
+	return newPattern(t, bits)
+}
+
+// number is number i of a tensor's elements, rows or columns, filled by fillAs.
+func (p *pattern) number(t tensor, d rule.Domain, phase, i int64) uint64 {
+	if !t.program.Matrix() {
+		return p.at(phase + i)
+	}
+	i %= each(d, t.Tensor)
+	r, c := i+phase, int64(0)
+	switch {
+	case d == rule.OfColumns:
+		r, c = phase, i
+	case d == rule.OfElements:
+		columns := each(rule.OfColumns, t.Tensor)
+		r, c = i/columns+phase, i%columns
+	}
+	return p.bits[r%periodRows*periodColumns+c%periodColumns]
+}
+
+// fillAs enqueues setting what b has, elements, rows or columns of the tensor, as number says: in each matrix the same.
+func (p *pattern) fillAs(s *device.Stream, b *device.Buffer, t tensor, d rule.Domain, phase int64) error {
+	if !t.program.Matrix() {
+		return p.fill(s, b, phase)
+	}
+	first, err := b.Slice(0, b.Len()/int(t.Matrices()))
+	if err == nil {
+		err = p.fillMatrix(s, first, t, d, phase)
+	}
+	if err != nil {
+		return err
+	}
+	return repeat(s, b, first.Len())
+}
+
+// fillMatrix is fillAs of one matrix.
+func (p *pattern) fillMatrix(s *device.Stream, b *device.Buffer, t tensor, d rule.Domain, phase int64) error {
+	if d != rule.OfElements {
+		return p.of(b.DType(), d, phase).fill(s, b, 0)
+	}
+	columns := int(each(rule.OfColumns, t.Tensor))
+	block := min(b.Len(), periodRows*columns)
+	for lo := 0; lo < block; lo += columns {
+		row, err := b.Slice(lo, lo+columns)
+		if err != nil {
+			return err
+		}
+		if err := p.of(b.DType(), d, phase+int64(lo/columns)).fill(s, row, 0); err != nil {
+			return err
+		}
+	}
+	return repeat(s, b, block)
+}
 
 // fillPeriods is how many periods come from the host; copies of them on the device make the rest, as the way from a host to its
 // GPU is long. In float32 they are 4 MB, which a CPU's caches still hold.
@@ -49,11 +122,20 @@ const fillPeriods = 16
 
 // fill enqueues setting element i of b to p.at(from + i). The pattern must stay as it is until the stream is synchronised.
 func (p *pattern) fill(s *device.Stream, b *device.Buffer, from int64) error {
-	if err := p.some(s, b, from, min(b.Len(), fillPeriods*period)); err != nil {
+	block := min(b.Len(), fillPeriods*len(p.bits))
+	if err := p.some(s, b, from, block); err != nil {
 		return err
 	}
-	for lo := fillPeriods * period; lo < b.Len(); lo += fillPeriods * period {
-		hi := min(lo+fillPeriods*period, b.Len())
+	return repeat(s, b, block)
+}
+
+// repeat enqueues copies of the first elements of b to the others.
+func repeat(s *device.Stream, b *device.Buffer, first int) error {
+	for lo, n, hi := first, first, 0; lo < b.Len(); lo = hi {
+		if n < 1<<20 { // few copies of few elements
+			n = lo
+		}
+		hi = min(lo+n, b.Len())
 		src, err := b.Slice(0, hi-lo)
 		if err != nil {
 			return err
@@ -71,9 +153,9 @@ func (p *pattern) fill(s *device.Stream, b *device.Buffer, from int64) error {
 
 // some is fill of the first n elements.
 func (p *pattern) some(s *device.Stream, b *device.Buffer, from int64, n int) error {
-	at := int(from % period)
+	at := int(from % int64(len(p.bits)))
 	for lo := 0; lo < n; {
-		hi := min(lo+period-at, n)
+		hi := min(lo+len(p.bits)-at, n)
 		part, err := b.Slice(lo, hi)
 		if err == nil {
 			err = p.upload(s, part, int64(at))

@@ -14,6 +14,7 @@ import (
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/ptx"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // A view is a way to look at a program.
@@ -54,19 +55,29 @@ func (cfg *config) printDump(w io.Writer) error {
 			if cfg.dump != v.name && cfg.dump != "all" {
 				continue
 			}
-			text, err := v.text(p.program)
-			if missing := (*noCodeError)(nil); cfg.dump == "all" && errors.As(err, &missing) {
-				text = fmt.Sprintf("; %v\n", missing)
-			} else if err != nil {
-				return fmt.Errorf("-dump %s: %s: %w", cfg.dump, o.Name, err)
+			programs := []*kernels.Program{p.matrix}
+			if p.lines() && v.name != "go" {
+				programs = append(programs, p.program)
 			}
-			if out.Len() > 0 {
-				fmt.Fprintln(&out)
+			for i, program := range programs {
+				text, err := v.text(program)
+				if missing := (*noCodeError)(nil); cfg.dump == "all" && errors.As(err, &missing) {
+					text = fmt.Sprintf("; %v\n", missing)
+				} else if err != nil {
+					return fmt.Errorf("-dump %s: %s: %w", cfg.dump, o.Name, err)
+				}
+				if out.Len() > 0 {
+					fmt.Fprintln(&out)
+				}
+				if cfg.dump == "all" || len(cfg.optimizers) > 1 || len(programs) > 1 {
+					of := ""
+					if len(programs) > 1 {
+						of = []string{", of a matrix", ", of a vector"}[i]
+					}
+					fmt.Fprintf(&out, "// ==== %s, %s: %s%s ====\n\n", o.Name, cfg.dtype, v.title, of)
+				}
+				out.WriteString(text)
 			}
-			if cfg.dump == "all" || len(cfg.optimizers) > 1 {
-				fmt.Fprintf(&out, "// ==== %s, %s: %s ====\n\n", o.Name, cfg.dtype, v.title)
-			}
-			out.WriteString(text)
 		}
 	}
 	_, err := io.WriteString(w, out.String())
@@ -84,8 +95,17 @@ func graphText(p *kernels.Program) string {
 			if slices.Contains(p.Passes[i].Loads, k) {
 				loaded += plane.DType.Size()
 			}
-			if slices.Contains(p.Passes[i].Stores, k) {
+			filled := func(f kernels.Fill) bool { return f.Domain != rule.OfTensor && f.Plane == k }
+			if slices.Contains(p.Passes[i].Stores, k) || slices.ContainsFunc(p.Passes[i].Fills, filled) {
 				stored += plane.DType.Size()
+			}
+			for _, f := range p.Passes[i].Folds {
+				if f.From == k {
+					loaded += plane.DType.Size()
+				}
+				if f.To == k {
+					stored += plane.DType.Size()
+				}
 			}
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", p.Passes[0].Graph.Vars[k].Name, p.Of(k).Name, p.Of(k).Role, plane.DType, loaded, stored)
@@ -94,17 +114,40 @@ func graphText(p *kernels.Program) string {
 	fmt.Fprintf(&b, "%d bytes in all for each element\n", p.Bytes)
 	passes := p.Passes
 	for i, s := range p.Stages {
-		of, varying := map[kernels.Scope]string{kernels.Group: "once for each group", kernels.OneTensor: "once for each tensor"}[s.Over], []bool(nil)
+		of, varying := map[kernels.Scope]string{kernels.Group: "once for each group", kernels.OneTensor: "once for each tensor",
+			kernels.OneRow: "once for each row", kernels.OneColumn: "once for each column", kernels.OneMatrix: "once for each matrix"}[s.Over], []bool(nil)
 		switch s.Kind {
 		case kernels.Reduce:
-			fmt.Fprintf(&b, "\n// stage %d: %s, %s, in float64\ntensor.%s = %s of t.%[4]s\n", i+1, s.Kind, of, p.Rule.Tensor[s.Fill.Field].Name, s.Fill.Kind)
+			var text string
+			if s.Over == kernels.OneMatrix {
+				text = foldText(p, s.Fold)
+			} else {
+				text = fillText(p.Rule, s.Fill)
+			}
+			fmt.Fprintf(&b, "\n// stage %d: %s, %s, in float64\n%s\n", i+1, s.Kind, of, text)
 			continue
 		case kernels.Map:
-			of, varying, passes = "for each element", passes[0].Varying, passes[1:]
+			of, varying, passes = "for each "+s.Domain.String(), passes[0].Varying, passes[1:]
 		}
 		fmt.Fprintf(&b, "\n// stage %d: %s, %s, in float%d\n%s", i+1, s.Kind, of, s.Graph.Width, s.Graph.Text(varying))
 	}
 	return b.String()
+}
+
+// foldText says what columns have of their matrix's rows.
+func foldText(p *kernels.Program, f kernels.Fold) string {
+	return fmt.Sprintf("column.%s = %s of row.%s", p.Rule.Column[p.Of(f.To).Index].Name, f.Kind, p.Rule.Row[p.Of(f.From).Index].Name)
+}
+
+// fillText says what a tensor, a row or a column is filled with.
+func fillText(r *rule.Rule, f kernels.Fill) string {
+	var name string
+	if f.Domain == rule.OfTensor {
+		name = r.Tensor[f.Field].Name
+	} else {
+		name = r.Fields(f.Domain)[f.Field].Name
+	}
+	return fmt.Sprintf("%s.%s = %s of %s.%s", f.Domain, name, f.Kind, f.Domain.String()[:1], name)
 }
 
 // noCodeError is an implementation that runs a program without machine code of its own.

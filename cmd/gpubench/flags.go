@@ -33,6 +33,7 @@ type config struct {
 	dtype      types
 	clip       float64 // to which norm gradients are clipped; 0: they are not
 	clipTensor float64 // and each tensor's by itself
+	adaptive   float64 // and to how much of its parameter's norm each row's, or vector's
 	scale      float64 // that gradients are multiplied by; 0: there is no loss scale
 	threads    int
 	time       time.Duration
@@ -66,6 +67,7 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	fs.StringVar(&cfg.device, "device", "cpu", "")
 	fs.Float64Var(&cfg.clip, "clip", 0, "")
 	fs.Float64Var(&cfg.clipTensor, "clip-tensor", 0, "")
+	fs.Float64Var(&cfg.adaptive, "clip-adaptive", 0, "")
 	fs.Float64Var(&cfg.scale, "scale", 0, "")
 	fs.IntVar(&cfg.threads, "threads", 0, "")
 	fs.DurationVar(&cfg.time, "time", time.Second, "")
@@ -140,9 +142,9 @@ func parseFlags(args []string, stdout io.Writer) (*config, error) {
 	case cfg.threads == 0:
 		cfg.threads = all
 	}
-	for i, norm := range []float64{cfg.clip, cfg.clipTensor} {
+	for i, norm := range []float64{cfg.clip, cfg.clipTensor, cfg.adaptive} {
 		if !(norm >= 0 && norm <= math.MaxFloat64) {
-			return nil, cli.Usagef("%s %v: must be a norm, above 0 and finite, or 0 for none", []string{"-clip", "-clip-tensor"}[i], norm)
+			return nil, cli.Usagef("%s %v: must be a norm, above 0 and finite, or 0 for none", []string{"-clip", "-clip-tensor", "-clip-adaptive"}[i], norm)
 		}
 	}
 	if lo, hi := scales(cfg.dtype.grad); slices.Contains(given, "scale") && !(cfg.scale >= lo && cfg.scale <= hi) {

@@ -35,7 +35,7 @@ func TestDefaults(t *testing.T) {
 // Every flag is in the manual, at its place in the synopsis.
 func TestManualNamesEveryFlag(t *testing.T) {
 	text := cli.Manual(source)
-	for _, name := range []string{"device", "optimizer", "model", "shape", "n", "dtype", "grad", "state", "master", "rounding", "clip", "clip-tensor", "scale", "threads", "time", "verify", "format", "list", "plan"} {
+	for _, name := range []string{"device", "optimizer", "model", "shape", "n", "dtype", "grad", "state", "master", "rounding", "clip", "clip-tensor", "clip-adaptive", "scale", "threads", "time", "verify", "format", "list", "plan"} {
 		_, err := parseFlags([]string{"-" + name + "=\x00"}, nil)
 		require.NotContains(t, err.Error(), "not defined", name)
 		assert.Regexp(t, regexp.MustCompile(`(?m)^\t.*-`+name+`\b`), text)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/models"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // printList prints what -model, -optimizer and -device may be.
@@ -29,13 +31,17 @@ func printList(w io.Writer, format string) error {
 		if err != nil {
 			return err
 		}
-		names := strings.Join(p.program.State(), ", ")
+		names := strings.Join(p.matrix.State(), ", ")
 		if names == "" {
 			names = "none"
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", o.Name, p.program.Bytes, len(p.program.State())*device.Float32.Size(), names, o.Doc)
+		if p.lines() {
+			o.Doc += fmt.Sprintf("; a vector has %s, and takes %d bytes", strings.Join(p.program.State(), ", "), p.program.Bytes)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\n", o.Name, p.matrix.Bytes, stateBytes(p.matrix), names, o.Doc)
 	}
-	fmt.Fprintln(t, "Both are per parameter; with -dtype f64 they are twice as much, and with -dtype bf16 -state bf16 half as much. See -plan for more.")
+	fmt.Fprintln(t, "Both are per parameter; with -dtype f64 they are twice as much, and with -dtype bf16 -state bf16 half as much. See -plan for more,")
+	fmt.Fprintln(t, "and for what rows and columns of a matrix take beside that.")
 	fmt.Fprintln(t)
 	t.Flush()
 
@@ -44,4 +50,14 @@ func printList(w io.Writer, format string) error {
 		fmt.Fprintf(t, "%s\t%s\n", d[0], d[1])
 	}
 	return t.Flush()
+}
+
+// stateBytes is what an element has as state.
+func stateBytes(p *kernels.Program) (n int) {
+	for k, plane := range p.Planes {
+		if role := p.Of(k).Role; plane.Domain == rule.OfElements && (role == kernels.State || role == kernels.Input) {
+			n += plane.DType.Size()
+		}
+	}
+	return n
 }

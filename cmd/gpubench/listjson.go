@@ -40,7 +40,7 @@ func printListJSON(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		steps = append(steps, listedOptimizer{o.Name, o.Doc, p.program.Bytes, append([]string{}, p.program.State()...)})
+		steps = append(steps, listedOptimizer{o.Name, o.Doc, p.matrix.Bytes, append([]string{}, p.matrix.State()...)})
 	}
 	fmt.Fprintln(w, `{"models": [`)
 	if err := jsonLines(w, all); err != nil {

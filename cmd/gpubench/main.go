@@ -4,8 +4,8 @@
 // Usage:
 //
 //	gpubench [-device cpu|cuda|cuda:N|emu] [-optimizer names] [-model name | -shape shapes | -n count] [-dtype f32] [-grad f32] [-state f32]
-//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-clip-tensor norm] [-scale factor] [-threads count]
-//	         [-time duration] [-verify] [-save folder] [-format text|json]
+//	         [-master none] [-rounding nearest|stochastic] [-clip norm] [-clip-tensor norm] [-clip-adaptive part] [-scale factor]
+//	         [-threads count] [-time duration] [-verify] [-save folder] [-format text|json]
 //	gpubench -list [-format text|json]
 //	gpubench -plan [-optimizer names] [-model name | -shape shapes | -n count] [-format text|json]
 //	gpubench -dump all|go|graph|code|ptx [-optimizer names] [-dtype f32] [-grad f32] [-state f32] [-master none]
@@ -23,7 +23,8 @@
 //
 //	-optimizer adamw     one name, several separated by commas, or all; gpubench -list names them
 //	-model gpt2          the parameters of a known model; gpubench -list names them
-//	-shape 10000x1024    instead of a model, one tensor of this shape; several are separated by commas: 768x768,768
+//	-shape 10000x1024    instead of a model, one tensor of this shape; several are separated by commas: 768x768,768. Optimizers with
+//	                     numbers of rows and columns, as adafactor, take the last axis for the columns, and of one axis there are neither
 //	-n 1e8               instead of a model, one flat tensor of so many elements: 100000000, 1e8, 100M
 //	-dtype f32           type of parameters: f32, f64, bf16 or f16; a step calculates in f64 for f64, and in f32 for the others
 //	-grad f32            type of gradients, where it is not that of -dtype: f32, bf16 or f16
@@ -34,6 +35,8 @@
 //	-clip 1              clip gradients to this global norm. A step reads them once more, which its bytes count. The ceiling does
 //	                     not: its rate is that of the update's loads and stores
 //	-clip-tensor 1       clip each tensor's gradient to this norm by itself, after -clip; for both, gradients are read once more
+//	-clip-adaptive 0.01  clip the gradient of each row of a matrix, and of each vector, to so much of its parameter's norm, behind the others, with an
+//	                     eps of 1e-3. All axes but the last are rows. Parameters and gradients are read once more
 //	-scale 65536         gradients are multiplied by this loss scale. A step divides by it, and is skipped where a gradient is not finite, with an
 //	                     optim.GradScaler that starts at it and does not grow while steps are measured. It reads gradients once more, as
 //	                     with -clip; with all, they are read once more for all
@@ -59,8 +62,9 @@
 // bit for bit after each step, where any NaN equals any other. Tensors of up to 4,096 elements are compared whole; of
 // larger ones the head, the tail and runs at a prime stride between them. The result says how many parameters were
 // compared and the largest distance in units in the last place, which is 0 where all is well; if it is not, gpubench
-// says where the first difference is and exits with status 1. What cannot be compared is refused: tensors of more than 65,537
-// elements that are rounded stochastically, by an optimizer that sums over a tensor, as lamb does.
+// says where the first difference is and exits with status 1. Where an optimizer sums over a tensor, as lamb does, no number is special, and the
+// elements of a tensor repeat, so that it is known what they add up to: of a vector every 65,537, of a matrix with numbers of rows and columns every 67
+// rows and 257 columns. All of these are compared. What cannot be compared is refused: more elements than that which are rounded stochastically.
 //
 // # Saving
 //
@@ -88,6 +92,7 @@
 //	-dump ptx      the PTX text of its kernels on a GPU, which needs no GPU to be written
 //	-dump all      the four, one below the other
 //
+// An optimizer with numbers of rows and columns has two programs, one of matrices and one of vectors, and both are printed.
 // All of them name the rule's variables in comments, and number a graph's nodes alike. In a graph, uniform is what all
 // elements share. Where no machine code runs, -dump code fails and says why; -dump all says why and goes on.
 //
@@ -100,7 +105,8 @@
 //	benchstat old.txt new.txt
 //
 // A line's units are ns/op, the time of a step; MB/s, bytes that the step must move by this time; B/param, these bytes for one
-// parameter; ceiling-GB/s, the same of the ceiling; copy-GB/s, what a plain copy of a large buffer within the device moved,
+// parameter, on average, as adafactor moves 24 of a matrix, 40 of a vector, and beside them what rows and columns have, once for each pass that
+// loads or stores it; ceiling-GB/s, the same of the ceiling; copy-GB/s, what a plain copy of a large buffer within the device moved,
 // once in this run, each byte counted as read and as written; and ratio, the step's rate over the ceiling's.
 //
 // With -format json, standard output is one object and nothing else:

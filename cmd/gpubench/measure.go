@@ -30,8 +30,15 @@ func (w *work) measure(budget time.Duration, p *cli.Progress, what string) (timi
 	defer watch.Close()
 	// The ceiling first: it touches every page and fills the caches for whoever comes next.
 	var calls []func() error
-	for _, u := range w.ceiling {
-		calls = append(calls, func() error { return u.Enqueue(w.stream, kernels.Step{}) })
+	for _, way := range w.ceiling {
+		calls = append(calls, func() error {
+			for _, u := range way {
+				if err := u.Enqueue(w.stream, kernels.Step{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 	calls = append(calls, func() error { return w.opt.Step(w.stream) })
 	last := len(calls) - 1
@@ -102,12 +109,20 @@ func (cfg *config) bench(t *target, o optimizer, p *cli.Progress) (r result, err
 	r = result{Device: t.name, Optimizer: o.Name, Model: cfg.model.Name, Params: cfg.model.Params(),
 		Tensors: len(cfg.model.Tensors), DType: cfg.dtype.param.Short(), Grad: cfg.dtype.grad.Short(), State: cfg.dtype.state.Short(),
 		Master: cfg.dtype.masterName(), Rounding: cfg.dtype.rounding(), types: cfg.dtype, Threads: t.threads, Clip: cfg.clip,
-		ClipTensor: cfg.clipTensor, Scale: cfg.scale,
-		BytesPerParam: w.program.Bytes, updateBytes: w.program.Bytes, Traffic: t.traffic,
-		Note: t.note}
-	if cfg.measures() {
-		r.BytesPerParam += cfg.dtype.grad.Size() // which the norm reads
+		ClipTensor: cfg.clipTensor, ClipAdaptive: cfg.adaptive, Scale: cfg.scale,
+		Traffic: t.traffic, Note: t.note}
+	foreseen, err := w.foreseen(cfg.dtype, cfg.model)
+	if err != nil {
+		return result{}, err
 	}
+	r.ceilingBytes, r.bytes = w.ofElements(cfg.model), w.moves(cfg.model)
+	if t.gpu != "" {
+		r.ceilingBytes = r.bytes // a CPU's ceiling leaves rows and columns out, which its caches hold
+	}
+	if cfg.measures() {
+		r.bytes += foreseen.Norm.Total
+	}
+	r.BytesPerParam = float64(r.bytes) / float64(r.Params)
 	var mismatch error
 	if cfg.verify {
 		v, err := w.verify(cfg, p, what)

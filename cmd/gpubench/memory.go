@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/internal/models"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 const (
@@ -18,34 +20,36 @@ const (
 	unknownMemory = 1 << 47
 )
 
-// need is the bytes that measuring an optimizer takes: its slots, with -verify what they should be, and with -save a copy. The ceiling takes
-// nothing, as it passes over the step's own buffers. What no int64 holds is the largest int64.
+// need is the bytes that measuring an optimizer takes: its slots, partial sums of what it adds up, with -verify what they should be, and with -save a
+// copy. The ceiling takes nothing, as it passes over the step's own buffers. What no int64 holds is the largest int64.
 func (cfg *config) need(p plan) int64 {
-	align := uint64(p.align())
-	elements := uint64(0) // cannot overflow: parameters are at most 2⁶², and each tensor that adds some was spelled out
+	align, total := uint64(p.align()), uint64(0)
 	for _, t := range cfg.model.Tensors {
-		elements += (uint64(t.Len()) + align - 1) / align * align
-	}
-	size := uint64(0) // of an element in all planes
-	for _, plane := range p.program.Planes {
-		size += uint64(plane.DType.Size())
-	}
-	if cfg.save != "" && cfg.device == "cpu" { // where the copy is in the same memory
-		size += uint64(p.snapshot())
-	}
-	hi, n := bits.Mul64(elements, size)
-	if hi != 0 || n > math.MaxInt64/2 {
-		return math.MaxInt64
+		size := map[rule.Domain]uint64{} // of an element in all planes, of a row, of a column
+		for _, plane := range p.of(t).Planes {
+			size[plane.Domain] += uint64(plane.DType.Size())
+		}
+		if cfg.save != "" && cfg.device == "cpu" { // where the copy is in the same memory
+			size[rule.OfElements] += uint64(snapshot(p.of(t)))
+		}
+		for d, size := range size {
+			hi, n := bits.Mul64((uint64(numbers(d, t))+align-1)/align*align, size)
+			if total += n; hi != 0 || n > math.MaxInt64/2 || total > math.MaxInt64/2 {
+				return math.MaxInt64
+			}
+		}
+		total += 8 * uint64(p.of(t).Partials(int(t.Len()), int(t.Rows()), int(t.Matrices())))
 	}
 	if cfg.verify {
-		n += uint64(sampled(chooseRuns(lengths(cfg.model)))) * uint64(len(p.program.Planes)+2) * 8
+		planes := max(len(p.program.Planes), len(p.matrix.Planes))
+		total += uint64(sampled(chooseRuns(lengths(cfg.model)))) * uint64(planes+2) * 8
 	}
-	return int64(n + overhead)
+	return int64(total + overhead)
 }
 
 // align is the elements to which tensors are aligned in one allocation, as optim aligns their state: a line of the smallest ones.
 func (p plan) align() (elements int64) {
-	for _, plane := range p.program.Planes {
+	for _, plane := range slices.Concat(p.program.Planes, p.matrix.Planes) {
 		elements = max(elements, int64(128/plane.DType.Size()))
 	}
 	return elements
@@ -69,7 +73,7 @@ func (cfg *config) fits(dev *device.Device) error {
 		return err
 	}
 	for _, o := range cfg.optimizers {
-		p, err := o.plan(cfg.dtype)
+		p, err := cfg.planned(o)
 		if err != nil {
 			return err
 		}

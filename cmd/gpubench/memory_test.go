@@ -84,13 +84,15 @@ func TestNeed(t *testing.T) {
 		{[]string{"-n", "32", "-optimizer", "sgd", "-verify"}, 2*32*4 + 4*32*8},
 		{[]string{"-n", "33", "-optimizer", "adamw", "-dtype", "bf16", "-grad", "f32", "-state", "f16"}, 64 * (2 + 4 + 2 + 2)},
 		{[]string{"-n", "33", "-optimizer", "adamw", "-dtype", "bf16", "-master", "remainder8"}, 128 * (2 + 1 + 2 + 4 + 4)},
+		{[]string{"-shape", "640x128", "-optimizer", "adafactor"}, 640*128*2*4 + 640*4*2 + 128*4*4 + 8*(3*640+128*10)},
+		{[]string{"-shape", "640x128", "-optimizer", "sgd", "-clip-adaptive", "0.1"}, 640*128*2*4 + 640*4*3 + 8*2*640},
 		{[]string{"-n", "4611686018427387904", "-optimizer", "sgd"}, math.MaxInt64},
 		{[]string{"-n", "4611686018427387904", "-optimizer", "adamw-amsgrad", "-dtype", "f64"}, math.MaxInt64},
 	} {
 		cfg, err := parseFlags(test.args, nil)
 		skipOn32Bits(t, err) // what is left
 		require.NoError(t, err)
-		p, err := cfg.optimizers[0].plan(cfg.dtype)
+		p, err := cfg.planned(cfg.optimizers[0])
 		require.NoError(t, err)
 		if test.want != math.MaxInt64 {
 			test.want += overhead

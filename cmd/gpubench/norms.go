@@ -6,6 +6,7 @@ import (
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/kernels/reference"
+	"github.com/fusestep/fusestep/kernels/rule"
 )
 
 // norms are what is measured of gradients.
@@ -15,21 +16,17 @@ type norms struct {
 }
 
 // normsOf are those of gradients that were filled with a pattern, at which phases, by the tree of kernels.SumSquares.
-func normsOf(p *pattern, t device.DType, lengths []int64, phase func(tensor int) int64) (out norms) {
-	var values [period]float64
-	for i, bits := range p.bits {
-		values[i] = reference.Value(t, bits)
-	}
+func normsOf(p *pattern, t device.DType, tensors []tensor, phase func(tensor int) int64) (out norms) {
 	var tile [kernels.NormTile]float64
-	out.sums = make([]kernels.TensorSums, len(lengths))
+	out.sums = make([]kernels.TensorSums, len(tensors))
 	out.all = kernels.NormBy(kernels.NormFirstOfTensors, func(scale float64) float64 {
 		var sums []float64
-		for i, n := range lengths {
-			first := len(sums)
+		for i, x := range tensors {
+			first, n := len(sums), x.Len()
 			for lo := int64(0); lo < n; lo += kernels.NormTile {
 				own := tile[:min(kernels.NormTile, n-lo)]
 				for k := range own {
-					own[k] = values[(phase(i)+lo+int64(k))%period]
+					own[k] = reference.Value(t, p.number(x, rule.OfElements, phase(i), lo+int64(k)))
 				}
 				sums = append(sums, kernels.SumSquares(own, scale))
 			}

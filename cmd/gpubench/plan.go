@@ -8,9 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/internal/cli"
-	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/optim"
 )
 
@@ -38,26 +36,16 @@ var forms = []form{
 	{"f16/sr", "f16", "f16/sr"},
 }
 
-// program is what a step of the optimizer runs in the form.
-func (f form) program(o optimizer) (*kernels.Program, error) {
-	p, err := o.plan(plain(device.Float32))
-	if err != nil {
-		return nil, err
+// types are what the form's flags say.
+func (f form) types() (types, error) {
+	param, stochastically := strings.CutSuffix(f.param, "/sr")
+	param, beside, _ := strings.Cut(param, "+")
+	state, too := strings.CutSuffix(f.state, "/sr")
+	round := nearest
+	if stochastically || too {
+		round = stochastic
 	}
-	spec := p.program.Spec
-	var formats []string
-	for _, slot := range p.program.Slots {
-		name := f.state
-		switch slot.Role {
-		case kernels.Parameter:
-			name = f.param
-		case kernels.Gradient:
-			name = f.grad
-		}
-		formats = append(formats, slot.Name+"="+name)
-	}
-	spec.Formats = strings.Join(formats, " ")
-	return kernels.New(spec)
+	return parseTypes(param, f.grad, state, map[string]string{"": "none", "f32": "f32", "i16": "remainder", "i8": "remainder8"}[beside], round)
 }
 
 // cards are the memories of GPUs, in GB of 10⁹ bytes.
@@ -77,9 +65,9 @@ type (
 		Param            string          `json:"param"`
 		Grad             string          `json:"grad"`
 		State            string          `json:"state"` // "none" of an optimizer without it
-		ResidentPerParam int             `json:"resident_bytes_per_param"`
-		ReadPerParam     int             `json:"read_bytes_per_param"`
-		WrittenPerParam  int             `json:"written_bytes_per_param"`
+		ResidentPerParam float64         `json:"resident_bytes_per_param"`
+		ReadPerParam     float64         `json:"read_bytes_per_param"`
+		WrittenPerParam  float64         `json:"written_bytes_per_param"`
 		NormPerParam     int             `json:"norm_bytes_per_param"`
 		Resident         int64           `json:"resident_bytes"`
 		Moved            int64           `json:"moved_bytes"`
@@ -104,39 +92,41 @@ type (
 
 // planForms plans the optimizers in all forms that they have.
 func (cfg *config) planForms() (out []plannedForm, err error) {
-	var sizes []int
-	for _, n := range lengths(cfg.model) {
-		sizes = append(sizes, int(n))
-	}
 	for _, o := range cfg.optimizers {
-		seen := map[*kernels.Program]bool{} // forms that differ in state alone are one where there is none
+		seen := map[form]bool{} // forms that differ in state alone are one where there is none
 		for _, f := range forms {
-			program, err := f.program(o)
+			types, err := f.types()
 			if err != nil {
 				return nil, err
 			}
-			if seen[program] {
-				continue
+			program, err := o.plan(types)
+			if err != nil {
+				return nil, err
 			}
-			seen[program] = true
-			if len(program.State()) == 0 {
+			if len(program.program.State()) == 0 {
 				f.state = "none"
 			}
-			p, err := optim.PlanOf(program, sizes)
+			if seen[f] {
+				continue
+			}
+			seen[f] = true
+			p, err := program.foreseen(types, cfg.model)
 			if err != nil && !cfg.named {
 				return nil, cli.Usagef("%s: %w", cfg.asked, err)
 			} else if err != nil {
 				return nil, err
 			}
-			out = append(out, planned(o, f, p))
+			out = append(out, planned(o, f, p, program.resident(cfg.model)))
 		}
 	}
 	return out, nil
 }
 
-func planned(o optimizer, f form, p *optim.Plan) plannedForm {
-	out := plannedForm{Optimizer: o.Name, Param: f.param, Grad: f.grad, State: f.state, ResidentPerParam: p.Resident.PerParam,
-		ReadPerParam: p.Read.PerParam, WrittenPerParam: p.Written.PerParam, NormPerParam: p.Norm.PerParam, Resident: p.Resident.Total,
+// planned is a form whose planes have so many bytes.
+func planned(o optimizer, f form, p *optim.Plan, planes int64) plannedForm {
+	each := func(bytes int64) float64 { return float64(bytes) / float64(p.Params) }
+	out := plannedForm{Optimizer: o.Name, Param: f.param, Grad: f.grad, State: f.state, ResidentPerParam: each(planes),
+		ReadPerParam: each(p.Read.Total), WrittenPerParam: each(p.Written.Total), NormPerParam: p.Norm.PerParam, Resident: p.Resident.Total,
 		Moved: p.Read.Total + p.Written.Total, Norm: p.Norm.Total, Fits: fitting(p.Resident.Total)}
 	for _, b := range p.Buffers {
 		out.Buffers = append(out.Buffers, plannedBuffer{b.Name, b.DType.Short(), b.Owned, b.PerParam, b.Total})
@@ -171,7 +161,7 @@ func (cfg *config) printPlan(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "optimizer\tparam\tgrad\tstate\tB/param\tmoved B/param\tclip, scale\tresident\tmoved%s\n", heads)
 	for _, f := range forms {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t+%d\t%s\t%s%s\n", f.Optimizer, f.Param, f.Grad, f.State, f.ResidentPerParam,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%.4g\t%.4g\t+%d\t%s\t%s%s\n", f.Optimizer, f.Param, f.Grad, f.State, f.ResidentPerParam,
 			f.ReadPerParam+f.WrittenPerParam, f.NormPerParam, formatBytes(f.Resident), formatBytes(f.Moved), leftovers(f.Resident))
 	}
 	if len(peers) > 0 {

@@ -20,11 +20,12 @@ type result struct {
 	State          string  `json:"state"`
 	Master         string  `json:"master"` // as -master has it
 	Rounding       string  `json:"rounding"`
-	Threads        int     `json:"threads"`     // 0 for a device that has none to choose
-	Clip           float64 `json:"clip"`        // the norm that gradients are clipped to; 0: they are not
-	ClipTensor     float64 `json:"clip_tensor"` // the norm that each tensor's are clipped to by themselves; 0: they are not
-	Scale          float64 `json:"scale"`       // the loss scale that gradients are multiplied by; 0: there is none
-	BytesPerParam  int     `json:"bytes_per_param"`
+	Threads        int     `json:"threads"`       // 0 for a device that has none to choose
+	Clip           float64 `json:"clip"`          // the norm that gradients are clipped to; 0: they are not
+	ClipTensor     float64 `json:"clip_tensor"`   // the norm that each tensor's are clipped to by themselves; 0: they are not
+	ClipAdaptive   float64 `json:"clip_adaptive"` // to how much of its parameter's norm each row's, or vector's, are clipped; 0: they are not
+	Scale          float64 `json:"scale"`         // the loss scale that gradients are multiplied by; 0: there is none
+	BytesPerParam  float64 `json:"bytes_per_param"`
 	SecondsPerStep float64 `json:"seconds_per_step"`
 	GBPerS         float64 `json:"gb_per_s"`
 	CeilingGBPerS  float64 `json:"ceiling_gb_per_s"`
@@ -38,14 +39,15 @@ type result struct {
 	Note           string  `json:"note"`
 	Saved          *saved  `json:"saved"` // null without -save
 
-	types       types
-	updateBytes int // BytesPerParam without the norm's
+	types        types
+	bytes        int64 // that a step moves
+	ceilingBytes int64 // of them, those that the ceiling moves
 }
 
 func (r *result) times(t timing) {
 	r.SecondsPerStep, r.Steps = t.step, t.steps
-	r.GBPerS = float64(r.Params) * float64(r.BytesPerParam) / t.step / 1e9
-	r.CeilingGBPerS = float64(r.Params) * float64(r.updateBytes) / t.ceiling / 1e9
+	r.GBPerS = float64(r.bytes) / t.step / 1e9
+	r.CeilingGBPerS = float64(r.ceilingBytes) / t.ceiling / 1e9
 	r.Ratio = r.GBPerS / r.CeilingGBPerS
 }
 
@@ -57,6 +59,9 @@ func (r *result) options(separator string) string {
 	}
 	if r.ClipTensor > 0 {
 		out += fmt.Sprintf("%sclip-tensor=%g", separator, r.ClipTensor)
+	}
+	if r.ClipAdaptive > 0 {
+		out += fmt.Sprintf("%sclip-adaptive=%g", separator, r.ClipAdaptive)
 	}
 	if r.Scale > 0 {
 		out += fmt.Sprintf("%sscale=%g", separator, r.Scale)
@@ -132,7 +137,7 @@ func (t *textReport) add(r result) error {
 	if n := runtime.GOMAXPROCS(0); n > 1 { // as package testing has it
 		name += fmt.Sprintf("-%d", n)
 	}
-	_, err := fmt.Fprintf(t.w, "BenchmarkStep%s\t%d\t%.0f ns/op\t%.2f MB/s\t%d B/param\t%.3f ceiling-GB/s\t%.3f copy-GB/s\t%.4f ratio\n",
+	_, err := fmt.Fprintf(t.w, "BenchmarkStep%s\t%d\t%.0f ns/op\t%.2f MB/s\t%.4g B/param\t%.3f ceiling-GB/s\t%.3f copy-GB/s\t%.4f ratio\n",
 		name, r.Steps, r.SecondsPerStep*1e9, r.GBPerS*1e3, r.BytesPerParam, r.CeilingGBPerS, r.CopyGBPerS, r.Ratio)
 	if s := r.Saved; s != nil {
 		for i, seconds := range []float64{s.SaveSeconds, s.LoadSeconds, s.SnapshotSeconds} {
@@ -155,7 +160,7 @@ func (t *textReport) end() error {
 	}
 	fmt.Fprintln(tab, head)
 	for _, r := range t.results {
-		fmt.Fprintf(tab, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%.2f\t", r.Optimizer, thousands(r.Params), thousands(int64(r.Tensors)),
+		fmt.Fprintf(tab, "%s\t%s\t%s\t%.4g\t%s\t%s\t%s\t%.2f\t", r.Optimizer, thousands(r.Params), thousands(int64(r.Tensors)),
 			r.BytesPerParam, formatSeconds(r.SecondsPerStep), digits(r.GBPerS), digits(r.CeilingGBPerS), r.Ratio)
 		if verified {
 			fmt.Fprintf(tab, "%s\t%d\t", yesNo(*r.Verified), *r.MaxULP)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fusestep/fusestep/internal/cli"
 	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/optim"
 	"github.com/fusestep/fusestep/optim/checkpoint"
 )
@@ -87,9 +88,9 @@ func (w *work) save(dir string, p *cli.Progress, what string) (s *saved, err err
 }
 
 // snapshot is the bytes of an element that -save copies to the host's memory.
-func (p plan) snapshot() (size int) {
-	for k, plane := range p.program.Planes {
-		if role := p.program.Of(k).Role; role != kernels.Gradient {
+func snapshot(p *kernels.Program) (size int) {
+	for k, plane := range p.Planes {
+		if role := p.Of(k).Role; role != kernels.Gradient && plane.Domain == rule.OfElements {
 			size += plane.DType.Size()
 		}
 	}

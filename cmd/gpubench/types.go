@@ -131,6 +131,12 @@ func (o optimizer) plan(t types) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	p, err := kernels.New(kernels.SpecOfTypes(s, t.param, t.grad))
-	return plan{alg, s, p}, err
+	spec := kernels.SpecOfTypes(s, t.param, t.grad)
+	p, err := kernels.New(spec)
+	if err != nil {
+		return plan{}, err
+	}
+	spec.Options |= s.Rule.MatrixOption()
+	matrix, err := kernels.New(spec)
+	return plan{alg, s, p, matrix}, err
 }

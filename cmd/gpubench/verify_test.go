@@ -149,7 +149,7 @@ func TestVerifiedNumbersAreOrdinary(t *testing.T) {
 					ordinary++
 				}
 			}
-			assert.Greater(t, ordinary, 12000, "%s: %s", o.Name, w.slot(k).Name)
+			assert.Greater(t, ordinary, 12000, "%s: %s", o.Name, w.program.Of(k).Name)
 		}
 		require.NoError(t, w.Close())
 	}

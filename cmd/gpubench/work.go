@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/fusestep/fusestep/device"
+	"github.com/fusestep/fusestep/internal/models"
 	"github.com/fusestep/fusestep/kernels"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -18,15 +20,16 @@ type work struct {
 	rng     *rand.Rand
 	tensors []tensor
 	opt     *optim.Optimizer
-	scaler  *optim.GradScaler // nil: none
-	ceiling []kernels.Update  // the fastest is it
-	close   []func() error    // in order of making
+	scaler  *optim.GradScaler  // nil: none
+	ceiling [][]kernels.Update // of all programs; the fastest is it
+	close   []func() error     // in order of making
 }
 
 // tensor is a parameter with its gradient and state.
 type tensor struct {
-	name   string
-	planes []*device.Buffer // of the program
+	models.Tensor
+	program *kernels.Program
+	planes  []*device.Buffer // of the program; of those that nobody keeps ours, for the ceiling
 }
 
 // newWork allocates the model and its optimizer's state, in a few large blocks as frameworks do. What it returns must be closed,
@@ -34,13 +37,13 @@ type tensor struct {
 func newWork(cfg *config, b kernels.Backend, o optimizer) (w *work, err error) {
 	dev := b.Device()
 	w = &work{stream: dev.DefaultStream(), rng: rand.New(rand.NewPCG(1, 2))}
-	if w.plan, err = o.plan(cfg.dtype); err != nil {
+	if w.plan, err = cfg.planned(o); err != nil {
 		return w, err
 	}
 	var params []optim.Param
 	for _, t := range cfg.model.Tensors {
-		w.tensors = append(w.tensors, tensor{name: t.Name})
-		params = append(params, optim.Param{Name: t.Name})
+		w.tensors = append(w.tensors, tensor{Tensor: t, program: w.of(t)})
+		params = append(params, optim.Param{Name: t.Name, Shape: t.Shape, Rows: int(t.Rows()), Matrices: int(t.Matrices())})
 	}
 	n := lengths(cfg.model)
 	values, err := w.arena(dev, cfg.dtype.param, n)
@@ -58,7 +61,7 @@ func newWork(cfg *config, b kernels.Backend, o optimizer) (w *work, err error) {
 		return w, err
 	}
 	w.close = append(w.close, w.opt.Close)
-	if err := errors.Join(w.opt.SetClipNorm(cfg.clip), w.opt.SetClipTensorNorm(cfg.clipTensor)); err != nil {
+	if err := errors.Join(w.opt.SetClipNorm(cfg.clip), w.opt.SetClipTensorNorm(cfg.clipTensor), w.opt.SetAdaptiveClip(cfg.adaptive, adaptiveEps)); err != nil {
 		return w, err
 	}
 	if cfg.scale > 0 { // it is not to grow while steps are measured
@@ -70,7 +73,7 @@ func newWork(cfg *config, b kernels.Backend, o optimizer) (w *work, err error) {
 		}
 	}
 	for i := range w.tensors {
-		if err := w.bind(&w.tensors[i], params[i]); err != nil {
+		if err := w.bind(dev, &w.tensors[i], params[i]); err != nil {
 			return w, err
 		}
 	}
@@ -101,22 +104,36 @@ func (w *work) arena(dev *device.Device, t device.DType, lengths []int64) (out [
 }
 
 // bind fills in the tensor's buffers.
-func (w *work) bind(t *tensor, p optim.Param) error {
-	for k, plane := range w.program.Planes {
-		b := map[kernels.Role]*device.Buffer{kernels.Parameter: p.Value, kernels.Gradient: p.Grad}[w.slot(k).Role]
-		if b == nil || plane.Name != "" {
-			var err error
-			if b, err = w.opt.State(p.Name, w.program.PlaneName(k)); err != nil {
-				return err
+func (w *work) bind(dev *device.Device, t *tensor, p optim.Param) (err error) {
+	for k, plane := range t.program.Planes {
+		role := t.program.Of(k).Role
+		b := map[kernels.Role]*device.Buffer{kernels.Parameter: p.Value, kernels.Gradient: p.Grad}[role]
+		switch {
+		case role == kernels.Scratch:
+			if b, err = dev.Alloc(plane.DType, int(numbers(plane.Domain, t.Tensor))); err == nil {
+				w.close = append(w.close, b.Close)
 			}
+		case b == nil || plane.Name != "":
+			b, err = w.opt.State(p.Name, t.program.PlaneName(k))
+		}
+		if err != nil {
+			return err
 		}
 		t.planes = append(t.planes, b)
 	}
 	return nil
 }
 
-// slot is the slot of a plane.
-func (w *work) slot(plane int) kernels.Slot { return *w.program.Of(plane) }
+// programs are those that step the tensors.
+func (w *work) programs() (out []*kernels.Program) {
+	for _, p := range []*kernels.Program{w.program, w.matrix} {
+		is := func(t tensor) bool { return t.program == p }
+		if slices.ContainsFunc(w.tensors, is) && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
 
 // compileCeiling makes the ceiling over the step's own buffers: it leaves every byte as it is, and so neither needs memory of
 // its own nor finds another placement, huge pages or cache contents than the step does.
@@ -126,17 +143,34 @@ func (w *work) compileCeiling(b kernels.Backend) error {
 		return fmt.Errorf("ceiling: %w", err)
 	}
 	w.close = append(w.close, counters.Close)
-	in := kernels.Work{Program: w.program, Counters: []*device.Buffer{counters}}
-	for _, t := range w.tensors {
-		in.Tensors = append(in.Tensors, kernels.Tensor{Planes: t.planes})
-	}
-	if w.ceiling, err = b.CompileTraffic(in); err != nil {
-		return fmt.Errorf("ceiling: %w", err)
-	}
-	for _, u := range w.ceiling {
-		w.close = append(w.close, u.Close)
+	for _, program := range w.programs() {
+		in := kernels.Work{Program: program, Counters: []*device.Buffer{counters}}
+		for _, t := range w.tensors {
+			if t.program == program {
+				in.Tensors = append(in.Tensors, kernels.Tensor{Planes: t.planes, Rows: t.matrixRows(), Matrices: int(t.Matrices())})
+			}
+		}
+		ways, err := b.CompileTraffic(in)
+		if err != nil {
+			return fmt.Errorf("ceiling: %w", err)
+		}
+		for i, u := range ways {
+			w.close = append(w.close, u.Close)
+			if i == len(w.ceiling) {
+				w.ceiling = append(w.ceiling, nil)
+			}
+			w.ceiling[i] = append(w.ceiling[i], u)
+		}
 	}
 	return nil
+}
+
+// matrixRows is kernels.Tensor.Rows.
+func (t *tensor) matrixRows() int {
+	if t.program.Matrix() {
+		return int(t.Rows())
+	}
+	return 0
 }
 
 // Close gives everything back.
@@ -151,24 +185,28 @@ func (w *work) Close() error {
 // start makes the optimizer new again, on tame parameters and gradients. State that a step only reads comes from outside, as the
 // gradient does.
 func (w *work) start() error {
-	for k, plane := range w.program.Planes {
-		scale := tameGradient
-		switch role := w.slot(k).Role; {
-		case role == kernels.Parameter:
-			scale = 0x1p-5
-		case role == kernels.Gradient && w.scaler != nil:
-			scale *= w.scaler.InitScale
-		}
-		numbers := tame(w.rng, plane.DType, scale)
-		for i, t := range w.tensors {
-			var err error
-			if w.slot(k).Role == kernels.State {
-				err = w.stream.Zero(t.planes[k])
-			} else {
-				err = numbers.fill(w.stream, t.planes[k], int64(i))
+	for _, program := range w.programs() {
+		for k, plane := range program.Planes {
+			role, scale := program.Of(k).Role, tameGradient
+			switch {
+			case role == kernels.Parameter:
+				scale = 0x1p-5
+			case role == kernels.Gradient && w.scaler != nil:
+				scale *= w.scaler.InitScale
 			}
-			if err != nil {
-				return err
+			numbers := tame(w.rng, plane.DType, scale)
+			for i, t := range w.tensors {
+				var err error
+				switch {
+				case t.program != program:
+				case role == kernels.State || role == kernels.Scratch:
+					err = w.stream.Zero(t.planes[k])
+				default:
+					err = numbers.fill(w.stream, t.planes[k], int64(i))
+				}
+				if err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -32,7 +32,8 @@ func newBigram[F rule.Float](t *text) *bigram[F] {
 }
 
 func (m *bigram[F]) Params() []host.Param[F] {
-	return []host.Param[F]{{Name: "logits", Value: m.logits, Grad: m.grad}}
+	n := len(m.alphabet)
+	return []host.Param[F]{{Name: "logits", Value: m.logits, Grad: m.grad, Shape: []int{n, n}}}
 }
 
 // row is the part of a table that belongs to the character a.

@@ -53,7 +53,7 @@ func newNetwork[F rule.Float](train, test []image, seed uint64, sizes ...int) *n
 func (n *network[F]) Params() (out []host.Param[F]) {
 	for i, l := range n.layers {
 		out = append(out,
-			host.Param[F]{Name: fmt.Sprintf("%d.weight", i), Value: l.weights, Grad: l.dWeights},
+			host.Param[F]{Name: fmt.Sprintf("%d.weight", i), Value: l.weights, Grad: l.dWeights, Shape: []int{len(l.out), len(l.in)}},
 			host.Param[F]{Name: fmt.Sprintf("%d.bias", i), Value: l.bias, Grad: l.dBias})
 	}
 	return out

@@ -47,9 +47,9 @@ func newFactorisation[F rule.Float](r *ratings, seed uint64) *factorisation[F] {
 func (m *factorisation[F]) Params() []host.Param[F] {
 	return []host.Param[F]{
 		{Name: "people.bias", Value: m.people.bias, Grad: m.people.dBias},
-		{Name: "people.vectors", Value: m.people.vectors, Grad: m.people.dVectors},
+		{Name: "people.vectors", Value: m.people.vectors, Grad: m.people.dVectors, Shape: []int{m.ratings.people, factors}},
 		{Name: "cuisines.bias", Value: m.cuisines.bias, Grad: m.cuisines.dBias},
-		{Name: "cuisines.vectors", Value: m.cuisines.vectors, Grad: m.cuisines.dVectors},
+		{Name: "cuisines.vectors", Value: m.cuisines.vectors, Grad: m.cuisines.dVectors, Shape: []int{len(m.ratings.cuisines), factors}},
 	}
 }
 

@@ -47,6 +47,23 @@ func (t Tensor) Len() int64 {
 	return n
 }
 
+// Rows returns the rows of the matrix that the tensor is to optim.Param, the product of all axes but the last; 0 of one axis.
+func (t Tensor) Rows() int64 {
+	if len(t.Shape) < 2 {
+		return 0
+	}
+	return t.Len() / int64(t.Shape[len(t.Shape)-1])
+}
+
+// Matrices returns the matrices that these rows are of to optim.Param, one for each place on the axes before the last two; 1 where there are none.
+func (t Tensor) Matrices() int64 {
+	n := int64(1)
+	for i := range len(t.Shape) - 2 {
+		n *= int64(t.Shape[i])
+	}
+	return n
+}
+
 // Dims returns the shape as [ParseShapes] reads it, such as "768x3072".
 func (t Tensor) Dims() string {
 	dims := make([]string, len(t.Shape))

@@ -1,6 +1,7 @@
 package gorgonia
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,6 +56,7 @@ func (n *node) read(v gorgonia.ValueGrad) (err error) {
 	if n.value, err = elementsOf(value); err != nil {
 		return fmt.Errorf("value %w", err)
 	}
+	n.Shape = shape(value)
 	grad, err := v.Grad()
 	if err != nil {
 		return fmt.Errorf("grad: %w", err)
@@ -129,6 +131,24 @@ func sameOrder(value, grad gorgonia.Value) error {
 		return fmt.Errorf("grad has strides %v, value has %v: %w", g.Strides(), v.Strides(), device.ErrUnsupported)
 	}
 	return nil
+}
+
+// shape is a value's axes in the order of memory, the last one's elements next to each other.
+func shape(v gorgonia.Value) []int {
+	t, ok := v.(*tensor.Dense)
+	if !ok {
+		return nil
+	}
+	axes := make([]int, t.Dims())
+	for i := range axes {
+		axes[i] = i
+	}
+	stride := func(i int) int { return t.Strides()[min(i, len(t.Strides())-1)] }
+	slices.SortStableFunc(axes, func(a, b int) int { return cmp.Compare(stride(b), stride(a)) })
+	for i, axis := range axes {
+		axes[i] = t.Shape()[axis]
+	}
+	return axes
 }
 
 // strides are those of the dimensions that have more than one element; of others they mean nothing.

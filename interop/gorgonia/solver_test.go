@@ -288,3 +288,27 @@ func TestNewSolverAndClose(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Close(), "without a step")
 }
+
+// An optimizer with numbers of rows and columns sees a tensor's axes as they lie in memory.
+func TestShapes(t *testing.T) {
+	turned := transposed(t, dense(tensor.Float64, []float64{1, 2, 3, 4, 5, 6}, 2, 3))
+	turnedGrad := transposed(t, dense(tensor.Float64, []float64{1, 2, 3, 4, 5, 6}, 2, 3))
+	model := []gorgonia.ValueGrad{
+		&param{"matrix", dense(tensor.Float64, []float64{1, 2, 3, 4, 5, 6}, 3, 2), dense(tensor.Float64, []float64{1, 2, 3, 4, 5, 6}, 3, 2)},
+		&param{"turned", turned, turnedGrad},
+		&param{"vector", f64(7, 7), f64(7, 7)},
+	}
+	s := newSolver(t, false, optim.DefaultAdafactor())
+	for range 2 {
+		require.NoError(t, s.Step(model))
+	}
+	for name, want := range map[string]map[string]int{"matrix": {"row_var": 3, "col_var": 2}, "turned": {"row_var": 2, "col_var": 3}, "vector": {"variance": 7}} {
+		got := map[string]int{}
+		states, err := s.Optimizer().States(name)
+		require.NoError(t, err)
+		for slot, b := range states {
+			got[slot] = b.Len()
+		}
+		require.Equal(t, want, got, name)
+	}
+}

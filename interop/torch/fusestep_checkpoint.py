@@ -46,29 +46,35 @@ def well_formed(what):
 
 # --- What each optimizer has ----------------------------------------------------------------------------------------
 
-PAIRS = ("betas", "etas", "step_sizes")  # hyperparameters of two numbers: betas[0], betas[1]
 TRUTHS = ("amsgrad", "centered", "decoupled_weight_decay", "maximize", "nesterov")
 FLAGS = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}  # how torch computes a step, not what
 SCHEDULED = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}  # what torch's schedulers write into a group
 
 
+# Slots of tensors of several axes, and of others, in place of a hyperparameter.
+MATRIX, VECTOR = object(), object()
+
+
 @dataclass(frozen=True)
 class Optimizer:
     hyper: str  # hyperparameters that torch has in every version
-    slots: dict  # slots, and the hyperparameter without which one is not there
+    slots: dict  # slots, and the hyperparameter without which one is not there, or MATRIX or VECTOR
     lacks: str = ""  # hyperparameters of fusestep's that torch lacks: it does what 0 does
     later: str = "maximize"  # hyperparameters that old versions of torch lack: they do what 0 does
     counters: tuple = ()  # numbers of each tensor that both keep beside step
     initial: dict = field(default_factory=dict)  # slots that start at a hyperparameter, not at 0
     eager: bool = False  # torch makes state before the first step
+    pairs: tuple = ("betas", "etas", "step_sizes")  # hyperparameters of two numbers: betas[0], betas[1]
+    decoupled: bool = False  # weight_decay always is
 
     def options(self):
         """Torch's hyperparameters."""
         return [*self.hyper.split(), *self.later.split()]
 
-    def used(self, hyper):
-        """The slots that are there with these hyperparameters."""
-        return [slot for slot, option in self.slots.items() if option is None or hyper[option] != 0]
+    def used(self, hyper, axes):
+        """The slots that a tensor of so many axes has with these hyperparameters."""
+        there = {None: True, MATRIX: axes > 1, VECTOR: axes <= 1}
+        return [slot for slot, option in self.slots.items() if (there[option] if option in there else hyper[option] != 0)]
 
 
 MOMENTS, DECOUPLED = {"exp_avg": None, "exp_avg_sq": None}, "maximize decoupled_weight_decay"
@@ -76,6 +82,8 @@ ADAM = Optimizer(
     "lr betas eps weight_decay amsgrad", MOMENTS | {"max_exp_avg_sq": "amsgrad"},
     "l1 eps_hat eps_root corrected_max no_bias_correction norm_coefficient_post", DECOUPLED)  # fmt: skip
 OPTIMIZERS = {
+    "Adafactor": Optimizer(
+        "lr beta2_decay eps d weight_decay", {"variance": VECTOR, "row_var": MATRIX, "col_var": MATRIX}, "beta1", pairs=("eps",), decoupled=True),
     "Adadelta": Optimizer("lr rho eps weight_decay", {"square_avg": None, "acc_delta": None}, "decoupled"),
     "Adagrad": Optimizer(
         "lr lr_decay weight_decay initial_accumulator_value eps", {"sum": None}, "decoupled eps_root",
@@ -92,8 +100,8 @@ OPTIMIZERS = {
     "Rprop": Optimizer("lr etas step_sizes", {"prev": None, "step_size": None}, initial={"step_size": "lr"}),
     "SGD": Optimizer("lr momentum dampening weight_decay nesterov", {"momentum_buffer": "momentum"}, "decoupled l1 lr_in_momentum"),
 }  # fmt: skip
-# Torch's optimizers without a counterpart, by the options that no other has.
-FOREIGN = {"LBFGS": {"history_size"}, "Adafactor": {"beta2_decay"}, "Muon": {"ns_coefficients"}, "SparseAdam": {"lr", "betas", "eps", "maximize"}}
+# Torch's optimizers that are not converted, by the options that no other has.
+FOREIGN = {"LBFGS": {"history_size"}, "Muon": {"ns_coefficients"}, "SparseAdam": {"lr", "betas", "eps", "maximize"}}
 ANY = {option for o in OPTIMIZERS.values() for option in o.options()}
 ANY_SLOT = {slot for o in OPTIMIZERS.values() for slot in o.slots}
 
@@ -103,7 +111,7 @@ def recognise(group, states, asked, keep, what):
     keys = set(group) - {"params", "param_names", *SCHEDULED}
     for name, has in FOREIGN.items():
         if has == keys or len(has) == 1 and has <= keys:
-            raise NotYetError(f"{what} is of torch.optim.{name}: fusestep has no such optimizer")
+            raise NotYetError(f"{what} is of torch.optim.{name}, which is not converted")
     if "bias_correction" in keys - set(keep):
         raise ConversionError(f"{what} has bias_correction, which torch's optimizers have not: say --library transformer-engine if it is of its FusedAdam")
     if unknown := keys - ANY - set(FLAGS) - set(keep):
@@ -420,12 +428,13 @@ def torch_to_fusestep(parts, model, names, optimizer, step, lr, keep, drop, libr
     for index, group in enumerate(groups):
         what, of = f"group {index}", {named[number]: states.get(number, {}) for number in group["params"]}
         algorithm = recognise(group, of.values(), optimizer, keep, what)
-        hyper = hyperparameters(group, algorithm, lr, what)
+        values = {name: dense(model[name], f"model tensor {name}") for name in of}
+        hyper = hyperparameters(group, algorithm, lr, what, {value.dtype for value in values.values()})
         if library == TRANSFORMER_ENGINE:
             hyper["no_bias_correction"] = float(not saved[index]["bias_correction"])
         tensors = []
         for name, state in of.items():
-            tensors.append(add_tensor(file, name, state, dense(model[name], f"model tensor {name}"), algorithm, hyper, step, drop))
+            tensors.append(add_tensor(file, name, state, values[name], algorithm, hyper, step, drop))
         file.torch["groups"].append({key: encode(x, f"{what}: {key}") for key, x in group.items()})
         file.state["groups"].append({"index": index, "algorithm": algorithm, "hyperparameters": hyper, "tensors": tensors})
     taken = max((t["counters"]["step"] for group in file.state["groups"] for t in group["tensors"]), default=0)
@@ -524,8 +533,8 @@ def named_parameters(groups, states, model, names, drop):
     return dict(zip(numbers, names))
 
 
-def hyperparameters(group, algorithm, lr, what):
-    """A group's, as fusestep has them."""
+def hyperparameters(group, algorithm, lr, what, dtypes):
+    """A group's, of which these are the parameters' types, as fusestep has them."""
     o, out = OPTIMIZERS[algorithm], {}
     if "initial_lr" in group and lr is None:
         raise ConversionError(
@@ -536,8 +545,12 @@ def hyperparameters(group, algorithm, lr, what):
         values["lr"] = group.get("initial_lr", group["lr"])
     if algorithm in ("Adam", "AdamW"):
         del values["decoupled_weight_decay"]  # says which of the two
+    if algorithm == "Adafactor" and values["eps"][0] is None:  # the epsilon of the parameters' type
+        if len(dtypes) > 1:
+            raise ConversionError(f"{what}: eps[0] is None, the epsilon of the parameters' type, and they are of {', '.join(sorted(map(str, dtypes)))}")
+        values["eps"] = [torch.finfo(dtype).eps for dtype in dtypes or {torch.float32}] + list(values["eps"][1:])
     for key, x in values.items():
-        for name, y in [(f"{key}[{i}]", y) for i, y in enumerate(x)] if key in PAIRS else [(key, x)]:
+        for name, y in [(f"{key}[{i}]", y) for i, y in enumerate(x)] if key in o.pairs else [(key, x)]:
             out[name] = number(y, f"{what}: {name}")
     return out | dict.fromkeys(o.lacks.split(), 0.0)
 
@@ -545,11 +558,12 @@ def hyperparameters(group, algorithm, lr, what):
 def add_tensor(file, name, state, value, algorithm, hyper, step, drop):
     """Puts a parameter's value and state into a file, and returns what the state dict says of it."""
     o, scalars, counters = OPTIMIZERS[algorithm], {}, {"step": 0.0}
+    used, types = o.used(hyper, value.ndim), {}
     file.tensors[f"{name}.param"] = value
     for key, x in state.items():
         what = f"parameter {name}: {key}"
         if key in o.slots and x is not None:
-            if key not in o.used(hyper) and key not in drop:
+            if key not in used and key not in drop:
                 raise ConversionError(f"{what} is not used by {algorithm} with these options: say --drop {key}")
         elif key in ("step", *o.counters):
             scalars[key], counters[key] = encode(x, what), number(x, what)
@@ -557,25 +571,47 @@ def add_tensor(file, name, state, value, algorithm, hyper, step, drop):
             raise ConversionError(f"{what} is no state of {algorithm}")
         else:
             scalars[key] = None
-    slots = [slot for slot in o.used(hyper) if state.get(slot) is not None]
+    slots = [slot for slot in used if state.get(slot) is not None]
     if algorithm == "SGD":
         if step is None or slots and step < 1:
             raise ConversionError(f"parameter {name}: SGD counts no steps: say --step, how many were taken")
         counters["step"] = float(step) if slots or hyper["momentum"] == 0 else 0.0
-    elif state and (slots != o.used(hyper) or not {"step", *o.counters} <= set(state)):
-        raise ConversionError(f"parameter {name} has {', '.join(state)}, and should have {', '.join(['step', *o.counters, *o.used(hyper)])}")
+    elif state and (slots != used or not {"step", *o.counters} <= set(state)):
+        raise ConversionError(f"parameter {name} has {', '.join(state)}, and should have {', '.join(['step', *o.counters, *used])}")
     if not (counters["step"] >= 0 and counters["step"].is_integer()):
         raise ConversionError(f"parameter {name}: step is {counters['step']}")
-    for slot in o.used(hyper):
+    for slot in used:
+        shape = shape_of(slot, value)
         if slot in slots:
             t = dense(state[slot], f"parameter {name}: {slot}")
-            if t.shape != value.shape:
+            if list(t.shape) != shape:
                 raise ConversionError(f"parameter {name}: {slot} has the shape {list(t.shape)}, and the value {list(value.shape)}")
         else:
-            t = torch.full_like(value, hyper[o.initial[slot]] if slot in o.initial else 0.0)
+            t = torch.full(shape, hyper[o.initial[slot]] if slot in o.initial else 0.0, dtype=value.dtype)
+        if slot in LINES:  # fusestep has one axis of these, no numbers of a tensor without elements, and no 16 bits
+            types[slot] = str(t.dtype).removeprefix("torch.")
+            t = t.reshape(-1)[: value.numel()].to(torch.promote_types(t.dtype, torch.float32))
         file.tensors[f"{name}.{slot}"] = t
-    file.torch["states"][name] = {"scalars": scalars, "slots": slots}
+    file.torch["states"][name] = {"scalars": scalars, "slots": slots} | ({"types": types} if types else {})
     return {"name": name, "shape": list(value.shape), "counters": counters}
+
+
+# Slots of rows and of columns, by the axis of which torch's have one element.
+LINES = {"row_var": -1, "col_var": -2}
+
+
+def shape_of(slot, value):
+    """The shape of a parameter's state in torch."""
+    shape = list(value.shape)
+    if slot in LINES:
+        shape[LINES[slot]] = 1
+    return shape
+
+
+def lined(slot, t, value):
+    """State of a parameter in torch's shape, which of rows and columns has more axes."""
+    shape = shape_of(slot, value)
+    return torch.zeros(shape, dtype=t.dtype) if value.numel() == 0 else t.reshape(shape)
 
 
 def scaler_state(scaler):
@@ -614,14 +650,19 @@ def fusestep_to_torch(file, like, names, lr, drop):
         for number, t in zip((i for group in old for i in group["params"]), (t for group in groups for t in group["tensors"])):
             own, kept = of[t["name"]], file.torch["states"][t["name"]]
             out["model"][t["name"]] = own["param"]
-            states[number] = {key: decode(x) for key, x in kept["scalars"].items()} | {slot: own[slot] for slot in kept["slots"]}
+            states[number] = {key: decode(x) for key, x in kept["scalars"].items()}
+            types = kept.get("types", {})
+            for slot in kept["slots"]:
+                states[number][slot] = own[slot]
+                if slot in types:
+                    states[number][slot] = lined(slot, own[slot], own["param"]).to(getattr(torch, types[slot]))
     else:
         old, number = [], 0
         for group, order in zip(groups, list(ordered(groups, like, names))):
             hyper, tensors = torch_hyperparameters(group, lr), {t["name"]: t for t in group["tensors"]}
             old.append(hyper | FLAGS | {"params": list(range(number, number + len(order)))})
             for name in order:
-                own = {slot: x.reshape(like[name].shape) for slot, x in of[name].items()}
+                own = {slot: x if slot in LINES else x.reshape(like[name].shape) for slot, x in of[name].items()}
                 out["model"][name] = own.pop("param")
                 states[number] = torch_state(tensors[name], out["model"][name], own, group["algorithm"], hyper, drop)
                 number += 1
@@ -667,18 +708,18 @@ def torch_hyperparameters(group, lr):
     """A group's, as torch has them, if a step is what they alone make of it."""
     what, algorithm = f"group {group['index']}", group["algorithm"]
     if algorithm not in OPTIMIZERS:
-        raise NotYetError(f"{what} is of {algorithm}: torch.optim has no such optimizer, only {', '.join(OPTIMIZERS)}")
+        raise NotYetError(f"{what} is of {algorithm}, which is not converted, only {', '.join(OPTIMIZERS)}")
     o, own, out = OPTIMIZERS[algorithm], {key: float(x) for key, x in group["hyperparameters"].items()}, {}
     for key in o.options():
-        pair = [own.pop(name, None) for name in ((f"{key}[0]", f"{key}[1]") if key in PAIRS else (key,))]
-        out[key] = algorithm == "AdamW" if o is ADAM and key == "decoupled_weight_decay" else tuple(pair) if key in PAIRS else pair[0]
+        pair = [own.pop(name, None) for name in ((f"{key}[0]", f"{key}[1]") if key in o.pairs else (key,))]
+        out[key] = algorithm == "AdamW" if o is ADAM and key == "decoupled_weight_decay" else tuple(pair) if key in o.pairs else pair[0]
         if None in pair and o is not ADAM:
             raise FileError(f"{what} has no {key}")
     if on := [key for key, x in own.items() if x != 0]:
         raise ConversionError(f"{what}: torch's {algorithm} has no {', '.join(on)}")
     setting, decay = group.get("setting") or {}, out.get("weight_decay", 0)
     around = {"l1": 0, "ema": False, "weight_decay": decay, "decoupled_decay": 0}
-    if out.get("decoupled_weight_decay"):
+    if out.get("decoupled_weight_decay") or o.decoupled:
         around |= {"weight_decay": 0, "decoupled_decay": decay}
     for key, x in around.items():
         if setting.get(key, x) != x:
@@ -694,7 +735,7 @@ def torch_hyperparameters(group, lr):
 def torch_state(tensor, value, own, algorithm, hyper, drop):
     """A parameter's state as torch has it, which is empty before the first step of most."""
     o, name, counters = OPTIMIZERS[algorithm], tensor["name"], tensor["counters"]
-    used = o.used(hyper)
+    used = o.used(hyper, value.ndim)
     if tensor.get("summed"):
         raise ConversionError(f"tensor {name} has accumulated gradients that no step has taken")
     if lost := set(own) - set(used) - set(drop):
@@ -712,7 +753,9 @@ def torch_state(tensor, value, own, algorithm, hyper, drop):
         if own[slot].dtype != value.dtype and "precision" not in drop:
             raise ConversionError(
                 f"tensor {name}: {slot} is {own[slot].dtype}, which torch's load_state_dict rounds to the value's {value.dtype}: say --drop precision")
-        state[slot] = own[slot].to(value.dtype)
+        if slot in LINES and own[slot].numel() != math.prod(shape_of(slot, value)) and value.numel() > 0:
+            raise ConversionError(f"tensor {name}: {slot} has {own[slot].numel()} elements, and the value the shape {list(value.shape)}: torch has other rows")
+        state[slot] = lined(slot, own[slot].to(value.dtype), value)
     return state
 
 

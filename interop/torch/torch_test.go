@@ -3,6 +3,7 @@
 package torch_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +33,8 @@ const moves, ends = 12, 25
 type golden struct {
 	Name, Optimizer, DType string
 	Hyper                  map[string]any
+	Elements               []int // of the inputs; nil: all
+	Shape                  []int
 	Param                  map[string][]float64
 	ParamBound             map[string][]float64 `json:"param_bound"`
 	State                  map[string]map[string][]float64
@@ -44,10 +48,22 @@ type inputs struct {
 	LRFactor []float64 `json:"lr_factor"`
 }
 
+// of are those of the inputs' numbers that the case has.
+func (c golden) of(numbers []float64) []float64 {
+	if c.Elements == nil {
+		return numbers
+	}
+	var out []float64
+	for _, i := range c.Elements {
+		out = append(out, numbers[i])
+	}
+	return out
+}
+
 // goldens are the cases by tensor: name and type.
 func goldens(t *testing.T) (in inputs, cases map[string]golden) {
 	cases = map[string]golden{}
-	for _, name := range []string{"optimizers.json", "more.json", "variants.json"} {
+	for _, name := range []string{"optimizers.json", "more.json", "variants.json", "factored.json"} {
 		text, err := os.ReadFile(filepath.Join("../../optim/testdata/torch", name))
 		require.NoError(t, err)
 		var file struct{ Cases []golden }
@@ -84,12 +100,12 @@ func start(t *testing.T, groups []group) *training {
 		c := x.cases[g.tensor]
 		dtype, err := device.ParseDType(c.DType)
 		require.NoError(t, err)
-		p := optim.Param{Name: g.tensor}
+		p, init := optim.Param{Name: g.tensor, Shape: c.Shape}, c.of(x.in.Init[c.DType])
 		for _, b := range []**device.Buffer{&p.Value, &p.Grad} {
-			*b, err = dev.Alloc(dtype, len(x.in.Init[c.DType]))
+			*b, err = dev.Alloc(dtype, len(init))
 			require.NoError(t, err)
 		}
-		require.NoError(t, device.UploadFloats(x.stream, p.Value, x.in.Init[c.DType]))
+		require.NoError(t, device.UploadFloats(x.stream, p.Value, init))
 		x.params = append(x.params, p)
 		if i == 0 {
 			x.Optimizer, err = optim.New(dev, algorithm(t, g.algorithm), []optim.Param{p})
@@ -117,7 +133,7 @@ func algorithm(t *testing.T, name string) optim.Algorithm {
 func (x *training) steps(t *testing.T, last int) {
 	for x.Steps() < last {
 		for _, p := range x.params {
-			require.NoError(t, device.UploadFloats(x.stream, p.Grad, x.in.Grads[x.cases[p.Name].DType][x.Steps()]))
+			require.NoError(t, device.UploadFloats(x.stream, p.Grad, x.cases[p.Name].of(x.in.Grads[x.cases[p.Name].DType][x.Steps()])))
 		}
 		require.NoError(t, x.Step(nil))
 	}
@@ -127,7 +143,7 @@ func (x *training) steps(t *testing.T, last int) {
 func TestFromTorch(t *testing.T) {
 	files, err := filepath.Glob("testdata/from-torch/*.safetensors")
 	require.NoError(t, err)
-	require.Len(t, files, 11, "optimizers that torch and fusestep have, Adam and AdamW being two")
+	require.Len(t, files, 12, "optimizers that torch and fusestep have, Adam and AdamW being two")
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			d, file, err := checkpoint.Read(path)
@@ -157,12 +173,15 @@ func TestFromTorch(t *testing.T) {
 // What fusestep saves in mid-run and at the end is what testdata has, from which the tests in Python let torch go on.
 func TestToTorch(t *testing.T) {
 	types := map[string]string{"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad", "adamax": "Adamax",
-		"nadam": "NAdam", "radam": "RAdam", "adadelta": "Adadelta", "rprop": "Rprop", "asgd": "ASGD"}
+		"nadam": "NAdam", "radam": "RAdam", "adadelta": "Adadelta", "rprop": "Rprop", "asgd": "ASGD", "adafactor": "Adafactor"}
 	for optimizer, name := range types {
 		t.Run(optimizer, func(t *testing.T) {
 			_, cases := goldens(t)
 			var groups []group
-			for i, tensor := range slices.Sorted(maps.Keys(cases)) {
+			names := slices.SortedFunc(maps.Keys(cases), func(a, b string) int {
+				return cmp.Or(len(cases[a].Shape)-len(cases[b].Shape), strings.Compare(a, b))
+			})
+			for i, tensor := range names {
 				// Of the two types of a case one; the cases with l1 are none that torch has.
 				if c := cases[tensor]; c.Optimizer == optimizer && i%4 < 2 == (c.DType == "float32") && (c.Hyper["l1"] == nil || c.Hyper["l1"] == 0.) {
 					groups = append(groups, group{name, tensor})

@@ -31,7 +31,7 @@ func PlaceAs(b optim.Backend, t device.DType, params ...Param[float32]) (*Rounde
 	dev := b.Device()
 	r := &Rounded{stream: dev.DefaultStream(), params: params}
 	for _, p := range params {
-		held := optim.Param{Name: p.Name}
+		held := optim.Param{Name: p.Name, Shape: p.Shape}
 		var err error
 		if held.Value, err = dev.Alloc(t, len(p.Value)); err == nil {
 			held.Grad, err = dev.Alloc(t, len(p.Grad))

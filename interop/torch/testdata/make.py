@@ -15,12 +15,13 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE.parents[2] / "optim" / "testdata" / "torch"
 REMAINDER = GOLDEN.parent / "numpy" / "remainder.json"
-sys.path[:0] = [str(HERE.parent), str(GOLDEN)]
+sys.path[:0] = [str(HERE.parent), str(GOLDEN), str(GOLDEN.parent / "numpy")]
 
 import golden  # first: it chooses torch's kernels
 
 import torch
 
+import factored
 import fusestep_checkpoint as convert
 import more
 from inputs import LR_FACTOR, STEPS, inputs
@@ -30,13 +31,13 @@ INIT, GRADS = inputs()
 SIXTEEN = {"sgd/momentum+wd", "adam/amsgrad+maximize+wd", "adamw/defaults", "adagrad/lr_decay+wd"}  # cases of sixteen.json
 ENGINE = "adamw/language model"  # the case of remainder.json
 SCALED = {"other factors": 9, "overflows": 10}  # cases of scaler.json, and the steps after which they stop
-CLASSES = golden.CLASSES | more.CLASSES | {"asgd": torch.optim.ASGD}
+CLASSES = golden.CLASSES | more.CLASSES | {"asgd": torch.optim.ASGD, "adafactor": torch.optim.Adafactor}
 
 
 def cases():
     """The golden cases by optimizer."""
     out = {}
-    for name in ("optimizers.json", "more.json", "variants.json"):
+    for name in ("optimizers.json", "more.json", "variants.json", "factored.json"):
         for case in json.loads((GOLDEN / name).read_text())["cases"]:
             if case["optimizer"] in CLASSES and not case["hyper"].get("l1"):
                 out.setdefault(case["optimizer"], []).append(case)
@@ -52,17 +53,27 @@ def options(case):
     return {key: tuple(x) if isinstance(x, list) else x for key, x in case["hyper"].items() if key != "l1"}
 
 
-def step(opt, params, t):
-    """Takes the goldens' step t, from 1 on, with its gradients, and the learning rate that the groups have."""
-    for p in params.values():
-        p.grad = torch.tensor(GRADS[t - 1], dtype=p.dtype).reshape(p.shape)
-    with more.CorrectSquareRoot():
+def shape(case):
+    """The shape of the case's tensor."""
+    return tuple(case.get("shape", (2, 3, 4)))
+
+
+def tensor(numbers, case):
+    """Those of the inputs' numbers that the case has."""
+    return torch.tensor(numbers, dtype=golden.DTYPES[case["dtype"]])[case.get("elements", slice(None))].reshape(shape(case))
+
+
+def step(opt, params, t, cases):
+    """Takes the goldens' step t, from 1 on, with its gradients, and the learning rate that the groups have. Cases are by the parameters' names."""
+    for name, p in params.items():
+        p.grad = tensor(GRADS[t - 1], cases[name])
+    with more.CorrectSquareRoot(), factored.CorrectReciprocal():
         opt.step()
 
 
 def optimizer(cases):
     """Torch's optimizer with a group for each case."""
-    params = {tensor_name(c): torch.nn.Parameter(torch.tensor(INIT, dtype=golden.DTYPES[c["dtype"]]).reshape(2, 3, 4)) for c in cases}
+    params = {tensor_name(c): torch.nn.Parameter(tensor(INIT, c)) for c in cases}
     groups = [{"params": [p], **options(c)} for p, c in zip(params.values(), cases)]
     opt = CLASSES[cases[0]["optimizer"]](groups, foreach=False)
     for p, c in zip(params.values(), cases):
@@ -120,7 +131,7 @@ def main():
         opt, params = optimizer(of)
         scheduler = torch.optim.lr_scheduler.LambdaLR(opt, lambda step: LR_FACTOR[step])
         for t in range(1, STOP + 1):
-            step(opt, params, t)
+            step(opt, params, t, {tensor_name(c): c for c in of})
             scheduler.step()
         saved = {"optimizer": opt.state_dict(), "model": params, "lr_scheduler": scheduler.state_dict()}
         file = convert.to_fusestep(saved, names=list(params), step=STOP, lr="initial", drop=["lr_scheduler"])
