@@ -13,6 +13,23 @@ type form struct {
 	value, grad   device.DType
 	stored        optim.Stored // all but the algorithm
 	least, faster float64      // goals: of the form's own ceiling, and of float32's parameters a second; 0 is none
+	columns       int          // of the matrices that tensors are; 0: they have one axis
+	clipping      float64      // of adaptive clipping; 0 is off
+}
+
+// shape is that of a tensor of n elements.
+func (f form) shape(n int) []int {
+	if f.columns == 0 {
+		return []int{n}
+	}
+	return []int{n / f.columns, f.columns}
+}
+
+func (f form) shapes(lengths []int) (out [][]int) {
+	for _, n := range lengths {
+		out = append(out, f.shape(n))
+	}
+	return out
 }
 
 var float32Form = form{name: "f32", value: device.Float32, grad: device.Float32}

@@ -59,13 +59,13 @@ func (m *match) add(name string, f form, alg optim.Algorithm, lengths []int, thr
 	return s, nil
 }
 
-// addBest adds a step of ours with as many threads, up to most, as it runs best with, and its ceiling with as many.
-func (m *match) addBest(alg optim.Algorithm, lengths []int, most int) error {
+// addBest adds a step of ours under a name with as many threads, up to most, as it runs best with, and returns its ceiling with as many.
+func (m *match) addBest(name string, f form, alg optim.Algorithm, lengths []int, most int) (ceiling contender, err error) {
 	var places []place
 	var made *step // the one that was opened last
 	for _, threads := range threadCounts(most) {
 		places = append(places, place{"", []int{threads}, func() (func(threads, steps int) (time.Duration, error), func() error, error) {
-			s, err := newStep(float32Form, alg, lengths, threads, "")
+			s, err := newStep(f, alg, lengths, threads, "")
 			if err != nil {
 				return nil, nil, err
 			}
@@ -73,21 +73,21 @@ func (m *match) addBest(alg optim.Algorithm, lengths []int, most int) error {
 			return func(_, n int) (time.Duration, error) { return s.contender("").run(n) }, s.close, nil
 		}})
 	}
-	c, drop, err := best("fusestep", 0, places)
+	c, drop, err := best(name, 0, places)
 	if err != nil {
-		return err
+		return ceiling, err
 	}
 	m.closers = append(m.closers, drop)
 	c.bytes = made.bytes
-	ceiling := made.ceiling()
+	ceiling = made.ceiling()
 	ceiling.setting = c.setting
-	m.contenders = append(m.contenders, c, ceiling)
-	return nil
+	m.contenders = append(m.contenders, c)
+	return ceiling, nil
 }
 
 // addPeer adds a peer's with the threads, up to most, and the waiting with which it runs best, or says why it is missing.
-func (m *match) addPeer(p *peers, name, optimizer string, lengths []int, most int, bytes float64) {
-	places, err := p.places(name, optimizer, lengths, most)
+func (m *match) addPeer(p *peers, name, optimizer string, shapes [][]int, most int, bytes float64) {
+	places, err := p.places(name, optimizer, shapes, most)
 	if err != nil {
 		m.missing[name] = err.Error()
 		return
@@ -104,17 +104,23 @@ func (m *match) addPeer(p *peers, name, optimizer string, lengths []int, most in
 // stepGroup holds one of our steps to its ceiling and to peers: all that the goals name. Each has up to so many threads, and takes
 // as many as suit it.
 func stepGroup(name, optimizer string, alg optim.Algorithm, lengths []int, threads int, goals ...goal) group {
+	return stepGroupIn(float32Form, name, optimizer, alg, lengths, threads, goals...)
+}
+
+func stepGroupIn(f form, name, optimizer string, alg optim.Algorithm, lengths []int, threads int, goals ...goal) group {
 	what := "1 thread"
 	if threads > 1 {
 		what = "up to " + plural(threads, "thread")
 	}
 	return group{name: name + ", " + what, optimizer: optimizer, lengths: lengths, goals: goals, make: func(p *peers, m *match) error {
-		if err := m.addBest(alg, lengths, threads); err != nil {
+		ceiling, err := m.addBest("fusestep", f, alg, lengths, threads)
+		if err != nil {
 			return err
 		}
+		m.contenders = append(m.contenders, ceiling)
 		for i, g := range goals {
 			if g.other != "ceiling" && !slices.ContainsFunc(goals[:i], func(o goal) bool { return o.other == g.other }) {
-				m.addPeer(p, g.other, optimizer, lengths, threads, m.contenders[0].bytes)
+				m.addPeer(p, g.other, optimizer, f.shapes(lengths), threads, m.contenders[0].bytes)
 			}
 		}
 		return nil
@@ -137,10 +143,7 @@ func groups(size sizes, dir string) (out []group) {
 	momentum := optim.DefaultSGD()
 	momentum.Momentum = 0.9
 	dram := []int{size.large}
-	large := plural(size.large, "parameter")
-	if size.large%(1<<20) == 0 {
-		large = fmt.Sprintf("%d Mi parameters", size.large>>20)
-	}
+	large := parameters(size.large)
 	threads := slices.Compact([]int{1, all})
 	for _, o := range []struct {
 		name  string
@@ -180,6 +183,7 @@ func groups(size sizes, dir string) (out []group) {
 		zeroGroup(adamw),
 		tilesGroup("adamw on tiles, as where machine code is forbidden, in L2", adamw, l2, 1, goal{other: "scalar", least: 3}),
 	)
+	out = append(out, sumGroups(size, large, threads)...)
 	for _, o := range []struct {
 		name string
 		alg  optim.Algorithm
@@ -193,6 +197,70 @@ func groups(size sizes, dir string) (out []group) {
 	}
 	return append(out, checkpointGroup(fmt.Sprintf("checkpoint, adamw, 4 tensors of %d", size.large/2), adamw, slices.Repeat([]int{size.large / 2}, 4), all, dir, 0.8),
 		checkpointGroup(fmt.Sprintf("checkpoint, adamw, %d tensors of 1,024", size.many), adamw, lengths, all, dir, 0))
+}
+
+func parameters(n int) string {
+	if n%(1<<20) == 0 {
+		return fmt.Sprintf("%d Mi parameters", n>>20)
+	}
+	return plural(n, "parameter")
+}
+
+// sumGroups hold rules that sum over tensors, rows or columns to their ceilings, to AdamW on small tensors, and to peers, on a quarter of the
+// elements, as these take long.
+func sumGroups(size sizes, large string, threads []int) (out []group) {
+	all := threads[len(threads)-1]
+	side := func(n int) int { // of a square of n elements
+		k := 1
+		for k*k < n {
+			k *= 2
+		}
+		return k
+	}
+	for _, o := range []struct {
+		name  string
+		alg   optim.Algorithm
+		least float64
+		peers []goal
+		rows  bool
+	}{
+		{"lamb", optim.DefaultLAMB(), 0.92, []goal{{other: "bitsandbytes", least: 2}}, false},
+		{"lars", optim.DefaultLARS(), 0.92, nil, false},
+		{"novograd", optim.DefaultNovoGrad(), 0.92, nil, false},
+		{"adafactor", optim.DefaultAdafactor(), 0.85, nil, true},
+	} {
+		in := func(n int) form {
+			f := float32Form
+			if o.rows {
+				f.columns = side(n)
+			}
+			return f
+		}
+		for _, t := range threads {
+			out = append(out, stepGroupIn(in(size.large), o.name+", "+large, o.name, o.alg, []int{size.large}, t, goal{other: "ceiling", least: o.least}))
+		}
+		out = append(out, stepGroupIn(in(size.large/4), o.name+", "+parameters(size.large/4)+" beside others", o.name, o.alg, []int{size.large / 4}, all,
+			append([]goal{{other: "optax", least: 2}}, o.peers...)...))
+		for i := range out {
+			out[i].rounds = 7 // as steps are long
+		}
+		lengths := slices.Repeat([]int{1024}, size.many)
+		out = append(out, group{name: fmt.Sprintf("%s, %d tensors of 1,024, up to %s", o.name, size.many, plural(all, "thread")), optimizer: o.name,
+			lengths: lengths, goals: []goal{{other: "adamw", most: 1.3, what: "time against adamw's"}}, make: func(_ *peers, m *match) error {
+				if _, err := m.addBest("fusestep", in(1024), o.alg, lengths, all); err != nil {
+					return err
+				}
+				_, err := m.addBest("adamw", float32Form, optim.DefaultAdamW(), lengths, all)
+				return err
+			}})
+	}
+	for _, t := range threads {
+		f := float32Form
+		f.columns, f.clipping = side(size.large), 0.01
+		out = append(out, stepGroupIn(f, "adamw, rows clipped adaptively, "+large, "adamw", optim.DefaultAdamW(), []int{size.large}, t,
+			goal{other: "ceiling", what: "against ceiling (no goal)"}))
+	}
+	return out
 }
 
 // smallGroup finds what a step costs beside its kernel: one tensor's step, less its share of a step over many that still lie in

@@ -7,7 +7,8 @@
 //
 // Against the machine's own limit: the ceiling is the step's own loads and stores without arithmetic, by the same threads over
 // the same memory, by the fastest of several loops (kernels.Backend.CompileTraffic). Against others: with -python, a Python that has torch runs bench/peers/cpu.py,
-// and with -deepspeed, the folder of DeepSpeed's unpacked source package, its CPUAdam too. What cannot be measured here says so.
+// and with -deepspeed, the folder of DeepSpeed's unpacked source package, its CPUAdam too. Bitsandbytes and optax are timed where that Python has them.
+// What cannot be measured here says so.
 //
 // Everybody runs at their own best. Before the rounds each contender is tried with 1, 2, 4, … and all threads; a peer also with
 // each way in which OpenMP's threads can wait: as by default, passively, actively (OMP_WAIT_POLICY). The setting with the shortest
@@ -22,7 +23,7 @@
 //
 // To have the peers, with hashes that pip checks:
 //
-//	python3 -m venv peers && peers/bin/pip install --require-hashes -r bench/peers/requirements.txt
+//	python3 -m venv peers && peers/bin/pip install --require-hashes -r bench/peers/requirements.txt -r bench/peers/others.txt
 //	peers/bin/pip download --no-deps --no-build-isolation --no-binary :all: --require-hashes -r bench/peers/deepspeed.txt && tar xf deepspeed-*.tar.gz
 //	PATH=$PWD/peers/bin:$PATH make bench-readme PYTHON=peers/bin/python DEEPSPEED=$(echo deepspeed-*/)
 //

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -159,7 +160,25 @@ func TestPeersMissing(t *testing.T) {
 	_, err := startPeers("no-such-python", "")
 	require.ErrorContains(t, err, "no-such-python")
 	var none *peers
-	_, err = none.places("fused", "adamw", []int{1}, 1)
+	_, err = none.places("fused", "adamw", [][]int{{1}}, 1)
 	require.EqualError(t, err, "no -python")
 	require.Contains(t, none.about(), "none")
+}
+
+// What bench/peers/cpu.py imports, beside Python's own, is what its user is told to install.
+func TestPeersAreListed(t *testing.T) {
+	source, err := os.ReadFile("../peers/cpu.py")
+	require.NoError(t, err)
+	var listed []byte
+	for _, name := range []string{"requirements.txt", "others.txt"} {
+		text, err := os.ReadFile(filepath.Join("../peers", name))
+		require.NoError(t, err)
+		listed = append(listed, text...)
+	}
+	own := regexp.MustCompile(`(?m)^import (argparse|json|os|sys|time)$`).ReplaceAll(source, nil)
+	imports := regexp.MustCompile(`(?m)^\s*import (\w+)`).FindAllSubmatch(own, -1)
+	require.GreaterOrEqual(t, len(imports), 4)
+	for _, m := range imports {
+		require.Regexp(t, `(?m)^`+string(m[1])+`==`, string(listed))
+	}
 }

@@ -54,12 +54,15 @@ func newStep(f form, alg optim.Algorithm, lengths []int, threads int, implementa
 				return nil, errors.Join(err, s.close())
 			}
 		}
-		s.params = append(s.params, optim.Param{Value: slices[0], Grad: slices[1]})
+		s.params = append(s.params, optim.Param{Value: slices[0], Grad: slices[1], Shape: f.shape(n)})
 		at += (n + 31) / 32 * 32
 	}
 	var err error
 	alg = f.of(alg)
-	if s.opt, err = optim.New(s.dev, alg, s.params); err == nil {
+	if s.opt, err = optim.New(s.dev, alg, s.params); err == nil && f.clipping > 0 {
+		err = s.opt.SetAdaptiveClip(f.clipping, 1e-3)
+	}
+	if err == nil {
 		err = s.compileTraffic(f, alg, lengths)
 	}
 	if err != nil {
@@ -96,7 +99,11 @@ func (s *step) compileTraffic(f form, alg optim.Algorithm, lengths []int) error 
 	if err != nil {
 		return err
 	}
-	p, err := kernels.New(kernels.SpecOfTypes(setting, f.value, f.grad))
+	spec := kernels.SpecOfTypes(setting, f.value, f.grad)
+	if f.clipping > 0 {
+		spec.Around |= rule.AdaptiveClip
+	}
+	p, err := kernels.New(spec.WithMatrix(f.columns > 0))
 	if err != nil {
 		return err
 	}
@@ -107,12 +114,19 @@ func (s *step) compileTraffic(f form, alg optim.Algorithm, lengths []int) error 
 	w := kernels.Work{Program: p, Counters: []*device.Buffer{counters}}
 	for i, param := range s.params {
 		t := kernels.Tensor{}
-		for k := range p.Planes {
+		if p.Matrix() {
+			t.Rows = param.Shape[0]
+		}
+		for k, plane := range p.Planes {
 			b := map[string]*device.Buffer{rule.Param: param.Value, rule.Grad: param.Grad}[p.PlaneName(k)]
-			if b == nil {
-				if b, err = s.opt.State(fmt.Sprintf("0.%d", i), p.PlaneName(k)); err != nil {
-					return err
-				}
+			switch {
+			case p.Of(k).Role == kernels.Scratch:
+				b, err = s.dev.Alloc(plane.DType, param.Shape[plane.Domain-rule.OfRows])
+			case b == nil:
+				b, err = s.opt.State(fmt.Sprintf("0.%d", i), p.PlaneName(k))
+			}
+			if err != nil {
+				return err
 			}
 			t.Planes = append(t.Planes, b)
 		}

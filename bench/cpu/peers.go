@@ -130,18 +130,17 @@ func (p *peer) ask(what map[string]any) (a answer, err error) {
 }
 
 // places are where a peer's optimizer can run, with up to so many threads. With one thread nobody waits.
-func (p *peers) places(name, optimizer string, lengths []int, most int) (out []place, err error) {
+func (p *peers) places(name, optimizer string, shapes [][]int, most int) (out []place, err error) {
 	switch {
 	case p == nil:
 		return nil, errors.New("no -python")
 	case name == "deepspeed" && p.deepspeed != "":
 		return nil, errors.New(p.deepspeed)
 	}
-	var shapes [][]int
-	for _, n := range lengths {
-		shapes = append(shapes, []int{n})
-	}
 	for i, one := range p.all {
+		if name == "optax" && i > 0 {
+			break // whose threads are not OpenMP's
+		}
 		threads := threadCounts(most)
 		if i > 0 {
 			threads = threads[1:]

@@ -54,10 +54,10 @@ build ./device/cuda "$out/cuda.test" test -c
 build ./capi/internal/door "$out/capi.test" test -c
 GO='go run ../device/cuda/gocuda' EXTLD="$zig cc -target $(uname -m)-linux-gnu.$glibc" capi/build.sh "$out/libfusestep-cuda.so"
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$out/test2json" cmd/test2json
-mkdir "$work/ptx"
-PTX_DUMP=$work/ptx go test ./kernels/ptx -run '^TestDump$' -count=1 >/dev/null
-tar -czf "$out/ptx.tar.gz" -C "$work" ptx
-cp bench/gpu/run.sh bench/gpu/measure.sh bench/gpu/kernels.sh bench/gpu/forms.txt bench/gpu/README.md bench/gpu/capi_torch.py bench/peers/torch_gpu.py "$out"
+cp bench/gpu/run.sh bench/gpu/measure.sh bench/gpu/kernels.sh bench/gpu/forms.txt bench/gpu/README.md bench/gpu/capi_torch.py bench/gpu/fusestep_torch.py bench/peers/torch_gpu.py "$out"
+mkdir "$out/python" # the package as it is in the wheel, but for the library, which is there already
+(cd python && find fusestep -name '*.py' -print0 | xargs -0 cp --parents -t "$out/python")
+"$zig" cc -target "$(uname -m)-linux-gnu.$glibc" -O2 -shared -fPIC -s -o "$out/python/fusestep/collect.so" python/collect.c
 git describe --always --dirty --abbrev=40 >"$out/REVISION" 2>/dev/null || echo unknown >"$out/REVISION"
 
 for program in gpubench-cuda cuda.test capi.test libfusestep-cuda.so; do
@@ -69,4 +69,4 @@ for program in gpubench-cuda cuda.test capi.test libfusestep-cuda.so; do
   fi
   echo "bundle: $program needs glibc $needs or later"
 done
-echo "bundle: $out: $(du -sh "$out" | cut -f1), $(ls "$work/ptx" | wc -l) PTX texts; run its run.sh where the GPU is"
+echo "bundle: $out: $(du -sh "$out" | cut -f1); run its run.sh where the GPU is"

@@ -18,14 +18,16 @@ class Group(ctypes.Structure):
     """fs_group of fusestep.h."""
 
     _fields_ = [("n", c_size_t), ("lengths", c_void_p), ("values", c_void_p), ("hyper", c_void_p), ("options", c_char_p)]
-    _fields_ += [("value_type", c_uint8), ("gradient_type", c_uint8), ("value_types", c_void_p), ("gradient_types", c_void_p), ("state", c_void_p)]
+    _fields_ += [("value_type", c_uint8), ("gradient_type", c_uint8), ("value_types", c_void_p), ("gradient_types", c_void_p)]
+    _fields_ += [("state", c_void_p), ("matrix_rows", c_void_p), ("matrices", c_void_p)]
 
 
 class Args(ctypes.Structure):
     """fs_args of fusestep.h."""
 
     _fields_ = [(name, c_void_p) for name in ("hyper", "rows", "mask", "grad_scale", "found_inf")]
-    _fields_ += [(name, c_double) for name in ("max_norm", "max_tensor_norm", "clip_value")] + [("grad_norm", c_void_p), ("skipped", c_void_p)]
+    _fields_ += [(name, c_double) for name in ("max_norm", "max_tensor_norm", "clip_value", "adaptive_clip", "adaptive_eps")]
+    _fields_ += [(name, c_void_p) for name in ("grad_norm", "skipped", "lr")]
 
 
 FS_CAPTURING = 10

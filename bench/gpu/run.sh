@@ -106,12 +106,16 @@ else
   torch=(--device "$device" --time 200ms --rounds 3)
 fi
 
-# The library for C, which has never been on a GPU: a framework's tensors, by address, on its streams. Then torch's, where there is one.
+# The library for C, which has never been on a GPU: a framework's tensors, by address, on its streams. Then torch's, where there is one, and the Python package.
 part capi 30 ./capi.test -test.v -test.run '^TestHardware' -test.count 1
 if command -v python3 >/dev/null && python3 -c 'import torch' 2>/dev/null; then
-  part capi-torch 60 python3 capi_torch.py ./libfusestep-cuda.so "$([ "$device" = emu ] && echo cpu || echo "$device")"
+  torch_device=$([ "$device" = emu ] && echo cpu || echo "$device")
+  part capi-torch 60 python3 capi_torch.py ./libfusestep-cuda.so "$torch_device"
+  part fusestep-torch 60 env FUSESTEP_LIBRARY="$PWD/libfusestep-cuda.so" python3 fusestep_torch.py "$torch_device" "$out/fusestep_torch.json"
+  table fusestep-torch
 else
   done_with capi-torch skipped 0 "there is no python3 that has torch"
+  done_with fusestep-torch skipped 0 "there is no python3 that has torch"
 fi
 
 # Bit equality: kernels against their rules, whole steps against the CPU's, enqueued and replayed. Then the device's contract.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The optimizers of PyTorch and DeepSpeed on the CPU, for bench/cpu to time in turns with fusestep's.
+"""The optimizers of PyTorch, DeepSpeed, bitsandbytes and optax on the CPU, for bench/cpu to time in turns with fusestep's.
 
 It reads a request a line on standard input, JSON, and answers each with a line of JSON:
 
@@ -12,7 +12,8 @@ Peers: "fused", torch.optim's fused=True; "fused-kernel", the call beneath it wi
 "foreach", torch.optim's foreach=True; "for-loop", torch.optim's
 foreach=False, a call for each tensor and operation; "foreach-1.13", AdamW as the calls of torch._foreach_*
 that torch 1.13 made; "deepspeed", the kernel of DeepSpeed's CPUAdam (--deepspeed folder), which this script compiles from the
-csrc folder of DeepSpeed's source package with the flags that DeepSpeed's own builder uses.
+csrc folder of DeepSpeed's source package with the flags that DeepSpeed's own builder uses; "bitsandbytes", its LAMB and LARS; "optax", jitted, of
+which threads are as many as the processors that it may run on. The last two are there where this Python has them.
 
 Parameters, gradients and state are float32, with ordinary numbers. Torch is asked for huge pages, as fusestep's device asks
 for them. How idle threads wait is OMP_WAIT_POLICY's, which bench/cpu sets: it starts this script once for each policy.
@@ -108,6 +109,50 @@ class DeepSpeed:
         )
 
 
+def bitsandbytes(optimizer, params):
+    import bitsandbytes as bnb
+
+    return {
+        "lamb": lambda: bnb.optim.LAMB(params, lr=1e-3, weight_decay=0.01),
+        "lars": lambda: bnb.optim.LARS(params, lr=1e-3, momentum=0.9),
+    }[optimizer]()
+
+
+class Optax:
+    """A jitted step, whose arguments make room for what it returns."""
+
+    made = {
+        "lamb": lambda optax: optax.lamb(1e-3, weight_decay=0.01),
+        "lars": lambda optax: optax.lars(1e-3, momentum=0.9),
+        "novograd": lambda optax: optax.novograd(1e-3),
+        "adafactor": lambda optax: optax.adafactor(1e-3),
+    }
+
+    def __init__(self, optimizer, params):
+        import jax
+        import optax
+
+        self.wait = jax.block_until_ready
+        transform = self.made[optimizer](optax)
+        self.params = [jax.numpy.array(p.detach().numpy()) for p in params]
+        self.grads = [jax.numpy.array(p.grad.numpy()) for p in params]
+        self.state = transform.init(self.params)
+
+        def step(params, state, grads):
+            updates, state = transform.update(grads, state, params)
+            return optax.apply_updates(params, updates), state
+
+        self.jitted = jax.jit(step, donate_argnums=(0, 1))
+
+    def step(self):
+        self.params, self.state = self.jitted(self.params, self.state, self.grads)
+
+    def threads(self, n):
+        processors = sorted(os.sched_getaffinity(os.getppid()))[:n]
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), processors)
+
+
 def normal(shape, scale):
     """Random numbers, of which large tensors have the same again and again: to draw them takes long."""
     out = torch.empty(shape)
@@ -134,6 +179,10 @@ def make(peer, optimizer, shapes):
         return Foreach113(params)
     if peer == "deepspeed" and optimizer == "adamw" and DeepSpeed.module:
         return DeepSpeed(params)
+    if peer == "bitsandbytes":
+        return bitsandbytes(optimizer, params)
+    if peer == "optax":
+        return Optax(optimizer, params)
     raise LookupError(f"no {optimizer} of {peer} here")
 
 
@@ -167,9 +216,13 @@ def main():
             elif ask["what"] == "run":
                 torch.set_num_threads(ask["threads"])
                 opt = made[ask["id"]]
+                if isinstance(opt, Optax):
+                    opt.threads(ask["threads"])
                 began = time.perf_counter()
                 for _ in range(ask["steps"]):
                     opt.step()
+                if isinstance(opt, Optax):
+                    opt.wait((opt.params, opt.state))
                 answer = {"seconds": time.perf_counter() - began}
             else:
                 made[ask["id"]] = None
