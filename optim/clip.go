@@ -30,6 +30,34 @@ func (n *norm) follow(others bool) {
 	n.elsewhere, n.others, n.measured, n.ready = true, n.others || others, false, false
 }
 
+// lookAgain says that the sums are of other tensors than those that were looked at: one Accumulate has more of them than another.
+func (n *norm) lookAgain(o *Optimizer) {
+	switch {
+	case !o.common.accumulate || n.update == nil || n.stale || n.sees(o):
+	case o.mover != nil:
+		n.follow(true)
+	default:
+		n.moved()
+	}
+}
+
+// sees says whether the update is of what the next step takes.
+func (n *norm) sees(o *Optimizer) bool {
+	seen := 0
+	for _, g := range o.all() {
+		for _, p := range g.params {
+			switch {
+			case o.mover == nil && !p.active():
+			case seen == len(n.params) || n.params[seen] != p || n.work.Tensors[seen].Planes[0] != p.stepped():
+				return false
+			default:
+				seen++
+			}
+		}
+	}
+	return seen == len(n.params)
+}
+
 // find brings the update to where the gradients are.
 func (n *norm) find(s *device.Stream) error {
 	if !n.elsewhere {
@@ -152,6 +180,7 @@ func (n *norm) enqueue(o *Optimizer, s *device.Stream) error {
 	}
 	update, measures := given.alone, o.measuresGradients()
 	if measures {
+		n.lookAgain(o)
 		if err := n.compile(o, s); err != nil {
 			return err
 		}

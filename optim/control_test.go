@@ -318,6 +318,47 @@ func TestMeasureGradNorm(t *testing.T) {
 	require.Equal(t, []any{true, 5.0, 2, 1}, []any{out.Applied(), out.GradNorm(), out.AppliedSteps(), out.SkippedSteps()})
 }
 
+// Sums of more tensors than were measured before are measured, though no gradient has moved since.
+func TestMeasureGradNormOfMoreSums(t *testing.T) {
+	for _, movable := range []bool{true, false} {
+		t.Run(fmt.Sprint("movable=", movable), func(t *testing.T) {
+			h := newHarness(t, device.Float32, nil)
+			var b optim.Backend = h.dev
+			if !movable {
+				b = struct{ optim.Backend }{b}
+			}
+			grads := []*device.Buffer{h.buffer(device.Float32, []float64{3}), h.buffer(device.Float32, []float64{4})}
+			params := []optim.Param{{Value: h.buffer(device.Float32, []float64{1}), Grad: grads[0]}, {Value: h.buffer(device.Float32, []float64{1}), Grad: grads[1]}}
+			o, err := optim.New(b, sgd(1), params)
+			require.NoError(t, err)
+			require.NoError(t, o.SetClipNorm(100))
+			require.NoError(t, o.SetAccumulate(true))
+			measure := func(want float64) {
+				t.Helper()
+				require.NoError(t, o.MeasureGradNorm(nil))
+				norm, err := o.GradNorm(nil)
+				require.NoError(t, err)
+				require.Equal(t, want, norm)
+			}
+			require.NoError(t, o.Accumulate(nil))
+			measure(5)
+			require.NoError(t, o.Step(nil))
+			require.NoError(t, o.SetGrad("0.1", nil))
+			require.NoError(t, o.Accumulate(nil))
+			measure(3)
+			require.NoError(t, o.SetGrad("0.1", grads[1]))
+			measure(3)
+			h.set(grads[0], []float64{0})
+			require.NoError(t, o.Accumulate(nil))
+			measure(5)
+			require.NoError(t, o.Step(nil))
+			norm, err := o.GradNorm(nil)
+			require.NoError(t, err)
+			require.Equal(t, 5.0, norm)
+		})
+	}
+}
+
 // A first step that is skipped leaves the state as a new tensor's: a hyperparameter that it starts at may change.
 func TestSkippedFirstStepIsNone(t *testing.T) {
 	alg := with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = 0.25 })
