@@ -60,7 +60,10 @@ func (q *part) steps() (n float64, counted bool) {
 func (q *part) spec(s rule.Setting) kernels.Spec {
 	spec := q.program.Spec
 	spec.Options, spec.Around = s.Options, s.Around()|q.group.common.around()
-	return spec.WithMatrix(q.matrix())
+	if spec = spec.WithMatrix(true); spec.Matrix() { // else no tensor is looked at: ten thousand, which a step has left in no cache, are waited for
+		spec = spec.WithMatrix(q.matrix())
+	}
+	return spec
 }
 
 // matrix says whether a tensor of the part has a matrix view. Where the program looks at that, all have one or none has, or the part is mixed.
