@@ -61,7 +61,18 @@ class _Collector(ctypes.Structure):
         ("exchange", ctypes.c_void_p),
         ("n", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("tensors", "values", "gradients", "mask", "held")),
+        ("many", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("threads", "together", "counts")),
+        ("steps", ctypes.c_void_p),
     ]
+
+
+class _Steps(ctypes.Structure):
+    _fields_ = [("numbers", ctypes.c_void_p), ("first", ctypes.c_int64), ("n", ctypes.c_int64), ("bits", ctypes.c_int32)]
+
+
+# From so many tensors on several threads read them: of fewer one is done before others have begun.
+MANY = 2048
 
 
 class _Python(ctypes.Structure):
@@ -88,7 +99,8 @@ class _Library:
         self.python = ctypes.addressof(self._python)
         library = ctypes.PyDLL(str(path))
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
-        self.collect, self.drop = library.collect, library.drop
+        self.collect, self.drop, self.taken = library.collect, library.drop, library.taken
+        self.taken.argtypes, self.taken.restype = (pointer,), None
         self.collect_by_dlpack, self.release = library.collect_by_dlpack, library.release
         for f in (self.collect, self.collect_by_dlpack):
             f.argtypes, f.restype = (pointer,), integer
@@ -114,6 +126,8 @@ def _fork() -> None:
     global _forked
     _forked = True
     lent.cache_clear()
+    if _library.cache_info().currsize and (library := _library()) is not None:
+        library.lend(None, None)
 
 
 os.register_at_fork(after_in_child=_fork)
@@ -215,7 +229,11 @@ class Collector:
         self._told = False  # autograd was, of changes that there are none of yet
         self._collect: Callable[[int], int] | None = None
         self._drop: Callable[[int, int], None] | None = None
+        self._taken: Callable[[int], None] | None = None
+        self._open = False  # gradients are held
+        self._numbers: list[tuple[Tensor, int]] = []
         library, has, exchange = _library(), internals(), _exchange()
+        self.silent = library is not None  # counting is no operation of torch's
         if library is None:
             return
         self._torch = None if has is None else has.of(tensors)
@@ -229,12 +247,14 @@ class Collector:
             gradients=self.gradients.data_ptr(),
             mask=self.mask.data_ptr(),
             held=ctypes.addressof(self._held),
+            many=MANY,
+            threads=torch.get_num_threads(),
         )
         self._at = ctypes.addressof(self._of)
         if has is not None and self._torch is not None:
             self._layouts(has)
             self._held[:] = [has.torch.undefined] * n
-            self.reading, self._collect, self._drop = "internals", library.collect, library.drop
+            self.reading, self._collect, self._drop, self._taken = "internals", library.collect, library.drop, library.taken
         elif exchange is not None and not any(plain(t) is not t or t.is_complex() for t in tensors):
             self._layouts(None)
             self.reading, self._collect, self._drop = "DLPack", library.collect_by_dlpack, library.release
@@ -263,6 +283,7 @@ class Collector:
     def __call__(self) -> int:
         """How many gradients are None, or -1: a tensor is not what it was. The gradients stay until let_go is called, which has to be."""
         if self._collect is not None and self._drop is not None:
+            self._open = True
             try:
                 none = self._collect(self._at)
             except (RuntimeError, BufferError):  # DLPack has no words for a tensor
@@ -301,11 +322,31 @@ class Collector:
 
     def let_go(self) -> None:
         """Lets the gradients go. Where autograd was told of changes that did not come, it is told that there are none."""
-        if self._drop is not None:
+        if self._open and self._drop is not None:
             self._drop(self._at, not self._told)
-            self._told = False
+            self._told = self._open = False
         if self._keep:
             self._keep.clear()
+
+    def counts(self, numbers: Sequence[tuple[Tensor, int]]) -> None:
+        """What numbers of steps, float32 or float64, there are of tensors one behind the other, each with the first one's index."""
+        self._numbers = list(numbers)
+        if self._taken is not None:
+            table = [_Steps(t.data_ptr(), first, t.numel(), 8 * t.element_size()) for t, first in numbers]
+            self._steps = (_Steps * len(table))(*table)
+            self._of.steps, self._of.counts = ctypes.addressof(self._steps), len(table)
+
+    def taken(self, some: bool) -> None:
+        """Counts a step that was taken, of all tensors or those of the mask, of which autograd is told, and lets the gradients go. After another torch
+        operation Python would wait for its code, which a step leaves in no cache."""
+        if self._taken is not None and self._told:
+            self._told = False
+            self._taken(self._at)
+            self._open = False
+            return
+        self.changed(some)
+        for t, first in self._numbers:
+            count(t, self.mask[first : first + t.numel()] if some else None)
 
     def changed(self, some: bool) -> None:
         """Tells autograd that the tensors have changed, or those of the mask."""

@@ -514,7 +514,10 @@ class Engine:
         self._at = ctypes.addressof(self._args)
         self._error = ctypes.addressof(self._err)
         self._flats = [(part, part.counts["step"]) for part in self.parts if "step" in part.counts]
+        self._writes = bool(self.kept) or self.gpu is not None or not self.collect.silent
         self._versions = self._written()
+        if self.gpu is None:
+            self.collect.counts([(flat, part.first) for part, flat in self._flats])
         self._see()
 
     def _see(self) -> None:
@@ -663,17 +666,17 @@ class Engine:
 
     def _count_step(self, none: int, found_inf: Tensor | None, captured: bool = False) -> None:
         """Counts a step that was taken, or lets it be captured that each replay counts one."""
-        self.collect.changed(bool(none))
-        for part, flat in self._flats:
-            mask = part.mask(self.collect.mask) if none else None
-            if self.gpu is None:
-                _collect.count(flat, mask)
-            else:
-                self.gpu.count(flat, mask, found_inf, captured)
+        if self.gpu is None:
+            self.collect.taken(bool(none))
+        else:
+            self.collect.changed(bool(none))
+            for part, flat in self._flats:
+                self.gpu.count(flat, part.mask(self.collect.mask) if none else None, found_inf, captured)
         if self.kept:
             for i, part in enumerate(self.parts):
                 self._keep(i, part)
-        self._versions = self._written()
+        if self._writes:
+            self._versions = self._written()
 
     def _whole(self, optimizer: Optimizer) -> None:
         """Raises the error of what needs whole tensors, where a process has its own shards alone."""

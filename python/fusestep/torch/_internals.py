@@ -40,6 +40,8 @@ class Torch(ctypes.Structure):
         ("dense", ctypes.c_uint64),
         ("inference", ctypes.c_uint64),
         *((name, ctypes.c_int64) for name in ("type", "tensor", "keys", "storage", "autograd", "counter", "version")),
+        *((name, ctypes.c_int64) for name in ("offset", "references", "gradient", "memory", "special")),
+        ("bits", ctypes.c_uint64),
     ]
 
 
@@ -94,6 +96,10 @@ class Internals:
         self._find(plain, odd)
         with torch.device("cpu"), torch.inference_mode(False), torch.no_grad():
             self._find_words(plain, odd)
+            try:
+                self._find_storage(plain)
+            except (AttributeError, Unexpected):  # torch's functions are called, on one thread
+                self.torch.bits = 0
         self.types = {t.dtype: self._number("dtype", ctypes.c_int32, t) for t in plain[: len(TYPES)]}
         _expect(len(set(self.types.values())) == len(TYPES))
         for t in plain:
@@ -143,7 +149,7 @@ class Internals:
         self._assign(t, held)
         references = changed(t, before)
         self._assign(None, held)
-        at.storage, at.counter, at.autograd = 8 * storage, 8 * counter, 8 * autograd
+        at.storage, at.counter, at.autograd, at.offset, at.references = 8 * storage, 8 * counter, 8 * autograd, 8 * offset, 8 * references
         # Few lengths are in it, and as many strides behind them.
         sizes, strides = where("sizes", t), where("strides", t)
         most = strides - sizes
@@ -163,6 +169,44 @@ class Internals:
         others = [torch.zeros(3, 2), torch.zeros(1, 6), torch.zeros(6), torch.zeros(3, 2).t(), torch.empty(2, 3, device="meta"), torch._neg_view(alike[0])]
         others += [alike[4].conj(), torch.zeros(2, 3).to_sparse(), torch.zeros(2, 3).as_strided((2, 3), (0, 1))]
         _expect(len({tuple(say(t)) for t in alike + others}) == len(alike + others), say(odd[-1]) != say(torch.ones(2)))
+
+    def _find_storage(self, plain: Sequence[Tensor]) -> None:
+        """Finds in a StorageImpl where its memory is, and the bit that says that whoever writes there has to ask first, as where copies share memory
+        until then; and sees that a count of references is what collect.c takes it for."""
+        at, first = self.torch, 10
+
+        def read(t: Tensor) -> list[int]:
+            return [_word(t.untyped_storage()._cdata + 8 * i) for i in range(first)]
+
+        plain = [*plain, torch.frombuffer(bytearray(8), dtype=torch.uint8)]
+        at.memory = 8 * _only(i for i in range(first) if all(read(t)[i] == t.untyped_storage().data_ptr() for t in plain))
+        changed = []
+        for n in (3, 100, 5000):
+            t = torch.ones(n)
+            copy = torch._lazy_clone(t)  # type: ignore[attr-defined]
+            before = read(copy)
+            copy.zero_()
+            changed.append([x & ~y for x, y in zip(before, read(copy))])
+            _expect(before[at.memory // 8] == t.data_ptr() != copy.data_ptr())
+        with_grad = [t for t in plain if t.requires_grad]
+        for t in with_grad:
+            t.grad = torch.ones_like(t)
+        known = [(_word(t._cdata + at.autograd), t.grad) for t in with_grad]
+        at.gradient = _only(i for i in range(0, 64, 8) if all(g is not None and _word(k + i) == g._cdata for k, g in known))
+        for t in with_grad:
+            t.grad = None
+        _expect(len(known) > 1, all(_word(k + at.gradient) == at.undefined for k, _ in known))
+        bytes_of_1 = [0x01 << 8 * i for i in range(8)]
+        special = _only(i for i, x in enumerate(changed[0]) if x in bytes_of_1 and all(y[i] == x for y in changed))
+        at.special, at.bits = 8 * special, changed[0][special]
+        _expect(not any(read(t)[special] & at.bits for t in plain))
+        for t in plain:
+            before, held = _word(t._cdata + at.references), ctypes.c_uint64(at.undefined)
+            _expect(before & 0xFFFFFFFF == t._use_count(), before >> 32 in (1, 1 | 1 << 31))  # type: ignore[attr-defined]
+            self._assign(t, held)
+            _expect(_word(t._cdata + at.references) == before + 1)
+            self._assign(None, held)
+            _expect(_word(t._cdata + at.references) == before)
 
     def words(self, dim: int) -> list[int]:
         """Which words of a TensorImpl say type, place, shape, strides, flags and keys of a tensor of so many dimensions. Of too many it is not known."""
