@@ -13,17 +13,16 @@ import (
 type Adafactor struct {
 	LR          float64    // at least 0; a step's rate is at most 1/√step, and is scaled by the root mean square of the tensor's values
 	Beta2Decay  float64    // at most 0, and above -16: a square has the share step^beta2_decay of an average
-	Eps         [2]float64 // above 0, with EpsSquare 0: the least mean of squares, and its square the least second moment; at least 0: the least root mean square of values
+	Eps         [2]float64 // above 0, with EpsSquare 0: below a mean of squares, and its square below each; at least 0: below the values' root mean square
 	D           float64    // above 0; the update is clipped to this root mean square
 	WeightDecay float64    // decoupled: p is multiplied by 1 - lr·weight_decay
 	Beta1       float64    // at least 0 and below 1; not 0, updates are averaged, as the paper and the authors' code do, and PyTorch does not
+	EpsSquare   float64    // at least 0; added to each square of a gradient, with an Eps[0] of 0: Keras' epsilon_1, optax' eps, transformers' eps[0]
 	Maximize    bool
 
-	// EpsSquare, at least 0, is added to each square of a gradient instead of Eps[0]: epsilon of optax, epsilon_1 of Keras, eps[0] of transformers.
-	EpsSquare float64
-	// NoRelativeStep takes LR as it is, above 1/√step too, as optax does: relative_step=False of transformers.
+	// NoRelativeStep takes the learning rate as it is, above 1/√step too, as optax does: transformers' relative_step=False.
 	NoRelativeStep bool
-	// NoScaleParameter scales no step by the values' root mean square: scale_parameter=False of transformers, multiply_by_parameter_scale=False of optax.
+	// NoScaleParameter scales no step by the root mean square of the values: transformers' scale_parameter=False, optax' multiply_by_parameter_scale=False.
 	NoScaleParameter bool
 
 	from fromDefault
@@ -54,7 +53,7 @@ func (c Adafactor) Setting() (rule.Setting, error) {
 	}
 	h := rules.AdafactorHyper{LR: c.LR, Beta2Decay: c.Beta2Decay, Eps1: c.Eps[0], EpsSquare: c.EpsSquare, Eps2: c.Eps[1], D: c.D, Beta1: c.Beta1,
 		NoRelativeStep: flag(c.NoRelativeStep), NoScaleParameter: flag(c.NoScaleParameter)}
-	s := rules.AdafactorRule().With(h, rules.AdafactorOptions{Momentum: c.Beta1 != 0, EpsSquare: c.EpsSquare != 0})
+	s := rules.AdafactorRule().With(h, rules.AdafactorOptions{Momentum: c.Beta1 != 0, EpsAdded: c.EpsSquare != 0})
 	s.DecoupledDecay, s.Maximize = c.WeightDecay, c.Maximize
 	return s, nil
 }

@@ -25,14 +25,14 @@ type AdafactorElem[F rule.Float] struct {
 	V F `slot:"variance"`
 }
 
-// AdafactorRow is a row of a matrix: the mean of its gradients' squares, the average of that and, with EpsSquare, what each gradient is multiplied by.
+// AdafactorRow is a row of a matrix: the mean of its gradients' squares, the average of that and, with EpsAdded, what each gradient is multiplied by.
 type AdafactorRow[F rule.Float] struct {
 	G  F `fill:"mean"`
 	V  F `slot:"row_var"`
 	By F
 }
 
-// AdafactorColumn is a column of a matrix, likewise, with the mean of the matrix's row_var and what each of these, or with EpsSquare each gradient, is
+// AdafactorColumn is a column of a matrix, likewise, with the mean of the matrix's row_var and what each of these, or with EpsAdded each gradient, is
 // multiplied by.
 type AdafactorColumn[F rule.Float] struct {
 	G   F `fill:"mean"`
@@ -55,12 +55,12 @@ type AdafactorScalars[F rule.Float] struct {
 	Rest, Share, Eps1, Least, EpsSquare, Eps2, Rho, Scale, D, Beta1, OneMinusBeta1 F
 }
 
-// AdafactorOptions say which state there is, and with EpsSquare that it is added to each square. No average is below it then, and rows and columns
-// have the inverse roots of their own: the root of a product of the two smallest ones is no number of float32.
+// AdafactorOptions say which state there is, and with EpsAdded that EpsSquare is added to each square. No average is below that, and a gradient is
+// multiplied by inverse roots of its row's and its column's: the product of the two may be too small for F.
 type AdafactorOptions struct {
-	Matrix    bool
-	Momentum  bool
-	EpsSquare bool
+	Matrix   bool
+	Momentum bool
+	EpsAdded bool
 }
 
 // AdafactorSquares is the first of three passes. It does not store the update, which the two others compute each from the gradient: 4 bytes of
@@ -73,7 +73,7 @@ func AdafactorSquares[F rule.Float](e *AdafactorElem[F], s *AdafactorScalars[F],
 		c.G = square
 		return
 	}
-	if o.EpsSquare {
+	if o.EpsAdded {
 		square += s.EpsSquare
 	}
 	e.V = rule.FlushWith(F(s.Rest*e.V)+F(s.Share*square), e.G)
@@ -82,11 +82,11 @@ func AdafactorSquares[F rule.Float](e *AdafactorElem[F], s *AdafactorScalars[F],
 // AdafactorRows averages the rows' squares. The mean of squares that eps is added to is their mean, and eps.
 func AdafactorRows[F rule.Float](r *AdafactorRow[F], s *AdafactorScalars[F], t *AdafactorTensor[F], o AdafactorOptions) {
 	g := r.G
-	if o.EpsSquare {
+	if o.EpsAdded {
 		g += s.EpsSquare
 	}
 	r.V = rule.Flush(F(s.Rest*r.V) + F(s.Share*g))
-	if o.EpsSquare {
+	if o.EpsAdded {
 		r.By = 1 / adafactorRoot(r.V, s.Least)
 	}
 }
@@ -94,11 +94,11 @@ func AdafactorRows[F rule.Float](r *AdafactorRow[F], s *AdafactorScalars[F], t *
 // AdafactorColumns averages the columns' squares, and divides them by the mean of the rows' averages.
 func AdafactorColumns[F rule.Float](c *AdafactorColumn[F], s *AdafactorScalars[F], t *AdafactorTensor[F], o AdafactorOptions) {
 	g := c.G
-	if o.EpsSquare {
+	if o.EpsAdded {
 		g += s.EpsSquare
 	}
 	c.V = rule.Flush(F(s.Rest*c.V) + F(s.Share*g))
-	if o.EpsSquare {
+	if o.EpsAdded {
 		c.By = rule.Sqrt(c.Row) / adafactorRoot(c.V, s.Least)
 	} else {
 		c.By = c.V / rule.Max(c.Row, s.Eps1)
@@ -107,7 +107,7 @@ func AdafactorColumns[F rule.Float](c *AdafactorColumn[F], s *AdafactorScalars[F
 
 // AdafactorNorm adds up the update's squares.
 func AdafactorNorm[F rule.Float](e *AdafactorElem[F], s *AdafactorScalars[F], t *AdafactorTensor[F], r *AdafactorRow[F], c *AdafactorColumn[F], o AdafactorOptions) {
-	if o.Matrix && o.EpsSquare {
+	if o.Matrix && o.EpsAdded {
 		t.U = F(e.G*r.By) * c.By
 	} else if o.Matrix {
 		t.U = e.G / adafactorRoot(F(r.V*c.By), s.Least)
@@ -130,7 +130,7 @@ func AdafactorRate(t *AdafactorTensor[float64], s *AdafactorScalars[float64], o 
 // its rows' and its columns' squares. Momentum is that of the authors' code, of the scaled update.
 func Adafactor[F rule.Float](e *AdafactorElem[F], s *AdafactorScalars[F], t *AdafactorTensor[F], r *AdafactorRow[F], c *AdafactorColumn[F], o AdafactorOptions) {
 	var u F
-	if o.Matrix && o.EpsSquare {
+	if o.Matrix && o.EpsAdded {
 		u = F(e.G*r.By) * c.By
 	} else if o.Matrix {
 		u = e.G / adafactorRoot(F(r.V*c.By), s.Least)
