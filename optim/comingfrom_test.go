@@ -18,6 +18,7 @@ import (
 var libraries = []struct{ name, file string }{
 	{"Keras", "../libraries/modes_keras.json"},
 	{"optax", "../libraries/modes_optax.json"},
+	{"transformers", "../libraries/modes_transformers.json"},
 	{"scikit-learn", "../libraries/modes_sklearn.json"},
 	{"apex", "../libraries/modes_apex.json"},
 	{"ONNX", "../libraries/modes_onnx.json"},

@@ -67,6 +67,7 @@ type torchCase struct {
 	Elements               []int             // of the inputs, which the tensor has; nil: all
 	Input                  map[string]values // state that is written from outside, by the step before which it is
 	Shape                  []int             // nil: one axis
+	LRFactor               []float64         `json:"lr_factor"` // nil: the inputs'
 	Param                  values
 	ParamBound             values            `json:"param_bound"`
 	State                  map[string]values `json:"state"`
@@ -91,7 +92,11 @@ func (c torchCase) run(t *testing.T, in *torchInputs) (apart, bound float64) {
 	h := newHarness(t, dtype, init)
 	h.shape = c.Shape
 	o := h.optimizer(algorithm(t, c.Optimizer, c.Hyper))
-	require.NoError(t, o.SetSchedule(optim.ScheduleFunc(func(k int) float64 { return in.LRFactor[k] })))
+	factors := in.LRFactor
+	if c.LRFactor != nil {
+		factors = c.LRFactor
+	}
+	require.NoError(t, o.SetSchedule(optim.ScheduleFunc(func(k int) float64 { return factors[k] })))
 	before, path := h.values(h.value), make([]float64, len(init))
 	for step := 1; step <= in.Steps; step++ {
 		key := strconv.Itoa(step)

@@ -65,6 +65,8 @@ func TestHyperparameterRanges(t *testing.T) {
 		{with(optim.DefaultRMSprop(), func(c *optim.RMSprop) { c.Momentum = inf }), "optim: rmsprop: momentum is +Inf, must be at least 0, and finite"},
 		{with(optim.DefaultRMSprop(), func(c *optim.RMSprop) { c.EpsRoot = -1 }), "optim: rmsprop: eps_root is -1, must be at least 0, and finite"},
 		{with(optim.DefaultRMSprop(), func(c *optim.RMSprop) { c.InitialScale = -1 }), "optim: rmsprop: initial_scale is -1, must be at least 0, and finite"},
+		{with(optim.DefaultAdafactor(), func(c *optim.Adafactor) { c.Eps[0] = 0 }), "optim: adafactor: eps[0] is 0, must be above 0"},
+		{with(optim.DefaultAdafactor(), func(c *optim.Adafactor) { c.EpsSquare = 1e-30 }), "optim: adafactor: eps[0] is 1.1920928955078125e-07, must be 0 with eps_square"},
 		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.EpsRoot = inf }), "optim: adagrad: eps_root is +Inf, must be at least 0, and finite"},
 		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.LRDecay = -1 }), "optim: adagrad: lr_decay is -1, must be at least 0, and finite"},
 		{with(optim.DefaultAdagrad(), func(c *optim.Adagrad) { c.InitialAccumulator = nan }), "optim: adagrad: initial_accumulator_value is NaN, must be at least 0, and finite"},

@@ -132,7 +132,7 @@ func pythonClasses(t *testing.T) (out []pythonClass) {
 			a.kind, a.value = pythonValue(v.Field(i))
 			if name == "Adafactor" && a.name == "eps" {
 				a.kind, a.value = "tuple[float | None, float]", "(None, 0.001)"
-				a.doc += "; a first that is None is the epsilon of the parameter's type, with a master of float32"
+				a.doc += "; a first that is None is the epsilon of the parameter's type, with a master of float32; with eps_square it is 0"
 			}
 			if name == "Rprop" && a.name == "step_sizes" { // the case's are for a benchmark
 				a.value = "(1e-06, 50.0)"

@@ -83,7 +83,8 @@ ADAM = Optimizer(
     "l1 eps_hat eps_root corrected_max no_bias_correction norm_coefficient_post", DECOUPLED)  # fmt: skip
 OPTIMIZERS = {
     "Adafactor": Optimizer(
-        "lr beta2_decay eps d weight_decay", {"variance": VECTOR, "row_var": MATRIX, "col_var": MATRIX}, "beta1", pairs=("eps",), decoupled=True),
+        "lr beta2_decay eps d weight_decay", {"variance": VECTOR, "row_var": MATRIX, "col_var": MATRIX},
+        "beta1 eps_square no_relative_step no_scale_parameter", pairs=("eps",), decoupled=True),
     "Adadelta": Optimizer("lr rho eps weight_decay", {"square_avg": None, "acc_delta": None}, "decoupled"),
     "Adagrad": Optimizer(
         "lr lr_decay weight_decay initial_accumulator_value eps", {"sum": None}, "decoupled eps_root",

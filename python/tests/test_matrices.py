@@ -128,6 +128,7 @@ def test_rule():
     """A file of a rule with rows has the bits of the built-in one."""
     functions = ["AdafactorSquares", "AdafactorRows", "AdafactorColumns", "AdafactorNorm", "AdafactorRate", "Adafactor"]
     own = {"beta2_decay": -0.8, "eps1": 2.0**-23, "eps2": 1e-3, "d": 1.0, "beta1": 0.0, "lr": 1e-2}
+    own |= {"eps_square": 0.0, "no_relative_step": 0.0, "no_scale_parameter": 0.0}
     params = [torch.randn(3, 4), torch.randn(5), torch.randn(2, 3, 4)]
 
     def rule(params, **kwargs):

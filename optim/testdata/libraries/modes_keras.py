@@ -22,6 +22,7 @@ import tensorflow as tf
 
 import sparse
 
+from adafactor import least
 from inputs import ORDINARY
 from modes import bias, complement, squares
 from steps import WIDE, norm
@@ -32,12 +33,12 @@ ops = keras.src.ops
 
 
 def power(x, y):
-    """A square, a root, or of a number the double's power, rounded to the type, which is the exponent's."""
+    """A square, a root, or of a number the double's power, rounded to the type, which is the tensor's."""
     if y == 2 and isinstance(y, int):
         return x * x
-    if isinstance(y, float):
+    if isinstance(y, float) and y > 0:
         return sparse.power(x, y)
-    f = y.numpy().dtype.type
+    f = (x if isinstance(y, float) else y).numpy().dtype.type
     return tf.constant(f(float(f(x)) ** float(y)))
 
 
@@ -47,6 +48,7 @@ def cast(x, dtype, cast=tf.cast):
 
 ops.power, ops.sqrt, tf.cast = power, lambda x: tf.constant(np.sqrt(x.numpy())), cast
 ops.sum = lambda x: tf.constant(x.numpy().sum())
+ops.mean = lambda x, axis=None, keepdims=False: tf.constant(x.numpy().mean(axis, keepdims=keepdims))
 
 
 # --- What both sides do ---------------------------------------------------------------------------------------------
@@ -176,9 +178,21 @@ def lion(k):
     k.param(p - k.lr * step)
 
 
+def adafactor(k):
+    f, h = np.dtype(k.a.dtype).type, k.h
+    rest = f(1) - f(float(k.t) ** h["beta2_decay"])
+    rate = min(f(k.lr), f(1) / np.sqrt(f(k.t)))
+
+    def step(h, u, p, rate):
+        return least(modes.rms(p), h["eps"][1]) * rate * (u / least(modes.rms(u) / h["d"], 1))
+
+    update = lambda g, *v: g / (v[0] / v[2] * v[1] if len(v) > 1 else v[0]).sqrt()
+    modes.adafactor(k, f(1) - rest, rest, rate, update, step)
+
+
 RULES = {
     "sgd": sgd, "adam": adam, "adamw": adam, "adamax": adamax, "adagrad": adagrad, "adadelta": adadelta, "rmsprop": rmsprop,
-    "nadam": nadam, "lion": lion, "lamb": lamb, "ftrl": sparse.ftrl,
+    "nadam": nadam, "lion": lion, "lamb": lamb, "ftrl": sparse.ftrl, "adafactor": adafactor,
 }  # fmt: skip
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
@@ -191,6 +205,7 @@ ADAGRAD = {"lr": 0.001, "initial_accumulator": 0.1, "eps_root": 1e-7}
 ADADELTA = {"lr": 0.001, "rho": 0.95, "eps": 1e-7}
 RMSPROP = {"lr": 0.001, "alpha": 0.9, "eps_root": 1e-7}
 LAMB = ADAM | {"nvlamb": True, "elements": ORDINARY}
+ADAFACTOR = {"lr": 0.001, "beta2_decay": -0.8, "eps": (0.0, 1e-3), "d": 1.0, "eps_square": 1e-30, "elements": ORDINARY, "shape": (4, 5)}
 DECAY = {"weight_decay": 0.004, "decoupled": True}
 
 LISTED = [
@@ -214,6 +229,8 @@ LISTED = [
     ("Nadam()", "nadam", ADAM | {"momentum_decay": 1.0}),
     ("Nadam(weight_decay=0.004)", "nadam", ADAM | {"momentum_decay": 1.0} | DECAY),
     ("Lamb()", "lamb", LAMB),
+    ("Adafactor()", "adafactor", ADAFACTOR),
+    ("Adafactor(beta_2_decay=-0.5, epsilon_1=1e-8, clip_threshold=2.0)", "adafactor", ADAFACTOR | {"beta2_decay": -0.5, "eps_square": 1e-8, "d": 2.0}),
     ("Ftrl()", "ftrl", {"lr": 0.001, "initial_accumulator": 0.1}),
     ("Ftrl(l1_regularization_strength=0.1)", "ftrl", {"lr": 0.001, "initial_accumulator": 0.1, "l1": 0.1}),
     ("Lion()", "lion", {"lr": 0.001, "betas": (0.9, 0.99)}),
@@ -221,6 +238,10 @@ LISTED = [
 ]
 
 OTHERS = [
+    ("Adafactor()", "adafactor", ADAFACTOR | {"shape": (20,)}),
+    ("Adafactor(learning_rate=1.0, relative_step=False)", "adafactor", ADAFACTOR | {"lr": 1.0, "shape": (5, 4)}),
+    ("Adafactor(epsilon_2=0.5)", "adafactor", ADAFACTOR | {"eps": (0.0, 0.5), "shape": (2, 2, 5), "elements": modes.SPREAD}),
+    ("Adafactor(beta_2_decay=-1.5, epsilon_1=0.01)", "adafactor", ADAFACTOR | {"beta2_decay": -1.5, "eps_square": 0.01, "shape": (2, 1, 5, 2), "elements": modes.SPREAD}),
     ("Lamb(learning_rate=0.1, beta_1=0.3, beta_2=0.8, epsilon=0.001)", "lamb", LAMB | {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3}),
     ("SGD(learning_rate=0.1, weight_decay=0.5)", "sgd", {"lr": 0.1, "weight_decay": 0.5, "decoupled": True}),
     ("SGD(learning_rate=0.3, momentum=0.5, nesterov=True, weight_decay=0.1)", "sgd",
@@ -246,6 +267,7 @@ SLOTS = {
     "Adadelta": {"square_avg": ("_accumulated_grads", 1), "acc_delta": ("_accumulated_delta_vars", 1)},
     "RMSprop": {"square_avg": ("_velocities", 1), "grad_avg": ("_average_gradients", 1), "momentum_buffer": ("_momentums", 1)},
     "Lion": {"exp_avg": ("_momentums", 1)},
+    "Adafactor": {"variance": ("_v", 1), "row_var": ("_r", 1), "col_var": ("_c", 1)},
     "Ftrl": {"accumulator": ("_accumulators", 1), "linear": ("_linears", 1)},
 }  # fmt: skip
 SLOTS |= {"AdamW": SLOTS["Adam"], "Nadam": SLOTS["Adam"], "Lamb": SLOTS["Adam"]}
@@ -271,6 +293,12 @@ class Keras:
         for name, (attribute, sign) in SLOTS[type(self.opt).__name__].items():
             if slots := getattr(self.opt, attribute, None):
                 out[name] = sign * slots[0].numpy().astype(np.float64) + 0.0
+        if "variance" in out:  # of a matrix it is made of the others
+            if out["param"].ndim > 1:
+                del out["variance"]
+                out["row_var"], out["col_var"] = out["row_var"][..., None], out["col_var"][..., None, :]
+            else:
+                del out["row_var"], out["col_var"]
         return out
 
 

@@ -5,7 +5,8 @@
     venv/bin/python modes_optax.py
 
 Nothing is jitted: each operation runs, and is rounded, by itself. A root's reciprocal, which XLA estimates as the processor
-does, is replaced by a root and a division, and a norm, whose order of additions the processor's vectors make, by one that numpy adds up, as are Prodigy's sums.
+does, is replaced by a root and a division, and a norm, whose order of additions the processor's vectors make, by one that numpy adds up, as are Prodigy's sums and Adafactor's means. Adafactor's powers are the double's, rounded, and the
+decay of its averages is of the parameter's type, not of float32.
 """
 
 import math
@@ -22,7 +23,8 @@ import more
 import variants
 
 from difference import larger
-from inputs import ORDINARY
+from adafactor import least
+from inputs import ORDINARY, STEPS
 from modes import squares
 from steps import WIDE, norm
 
@@ -31,9 +33,11 @@ jax.lax.rsqrt = lambda x: 1 / jax.numpy.sqrt(x)
 
 
 def vector_norm(x, ord=None, axis=None, keepdims=False):
-    """Of one dimension."""
-    squares = np.array(x * x).sum(keepdims=keepdims)
-    return jax.numpy.sqrt(jax.numpy.asarray(squares, dtype=x.dtype))
+    """Of one dimension. NovoGrad's first one is traced, as it stands in a condition."""
+    root = lambda x: np.sqrt(np.asarray(x * x).sum(keepdims=keepdims))
+    if isinstance(x, jax.core.Tracer):
+        return jax.pure_callback(root, jax.ShapeDtypeStruct((1,) * keepdims, x.dtype), x)
+    return jax.numpy.asarray(root(x), dtype=x.dtype)
 
 
 jax.numpy.linalg.norm = vector_norm
@@ -46,6 +50,27 @@ def total(x):
 
 tree = types.SimpleNamespace(dtype=optax.tree.dtype, zeros_like=optax.tree.zeros_like, vdot=lambda x, y: total(x * y), sum=total)
 sys.modules[optax.contrib.prodigy.__module__].optax = types.SimpleNamespace(tree=tree)
+
+
+
+def mean(x, axis=None, keepdims=False):
+    return jax.numpy.asarray(np.array(x).mean(axis, keepdims=keepdims), dtype=x.dtype)
+
+
+def power(x, y, power=type(jax.numpy.zeros(1)).__pow__):
+    if y == -0.5:
+        return 1 / jax.numpy.sqrt(x)
+    return power(x, y)
+
+
+def decay_rate(i, exponent):
+    return 1.0 - jax.numpy.asarray(float(i + 1) ** -exponent, dtype=Optax.dtype)
+
+
+jax.numpy.mean = mean
+type(jax.numpy.zeros(1)).__pow__ = power
+factored = optax._src.factorized.scale_by_factored_rms
+factored.__defaults__ = *factored.__defaults__[:-1], decay_rate
 
 # --- What both sides do ---------------------------------------------------------------------------------------------
 
@@ -240,11 +265,32 @@ def prodigy(k):
     k.param(a.differ(ours, optaxs, p, d, rate, m, v, now))
 
 
+def adafactor(k):
+    f, h, shape = np.dtype(k.a.dtype).type, k.h, k.g.x.shape
+    rest = f(1) - f(float(k.t) ** h["beta2_decay"])
+
+    def step(h, u, p, rate):
+        u = u / least(modes.rms(u) / h["d"], 1) * rate
+        return u if h["no_scale_parameter"] else u * least(modes.rms(p), h["eps"][1])
+
+    across = len(shape) > 1 and shape[-2] > shape[-1]
+    line = lambda row, col, mean: (row, col / mean) if across else (row / mean, col)
+    inverse = lambda x: 1 / x.sqrt()
+
+    def update(g, *v):
+        if len(v) == 1:
+            return g * inverse(v[0])
+        row, col = line(*v)
+        return g * inverse(col) * inverse(row) if across else g * inverse(row) * inverse(col)
+
+    modes.adafactor(k, f(1) - rest, rest, f(k.lr), update, step, last=lambda p, u, decay: p - (u + decay * p), across=across)
+
+
 RULES = {
     "lamb": lamb, "lars": lars, "novograd": novograd,
     "sgd": sgd, "adam": adam, "adamw": adam, "nadam": nadam, "radam": radam, "adamax": adamax, "adagrad": adagrad, "adadelta": adadelta,
     "rmsprop": rmsprop, "lion": more.lion, "yogi": variants.yogi, "adabelief": adabelief, "signsgd": sign,
-    "signum": sign, "ademamix": variants.ademamix, "prodigy": prodigy,
+    "signum": sign, "ademamix": variants.ademamix, "prodigy": prodigy, "adafactor": adafactor,
 }  # fmt: skip
 
 # --- Cases ----------------------------------------------------------------------------------------------------------
@@ -264,6 +310,9 @@ LARS = {"lr": 0.1, "momentum": 0.9, "trust_coefficient": 0.001, "lr_in_momentum"
 NOVOGRAD = {"lr": 0.001, "betas": (0.9, 0.25), "eps": 1e-6, "reg_inside_moment": True, "grad_sum": True, "no_bias_correction": True} | NORMS
 
 PRODIGY = {"lr": 1.0, "betas": (0.9, 0.999), "eps": 1e-8, "d0": 0.01, "d_coef": 1.0, "use_bias_correction": True, "decouple": True} | NORMS
+ADAFACTOR = {"lr": 0.01, "beta2_decay": -0.8, "eps": (0.0, 1e-3), "d": 1.0, "eps_square": 1e-30, "no_relative_step": True, "shape": (4, 5)} | NORMS
+# In optax the learning rate does not multiply the decay: of a learning rate that stays as it is they are one.
+ADAFACTOR_DECAY = ADAFACTOR | {"weight_decay": 0.01, "lr_factor": [1.0] * STEPS}
 
 LISTED = [
     ("sgd(0.1)", "sgd", {"lr": 0.1}),
@@ -300,11 +349,24 @@ LISTED = [
     ("lars(0.1, weight_decay=0.0001, nesterov=True)", "lars", LARS | {"weight_decay": 0.0001, "nesterov": True}),
     ("novograd(0.001)", "novograd", NOVOGRAD),
     ("novograd(0.001, weight_decay=0.001)", "novograd", NOVOGRAD | {"weight_decay": 0.001}),
+    ("adafactor(0.01, min_dim_size_to_factor=4)", "adafactor", ADAFACTOR),
+    ("adafactor(0.01)", "adafactor", ADAFACTOR | {"shape": (20,)}),
+    ("adafactor(0.01, min_dim_size_to_factor=4, momentum=0.9, dtype_momentum=None)", "adafactor", ADAFACTOR | {"beta1": 0.9}),
+    ("adafactor(0.01, min_dim_size_to_factor=4, multiply_by_parameter_scale=False)", "adafactor", ADAFACTOR | {"no_scale_parameter": True}),
+    ("adafactor(0.01, min_dim_size_to_factor=4, clipping_threshold=None)", "adafactor", ADAFACTOR | {"d": 1e30}),
+    ("adafactor(0.01, min_dim_size_to_factor=4, weight_decay_rate=0.0001)", "adafactor", ADAFACTOR_DECAY),
     ("contrib.prodigy(1.0, estim_lr0=0.01)", "prodigy", PRODIGY),
     ("contrib.prodigy(1.0, estim_lr0=0.01, estim_lr_coef=2.0, weight_decay=0.1)", "prodigy", PRODIGY | {"d_coef": 2.0, "weight_decay": 0.1}),
 ]  # fmt: skip
 
 OTHERS = [
+    ("adafactor(1.0, min_dim_size_to_factor=2, decay_rate=0.5, eps=1e-3)", "adafactor",
+        ADAFACTOR | {"lr": 1.0, "beta2_decay": -0.5, "eps_square": 1e-3, "shape": (5, 4)}),
+    ("adafactor(0.1, min_dim_size_to_factor=2, clipping_threshold=2.0, momentum=0.5, dtype_momentum=None, multiply_by_parameter_scale=False)",
+        "adafactor", ADAFACTOR | {"lr": 0.1, "d": 2.0, "beta1": 0.5, "no_scale_parameter": True, "shape": (2, 2, 5)}),
+    ("adafactor(0.01, min_dim_size_to_factor=2, decay_rate=1.5, momentum=0.9, dtype_momentum=None, weight_decay_rate=0.0001)", "adafactor",
+        ADAFACTOR_DECAY | {"beta2_decay": -1.5, "beta1": 0.9, "shape": (2, 1, 5, 2)}),
+    ("adafactor(0.1, factored=False)", "adafactor", ADAFACTOR | {"lr": 0.1, "shape": (20,)}),
     ("adamw(0.1, 0.3, 0.8, 1e-3, eps_root=0.01, weight_decay=0.1)", "adamw",
         {"lr": 0.1, "betas": (0.3, 0.8), "eps": 1e-3, "eps_root": 0.01, "weight_decay": 0.1}),
     ("amsgrad(0.1, 0.0, 0.9, eps_root=1e-3)", "adam",
@@ -339,6 +401,7 @@ SLOTS["prodigy"] = {
     "exp_avg": ("exp_avg", 1), "exp_avg_sq": ("exp_avg_sq", 1), "s": ("grad_sum", 1), "p0": ("params0", 1), "d": ("estim_lr", 1),
     "d_numerator": ("numerator_weighted", 1),
 }  # fmt: skip
+SLOTS["adafactor"] = {"exp_avg": ("ema", 1), "variance": ("v", 1), "row_var": ("v_row", 1), "col_var": ("v_col", 1)}
 SLOTS |= {"signsgd": {}} | dict.fromkeys(("adamw", "nadam", "radam", "yogi", "lamb", "novograd"), SLOTS["adam"])
 
 
@@ -347,6 +410,7 @@ class Optax:
 
     def __init__(self, name, call, hyper, init, dtype):
         self.call, self.hyper, self.slots = call, hyper, SLOTS[name]
+        Optax.dtype = dtype
         self.value = jax.numpy.asarray(init, dtype=dtype)
         self.state = self.optimizer(hyper["lr"]).init(self.value)
 
@@ -378,6 +442,12 @@ class Optax:
             for state in self.state if type(self.state) is tuple else (self.state,):
                 if hasattr(state, field):
                     out[name] = sign * np.atleast_1d(np.array(getattr(state, field), dtype=np.float64)) + 0.0
+        if "variance" in out:  # of which either it or the others are there
+            lines = out.pop("row_var"), out.pop("col_var")
+            if out["variance"].shape != out["param"].shape or out["param"].shape == (1,):
+                del out["variance"]
+                rows, columns = lines if self.value.shape[-2] <= self.value.shape[-1] else lines[::-1]
+                out["row_var"], out["col_var"] = rows[..., None], columns[..., None, :]
         return out
 
 

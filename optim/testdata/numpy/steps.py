@@ -131,10 +131,11 @@ class Bounds:
 def case(label, name, hyper, dtype, library, rule, initial):
     """One case of a file: what the library computes on inputs.py's inputs, and on more that it is given, by step and name of the
     state, and the bounds that the rule derives. Hyper's "elements" is no hyperparameter: it has the indices of those that the tensor has, where it
-    has not all. Nor is "shape": that of the tensor, where it has more than one axis."""
+    has not all. Nor is "shape": that of the tensor, where it has more than one axis. Nor is "lr_factor", in place of inputs.py's."""
     hyper = type(hyper)(hyper)
     elements = hyper.pop("elements", slice(None))
     shape = hyper.pop("shape", None)
+    factors = hyper.pop("lr_factor", None)
     init, grads = (x.astype(dtype).astype(np.float64)[..., elements] for x in inputs.inputs())
     if shape is not None:
         init, grads = init.reshape(shape), grads.reshape(-1, *shape)
@@ -145,11 +146,13 @@ def case(label, name, hyper, dtype, library, rule, initial):
         out["elements"] = elements
     if shape is not None:
         out["shape"] = shape
+    if factors is not None:
+        out["lr_factor"] = factors
     if hasattr(run, "given"):
         out["input"] = run.given
     out |= {key: {} for key in ("param", "param_bound", "state", "state_bound")}
     bounds = Bounds(label, hyper, rule, run.values(), initial(name, hyper), arithmetic)
-    for t, (factor, grad) in enumerate(zip(inputs.LR_FACTOR, grads), start=1):
+    for t, (factor, grad) in enumerate(zip(factors or inputs.LR_FACTOR, grads), start=1):
         lr = hyper["lr"] * factor
         run.step(lr, grad)
         after = run.values()

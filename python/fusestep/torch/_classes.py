@@ -923,15 +923,21 @@ class Adafactor(Optimizer):
             of the tensor's values
         beta2_decay: at most 0, and above -16: a square has the share step^beta2_decay of an
             average
-        eps: above 0: below a mean of squares, and its square below each; at least 0: below the
-            values' root mean square; a first that is None is the epsilon of the parameter's type,
-            with a master of float32
+        eps: above 0, with eps_square 0: below a mean of squares, and its square below each; at
+            least 0: below the values' root mean square; a first that is None is the epsilon of the
+            parameter's type, with a master of float32; with eps_square it is 0
         d: above 0; the update is clipped to this root mean square
         weight_decay: decoupled: p is multiplied by 1 - lr·weight_decay
         foreach: accepted, as torch's; each step is fused whatever it says
         maximize: steps uphill
         beta1: at least 0 and below 1; not 0, updates are averaged, as the paper and the
             authors' code do, and PyTorch does not
+        eps_square: at least 0; added to each square of a gradient, with an eps[0] of 0: Keras'
+            epsilon_1, optax' eps, transformers' eps[0]
+        no_relative_step: takes the learning rate as it is, above 1/√step too, as optax does:
+            transformers' relative_step=False.
+        no_scale_parameter: scales no step by the root mean square of the values: transformers'
+            scale_parameter=False, optax' multiply_by_parameter_scale=False.
         rows: into how many rows a parameter is cut, of contiguous numbers each; 0 into none, as
             a vector; None: one of two or more axes into those that all axes but the last make, of a
             matrix for each place on the axes before the last two
@@ -970,6 +976,9 @@ class Adafactor(Optimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         beta1: float | Tensor = 0.0,
+        eps_square: float | Tensor = 0.0,
+        no_relative_step: bool = False,
+        no_scale_parameter: bool = False,
         rows: int | None = None,
         capturable: bool = False,
         max_norm: float | None = None,
@@ -993,6 +1002,9 @@ class Adafactor(Optimizer):
                 "foreach": foreach,
                 "maximize": maximize,
                 "beta1": beta1,
+                "eps_square": eps_square,
+                "no_relative_step": no_relative_step,
+                "no_scale_parameter": no_scale_parameter,
                 "rows": rows,
                 "capturable": capturable,
                 "ema_decay": ema_decay,

@@ -85,7 +85,8 @@ class Hyperparameters:
                     raise ValueError(f"{key} is a tensor on {x.device}, for which each step would have to wait: it must be a number or on the CPU{but}")
         values = [group[key] if i is None else group[key][i] for key, i in self.places]
         if self.algorithm == "Adafactor" and group["eps"][0] is None:  # torch's epsilon of the type
-            values[self.places.index(("eps", 0))] = torch.finfo(torch.float32 if group.get("master") is not None else dtype).eps
+            least = torch.finfo(torch.float32 if group.get("master") is not None else dtype).eps
+            values[self.places.index(("eps", 0))] = 0.0 if number(group["eps_square"]) else least
         if self.algorithm == "Prodigy":
             beta3, growth = self.places.index(("beta3", None)), self.places.index(("growth_rate", None))
             values[beta3] = 0.0 if values[beta3] is None else values[beta3]
