@@ -161,10 +161,14 @@ func (c *columnSums) begin(q *kernels.Pass) {
 			continue
 		}
 		line, x := c.of(column), kernels.EmptyFill(f.Kind)
+		column++
+		if x == 0 {
+			clear(line)
+			continue
+		}
 		for i := range line {
 			line[i] = x
 		}
-		column++
 	}
 }
 

@@ -19,6 +19,7 @@ type prefetching struct {
 var (
 	inCache    = prefetching{near: 3 << 10}
 	fromMemory = prefetching{near: 2 << 10, far: 3 << 10}
+	onceAlone  = prefetching{far: 3 << 10} // from memory, on processors that once names
 	shortOnes  = prefetching{near: 1 << 10, far: 2 << 10}
 )
 
@@ -41,6 +42,8 @@ func ahead(bytes, buffers int) prefetching {
 		return inCache
 	case bytes/buffers <= shortBytes:
 		return shortOnes
+	case once[processorFamily()]:
+		return onceAlone
 	}
 	return fromMemory
 }
@@ -56,7 +59,7 @@ func (d *processor) prefetching(bytes, buffers int) prefetching {
 // prefetches says whether loops prefetch what comes from memory: on most processors that is a tenth to a quarter faster, on some a sixth slower
 // than what they do by themselves. A measurement of milliseconds does not tell which: passes over some 100 KB of memory that caches were
 // emptied of were slower with prefetching in 8 to 13 of 15 trials on a Xeon whose steps it makes a sixth faster.
-var prefetches = sync.OnceValue(func() bool { return !hinders[family{cpuinfo.Family(), hasAVX512()}] })
+var prefetches = func() bool { return !hinders[processorFamily()] }
 
 // hinders are the processors on which steps were measured and took longer with prefetching, by family and whether there is AVX-512. Those that
 // gain are Zen 1 ("AuthenticAMD 23"; 8 to 12 % less time from memory) and a Xeon with AVX-512 ("GenuineIntel 6"; AdamW 32.1 ms instead of 37.5).
@@ -64,10 +67,17 @@ var hinders = map[family]bool{
 	{"AuthenticAMD 25", true}: true, // Zen 4: traffic of 54.6 GB/s without, 46.5 with
 }
 
+// once are the processors on which steps whose tensors come from memory were measured, and took longer where each line is prefetched twice.
+var once = map[family]bool{
+	{"AuthenticAMD 25", false}: true, // Zen 3: Lion takes 0.88 of the time, LAMB and LARS 0.95, AdamW the same
+}
+
 type family struct {
 	name string
 	wide bool
 }
+
+var processorFamily = sync.OnceValue(func() family { return family{cpuinfo.Family(), hasAVX512()} })
 
 // newCode is a loop in executable memory.
 func newCode(c *emit.Code, err error) (*exec.Code, error) {

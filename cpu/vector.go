@@ -225,7 +225,10 @@ func (v *vectors[F]) block(to, vars []F, eval *ir.Evaluator[F], scalars []F) {
 
 // put fills a place of a block, which has as many numbers as a vector, or one.
 func (v *vectors[F]) put(block []F, place int, x F) {
-	per := len(block) / (masks + len(v.uniform))
+	per := 1
+	if v.loop == nil {
+		per = len(block) / (masks + len(v.uniform))
+	}
 	for k := range per {
 		block[place*per+k] = x
 	}
@@ -267,14 +270,18 @@ func (v *vectors[F]) pointNext(code *passLoop, t, next *tensor, s *scratch[F], n
 		if len(x) == 0 {
 			x = t.planes[k]
 		}
-		s.pointers[n+i] = &x[min(element*v.program.Planes[k].DType.Size(), len(x)-1)]
+		at := 0
+		if element > 0 {
+			at = min(element*v.program.Planes[k].DType.Size(), len(x)-1)
+		}
+		s.pointers[n+i] = &x[at]
 	}
 }
 
 // tiles runs a loop over elements lo to hi: all at once, or where it fills something, a tile at a time. Next is the tensor that it fetches, if it does.
 func (v *vectors[F]) tiles(code *passLoop, t, next *tensor, lo, hi int, block *byte, s *scratch[F], to results) {
-	size := hi - lo
-	if len(v.pass.Fills) > 0 {
+	size, fills := hi-lo, v.pass.Fills
+	if len(fills) > 0 {
 		size = kernels.NormTile
 	}
 	for at := lo; at < hi; at += size {
@@ -282,8 +289,8 @@ func (v *vectors[F]) tiles(code *passLoop, t, next *tensor, lo, hi int, block *b
 		s.pointKept(code.kept, len(code.touches), at)
 		v.pointNext(code, t, next, s, len(code.touches)+len(code.kept), at)
 		code.loop.run(s.pointers, block, s.frame, t.index+uint64(at), min(size, hi-at))
-		for k := range v.pass.Fills {
-			*to.tile(k, (at-lo)/size) = *code.loop.fill(s.frame, k)
+		for k := range fills {
+			*to.tile(k, (at-lo)/kernels.NormTile) = *code.loop.fill(s.frame, k)
 		}
 	}
 }
@@ -295,6 +302,13 @@ func (v *vectors[F]) point(pointers []*byte, t *tensor, element int) {
 
 // pointTo makes pointers those of the element in some planes.
 func (v *vectors[F]) pointTo(planes []int, pointers []*byte, t *tensor, element int) {
+	pointers = pointers[:len(planes)]
+	if element == 0 {
+		for i, k := range planes {
+			pointers[i] = &t.planes[k][0]
+		}
+		return
+	}
 	for i, k := range planes {
 		pointers[i] = &t.planes[k][element*v.program.Planes[k].DType.Size()]
 	}

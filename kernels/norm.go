@@ -43,11 +43,15 @@ func FillTile[F rule.Float](kind rule.Fill, terms []F) float64 {
 	if kind == rule.FillSquares {
 		return SumSquares(terms, 1)
 	}
-	lane := emptyLanes(kind)
-	for i, x := range terms {
-		fill(kind, &lane[i%NormLanes], float64(x))
+	var all [NormLanes]float64
+	lanes := all[:min(max(len(terms), 1), NormLanes)] // those beyond would change nothing
+	for i := range lanes {
+		lanes[i] = EmptyFill(kind)
 	}
-	return halve(kind, lane[:min(max(len(terms), 1), NormLanes)]) // those beyond would change nothing
+	for ; len(terms) > 0; terms = terms[min(NormLanes, len(terms)):] {
+		joinEach(kind, lanes, terms[:min(NormLanes, len(terms))])
+	}
+	return halve(kind, lanes)
 }
 
 // FoldRows gives the columns of a matrix what a Fold makes of its rows' numbers.
@@ -71,10 +75,10 @@ func FillTree(kind rule.Fill, tiles []float64) float64 {
 		for lo := 0; lo < len(tiles); lo += NormTile {
 			tile := tiles[lo:min(lo+NormTile, len(tiles))]
 			lanes := tile[:min(NormLanes, len(tile))] // those beyond would change nothing
-			for i := range lanes {
-				x := EmptyFill(kind)
-				fill(kind, &x, lanes[i])
-				lanes[i] = x
+			if kind != rule.FillMax {
+				for i := range lanes {
+					lanes[i] += 0 // from 0 on, also where it is -0
+				}
 			}
 			for tile = tile[len(lanes):]; len(tile) > 0; tile = tile[min(NormLanes, len(tile)):] {
 				joinEach(kind, lanes, tile[:min(NormLanes, len(tile))])
@@ -95,13 +99,6 @@ func EmptyFill(kind rule.Fill) float64 {
 	return 0
 }
 
-func emptyLanes(kind rule.Fill) (lane [NormLanes]float64) {
-	for i := range lane {
-		lane[i] = EmptyFill(kind)
-	}
-	return lane
-}
-
 // fill adds x, a term or what several are, to what a lane has.
 func fill(kind rule.Fill, lane *float64, x float64) {
 	switch {
@@ -113,16 +110,16 @@ func fill(kind rule.Fill, lane *float64, x float64) {
 }
 
 // joinEach is fill for each of some lanes.
-func joinEach(kind rule.Fill, lanes, x []float64) {
+func joinEach[F rule.Float](kind rule.Fill, lanes []float64, x []F) {
 	lanes = lanes[:len(x)]
 	if kind != rule.FillMax {
 		for i, x := range x {
-			lanes[i] += x
+			lanes[i] += float64(x)
 		}
 		return
 	}
 	for i, x := range x {
-		fill(kind, &lanes[i], x)
+		fill(kind, &lanes[i], float64(x))
 	}
 }
 
