@@ -22,6 +22,7 @@ type matrices struct {
 	columnFills     int     // most of a pass
 	columnSums      int     // float64s of large tensors
 	smallColumnSums int     // most of a small one
+	narrowBlocks    int     // most of a narrowPass; 0 where no matrices are narrow
 }
 
 // spanColumns are the columns of a span.
@@ -198,6 +199,10 @@ func rowPlanes(q *kernels.Pass) (list []int) {
 func (s *step[F]) matrix(h *hand[F], pass int, c *chunk, next *tensor, made []float64, to results, columns []float64) {
 	t, q := &s.u.tensors[c.tensor], &s.u.program.Passes[pass]
 	scalars := s.scalarsFor(h, c.tensor, made)
+	if t.shape != nil {
+		s.narrow(h, pass, t, c.lo/t.columns, c.hi/t.columns, s.blockFor(h, pass, t), to, columns)
+		return
+	}
 	if s.u.vectors == nil {
 		s.given(h, scalars)
 	} else {
@@ -338,16 +343,20 @@ func (s *step[F]) largeLines(thread, i int) {
 	tensor := s.u.big[i]
 	if t := &s.u.tensors[tensor]; !s.off(tensor) {
 		c := chunk{tensor: tensor, hi: t.numbers(s.u.program.Passes[s.pass].Domain)}
-		s.fold(s.pass, t)
+		s.fold(&s.space.hands[thread][s.pass], s.pass, t, 0, t.matrices)
 		s.chunk(&s.space.hands[thread][s.pass], s.pass, &c, nil, s.madeOf(t), s.tilesOf(t))
 	}
 }
 
-// fold makes what a pass over columns reads of rows' numbers.
-func (s *step[F]) fold(pass int, t *tensor) {
+// fold makes what a pass over columns reads of rows' numbers, in matrices lo to hi.
+func (s *step[F]) fold(h *hand[F], pass int, t *tensor, lo, hi int) {
 	for _, f := range s.u.program.Passes[pass].Folds {
-		from, to := as[F](t.planes[f.From]), as[F](t.planes[f.To])
-		for i := range t.matrices {
+		from, to := as[F](t.planes[f.From])[lo*t.rowsEach:], as[F](t.planes[f.To])[lo*t.columns:hi*t.columns]
+		n := 0
+		if t.shape != nil {
+			n = h.narrow.fold(f, t, from, to)
+		}
+		for i := n; i < hi-lo; i++ {
 			kernels.FoldRows(f.Kind, to[i*t.columns:][:t.columns], from[i*t.rowsEach:][:t.rowsEach])
 		}
 	}

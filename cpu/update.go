@@ -104,7 +104,8 @@ type tensor struct {
 
 	rows, columns      int // of matrices that have elements: all rows, and a row's elements
 	matrices, rowsEach int
-	columnSums         int // of a large one: where its columns' are among theirs
+	columnSums         int          // of a large one: where its columns' are among theirs
+	shape              *narrowShape // of narrow ones, with machine code
 }
 
 // smallBytes is the bytes of a tensor up to which it is small: a second-level cache holds it and the next one. A test changes it.
@@ -131,6 +132,9 @@ func newUpdate[F rule.Float](proc *processor, w kernels.Work) (u *update[F], err
 		}
 	}
 	if err := u.forSmall(); err != nil {
+		return nil, err
+	}
+	if err := u.forNarrow(); err != nil {
 		return nil, err
 	}
 	return u, u.forShort()
@@ -300,6 +304,7 @@ type hand[F rule.Float] struct {
 	terms   [][]F        // of a tile, for each fill
 	lanes   *[kernels.NormLanes]float64
 	block   []F // with vectors, in a pass that has numbers of rows: the group's, with the row's
+	narrow  *narrowScratch[F]
 }
 
 // results is where passes leave what they fill, tile by tile.
@@ -340,9 +345,10 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 			size := u.smallLen * p.Compute.Size()
 			kept[k] = as[F](aligned(make([]byte, size+cacheLine), size, cacheLine))
 		}
+		narrow := u.newNarrowScratch()
 		for i := range hands {
 			hands[i] = u.newHand(i)
-			hands[i].scratch.kept = kept
+			hands[i].scratch.kept, hands[i].narrow = kept, narrow
 		}
 		w.hands = append(w.hands, hands)
 		w.small = append(w.small, smallSpace{make([]float64, p.NumTensorScalars()), newResults(u.fills, u.smallTiles), newColumns(u.smallColumnSums)})
@@ -709,7 +715,7 @@ func (s *step[F]) through(thread int, c *chunk, next *tensor) {
 			s.matrix(h, i, c, next, space.made, space.tiles, space.columns)
 			s.fillColumns(i, t, space.columns, 0, t.numbers(rule.OfColumns))
 		case t.rows > 0:
-			s.fold(i, t)
+			s.fold(h, i, t, 0, t.matrices)
 			s.chunk(h, i, &chunk{tensor: c.tensor, hi: t.numbers(q.Domain)}, nil, space.made, space.tiles)
 		default:
 			s.chunk(h, i, c, next, space.made, space.tiles)

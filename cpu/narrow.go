@@ -1,0 +1,371 @@
+package cpu
+
+import (
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"github.com/fusestep/fusestep/cpu/internal/emit"
+	"github.com/fusestep/fusestep/kernels"
+	"github.com/fusestep/fusestep/kernels/ir"
+	"github.com/fusestep/fusestep/kernels/rule"
+)
+
+// A narrow matrix has rows of a few elements, such as those of a convolution's kernels, of which a weight has many. To begin a row takes longer than its
+// elements do. So a pass over the elements of narrow matrices, which follow each other in memory, goes block by block: rows' and columns' numbers are
+// spread over a block, each element gets its own; a loop over elements that knows no rows makes the block's terms; and these are added up behind it, by
+// kernels.FillTile's tree of so few lanes. All of this is in the first-level cache.
+//
+// Where a block has whole matrices, it goes through several passes before the next one comes: those over its rows and columns and those behind them, up to
+// one that asks for what the tensor has: see phases.
+
+// narrowColumns are the elements of a row up to which a matrix is narrow.
+const narrowColumns = 16
+
+// narrowLen is the elements of a block, about: as many as kernels.ColumnRows rows of narrow matrices have at least.
+const narrowLen = kernels.ColumnRows * narrowColumns
+
+// narrowPass is a pass over the elements of narrow matrices.
+type narrowPass struct {
+	loop   *loop         // nil: nothing is stored, and no term computed
+	planes []narrowPlane // in the order of the loop's addresses
+	spread []int         // places in planes of rows' and columns' numbers
+	terms  []narrowPlane // of each fill
+	blocks int           // blocks that a thread needs
+}
+
+// narrowPlane is where numbers are: in a plane of the program's, or in a block of the thread's, into which numbers of rows or columns are spread.
+type narrowPlane struct{ plane, block int }
+
+// narrowShape is the code for matrices of a shape.
+type narrowShape struct {
+	spreadRows, spreadColumns *loop    // the latter where a block has whole matrices
+	sumRows, sumColumns       [2]*loop // of terms, and of their squares. Columns are those of a matrix where a block has it all, or of kernels.ColumnRows rows.
+	fold                      [2]*loop // sumRows of what the rows of a matrix have, where there are so few of them
+}
+
+// isNarrow says whether matrices are narrow.
+func (t *tensor) isNarrow() bool { return t.rows > 0 && t.columns <= narrowColumns }
+
+// forNarrow makes the code for narrow matrices, if there are some.
+func (u *update[F]) forNarrow() (err error) {
+	if u.vectors == nil || u.vectors[0].loop == nil {
+		return nil
+	}
+	shapes := map[[2]int]*narrowShape{}
+	for i := range u.tensors {
+		t := &u.tensors[i]
+		if !t.isNarrow() {
+			continue
+		}
+		shape := [2]int{min(t.rowsEach, kernels.ColumnRows+1), t.columns}
+		if shapes[shape] == nil {
+			if shapes[shape], err = u.newNarrowShape(t); err != nil {
+				return err
+			}
+		}
+		t.shape = shapes[shape]
+	}
+	for _, v := range u.vectors {
+		if len(shapes) == 0 || !v.pass.ByRows {
+			continue
+		}
+		if v.narrow, err = u.newNarrowPass(v.pass); err != nil {
+			return err
+		}
+		u.narrowBlocks = max(u.narrowBlocks, v.narrow.blocks, 1)
+	}
+	return nil
+}
+
+// newNarrowShape makes the code for the shape of a tensor's matrices.
+func (u *update[F]) newNarrowShape(t *tensor) (s *narrowShape, err error) {
+	s = &narrowShape{}
+	code := func(l emit.Narrow) (code *loop) {
+		if err == nil {
+			l.Size = u.program.Compute.Size()
+			code, err = u.proc.shared(loopKey{more: fmt.Sprintf("%+v", l)}, l.Compile)
+		}
+		return code
+	}
+	s.spreadRows = code(emit.Narrow{Does: emit.SpreadRows, Columns: t.columns})
+	rows, stride := kernels.ColumnRows, columnStride(t.columns)
+	if t.atOnce() {
+		rows, stride = t.rowsEach, t.columns
+		s.spreadColumns = code(emit.Narrow{Does: emit.SpreadColumns, Columns: t.columns, Rows: rows})
+	}
+	for i, squares := range []bool{false, true} {
+		s.sumRows[i] = code(emit.Narrow{Does: emit.SumRows, Columns: t.columns, Squares: squares})
+		s.sumColumns[i] = code(emit.Narrow{Does: emit.SumColumns, Columns: t.columns, Rows: rows, Stride: stride, Squares: squares})
+		if t.rowsEach <= narrowColumns {
+			s.fold[i] = code(emit.Narrow{Does: emit.SumRows, Columns: t.rowsEach, Squares: squares})
+		}
+	}
+	return s, err
+}
+
+// newNarrowPass makes a pass's code. Uniforms are those of the pass, in the same order, as the two share blocks: in place of a row's number there is one
+// that nothing uses.
+func (u *update[F]) newNarrowPass(q *kernels.Pass) (*narrowPass, error) {
+	w := &narrowPass{}
+	f := *q.Graph
+	f.Stores = nil
+	none := ir.Value(len(f.Nodes))
+	f.Nodes, f.Names = append(slices.Clone(f.Nodes), ir.Node{Op: ir.Const}), append(slices.Clone(f.Names), "")
+	varying, uniforms := append(slices.Clone(q.Varying), false), slices.Clone(q.Uniforms)
+	for i, v := range uniforms {
+		if _, ok := rowOf(q, v); ok {
+			uniforms[i], varying[v] = none, true
+		}
+	}
+	newBlock := func() int {
+		w.blocks++
+		return w.blocks - 1
+	}
+	fields := slices.Concat(q.Loads, q.Stores)
+	made := map[ir.Value]narrowPlane{} // terms
+	for _, s := range q.Graph.Stores {
+		k := slices.IndexFunc(q.Fills, func(f kernels.Fill) bool { return f.Var == s.Var })
+		if k < 0 {
+			f.Stores = append(f.Stores, s)
+			continue
+		}
+		if _, ok := made[s.Value]; ok {
+			continue
+		}
+		if n := &f.Nodes[s.Value]; n.Op == ir.Var && slices.Contains(q.Loads, n.Index) && !slices.Contains(q.Stores, n.Index) &&
+			f.Vars[n.Index].Bank == rule.ElemBank && f.Vars[n.Index].Type == ir.Float {
+			made[s.Value] = narrowPlane{n.Index, -1}
+			continue
+		}
+		made[s.Value] = narrowPlane{s.Var, newBlock()}
+		fields, f.Stores = append(fields, s.Var), append(f.Stores, s)
+	}
+	for _, fill := range q.Fills {
+		s := q.Graph.Stores[slices.IndexFunc(q.Graph.Stores, func(s ir.Store) bool { return s.Var == fill.Var })]
+		w.terms = append(w.terms, made[s.Value])
+	}
+	if len(f.Stores) == 0 {
+		return w, nil
+	}
+	loads := f.Loads()
+	fields = slices.DeleteFunc(fields, func(k int) bool {
+		return !slices.Contains(loads, k) && !slices.ContainsFunc(f.Stores, func(s ir.Store) bool { return s.Var == k })
+	})
+	slices.Sort(fields)
+	fields = slices.Compact(fields)
+	for i, k := range fields {
+		p := narrowPlane{k, -1}
+		for _, of := range made {
+			if of.block >= 0 && of.plane == k {
+				p = of
+			}
+		}
+		if bank := f.Vars[k].Bank; bank == rule.RowBank || bank == rule.ColumnBank {
+			if p.block < 0 {
+				p.block = newBlock()
+			}
+			if slices.Contains(loads, k) {
+				w.spread = append(w.spread, i)
+			}
+		}
+		w.planes = append(w.planes, p)
+	}
+	key := keyOf(&f, nil, false, u.proc.prefetching(u.extent()))
+	code, err := u.proc.shared(key, func() (*emit.Code, error) {
+		return emit.Compile(emit.Loop{Func: &f, Planes: fields, Uniforms: uniforms, Varying: varying, Set: u.proc.choice.loops, Near: key.ahead.near, Far: key.ahead.far})
+	})
+	w.loop = code
+	return w, err
+}
+
+// narrowScratch is what a thread needs for narrow matrices.
+type narrowScratch[F rule.Float] struct {
+	blocks   [][]F
+	columns  []F       // the last ones of a plane, behind which there is memory
+	sums     []float64 // of rows, or columns
+	pointers []*byte   // of a pass's loop
+	two      [2]*byte  // of a shape's
+}
+
+// newNarrowScratch returns nil where there are no narrow matrices.
+func (u *update[F]) newNarrowScratch() *narrowScratch[F] {
+	if u.narrowBlocks == 0 {
+		return nil
+	}
+	s := &narrowScratch[F]{columns: make([]F, narrowLen+emit.Past), sums: newColumns(narrowLen + emit.Past)}
+	for range u.narrowBlocks {
+		size := (narrowLen + emit.Past) * int(unsafe.Sizeof(F(0)))
+		s.blocks = append(s.blocks, as[F](aligned(make([]byte, size+cacheLine), size, cacheLine)))
+	}
+	for _, v := range u.vectors {
+		if v.narrow != nil {
+			s.pointers = slices.Grow(s.pointers, len(v.narrow.planes))
+		}
+	}
+	return s
+}
+
+// run runs a shape's loop over so many rows or matrices.
+func (s *narrowScratch[F]) run(l *loop, from *F, to unsafe.Pointer, n int) {
+	s.two = [2]*byte{(*byte)(unsafe.Pointer(from)), (*byte)(to)}
+	l.code.Run(&s.two[0], nil, nil, n)
+}
+
+// narrowRows are the rows of a block that begins with a row: whole matrices, or of one that has more rows whole blocks of kernels.ColumnRows.
+func (t *tensor) narrowRows(row, end int) int {
+	if t.atOnce() {
+		return min(end-row, max(narrowLen/(t.rowsEach*t.columns), 1)*t.rowsEach)
+	}
+	return min(end-row, t.rowsEach-row%t.rowsEach, narrowLen/(kernels.ColumnRows*t.columns)*kernels.ColumnRows)
+}
+
+// narrow runs a pass over rows lo to hi of narrow matrices, block by block.
+func (s *step[F]) narrow(h *hand[F], pass int, t *tensor, lo, hi int, block []F, to results, columns []float64) {
+	for n := 0; lo < hi; lo += n {
+		n = t.narrowRows(lo, hi)
+		s.narrowBlock(h, pass, t, lo, lo+n, block, to, columns)
+	}
+}
+
+// narrowBlock runs a pass over a block of narrow matrices.
+func (s *step[F]) narrowBlock(h *hand[F], pass int, t *tensor, lo, hi int, block []F, to results, columns []float64) {
+	w, x := s.u.vectors[pass].narrow, h.narrow
+	pointers := x.pointers[:len(w.planes)]
+	for i, p := range w.planes {
+		switch {
+		case p.block < 0:
+			pointers[i] = &t.planes[p.plane][lo*t.columns*s.u.program.Planes[p.plane].DType.Size()]
+		case slices.Contains(w.spread, i) && s.u.program.Planes[p.plane].Domain == rule.OfRows:
+			pointers[i] = (*byte)(unsafe.Pointer(x.spreadRows(x.blocks[p.block], as[F](t.planes[p.plane]), t, lo, hi)))
+		case slices.Contains(w.spread, i):
+			pointers[i] = (*byte)(unsafe.Pointer(x.spreadColumns(x.blocks[p.block], as[F](t.planes[p.plane]), t, lo, hi)))
+		default:
+			pointers[i] = (*byte)(unsafe.Pointer(&x.blocks[p.block][0]))
+		}
+	}
+	if w.loop != nil {
+		w.loop.run(pointers, (*byte)(unsafe.Pointer(&block[0])), h.scratch.frame, t.index+uint64(lo*t.columns), (hi-lo)*t.columns)
+	}
+	column := 0
+	for k, f := range s.u.program.Passes[pass].Fills {
+		var terms []F
+		left := hi - lo // rows that have others, or memory, behind them
+		if p := w.terms[k]; p.block >= 0 {
+			terms = x.blocks[p.block]
+		} else if terms = as[F](t.planes[p.plane])[lo*t.columns:]; hi == t.rows {
+			left = max(left-emit.Past, 0)
+		}
+		switch f.Domain {
+		case rule.OfTensor:
+			x.sumRows(f.Kind, t, terms, left, to.all[k*to.stride+to.first+lo:][:hi-lo])
+		case rule.OfRows:
+			x.sumRows(f.Kind, t, terms, left, x.sums[:hi-lo])
+			fillEach(as[F](t.planes[f.Plane])[lo:hi], f, x.sums[:hi-lo], t.columns)
+		default:
+			if t.atOnce() {
+				n := (hi - lo) / t.rowsEach
+				x.sumColumns(f.Kind, t, terms, t.rowsEach, n, left/t.rowsEach, t.columns, x.sums)
+				fillEach(as[F](t.planes[f.Plane])[t.firstColumn(lo):][:n*t.columns], f, x.sums[:n*t.columns], t.rowsEach)
+				continue
+			}
+			sums := t.columnsIn(columns)
+			sums.at(t, lo)
+			n := (hi - lo + kernels.ColumnRows - 1) / kernels.ColumnRows
+			lines := sums.all[(column*sums.blocks+sums.block)*sums.stride:][:n*sums.stride]
+			x.sumColumns(f.Kind, t, terms[:(hi-lo)*t.columns], kernels.ColumnRows, n, left/kernels.ColumnRows, sums.stride, lines)
+			column++
+		}
+	}
+}
+
+// spreadRows gives each element its row's number, and returns where the first one's is: in to, or in from, if each element has its own there.
+func (s *narrowScratch[F]) spreadRows(to, from []F, t *tensor, lo, hi int) *F {
+	if t.columns == 1 {
+		return &from[lo]
+	}
+	s.run(t.shape.spreadRows, &from[lo], unsafe.Pointer(&to[0]), hi-lo)
+	return &to[0]
+}
+
+// spreadColumns is spreadRows with its column's.
+func (s *narrowScratch[F]) spreadColumns(to, from []F, t *tensor, lo, hi int) *F {
+	from = from[t.firstColumn(lo):]
+	switch n := (hi - lo) * t.columns; {
+	case t.rowsEach == 1:
+		return &from[0]
+	case !t.atOnce():
+		for done := copy(to, from[:t.columns]); done < n; {
+			done += copy(to[done:n], to[:done])
+		}
+	default:
+		if hi == t.rows { // behind its columns there is nothing
+			copy(s.columns, from)
+			from = s.columns
+		}
+		s.run(t.shape.spreadColumns, &from[0], unsafe.Pointer(&to[0]), (hi-lo)/t.rowsEach)
+	}
+	return &to[0]
+}
+
+// which is the index of the loop that adds up what a fill does.
+func which(kind rule.Fill) int {
+	if kind == rule.FillSquares {
+		return 1
+	}
+	return 0
+}
+
+// sumRows is kernels.FillTile of each row. Behind the first so many there are terms.
+func (s *narrowScratch[F]) sumRows(kind rule.Fill, t *tensor, terms []F, rows int, to []float64) {
+	if kind == rule.FillMax {
+		rows = 0
+	}
+	s.run(t.shape.sumRows[which(kind)], &terms[0], unsafe.Pointer(&to[0]), rows)
+	for i := rows; i < len(to); i++ {
+		to[i] = kernels.FillTile(kind, terms[i*t.columns:][:t.columns])
+	}
+}
+
+// sumColumns adds up the columns of n matrices, or blocks, of so many rows, of which the last may have fewer. Behind the first whole ones there are terms.
+func (s *narrowScratch[F]) sumColumns(kind rule.Fill, t *tensor, terms []F, rows, n, whole, stride int, to []float64) {
+	if kind == rule.FillMax {
+		whole = 0
+	}
+	s.run(t.shape.sumColumns[which(kind)], &terms[0], unsafe.Pointer(&to[0]), whole)
+	for i := whole; i < n; i++ {
+		sums := to[i*stride:][:t.columns]
+		for k := range sums {
+			sums[k] = kernels.EmptyFill(kind)
+		}
+		for row := i * rows; row < (i+1)*rows && row*t.columns < len(terms); row++ {
+			kernels.FillColumns(kind, sums, terms[row*t.columns:][:t.columns])
+		}
+	}
+}
+
+// fold is kernels.FoldRows for as many of the first matrices as it can, whose number it returns. From has all rows that follow.
+func (s *narrowScratch[F]) fold(f kernels.Fold, t *tensor, from, to []F) (n int) {
+	code := t.shape.fold[which(f.Kind)]
+	if code == nil || f.Kind == rule.FillMax {
+		return 0
+	}
+	most := min(len(to)/t.columns, (len(from)-emit.Past)/t.rowsEach)
+	for k := 0; n < most; n += k {
+		sums := s.sums[:min(most-n, narrowLen)]
+		k = len(sums)
+		s.run(code, &from[n*t.rowsEach], unsafe.Pointer(&sums[0]), k)
+		rows := 1.0
+		if f.Kind == rule.FillMean {
+			rows = float64(t.rowsEach)
+		}
+		for i, x := range sums {
+			y := F(x / rows)
+			columns := to[(n+i)*t.columns:][:t.columns]
+			for j := range columns {
+				columns[j] = y
+			}
+		}
+	}
+	return n
+}
