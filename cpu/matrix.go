@@ -22,6 +22,7 @@ type matrices struct {
 	columnFills     int     // most of a pass
 	columnSums      int     // float64s of large tensors
 	smallColumnSums int     // most of a small one
+	phases          []int   // of narrow matrices: how many passes, from each one on, a block goes through before the next one comes; 0 of those that are not the first
 	narrowBlocks    int     // most of a narrowPass; 0 where no matrices are narrow
 }
 
@@ -341,10 +342,10 @@ func (s *step[F]) applyRow(h *hand[F], pass int, t *tensor, row int, scalars []F
 // largeLines runs a pass over the rows or the columns of a large tensor.
 func (s *step[F]) largeLines(thread, i int) {
 	tensor := s.u.big[i]
-	if t := &s.u.tensors[tensor]; !s.off(tensor) {
+	if t := &s.u.tensors[tensor]; !s.off(tensor) && !(t.inPhases() && s.u.phases[s.pass] == 0) {
 		c := chunk{tensor: tensor, hi: t.numbers(s.u.program.Passes[s.pass].Domain)}
 		s.fold(&s.space.hands[thread][s.pass], s.pass, t, 0, t.matrices)
-		s.chunk(&s.space.hands[thread][s.pass], s.pass, &c, nil, s.madeOf(t), s.tilesOf(t))
+		s.chunk(&s.space.hands[thread][s.pass], s.pass, &c, nil, s.madeOf(t), s.tilesOf(s.pass, t))
 	}
 }
 

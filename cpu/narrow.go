@@ -40,7 +40,8 @@ type narrowPlane struct{ plane, block int }
 // narrowShape is the code for matrices of a shape.
 type narrowShape struct {
 	spreadRows, spreadColumns *loop    // the latter where a block has whole matrices
-	sumRows, sumColumns       [2]*loop // of terms, and of their squares. Columns are those of a matrix where a block has it all, or of kernels.ColumnRows rows.
+	sumRows, sumColumns       [2]*loop // of terms, and of their squares. Columns are those of a matrix where a block has it all, or of kernels.ColumnRows rows
+	sumRest                   [2]*loop // of the rows that are left of a matrix; nil where none are
 	fold                      [2]*loop // sumRows of what the rows of a matrix have, where there are so few of them
 }
 
@@ -58,7 +59,7 @@ func (u *update[F]) forNarrow() (err error) {
 		if !t.isNarrow() {
 			continue
 		}
-		shape := [2]int{min(t.rowsEach, kernels.ColumnRows+1), t.columns}
+		shape := [2]int{t.rowsEach, t.columns}
 		if shapes[shape] == nil {
 			if shapes[shape], err = u.newNarrowShape(t); err != nil {
 				return err
@@ -75,7 +76,58 @@ func (u *update[F]) forNarrow() (err error) {
 		}
 		u.narrowBlocks = max(u.narrowBlocks, v.narrow.blocks, 1)
 	}
+	if slices.ContainsFunc(u.tensors, func(t tensor) bool { return t.inPhases() }) {
+		u.findPhases()
+	}
 	return nil
+}
+
+// inPhases says whether the matrices of a large tensor go through phases: a block has whole ones.
+func (t *tensor) inPhases() bool { return t.shape != nil && t.large && t.atOnce() }
+
+// findPhases finds how many passes a block of whole matrices can go through: up to one that asks for what the tensor has, or that is over rows or columns and
+// adds to it, as tiles are then cut elsewhere.
+func (u *update[F]) findPhases() {
+	passes := u.program.Passes
+	u.phases = make([]int, len(passes))
+	first, fills := -1, 0 // of the phase
+	for i, q := range passes {
+		elements := q.Domain == rule.OfElements
+		if first >= 0 && q.Tensor == nil && (elements || len(q.Fills) == 0) {
+			u.phases[first]++
+		} else {
+			u.phases[i], first, fills = 1, -1, 0
+			if elements {
+				first = i
+			}
+		}
+		u.firstFill[i] = fills
+		fills += len(q.Fills)
+		u.fills = max(u.fills, fills)
+	}
+}
+
+// phase runs the passes of a phase over a chunk of narrow matrices, block by block.
+func (s *step[F]) phase(thread int, c *chunk) {
+	t := &s.u.tensors[c.tensor]
+	made, columns := s.madeOf(t), t.columns
+	for lo, hi, n := c.lo/columns, c.hi/columns, 0; lo < hi && s.u.phases[s.pass] > 0; lo += n {
+		n = t.narrowRows(lo, hi)
+		for pass := s.pass; pass < s.pass+s.u.phases[s.pass]; pass++ {
+			h := &s.space.hands[thread][pass]
+			switch s.u.program.Passes[pass].Domain {
+			case rule.OfElements:
+				s.scalarsFor(h, c.tensor, made)
+				s.narrowBlock(h, pass, t, lo, lo+n, s.blockFor(h, pass, t), s.tilesOf(pass, t), nil)
+			case rule.OfRows:
+				s.chunk(h, pass, &chunk{c.tensor, lo, lo + n}, nil, made, results{})
+			default:
+				first, matrices := lo/t.rowsEach, n/t.rowsEach
+				s.fold(h, pass, t, first, first+matrices)
+				s.chunk(h, pass, &chunk{c.tensor, first * columns, (first + matrices) * columns}, nil, made, results{})
+			}
+		}
+	}
 }
 
 // newNarrowShape makes the code for the shape of a tensor's matrices.
@@ -97,6 +149,9 @@ func (u *update[F]) newNarrowShape(t *tensor) (s *narrowShape, err error) {
 	for i, squares := range []bool{false, true} {
 		s.sumRows[i] = code(emit.Narrow{Does: emit.SumRows, Columns: t.columns, Squares: squares})
 		s.sumColumns[i] = code(emit.Narrow{Does: emit.SumColumns, Columns: t.columns, Rows: rows, Stride: stride, Squares: squares})
+		if rest := t.rowsEach % rows; rest > 0 {
+			s.sumRest[i] = code(emit.Narrow{Does: emit.SumColumns, Columns: t.columns, Rows: rest, Squares: squares})
+		}
 		if t.rowsEach <= narrowColumns {
 			s.fold[i] = code(emit.Narrow{Does: emit.SumRows, Columns: t.rowsEach, Squares: squares})
 		}
@@ -265,15 +320,18 @@ func (s *step[F]) narrowBlock(h *hand[F], pass int, t *tensor, lo, hi int, block
 		default:
 			if t.atOnce() {
 				n := (hi - lo) / t.rowsEach
-				x.sumColumns(f.Kind, t, terms, t.rowsEach, n, left/t.rowsEach, t.columns, x.sums)
+				x.sumColumns(f.Kind, t, &t.shape.sumColumns, terms, t.rowsEach, n, left, t.columns, x.sums)
 				fillEach(as[F](t.planes[f.Plane])[t.firstColumn(lo):][:n*t.columns], f, x.sums[:n*t.columns], t.rowsEach)
 				continue
 			}
 			sums := t.columnsIn(columns)
 			sums.at(t, lo)
-			n := (hi - lo + kernels.ColumnRows - 1) / kernels.ColumnRows
-			lines := sums.all[(column*sums.blocks+sums.block)*sums.stride:][:n*sums.stride]
-			x.sumColumns(f.Kind, t, terms[:(hi-lo)*t.columns], kernels.ColumnRows, n, left/kernels.ColumnRows, sums.stride, lines)
+			lines := sums.all[(column*sums.blocks+sums.block)*sums.stride:]
+			n, rest := (hi-lo)/kernels.ColumnRows, (hi-lo)%kernels.ColumnRows
+			x.sumColumns(f.Kind, t, &t.shape.sumColumns, terms, kernels.ColumnRows, n, left, sums.stride, lines)
+			if whole := n * kernels.ColumnRows; rest > 0 {
+				x.sumColumns(f.Kind, t, &t.shape.sumRest, terms[whole*t.columns:], rest, 1, left-whole, sums.stride, lines[n*sums.stride:])
+			}
 			column++
 		}
 	}
@@ -327,18 +385,21 @@ func (s *narrowScratch[F]) sumRows(kind rule.Fill, t *tensor, terms []F, rows in
 	}
 }
 
-// sumColumns adds up the columns of n matrices, or blocks, of so many rows, of which the last may have fewer. Behind the first whole ones there are terms.
-func (s *narrowScratch[F]) sumColumns(kind rule.Fill, t *tensor, terms []F, rows, n, whole, stride int, to []float64) {
+// sumColumns adds up the columns of n matrices, or blocks, of so many rows. Behind the first left rows there are terms.
+func (s *narrowScratch[F]) sumColumns(kind rule.Fill, t *tensor, code *[2]*loop, terms []F, rows, n, left, stride int, to []float64) {
+	whole := min(n, max(left, 0)/rows)
 	if kind == rule.FillMax {
 		whole = 0
 	}
-	s.run(t.shape.sumColumns[which(kind)], &terms[0], unsafe.Pointer(&to[0]), whole)
+	if whole > 0 {
+		s.run(code[which(kind)], &terms[0], unsafe.Pointer(&to[0]), whole)
+	}
 	for i := whole; i < n; i++ {
 		sums := to[i*stride:][:t.columns]
 		for k := range sums {
 			sums[k] = kernels.EmptyFill(kind)
 		}
-		for row := i * rows; row < (i+1)*rows && row*t.columns < len(terms); row++ {
+		for row := i * rows; row < (i+1)*rows; row++ {
 			kernels.FillColumns(kind, sums, terms[row*t.columns:][:t.columns])
 		}
 	}

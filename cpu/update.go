@@ -74,11 +74,12 @@ type update[F rule.Float] struct {
 	counters  [][]float64   // of each group
 	vectors   []*vectors[F] // of each pass; nil: the rule itself runs
 
-	numLarge, tiles int // large tensors, and tiles of all of them
-	fills           int // most of a pass
-	smallTiles      int // most of a small tensor
-	smallLen        int // and elements
-	kept            int // numbers of an element of a small tensor that its passes keep
+	numLarge, tiles int   // large tensors, and tiles of all of them
+	fills           int   // most of a pass, or of a phase
+	firstFill       []int // of each pass: of its phase's fills its first
+	smallTiles      int   // most of a small tensor
+	smallLen        int   // and elements
+	kept            int   // numbers of an element of a small tensor that its passes keep
 
 	paces []pace // of each pass
 	matrices
@@ -149,6 +150,7 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 	for i := range w.Tensors {
 		u.elements += w.Tensors[i].Len()
 	}
+	u.firstFill = make([]int, len(u.program.Passes))
 	for _, q := range u.program.Passes {
 		u.fills = max(u.fills, len(q.Fills))
 	}
@@ -529,7 +531,7 @@ func (s *step[F]) sum() {
 		}
 		for i := range s.u.tensors {
 			if t := &s.u.tensors[i]; f.Domain == rule.OfTensor && t.large && !s.off(i) {
-				t.sums[f.Word] = s.tilesOf(t).total(f, k, t.numTiles(q.Domain))
+				t.sums[f.Word] = s.tilesOf(s.pass, t).total(f, k, t.numTiles(q.Domain))
 			}
 		}
 	}
@@ -541,7 +543,7 @@ func (s *step[F]) sum() {
 // sumAll adds up what all tensors have filled together. Their tiles lie one behind the other, but for tensors that the step leaves out.
 func (s *step[F]) sumAll(fill int, f kernels.Fill) {
 	var sums []float64
-	all := s.space.tiles.all[fill*s.space.tiles.stride:][:s.u.tiles]
+	all := s.space.tiles.all[(s.u.firstFill[s.pass]+fill)*s.space.tiles.stride:][:s.u.tiles]
 	n := 0
 	for i := range s.u.tensors {
 		if t := &s.u.tensors[i]; !s.off(i) {
@@ -554,8 +556,12 @@ func (s *step[F]) sumAll(fill int, f kernels.Fill) {
 	}
 }
 
-// tilesOf are those of a large tensor.
-func (s *step[F]) tilesOf(t *tensor) results { return s.space.tiles.from(t.tile * kernels.NormTile) }
+// tilesOf are those of a large tensor in a pass.
+func (s *step[F]) tilesOf(pass int, t *tensor) results {
+	r := s.space.tiles.from(t.tile * kernels.NormTile)
+	r.first += s.u.firstFill[pass] * r.stride
+	return r
+}
 
 // skipped is what a skipped step does: nothing but to set to 0 the gradients that an applied one sets to 0.
 func (s *step[F]) skipped() {
@@ -641,14 +647,16 @@ func (s *step[F]) batch(thread, i int) {
 		switch t, h := &s.u.tensors[c.tensor], &s.space.hands[thread][s.pass]; {
 		case short:
 			s.short(h, t, c, &ahead)
+		case t.inPhases():
+			s.phase(thread, c)
 		case t.large && t.rows > 0:
 			columns := s.space.columns[t.columnSums:]
 			if t.atOnce() {
 				columns = s.space.small[thread].columns
 			}
-			s.matrix(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(t), columns)
+			s.matrix(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(s.pass, t), columns)
 		case t.large:
-			s.chunk(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(t).from(c.lo))
+			s.chunk(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(s.pass, t).from(c.lo))
 		default:
 			next := c // which prefetching of itself does not harm
 			if k+1 < b.hi && !s.off(s.u.chunks[k+1].tensor) {
