@@ -37,8 +37,8 @@ func newUniforms[F rule.Float](f *ir.Func) *ir.Evaluator[F] {
 	return ir.NewUniformEvaluator[F](f, differing...)
 }
 
-// matrix notes the matrices of a tensor.
-func (u *update[F]) matrix(i int, t *kernels.Tensor, v *tensor) {
+// matrix notes the matrices of a tensor, whose chunks are about size elements.
+func (u *update[F]) matrix(i int, t *kernels.Tensor, v *tensor, size int) {
 	if u.columnPaces == nil {
 		u.columnPaces = make([]pace, len(u.program.Passes))
 		for k := range u.program.Passes {
@@ -49,6 +49,9 @@ func (u *update[F]) matrix(i int, t *kernels.Tensor, v *tensor) {
 		return
 	}
 	v.matrices, v.rowsEach = max(t.Matrices, 1), t.RowsOfMatrix()
+	if v.large && u.proc.choice.loops != nil && !u.program.Rule.Everything {
+		v.unit = v.narrowUnit(size)
+	}
 	for _, d := range []rule.Domain{rule.OfElements, rule.OfRows, rule.OfColumns} {
 		v.tiles = max(v.tiles, v.numTiles(d))
 	}
@@ -71,6 +74,9 @@ func (u *update[F]) matrix(i int, t *kernels.Tensor, v *tensor) {
 func (t *tensor) end(lo, size int) int {
 	if t.rows == 0 {
 		return lo + size
+	}
+	if t.unit > 0 {
+		return lo + max(size/t.columns/t.unit, 1)*t.unit*t.columns
 	}
 	row, rows := lo/t.columns, max(size/t.columns/kernels.ColumnRows, 1)*kernels.ColumnRows
 	if rows >= t.rowsEach {
@@ -98,6 +104,8 @@ func (t *tensor) numTiles(d rule.Domain) int {
 	switch {
 	case t.rows == 0:
 		return t.tiles
+	case t.unit > 0 && d == rule.OfElements:
+		return tilesOf(t.rows)
 	case d == rule.OfElements:
 		return t.rows * tilesOf(t.columns)
 	}

@@ -45,8 +45,10 @@ type narrowShape struct {
 	fold                      [2]*loop // sumRows of what the rows of a matrix have, where there are so few of them
 }
 
-// isNarrow says whether matrices are narrow.
-func (t *tensor) isNarrow() bool { return t.rows > 0 && t.columns <= narrowColumns }
+// isNarrow says whether matrices are narrow. Those of many rows are not with more than half of these columns: there, going row by row takes no longer.
+func (t *tensor) isNarrow() bool {
+	return t.rows > 0 && (t.columns <= narrowColumns/2 || t.columns <= narrowColumns && t.atOnce())
+}
 
 // forNarrow makes the code for narrow matrices, if there are some.
 func (u *update[F]) forNarrow() (err error) {
@@ -128,6 +130,23 @@ func (s *step[F]) phase(thread int, c *chunk) {
 			}
 		}
 	}
+}
+
+// narrowUnit is the rows that whole matrices and whole tiles of rows' tiles are, for tensor.unit; 0 where these are too many for chunks of about size
+// elements. What each row of a tensor adds would take 8 bytes of memory, which is much where it has a few elements of 4.
+func (t *tensor) narrowUnit(size int) int {
+	const most = 64 << 10
+	if !t.isNarrow() || !t.atOnce() {
+		return 0
+	}
+	rows := kernels.NormTile
+	for rows%t.rowsEach != 0 {
+		rows += kernels.NormTile
+	}
+	if rows*t.columns > max(size, most) {
+		return 0
+	}
+	return rows
 }
 
 // newNarrowShape makes the code for the shape of a tensor's matrices.
@@ -237,10 +256,11 @@ func (u *update[F]) newNarrowPass(q *kernels.Pass) (*narrowPass, error) {
 // narrowScratch is what a thread needs for narrow matrices.
 type narrowScratch[F rule.Float] struct {
 	blocks   [][]F
-	columns  []F       // the last ones of a plane, behind which there is memory
-	sums     []float64 // of rows, or columns
-	pointers []*byte   // of a pass's loop
-	two      [2]*byte  // of a shape's
+	lanes    [][kernels.NormLanes]float64 // of each fill of a phase
+	columns  []F                          // the last ones of a plane, behind which there is memory
+	sums     []float64                    // of rows, or columns
+	pointers []*byte                      // of a pass's loop
+	two      [2]*byte                     // of a shape's
 }
 
 // newNarrowScratch returns nil where there are no narrow matrices.
@@ -249,6 +269,7 @@ func (u *update[F]) newNarrowScratch() *narrowScratch[F] {
 		return nil
 	}
 	s := &narrowScratch[F]{columns: make([]F, narrowLen+emit.Past), sums: newColumns(narrowLen + emit.Past)}
+	s.lanes = make([][kernels.NormLanes]float64, u.fills)
 	for range u.narrowBlocks {
 		size := (narrowLen + emit.Past) * int(unsafe.Sizeof(F(0)))
 		s.blocks = append(s.blocks, as[F](aligned(make([]byte, size+cacheLine), size, cacheLine)))
@@ -311,10 +332,13 @@ func (s *step[F]) narrowBlock(h *hand[F], pass int, t *tensor, lo, hi int, block
 		} else if terms = as[F](t.planes[p.plane])[lo*t.columns:]; hi == t.rows {
 			left = max(left-emit.Past, 0)
 		}
-		switch f.Domain {
-		case rule.OfTensor:
+		switch {
+		case f.Domain == rule.OfTensor && t.unit > 0:
+			x.sumRows(f.Kind, t, terms, left, x.sums[:hi-lo])
+			addRows(f.Kind, &x.lanes[s.u.firstFill[pass]+k], x.sums[:hi-lo], t, lo, to.all[k*to.stride+to.first:])
+		case f.Domain == rule.OfTensor:
 			x.sumRows(f.Kind, t, terms, left, to.all[k*to.stride+to.first+lo:][:hi-lo])
-		case rule.OfRows:
+		case f.Domain == rule.OfRows:
 			x.sumRows(f.Kind, t, terms, left, x.sums[:hi-lo])
 			fillEach(as[F](t.planes[f.Plane])[lo:hi], f, x.sums[:hi-lo], t.columns)
 		default:
@@ -382,6 +406,23 @@ func (s *narrowScratch[F]) sumRows(kind rule.Fill, t *tensor, terms []F, rows in
 	s.run(t.shape.sumRows[which(kind)], &terms[0], unsafe.Pointer(&to[0]), rows)
 	for i := rows; i < len(to); i++ {
 		to[i] = kernels.FillTile(kind, terms[i*t.columns:][:t.columns])
+	}
+}
+
+// addRows is kernels.FillTree's first level: to lanes it adds what rows from lo on have, and leaves in to what so many as are a tile come to.
+func addRows(kind rule.Fill, lanes *[kernels.NormLanes]float64, sums []float64, t *tensor, lo int, to []float64) {
+	for len(sums) > 0 {
+		if lo%kernels.NormTile == 0 {
+			for i := range lanes {
+				lanes[i] = kernels.EmptyFill(kind)
+			}
+		}
+		first := lo % kernels.NormLanes
+		n := min(len(sums), kernels.NormLanes-first)
+		kernels.JoinEach(kind, lanes[first:], sums[:n])
+		if lo, sums = lo+n, sums[n:]; lo%kernels.NormTile == 0 || lo == t.rows {
+			to[(lo-1)/kernels.NormTile] = kernels.FillTree(kind, lanes[:])
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func TestNarrow(t *testing.T) {
 		rule.Setting
 		compute device.DType
 		formats string
-	}{{adafactor, device.Float32, ""}, {came, device.Float32, "grad=bf16 exp_avg=bf16"}, {rule.Setting{Rule: kerneltest.Matrices(t)[0], Hyper: []float64{0.1, 0.9}}, device.Float64, ""},
+	}{{adafactor, device.Float32, ""}, {came, device.Float32, "param=bf16/sr grad=bf16"}, {rule.Setting{Rule: kerneltest.Matrices(t)[0], Hyper: []float64{0.1, 0.9}}, device.Float64, ""},
 		{rule.Setting{Rule: kerneltest.Matrices(t)[2], Hyper: []float64{0.1, 0.9}}, device.Float32, ""}} {
 		p := newProgram(t, kernels.Spec{Rule: of.Rule, Options: of.Rule.MatrixOption(), Compute: of.compute, Formats: of.formats})
 		want := narrowSteps(t, implementation{}, p, of.Setting, shapes)

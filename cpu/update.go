@@ -107,6 +107,7 @@ type tensor struct {
 	matrices, rowsEach int
 	columnSums         int          // of a large one: where its columns' are among theirs
 	shape              *narrowShape // of narrow ones, with machine code
+	unit               int          // of such: a chunk is a multiple of so many rows, and the tiles of kernels.NormTile rows are one; 0: each row has a tile
 }
 
 // smallBytes is the bytes of a tensor up to which it is small: a second-level cache holds it and the next one. A test changes it.
@@ -167,7 +168,7 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 		n := t.Len()
 		v.large, v.tiles = !u.staged || u.program.Rule.Everything || n*elementBytes(u.program) > smallBytes, tilesOf(n)
 		if u.program.Matrix() {
-			u.matrix(i, t, &v)
+			u.matrix(i, t, &v, size)
 		}
 		if v.large {
 			v.number, v.tile = u.numLarge, u.tiles

@@ -77,7 +77,7 @@ func FillTree(kind rule.Fill, tiles []float64) float64 {
 				lanes[i] = x
 			}
 			for tile = tile[len(lanes):]; len(tile) > 0; tile = tile[min(NormLanes, len(tile)):] {
-				joinEach(kind, lanes, tile[:min(NormLanes, len(tile))])
+				JoinEach(kind, lanes, tile[:min(NormLanes, len(tile))])
 			}
 			tiles[n] = halve(kind, lanes)
 			n++
@@ -112,8 +112,8 @@ func fill(kind rule.Fill, lane *float64, x float64) {
 	}
 }
 
-// joinEach is fill for each of some lanes.
-func joinEach(kind rule.Fill, lanes, x []float64) {
+// JoinEach adds numbers to what as many lanes have, as FillTree does.
+func JoinEach(kind rule.Fill, lanes, x []float64) {
 	lanes = lanes[:len(x)]
 	if kind != rule.FillMax {
 		for i, x := range x {
@@ -130,7 +130,7 @@ func joinEach(kind rule.Fill, lanes, x []float64) {
 func halve(kind rule.Fill, lanes []float64) float64 {
 	for w := NormLanes / 2; w > 0; w /= 2 {
 		if w < len(lanes) {
-			joinEach(kind, lanes[:w], lanes[w:])
+			JoinEach(kind, lanes[:w], lanes[w:])
 			lanes = lanes[:w]
 		}
 	}
@@ -146,11 +146,11 @@ func FillColumnTree(kind rule.Fill, lines []float64, n, stride, columns int) {
 		for lo := 0; lo < n; lo += NormTile {
 			k := min(NormTile, n-lo)
 			for i := NormLanes; i < k; i++ {
-				joinEach(kind, line(lo+i%NormLanes), line(lo+i))
+				JoinEach(kind, line(lo+i%NormLanes), line(lo+i))
 			}
 			for apart := NormLanes / 2; apart > 0; apart /= 2 {
 				for l := 0; l < apart && l+apart < k; l++ {
-					joinEach(kind, line(lo+l), line(lo+l+apart))
+					JoinEach(kind, line(lo+l), line(lo+l+apart))
 				}
 			}
 			copy(line(tiles), line(lo))
