@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,13 +36,13 @@ func TestNarrow(t *testing.T) {
 	}{{adafactor, device.Float32, ""}, {came, device.Float32, "param=bf16/sr grad=bf16"}, {rule.Setting{Rule: kerneltest.Matrices(t)[0], Hyper: []float64{0.1, 0.9}}, device.Float64, ""},
 		{rule.Setting{Rule: kerneltest.Matrices(t)[2], Hyper: []float64{0.1, 0.9}}, device.Float32, ""}} {
 		p := newProgram(t, kernels.Spec{Rule: of.Rule, Options: of.Rule.MatrixOption(), Compute: of.compute, Formats: of.formats})
-		want := narrowSteps(t, implementation{}, p, of.Setting, shapes)
+		want := narrowSteps(t, implementation{}, p, of.Setting, shapes, nil)
 		for _, implementation := range implementations() {
 			for _, smallBytes = range []int{256 << 10, 0} {
 				if implementation.loops == nil {
 					continue
 				}
-				for k, got := range narrowSteps(t, implementation, p, of.Setting, shapes) {
+				for k, got := range narrowSteps(t, implementation, p, of.Setting, shapes, nil) {
 					require.Equal(t, want[k], got, "program %d, small up to %d bytes, %s: plane %d of %v", i, smallBytes, implementation.name, k%len(p.Planes), shapes[k/len(p.Planes)])
 				}
 			}
@@ -49,8 +50,8 @@ func TestNarrow(t *testing.T) {
 	}
 }
 
-// narrowSteps are the planes of tensors of these shapes behind two steps.
-func narrowSteps(t *testing.T, of implementation, p *kernels.Program, setting rule.Setting, shapes [][3]int) (planes [][]byte) {
+// narrowSteps are the planes of tensors of these shapes behind two steps. Alloc is nil, or gives memory.
+func narrowSteps(t *testing.T, of implementation, p *kernels.Program, setting rule.Setting, shapes [][3]int, alloc func(device.DType, int) []byte) (planes [][]byte) {
 	d := NewThreads(3)
 	defer d.Close()
 	d.processor.choice = choice{implementation: of}
@@ -61,6 +62,9 @@ func narrowSteps(t *testing.T, of implementation, p *kernels.Program, setting ru
 		x := kernels.Tensor{Rows: rows, Matrices: shape[0], Sums: newSums(t, d, p, n, rows)}
 		for _, plane := range p.Planes {
 			b, err := d.Alloc(plane.DType, map[rule.Domain]int{rule.OfElements: n, rule.OfRows: rows, rule.OfColumns: shape[0] * shape[2]}[plane.Domain])
+			if alloc != nil && b.Len() > 0 {
+				b, err = d.WrapAt(plane.DType, b.Len(), unsafe.Pointer(unsafe.SliceData(alloc(plane.DType, b.Len()))))
+			}
 			require.NoError(t, err)
 			x.Planes, planes = append(x.Planes, b), append(planes, bytes(b.Span()))
 			for i := range b.Len() { // positive numbers of every type that the planes have
