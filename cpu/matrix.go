@@ -12,7 +12,8 @@ import (
 // A pass over the elements of matrices goes row by row. The loop is given a row's numbers in its block, and planes of columns as planes that begin anew
 // with each row, and with each matrix lie further on. What columns are filled with is added, a row after the other, to a plane of float64 for each block of
 // kernels.ColumnRows rows of a matrix, which one thread has; when all blocks are through, theirs are added up. Where a matrix is one block, its columns
-// are done with that. Passes over rows and columns are passes over so many elements, on one thread, as they are few.
+// are done with that. Passes over rows and columns are passes over so many elements, on one thread, as they are few. Narrow matrices have a way of their own:
+// see narrow.go.
 
 // matrices is what an update has of the matrices of its tensors.
 type matrices struct {
