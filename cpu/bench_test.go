@@ -111,15 +111,18 @@ func BenchmarkMatrixPasses(b *testing.B) {
 	r := rules.AdafactorRule().Rule
 	p := newProgram(b, kernels.Spec{Rule: r, Options: r.MatrixOption(), Compute: device.Float32})
 	in := kernels.Step{Groups: []kernels.GroupStep{{Hyper: []float64{1e-2, -0.8, 1e-30, 1e-3, 1, 0.9}, Scale: 1}}}
-	for _, of := range [][2]int{{4096, 4096}, {768, 768}, {768, 3072}, {50257, 768}, {64, 128}, {1 << 14, 27}, {1 << 15, 16}, {1 << 15, 9}, {1 << 15, 1}} {
-		b.Run(fmt.Sprintf("%d rows of %d", of[0], of[1]), func(b *testing.B) {
+	for _, of := range [][3]int{{1, 4096, 4096}, {1, 768, 768}, {1, 768, 3072}, {1, 50257, 768}, {1, 64, 128}, {1, 1 << 14, 27}, {1, 1 << 15, 16}, {1, 1 << 15, 9}, {1, 1 << 15, 1},
+		{1 << 18, 3, 3}, {1 << 20, 1, 1}, {1 << 10, 7, 7}, {384, 80, 3}} {
+		b.Run(fmt.Sprintf("%d matrices of %d rows of %d", of[0], of[1], of[2]), func(b *testing.B) {
+			matrices, rows, columns := of[0], of[0]*of[1], of[0]*of[2] // of all
+			size := rows * of[2]
 			d := New()
 			defer d.Close()
 			w, elements := kernels.Work{Program: p}, 0
-			for ; elements < 32<<20; elements += of[0] * of[1] {
-				x := kernels.Tensor{Rows: of[0], Sums: newSums(b, d, p, of[0]*of[1], of[0])}
+			for ; elements < 32<<20; elements += size {
+				x := kernels.Tensor{Rows: rows, Matrices: matrices, Sums: newSums(b, d, p, size, rows)}
 				for _, plane := range p.Planes {
-					buffer, err := d.Alloc(plane.DType, map[rule.Domain]int{rule.OfElements: of[0] * of[1], rule.OfRows: of[0], rule.OfColumns: of[1]}[plane.Domain])
+					buffer, err := d.Alloc(plane.DType, map[rule.Domain]int{rule.OfElements: size, rule.OfRows: rows, rule.OfColumns: columns}[plane.Domain])
 					require.NoError(b, err)
 					for i := range view[float32](buffer) {
 						view[float32](buffer)[i] = float32(i%7+1) / 64

@@ -12,7 +12,8 @@ import (
 // A pass over the elements of matrices goes row by row. The loop is given a row's numbers in its block, and planes of columns as planes that begin anew
 // with each row, and with each matrix lie further on. What columns are filled with is added, a row after the other, to a plane of float64 for each block of
 // kernels.ColumnRows rows of a matrix, which one thread has; when all blocks are through, theirs are added up. Where a matrix is one block, its columns
-// are done with that. Passes over rows and columns are passes over so many elements, on one thread, as they are few.
+// are done with that. Passes over rows and columns are passes over so many elements, on one thread, as they are few. Narrow matrices have a way of their own:
+// see narrow.go.
 
 // matrices is what an update has of the matrices of its tensors.
 type matrices struct {
@@ -22,6 +23,8 @@ type matrices struct {
 	columnFills     int     // most of a pass
 	columnSums      int     // float64s of large tensors
 	smallColumnSums int     // most of a small one
+	phases          []int   // of narrow matrices: how many passes, from each one on, a block goes through before the next one comes; 0 of those that are not the first
+	narrowBlocks    int     // most of a narrowPass; 0 where no matrices are narrow
 }
 
 // spanColumns are the columns of a span.
@@ -35,8 +38,8 @@ func newUniforms[F rule.Float](f *ir.Func) *ir.Evaluator[F] {
 	return ir.NewUniformEvaluator[F](f, differing...)
 }
 
-// matrix notes the matrices of a tensor.
-func (u *update[F]) matrix(i int, t *kernels.Tensor, v *tensor) {
+// matrix notes the matrices of a tensor, whose chunks are about size elements.
+func (u *update[F]) matrix(i int, t *kernels.Tensor, v *tensor, size int) {
 	if u.columnPaces == nil {
 		u.columnPaces = make([]pace, len(u.program.Passes))
 		for k := range u.program.Passes {
@@ -47,6 +50,9 @@ func (u *update[F]) matrix(i int, t *kernels.Tensor, v *tensor) {
 		return
 	}
 	v.matrices, v.rowsEach = max(t.Matrices, 1), t.RowsOfMatrix()
+	if v.large && u.proc.choice.loops != nil && !u.program.Rule.Everything {
+		v.unit = v.narrowUnit(size)
+	}
 	for _, d := range []rule.Domain{rule.OfElements, rule.OfRows, rule.OfColumns} {
 		v.tiles = max(v.tiles, v.numTiles(d))
 	}
@@ -69,6 +75,9 @@ func (u *update[F]) matrix(i int, t *kernels.Tensor, v *tensor) {
 func (t *tensor) end(lo, size int) int {
 	if t.rows == 0 {
 		return lo + size
+	}
+	if t.unit > 0 {
+		return lo + max(size/t.columns/t.unit, 1)*t.unit*t.columns
 	}
 	row, rows := lo/t.columns, max(size/t.columns/kernels.ColumnRows, 1)*kernels.ColumnRows
 	if rows >= t.rowsEach {
@@ -96,6 +105,8 @@ func (t *tensor) numTiles(d rule.Domain) int {
 	switch {
 	case t.rows == 0:
 		return t.tiles
+	case t.unit > 0 && d == rule.OfElements:
+		return tilesOf(t.rows)
 	case d == rule.OfElements:
 		return t.rows * tilesOf(t.columns)
 	}
@@ -202,6 +213,10 @@ func rowPlanes(q *kernels.Pass) (list []int) {
 func (s *step[F]) matrix(h *hand[F], pass int, c *chunk, next *tensor, made []float64, to results, columns []float64) {
 	t, q := &s.u.tensors[c.tensor], &s.u.program.Passes[pass]
 	scalars := s.scalarsFor(h, c.tensor, made)
+	if t.shape != nil {
+		s.narrow(h, pass, t, c.lo/t.columns, c.hi/t.columns, s.blockFor(h, pass, t), to, columns)
+		return
+	}
 	if s.u.vectors == nil {
 		s.given(h, scalars)
 	} else {
@@ -340,18 +355,22 @@ func (s *step[F]) applyRow(h *hand[F], pass int, t *tensor, row int, scalars []F
 // largeLines runs a pass over the rows or the columns of a large tensor.
 func (s *step[F]) largeLines(thread, i int) {
 	tensor := s.u.big[i]
-	if t := &s.u.tensors[tensor]; !s.off(tensor) {
+	if t := &s.u.tensors[tensor]; !s.off(tensor) && !(t.inPhases() && s.u.phases[s.pass] == 0) {
 		c := chunk{tensor: tensor, hi: t.numbers(s.u.program.Passes[s.pass].Domain)}
-		s.fold(s.pass, t)
-		s.chunk(&s.space.hands[thread][s.pass], s.pass, &c, nil, s.madeOf(t), s.tilesOf(t))
+		s.fold(&s.space.hands[thread][s.pass], s.pass, t, 0, t.matrices)
+		s.chunk(&s.space.hands[thread][s.pass], s.pass, &c, nil, s.madeOf(t), s.tilesOf(s.pass, t))
 	}
 }
 
-// fold makes what a pass over columns reads of rows' numbers.
-func (s *step[F]) fold(pass int, t *tensor) {
+// fold makes what a pass over columns reads of rows' numbers, in matrices lo to hi.
+func (s *step[F]) fold(h *hand[F], pass int, t *tensor, lo, hi int) {
 	for _, f := range s.u.program.Passes[pass].Folds {
-		from, to := as[F](t.planes[f.From]), as[F](t.planes[f.To])
-		for i := range t.matrices {
+		from, to := as[F](t.planes[f.From])[lo*t.rowsEach:], as[F](t.planes[f.To])[lo*t.columns:hi*t.columns]
+		n := 0
+		if t.shape != nil {
+			n = h.narrow.fold(f, t, from, to)
+		}
+		for i := n; i < hi-lo; i++ {
 			kernels.FoldRows(f.Kind, to[i*t.columns:][:t.columns], from[i*t.rowsEach:][:t.rowsEach])
 		}
 	}

@@ -55,15 +55,15 @@ func TestMatrixAllocations(t *testing.T) {
 			require.NoError(t, err)
 			return b
 		}
-		for _, of := range [][2]int{{3, 5}, {200, 700}, {0, 0}, {65, 20}, {300, 2500}} {
-			x := kernels.Tensor{Rows: of[0]}
+		for _, of := range [][3]int{{3, 5, 1}, {200, 700, 1}, {0, 0, 1}, {65, 20, 1}, {300, 2500, 1}, {1800, 3, 600}, {60, 3, 20}} { // rows, columns and matrices
+			x := kernels.Tensor{Rows: of[0], Matrices: of[2]}
 			for _, plane := range p.Planes {
 				n := of[0] * of[1]
 				switch plane.Domain {
 				case rule.OfRows:
 					n = of[0]
 				case rule.OfColumns:
-					n = of[1]
+					n = of[1] * of[2]
 				}
 				x.Planes = append(x.Planes, alloc(plane.DType, n))
 			}

@@ -74,11 +74,12 @@ type update[F rule.Float] struct {
 	counters  [][]float64   // of each group
 	vectors   []*vectors[F] // of each pass; nil: the rule itself runs
 
-	numLarge, tiles int // large tensors, and tiles of all of them
-	fills           int // most of a pass
-	smallTiles      int // most of a small tensor
-	smallLen        int // and elements
-	kept            int // numbers of an element of a small tensor that its passes keep
+	numLarge, tiles int   // large tensors, and tiles of all of them
+	fills           int   // most of a pass, or of a phase
+	firstFill       []int // of each pass: of its phase's fills its first
+	smallTiles      int   // most of a small tensor
+	smallLen        int   // and elements
+	kept            int   // numbers of an element of a small tensor that its passes keep
 
 	paces []pace // of each pass
 	matrices
@@ -104,7 +105,9 @@ type tensor struct {
 
 	rows, columns      int // of matrices that have elements: all rows, and a row's elements
 	matrices, rowsEach int
-	columnSums         int // of a large one: where its columns' are among theirs
+	columnSums         int          // of a large one: where its columns' are among theirs
+	shape              *narrowShape // of narrow ones, with machine code
+	unit               int          // of such: a chunk is a multiple of so many rows, and the tiles of kernels.NormTile rows are one; 0: each row has a tile
 }
 
 // smallBytes is the bytes of a tensor up to which it is small: a second-level cache holds it and the next one. A test changes it.
@@ -133,6 +136,9 @@ func newUpdate[F rule.Float](proc *processor, w kernels.Work) (u *update[F], err
 	if err := u.forSmall(); err != nil {
 		return nil, err
 	}
+	if err := u.forNarrow(); err != nil {
+		return nil, err
+	}
 	return u, u.forShort()
 }
 
@@ -145,6 +151,7 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 	for i := range w.Tensors {
 		u.elements += w.Tensors[i].Len()
 	}
+	u.firstFill = make([]int, len(u.program.Passes))
 	for _, q := range u.program.Passes {
 		u.fills = max(u.fills, len(q.Fills))
 	}
@@ -161,7 +168,7 @@ func newWalk[F rule.Float](proc *processor, w kernels.Work) *update[F] {
 		n := t.Len()
 		v.large, v.tiles = !u.staged || u.program.Rule.Everything || n*elementBytes(u.program) > smallBytes, tilesOf(n)
 		if u.program.Matrix() {
-			u.matrix(i, t, &v)
+			u.matrix(i, t, &v, size)
 		}
 		if v.large {
 			v.number, v.tile = u.numLarge, u.tiles
@@ -300,6 +307,7 @@ type hand[F rule.Float] struct {
 	terms   [][]F        // of a tile, for each fill
 	lanes   *[kernels.NormLanes]float64
 	block   []F // with vectors, in a pass that has numbers of rows: the group's, with the row's
+	narrow  *narrowScratch[F]
 }
 
 // results is where passes leave what they fill, tile by tile.
@@ -340,9 +348,10 @@ func (u *update[F]) newWorkspace() *workspace[F] {
 			size := u.smallLen * p.Compute.Size()
 			kept[k] = as[F](aligned(make([]byte, size+cacheLine), size, cacheLine))
 		}
+		narrow := u.newNarrowScratch()
 		for i := range hands {
 			hands[i] = u.newHand(i)
-			hands[i].scratch.kept = kept
+			hands[i].scratch.kept, hands[i].narrow = kept, narrow
 		}
 		w.hands = append(w.hands, hands)
 		w.small = append(w.small, smallSpace{make([]float64, p.NumTensorScalars()), newResults(u.fills, u.smallTiles), newColumns(u.smallColumnSums)})
@@ -523,7 +532,7 @@ func (s *step[F]) sum() {
 		}
 		for i := range s.u.tensors {
 			if t := &s.u.tensors[i]; f.Domain == rule.OfTensor && t.large && !s.off(i) {
-				t.sums[f.Word] = s.tilesOf(t).total(f, k, t.numTiles(q.Domain))
+				t.sums[f.Word] = s.tilesOf(s.pass, t).total(f, k, t.numTiles(q.Domain))
 			}
 		}
 	}
@@ -535,7 +544,7 @@ func (s *step[F]) sum() {
 // sumAll adds up what all tensors have filled together. Their tiles lie one behind the other, but for tensors that the step leaves out.
 func (s *step[F]) sumAll(fill int, f kernels.Fill) {
 	var sums []float64
-	all := s.space.tiles.all[fill*s.space.tiles.stride:][:s.u.tiles]
+	all := s.space.tiles.all[(s.u.firstFill[s.pass]+fill)*s.space.tiles.stride:][:s.u.tiles]
 	n := 0
 	for i := range s.u.tensors {
 		if t := &s.u.tensors[i]; !s.off(i) {
@@ -548,8 +557,12 @@ func (s *step[F]) sumAll(fill int, f kernels.Fill) {
 	}
 }
 
-// tilesOf are those of a large tensor.
-func (s *step[F]) tilesOf(t *tensor) results { return s.space.tiles.from(t.tile * kernels.NormTile) }
+// tilesOf are those of a large tensor in a pass.
+func (s *step[F]) tilesOf(pass int, t *tensor) results {
+	r := s.space.tiles.from(t.tile * kernels.NormTile)
+	r.first += s.u.firstFill[pass] * r.stride
+	return r
+}
 
 // skipped is what a skipped step does: nothing but to set to 0 the gradients that an applied one sets to 0.
 func (s *step[F]) skipped() {
@@ -635,14 +648,16 @@ func (s *step[F]) batch(thread, i int) {
 		switch t, h := &s.u.tensors[c.tensor], &s.space.hands[thread][s.pass]; {
 		case short:
 			s.short(h, t, c, &ahead)
+		case t.inPhases():
+			s.phase(thread, c)
 		case t.large && t.rows > 0:
 			columns := s.space.columns[t.columnSums:]
 			if t.atOnce() {
 				columns = s.space.small[thread].columns
 			}
-			s.matrix(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(t), columns)
+			s.matrix(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(s.pass, t), columns)
 		case t.large:
-			s.chunk(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(t).from(c.lo))
+			s.chunk(h, s.pass, c, nil, s.madeOf(t), s.tilesOf(s.pass, t).from(c.lo))
 		default:
 			next := c // which prefetching of itself does not harm
 			if k+1 < b.hi && !s.off(s.u.chunks[k+1].tensor) {
@@ -709,7 +724,7 @@ func (s *step[F]) through(thread int, c *chunk, next *tensor) {
 			s.matrix(h, i, c, next, space.made, space.tiles, space.columns)
 			s.fillColumns(i, t, space.columns, 0, t.numbers(rule.OfColumns))
 		case t.rows > 0:
-			s.fold(i, t)
+			s.fold(h, i, t, 0, t.matrices)
 			s.chunk(h, i, &chunk{tensor: c.tensor, hi: t.numbers(q.Domain)}, nil, space.made, space.tiles)
 		default:
 			s.chunk(h, i, c, next, space.made, space.tiles)

@@ -27,8 +27,9 @@ type vectors[F rule.Float] struct {
 	uniform  []ir.Value
 	passLoop // or
 	plan     *plan
-	short    *loop     // where tensors are short and scattered: it fetches what is said beside its own planes
-	inCache  *passLoop // for small tensors, where that is another one. nil: the same
+	short    *loop       // where tensors are short and scattered: it fetches what is said beside its own planes
+	inCache  *passLoop   // for small tensors, where that is another one. nil: the same
+	narrow   *narrowPass // for narrow matrices, where there are some
 }
 
 // passLoop is a pass's loop, and in the order of its addresses what it is given.
@@ -178,6 +179,9 @@ func (v *vectors[F]) newScratch() scratch[F] {
 		}
 		if v.inCache != nil {
 			frame, n = max(frame, v.inCache.loop.frame), max(n, v.inCache.addresses()+len(v.pass.Fills))
+		}
+		if v.narrow != nil && v.narrow.loop != nil {
+			frame = max(frame, v.narrow.loop.frame)
 		}
 		s.pointers = make([]*byte, n)
 		s.frame = newFrame(frame)

@@ -49,7 +49,7 @@ func FillTile[F rule.Float](kind rule.Fill, terms []F) float64 {
 		lanes[i] = EmptyFill(kind)
 	}
 	for ; len(terms) > 0; terms = terms[min(NormLanes, len(terms)):] {
-		joinEach(kind, lanes, terms[:min(NormLanes, len(terms))])
+		JoinEach(kind, lanes, terms[:min(NormLanes, len(terms))])
 	}
 	return halve(kind, lanes)
 }
@@ -81,7 +81,7 @@ func FillTree(kind rule.Fill, tiles []float64) float64 {
 				}
 			}
 			for tile = tile[len(lanes):]; len(tile) > 0; tile = tile[min(NormLanes, len(tile)):] {
-				joinEach(kind, lanes, tile[:min(NormLanes, len(tile))])
+				JoinEach(kind, lanes, tile[:min(NormLanes, len(tile))])
 			}
 			tiles[n] = halve(kind, lanes)
 			n++
@@ -109,8 +109,8 @@ func fill(kind rule.Fill, lane *float64, x float64) {
 	}
 }
 
-// joinEach is fill for each of some lanes.
-func joinEach[F rule.Float](kind rule.Fill, lanes []float64, x []F) {
+// JoinEach adds numbers to what as many lanes have, as FillTree does.
+func JoinEach[F rule.Float](kind rule.Fill, lanes []float64, x []F) {
 	lanes = lanes[:len(x)]
 	if kind != rule.FillMax {
 		for i, x := range x {
@@ -127,7 +127,7 @@ func joinEach[F rule.Float](kind rule.Fill, lanes []float64, x []F) {
 func halve(kind rule.Fill, lanes []float64) float64 {
 	for w := NormLanes / 2; w > 0; w /= 2 {
 		if w < len(lanes) {
-			joinEach(kind, lanes[:w], lanes[w:])
+			JoinEach(kind, lanes[:w], lanes[w:])
 			lanes = lanes[:w]
 		}
 	}
@@ -143,11 +143,11 @@ func FillColumnTree(kind rule.Fill, lines []float64, n, stride, columns int) {
 		for lo := 0; lo < n; lo += NormTile {
 			k := min(NormTile, n-lo)
 			for i := NormLanes; i < k; i++ {
-				joinEach(kind, line(lo+i%NormLanes), line(lo+i))
+				JoinEach(kind, line(lo+i%NormLanes), line(lo+i))
 			}
 			for apart := NormLanes / 2; apart > 0; apart /= 2 {
 				for l := 0; l < apart && l+apart < k; l++ {
-					joinEach(kind, line(lo+l), line(lo+l+apart))
+					JoinEach(kind, line(lo+l), line(lo+l+apart))
 				}
 			}
 			copy(line(tiles), line(lo))
