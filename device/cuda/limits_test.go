@@ -129,8 +129,8 @@ func TestZeroDevice(t *testing.T) {
 func settle(t *testing.T, enough func() bool, what string) {
 	t.Helper()
 	for began := time.Now(); !enough(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(began) > 20*time.Second {
-			t.Fatalf("%s: not within twenty seconds", what)
+		if time.Since(began) > time.Minute {
+			t.Fatalf("%s: not within a minute", what)
 		}
 		runtime.GC()
 	}

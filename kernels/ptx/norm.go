@@ -2,6 +2,7 @@ package ptx
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
@@ -78,8 +79,14 @@ var NormSumsParams = []string{"u64 from", "u64 count", "u64 to"}
 // NormRootParams: the last sum, the words of kernels.Step.Control, and where the output is kept that says whether later stages run, float64.
 var NormRootParams = []string{"u64 sum", "u64 control", "u64 scale"}
 
+// norms are the texts of Norm, by program.
+var norms sync.Map
+
 // Norm is the text of the kernels of kernels.Norm or kernels.NormOfTensors.
 func Norm(of *kernels.Program) string {
+	if text, ok := norms.Load(of); ok {
+		return text.(string)
+	}
 	text := "// The gradient norm: written by fusestep.\n" + header
 	for _, p := range NormPasses(of) {
 		for i := range NormGradients {
@@ -90,6 +97,7 @@ func Norm(of *kernels.Program) string {
 		}
 		text += p.sums() + p.root()
 	}
+	norms.Store(of, text)
 	return text
 }
 

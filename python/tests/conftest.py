@@ -1,5 +1,6 @@
 """What the tests share."""
 
+import multiprocessing
 import os
 
 # Torch's baseline kernels round each operation once: those of AVX2 fuse some, depending on an element's place.
@@ -12,6 +13,11 @@ import fusestep.torch
 from fusestep.torch._classes import __all__ as CLASSES
 
 torch.set_num_threads(1)  # the steps are small, and whoever else has the processors would be waited for
+
+# Processes are forked from one that has imported these, which takes seconds, and has used nothing of them.
+multiprocessing.set_forkserver_preload(
+    ["pytest", "torch", "torch._dynamo", "torch.distributed.checkpoint.state_dict", "torch.distributed.fsdp", "torch.distributed.optim", "fusestep.torch"]
+)
 
 UNIT = {torch.float32: 2.0**-24, torch.float64: 2.0**-53}
 BOTH = [name for name in CLASSES if hasattr(torch.optim, name)]

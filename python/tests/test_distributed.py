@@ -1,6 +1,5 @@
 """Within torch's engines for many processes, of gloo's."""
 
-import multiprocessing
 import os
 
 import pytest
@@ -12,11 +11,6 @@ from torch import nn
 import fusestep.torch
 from conftest import BOTH, OURS
 from test_rule import layer
-
-# Processes are forked from one that has imported these, which takes seconds, and has used nothing of them.
-IMPORTED = ["pytest", "torch", "torch._dynamo", "torch.distributed.checkpoint.state_dict", "torch.distributed.fsdp", "torch.distributed.optim", "fusestep.torch"]
-multiprocessing.set_forkserver_preload(IMPORTED)
-
 
 def model():
     torch.manual_seed(0)

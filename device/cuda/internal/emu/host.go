@@ -37,8 +37,9 @@ func (c *context) hostAlloc(args []uint64) driver.Result {
 	if err != nil {
 		return driver.ErrorOutOfMemory
 	}
-	for i := range mapped {
-		mapped[i] = 0xA5
+	mapped[0] = 0xA5
+	for n := 1; n < len(mapped); n *= 2 {
+		copy(mapped[n:], mapped[:n])
 	}
 	p := &pinned{at: uint64(uintptr(unsafe.Pointer(&mapped[0]))), n: n, mapped: mapped}
 	c.host[p] = true

@@ -100,10 +100,7 @@ func TestSoak(t *testing.T) {
 		life(each)
 	}
 	require.Equal(t, before, d.Live())
-	for range 100 { // those that are about to end
-		if runtime.NumGoroutine() <= goroutines {
-			break
-		}
+	for began := time.Now(); runtime.NumGoroutine() > goroutines && time.Since(began) < time.Minute; { // those that are about to end
 		time.Sleep(10 * time.Millisecond)
 	}
 	require.LessOrEqual(t, runtime.NumGoroutine(), goroutines)

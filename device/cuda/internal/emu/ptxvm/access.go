@@ -100,6 +100,12 @@ func (w *warp) loadUniform(v *visit, mask uint32) *Fault {
 
 func (w *warp) splat(slot int32, value uint64, mask uint32) {
 	d := &w.regs[slot]
+	if mask == ^uint32(0) {
+		for lane := range d {
+			d[lane] = value
+		}
+		return
+	}
 	for lane := range d {
 		if mask>>lane&1 != 0 {
 			d[lane] = value

@@ -25,9 +25,17 @@ func (w *warp) arrive(in *inst, mask uint32) *Fault {
 
 // members checks the membermask of an instruction that lanes execute together.
 func (w *warp) members(in *inst, operand int32, mask uint32) *Fault {
+	of := &w.regs[operand]
+	first, other := of[bits.TrailingZeros32(mask)&(warpSize-1)], uint64(0)
+	for _, m := range of {
+		other |= m ^ first
+	}
+	if other == 0 && mask&^uint32(first) == 0 && uint32(first)&w.live&^mask == 0 { // nearly always
+		return nil
+	}
 	for m := mask; m != 0; m &= m - 1 {
 		lane := bits.TrailingZeros32(m) & (warpSize - 1)
-		members := uint32(w.regs[operand][lane])
+		members := uint32(of[lane])
 		if members>>lane&1 == 0 {
 			return w.fault(Shuffle, in, lane, 0, "lane %d executes, but is not in membermask %#x", lane, members)
 		}
@@ -59,14 +67,15 @@ func (w *warp) shuffle(in *inst, mask uint32) *Fault {
 		return f
 	}
 	inRange := uint32(0)
+	values, bs, cs, mode := &w.regs[in.src[0]], &w.regs[in.src[1]], &w.regs[in.src[2]], in.mode
 	for m := mask; m != 0; m &= m - 1 {
 		lane := bits.TrailingZeros32(m) & (warpSize - 1)
-		b, c := int(w.regs[in.src[1]][lane]&31), int(w.regs[in.src[2]][lane])
+		b, c := int(bs[lane]&31), int(cs[lane])
 		segment := c >> 8 & 31
 		limit := lane&segment | c&31&^segment
 		var from int
 		var ok bool
-		switch in.mode {
+		switch mode {
 		case modeUp:
 			from = lane - b
 			ok = from >= limit
@@ -86,7 +95,7 @@ func (w *warp) shuffle(in *inst, mask uint32) *Fault {
 		if mask>>from&1 == 0 {
 			return w.fault(Shuffle, in, lane, 0, "lane %d reads lane %d, which does not execute", lane, from)
 		}
-		w.scratch[lane] = w.regs[in.src[0]][from]
+		w.scratch[lane] = values[from&(warpSize-1)]
 		inRange |= uint32(btoi(ok)) << lane
 	}
 	w.setReg(in.dst, &w.scratch, mask)

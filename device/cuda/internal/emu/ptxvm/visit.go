@@ -28,8 +28,8 @@ func (w *warp) shape(in *inst, mask uint32) shape {
 		}
 		return scattered
 	}
-	for ; mask != 0; mask &= mask - 1 {
-		other |= base[bits.TrailingZeros32(mask)&(warpSize-1)]&m.wrap ^ first
+	for lane, a := range base {
+		other |= (a&m.wrap ^ first) & -uint64(mask>>lane&1)
 	}
 	if other == 0 {
 		return uniform
