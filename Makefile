@@ -134,6 +134,6 @@ test-python: wheel ## install the wheel into a fresh environment and test it, on
 release-check: ## make a release in a copy, and use its modules from a fresh one
 	.ci/release -check
 
-ci: ## what CI runs, two targets at a time, the long ones first; go test need not vet what vet has vetted, and nobody debugs what it builds
-	export GOGC=400 GOMEMLIMIT=1GiB GOFLAGS="$$($(GO) env GOFLAGS) -vet=off -gcflags=all=-dwarf=false -ldflags=-w"; \
+ci: ## what CI runs, two targets at a time, the long ones first; go test need not vet what vet has vetted, may wait for the processors, and nobody debugs what it builds
+	export GOGC=400 GOMEMLIMIT=1GiB GOFLAGS="$$($(GO) env GOFLAGS) -vet=off -timeout=20m -gcflags=all=-dwarf=false -ldflags=-w"; \
 	$(MAKE) -j2 -O test-cuda race test-python test-packages vet test-pure cross && $(MAKE) generate && git diff --exit-code
