@@ -9,7 +9,7 @@ CONCURRENT := ./cpu ./cpu/internal/exec ./device ./device/cuda ./device/cuda/int
 IMPURE := ./bench/... ./capi ./cmd/gpubench ./device/devicetest ./docs/... ./examples/bigram ./examples/resume ./internal/cli ./internal/lint ./internal/models ./internal/x86 ./kernels/ptx ./optim/checkpoint/...
 # Tests that race leaves out: what they look at is the same whoever else runs. Of TestKernels those rules are left out that take the path of others, and of what
 # moves to and fro the types that are moved as float32 is.
-BITS := ^Test(Bits|Goldens|StochasticGoldens|ComingFrom|DecaysFall|EveryCaseHasAGolden|OneCycleIsContinuous|ValuesStartFromDefaults|PythonClasses|Faults|Listings|CodeMemory|Moved|Scattered|Fills|FillsNotice|GraphsNotice|Mutants|SoakResumed|Traffic|TreesOf.*)$$
+BITS := ^Test(Bits|Goldens|StochasticGoldens|ComingFrom|DecaysFall|EveryCaseHasAGolden|OneCycleIsContinuous|ValuesStartFromDefaults|PythonClasses|Faults|Listings|CodeMemory|Moved|Scattered|Kept|Narrow|NarrowEnds|Fills|FillsNotice|GraphsNotice|Mutants|SoakResumed|Traffic|TreesOf.*)$$
 ALIKE := ^TestKernels$$/././(float64|^Fold|^Όνομα)|^TestDevice$$/threads/^move_(float64|.*16)|^Test(Device|Late)$$/^move_(float64|.*16)
 HAS_CUDA = [ "$$CGO_ENABLED" != 0 ] && [ "$$(uname)" = Linux ] && command -v $${CC:-cc} >/dev/null
 HAS_V3 = grep -qsE '^flags.* fma .*movbe .*f16c .*abm .*bmi1 .*avx2 .*bmi2 ' /proc/cpuinfo
@@ -136,4 +136,4 @@ release-check: ## make a release in a copy, and use its modules from a fresh one
 
 ci: ## what CI runs, two targets at a time, the long ones first; go test need not vet what vet has vetted, may wait for the processors, and nobody debugs what it builds
 	export GOGC=400 GOMEMLIMIT=1GiB GOFLAGS="$$($(GO) env GOFLAGS) -vet=off -timeout=20m -gcflags=all=-dwarf=false -ldflags=-w"; \
-	$(MAKE) -j2 -O test-cuda race test-python test-packages vet test-pure cross && $(MAKE) generate && git diff --exit-code
+	$(MAKE) -j2 -O test-cuda wheel race test-python test-packages vet test-pure cross && $(MAKE) generate && git diff --exit-code

@@ -110,7 +110,8 @@ func BenchmarkPasses(b *testing.B) {
 func BenchmarkMatrixPasses(b *testing.B) {
 	r := rules.AdafactorRule().Rule
 	p := newProgram(b, kernels.Spec{Rule: r, Options: r.MatrixOption(), Compute: device.Float32})
-	in := kernels.Step{Groups: []kernels.GroupStep{{Hyper: []float64{1e-2, -0.8, 1e-30, 1e-3, 1, 0.9}, Scale: 1}}}
+	setting := rules.AdafactorRule().With(rules.AdafactorHyper{LR: 1e-2, Beta2Decay: -0.8, Eps1: 1e-30, Eps2: 1e-3, D: 1}, rules.AdafactorOptions{})
+	in := kernels.Step{Groups: []kernels.GroupStep{kernels.GroupStepOf(setting, setting.Hyper)}}
 	for _, of := range [][3]int{{1, 4096, 4096}, {1, 768, 768}, {1, 768, 3072}, {1, 50257, 768}, {1, 64, 128}, {1, 1 << 14, 27}, {1, 1 << 15, 16}, {1, 1 << 15, 9}, {1, 1 << 15, 1},
 		{1 << 18, 3, 3}, {1 << 20, 1, 1}, {1 << 10, 7, 7}, {384, 80, 3}} {
 		b.Run(fmt.Sprintf("%d matrices of %d rows of %d", of[0], of[1], of[2]), func(b *testing.B) {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/kernels/rules"
 )
 
@@ -27,7 +26,7 @@ func TestNarrowEnds(t *testing.T) {
 		require.NoError(t, syscall.Mprotect(m[size:], syscall.PROT_NONE))
 		return m[size-n*x.Size() : size]
 	}
-	setting := rule.Setting{Rule: rules.AdafactorRule().Rule, Hyper: []float64{1e-2, -0.8, 1e-30, 1e-3, 1, 0.9}}
+	setting := rules.AdafactorRule().With(rules.AdafactorHyper{LR: 1e-2, Beta2Decay: -0.8, Eps1: 1e-30, Eps2: 1e-3, D: 1}, rules.AdafactorOptions{})
 	p := newProgram(t, kernels.Spec{Rule: setting.Rule, Options: setting.Rule.MatrixOption(), Compute: device.Float32})
 	defer func(old int) { smallBytes = old }(smallBytes)
 	for _, smallBytes = range []int{256 << 10, 0} {

@@ -27,7 +27,7 @@ func TestNarrow(t *testing.T) {
 		shapes = append(shapes, [3]int{1100/columns/columns + 1, columns, columns}, [3]int{1 + columns%2, 1100/columns + 1, columns})
 	}
 	shapes = append(shapes, [3]int{70, 17, 1}, [3]int{500, 1, 3}, [3]int{6, 64, 3}, [3]int{9, 65, 2}, [3]int{2100, 3, 3}) // the last one is several chunks
-	adafactor := rule.Setting{Rule: rules.AdafactorRule().Rule, Hyper: []float64{1e-2, -0.8, 1e-30, 1e-3, 1, 0.9}}
+	adafactor := rules.AdafactorRule().With(rules.AdafactorHyper{LR: 1e-2, Beta2Decay: -0.8, Eps1: 1e-30, Eps2: 1e-3, D: 1}, rules.AdafactorOptions{})
 	came := rule.Setting{Rule: rules.CAMERule().Rule, Hyper: []float64{1e-3, 0.9, 0.999, 0.9999, 1e-30, 1e-16, 1}}
 	for i, of := range []struct {
 		rule.Setting
