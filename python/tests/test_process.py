@@ -203,7 +203,8 @@ optimizer.step()
 def test_signals():
     """After a step a child is waited for, Ctrl-C raises KeyboardInterrupt, and a fault of Python's is faulthandler's, all as before it."""
     process = script(
-        STEPS
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a shell's job in the background ignores
+        + STEPS
         + """
 import ctypes, subprocess
 print(subprocess.run(["echo", "there"], capture_output=True, text=True).stdout, flush=True, end="")
