@@ -13,7 +13,6 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/kernels/rules"
 )
 
@@ -115,7 +114,7 @@ func BenchmarkMatrixPasses(b *testing.B) {
 	for _, of := range [][3]int{{1, 4096, 4096}, {1, 768, 768}, {1, 768, 3072}, {1, 50257, 768}, {1, 64, 128}, {1, 1 << 14, 27}, {1, 1 << 15, 16}, {1, 1 << 15, 9}, {1, 1 << 15, 1},
 		{1 << 18, 3, 3}, {1 << 20, 1, 1}, {1 << 10, 7, 7}, {384, 80, 3}} {
 		b.Run(fmt.Sprintf("%d matrices of %d rows of %d", of[0], of[1], of[2]), func(b *testing.B) {
-			matrices, rows, columns := of[0], of[0]*of[1], of[0]*of[2] // of all
+			matrices, rows := of[0], of[0]*of[1] // of all
 			size := rows * of[2]
 			d := New()
 			defer d.Close()
@@ -123,7 +122,7 @@ func BenchmarkMatrixPasses(b *testing.B) {
 			for ; elements < 32<<20; elements += size {
 				x := kernels.Tensor{Rows: rows, Matrices: matrices, Sums: newSums(b, d, p, size, rows)}
 				for _, plane := range p.Planes {
-					buffer, err := d.Alloc(plane.DType, map[rule.Domain]int{rule.OfElements: size, rule.OfRows: rows, rule.OfColumns: columns}[plane.Domain])
+					buffer, err := d.Alloc(plane.DType, kernels.Numbers(plane.Domain, size, rows, matrices))
 					require.NoError(b, err)
 					for i := range view[float32](buffer) {
 						view[float32](buffer)[i] = float32(i%7+1) / 64

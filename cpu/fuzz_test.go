@@ -58,20 +58,9 @@ func run[F rule.Float](t *testing.T, implementation string, p *kernels.Program, 
 	defer dev.Close()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	var planes [][]F
-	var tensor kernels.Tensor
-	if p.Matrix() { // of up to 64 columns
-		tensor.Rows = max(n/int(1+seed%64), 1)
-		n = n / tensor.Rows * tensor.Rows
-		if tensor.Rows%3 == 0 {
-			tensor.Matrices = 3
-		}
-	}
+	tensor, n := cpu.TensorOf(p, n, int(1+seed%64))
 	for _, plane := range p.Planes {
-		length := n
-		if plane.Domain != rule.OfElements {
-			length = tensor.Numbers(plane.Domain)
-		}
-		x := anything[F](rng, length+offset)[offset:]
+		x := anything[F](rng, kernels.Numbers(plane.Domain, n, tensor.Rows, tensor.Matrices)+offset)[offset:]
 		b, err := cpu.Wrap(dev, x)
 		require.NoError(t, err)
 		planes, tensor.Planes = append(planes, x), append(tensor.Planes, b)

@@ -61,7 +61,7 @@ func narrowSteps(t *testing.T, of implementation, p *kernels.Program, setting ru
 		rows, n := shape[0]*shape[1], shape[0]*shape[1]*shape[2]
 		x := kernels.Tensor{Rows: rows, Matrices: shape[0], Sums: newSums(t, d, p, n, rows)}
 		for _, plane := range p.Planes {
-			b, err := d.Alloc(plane.DType, map[rule.Domain]int{rule.OfElements: n, rule.OfRows: rows, rule.OfColumns: shape[0] * shape[2]}[plane.Domain])
+			b, err := d.Alloc(plane.DType, kernels.Numbers(plane.Domain, n, rows, shape[0]))
 			if alloc != nil && b.Len() > 0 {
 				b, err = d.WrapAt(plane.DType, b.Len(), unsafe.Pointer(unsafe.SliceData(alloc(plane.DType, b.Len()))))
 			}

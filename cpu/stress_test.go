@@ -22,7 +22,6 @@ import (
 	"github.com/fusestep/fusestep/cpu/internal/exec"
 	"github.com/fusestep/fusestep/device"
 	"github.com/fusestep/fusestep/kernels"
-	"github.com/fusestep/fusestep/kernels/rule"
 	"github.com/fusestep/fusestep/kernels/rules"
 	"github.com/fusestep/fusestep/optim"
 )
@@ -122,20 +121,9 @@ func deep(depth int, f func()) byte {
 func stressSteps(t *testing.T, d *Device, p *kernels.Program, n int, seed uint64) [][]float32 {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	var planes [][]float32
-	var tensor kernels.Tensor
-	if p.Matrix() { // of up to 16 columns
-		tensor.Rows = max(n/int(1+seed%16), 1)
-		n = n / tensor.Rows * tensor.Rows
-		if tensor.Rows%3 == 0 {
-			tensor.Matrices = 3
-		}
-	}
+	tensor, n := TensorOf(p, n, int(1+seed%16))
 	for _, plane := range p.Planes {
-		length := n
-		if plane.Domain != rule.OfElements {
-			length = tensor.Numbers(plane.Domain)
-		}
-		x := make([]float32, length)
+		x := make([]float32, kernels.Numbers(plane.Domain, n, tensor.Rows, tensor.Matrices))
 		for i := range x {
 			x[i] = rng.Float32()
 		}

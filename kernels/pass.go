@@ -67,16 +67,15 @@ type Fold struct {
 // pass.
 func (p *Program) Partials(n, rows, matrices int) (count int) {
 	tiles := func(n, length int) int { return (n + length - 1) / length }
-	numbers := map[rule.Domain]int{rule.OfElements: n, rule.OfRows: rows, rule.OfColumns: NumColumns(n, rows, matrices)}
 	for _, q := range p.Passes {
 		for _, f := range q.Fills {
 			switch {
 			case f.Domain == rule.OfColumns:
-				count += numbers[rule.OfColumns] * tiles(rows/max(matrices, 1), ColumnRows)
+				count += Numbers(rule.OfColumns, n, rows, matrices) * tiles(rows/max(matrices, 1), ColumnRows)
 			case q.ByRows:
 				count += rows * tiles(n/max(rows, 1), NormTile)
 			default:
-				count += tiles(numbers[q.Domain], NormTile)
+				count += tiles(Numbers(q.Domain, n, rows, matrices), NormTile)
 			}
 		}
 	}

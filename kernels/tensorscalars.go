@@ -42,7 +42,7 @@ func (p *Program) InitialSums(n, rows, matrices int) []float64 {
 		out[countWord] = float64(n)
 	}
 	if (p.Matrix() || p.clipsUnits()) && len(out) > 0 && rows > 0 {
-		out[p.wordOf(rule.OfRows)], out[p.wordOf(rule.OfColumns)] = float64(rows), float64(NumColumns(n, rows, matrices))
+		out[p.wordOf(rule.OfRows)], out[p.wordOf(rule.OfColumns)] = float64(rows), float64(Numbers(rule.OfColumns, n, rows, matrices))
 	}
 	return out
 }

@@ -45,22 +45,19 @@ func (t *Tensor) Columns() int {
 }
 
 // Numbers is how many elements, rows or columns the tensor has: how many numbers a plane of the domain has.
-func (t *Tensor) Numbers(d rule.Domain) int {
-	switch d {
-	case rule.OfRows:
-		return t.Rows
-	case rule.OfColumns:
-		return NumColumns(t.Len(), t.Rows, t.Matrices)
-	}
-	return t.Len()
-}
+func (t *Tensor) Numbers(d rule.Domain) int { return Numbers(d, t.Len(), t.Rows, t.Matrices) }
 
-// NumColumns is how many columns all matrices have that n elements in so many rows are.
-func NumColumns(n, rows, matrices int) int {
-	if rows == 0 {
+// Numbers is how many elements, rows or columns all matrices have that n elements in so many rows are.
+func Numbers(d rule.Domain, n, rows, matrices int) int {
+	switch {
+	case d == rule.OfRows:
+		return rows
+	case d == rule.OfColumns && rows == 0:
 		return 0
+	case d == rule.OfColumns:
+		return max(matrices, 1) * (n / rows)
 	}
-	return max(matrices, 1) * (n / rows)
+	return n
 }
 
 // RowsOfMatrix is how many of Rows are of one matrix.

@@ -90,15 +90,7 @@ func (p *param) shape() []int {
 func (p *param) numbers(d rule.Domain) int { return p.view.numbers(d, p.n) }
 
 // numbers is how many elements, rows or columns a tensor of n elements has.
-func (v view) numbers(d rule.Domain, n int) int {
-	switch d {
-	case rule.OfRows:
-		return v.rows
-	case rule.OfColumns:
-		return kernels.NumColumns(n, v.rows, v.matrices)
-	}
-	return n
-}
+func (v view) numbers(d rule.Domain, n int) int { return kernels.Numbers(d, n, v.rows, v.matrices) }
 
 // lineSlots names what the group's tensors may have as state of rows and columns.
 func (g *group) lineSlots() (names []string) {

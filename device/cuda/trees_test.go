@@ -90,7 +90,7 @@ func TestTreesOfLines(t *testing.T) {
 		for _, shape := range [][2]int{{rows, 1}, {3, 2}, {0, 0}, {70, 5}, {3, 130*tile + 5}, {1, 1}} {
 			tensor := kernels.Tensor{Rows: shape[0]}
 			for _, plane := range p.Planes {
-				n := map[rule.Domain]int{rule.OfElements: shape[0] * shape[1], rule.OfRows: shape[0], rule.OfColumns: shape[1]}[plane.Domain]
+				n := kernels.Numbers(plane.Domain, shape[0]*shape[1], tensor.Rows, tensor.Matrices)
 				b, err := dev.Alloc(device.Float32, n) // and but for the filled one not looked at
 				require.NoError(t, err)
 				tensor.Planes = append(tensor.Planes, b)

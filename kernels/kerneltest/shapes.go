@@ -104,15 +104,7 @@ func pairs(p *kernels.Program) []shape {
 }
 
 // numbers is how many elements, rows or columns the tensor has.
-func (s shape) numbers(d rule.Domain) int {
-	switch d {
-	case rule.OfElements:
-		return s.n
-	case rule.OfRows:
-		return s.rows
-	}
-	return kernels.NumColumns(s.n, s.rows, s.batch)
-}
+func (s shape) numbers(d rule.Domain) int { return kernels.Numbers(d, s.n, s.rows, s.batch) }
 
 // first is where the tensor starts in a plane's buffer.
 func (s shape) first(plane int) int { return guard + s.offset(plane) }

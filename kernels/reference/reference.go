@@ -139,14 +139,7 @@ func (n *numbers) run(in banks) {
 
 // numbers is how many elements, rows or columns the tensor has.
 func (t *Tensor) numbers(d rule.Domain) int {
-	switch n := len(t.Planes[0]); {
-	case d == rule.OfElements:
-		return n
-	case d == rule.OfRows:
-		return t.Rows
-	default:
-		return kernels.NumColumns(n, t.Rows, t.Matrices)
-	}
+	return kernels.Numbers(d, len(t.Planes[0]), t.Rows, t.Matrices)
 }
 
 // matrices are those that Planes have.

@@ -196,12 +196,8 @@ func (d *Optimizer) AddGroup(in Group) error {
 				continue
 			}
 			n := in.Lengths[i]
-			switch domain := d.kind.domain(name); {
-			case n == 0:
-			case domain == rule.OfRows:
-				n = p.Rows
-			case domain == rule.OfColumns:
-				n = kernels.NumColumns(n, p.Rows, p.Matrices)
+			if n > 0 {
+				n = kernels.Numbers(d.kind.domain(name), n, p.Rows, p.Matrices)
 			}
 			if !needs || at == nil && n > 0 {
 				return d.stateError(p.Name, name, needs)

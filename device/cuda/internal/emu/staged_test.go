@@ -72,7 +72,7 @@ func stagedWork(t *testing.T, dev *cuda.Device, p *kernels.Program) (w kernels.W
 		}
 		tensor.Sums = floats(p.InitialSums(n, tensor.Rows, tensor.Matrices)...)
 		for _, plane := range p.Planes {
-			n := map[rule.Domain]int{rule.OfElements: n, rule.OfRows: tensor.Rows, rule.OfColumns: n / max(tensor.Rows, 1)}[plane.Domain]
+			n := kernels.Numbers(plane.Domain, n, tensor.Rows, tensor.Matrices)
 			b := alloc(t, dev.Device(), n)
 			upload(t, s, b, x[len(tensor.Planes)][:n])
 			tensor.Planes = append(tensor.Planes, b)

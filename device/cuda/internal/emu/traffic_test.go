@@ -147,7 +147,7 @@ func traffic(t *testing.T, dev *cuda.Device, a *accesses, p *kernels.Program) (a
 			tensor.Rows = []int{0, 1, 1, 75, 6}[i]
 		}
 		for k, plane := range p.Planes {
-			n := map[rule.Domain]int{rule.OfElements: n, rule.OfRows: tensor.Rows, rule.OfColumns: n / max(tensor.Rows, 1)}[plane.Domain]
+			n := kernels.Numbers(plane.Domain, n, tensor.Rows, tensor.Matrices)
 			b, err := dev.Alloc(device.Float64, guard+n) // room for either type
 			require.NoError(t, err)
 			whole = append(whole, b)
